@@ -1,0 +1,264 @@
+# The map of the core: everything a primitive, a socket or a backend may touch. The territory is _core.pyx.
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+
+cdef extern from "_greenlet_api.h":
+    ctypedef class greenlet.greenlet [object PyGreenlet, check_size ignore]:
+        pass
+
+# Readiness of a file descriptor. END (the kernel reported end-of-file, hang-up or an error) and URGENT come only from
+# backends: after them a short read proves nothing, because no further edge need come.
+cpdef enum:
+    READ = 1
+    WRITE = 2
+    END = 4
+    URGENT = 8
+
+# What a parked greenlet waits for; `Waiter.reason` in Python.
+cpdef enum WaitKind:
+    WAIT_OTHER = 0
+    WAIT_YIELD = 1
+    WAIT_TIMER = 2
+    WAIT_READ = 3
+    WAIT_WRITE = 4
+    WAIT_GREENLET = 5
+    WAIT_EVENT = 6
+    WAIT_RESULT = 7
+    WAIT_LOCK = 8
+    WAIT_QUEUE = 9
+    WAIT_THREADPOOL = 10
+    WAIT_IDLE = 11
+    WAIT_HUB = 12
+    WAIT_WATCHER = 13
+
+# ---- intrusive FIFO of everybody who waits for one thing
+
+cdef struct LinkList:
+    PyObject *head          # owned references to Link
+    PyObject *tail
+    Py_ssize_t count
+
+cdef class Link:
+    """A place in a LinkList. `notify` says that what it waited for has happened."""
+    cdef PyObject *prev
+    cdef PyObject *next
+    cdef LinkList *list     # NULL when in no list
+
+    # 1: took the notice; 0: no longer interested, tell the next one.
+    cdef int notify(self, object source) except -1
+
+cdef int link_append(LinkList *lst, Link link) except -1
+cdef int link_remove(Link link) except -1
+cdef Link link_pop(LinkList *lst)                                   # None when empty
+cdef bint notify_one(LinkList *lst, object source) except -1        # True if somebody took it
+cdef Py_ssize_t notify_all(LinkList *lst, object source) except -1
+cdef int link_clear(LinkList *lst) except -1                        # for __dealloc__ of the list's owner
+
+# ---- park and wake
+
+cdef enum WaiterState:
+    NEW = 0         # made, nobody waits
+    PARKED = 1      # its greenlet is switched away
+    WOKEN = 2       # has its value or exception; a resumption is queued if it was parked
+    RESUMED = 3     # the switch into its greenlet is under way
+    DONE = 4
+
+cdef class Waiter(Link):
+    cdef readonly Hub hub
+    cdef greenlet greenlet
+    cdef object value
+    cdef object exc
+    cdef Py_ssize_t heap_index      # place in the timer heap, -1: none
+    cdef PyObject *parked_prev      # the hub's list of what is parked
+    cdef PyObject *parked_next
+    cdef char state
+    cdef public char kind           # WaitKind
+    cdef public int detail          # the fd for WAIT_READ and WAIT_WRITE
+    cdef int events                 # fd waits: what became ready
+    cdef bint timed_out
+    cdef bint ref                   # a timeout keeps the loop alive
+
+    cpdef park(self)
+    cdef object park_for(self, int64_t timeout_ns)      # -1: for ever; sets timed_out
+    cdef object _suspend(self, greenlet me)
+    cdef object _result(self)
+    cpdef bint wake(self, object value=*) except -1
+    cpdef bint throw(self, object exc) except -1
+    cdef bint _time_out(self) except -1
+
+cdef class CoreGreenlet(greenlet):
+    """What the core keeps with each greenlet that gevlite itself made."""
+    cdef PyObject *waiter           # borrowed: the Waiter it is parked on
+    cdef object pending             # exception to raise at its next park
+    cdef readonly Hub hub
+    cdef char life                  # GreenletLife
+
+    cdef int begin(self) except -1
+    cdef int end(self) except -1
+
+cdef enum GreenletLife:
+    UNSTARTED = 0
+    SCHEDULED = 1       # a START entry or a start timer is pending
+    RUNNING = 2
+    FINISHED = 3
+
+# ---- ready queue and timer heap
+
+cdef struct Entry:
+    int kind
+    PyObject *target
+    PyObject *argument
+
+cdef struct Ring:
+    Entry *items
+    size_t mask
+    size_t head
+    size_t count
+
+cdef struct HeapItem:
+    int64_t deadline
+    uint64_t sequence
+    PyObject *owner         # Waiter or Timer, owned reference
+    Py_ssize_t *index       # the owner's heap_index
+
+cdef struct Heap:
+    HeapItem *items
+    Py_ssize_t size
+    Py_ssize_t capacity
+    uint64_t sequence
+
+cdef class Callback:
+    """A call that the hub will make; `stop()` takes it back."""
+    cdef readonly Hub hub
+    cdef public object callback
+    cdef public object args
+    cdef bint queued
+
+    cdef int run(self) except -1
+    cpdef stop(self)
+
+cdef class Timer(Callback):
+    cdef Py_ssize_t heap_index
+    cdef int64_t repeat_ns
+    cdef bint ref
+
+    cdef int start_ns(self, int64_t delay_ns) except -1
+
+# ---- file descriptors
+
+cdef enum FdFlags:
+    OWNED = 1           # a gevlite socket: non-blocking, its closing is told to us
+    ADOPTED = 2         # registered once with an edge-triggered backend
+    READ_READY = 4      # the last thing known: try before waiting
+    WRITE_READY = 8
+    STICKY = 16         # END or URGENT was seen: a short read no longer clears READ_READY
+
+cdef struct FdEntry:
+    int fd
+    int flags
+    int armed           # one-shot interest the backend holds for us
+    uint64_t owner      # the owning socket's token, 0: none
+    LinkList readers
+    LinkList writers
+
+cdef struct Ready:
+    int fd
+    int events
+
+cdef class Backend:
+    """Tells the hub which file descriptors are ready; see the docstring in _core.pyx."""
+    cdef Ready *found
+    cdef int n_found
+    cdef int capacity
+    cdef readonly int wake_fd       # read end of the wake pipe
+    cdef readonly int signal_fd     # write end, for signal.set_wakeup_fd and wake()
+    cdef bint wake_pending
+
+    cpdef bint adopt(self, int fd) except -1
+    cpdef arm(self, int fd, int events)
+    cpdef drop(self, int fd)
+    cpdef poll(self, int64_t timeout_ns)
+    cpdef wake(self)
+    cpdef after_fork(self)
+    cpdef close(self)
+    cpdef report(self, int fd, int events)
+    cdef int found_one(self, int fd, int events) except -1
+    cdef int drain_wake(self) noexcept
+
+# ---- the hub
+
+cdef class Hub(greenlet):
+    cdef Ring ready
+    cdef Ring inbox                 # from other threads
+    cdef Heap timers
+    cdef FdEntry **fds
+    cdef int fds_size
+    cdef readonly Backend backend
+    cdef readonly str backend_reason
+    cdef bint running               # the loop has been entered
+    cdef bint polling               # inside backend.poll, maybe blocked
+    cdef readonly bint closed
+    cdef bint closing               # unwinding what is parked
+    cdef public int worker_threads  # of our thread pool; idle unless `refs` counts their work
+    cdef bint is_main_thread
+    cdef int budget                 # handoffs left before the hub must poll
+    cdef int64_t slice_end          # coarse clock; the same limit in time
+    cdef int interest               # fds the backend watches for us
+    cdef Py_ssize_t fd_waiters
+    cdef Py_ssize_t refs            # external reasons to stay alive (worker threads, watchers)
+    cdef Py_ssize_t unref_timers
+    cdef PyObject *parked           # head of the list of parked Waiters
+    cdef Py_ssize_t n_parked
+    cdef dict raw_pending           # pending exceptions of greenlets that are not CoreGreenlets
+    cdef LinkList idle_waiters
+    cdef LinkList join_waiters
+    cdef readonly unsigned long thread_ident
+    cdef long pid
+    cdef readonly Py_ssize_t greenlets
+    cdef uint64_t n_switches, n_handoffs, n_polls, n_spawned
+    cdef public object name
+    cdef public object exception_stream
+
+    cdef int push(self, int kind, PyObject *target, PyObject *argument) except -1
+    cdef int push_remote(self, int kind, PyObject *target, PyObject *argument) except -1
+    cdef int push_start(self, greenlet g, object args) except -1
+    cdef int switch_away(self, PyObject *me) except -1
+    cdef int step(self) except -1
+    cdef int loop(self) except -1
+    cdef int fire_timers(self) except -1
+    cdef int poll_once(self, int64_t timeout_ns) except -1
+    cdef int64_t nothing_left(self, int64_t timeout) except? -3
+    cdef int drain_inbox(self) except -1
+    cdef int _forget_timer(self, object owner) except -1
+    cdef int _throw_now(self, greenlet g, object exc) except -1
+    cdef int _add_pending(self, greenlet g, object exc) except -1
+    cdef int _report(self, object context, object exc) except -1
+    cdef Callback _call_soon(self, object callback, tuple args)
+    cdef int _after_fork(self) except -1
+    cdef int _fd_set_armed(self, FdEntry *entry, int events) except -1
+    cdef int _fd_disarm(self, FdEntry *entry) except -1
+    cdef int _fd_fail(self, FdEntry *entry, object exc) except -1
+    cdef int _fd_reset(self, FdEntry *entry, object exc) except -1
+    cdef int to_main(self, object exc) except -1
+    cdef int throw_into(self, greenlet g, object exc) except -1
+    cdef bint cancel_throw(self, greenlet g, object exc) except -1
+    cdef Waiter waiter_of(self, greenlet g)
+    cdef object take_pending(self, greenlet g)
+
+    cdef FdEntry *fd_entry(self, int fd) except NULL
+    cdef FdEntry *fd_known(self, int fd, uint64_t owner) noexcept
+    cdef FdEntry *fd_own(self, int fd, uint64_t owner) except NULL
+    cdef int fd_wait(self, int fd, int events, int64_t timeout_ns) except -1
+    cdef int fd_pass_on(self, FdEntry *entry) except -1
+    cdef int fd_forget(self, int fd, uint64_t owner, object exc) except -1
+    cdef int fd_event(self, int fd, int events) except -1
+    cdef int fd_rearm(self, FdEntry *entry) except -1
+
+cdef Hub current_hub()                      # the running thread's hub, made on first use
+cdef greenlet current_greenlet()
+cdef Waiter new_waiter(Hub hub, int kind)
+cdef int64_t timeout_ns(object seconds) except -2       # None: -1 (for ever); never rounded down
+cdef int64_t now_ns() noexcept nogil
+cdef uint64_t new_fd_owner() noexcept                   # a token no other socket has had
+cdef int fd_closed(int fd, uint64_t owner) except -1       # in every hub: wake its waiters with EBADF
+cdef int fd_number(object fileno) except -1

@@ -1,0 +1,1861 @@
+"""The core: hub, ready queue, timer heap, park and wake, file descriptors, the backend interface.
+
+How the parts fit
+-----------------
+Every blocking call in gevlite is a `Waiter` that parks the current greenlet. Whoever makes the awaited thing happen
+calls `wake`; that puts one RESUME entry in the hub's ready queue. `park` does not go through the hub if the next ready
+entry is a greenlet: it switches straight to it (direct handoff). The hub itself runs only to make callbacks, fire timers
+and ask the backend what is ready; a budget of handoffs, in number and in time, sends control back to it under any load.
+
+What a reader must know before changing anything
+------------------------------------------------
+* One hub belongs to one OS thread. Its queues and tables are touched by that thread alone, except the inbox
+  (`push_remote`) and the state of a Waiter (`wake`, `throw`), which other threads touch while they hold the GIL; no
+  Python code runs between the test of a state and its change.
+* A Waiter moves NEW, PARKED, WOKEN, RESUMED, DONE and never back. Only the step PARKED to WOKEN queues an entry, so there
+  is exactly one resumption. Whoever comes second gets False and must give what it carried to somebody else.
+* An exception for a parked greenlet (kill, Timeout) is that same step: from then on `wake` returns False. An exception
+  for a greenlet that is already woken, or runs, is kept as *pending* and raised when it parks next; what it was
+  woken with is therefore never lost.
+* Parking undoes itself: on every way out of `park` the waiter is in no list and no heap.
+"""
+
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.errno cimport EAGAIN, EBADF, EINTR, errno
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memset
+
+import _signal
+import atexit
+import os
+import sys
+from _thread import _local as _thread_local
+from _thread import get_ident as _get_ident
+
+from gevlite.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
+
+from greenlet import GreenletExit
+
+
+cdef extern from "_greenlet_api.h":
+    int gl_import() except -1
+    object gl_current()
+    PyObject *gl_parent(PyObject *g)
+    int gl_set_parent(PyObject *g, PyObject *parent) except -1
+    bint gl_active(PyObject *g)
+    object gl_switch(PyObject *g, PyObject *args)
+    object gl_throw(PyObject *g, PyObject *type, PyObject *value)
+
+cdef extern from "_platform.h":
+    int64_t gevlite_now_ns() noexcept nogil
+    int64_t gevlite_coarse_ns() noexcept nogil
+
+cdef extern from "_stack_cache.h":
+    int gevlite_cache_install(size_t limit)
+    size_t cache_installed "gevlite_cache.installed"
+    size_t cache_count "gevlite_cache.count"
+    size_t cache_limit "gevlite_cache.limit"
+    unsigned long long cache_hits "gevlite_cache.hits"
+    unsigned long long cache_misses "gevlite_cache.misses"
+
+cdef extern from *:
+    """
+    static GEVLITE_THREAD_LOCAL PyObject *gevlite_thread_hub = NULL;
+    """
+    PyObject *gevlite_thread_hub
+
+cdef extern from "unistd.h" nogil:
+    ssize_t c_read "read"(int fd, void *buf, size_t count)
+    ssize_t c_write "write"(int fd, const void *buf, size_t count)
+    int c_close "close"(int fd)
+    int getpid()
+
+cdef extern from "fcntl.h" nogil:
+    int fcntl(int fd, int cmd, ...)
+    int F_GETFD, F_SETFD, F_GETFL, F_SETFL, FD_CLOEXEC, O_NONBLOCK
+
+gl_import()
+
+# Kinds of ready entries.
+cdef enum:
+    RESUME      # target: Waiter
+    START       # target: greenlet; argument: tuple for a raw greenlet
+    THROW       # target: greenlet; argument: exception
+    CALL        # target: Callback
+
+# A greenlet may hand over to the next one this many times, or for this long, before the hub polls again.
+cdef enum:
+    HANDOFF_BUDGET = 256
+cdef int64_t SLICE_NS = 5_000_000
+
+# While other threads run that could wake us, a hub with nothing to do looks this often whether they still exist.
+# Only the detection of a dead end waits for it: a wake-up from a thread arrives at once.
+cdef int64_t DEAD_END_CHECK_NS = 1_000_000_000
+
+cdef int64_t FOREVER = -1
+cdef int64_t LONGEST_NS = 1 << 62
+
+# Every live hub, for what concerns all of them: a closed fd, a fork, whether anybody is left to wake us.
+# The thread-local holder below owns each one.
+cdef list _hubs = []
+_local_storage = _thread_local()
+_backend_chooser = None
+cdef uint64_t _fd_owners = 0
+cdef bint _exiting = False
+
+
+def _mark_exit():
+    global _exiting
+    _exiting = True
+
+
+atexit.register(_mark_exit)
+
+
+def set_backend_chooser(chooser):
+    """Say who picks a backend for a new hub: `chooser(wanted) -> (Backend, reason)`."""
+    global _backend_chooser
+    _backend_chooser = chooser
+
+
+# ---------------------------------------------------------------- time
+
+cdef int64_t now_ns() noexcept nogil:
+    return gevlite_now_ns()
+
+
+cdef int64_t timeout_ns(object seconds) except -2:
+    cdef double s
+    if seconds is None:
+        return FOREVER
+    s = seconds
+    if s <= 0:
+        return 0
+    if s != s:
+        raise ValueError("timeout must not be NaN")
+    if s >= 4e9:
+        return LONGEST_NS
+    # Rounded up: a wait is never shorter than asked for.
+    s *= 1e9
+    return <int64_t> s + (1 if s != <double> (<int64_t> s) else 0)
+
+
+# ---------------------------------------------------------------- intrusive lists
+
+@cython.no_gc
+cdef class Link:
+    """A place in the queue of everybody who waits for one thing."""
+
+    def __cinit__(self):
+        self.prev = NULL
+        self.next = NULL
+        self.list = NULL
+
+    cdef int notify(self, object source) except -1:
+        return 0
+
+
+cdef int link_append(LinkList *lst, Link link) except -1:
+    if link.list != NULL:
+        raise RuntimeError("already waiting in a queue")
+    Py_INCREF(link)
+    link.list = lst
+    link.next = NULL
+    link.prev = lst.tail
+    if lst.tail == NULL:
+        lst.head = <PyObject *> link
+    else:
+        (<Link> lst.tail).next = <PyObject *> link
+    lst.tail = <PyObject *> link
+    lst.count += 1
+    return 0
+
+
+cdef int link_remove(Link link) except -1:
+    """Take `link` out of its list, if it is in one."""
+    cdef LinkList *lst = link.list
+    if lst == NULL:
+        return 0
+    if link.prev == NULL:
+        lst.head = link.next
+    else:
+        (<Link> link.prev).next = link.next
+    if link.next == NULL:
+        lst.tail = link.prev
+    else:
+        (<Link> link.next).prev = link.prev
+    link.prev = NULL
+    link.next = NULL
+    link.list = NULL
+    lst.count -= 1
+    Py_DECREF(link)
+    return 0
+
+
+cdef Link link_pop(LinkList *lst):
+    cdef Link link
+    if lst.head == NULL:
+        return None
+    link = <Link> lst.head
+    link_remove(link)
+    return link
+
+
+cdef bint notify_one(LinkList *lst, object source) except -1:
+    while lst.head != NULL:
+        if link_pop(lst).notify(source):
+            return True
+    return False
+
+
+cdef Py_ssize_t notify_all(LinkList *lst, object source) except -1:
+    # Only those who wait now: a notified one may queue up again at once.
+    cdef Py_ssize_t n = lst.count, told = 0
+    while n > 0 and lst.head != NULL:
+        n -= 1
+        told += link_pop(lst).notify(source)
+    return told
+
+
+cdef int link_clear(LinkList *lst) except -1:
+    while lst.head != NULL:
+        link_pop(lst)
+    return 0
+
+
+# ---------------------------------------------------------------- ready queue
+
+cdef int ring_grow(Ring *ring) except -1:
+    cdef size_t old = ring.mask + 1 if ring.items != NULL else 0
+    cdef size_t new = old * 2 if old else 64
+    cdef size_t i
+    cdef Entry *items = <Entry *> malloc(new * sizeof(Entry))
+    if items == NULL:
+        raise MemoryError("ready queue")
+    for i in range(ring.count):
+        items[i] = ring.items[(ring.head + i) & ring.mask]
+    free(ring.items)
+    ring.items = items
+    ring.mask = new - 1
+    ring.head = 0
+    return 0
+
+
+cdef inline int ring_push(Ring *ring, int kind, PyObject *target, PyObject *argument) except -1:
+    """Append; takes a new reference to `target` and `argument`."""
+    cdef Entry *e
+    if ring.items == NULL or ring.count > ring.mask:
+        ring_grow(ring)
+    e = &ring.items[(ring.head + ring.count) & ring.mask]
+    ring.count += 1
+    e.kind = kind
+    e.target = target
+    e.argument = argument
+    Py_INCREF(<object> target)
+    if argument != NULL:
+        Py_INCREF(<object> argument)
+    return 0
+
+
+cdef inline Entry ring_pop(Ring *ring) noexcept:
+    """Remove the first entry; its references now belong to the caller."""
+    cdef Entry e = ring.items[ring.head]
+    ring.head = (ring.head + 1) & ring.mask
+    ring.count -= 1
+    return e
+
+
+cdef int ring_dispose(Ring *ring) except -1:
+    cdef Entry e
+    while ring.count:
+        e = ring_pop(ring)
+        Py_DECREF(<object> e.target)
+        Py_XDECREF(e.argument)
+    free(ring.items)
+    ring.items = NULL
+    ring.mask = 0
+    ring.head = 0
+    return 0
+
+
+# ---------------------------------------------------------------- timer heap
+#
+# 4-ary: half the depth of a binary heap, and the four children share two cache lines. Each owner knows its index, so that
+# cancelling is a removal and not a mark; almost every timeout is cancelled. The sequence number keeps equal deadlines in the
+# order in which they were started.
+
+cdef inline bint heap_before(HeapItem *a, HeapItem *b) noexcept:
+    return a.deadline < b.deadline or (a.deadline == b.deadline and a.sequence < b.sequence)
+
+
+cdef inline void heap_place(Heap *heap, Py_ssize_t i, HeapItem item) noexcept:
+    heap.items[i] = item
+    item.index[0] = i
+
+
+cdef void heap_up(Heap *heap, Py_ssize_t i, HeapItem item) noexcept:
+    cdef Py_ssize_t parent
+    while i > 0:
+        parent = (i - 1) >> 2
+        if not heap_before(&item, &heap.items[parent]):
+            break
+        heap_place(heap, i, heap.items[parent])
+        i = parent
+    heap_place(heap, i, item)
+
+
+cdef void heap_down(Heap *heap, Py_ssize_t i, HeapItem item) noexcept:
+    cdef Py_ssize_t child, best, last, n = heap.size
+    while True:
+        child = (i << 2) + 1
+        if child >= n:
+            break
+        best = child
+        last = child + 4 if child + 4 < n else n
+        child += 1
+        while child < last:
+            if heap_before(&heap.items[child], &heap.items[best]):
+                best = child
+            child += 1
+        if not heap_before(&heap.items[best], &item):
+            break
+        heap_place(heap, i, heap.items[best])
+        i = best
+    heap_place(heap, i, item)
+
+
+cdef int heap_push(Heap *heap, int64_t deadline, PyObject *owner, Py_ssize_t *index) except -1:
+    cdef HeapItem item
+    cdef HeapItem *items
+    cdef Py_ssize_t capacity
+    if heap.size == heap.capacity:
+        capacity = heap.capacity * 2 if heap.capacity else 64
+        items = <HeapItem *> realloc(heap.items, capacity * sizeof(HeapItem))
+        if items == NULL:
+            raise MemoryError("timer heap")
+        heap.items = items
+        heap.capacity = capacity
+    item.deadline = deadline
+    item.sequence = heap.sequence
+    heap.sequence += 1
+    item.owner = owner
+    item.index = index
+    Py_INCREF(<object> owner)
+    heap.size += 1
+    heap_up(heap, heap.size - 1, item)
+    return 0
+
+
+cdef PyObject *heap_remove(Heap *heap, Py_ssize_t i) noexcept:
+    """Take item `i` out. The reference to its owner passes to the caller."""
+    cdef HeapItem item = heap.items[i]
+    cdef HeapItem last
+    item.index[0] = -1
+    heap.size -= 1
+    if i < heap.size:
+        last = heap.items[heap.size]
+        if i > 0 and heap_before(&last, &heap.items[(i - 1) >> 2]):
+            heap_up(heap, i, last)
+        else:
+            heap_down(heap, i, last)
+    return item.owner
+
+
+# ---------------------------------------------------------------- callbacks and timers
+
+@cython.freelist(128)
+cdef class Callback:
+    """A call that the hub will make from its own greenlet, so it must not block.
+
+    `stop()` (also `cancel`, `close`) takes it back if it has not run. `pending` tells whether it still will.
+    """
+
+    def __cinit__(self, Hub hub=None, callback=None, args=()):
+        self.hub = hub
+        self.callback = callback
+        self.args = args
+
+    cdef int run(self) except -1:
+        cdef object callback = self.callback, args = self.args
+        if callback is None:
+            return 0
+        self.callback = None
+        self.args = None
+        callback(*args)
+        return 0
+
+    cpdef stop(self):
+        """Take the call back. Calling it twice, or after the call was made, does nothing."""
+        self.callback = None
+        self.args = None
+
+    def cancel(self):
+        """The same as `stop()`."""
+        self.stop()
+
+    def close(self):
+        """The same as `stop()`."""
+        self.stop()
+
+    @property
+    def pending(self):
+        return self.callback is not None
+
+    def __bool__(self):
+        return self.callback is not None
+
+    def __repr__(self):
+        state = f"{self.callback!r}" if self.callback is not None else "stopped or done"
+        return f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} {state}>"
+
+
+cdef class Timer(Callback):
+    """A `Callback` made at a moment, once or every `repeat` seconds. Made by `Hub.call_later`."""
+
+    def __cinit__(self, Hub hub=None, callback=None, args=()):
+        self.heap_index = -1
+        self.repeat_ns = 0
+        self.ref = True
+
+    cdef int start_ns(self, int64_t delay_ns) except -1:
+        cdef Hub hub = self.hub
+        if self.heap_index >= 0:
+            raise RuntimeError("timer already started")
+        heap_push(&hub.timers, gevlite_now_ns() + delay_ns, <PyObject *> self, &self.heap_index)
+        if not self.ref:
+            hub.unref_timers += 1
+        return 0
+
+    cdef int run(self) except -1:
+        cdef object callback = self.callback
+        self.queued = False
+        if callback is None:
+            return 0
+        if self.repeat_ns > 0:
+            self.start_ns(self.repeat_ns)
+            callback(*self.args)
+            return 0
+        return Callback.run(self)
+
+    cpdef stop(self):
+        """Take the call back and forget the moment. Calling it twice does nothing. May be called from any thread."""
+        self.callback = None
+        self.args = None
+        if self.heap_index >= 0:
+            if <PyObject *> self.hub == gevlite_thread_hub:
+                self.hub._forget_timer(self)
+            else:
+                self.hub.call_soon_threadsafe(self._stop_here)
+
+    def _stop_here(self):
+        if self.callback is None and self.heap_index >= 0:
+            self.hub._forget_timer(self)
+
+    @property
+    def pending(self):
+        return self.heap_index >= 0 or self.queued
+
+
+# ---------------------------------------------------------------- park and wake
+
+_KIND_NAMES = {
+    WAIT_OTHER: "waiting",
+    WAIT_YIELD: "giving way",
+    WAIT_TIMER: "sleeping",
+    WAIT_READ: "waiting to read from fd",
+    WAIT_WRITE: "waiting to write to fd",
+    WAIT_GREENLET: "waiting for greenlets",
+    WAIT_EVENT: "waiting for an Event",
+    WAIT_RESULT: "waiting for an AsyncResult",
+    WAIT_LOCK: "waiting for a lock",
+    WAIT_QUEUE: "waiting for a queue",
+    WAIT_THREADPOOL: "waiting for a worker thread",
+    WAIT_IDLE: "waiting for an idle loop",
+    WAIT_HUB: "waiting for the hub to finish",
+    WAIT_WATCHER: "waiting for a watcher",
+}
+
+
+@cython.no_gc
+cdef class Waiter(Link):
+    """The one way to block: `park()` switches away until somebody calls `wake(value)` or `throw(exc)`.
+
+    Use one Waiter for one wait. `wake` and `throw` may be called before `park` (which then returns at once) and from any OS
+    thread. Both return True if they decided the wait and False if it was already decided.
+    """
+
+    def __cinit__(self, hub=None):
+        self.hub = <Hub> hub if hub is not None else current_hub()
+        self.heap_index = -1
+        self.ref = True
+
+    cpdef park(self):
+        """Block the current greenlet until woken; return the value or raise the exception it was woken with.
+
+        Raises BlockingSwitchOutError in the hub itself, and InvalidSwitchError if something other than `wake` or `throw`
+        switched into the parked greenlet.
+        """
+        return self.park_for(FOREVER)
+
+    def park_timeout(self, timeout=None):
+        """`park()` for at most `timeout` seconds. Returns `(value, timed_out)`."""
+        value = self.park_for(timeout_ns(timeout))
+        return value, bool(self.timed_out)
+
+    cdef object park_for(self, int64_t timeout_ns):
+        cdef greenlet me
+        cdef object pending
+        cdef Hub hub = self.hub
+        if self.state == WOKEN:
+            self.state = DONE
+            return self._result()
+        if self.state != NEW:
+            raise RuntimeError("a Waiter can be used for one wait only")
+        if gevlite_thread_hub != <PyObject *> hub:
+            if hub.closed:
+                raise HubDestroyed("this thread's hub was destroyed")
+            raise RuntimeError("park() must be called in the thread of the waiter's hub")
+        me = current_greenlet()
+        if <PyObject *> me == <PyObject *> hub:
+            self.state = DONE
+            raise BlockingSwitchOutError(
+                "a blocking call was made in the hub: use spawn() in a callback that has to wait"
+            )
+        pending = hub.take_pending(me) if not hub.closing else GreenletExit("the hub is being destroyed")
+        if pending is not None:
+            self.state = DONE
+            raise pending
+        if timeout_ns >= 0:
+            heap_push(&hub.timers, gevlite_now_ns() + timeout_ns, <PyObject *> self, &self.heap_index)
+            if not self.ref:
+                hub.unref_timers += 1
+        self.state = PARKED
+        return self._suspend(me)
+
+    cdef object _suspend(self, greenlet me):
+        """Switch away in state PARKED (or WOKEN with the entry queued); come back DONE."""
+        cdef Hub hub = self.hub
+        cdef CoreGreenlet own = None
+        self.greenlet = me
+        if isinstance(me, CoreGreenlet):
+            own = <CoreGreenlet> me
+            own.waiter = <PyObject *> self
+        self.parked_prev = NULL
+        self.parked_next = hub.parked
+        if hub.parked != NULL:
+            (<Waiter> hub.parked).parked_prev = <PyObject *> self
+        hub.parked = <PyObject *> self
+        hub.n_parked += 1
+        try:
+            hub.switch_away(<PyObject *> me)
+            if self.state != RESUMED:
+                raise InvalidSwitchError(
+                    f"{me!r}, {self.describe()}, was switched into by hand; "
+                    "use wake(), kill() or throw through the hub instead"
+                )
+        finally:
+            self.state = DONE
+            hub.n_parked -= 1
+            if self.parked_prev == NULL:
+                hub.parked = self.parked_next
+            else:
+                (<Waiter> self.parked_prev).parked_next = self.parked_next
+            if self.parked_next != NULL:
+                (<Waiter> self.parked_next).parked_prev = self.parked_prev
+            if own is not None:
+                own.waiter = NULL
+            self.greenlet = None
+            if self.heap_index >= 0:
+                hub._forget_timer(self)
+        return self._result()
+
+    cdef object _result(self):
+        cdef object result = self.exc
+        if result is not None:
+            self.exc = None
+            raise result
+        result = self.value
+        self.value = None
+        return result
+
+    cpdef bint wake(self, object value=None) except -1:
+        """Decide the wait with `value`. True: done by this call; False: it was already decided."""
+        if self.state == PARKED:
+            self.value = value
+            self.state = WOKEN
+            self.hub.push(RESUME, <PyObject *> self, NULL)
+            return True
+        if self.state == NEW:
+            self.value = value
+            self.state = WOKEN
+            return True
+        return False
+
+    cpdef bint throw(self, object exc) except -1:
+        """Decide the wait with an exception (an instance or a class). Returns as `wake`."""
+        if self.state == PARKED:
+            self.exc = exc
+            self.state = WOKEN
+            self.hub.push(RESUME, <PyObject *> self, NULL)
+            return True
+        if self.state == NEW:
+            self.exc = exc
+            self.state = WOKEN
+            return True
+        return False
+
+    cdef bint _time_out(self) except -1:
+        if self.state != PARKED:
+            return False
+        self.timed_out = True
+        return self.wake(None)
+
+    cdef int notify(self, object source) except -1:
+        return self.wake(source)
+
+    @property
+    def parked(self):
+        """The greenlet that is parked here, or None."""
+        return self.greenlet
+
+    def describe(self):
+        """What the wait is for, in words."""
+        text = _KIND_NAMES[<int> self.kind]
+        if self.kind == WAIT_READ or self.kind == WAIT_WRITE:
+            return f"{text} {self.detail}"
+        return text
+
+    def __repr__(self):
+        state = ("new", "parked", "woken", "resumed", "done")[<int> self.state]
+        return f"<Waiter at {<size_t> <PyObject *> self:#x} {state}, {self.describe()}>"
+
+
+cdef Waiter new_waiter(Hub hub, int kind):
+    cdef Waiter w = Waiter.__new__(Waiter, hub)
+    w.kind = kind
+    return w
+
+
+cdef class _ForwardLink(Link):
+    """A second place for a waiter that waits in two lists."""
+    cdef Waiter target
+
+    cdef int notify(self, object source) except -1:
+        return self.target.wake(source)
+
+
+# ---------------------------------------------------------------- greenlets the core knows
+
+cdef class CoreGreenlet(greenlet):
+    """The part of a gevlite Greenlet that the core touches."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.waiter = NULL
+        self.life = UNSTARTED
+        self.hub = current_hub()
+        # greenlet's own constructor made the current greenlet the parent; ours die into their hub.
+        gl_set_parent(<PyObject *> self, <PyObject *> self.hub)
+
+    cdef int begin(self) except -1:
+        """First thing in `run`: drop the reference that the START entry handed over."""
+        cdef bint handed = self.life == SCHEDULED
+        self.life = RUNNING
+        self.hub.greenlets += 1
+        if handed:
+            Py_DECREF(self)
+        return 0
+
+    cdef int end(self) except -1:
+        self.life = FINISHED
+        self.hub.greenlets -= 1
+        return 0
+
+    def __del__(self):
+        # Suspended by a hand-made switch and no longer reachable: unwind it while our fields are still there. It can only
+        # be unwound by its own thread.
+        if gl_active(<PyObject *> self):
+            if self.hub.closed:
+                Py_INCREF(self)     # nobody is left who could unwind it; its stack must not outlive its fields
+            elif <PyObject *> self.hub == gevlite_thread_hub:
+                throw_to(<PyObject *> self, GreenletExit)
+            else:
+                self.hub.push_remote(THROW, <PyObject *> self, <PyObject *> GreenletExit)
+
+
+cdef greenlet current_greenlet():
+    return <greenlet> gl_current()
+
+
+cdef greenlet main_of(greenlet g):
+    """The main greenlet of the thread of `g`."""
+    cdef PyObject *parent
+    while True:
+        parent = gl_parent(<PyObject *> g)
+        if parent == NULL:
+            return g
+        g = <greenlet> parent
+        Py_DECREF(g)
+
+
+# ---------------------------------------------------------------- backends
+
+cdef class Backend:
+    """Tells a hub which file descriptors are ready. Subclass it in Cython or in plain Python.
+
+    The promise every backend makes: after `arm(fd, events)` a later `poll` reports `(fd, events)` at least once if it is or
+    becomes ready. Reporting too often is allowed, losing a report never is.
+
+    adopt(fd)           Watch `fd` edge-triggered in both directions until `drop`. Return False if this kernel interface
+                        cannot: the hub then uses `arm` for each wait.
+    arm(fd, events)     Watch `fd` for exactly `events` (READ | WRITE) and report once. Replaces what was armed before.
+                        A closed fd raises OSError(EBADF); a regular file is always ready.
+    drop(fd)            Forget `fd`; nothing happens if it is unknown or closed already.
+    poll(timeout_ns)    Wait for at most `timeout_ns` nanoseconds (-1: for ever) and call `report(fd, events)` for all that
+                        is ready. Must watch `wake_fd` too and call `drain()` when it is readable. Release the
+                        GIL only if it may block. After EINTR, run the signal handlers and return.
+    wake()              Make a running or the next `poll` return at once. May be called by any thread at any time.
+    after_fork()        In the child: replace everything shared with the parent and forget all fds.
+    close()             Give everything back.
+
+    The base class owns a pipe: `wake` writes to it, `wake_fd` is its read end and `signal_fd` its write end, which the
+    hub gives to `signal.set_wakeup_fd`.
+    """
+
+    def __cinit__(self, *args, **kwargs):
+        self.wake_fd = -1
+        self.signal_fd = -1
+        self._make_pipe()
+
+    def _make_pipe(self):
+        cdef int fd
+        self.wake_fd, self.signal_fd = os.pipe()    # close-on-exec by default (PEP 446)
+        for fd in (self.wake_fd, self.signal_fd):
+            if fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0:
+                PyErr_SetFromErrno(OSError)
+
+    @property
+    def name(self):
+        """The name by which `GEVLITE_BACKEND` picks it."""
+        return type(self).__name__
+
+    cpdef bint adopt(self, int fd) except -1:
+        return False
+
+    cpdef arm(self, int fd, int events):
+        raise NotImplementedError(f"{type(self).__name__}.arm")
+
+    cpdef drop(self, int fd):
+        raise NotImplementedError(f"{type(self).__name__}.drop")
+
+    cpdef poll(self, int64_t timeout_ns):
+        raise NotImplementedError(f"{type(self).__name__}.poll")
+
+    cpdef wake(self):
+        """Make `poll` return. Any thread; many calls before the next poll cost one write."""
+        if not self.wake_pending:
+            self.wake_pending = True
+            c_write(self.signal_fd, b"\0", 1)   # a full pipe is as good as a written byte
+
+    cpdef after_fork(self):
+        # The pipe is shared with the parent: a byte meant for one would wake the other.
+        c_close(self.wake_fd)
+        c_close(self.signal_fd)
+        self.wake_pending = False
+        self._make_pipe()
+
+    cpdef close(self):
+        if self.wake_fd >= 0:
+            c_close(self.wake_fd)
+            c_close(self.signal_fd)
+            self.wake_fd = self.signal_fd = -1
+
+    cpdef report(self, int fd, int events):
+        """Called from `poll`: `fd` is ready for `events`."""
+        if fd < 0:
+            raise ValueError(f"{self.name} backend reported fd {fd}")
+        self.found_one(fd, events)
+
+    def drain(self):
+        """Called from `poll` when `wake_fd` is readable: swallow what woke it."""
+        self.drain_wake()
+
+    def take_reported(self):
+        """What the last `poll` reported, as a list of `(fd, events)`; for tests of a backend on its own."""
+        cdef int i
+        found = [(self.found[i].fd, self.found[i].events) for i in range(self.n_found)]
+        self.n_found = 0
+        return found
+
+    cdef int found_one(self, int fd, int events) except -1:
+        cdef Ready *found
+        cdef int capacity
+        if self.n_found == self.capacity:
+            capacity = self.capacity * 2 if self.capacity else 64
+            found = <Ready *> realloc(self.found, capacity * sizeof(Ready))
+            if found == NULL:
+                raise MemoryError("ready events")
+            self.found = found
+            self.capacity = capacity
+        self.found[self.n_found].fd = fd
+        self.found[self.n_found].events = events
+        self.n_found += 1
+        return 0
+
+    cdef int drain_wake(self) noexcept:
+        cdef char[64] scratch
+        self.wake_pending = False
+        while c_read(self.wake_fd, scratch, sizeof(scratch)) == sizeof(scratch):
+            pass
+        return 0
+
+    def __dealloc__(self):
+        if self.wake_fd >= 0:
+            c_close(self.wake_fd)
+            c_close(self.signal_fd)
+        free(self.found)
+
+
+# ---------------------------------------------------------------- the hub
+
+cdef class Hub(greenlet):
+    """The greenlet of one OS thread that runs its event loop. `get_hub()` makes it on first use.
+
+    `Hub(backend=None)`: a backend's name, a comma-separated order of preference, `"module:Class"` or a Backend; None
+    means what the environment variable GEVLITE_BACKEND says, or the best one of the platform.
+    """
+
+    # What a greenlet may end with without being reported, and what goes to the main greenlet instead.
+    NOT_ERROR = (GreenletExit, SystemExit)
+    SYSTEM_ERROR = (KeyboardInterrupt, SystemExit, SystemError)
+
+    def __cinit__(self, *args, **kwargs):
+        self.parked = NULL
+        self.fds = NULL
+
+    def __init__(self, backend=None):
+        global gevlite_thread_hub
+        cdef greenlet main = main_of(current_greenlet())
+        if gevlite_thread_hub != NULL:
+            raise RuntimeError("this thread already has a hub: use get_hub()")
+        if _backend_chooser is None:
+            raise RuntimeError("no backends: import gevlite before making a hub")
+        chosen, reason = _backend_chooser(backend)
+        if not isinstance(chosen, Backend):
+            raise TypeError(f"a backend must be a subclass of gevlite.backends.Backend, not {type(chosen).__name__}")
+        self.backend = chosen
+        self.backend_reason = reason
+        gl_set_parent(<PyObject *> self, <PyObject *> main)
+        self.thread_ident = _get_ident()
+        self.pid = getpid()
+        self.raw_pending = {}
+        self.name = ""
+        self.is_main_thread = self._watch_signals()
+        self.budget = 0
+        gevlite_thread_hub = <PyObject *> self
+        _hubs.append(self)
+        _local_storage.holder = _Holder(self)
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self.fds_size):
+            free(self.fds[i])
+        free(self.fds)
+        free(self.timers.items)
+        free(self.ready.items)
+        free(self.inbox.items)
+
+    # -------- scheduling
+
+    cdef int push(self, int kind, PyObject *target, PyObject *argument) except -1:
+        """Queue an entry from any thread."""
+        if gevlite_thread_hub == <PyObject *> self:
+            return ring_push(&self.ready, kind, target, argument)
+        return self.push_remote(kind, target, argument)
+
+    cdef int push_remote(self, int kind, PyObject *target, PyObject *argument) except -1:
+        if self.closed:
+            return 0
+        ring_push(&self.inbox, kind, target, argument)
+        # While the hub is not polling it looks into the inbox before it does, and nothing runs in between.
+        if self.polling:
+            self.backend.wake()
+        return 0
+
+    cdef int push_start(self, greenlet g, object args) except -1:
+        return self.push(START, <PyObject *> g, <PyObject *> args if args is not None else NULL)
+
+    cdef int switch_away(self, PyObject *me) except -1:
+        """Leave the current greenlet for the next ready one, or for the hub.
+
+        Returns when somebody switches back; raises what was thrown into the greenlet by hand.
+        """
+        cdef Entry e
+        cdef Waiter w
+        cdef PyObject *target = <PyObject *> self
+        if self.running:
+            while self.ready.count and self.budget > 0:
+                if gevlite_coarse_ns() >= self.slice_end:
+                    break
+                e = self.ready.items[self.ready.head]
+                if e.kind == RESUME:
+                    ring_pop(&self.ready)
+                    w = <Waiter> e.target
+                    if w.state != WOKEN:
+                        Py_DECREF(<object> e.target)
+                        continue
+                    w.state = RESUMED
+                    target = <PyObject *> w.greenlet
+                    # Its own frame keeps the waiter, and the waiter its greenlet, until it has been resumed. Nothing of
+                    # it may stay on this stack, which can be away for long.
+                    Py_DECREF(<object> e.target)
+                    w = None
+                    self.budget -= 1
+                    self.n_handoffs += 1
+                    if target == me:
+                        return 0
+                elif e.kind == START and isinstance(<object> e.target, CoreGreenlet):
+                    ring_pop(&self.ready)
+                    target = e.target
+                    if (<CoreGreenlet> target).life != SCHEDULED:
+                        Py_DECREF(<object> target)
+                        target = <PyObject *> self
+                        continue
+                    self.budget -= 1
+                    self.n_handoffs += 1
+                    # The entry's reference passes to the greenlet: begin() drops it.
+                break
+        self.n_switches += 1
+        switch_to(target, NULL)
+        return 0
+
+    cdef int step(self) except -1:
+        """Execute one ready entry from the hub."""
+        cdef Entry e = ring_pop(&self.ready)
+        cdef object target = <object> e.target
+        cdef object argument = None
+        cdef PyObject *result
+        cdef greenlet g
+        Py_DECREF(target)           # `target` holds its own
+        if e.argument != NULL:
+            argument = <object> e.argument
+            Py_DECREF(argument)
+        try:
+            if e.kind == RESUME:
+                if (<Waiter> target).state != WOKEN:
+                    return 0
+                (<Waiter> target).state = RESUMED
+                target = (<Waiter> target).greenlet
+                self.n_switches += 1
+                switch_to(<PyObject *> target, NULL)
+            elif e.kind == CALL:
+                (<Callback> target).run()
+            elif e.kind == THROW:
+                self._throw_now(<greenlet> target, argument)
+            elif isinstance(target, CoreGreenlet):
+                if (<CoreGreenlet> target).life == SCHEDULED:
+                    Py_INCREF(target)       # begin() drops it
+                    self.n_switches += 1
+                    switch_to(<PyObject *> target, NULL)
+            else:
+                self.n_switches += 1
+                switch_to(<PyObject *> target, <PyObject *> argument if argument is not None else NULL)
+        except BaseException as exc:
+            # A callback failed, or a greenlet whose parent is the hub ended with an exception that it did not report itself.
+            self._report(target, exc)
+        return 0
+
+    cdef int drain_inbox(self) except -1:
+        cdef Entry e
+        while self.inbox.count:
+            e = ring_pop(&self.inbox)
+            ring_push(&self.ready, e.kind, e.target, e.argument)
+            Py_DECREF(<object> e.target)
+            if e.argument != NULL:
+                Py_DECREF(<object> e.argument)
+        return 0
+
+    # -------- the loop
+
+    def run(self, *ignored):
+        """The hub's own code; switched to, never called."""
+        self.running = True
+        while not self.closed:
+            try:
+                self.loop()
+            except GreenletExit:
+                raise
+            except BaseException as exc:
+                # A signal handler raised, or the backend failed: nobody but the main greenlet can be told.
+                self.to_main(exc)
+
+    cdef int loop(self) except -1:
+        cdef int64_t timeout
+        while not self.closed:
+            if self.inbox.count:
+                self.drain_inbox()
+            if self.ready.count:
+                self.budget = HANDOFF_BUDGET
+                self.slice_end = gevlite_coarse_ns() + SLICE_NS
+                while self.ready.count and self.budget > 0 and not self.closed:
+                    self.budget -= 1
+                    self.step()
+                    if gevlite_coarse_ns() >= self.slice_end:
+                        break
+                self.budget = 0
+            if self.timers.size:
+                self.fire_timers()
+            if self.ready.count or self.inbox.count:
+                if self.interest:
+                    self.poll_once(0)
+                else:
+                    PyErr_CheckSignals()
+                continue
+            if self.idle_waiters.count:
+                self.poll_once(0)
+                if not self.ready.count:
+                    notify_all(&self.idle_waiters, None)
+                continue
+            timeout = FOREVER
+            if self.timers.size:
+                timeout = self.timers.items[0].deadline - gevlite_now_ns()
+                if timeout < 0:
+                    timeout = 0
+            if self.timers.size == self.unref_timers and not self.fd_waiters and not self.refs:
+                timeout = self.nothing_left(timeout)
+                if timeout < FOREVER:
+                    continue
+            self.poll_once(timeout)
+        return 0
+
+    cdef int64_t nothing_left(self, int64_t timeout) except? -3:
+        """Nothing of our own will ever happen. Returns how long to poll, or -2 if somebody was told."""
+        cdef Hub other
+        if self.join_waiters.count:
+            notify_all(&self.join_waiters, None)
+            return -2
+        # Another thread may still wake somebody. Ours are idle, else `refs` would say so.
+        threads = len(sys._current_frames()) - 1
+        for other in _hubs:
+            threads -= other.worker_threads
+        if threads > 0 and self.n_parked:
+            return timeout if 0 <= timeout < DEAD_END_CHECK_NS else DEAD_END_CHECK_NS
+        self.to_main(LoopExit(self._dead_end_message(), self))
+        return -2
+
+    def _dead_end_message(self):
+        parked = self.parked_waiters()
+        lines = [f"  {w.parked!r}: {w.describe()}" for w in parked[:20]]
+        if len(parked) > 20:
+            lines.append(f"  and {len(parked) - 20} more")
+        return (
+            "the main greenlet would wait for ever: no timer, file descriptor, worker thread or ready greenlet is left.\n"
+            "Parked:\n" + "\n".join(lines or ["  nothing"])
+        )
+
+    def parked_waiters(self):
+        """The Waiters on which greenlets of this hub are parked, the latest first."""
+        cdef PyObject *p = self.parked
+        cdef Waiter w
+        result = []
+        while p != NULL:
+            w = <Waiter> p
+            result.append(w)
+            p = w.parked_next
+        return result
+
+    cdef int fire_timers(self) except -1:
+        cdef int64_t now = gevlite_now_ns()
+        cdef PyObject *p
+        cdef object owner
+        while self.timers.size and self.timers.items[0].deadline <= now:
+            p = heap_remove(&self.timers, 0)
+            owner = <object> p
+            Py_DECREF(owner)
+            if type(owner) is Waiter:
+                if not (<Waiter> owner).ref:
+                    self.unref_timers -= 1
+                (<Waiter> owner)._time_out()
+            else:
+                if not (<Timer> owner).ref:
+                    self.unref_timers -= 1
+                (<Timer> owner).queued = True
+                ring_push(&self.ready, CALL, p, NULL)
+        return 0
+
+    cdef int _forget_timer(self, object owner) except -1:
+        """Take a Waiter or a Timer out of the heap."""
+        cdef Py_ssize_t index
+        cdef bint ref
+        if type(owner) is Waiter:
+            index = (<Waiter> owner).heap_index
+            ref = (<Waiter> owner).ref
+        else:
+            index = (<Timer> owner).heap_index
+            ref = (<Timer> owner).ref
+        if index < 0:
+            return 0
+        if not ref:
+            self.unref_timers -= 1
+        heap_remove(&self.timers, index)
+        Py_DECREF(owner)
+        return 0
+
+    cdef int poll_once(self, int64_t timeout) except -1:
+        cdef int i, n
+        cdef Backend backend = self.backend
+        self.n_polls += 1
+        self.polling = True
+        try:
+            backend.poll(timeout)
+        finally:
+            self.polling = False
+            n = backend.n_found
+            backend.n_found = 0
+            for i in range(n):
+                self.fd_event(backend.found[i].fd, backend.found[i].events)
+        return 0
+
+    # -------- exceptions for other greenlets
+
+    cdef Waiter waiter_of(self, greenlet g):
+        cdef PyObject *p
+        if isinstance(g, CoreGreenlet):
+            p = (<CoreGreenlet> g).waiter
+            return <Waiter> p if p != NULL else None
+        p = self.parked
+        while p != NULL:
+            if (<Waiter> p).greenlet is g:
+                return <Waiter> p
+            p = (<Waiter> p).parked_next
+        return None
+
+    cdef object take_pending(self, greenlet g):
+        cdef list waiting
+        if isinstance(g, CoreGreenlet):
+            waiting = (<CoreGreenlet> g).pending
+            if waiting is None:
+                return None
+            if len(waiting) == 1:
+                (<CoreGreenlet> g).pending = None
+        else:
+            if not self.raw_pending:
+                return None
+            waiting = self.raw_pending.get(g)
+            if waiting is None:
+                return None
+            if len(waiting) == 1:
+                del self.raw_pending[g]
+        return waiting.pop(0)
+
+    cdef int _add_pending(self, greenlet g, object exc) except -1:
+        if isinstance(g, CoreGreenlet):
+            if (<CoreGreenlet> g).pending is None:
+                (<CoreGreenlet> g).pending = [exc]
+            else:
+                (<list> (<CoreGreenlet> g).pending).append(exc)
+        else:
+            self.raw_pending.setdefault(g, []).append(exc)
+        return 0
+
+    cdef bint cancel_throw(self, greenlet g, object exc) except -1:
+        """Take back an exception that is pending for `g`; False if it is not."""
+        cdef list waiting
+        if isinstance(g, CoreGreenlet):
+            waiting = (<CoreGreenlet> g).pending
+        else:
+            waiting = self.raw_pending.get(g)
+        if waiting is None:
+            return False
+        kept = [e for e in waiting if e is not exc]
+        if len(kept) == len(waiting):
+            return False
+        if isinstance(g, CoreGreenlet):
+            (<CoreGreenlet> g).pending = kept or None
+        elif kept:
+            self.raw_pending[g] = kept
+        else:
+            del self.raw_pending[g]
+        return True
+
+    cdef int throw_into(self, greenlet g, object exc) except -1:
+        """Deliver `exc` to `g` of this hub: at once if it is parked, else when it parks next. Any thread."""
+        cdef greenlet me
+        if gevlite_thread_hub != <PyObject *> self:
+            return self.push_remote(THROW, <PyObject *> g, <PyObject *> exc)
+        if g.dead:
+            return 0
+        me = current_greenlet()
+        if me is g:
+            return self._add_pending(g, exc)
+        if me is self or self.waiter_of(g) is not None:
+            return self._throw_now(g, exc)
+        return ring_push(&self.ready, THROW, <PyObject *> g, <PyObject *> exc)
+
+    cdef int _throw_now(self, greenlet g, object exc) except -1:
+        cdef Waiter w
+        if g.dead:
+            return 0
+        w = self.waiter_of(g)
+        if w is None:
+            # Not started, or switched away by hand.
+            throw_to(<PyObject *> g, exc)
+        elif w.state == PARKED:
+            w.throw(exc)
+        elif w.kind == WAIT_YIELD and w.exc is None:
+            w.exc = exc         # carries nothing that could get lost; a loop over sleep(0) must be killable
+        else:
+            self._add_pending(g, exc)
+        return 0
+
+    def throw(self, *args):
+        """`throw(greenlet, exception)`: raise it in a greenlet of this hub, now if it is parked, else when it next
+        parks. Does not block. With other arguments, `greenlet.throw` on the hub itself."""
+        if len(args) == 2 and isinstance(args[0], greenlet):
+            self.throw_into(args[0], args[1])
+            return None
+        return greenlet.throw(self, *args)
+
+    cdef int to_main(self, object exc) except -1:
+        """Deliver `exc` to the thread's main greenlet."""
+        cdef greenlet main = main_of(self)
+        return self.throw_into(main, exc)
+
+    # -------- errors
+
+    cdef int _report(self, object context, object exc) except -1:
+        try:
+            self.handle_error(context, type(exc), exc, exc.__traceback__)
+        except BaseException as again:
+            self.to_main(again)
+        return 0
+
+    def handle_error(self, context, type, value, tb):
+        """Called for an exception that nothing else caught, in a greenlet (`context`) or a callback.
+
+        Prints it once and goes on. KeyboardInterrupt, SystemExit and SystemError also go to the main greenlet.
+        Replace it on the hub, or in a subclass, to report elsewhere.
+        """
+        if not issubclass(type, self.NOT_ERROR):
+            self.print_exception(context, type, value, tb)
+        if context is None or issubclass(type, self.SYSTEM_ERROR):
+            self.handle_system_error(type, value, tb)
+
+    def handle_system_error(self, type, value, tb=None):
+        """Raise `value` in the main greenlet of this thread."""
+        self.to_main(value if isinstance(value, BaseException) else type())
+
+    def print_exception(self, context, t, v, tb):
+        """Write the traceback, then a line naming the greenlet or callback, to `exception_stream` or sys.stderr."""
+        stream = self.exception_stream
+        if stream is None:
+            stream = sys.stderr
+        if stream is None:      # a process without one, as under pythonw
+            return
+        import traceback
+
+        lines = traceback.format_exception(t, v, tb)
+        if context is not None:
+            lines.append(f"{context!r} failed with {t.__name__}\n\n")
+        stream.write("".join(lines))
+
+    # -------- callbacks and timers
+
+    def call_soon(self, callback, *args):
+        """Have the hub call `callback(*args)`, after what is ready now. It must not block. Returns a Callback."""
+        return self._call_soon(callback, args)
+
+    cdef Callback _call_soon(self, object callback, tuple args):
+        cdef Callback call
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        call = Callback.__new__(Callback, self, callback, args)
+        self.push(CALL, <PyObject *> call, NULL)
+        return call
+
+    def call_soon_threadsafe(self, callback, *args):
+        """`call_soon` from any OS thread: wakes the hub at once if it is polling."""
+        return self._call_soon(callback, args)
+
+    def call_later(self, seconds, callback, *args, repeat=0, ref=True):
+        """Have the hub call `callback(*args)` in `seconds`, then every `repeat` seconds if that is given.
+
+        Returns a Timer; `stop()` cancels it. With `ref=False` the timer does not keep the loop alive. Raises ValueError for a
+        negative time.
+        """
+        cdef Timer timer
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        if seconds < 0 or repeat < 0:
+            raise ValueError("the time of a timer must not be negative")
+        self._check_thread("call_later")
+        timer = Timer.__new__(Timer, self, callback, args)
+        timer.repeat_ns = timeout_ns(repeat)
+        timer.ref = ref
+        timer.start_ns(timeout_ns(seconds))
+        return timer
+
+    def _check_thread(self, what):
+        if gevlite_thread_hub != <PyObject *> self:
+            raise RuntimeError(f"Hub.{what} must be called in the hub's own thread; use call_soon_threadsafe")
+
+    def ref(self):
+        """Count one more outside reason (a worker thread, a watcher) why somebody may still be woken."""
+        self.refs += 1
+
+    def unref(self):
+        """Take back one `ref()`."""
+        self.refs -= 1
+
+    # -------- waiting for the hub
+
+    def join(self, timeout=None):
+        """Block until the hub has nothing left to do; the main greenlet's way to let everything finish.
+
+        Returns True then, or False after `timeout` seconds.
+        """
+        cdef Waiter w = new_waiter(self, WAIT_HUB)
+        w.ref = False
+        link_append(&self.join_waiters, w)
+        try:
+            w.park_for(timeout_ns(timeout))
+        finally:
+            link_remove(w)
+        return not w.timed_out
+
+    def wait_idle(self):
+        """Block until no greenlet is ready and no file descriptor either."""
+        cdef Waiter w = new_waiter(self, WAIT_IDLE)
+        link_append(&self.idle_waiters, w)
+        try:
+            w.park_for(FOREVER)
+        finally:
+            link_remove(w)
+
+    def switch(self, *args, **kwargs):
+        """Switch to the hub by hand. Nothing switches back unless it was arranged: prefer a `Waiter`."""
+        return greenlet.switch(self, *args, **kwargs)
+
+    # -------- file descriptors
+
+    cdef FdEntry *fd_entry(self, int fd) except NULL:
+        cdef FdEntry **table
+        cdef FdEntry *entry
+        cdef int size
+        if fd < 0:
+            errno_raise(EBADF)
+        if fd >= self.fds_size:
+            size = self.fds_size if self.fds_size else 64
+            while size <= fd:
+                size *= 2
+            table = <FdEntry **> realloc(self.fds, size * sizeof(FdEntry *))
+            if table == NULL:
+                raise MemoryError("fd table")
+            memset(table + self.fds_size, 0, (size - self.fds_size) * sizeof(FdEntry *))
+            self.fds = table
+            self.fds_size = size
+        entry = self.fds[fd]
+        if entry == NULL:
+            # Never freed before the hub: pointers to it stay valid across a park.
+            entry = <FdEntry *> calloc(1, sizeof(FdEntry))
+            if entry == NULL:
+                raise MemoryError("fd table")
+            entry.fd = fd
+            self.fds[fd] = entry
+        return entry
+
+    cdef FdEntry *fd_known(self, int fd, uint64_t owner) noexcept:
+        """The entry of an owned fd that this hub has met, or NULL."""
+        cdef FdEntry *entry
+        if fd < 0 or fd >= self.fds_size:
+            return NULL
+        entry = self.fds[fd]
+        return entry if entry != NULL and entry.owner == owner else NULL
+
+    cdef FdEntry *fd_own(self, int fd, uint64_t owner) except NULL:
+        """The entry of `fd`, which belongs to the socket `owner`; what an earlier owner left is cleared."""
+        cdef FdEntry *entry = self.fd_entry(fd)
+        if entry.owner != owner:
+            self._fd_reset(entry, closed_error())
+            entry.owner = owner
+            # Not known: try first.
+            entry.flags = OWNED | READ_READY | WRITE_READY
+        return entry
+
+    cdef int _fd_set_armed(self, FdEntry *entry, int events) except -1:
+        if entry.armed and not events:
+            self.interest -= 1
+        elif events and not entry.armed:
+            self.interest += 1
+        entry.armed = events
+        return 0
+
+    cdef int fd_rearm(self, FdEntry *entry) except -1:
+        """Make sure the backend watches for everybody who waits on `entry`."""
+        cdef int want
+        if entry.flags & ADOPTED:
+            return 0
+        if entry.flags & OWNED and self.backend.adopt(entry.fd):
+            self._fd_set_armed(entry, 0)
+            entry.flags |= ADOPTED
+            self.interest += 1
+            return 0
+        want = (READ if entry.readers.count else 0) | (WRITE if entry.writers.count else 0)
+        if want:
+            self.backend.arm(entry.fd, want)
+            self._fd_set_armed(entry, want)
+        return 0
+
+    cdef int fd_wait(self, int fd, int events, int64_t timeout) except -1:
+        """Park until `fd` may be ready for READ, WRITE or either. Returns the events, 0 after a time-out."""
+        cdef FdEntry *entry = self.fd_entry(fd)
+        cdef Waiter w = new_waiter(self, WAIT_READ if events & READ else WAIT_WRITE)
+        cdef _ForwardLink second = None
+        cdef object result
+        w.detail = fd
+        link_append(&entry.readers if events & READ else &entry.writers, w)
+        if events == READ | WRITE:
+            second = _ForwardLink.__new__(_ForwardLink)
+            second.target = w
+            link_append(&entry.writers, second)
+        self.fd_waiters += 1
+        try:
+            self.fd_rearm(entry)
+            result = w.park_for(timeout)
+            return <int> result if result is not None else 0
+        finally:
+            self.fd_waiters -= 1
+            link_remove(w)
+            if second is not None:
+                link_remove(second)
+            if entry.armed:
+                self._fd_disarm(entry)
+            self.fd_pass_on(entry)
+
+    cdef int _fd_disarm(self, FdEntry *entry) except -1:
+        """Tell the backend about interest that nobody has any more."""
+        cdef int want = (READ if entry.readers.count else 0) | (WRITE if entry.writers.count else 0)
+        if entry.armed & ~want == 0:
+            return 0
+        try:
+            if want:
+                self.backend.arm(entry.fd, want)
+            else:
+                self.backend.drop(entry.fd)
+        except OSError:
+            pass            # closed meanwhile
+        return self._fd_set_armed(entry, want)
+
+    cdef int fd_pass_on(self, FdEntry *entry) except -1:
+        """Who leaves an owned fd wakes the next one if the fd is still ready."""
+        if entry.flags & READ_READY and entry.readers.count:
+            notify_one(&entry.readers, READ)
+        if entry.flags & WRITE_READY and entry.writers.count:
+            notify_one(&entry.writers, WRITE)
+        return 0
+
+    cdef int fd_event(self, int fd, int events) except -1:
+        cdef FdEntry *entry
+        if fd >= self.fds_size or self.fds[fd] == NULL:
+            return 0
+        entry = self.fds[fd]
+        if entry.flags & OWNED:
+            if events & (END | URGENT):
+                entry.flags |= STICKY
+            # One waiter a direction: it does the operation and passes on what is left.
+            if events & READ:
+                entry.flags |= READ_READY
+                notify_one(&entry.readers, READ)
+            if events & WRITE:
+                entry.flags |= WRITE_READY
+                notify_one(&entry.writers, WRITE)
+            if entry.flags & ADOPTED:
+                return 0
+        else:
+            if events & READ:
+                notify_all(&entry.readers, READ)
+            if events & WRITE:
+                notify_all(&entry.writers, WRITE)
+        # It was armed for one report.
+        self._fd_set_armed(entry, 0)
+        if entry.readers.count or entry.writers.count:
+            try:
+                self.fd_rearm(entry)
+            except OSError as exc:
+                self._fd_fail(entry, exc)
+        return 0
+
+    cdef int _fd_fail(self, FdEntry *entry, object exc) except -1:
+        """Whoever waits on the fd gets `exc`."""
+        cdef Link link
+        while True:
+            link = link_pop(&entry.readers)
+            if link is None:
+                link = link_pop(&entry.writers)
+            if link is None:
+                return 0
+            if isinstance(link, _ForwardLink):
+                (<_ForwardLink> link).target.throw(exc)
+            else:
+                (<Waiter> link).throw(exc)
+
+    cdef int _fd_reset(self, FdEntry *entry, object exc) except -1:
+        self._fd_fail(entry, exc)
+        if entry.flags & ADOPTED:
+            self.interest -= 1
+        if entry.flags & ADOPTED or entry.armed:
+            try:
+                self.backend.drop(entry.fd)
+            except OSError:
+                pass
+        self._fd_set_armed(entry, 0)
+        entry.flags = 0
+        entry.owner = 0
+        return 0
+
+    cdef int fd_forget(self, int fd, uint64_t owner, object exc) except -1:
+        """`fd` is about to be closed: drop its registration and wake who waits on it with `exc`.
+
+        owner: forget only what this socket registered; 0: whatever there is.
+        """
+        cdef FdEntry *entry
+        if fd < 0 or fd >= self.fds_size or self.fds[fd] == NULL:
+            return 0
+        entry = self.fds[fd]
+        if owner and entry.owner != owner:
+            return 0
+        return self._fd_reset(entry, exc)
+
+    def _forget_fd(self, int fd, uint64_t owner):
+        self.fd_forget(fd, owner, closed_error())
+
+    def wait_fd(self, int fd, int events, timeout=None):
+        """Block until `fd` is ready for `events` (READ, WRITE or both), at most `timeout` seconds.
+
+        Returns the events that are ready, 0 after a time-out. Raises OSError(EBADF) for a closed fd, also if it is closed by
+        `gevlite.socket` while we wait.
+        """
+        if events & ~(READ | WRITE) or not events:
+            raise ValueError("events must be READ, WRITE or READ | WRITE")
+        return self.fd_wait(fd, events, timeout_ns(timeout))
+
+    def fd_is_owned(self, int fd):
+        """True if `fd` belongs to a gevlite socket that has waited in this hub."""
+        return 0 <= fd < self.fds_size and self.fds[fd] != NULL and bool(self.fds[fd].flags & OWNED)
+
+    # -------- insight
+
+    def stats(self):
+        """What the hub holds and has done, as a dict of counts.
+
+        greenlets: begun and not ended; parked: in a blocking call; ready: queued entries; timers: pending (unref_timers of
+        them do not keep the loop alive); fds: watched by the backend; fd_waiters: greenlets that wait for one; refs: outside
+        reasons to stay alive; then totals: switches, handoffs (those that bypassed the hub), polls, spawned.
+        """
+        return {
+            "greenlets": self.greenlets,
+            "parked": self.n_parked,
+            "ready": self.ready.count + self.inbox.count,
+            "timers": self.timers.size,
+            "unref_timers": self.unref_timers,
+            "fds": self.interest,
+            "fd_waiters": self.fd_waiters,
+            "refs": self.refs,
+            "pending_throws": len(self.raw_pending),
+            "switches": self.n_switches,
+            "handoffs": self.n_handoffs,
+            "polls": self.n_polls,
+            "spawned": self.n_spawned,
+        }
+
+    @property
+    def main_hub(self):
+        """True for the hub of the process's main thread."""
+        return self.is_main_thread
+
+    def __repr__(self):
+        state = "closed" if self.closed else "polling" if self.polling else "running" if self.running else "new"
+        name = f" {self.name!r}" if self.name else ""
+        backend = self.backend.name if self.backend is not None else "no backend"
+        return f"<Hub{name} at {<size_t> <PyObject *> self:#x} {state} {backend} thread {self.thread_ident:#x}>"
+
+    # -------- signals, fork, the end
+
+    def _watch_signals(self):
+        """Let a signal that lands on another thread end our poll. True in the main thread, the only one where it can be."""
+        try:
+            before = _signal.set_wakeup_fd(self.backend.signal_fd, warn_on_full_buffer=False)
+        except ValueError:
+            return False
+        if before != -1:
+            _signal.set_wakeup_fd(before)       # somebody else's loop has it; leave it alone
+        return True
+
+    def _unwatch_signals(self):
+        if self.is_main_thread:
+            try:
+                before = _signal.set_wakeup_fd(-1)
+                if before not in (-1, self.backend.signal_fd):
+                    _signal.set_wakeup_fd(before)
+            except ValueError:
+                pass
+
+    cdef int _after_fork(self) except -1:
+        cdef int i
+        cdef FdEntry *entry
+        cdef int old_signal_fd = self.backend.signal_fd
+        self.pid = getpid()
+        self.thread_ident = _get_ident()
+        self.polling = False
+        self.worker_threads = 0
+        self.refs = 0
+        self.backend.after_fork()
+        try:
+            before = _signal.set_wakeup_fd(self.backend.signal_fd, warn_on_full_buffer=False)
+            if before not in (-1, old_signal_fd):
+                _signal.set_wakeup_fd(before)
+            self.is_main_thread = True      # the thread that forked is the child's main thread
+        except ValueError:
+            pass
+        self.interest = 0
+        for i in range(self.fds_size):
+            entry = self.fds[i]
+            if entry == NULL:
+                continue
+            entry.armed = 0
+            if entry.flags & OWNED:
+                entry.flags = OWNED | READ_READY | WRITE_READY
+            if entry.readers.count or entry.writers.count:
+                try:
+                    self.fd_rearm(entry)
+                except OSError as exc:
+                    self._fd_fail(entry, exc)
+        return 0
+
+    def destroy(self, destroy_loop=None):
+        """End this thread's hub: parked greenlets are unwound with GreenletExit, the backend is closed.
+
+        To be called by the thread's main greenlet, when it no longer needs gevlite; the next `get_hub()` makes a new hub.
+        Happens by itself when the thread ends.
+        """
+        if not self.closed:
+            self._check_thread("destroy")
+            if current_greenlet() is not main_of(self):
+                raise RuntimeError("a hub can be destroyed by the main greenlet of its thread only")
+            self._shut_down(True)
+            _local_storage.__dict__.pop("holder", None)
+
+    def _shut_down(self, unwind):
+        global gevlite_thread_hub
+        cdef PyObject *p
+        cdef greenlet g
+        if self.closed:
+            return
+        if unwind and self.running:
+            # Each loses its parking place; one that parks again is thrown out of that too, so this comes to an end.
+            self.closing = True
+            self._unwind_parked()
+        self.closed = True
+        if self.running:
+            if unwind:
+                switch_to(<PyObject *> self, NULL)      # it sees `closed`, ends, and we are its parent
+            else:
+                Py_INCREF(self)     # cannot be unwound here, and must not be torn down with frames on its stack
+        if gevlite_thread_hub == <PyObject *> self:
+            gevlite_thread_hub = NULL
+        if self in _hubs:
+            _hubs.remove(self)
+        self._unwatch_signals()
+        self.backend.close()
+        ring_dispose(&self.ready)
+        ring_dispose(&self.inbox)
+        while self.timers.size:
+            Py_DECREF(<object> heap_remove(&self.timers, self.timers.size - 1))
+
+    def _unwind_parked(self):
+        cdef Waiter w
+        for w in self.parked_waiters():
+            w.throw(GreenletExit)
+        w = new_waiter(self, WAIT_IDLE)
+        link_append(&self.idle_waiters, w)
+        try:
+            w.state = PARKED
+            w._suspend(current_greenlet())
+        finally:
+            link_remove(w)
+
+
+cdef class _Holder:
+    """Owns a thread's hub; dies with the thread."""
+    cdef Hub hub
+
+    def __cinit__(self, Hub hub):
+        self.hub = hub
+
+    def __del__(self):
+        cdef Hub hub = self.hub
+        if hub.closed:
+            return
+        if _exiting:
+            # The modules are being torn down: the operating system takes back what is left.
+            Py_INCREF(hub)
+            return
+        hub._shut_down(<PyObject *> hub == gevlite_thread_hub and hub.pid == getpid())
+
+
+cdef object closed_error():
+    return OSError(EBADF, "file descriptor was closed by another greenlet while this one waited for it")
+
+
+cdef int errno_raise(int code) except -1:
+    raise OSError(code, os.strerror(code))
+
+
+cdef int switch_to(PyObject *target, PyObject *args) except -1:
+    gl_switch(target, args)
+    return 0
+
+
+cdef int throw_to(PyObject *target, object exc) except -1:
+    """`exc` is an exception or a class of one."""
+    cdef object cls = type(exc) if isinstance(exc, BaseException) else exc
+    gl_throw(target, <PyObject *> cls, <PyObject *> exc if cls is not exc else NULL)
+    return 0
+
+
+# ---------------------------------------------------------------- access
+
+cdef Hub current_hub():
+    if gevlite_thread_hub != NULL:
+        return <Hub> gevlite_thread_hub
+    return Hub()
+
+
+def get_hub():
+    """The hub of the running OS thread, made on first use."""
+    return current_hub()
+
+
+def get_hub_if_exists():
+    """The hub of the running OS thread, or None if it has not made one."""
+    if gevlite_thread_hub != NULL:
+        return <Hub> gevlite_thread_hub
+    return None
+
+
+def hubs():
+    """All live hubs of the process, one for each OS thread that uses gevlite."""
+    return list(_hubs)
+
+
+def park_current(timeout=None):
+    """Park the current greenlet with a Waiter nobody else knows; only an exception or the time-out ends it."""
+    return new_waiter(current_hub(), WAIT_OTHER).park_for(timeout_ns(timeout))
+
+
+def sleep(seconds=0, ref=True):
+    """Block the current greenlet for `seconds` (a number); others run meanwhile. 0 gives way to whoever is ready.
+
+    Exact to the clock where the kernel allows, never early. With `ref=False` the sleeper does not keep the loop alive.
+    Raises ValueError for a negative time, as `time.sleep` does.
+    """
+    cdef Hub hub = current_hub()
+    cdef Waiter w
+    cdef greenlet me
+    cdef double s = seconds
+    if s < 0:
+        raise ValueError("sleep length must be non-negative")
+    if s > 0:
+        w = new_waiter(hub, WAIT_TIMER)
+        w.ref = ref
+        w.park_for(timeout_ns(seconds))
+        return
+    if s != s:
+        raise ValueError("sleep length must not be NaN")
+    w = new_waiter(hub, WAIT_YIELD)
+    me = current_greenlet()
+    if <PyObject *> me == <PyObject *> hub:
+        w.park_for(FOREVER)     # raises
+    pending = hub.take_pending(me)
+    if pending is not None:
+        raise pending
+    w.state = WOKEN
+    ring_push(&hub.ready, RESUME, <PyObject *> w, NULL)
+    w._suspend(me)
+
+
+cdef int fd_number(object fileno) except -1:
+    """An int, or an object with `fileno()`, as a non-negative fd."""
+    cdef int fd
+    if not isinstance(fileno, int):
+        method = getattr(fileno, "fileno", None)
+        if method is None:
+            raise TypeError(f"argument must be an int, or have a fileno() method, not {type(fileno).__name__}")
+        fileno = method()
+    fd = fileno
+    if fd < 0:
+        errno_raise(EBADF)
+    return fd
+
+
+cdef uint64_t new_fd_owner() noexcept:
+    global _fd_owners
+    _fd_owners += 1
+    return _fd_owners
+
+
+cdef int fd_closed(int fd, uint64_t owner) except -1:
+    cdef Hub hub
+    for hub in _hubs:
+        if owner and hub.fd_known(fd, owner) == NULL:
+            continue
+        if <PyObject *> hub == gevlite_thread_hub:
+            hub.fd_forget(fd, owner, closed_error())
+        elif fd < hub.fds_size and hub.fds[fd] != NULL:
+            hub.call_soon_threadsafe(hub._forget_fd, fd, owner)
+    return 0
+
+
+def after_fork_in_child():
+    """Give this thread's hub a fresh backend and drop the hubs of threads that no longer exist. Runs at each fork."""
+    cdef Hub hub
+    for hub in list(_hubs):
+        if <PyObject *> hub == gevlite_thread_hub:
+            hub._after_fork()
+        else:
+            hub.backend.close()
+            hub.closed = True
+            _hubs.remove(hub)
+
+
+os.register_at_fork(after_in_child=after_fork_in_child)
+
+
+# ---------------------------------------------------------------- the stack-chunk cache
+
+def _stack_cache_limit():
+    text = os.environ.get("GEVLITE_STACK_CACHE", "1024")
+    try:
+        limit = int(text)
+        if limit < 0:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"GEVLITE_STACK_CACHE must be a number of 16 KiB chunks, 0 for none, not {text!r}") from None
+    return limit
+
+
+gevlite_cache_install(_stack_cache_limit())
+
+
+def stack_cache_stats():
+    """The cache of Python stack chunks: installed, cached and limit (in chunks of 16 KiB), hits, misses."""
+    return {
+        "installed": bool(cache_installed),
+        "cached": cache_count,
+        "limit": cache_limit,
+        "hits": cache_hits,
+        "misses": cache_misses,
+    }

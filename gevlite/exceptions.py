@@ -1,0 +1,29 @@
+"""Exceptions that belong to no single primitive."""
+
+__all__ = ["BlockingSwitchOutError", "HubDestroyed", "InvalidSwitchError", "LoopExit"]
+
+
+class LoopExit(Exception):
+    """The main greenlet waits and nothing is left that could ever wake it.
+
+    The message names what is parked. `hub` is the hub that ran out of work.
+    """
+
+    @property
+    def hub(self):
+        return self.args[1] if len(self.args) > 1 else None
+
+    def __str__(self):
+        return str(self.args[0]) if self.args else ""
+
+
+class InvalidSwitchError(AssertionError):
+    """A greenlet parked in a gevlite call was switched into by hand instead of being woken by what it waits for."""
+
+
+class BlockingSwitchOutError(AssertionError):
+    """Code that runs in the hub (a callback, a signal handler during polling) made a blocking call."""
+
+
+class HubDestroyed(RuntimeError):
+    """A blocking call used something that belongs to a hub which has been destroyed."""

@@ -1,0 +1,809 @@
+"""Greenlet, and what starts, ends and waits for greenlets."""
+
+cimport cython
+from cpython.contextvars cimport PyContext_CopyCurrent
+from cpython.object cimport PyObject
+from cpython.weakref cimport PyWeakref_NewRef
+from libc.stdint cimport int64_t
+
+from gevlite._core cimport (
+    FINISHED,
+    RUNNING,
+    SCHEDULED,
+    UNSTARTED,
+    WAIT_GREENLET,
+    CoreGreenlet,
+    Hub,
+    Link,
+    LinkList,
+    Timer,
+    Waiter,
+    current_greenlet,
+    current_hub,
+    greenlet,
+    link_append,
+    link_clear,
+    link_remove,
+    new_waiter,
+    notify_all,
+    now_ns,
+    timeout_ns,
+)
+
+import functools
+import itertools
+import sys
+
+import greenlet as _greenlet_module
+
+from gevlite.timeout import Timeout
+
+GreenletExit = _greenlet_module.GreenletExit
+getcurrent = _greenlet_module.getcurrent
+_RawGreenlet = _greenlet_module.greenlet
+
+__all__ = [
+    "FailureSpawnedLink",
+    "Greenlet",
+    "GreenletExit",
+    "SpawnedLink",
+    "SuccessSpawnedLink",
+    "getcurrent",
+    "iwait",
+    "joinall",
+    "kill",
+    "killall",
+    "spawn",
+    "spawn_later",
+    "spawn_raw",
+    "wait",
+]
+
+_idents = itertools.count(1)
+cdef tuple _spawn_callbacks = ()
+
+
+class SpawnedLink:
+    """Wraps a callback so that it runs in a greenlet of its own when the linked greenlet has ended."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback):
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        self.callback = callback
+
+    def __call__(self, source):
+        spawn_raw(self.callback, source)
+
+    def __hash__(self):
+        return hash(self.callback)
+
+    def __eq__(self, other):
+        return self.callback == getattr(other, "callback", other)
+
+    def __repr__(self):
+        return f"<{type(self).__name__} {self.callback!r}>"
+
+
+class SuccessSpawnedLink(SpawnedLink):
+    """Called only if the greenlet ended without an error."""
+
+    __slots__ = ()
+
+    def __call__(self, source):
+        if source.successful():
+            SpawnedLink.__call__(self, source)
+
+
+class FailureSpawnedLink(SpawnedLink):
+    """Called only if the greenlet ended with an error."""
+
+    __slots__ = ()
+
+    def __call__(self, source):
+        if not source.successful():
+            SpawnedLink.__call__(self, source)
+
+
+cdef class Greenlet(CoreGreenlet):
+    """A function running concurrently on the hub of the thread that made it.
+
+    Give a callable and its arguments, or subclass and define `_run(self, *args, **kwargs)`. It begins when the current
+    greenlet next blocks, after `start()`; `spawn()` does both. It runs in a copy of the contextvars context of its maker.
+    """
+
+    cdef object fn
+    cdef tuple _args
+    cdef dict _kwargs
+    cdef object _value
+    cdef object _error              # the exception it ended with
+    cdef object _traceback
+    cdef LinkList waiters
+    cdef list callbacks
+    cdef Timer start_timer
+    cdef object _ident
+    cdef object _name
+    cdef object _spawner            # weak reference
+    cdef object _tree_locals
+    cdef object _stack
+    cdef bint begun
+
+    # How many frames `spawning_stack` holds; 0 means that none is captured, which is much cheaper.
+    spawning_stack_limit = 0
+
+    def __init__(self, run=None, *args, **kwargs):
+        if run is not None:
+            if not callable(run):
+                raise TypeError(f"run must be callable, not {run!r}")
+            self.fn = run
+        elif not callable(getattr(self, "_run", None)):
+            raise TypeError("give a callable, or define _run() in a subclass")
+        self._prepare(args, kwargs)
+
+    cdef int _prepare(self, tuple args, dict kwargs) except -1:
+        cdef greenlet spawner = current_greenlet()
+        self._args = args
+        self._kwargs = kwargs if kwargs else None
+        self.gr_context = PyContext_CopyCurrent()
+        self._spawner = PyWeakref_NewRef(spawner, None)
+        if isinstance(spawner, Greenlet):
+            self._tree_locals = (<Greenlet> spawner).spawn_tree_locals
+        limit = self.spawning_stack_limit
+        if limit:
+            self._stack = _capture_stack(limit)
+        return 0
+
+    # -------- life
+
+    def run(self):
+        """The body of the greenlet; switched to by the hub, not to be called."""
+        cdef object fn, result
+        self.begin()
+        self.begun = True
+        try:
+            fn = self.fn
+            if fn is None:
+                fn = self._run
+            if self._kwargs is None:
+                result = fn(*self._args)
+            else:
+                result = fn(*self._args, **self._kwargs)
+        except BaseException as exc:
+            fn = None
+            self.end()
+            self._failed(exc)
+        else:
+            fn = None
+            self.end()
+            self._value = result
+        self._ended()
+
+    cdef int _failed(self, object exc) except -1:
+        if isinstance(exc, GreenletExit):
+            self._value = exc
+            return 0
+        self._error = exc
+        self._traceback = exc.__traceback__
+        return self.hub._report(self, exc)
+
+    cdef int _ended(self) except -1:
+        cdef list callbacks = self.callbacks
+        self.fn = None
+        self._args = ()
+        self._kwargs = None
+        notify_all(&self.waiters, self)
+        if callbacks is not None:
+            self.callbacks = None
+            for callback in callbacks:
+                self.hub._call_soon(callback, (self,))
+        return 0
+
+    cpdef start(self):
+        """Have the hub begin it soon. Does not block. Starting it again does nothing."""
+        if self.life != UNSTARTED or self.start_timer is not None:
+            return
+        self.life = SCHEDULED
+        self.hub.push_start(self, None)
+        self.hub.n_spawned += 1
+        if _spawn_callbacks:
+            self._tell_spawned()
+
+    def start_later(self, seconds):
+        """Have the hub begin it in `seconds`. Raises ValueError for a negative time."""
+        if self.life != UNSTARTED or self.start_timer is not None:
+            return
+        self.start_timer = self.hub.call_later(seconds, self._start_now)
+        if _spawn_callbacks:
+            self._tell_spawned()
+
+    def _start_now(self):
+        self.start_timer = None
+        if self.life == UNSTARTED:
+            self.life = SCHEDULED
+            self.hub.push_start(self, None)
+            self.hub.n_spawned += 1
+
+    cdef int _tell_spawned(self) except -1:
+        for callback in _spawn_callbacks:
+            callback(self)
+        return 0
+
+    @classmethod
+    def spawn(cls, *args, **kwargs):
+        """Make one with these arguments and start it."""
+        g = cls(*args, **kwargs)
+        g.start()
+        return g
+
+    @classmethod
+    def spawn_later(cls, seconds, *args, **kwargs):
+        """Make one with these arguments and start it in `seconds`."""
+        if cls is Greenlet and not args:
+            raise TypeError("give a callable to run")
+        g = cls(*args, **kwargs)
+        g.start_later(seconds)
+        return g
+
+    cdef int _kill(self, object exception) except -1:
+        """Deliver `exception`; 1 if it may take a while to die."""
+        if self.life == FINISHED:
+            return 0
+        if self.life != RUNNING:
+            # The ready entry, if there is one, will be passed over.
+            self.life = FINISHED
+            if self.start_timer is not None:
+                self.start_timer.stop()
+                self.start_timer = None
+            exc = exception if isinstance(exception, BaseException) else exception()
+            if isinstance(exc, GreenletExit):
+                self._value = exc
+            else:
+                self._error = exc
+            self._ended()
+            return 0
+        self.hub.throw_into(self, exception)
+        return 1
+
+    def kill(self, exception=GreenletExit, block=True, timeout=None):
+        """Raise `exception` (a class or an instance) in it, where it is parked or at its next blocking call.
+
+        One that has not begun never will. With `block`, wait until it has ended, at most `timeout` seconds. Killing
+        it again, or after it ended, does nothing.
+        """
+        _check_exception(exception)
+        if block and current_greenlet() is self:
+            raise exception
+        if self._kill(exception) and block:
+            self.join(timeout)
+
+    def throw(self, *args):
+        """Raise in it at once, switching there from the current greenlet; as `greenlet.throw`. Prefer `kill()`.
+
+        One that has not begun ends with the exception.
+        """
+        if self.life == RUNNING or self.life == FINISHED:
+            return greenlet.throw(self, *args)
+        exc = args[0] if args else GreenletExit
+        if len(args) > 1 and args[1] is not None:
+            exc = args[1] if isinstance(args[1], BaseException) else args[0](args[1])
+        self._kill(exc)
+
+    # -------- results
+
+    cpdef bint ready(self):
+        """True if it has ended, one way or another."""
+        return self.life == FINISHED
+
+    cpdef bint successful(self):
+        """True if it has ended without an error; GreenletExit is no error."""
+        return self.life == FINISHED and self._error is None
+
+    @property
+    def dead(self):
+        """True if it has ended."""
+        return self.life == FINISHED
+
+    @property
+    def started(self):
+        """True from `start()` on, until it has ended."""
+        return self.life == SCHEDULED or self.life == RUNNING or self.start_timer is not None
+
+    def __bool__(self):
+        return self.started
+
+    @property
+    def value(self):
+        """What it returned; None before that or after an error; a GreenletExit if it was killed."""
+        return self._value
+
+    @property
+    def exception(self):
+        """The exception it ended with, or None."""
+        return self._error
+
+    @property
+    def exc_info(self):
+        """`(type, exception, traceback)` of the error it ended with, or three times None."""
+        if self._error is None:
+            return (None, None, None)
+        return (type(self._error), self._error, self._traceback)
+
+    cdef int _wait(self, int64_t timeout) except -1:
+        """1 if it has ended, 0 after the time-out (nanoseconds)."""
+        cdef Waiter w
+        if self.life == FINISHED:
+            return 1
+        w = new_waiter(current_hub(), WAIT_GREENLET)
+        link_append(&self.waiters, w)
+        try:
+            w.park_for(timeout)
+        finally:
+            link_remove(w)
+        return self.life == FINISHED
+
+    def join(self, timeout=None):
+        """Block until it has ended, at most `timeout` seconds. Never raises its error."""
+        if self.life != FINISHED:
+            if current_greenlet() is self:
+                raise RuntimeError("a greenlet cannot wait for its own end")
+            self._wait(timeout_ns(timeout))
+
+    def get(self, block=True, timeout=None):
+        """Return what it returned or raise what it raised; block until it has ended, at most `timeout` seconds.
+
+        Raises Timeout when the time is over, or at once if `block` is false and it has not ended.
+        """
+        if self.life != FINISHED:
+            if not block:
+                raise Timeout()
+            if current_greenlet() is self:
+                raise RuntimeError("a greenlet cannot wait for its own end")
+            if not self._wait(timeout_ns(timeout)):
+                raise Timeout(timeout)
+        if self._error is not None:
+            raise self._error.with_traceback(self._traceback)
+        return self._value
+
+    # -------- links
+
+    def rawlink(self, callback):
+        """Have the hub call `callback(self)` when it has ended (soon, if it has). The callback must not block."""
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        if self.life == FINISHED:
+            self.hub._call_soon(callback, (self,))
+        elif self.callbacks is None:
+            self.callbacks = [callback]
+        else:
+            self.callbacks.append(callback)
+
+    def link(self, callback, SpawnedLink=SpawnedLink):
+        """Run `callback(self)` in a new greenlet when it has ended."""
+        self.rawlink(SpawnedLink(callback))
+
+    def link_value(self, callback, SpawnedLink=SuccessSpawnedLink):
+        """`link`, but only if it ends without an error."""
+        self.rawlink(SpawnedLink(callback))
+
+    def link_exception(self, callback, SpawnedLink=FailureSpawnedLink):
+        """`link`, but only if it ends with an error."""
+        self.rawlink(SpawnedLink(callback))
+
+    def unlink(self, callback):
+        """Take back a link. An unknown one is ignored."""
+        if self.callbacks is not None and callback in self.callbacks:
+            self.callbacks.remove(callback)
+            if not self.callbacks:
+                self.callbacks = None
+
+    def unlink_all(self):
+        """Take back all links."""
+        self.callbacks = None
+
+    def has_links(self):
+        """The number of links."""
+        return len(self.callbacks) if self.callbacks is not None else 0
+
+    # -------- who it is
+
+    @property
+    def _run(self):
+        """The callable it was given."""
+        return self.fn
+
+    @_run.setter
+    def _run(self, value):
+        self.fn = value
+
+    @property
+    def args(self):
+        """The positional arguments; emptied when it has ended."""
+        return self._args
+
+    @args.setter
+    def args(self, value):
+        self._args = tuple(value)
+
+    @property
+    def kwargs(self):
+        """The keyword arguments; emptied when it has ended."""
+        if self._kwargs is None:
+            self._kwargs = {}
+        return self._kwargs
+
+    @kwargs.setter
+    def kwargs(self, value):
+        self._kwargs = dict(value)
+
+    @property
+    def loop(self):
+        """`hub.loop` of its hub."""
+        return self.hub.loop
+
+    @property
+    def minimal_ident(self):
+        """A small number that no other greenlet of the process has."""
+        if self._ident is None:
+            self._ident = next(_idents)
+        return self._ident
+
+    @property
+    def name(self):
+        """A name for people; `Greenlet-N` unless it was set."""
+        if self._name is None:
+            self._name = f"Greenlet-{self.minimal_ident}"
+        return self._name
+
+    @name.setter
+    def name(self, value):
+        self._name = value
+
+    @property
+    def spawning_greenlet(self):
+        """A weak reference to the greenlet that made it; call it to get the greenlet or None."""
+        return self._spawner
+
+    @property
+    def spawn_tree_locals(self):
+        """A dict shared by all greenlets that descend from the same one."""
+        if self._tree_locals is None:
+            self._tree_locals = {}
+        return self._tree_locals
+
+    @spawn_tree_locals.setter
+    def spawn_tree_locals(self, value):
+        self._tree_locals = value
+
+    @property
+    def spawning_stack(self):
+        """The stack where it was made, a `traceback.StackSummary`; None unless `spawning_stack_limit` is set."""
+        return self._stack
+
+    @staticmethod
+    def add_spawn_callback(callback):
+        """Have `callback(greenlet)` called at each start of a greenlet, in the greenlet that starts it."""
+        global _spawn_callbacks
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        if callback not in _spawn_callbacks:
+            _spawn_callbacks += (callback,)
+
+    @staticmethod
+    def remove_spawn_callback(callback):
+        """Take back `add_spawn_callback`. An unknown one is ignored."""
+        global _spawn_callbacks
+        _spawn_callbacks = tuple(c for c in _spawn_callbacks if c != callback)
+
+    def __repr__(self):
+        name = self._name if self._name is not None else type(self).__name__
+        text = f"<{name} at {<size_t> <PyObject *> self:#x}"
+        fn = self.fn
+        if fn is not None:
+            call = getattr(fn, "__qualname__", None) or repr(fn)
+            given = [_short(a) for a in self._args]
+            if self._kwargs is not None:
+                given += [f"{k}={_short(v)}" for k, v in self._kwargs.items()]
+            text += f": {call}({', '.join(given)})"
+        return text + ">"
+
+    def __dealloc__(self):
+        link_clear(&self.waiters)
+
+
+def _short(value):
+    try:
+        text = repr(value)
+    except Exception as exc:
+        return f"<unprintable {type(value).__name__}: {type(exc).__name__}>"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _capture_stack(limit):
+    import traceback
+
+    return traceback.extract_stack(sys._getframe(), limit=limit)
+
+
+cdef int _check_exception(object exception) except -1:
+    if isinstance(exception, BaseException):
+        return 0
+    if isinstance(exception, type) and issubclass(exception, BaseException):
+        return 0
+    raise TypeError(f"exceptions must be classes or instances of BaseException, not {exception!r}")
+
+
+# ---------------------------------------------------------------- starting and ending
+
+def spawn(run, /, *args, **kwargs):
+    """Start `run(*args, **kwargs)` in a new Greenlet, which begins when the current one next blocks. Returns it.
+
+    Raises TypeError if `run` cannot be called.
+    """
+    cdef Greenlet g
+    if not callable(run):
+        raise TypeError(f"spawn() needs a callable, not {run!r}")
+    g = Greenlet.__new__(Greenlet)
+    g.fn = run
+    g._prepare(args, kwargs)
+    g.start()
+    return g
+
+
+def spawn_later(seconds, run, /, *args, **kwargs):
+    """`spawn` that begins in `seconds`. Raises ValueError for a negative time."""
+    return Greenlet.spawn_later(seconds, run, *args, **kwargs)
+
+
+def spawn_raw(function, /, *args, **kwargs):
+    """Start a bare `greenlet.greenlet`: the least overhead, but nothing to join, kill politely or read a result from."""
+    cdef Hub hub
+    if not callable(function):
+        raise TypeError(f"spawn_raw() needs a callable, not {function!r}")
+    if kwargs:
+        function = functools.partial(function, **kwargs)
+    hub = current_hub()
+    g = _RawGreenlet(function, hub)
+    g.gr_context = PyContext_CopyCurrent()
+    hub.push_start(g, args)
+    hub.n_spawned += 1
+    return g
+
+
+cdef Hub hub_of(greenlet g):
+    """The hub of the thread of a raw greenlet."""
+    cdef object parent
+    if isinstance(g, CoreGreenlet):
+        return (<CoreGreenlet> g).hub
+    parent = g
+    while parent is not None:
+        if isinstance(parent, Hub):
+            return <Hub> parent
+        parent = parent.parent
+    return current_hub()
+
+
+def kill(greenlet, exception=GreenletExit):
+    """Have `exception` raised in any greenlet, gevlite's or a bare one, soon. Does not wait for its end."""
+    _check_exception(exception)
+    if isinstance(greenlet, Greenlet):
+        (<Greenlet> greenlet)._kill(exception)
+    elif not greenlet.dead:
+        hub_of(greenlet).throw_into(greenlet, exception)
+
+
+def killall(greenlets, exception=GreenletExit, block=True, timeout=None):
+    """Kill all of `greenlets`. With `block`, wait until they have ended; Timeout is raised after `timeout` seconds."""
+    _check_exception(exception)
+    dying = []
+    me_too = False
+    for g in list(greenlets):
+        if g is getcurrent():
+            me_too = True
+        elif isinstance(g, Greenlet):
+            if (<Greenlet> g)._kill(exception):
+                dying.append(g)
+        else:
+            kill(g, exception)
+    if block and dying:
+        if len(joinall(dying, timeout)) < len(dying):
+            raise Timeout(timeout)
+    if me_too:
+        if block:
+            raise exception
+        kill(getcurrent(), exception)
+
+
+# ---------------------------------------------------------------- waiting for many
+
+@cython.no_gc
+cdef class _CollectLink(Link):
+    cdef _Collector collector
+    cdef object source
+
+    cdef int notify(self, object source) except -1:
+        self.collector._add(source)
+        return 1
+
+
+cdef class _Collector:
+    """Gathers objects as they become ready and wakes its waiter when there are enough."""
+    cdef Waiter waiter              # parked, or None
+    cdef list ready
+    cdef Py_ssize_t wanted          # wake when so many are in `ready`
+    cdef bint raise_error           # or when one of them failed
+    cdef list links                 # _CollectLink, or objects linked by rawlink
+    cdef object on_ready
+
+    cdef int _add(self, object source) except -1:
+        self.ready.append(source)
+        if self.waiter is not None and (len(self.ready) >= self.wanted or (self.raise_error and _failed(source))):
+            self.waiter.wake(None)
+        return 0
+
+    def _linked(self, source):
+        self._add(source)
+
+    cdef int link(self, object objects) except -1:
+        cdef _CollectLink link
+        self.ready = []
+        self.links = []
+        self.on_ready = self._linked
+        for obj in objects:
+            if isinstance(obj, Greenlet):
+                if (<Greenlet> obj).life == FINISHED:
+                    self.ready.append(obj)
+                else:
+                    link = _CollectLink.__new__(_CollectLink)
+                    link.collector = self
+                    link_append(&(<Greenlet> obj).waiters, link)
+                    self.links.append(link)
+            else:
+                try:
+                    rawlink = obj.rawlink
+                except AttributeError:
+                    raise TypeError(f"cannot wait for {obj!r}: it has no rawlink()") from None
+                self.links.append(obj)
+                rawlink(self.on_ready)
+        return 0
+
+    cdef int unlink(self) except -1:
+        for link in self.links:
+            if isinstance(link, _CollectLink):
+                link_remove(<_CollectLink> link)
+            else:
+                link.unlink(self.on_ready)
+        self.links = []
+        return 0
+
+    cdef int wait(self, Py_ssize_t wanted, int64_t timeout) except -1:
+        """Block until `wanted` are ready; 0 after the time-out."""
+        cdef Waiter w
+        self.wanted = wanted
+        if len(self.ready) >= wanted:
+            return 1
+        w = new_waiter(current_hub(), WAIT_GREENLET)
+        self.waiter = w
+        try:
+            w.park_for(timeout)
+        finally:
+            self.waiter = None
+        return not w.timed_out
+
+
+cdef bint _failed(object source) except -1:
+    return getattr(source, "exception", None) is not None
+
+
+cdef list _distinct(object objects):
+    return list(dict.fromkeys(objects))
+
+
+def joinall(greenlets, timeout=None, raise_error=False, count=None):
+    """Block until all of `greenlets` have ended, or `count` of them, or for `timeout` seconds.
+
+    Returns those that have ended, in the order in which they did. With `raise_error`, the first error among them is raised
+    as soon as it happens.
+    """
+    cdef _Collector c
+    cdef Py_ssize_t wanted, seen = 0
+    cdef int64_t limit = timeout_ns(timeout)
+    cdef int64_t deadline
+    objects = _distinct(greenlets)
+    wanted = len(objects)
+    if count is not None and count < wanted:
+        wanted = count
+    if wanted <= 0:
+        return []
+    c = _Collector.__new__(_Collector)
+    c.raise_error = raise_error
+    deadline = now_ns() + limit if limit >= 0 else -1
+    try:
+        c.link(objects)
+        while True:
+            if raise_error:
+                for g in c.ready[seen:]:
+                    if _failed(g):
+                        if isinstance(g, Greenlet):
+                            g.get()
+                        raise g.exception
+                seen = len(c.ready)
+            if len(c.ready) >= wanted:
+                break
+            if deadline >= 0:
+                limit = deadline - now_ns()
+                if limit < 0:
+                    limit = 0
+            if not c.wait(wanted, limit):
+                break
+    finally:
+        c.unlink()
+    return c.ready if count is None else c.ready[:wanted]
+
+
+def iwait(objects, timeout=None, count=None):
+    """Yield each of `objects` as it becomes ready: greenlets, events, results, semaphores, anything with `rawlink`.
+
+    Blocks between them; ends after `count` of them or `timeout` seconds, counted from the first step. Inside a `with`
+    statement the links are removed at its end even if the iteration is abandoned.
+    """
+    return _Iwait(_distinct(objects) if objects is not None else None, timeout, count)
+
+
+class _Iwait:
+    """The iterator of `iwait`, a context manager too."""
+
+    def __init__(self, objects, timeout, count):
+        timeout_ns(timeout)     # a bad number fails here
+        self._steps = _iwait_steps(objects, timeout, count)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._steps)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self._steps.close()
+
+
+def _iwait_steps(objects, timeout, count):
+    cdef _Collector c
+    cdef Py_ssize_t given = 0, wanted
+    cdef int64_t limit = timeout_ns(timeout)
+    cdef int64_t deadline = now_ns() + limit if limit >= 0 else -1
+    if objects is None:
+        yield current_hub().join(timeout)
+        return
+    wanted = len(objects)
+    if count is not None and count < wanted:
+        wanted = count
+    c = _Collector.__new__(_Collector)
+    try:
+        c.link(objects)
+        while given < wanted:
+            if given == len(c.ready):
+                if deadline >= 0:
+                    limit = deadline - now_ns()
+                    if limit < 0:
+                        limit = 0
+                if not c.wait(given + 1, limit):
+                    return
+            given += 1
+            yield c.ready[given - 1]
+    finally:
+        c.unlink()
+
+
+def wait(objects=None, timeout=None, count=None):
+    """Block until all of `objects` are ready, or `count` of them, or for `timeout` seconds; return the ready ones.
+
+    They may be any mixture of greenlets, events, results and semaphores. Without `objects`: block until the hub has nothing
+    left to do, and return True, or False after `timeout` seconds.
+    """
+    if objects is None:
+        return current_hub().join(timeout)
+    return list(iwait(objects, timeout, count))

@@ -1,0 +1,153 @@
+"""Time limits for any block of code that makes blocking calls."""
+
+from gevlite._core cimport Callback, Hub, Timer, current_greenlet, current_hub, greenlet, timeout_ns
+
+__all__ = ["Timeout", "with_timeout"]
+
+
+cdef class _TimeoutTimer(Timer):
+    """Fires straight into the greenlet; no Python call on the way."""
+    cdef greenlet target
+    cdef object exc
+
+    cdef int run(self) except -1:
+        cdef greenlet target = self.target
+        self.queued = False
+        if target is None:
+            return 0
+        return self.hub._throw_now(target, self.exc)
+
+    cpdef stop(self):
+        if self.target is None:
+            return
+        self.hub.cancel_throw(self.target, self.exc)
+        self.target = None
+        self.exc = None
+        # Not Timer.stop(self): that would wait for a callback it does not have.
+        Timer.stop(self)
+
+
+cdef class Timeout(BaseException):
+    """An exception that is raised in the current greenlet when `seconds` are over.
+
+    ::
+
+        with Timeout(5):
+            answer = sock.recv(1000)        # Timeout is raised here if it takes longer
+
+    The greenlet must be in a blocking call, or enter one, for it to be raised. None never fires; 0 or less
+    fires at the next blocking call that has to wait.
+
+    exception: raised instead of the Timeout itself (an instance or a class). False: the Timeout is raised, and a `with`
+    statement swallows it.
+    ref: False means that the pending time-out does not keep the loop alive. `priority` is accepted and ignored.
+
+    It is a BaseException so that `except Exception` does not swallow somebody else's time limit. To tell yours from an
+    outer one, compare: `except Timeout as t: if t is not mine: raise`.
+    """
+
+    cdef public object seconds
+    cdef public object exception
+    cdef bint ref
+    cdef bint one_shot
+    cdef _TimeoutTimer timer
+
+    def __init__(self, seconds=None, exception=None, ref=True, priority=-1, _one_shot=False):
+        BaseException.__init__(self)
+        if seconds is not None:
+            timeout_ns(seconds)     # a bad number fails here, not at start()
+        self.seconds = seconds
+        self.exception = exception
+        self.ref = ref
+        self.one_shot = _one_shot
+
+    cpdef start(self):
+        """Start the clock for the current greenlet. Does not block. Raises AssertionError if it is running already."""
+        cdef Hub hub
+        cdef _TimeoutTimer timer
+        if self.pending:
+            raise AssertionError(f"{self!r} is already started; to restart it, cancel it first")
+        if self.seconds is None:
+            return
+        hub = current_hub()
+        timer = _TimeoutTimer.__new__(_TimeoutTimer, hub)
+        timer.ref = self.ref
+        timer.target = current_greenlet()
+        if self.exception is None or self.exception is False or isinstance(self.exception, str):
+            timer.exc = self
+        else:
+            timer.exc = self.exception
+        timer.start_ns(timeout_ns(self.seconds))
+        self.timer = timer
+
+    @classmethod
+    def start_new(cls, timeout=None, exception=None, ref=True, _one_shot=False):
+        """Make a Timeout of `timeout` seconds and start it. Given a Timeout, start that one unless it runs already."""
+        if isinstance(timeout, Timeout):
+            if not timeout.pending:
+                timeout.start()
+            return timeout
+        made = cls(timeout, exception, ref=ref, _one_shot=_one_shot)
+        made.start()
+        return made
+
+    @property
+    def pending(self):
+        """True while the clock runs."""
+        return self.timer is not None and self.timer.pending
+
+    cpdef cancel(self):
+        """Stop the clock. What has fired but not yet been raised is taken back. Calling it twice does nothing."""
+        cdef _TimeoutTimer timer = self.timer
+        if timer is not None:
+            self.timer = None
+            timer.stop()
+
+    cpdef close(self):
+        """The same as `cancel()`."""
+        self.cancel()
+
+    def __enter__(self):
+        if not self.pending:
+            self.start()
+        return self
+
+    def __exit__(self, typ, value, tb):
+        self.cancel()
+        return value is self and self.exception is False
+
+    def __str__(self):
+        if self.seconds is None:
+            return ""
+        unit = "second" if self.seconds == 1 else "seconds"
+        if self.exception is None:
+            return f"{self.seconds} {unit}"
+        if self.exception is False:
+            return f"{self.seconds} {unit} (silent)"
+        return f"{self.seconds} {unit}: {self.exception}"
+
+    def __repr__(self):
+        state = " pending" if self.pending else ""
+        what = "" if self.exception is None else f" exception={self.exception!r}"
+        return f"<{type(self).__name__} seconds={self.seconds}{what}{state}>"
+
+
+_NOT_GIVEN = object()
+
+
+def with_timeout(seconds, function, *args, **kwds):
+    """Call `function(*args, **kwds)` for at most `seconds`; return what it returns.
+
+    When the time is over, raise Timeout, or return the keyword argument `timeout_value` if it is given (it is not
+    passed on). A Timeout that the function itself started is always raised.
+    """
+    fallback = kwds.pop("timeout_value", _NOT_GIVEN)
+    timeout = Timeout.start_new(seconds)
+    try:
+        return function(*args, **kwds)
+    except Timeout as raised:
+        if raised is timeout and fallback is not _NOT_GIVEN:
+            return fallback
+        raise
+    finally:
+        timeout.cancel()
