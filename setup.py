@@ -15,7 +15,7 @@ COMPILE_ARGS = ["-O2", "-fvisibility=hidden", "-Wextra", "-Wno-unused-parameter"
 if os.environ.get("GEVLITE_WERROR"):
     COMPILE_ARGS.append("-Werror")
 
-CORE = ["_core", "timeout", "greenlet"]
+CORE = ["_core", "timeout", "greenlet", "event", "lock", "queue"]
 
 # A backend is built where its kernel interface exists.
 BACKENDS = ["select"]
@@ -42,9 +42,6 @@ setup(
             "binding": True,
             "embedsignature": True,
             "embedsignature.format": "python",
-            "boundscheck": False,
-            "wraparound": False,
-            "initializedcheck": False,
             "cdivision": True,
         },
         include_path=["."],

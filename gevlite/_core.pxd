@@ -102,6 +102,16 @@ cdef enum GreenletLife:
     RUNNING = 2
     FINISHED = 3
 
+cdef class Waitable:
+    """Something that becomes ready: the waiters and links that events, results and locks share."""
+    cdef LinkList waiters
+    cdef list callbacks             # of (hub, callback), None when there are none
+    cdef object __weakref__
+
+    cpdef bint ready(self) except -1
+    cdef bint wait_here(self, int kind, int64_t timeout) except -1   # False: timed out
+    cdef int notify_callbacks(self) except -1
+
 # ---- ready queue and timer heap
 
 cdef struct Entry:

@@ -648,6 +648,70 @@ cdef class _ForwardLink(Link):
         return self.target.wake(source)
 
 
+cdef class Waitable:
+    """The base of everything that becomes ready: who waits, and who asked to be called."""
+
+    cpdef bint ready(self) except -1:
+        """True if waiting for it would not block."""
+        raise NotImplementedError(f"{type(self).__name__}.ready")
+
+    cdef bint wait_here(self, int kind, int64_t timeout) except -1:
+        """Park among the waiters until notified. False after the time-out."""
+        cdef Waiter w = new_waiter(current_hub(), kind)
+        link_append(&self.waiters, w)
+        try:
+            w.park_for(timeout)
+        finally:
+            link_remove(w)
+        return not w.timed_out
+
+    cdef int notify_callbacks(self) except -1:
+        cdef list callbacks = self.callbacks
+        if callbacks is not None:
+            self.callbacks = None
+            for hub, callback in callbacks:
+                (<Hub> hub)._call_soon(callback, (self,))
+        return 0
+
+    def rawlink(self, callback):
+        """Have this thread's hub call `callback(self)` once, when it becomes ready (soon, if it is).
+
+        The callback runs in the hub and must not block.
+        """
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        entry = (current_hub(), callback)
+        if self.callbacks is None:
+            self.callbacks = [entry]
+        else:
+            self.callbacks.append(entry)
+        if self.ready():
+            self.notify_callbacks()
+
+    def unlink(self, callback):
+        """Take back a `rawlink`. An unknown one is ignored."""
+        cdef Py_ssize_t i
+        if self.callbacks is not None:
+            for i in range(len(self.callbacks)):
+                if self.callbacks[i][1] == callback:
+                    del self.callbacks[i]
+                    break
+            if not self.callbacks:
+                self.callbacks = None
+
+    def linkcount(self):
+        """How many greenlets wait for it and how many callbacks are linked, together."""
+        return self.waiters.count + (len(self.callbacks) if self.callbacks is not None else 0)
+
+    @property
+    def hub(self):
+        """The hub of the running thread: a primitive belongs to no hub and may be shared between threads."""
+        return current_hub()
+
+    def __dealloc__(self):
+        link_clear(&self.waiters)
+
+
 # ---------------------------------------------------------------- greenlets the core knows
 
 cdef class CoreGreenlet(greenlet):

@@ -1,0 +1,175 @@
+"""Event and AsyncResult: wait for something to happen, or for a value."""
+
+from gevlite._core cimport WAIT_EVENT, WAIT_RESULT, Waitable, notify_all, timeout_ns
+
+from gevlite.timeout import Timeout
+
+__all__ = ["AsyncResult", "Event"]
+
+
+cdef class Event(Waitable):
+    """A flag that greenlets, also of different threads, can wait for. Like `threading.Event`.
+
+    Waiters are woken in the order in which they came.
+    """
+
+    cdef bint flag
+
+    cpdef bint is_set(self):
+        """True if the flag is set."""
+        return self.flag
+
+    def isSet(self):
+        """The same as `is_set()`."""
+        return self.flag
+
+    cpdef bint ready(self) except -1:
+        """The same as `is_set()`."""
+        return self.flag
+
+    cpdef set(self):
+        """Set the flag and wake everybody who waits. Does not block."""
+        self.flag = True
+        if self.waiters.count:
+            notify_all(&self.waiters, self)
+        if self.callbacks is not None:
+            self.notify_callbacks()
+
+    cpdef clear(self):
+        """Clear the flag. Those already woken by `set()` stay woken."""
+        self.flag = False
+
+    def wait(self, timeout=None):
+        """Block until the flag is set, at most `timeout` seconds. True if it was set, False if the time ran out."""
+        if self.flag:
+            return True
+        return self.wait_here(WAIT_EVENT, timeout_ns(timeout)) or self.flag
+
+    def _reset_internal_locks(self):
+        """After a fork: nobody who waited in another thread is left. (threading calls this on its events.)"""
+
+    def __repr__(self):
+        return f"<{type(self).__name__} {'set' if self.flag else 'clear'} links={self.linkcount()}>"
+
+
+cdef class AsyncResult(Waitable):
+    """A value or an exception that will be there later. Like `concurrent.futures.Future`, also a link target::
+
+        result = AsyncResult()
+        greenlet.link(result)       # takes over its value or its error
+    """
+
+    cdef bint done_
+    cdef object _value
+    cdef object _error
+    cdef object _traceback
+
+    cpdef bint ready(self) except -1:
+        """True if it has a value or an exception."""
+        return self.done_
+
+    def done(self):
+        """The same as `ready()`."""
+        return self.done_
+
+    def successful(self):
+        """True if it has a value."""
+        return self.done_ and self._error is None
+
+    def cancel(self):
+        """Always False: what produces the value does not belong to us."""
+        return False
+
+    def cancelled(self):
+        """Always False, see `cancel`."""
+        return False
+
+    @property
+    def value(self):
+        """The value, or None as long as there is none."""
+        return self._value
+
+    @property
+    def exception(self):
+        """The exception, or None."""
+        return self._error
+
+    @property
+    def exc_info(self):
+        """`(type, exception, traceback)` of the error, or an empty tuple."""
+        if self._error is None:
+            return ()
+        return (type(self._error), self._error, self._traceback)
+
+    cdef int _finish(self) except -1:
+        self.done_ = True
+        notify_all(&self.waiters, self)
+        return self.notify_callbacks()
+
+    def set(self, value=None):
+        """Give it a value and wake everybody who waits. Setting it again replaces the value."""
+        self._error = self._traceback = None
+        self._value = value
+        self._finish()
+
+    def set_result(self, value=None):
+        """The same as `set()`."""
+        self.set(value)
+
+    def set_exception(self, exception, exc_info=None):
+        """Give it an exception, and wake everybody who waits. `exc_info`: its `(type, value, traceback)`, if known."""
+        if isinstance(exception, type) and issubclass(exception, BaseException):
+            exception = exception()
+        if not isinstance(exception, BaseException):
+            raise TypeError(f"an exception must be an instance or a class of BaseException, not {exception!r}")
+        self._value = None
+        self._error = exception
+        self._traceback = exc_info[2] if exc_info else exception.__traceback__
+        self._finish()
+
+    def __call__(self, source):
+        """Take over from a greenlet, or anything else with `successful`, `value` and `exception`."""
+        if source.successful():
+            self.set(source.value)
+        else:
+            self.set_exception(source.exception, getattr(source, "exc_info", None))
+
+    cdef object _result(self):
+        if self._error is not None:
+            raise self._error.with_traceback(self._traceback)
+        return self._value
+
+    def get(self, block=True, timeout=None):
+        """Return the value or raise the exception; block until it is there, at most `timeout` seconds.
+
+        Raises Timeout when the time is over, or at once if `block` is false and there is nothing yet.
+        """
+        if not self.done_:
+            if not block:
+                raise Timeout()
+            if not self.wait_here(WAIT_RESULT, timeout_ns(timeout)) and not self.done_:
+                raise Timeout(timeout)
+        return self._result()
+
+    def get_nowait(self):
+        """`get(block=False)`."""
+        return self.get(False)
+
+    def result(self, timeout=None):
+        """`get()` under the name that `concurrent.futures` gives it."""
+        return self.get(True, timeout)
+
+    def wait(self, timeout=None):
+        """Block until it is ready, at most `timeout` seconds. Returns the value, None if there is none. Never raises it."""
+        if not self.done_:
+            self.wait_here(WAIT_RESULT, timeout_ns(timeout))
+        return self._value
+
+    def __repr__(self):
+        if not self.done_:
+            state = "pending"
+        elif self._error is not None:
+            state = f"error={self._error!r}"
+        else:
+            state = f"value={self._value!r}"
+        return f"<{type(self).__name__} {state} links={self.linkcount()}>"

@@ -1,0 +1,233 @@
+"""Semaphores and locks.
+
+All are fair: a release hands over to the one who has waited longest, and does not let a newcomer, or the releaser itself,
+take it first. The counter is therefore above zero only while nobody waits.
+"""
+
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t
+
+from gevlite._core cimport (
+    WAIT_LOCK,
+    LinkList,
+    Waitable,
+    Waiter,
+    current_greenlet,
+    current_hub,
+    link_append,
+    link_clear,
+    link_remove,
+    new_waiter,
+    notify_all,
+    notify_one,
+    timeout_ns,
+)
+
+__all__ = ["BoundedSemaphore", "DummySemaphore", "RLock", "Semaphore"]
+
+
+cdef class Semaphore(Waitable):
+    """A counter that `acquire` takes from and `release` adds to; `acquire` blocks at zero. Usable in `with`.
+
+    May be shared between threads. Raises ValueError for a negative initial value.
+    """
+
+    cdef readonly Py_ssize_t counter
+    cdef LinkList watchers          # wait(): who wants to know, but takes nothing
+
+    def __init__(self, value=1, hub=None):
+        if value < 0:
+            raise ValueError("semaphore initial value must be >= 0")
+        self.counter = value
+
+    cpdef bint ready(self) except -1:
+        """True if `acquire` would not block."""
+        return self.counter > 0
+
+    cpdef bint locked(self):
+        """True if `acquire` would block."""
+        return self.counter <= 0
+
+    cpdef bint acquire(self, bint blocking=True, object timeout=None) except -1:
+        """Take one; block until there is one, at most `timeout` seconds. False if there was none (in time)."""
+        cdef int64_t limit
+        if self.counter > 0:
+            self.counter -= 1
+            return True
+        if not blocking:
+            return False
+        limit = timeout_ns(timeout)
+        if limit == 0:
+            return False
+        return self.wait_here(WAIT_LOCK, limit)
+
+    cpdef Py_ssize_t release(self) except -1:
+        """Give one back: to the first who waits, else to the counter. Does not block. Returns the counter."""
+        if self.waiters.count and notify_one(&self.waiters, self):
+            return self.counter
+        self.counter += 1
+        if self.watchers.count:
+            notify_all(&self.watchers, self)
+        if self.callbacks is not None:
+            self.notify_callbacks()
+        return self.counter
+
+    def wait(self, timeout=None):
+        """Block until `acquire` would not, at most `timeout` seconds, without taking one. Returns the counter."""
+        cdef Waiter w
+        if self.counter <= 0:
+            w = new_waiter(current_hub(), WAIT_LOCK)
+            link_append(&self.watchers, w)
+            try:
+                w.park_for(timeout_ns(timeout))
+            finally:
+                link_remove(w)
+        return self.counter
+
+    def linkcount(self):
+        """How many greenlets wait for it and how many callbacks are linked, together."""
+        return Waitable.linkcount(self) + self.watchers.count
+
+    def __enter__(self):
+        self.acquire()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.release()
+
+    def __repr__(self):
+        return f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} counter={self.counter} links={self.linkcount()}>"
+
+    def __dealloc__(self):
+        link_clear(&self.watchers)
+
+
+cdef class BoundedSemaphore(Semaphore):
+    """A Semaphore that refuses to be released more often than it was acquired."""
+
+    cdef Py_ssize_t initial
+
+    def __init__(self, value=1, hub=None):
+        Semaphore.__init__(self, value, hub)
+        self.initial = value
+
+    cpdef Py_ssize_t release(self) except -1:
+        """As `Semaphore.release`. Raises ValueError if nothing is acquired."""
+        if self.counter >= self.initial:
+            raise ValueError("semaphore released too many times")
+        return Semaphore.release(self)
+
+
+class DummySemaphore:
+    """Stands in for a semaphore with endless supply: nothing blocks, nothing is counted."""
+
+    def __init__(self, value=None):
+        pass
+
+    def locked(self):
+        """False."""
+        return False
+
+    def ready(self):
+        """True."""
+        return True
+
+    def acquire(self, blocking=True, timeout=None):
+        """True at once."""
+        return True
+
+    def release(self):
+        """Does nothing."""
+
+    def wait(self, timeout=None):
+        """1 at once."""
+        return 1
+
+    def rawlink(self, callback):
+        """Have the hub call `callback(self)` soon."""
+        current_hub()._call_soon(callback, (self,))
+
+    def unlink(self, callback):
+        """Does nothing."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        pass
+
+    def __repr__(self):
+        return f"<{type(self).__name__}>"
+
+
+cdef class RLock:
+    """A lock that its owner, a greenlet, may acquire again; it is free after as many releases. Usable in `with`."""
+
+    cdef Semaphore block
+    cdef object owner
+    cdef Py_ssize_t count
+    cdef object __weakref__
+
+    def __init__(self, hub=None):
+        self.block = Semaphore(1)
+
+    cpdef bint acquire(self, bint blocking=True, object timeout=None) except -1:
+        """Take it; block while another greenlet has it, at most `timeout` seconds. False if that did not work."""
+        cdef object me = current_greenlet()
+        if self.owner is me:
+            self.count += 1
+            return True
+        if not self.block.acquire(blocking, timeout):
+            return False
+        self.owner = me
+        self.count = 1
+        return True
+
+    cpdef release(self):
+        """Give it back once. Raises RuntimeError if the current greenlet does not have it."""
+        if self.owner is not current_greenlet():
+            raise RuntimeError("cannot release a lock that the current greenlet does not have")
+        self.count -= 1
+        if not self.count:
+            self.owner = None
+            self.block.release()
+
+    def locked(self):
+        """True if some greenlet has it."""
+        return self.count > 0
+
+    def __enter__(self):
+        self.acquire()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.release()
+
+    # What threading.Condition needs of a lock that can be held more than once.
+
+    def _is_owned(self):
+        return self.owner is current_greenlet()
+
+    def _release_save(self):
+        if not self.count:
+            raise RuntimeError("cannot release a lock that nobody has")
+        state = (self.count, self.owner)
+        self.count = 0
+        self.owner = None
+        self.block.release()
+        return state
+
+    def _acquire_restore(self, state):
+        self.block.acquire()
+        self.count, self.owner = state
+
+    def _recursion_count(self):
+        return self.count if self.owner is current_greenlet() else 0
+
+    def _at_fork_reinit(self):
+        self.block = Semaphore(1)
+        self.owner = None
+        self.count = 0
+
+    def __repr__(self):
+        return f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} owner={self.owner!r} count={self.count}>"
