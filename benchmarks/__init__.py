@@ -1,0 +1,12 @@
+"""What gevlite costs, beside what else there is. `python -m benchmarks` runs everything and prints one table.
+
+case.py       what a case is: bodies, one for each kind of library, and the metrics they yield
+libs.py       adapters: every library with gevent's interface looks the same to a case
+test_*.py     the cases, one file a subject; pytest-benchmark runs them too (`pytest benchmarks`)
+worker.py     one process that runs one case for one library and prints JSON
+run.py        runs workers in turn (A B A B ...) and gathers pairs of results
+report.py     the table and the JSON
+echo*.{py,c}  servers and the load generator of the network cases
+
+Nothing here is installed with the package.
+"""

@@ -1,0 +1,103 @@
+"""A case: one piece of work, written once for each *kind* of library, and what its result must reach.
+
+A body takes `(lib, n)` and either does the work `n` times and returns nothing (the worker takes the time), or measures
+by itself and returns `{metric name: value}`. A coroutine function is a body for asyncio-like libraries.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BASE = "gevlite"  # what everything is compared with
+GREEN = ("gevlite", "gevent")  # libraries with gevent's interface
+ASYNC = ("asyncio", "uvloop")  # libraries with asyncio's
+
+
+@dataclass(frozen=True)
+class Target:
+    """A limit on the base library's figure: against another library's in the same run, or absolute."""
+
+    text: str
+    against: str = ""
+    least_ratio: float = 0.0  # (the other's figure) / (ours), the way round in which bigger is better
+    most: float | None = None
+
+    @classmethod
+    def faster(cls, against: str, times: float) -> "Target":
+        text = f"no slower than {against}" if times == 1 else f"≥ {times:g} × faster than {against}"
+        return cls(text, against, times)
+
+    @classmethod
+    def within(cls, against: str, times: float) -> "Target":
+        return cls(f"≤ {times:g} × {against}", against, 1 / times)
+
+    @classmethod
+    def at_most(cls, value: float, text: str) -> "Target":
+        return cls(f"≤ {text}", most=value)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number a case yields. `unit`: "s", "B" or "/s"; of the last more is better, of the others less."""
+
+    name: str
+    unit: str = "s"
+    must: tuple[Target, ...] = ()
+
+    @property
+    def more_is_better(self) -> bool:
+        return self.unit == "/s"
+
+
+@dataclass
+class Case:
+    name: str
+    title: str
+    n: int = 1  # handed to the body
+    per: int = 1  # operations done for each of n
+    metrics: tuple[Metric, ...] = ()  # of a body that measures by itself; its first one is the headline
+    must: tuple[Target, ...] = ()  # of a body that is timed
+    clock: str = "cpu"  # the headline of a timed body: "cpu" time, or "wall" if it is meant to sleep
+    rounds: int | None = None  # in each worker; None: the runner's choice
+    quick: bool = True  # part of the quick set
+    remarks: Callable | None = None  # from its Result to a list of sentences for the reader
+    bodies: dict[str, Callable] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if not self.metrics:
+            self.metrics = (Metric("time", "s", self.must),)
+        if self.name in CASES:
+            raise ValueError(f"two cases are called {self.name!r}")
+        CASES[self.name] = self
+
+    def on(self, *libraries: str):
+        """Decorator: this is the body for these libraries."""
+
+        def register(body):
+            self.bodies.update(dict.fromkeys(libraries, body))
+            return body
+
+        return register
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        return tuple(self.bodies)
+
+
+CASES: dict[str, Case] = {}
+
+# The order in reports; a file that is not named comes last.
+_SUBJECTS = ("switch", "spawn", "event", "queue", "lock", "timer", "echo", "memory", "startup")
+
+
+def _order(path: Path):
+    subject = path.stem.removeprefix("test_")
+    return (_SUBJECTS.index(subject) if subject in _SUBJECTS else len(_SUBJECTS), subject)
+
+
+def load_cases() -> dict[str, Case]:
+    """Import every file of cases; they register themselves."""
+    for path in sorted(Path(__file__).parent.glob("test_*.py"), key=_order):
+        importlib.import_module(f"benchmarks.{path.stem}")
+    return CASES

@@ -1,0 +1,101 @@
+"""Runs workers in turn and gathers what they measured.
+
+The libraries of a case take turns, A B C A B C ..., each time in a new process. So whatever slows the machine for a
+while slows all of them, and the ratio is taken inside each turn.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.case import BASE, Case, Metric
+
+WORKER = Path(__file__).parent / "worker.py"
+WORKER_TIMEOUT = 120
+
+
+def run_worker(case: Case, library: str, rounds: int) -> dict:
+    """`{"rounds": [{metric: value}, ...]}` or `{"error": text}`."""
+    command = [sys.executable, "-P", str(WORKER), case.name, library, str(rounds)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=WORKER_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return {"error": f"no result within {WORKER_TIMEOUT} s"}
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        lines = done.stderr.strip().splitlines()
+        return {"error": f"worker ended with {done.returncode}" + (f": {lines[-1]}" if lines else "")}
+
+
+@dataclass
+class Spread:
+    """The middle of some figures and how far they reach."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> "Spread":
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclass
+class Result:
+    """All turns of one case: `turns[library][metric]` has one figure for each turn; `errors[library]` says why not."""
+
+    case: Case
+    turns: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def value(self, metric: str, library: str) -> Spread | None:
+        figures = self.turns.get(library, {}).get(metric)
+        return Spread.of(figures) if figures else None
+
+    def ratio(self, metric: Metric, library: str) -> Spread | None:
+        """How many times better the base library is, from the pairs of figures taken in the same turn."""
+        ours, theirs = (self.turns.get(name, {}).get(metric.name) for name in (BASE, library))
+        if not ours or not theirs:
+            return None
+        if metric.more_is_better:
+            ours, theirs = theirs, ours
+        pairs = list(zip(ours, theirs, strict=False))
+        if any(a <= 0 or b <= 0 for a, b in pairs):
+            return None  # a sleep that ends before its time has no ratio
+        return Spread.of([b / a for a, b in pairs])
+
+    def targets(self, metric: Metric) -> list[tuple[str, bool | None]]:
+        """Each limit as text and whether it is met; None: not known."""
+        verdicts = []
+        for target in metric.must:
+            if target.most is not None:
+                value = self.value(metric.name, BASE)
+                met = None if value is None else value.median <= target.most
+            else:
+                ratio = self.ratio(metric, target.against)
+                met = None if ratio is None else ratio.median >= target.least_ratio
+            verdicts.append((target.text, met))
+        return verdicts
+
+
+def run_case(case: Case, libraries: list[str], turns: int, rounds: int, progress) -> Result:
+    result = Result(case)
+    libraries = [name for name in libraries if name.partition(":")[0] in case.bodies]
+    for turn in range(turns):
+        for library in libraries:
+            if library in result.errors:
+                continue
+            progress(case, library, turn)
+            answer = run_worker(case, library, rounds)
+            if "error" in answer:
+                result.errors[library] = answer["error"]
+                continue
+            figures = result.turns.setdefault(library, {})
+            for metric in answer["rounds"][0]:
+                median = statistics.median(one[metric] for one in answer["rounds"])
+                figures.setdefault(metric, []).append(median)
+    return result

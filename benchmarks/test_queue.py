@@ -1,0 +1,70 @@
+"""Queues: handing items from one greenlet to another, and the cost when nobody waits."""
+
+from benchmarks.case import ASYNC, GREEN, Case, Target
+
+queue_rendezvous = Case(
+    "queue_rendezvous", "Queue(1), producer and consumer, each item", n=10_000, must=(Target.faster("gevent", 4),)
+)
+queue_put_get = Case(
+    "queue_put_get", "unbounded Queue, `put` + `get`, nobody waits", n=100_000, must=(Target.faster("gevent", 1),)
+)
+
+
+@queue_rendezvous.on(*GREEN)
+def _(lib, n):
+    queue = lib.Queue(1)
+
+    def produce():
+        for i in range(n):
+            queue.put(i)
+
+    def consume():
+        for _ in range(n):
+            queue.get()
+
+    lib.joinall([lib.spawn(produce), lib.spawn(consume)])
+
+
+@queue_rendezvous.on(*ASYNC)
+async def _(lib, n):
+    import asyncio
+
+    queue = asyncio.Queue(1)
+
+    async def produce():
+        for i in range(n):
+            await queue.put(i)
+
+    async def consume():
+        for _ in range(n):
+            await queue.get()
+
+    await asyncio.gather(produce(), consume())
+
+
+@queue_put_get.on(*GREEN)
+def _(lib, n):
+    queue = lib.Queue()
+    put, get = queue.put, queue.get
+    for i in range(n):
+        put(i)
+        get()
+
+
+@queue_put_get.on(*ASYNC)
+async def _(lib, n):
+    import asyncio
+
+    queue = asyncio.Queue()
+    put, get = queue.put, queue.get
+    for i in range(n):
+        await put(i)
+        await get()
+
+
+def test_queue_rendezvous(bench, lib):
+    bench(queue_rendezvous, lib)
+
+
+def test_queue_put_get(bench, lib):
+    bench(queue_put_get, lib)
