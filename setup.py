@@ -15,7 +15,7 @@ COMPILE_ARGS = ["-O2", "-fvisibility=hidden", "-Wextra", "-Wno-unused-parameter"
 if os.environ.get("GEVLITE_WERROR"):
     COMPILE_ARGS.append("-Werror")
 
-CORE = ["_core", "timeout", "greenlet", "event", "lock", "queue"]
+CORE = ["_core", "timeout", "greenlet", "event", "lock", "queue", "_socketio"]
 
 # A backend is built where its kernel interface exists.
 BACKENDS = ["select"]

@@ -1,7 +1,52 @@
-from gevlite import _core, backends
+"""gevlite: ordinary blocking code, concurrent on one thread.
+
+Greenlets switch in user space whenever one of them would block; a hub per OS thread, written in Cython, wakes those whose
+socket, timer or lock is ready. `gevlite.monkey.patch_all()` makes the standard library cooperative.
+"""
+
+from gevlite import backends  # noqa: F401  (tells the core how to choose a backend)
 from gevlite._core import get_hub, sleep
-from gevlite.greenlet import *
+from gevlite.exceptions import LoopExit
+from gevlite.greenlet import (
+    FailureSpawnedLink,
+    Greenlet,
+    GreenletExit,
+    SpawnedLink,
+    SuccessSpawnedLink,
+    getcurrent,
+    iwait,
+    joinall,
+    kill,
+    killall,
+    spawn,
+    spawn_later,
+    spawn_raw,
+    wait,
+)
+from gevlite.hub import fork, idle, reinit
 from gevlite.timeout import Timeout, with_timeout
-from gevlite.event import *
-from gevlite.queue import *
-from gevlite.lock import *
+
+__all__ = [
+    "FailureSpawnedLink",
+    "Greenlet",
+    "GreenletExit",
+    "LoopExit",
+    "SpawnedLink",
+    "SuccessSpawnedLink",
+    "Timeout",
+    "fork",
+    "get_hub",
+    "getcurrent",
+    "idle",
+    "iwait",
+    "joinall",
+    "kill",
+    "killall",
+    "reinit",
+    "sleep",
+    "spawn",
+    "spawn_later",
+    "spawn_raw",
+    "wait",
+    "with_timeout",
+]

@@ -86,6 +86,10 @@ cdef class Waiter(Link):
     cpdef bint throw(self, object exc) except -1
     cdef bint _time_out(self) except -1
 
+cdef class _ForwardLink(Link):
+    """A second place for a waiter that waits in two lists."""
+    cdef Waiter target
+
 cdef class CoreGreenlet(greenlet):
     """What the core keeps with each greenlet that gevlite itself made."""
     cdef PyObject *waiter           # borrowed: the Waiter it is parked on
@@ -259,6 +263,7 @@ cdef class Hub(greenlet):
     cdef FdEntry *fd_known(self, int fd, uint64_t owner) noexcept
     cdef FdEntry *fd_own(self, int fd, uint64_t owner) except NULL
     cdef int fd_wait(self, int fd, int events, int64_t timeout_ns) except -1
+    cdef int _fd_leave(self, FdEntry *entry, Waiter w, _ForwardLink second) except -1
     cdef int fd_pass_on(self, FdEntry *entry) except -1
     cdef int fd_forget(self, int fd, uint64_t owner, object exc) except -1
     cdef int fd_event(self, int fd, int events) except -1
@@ -272,3 +277,5 @@ cdef int64_t now_ns() noexcept nogil
 cdef uint64_t new_fd_owner() noexcept                   # a token no other socket has had
 cdef int fd_closed(int fd, uint64_t owner) except -1       # in every hub: wake its waiters with EBADF
 cdef int fd_number(object fileno) except -1
+cdef int poll_now(int fd, int events) except -1
+cdef int errno_raise(int code) except -1

@@ -74,6 +74,15 @@ cdef extern from "unistd.h" nogil:
     int c_close "close"(int fd)
     int getpid()
 
+cdef extern from "poll.h" nogil:
+    ctypedef unsigned long nfds_t
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int c_poll "poll"(pollfd *fds, nfds_t nfds, int timeout)
+    short POLLIN, POLLOUT, POLLERR, POLLHUP, POLLNVAL
+
 cdef extern from "fcntl.h" nogil:
     int fcntl(int fd, int cmd, ...)
     int F_GETFD, F_SETFD, F_GETFL, F_SETFL, FD_CLOEXEC, O_NONBLOCK
@@ -120,6 +129,14 @@ def set_backend_chooser(chooser):
     """Say who picks a backend for a new hub: `chooser(wanted) -> (Backend, reason)`."""
     global _backend_chooser
     _backend_chooser = chooser
+
+
+cdef dict _hub_attributes = {}
+
+
+def register_hub_attribute(name, factory):
+    """Have `hub.<name>` made by `factory(hub)` on first use: how the layers above hang something on a hub."""
+    _hub_attributes[name] = factory
 
 
 # ---------------------------------------------------------------- time
@@ -641,9 +658,6 @@ cdef Waiter new_waiter(Hub hub, int kind):
 
 
 cdef class _ForwardLink(Link):
-    """A second place for a waiter that waits in two lists."""
-    cdef Waiter target
-
     cdef int notify(self, object source) except -1:
         return self.target.wake(source)
 
@@ -1443,7 +1457,8 @@ cdef class Hub(greenlet):
         """The entry of `fd`, which belongs to the socket `owner`; what an earlier owner left is cleared."""
         cdef FdEntry *entry = self.fd_entry(fd)
         if entry.owner != owner:
-            self._fd_reset(entry, closed_error())
+            if entry.owner:
+                self._fd_reset(entry, closed_error())
             entry.owner = owner
             # Not known: try first.
             entry.flags = OWNED | READ_READY | WRITE_READY
@@ -1474,7 +1489,11 @@ cdef class Hub(greenlet):
         return 0
 
     cdef int fd_wait(self, int fd, int events, int64_t timeout) except -1:
-        """Park until `fd` may be ready for READ, WRITE or either. Returns the events, 0 after a time-out."""
+        """Park until `fd` may be ready for READ, WRITE or either. Returns the events, 0 after a time-out.
+
+        On an owned fd one waiter is woken at a time. Who gets events must, when it has done its operation, call
+        `fd_pass_on`: it wakes the next one if there is still something left.
+        """
         cdef FdEntry *entry = self.fd_entry(fd)
         cdef Waiter w = new_waiter(self, WAIT_READ if events & READ else WAIT_WRITE)
         cdef _ForwardLink second = None
@@ -1489,15 +1508,24 @@ cdef class Hub(greenlet):
         try:
             self.fd_rearm(entry)
             result = w.park_for(timeout)
-            return <int> result if result is not None else 0
-        finally:
-            self.fd_waiters -= 1
-            link_remove(w)
-            if second is not None:
-                link_remove(second)
-            if entry.armed:
-                self._fd_disarm(entry)
+        except BaseException:
+            self._fd_leave(entry, w, second)
             self.fd_pass_on(entry)
+            raise
+        self._fd_leave(entry, w, second)
+        if result is None:
+            self.fd_pass_on(entry)
+            return 0
+        return result
+
+    cdef int _fd_leave(self, FdEntry *entry, Waiter w, _ForwardLink second) except -1:
+        self.fd_waiters -= 1
+        link_remove(w)
+        if second is not None:
+            link_remove(second)
+        if entry.armed:
+            self._fd_disarm(entry)
+        return 0
 
     cdef int _fd_disarm(self, FdEntry *entry) except -1:
         """Tell the backend about interest that nobody has any more."""
@@ -1514,7 +1542,7 @@ cdef class Hub(greenlet):
         return self._fd_set_armed(entry, want)
 
     cdef int fd_pass_on(self, FdEntry *entry) except -1:
-        """Who leaves an owned fd wakes the next one if the fd is still ready."""
+        """Wake the next one who waits if the fd is still known to be ready."""
         if entry.flags & READ_READY and entry.readers.count:
             notify_one(&entry.readers, READ)
         if entry.flags & WRITE_READY and entry.writers.count:
@@ -1602,9 +1630,18 @@ cdef class Hub(greenlet):
         Returns the events that are ready, 0 after a time-out. Raises OSError(EBADF) for a closed fd, also if it is closed by
         `gevlite.socket` while we wait.
         """
+        cdef int got
         if events & ~(READ | WRITE) or not events:
             raise ValueError("events must be READ, WRITE or READ | WRITE")
-        return self.fd_wait(fd, events, timeout_ns(timeout))
+        self._check_thread("wait_fd")
+        if self.fd_is_owned(fd):
+            # Its readiness was reported once, and perhaps not to us: ask the kernel.
+            got = poll_now(fd, events)
+            if got:
+                return got
+        got = self.fd_wait(fd, events, timeout_ns(timeout))
+        self.fd_pass_on(self.fd_entry(fd))
+        return got
 
     def fd_is_owned(self, int fd):
         """True if `fd` belongs to a gevlite socket that has waited in this hub."""
@@ -1639,6 +1676,16 @@ cdef class Hub(greenlet):
     def main_hub(self):
         """True for the hub of the process's main thread."""
         return self.is_main_thread
+
+    def __getattr__(self, name):
+        """`loop`, `threadpool`, `resolver`: made on first use by the module that registered them."""
+        try:
+            factory = _hub_attributes[name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
+        made = factory(self)
+        setattr(self, name, made)
+        return made
 
     def __repr__(self):
         state = "closed" if self.closed else "polling" if self.polling else "running" if self.running else "new"
@@ -1772,6 +1819,21 @@ cdef class _Holder:
 
 cdef object closed_error():
     return OSError(EBADF, "file descriptor was closed by another greenlet while this one waited for it")
+
+
+cdef int poll_now(int fd, int events) except -1:
+    """What of READ and WRITE is ready this moment."""
+    cdef pollfd p
+    p.fd = fd
+    p.events = (POLLIN if events & READ else 0) | (POLLOUT if events & WRITE else 0)
+    p.revents = 0
+    if c_poll(&p, 1, 0) <= 0:
+        return 0
+    if p.revents & POLLNVAL:
+        errno_raise(EBADF)
+    if p.revents & (POLLERR | POLLHUP):
+        return events
+    return (READ if p.revents & POLLIN else 0) | (WRITE if p.revents & POLLOUT else 0)
 
 
 cdef int errno_raise(int code) except -1:

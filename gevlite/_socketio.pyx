@@ -1,0 +1,739 @@
+"""The socket fast path: the system calls, tried first, and the wait between two tries.
+
+A socket carries an `Endpoint` with what these functions need. Each operation has the same shape: if the fd may be ready,
+make the system call; if it would block, park until the hub reports the fd, and try again. The descriptor itself is always
+non-blocking; the time-out is ours. Would-block is an errno here and never an exception, except where the caller asked for
+non-blocking mode.
+
+When a read clears the readiness flag: EAGAIN, or on TCP fewer bytes than asked for, since the kernel then had no more.
+Not on a UNIX stream, where a read also ends at ancillary data, and not once end-of-file, an error or urgent data was
+reported (STICKY), because then no further edge need come.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.object cimport PyObject
+from libc.errno cimport (
+    EAGAIN,
+    EALREADY,
+    EBADF,
+    ECONNABORTED,
+    EINPROGRESS,
+    EINTR,
+    errno,
+)
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset, strlen
+
+from gevlite._core cimport (
+    OWNED,
+    READ,
+    READ_READY,
+    STICKY,
+    WRITE,
+    WRITE_READY,
+    FdEntry,
+    Hub,
+    current_hub,
+    errno_raise,
+    fd_closed,
+    fd_number,
+    new_fd_owner,
+    now_ns,
+    poll_now,
+    timeout_ns,
+)
+
+import _socket
+import os
+
+from gevlite._core import sleep
+
+
+cdef extern from "sys/types.h" nogil:
+    ctypedef long off_t
+
+cdef extern from "sys/socket.h" nogil:
+    ctypedef unsigned int socklen_t
+    struct sockaddr:
+        unsigned short sa_family
+    struct sockaddr_storage:
+        unsigned short ss_family
+    ssize_t c_recv "recv"(int fd, void *buf, size_t n, int flags)
+    ssize_t c_send "send"(int fd, const void *buf, size_t n, int flags)
+    ssize_t c_recvfrom "recvfrom"(int fd, void *buf, size_t n, int flags, sockaddr *addr, socklen_t *addrlen)
+    ssize_t c_sendto "sendto"(int fd, const void *buf, size_t n, int flags, const sockaddr *addr, socklen_t addrlen)
+    int AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM
+    int MSG_PEEK, MSG_OOB, MSG_DONTWAIT, MSG_WAITALL
+
+cdef extern from "netinet/in.h" nogil:
+    struct in_addr:
+        pass
+    struct in6_addr:
+        pass
+    struct sockaddr_in:
+        unsigned short sin_family
+        unsigned short sin_port
+        in_addr sin_addr
+    struct sockaddr_in6:
+        unsigned short sin6_family
+        unsigned short sin6_port
+        uint32_t sin6_flowinfo
+        in6_addr sin6_addr
+        uint32_t sin6_scope_id
+    unsigned short ntohs(unsigned short n)
+    unsigned short htons(unsigned short n)
+    uint32_t ntohl(uint32_t n)
+    uint32_t htonl(uint32_t n)
+
+cdef extern from "arpa/inet.h" nogil:
+    const char *inet_ntop(int af, const void *src, char *dst, socklen_t size)
+    int inet_pton(int af, const char *src, void *dst)
+
+cdef extern from "sys/un.h" nogil:
+    struct sockaddr_un:
+        unsigned short sun_family
+        char *sun_path
+
+cdef extern from *:
+    """
+    #include <fcntl.h>
+    #include <stddef.h>
+    #include <sys/socket.h>
+    #include <sys/un.h>
+    #include <unistd.h>
+    #include <errno.h>
+    #define GEVLITE_SUN_PATH offsetof(struct sockaddr_un, sun_path)
+
+    /* A connection that is non-blocking and close-on-exec from the start, where the system can. */
+    static int gevlite_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
+    {
+    #ifdef SOCK_NONBLOCK
+        return accept4(fd, addr, addrlen, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    #else
+        int got = accept(fd, addr, addrlen);
+        if (got >= 0) {
+            fcntl(got, F_SETFL, fcntl(got, F_GETFL) | O_NONBLOCK);
+            fcntl(got, F_SETFD, FD_CLOEXEC);
+        }
+        return got;
+    #endif
+    }
+
+    #ifdef __linux__
+    #include <sys/sendfile.h>
+    #define GEVLITE_HAVE_SENDFILE 1
+    static ssize_t gevlite_sendfile(int out, int in, long long offset, size_t count)
+    {
+        off_t at = (off_t)offset;
+        return sendfile(out, in, &at, count);
+    }
+    #else
+    #define GEVLITE_HAVE_SENDFILE 0
+    static ssize_t gevlite_sendfile(int out, int in, long long offset, size_t count)
+    {
+        (void)out; (void)in; (void)offset; (void)count;
+        errno = ENOSYS;
+        return -1;
+    }
+    #endif
+    """
+    size_t GEVLITE_SUN_PATH
+    int GEVLITE_HAVE_SENDFILE
+    int gevlite_accept(int fd, sockaddr *addr, socklen_t *addrlen)
+    ssize_t gevlite_sendfile(int out, int infd, long long offset, size_t count) nogil
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **data, Py_ssize_t n) except -1
+
+HAVE_SENDFILE = bool(GEVLITE_HAVE_SENDFILE)
+
+_StdSocket = _socket.socket
+
+# What a single call returns when it would have blocked. -1 stays free for "raised".
+cdef enum:
+    WOULD_BLOCK = -2
+
+# Deadlines: an operation computes its own at its first wait.
+cdef int64_t UNSET = -2
+
+
+cdef class Endpoint:
+    """What the fast path keeps with a socket: fd, kind, time-out, and the identity under which hubs know the fd."""
+
+    cdef readonly int fd
+    cdef readonly int family
+    cdef bint tcp                   # a short read means that there is no more
+    cdef bint known                 # some hub may have an entry for it
+    cdef int64_t limit              # time-out in ns; -1: none, 0: non-blocking
+    cdef readonly object timeout    # in seconds, as it was given
+    cdef uint64_t owner
+
+    def __init__(self, int fd, int family, int kind, timeout):
+        self.fd = fd
+        self.family = family
+        self.tcp = kind == SOCK_STREAM and (family == AF_INET or family == AF_INET6)
+        self.owner = new_fd_owner()
+        self.set_timeout(timeout)
+
+    cpdef set_timeout(self, timeout):
+        """Seconds, 0 for non-blocking, None for no limit. Raises ValueError for a negative or absurd one."""
+        cdef double seconds
+        if timeout is None:
+            self.limit = -1
+            self.timeout = None
+            return
+        seconds = timeout
+        if seconds != seconds:
+            raise ValueError("Invalid value NaN (not a number)")
+        if seconds < 0:
+            raise ValueError("Timeout value out of range")
+        self.limit = timeout_ns(seconds)
+        self.timeout = seconds
+
+    cpdef forget(self):
+        """The fd is about to be closed or given away: whoever waits on it gets OSError(EBADF)."""
+        cdef int fd = self.fd
+        if fd >= 0:
+            self.fd = -1
+            if self.known:
+                fd_closed(fd, self.owner)
+
+    def __dealloc__(self):
+        # The socket was dropped without close(): its fd may already have another owner, who is not touched.
+        if self.fd >= 0 and self.known:
+            fd_closed(self.fd, self.owner)
+
+
+cdef inline Endpoint endpoint(object sock):
+    cdef Endpoint ep = sock._ep
+    if ep.fd < 0:
+        errno_raise(EBADF)
+    return ep
+
+
+cdef inline FdEntry *entry_of(Endpoint ep, Hub hub) noexcept:
+    return hub.fd_known(ep.fd, ep.owner) if ep.known else NULL
+
+
+cdef inline bint may_try(Endpoint ep, FdEntry *entry, int flag) noexcept:
+    return entry == NULL or entry.flags & flag or ep.limit == 0
+
+
+cdef int wait_for(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
+    """Park until the fd may be ready. Raises BlockingIOError in non-blocking mode, TimeoutError, or OSError(EBADF)."""
+    cdef FdEntry *entry
+    cdef int64_t remaining = -1
+    if ep.limit == 0:
+        errno_raise(EAGAIN)
+    if ep.limit > 0:
+        if deadline[0] == UNSET:
+            deadline[0] = now_ns() + ep.limit
+            remaining = ep.limit
+        else:
+            remaining = deadline[0] - now_ns()
+            if remaining <= 0:
+                raise TimeoutError("timed out")
+    ep.known = True
+    entry = hub.fd_own(ep.fd, ep.owner)
+    entry.flags &= ~(READ_READY if event == READ else WRITE_READY)
+    if not hub.fd_wait(ep.fd, event, remaining):
+        raise TimeoutError("timed out")
+    if ep.fd < 0:
+        errno_raise(EBADF)
+    return 0
+
+
+cdef inline int pass_on(Hub hub, FdEntry *entry) except -1:
+    """After an operation: if something is left, the next one who waits shall have it."""
+    if entry != NULL and (entry.readers.count or entry.writers.count):
+        hub.fd_pass_on(entry)
+    return 0
+
+
+cdef int failed(Hub hub, FdEntry *entry, int code) except -1:
+    """A system call failed: 1 to make it again, 0 if it would block; raises everything else."""
+    if code == EINTR:
+        PyErr_CheckSignals()
+        return 1
+    if code == EAGAIN:
+        return 0
+    pass_on(hub, entry)
+    errno_raise(code)
+
+
+cdef Py_ssize_t recv_once(Endpoint ep, Hub hub, void *buf, size_t n, int flags,
+                          sockaddr *addr, socklen_t *addrlen) except -1:
+    """One recv or recvfrom, if the fd may be ready. Keeps the readiness flag."""
+    cdef FdEntry *entry = entry_of(ep, hub)
+    cdef Py_ssize_t got
+    if not may_try(ep, entry, READ_READY):
+        return WOULD_BLOCK
+    while True:
+        if addr == NULL:
+            got = c_recv(ep.fd, buf, n, flags)
+        else:
+            got = c_recvfrom(ep.fd, buf, n, flags, addr, addrlen)
+        if got >= 0:
+            break
+        if not failed(hub, entry, errno):
+            return WOULD_BLOCK
+    if entry != NULL:
+        if 0 < got < <Py_ssize_t> n and ep.tcp and not entry.flags & STICKY and not flags & (MSG_PEEK | MSG_OOB):
+            entry.flags &= ~READ_READY
+        else:
+            pass_on(hub, entry)
+    return got
+
+
+cdef int wait_to_read(Endpoint ep, Hub hub, int flags, int64_t *deadline) except -1:
+    if flags & MSG_DONTWAIT:
+        errno_raise(EAGAIN)
+    return wait_for(ep, hub, READ, deadline)
+
+
+cdef Py_ssize_t recv_loop(Endpoint ep, void *buf, size_t n, int flags, sockaddr *addr, socklen_t *addrlen) except -1:
+    """recv or recvfrom into memory that stays while it waits."""
+    cdef Hub hub = current_hub()
+    cdef int64_t deadline = UNSET
+    cdef Py_ssize_t got, filled = 0
+    while True:
+        got = recv_once(ep, hub, <char *> buf + filled, n - filled, flags, addr, addrlen)
+        if got >= 0:
+            filled += got
+            # The kernel does not wait for the whole on a non-blocking socket: we do.
+            if not flags & MSG_WAITALL or got == 0 or filled == <Py_ssize_t> n or not ep.tcp:
+                return filled
+            continue
+        wait_to_read(ep, hub, flags, &deadline)
+
+
+cdef bytes fit(bytes data, Py_ssize_t n):
+    """`data`, of which nobody else knows, cut to `n` bytes."""
+    cdef PyObject *p = <PyObject *> data
+    if n == len(data):
+        return data
+    if n < len(data) >> 3:
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), n)
+    return data[:n]
+
+
+def recv(self, Py_ssize_t bufsize, int flags=0, /):
+    """Receive up to `bufsize` bytes; block until there is something. `b""`: the other side has finished.
+
+    Raises TimeoutError after the socket's time-out, OSError(EBADF) if another greenlet closes the socket.
+    """
+    cdef Endpoint ep = endpoint(self)
+    cdef Hub hub = current_hub()
+    cdef int64_t deadline = UNSET
+    cdef Py_ssize_t got
+    cdef PyObject *data
+    if bufsize < 0:
+        raise ValueError("negative buffersize in recv")
+    if flags & MSG_WAITALL:
+        whole = PyBytes_FromStringAndSize(NULL, bufsize)
+        return fit(whole, recv_loop(ep, PyBytes_AS_STRING(whole), bufsize, flags, NULL, NULL))
+    while True:
+        # No buffer is held while parked: thousands of idle connections would each pin one.
+        if may_try(ep, entry_of(ep, hub), READ_READY):
+            data = new_bytes(bufsize)
+            try:
+                got = recv_once(ep, hub, bytes_at(data), bufsize, flags, NULL, NULL)
+            except BaseException:
+                drop_bytes(data)
+                raise
+            if got >= 0:
+                return cut_bytes(data, bufsize, got)
+            drop_bytes(data)
+        wait_to_read(ep, hub, flags, &deadline)
+
+
+def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
+    """As `recv`, into `buffer` (at most `nbytes`, 0: its length). Returns the number of bytes."""
+    cdef Endpoint ep = endpoint(self)
+    cdef Py_buffer view
+    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    try:
+        return recv_loop(ep, view.buf, _room(&view, nbytes, "recv_into"), flags, NULL, NULL)
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef Py_ssize_t _room(Py_buffer *view, Py_ssize_t nbytes, str name) except -1:
+    if nbytes < 0:
+        raise ValueError(f"negative buffersize in {name}")
+    if nbytes > view.len:
+        raise ValueError("nbytes is greater than the length of the buffer")
+    return nbytes if nbytes else view.len
+
+
+def recvfrom(self, Py_ssize_t bufsize, int flags=0, /):
+    """Receive up to `bufsize` bytes and the sender's address: `(bytes, address)`. Otherwise as `recv`."""
+    cdef Endpoint ep = endpoint(self)
+    cdef sockaddr_storage storage
+    cdef socklen_t size = sizeof(storage)
+    cdef Py_ssize_t got
+    if bufsize < 0:
+        raise ValueError("negative buffersize in recvfrom")
+    if not plain_family(ep.family):
+        return by_original(self, ep, READ, flags, _StdSocket.recvfrom, (bufsize, flags))
+    data = PyBytes_FromStringAndSize(NULL, bufsize)
+    memset(&storage, 0, sizeof(storage))
+    got = recv_loop(ep, PyBytes_AS_STRING(data), bufsize, flags, <sockaddr *> &storage, &size)
+    return fit(data, got), from_sockaddr(&storage, size)
+
+
+def recvfrom_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
+    """As `recvfrom`, into `buffer`. Returns `(number of bytes, address)`."""
+    cdef Endpoint ep = endpoint(self)
+    cdef sockaddr_storage storage
+    cdef socklen_t size = sizeof(storage)
+    cdef Py_ssize_t got
+    cdef Py_buffer view
+    if not plain_family(ep.family):
+        return by_original(self, ep, READ, flags, _StdSocket.recvfrom_into, (buffer, nbytes, flags))
+    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    try:
+        memset(&storage, 0, sizeof(storage))
+        got = recv_loop(ep, view.buf, _room(&view, nbytes, "recvfrom_into"), flags, <sockaddr *> &storage, &size)
+    finally:
+        PyBuffer_Release(&view)
+    return got, from_sockaddr(&storage, size)
+
+
+cdef Py_ssize_t send_once(Endpoint ep, Hub hub, const void *buf, size_t n, int flags,
+                          const sockaddr *addr, socklen_t addrlen) except -1:
+    """One send or sendto, if the fd may be ready. Keeps the readiness flag."""
+    cdef FdEntry *entry = entry_of(ep, hub)
+    cdef Py_ssize_t sent
+    if not may_try(ep, entry, WRITE_READY):
+        return WOULD_BLOCK
+    while True:
+        if addr == NULL:
+            sent = c_send(ep.fd, buf, n, flags)
+        else:
+            sent = c_sendto(ep.fd, buf, n, flags, addr, addrlen)
+        if sent >= 0:
+            pass_on(hub, entry)
+            return sent
+        if not failed(hub, entry, errno):
+            return WOULD_BLOCK
+
+
+cdef int wait_to_write(Endpoint ep, Hub hub, int flags, int64_t *deadline) except -1:
+    if flags & MSG_DONTWAIT:
+        errno_raise(EAGAIN)
+    return wait_for(ep, hub, WRITE, deadline)
+
+
+def send(self, data, int flags=0, /):
+    """Send bytes; block until some can be taken. Returns how many were."""
+    cdef Endpoint ep = endpoint(self)
+    cdef Hub hub = current_hub()
+    cdef int64_t deadline = UNSET
+    cdef Py_ssize_t sent
+    cdef Py_buffer view
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        while True:
+            sent = send_once(ep, hub, view.buf, view.len, flags, NULL, 0)
+            if sent >= 0:
+                return sent
+            wait_to_write(ep, hub, flags, &deadline)
+    finally:
+        PyBuffer_Release(&view)
+
+
+def sendall(self, data, int flags=0, /):
+    """Send all of the bytes; block until the last was taken. The socket's time-out is for the whole.
+
+    After an error there is no telling how much was sent.
+    """
+    cdef Endpoint ep = endpoint(self)
+    cdef Hub hub = current_hub()
+    cdef int64_t deadline = UNSET
+    cdef Py_ssize_t sent, done = 0
+    cdef Py_buffer view
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        if ep.limit > 0 and view.len > 65536:
+            deadline = now_ns() + ep.limit
+        while True:
+            sent = send_once(ep, hub, <char *> view.buf + done, view.len - done, flags, NULL, 0)
+            if sent == WOULD_BLOCK:
+                wait_to_write(ep, hub, flags, &deadline)
+                continue
+            done += sent
+            if done >= view.len:
+                return
+            if ep.fd < 0:
+                errno_raise(EBADF)
+    finally:
+        PyBuffer_Release(&view)
+
+
+def sendto(self, data, flags_or_address, address=None, /):
+    """`sendto(data, address)` or `sendto(data, flags, address)`: send a datagram; block until it can be taken."""
+    cdef Endpoint ep = endpoint(self)
+    cdef Hub hub = current_hub()
+    cdef int64_t deadline = UNSET
+    cdef sockaddr_storage storage
+    cdef socklen_t size
+    cdef int flags = 0
+    cdef Py_ssize_t sent
+    cdef Py_buffer view
+    if address is None:
+        address = flags_or_address
+    else:
+        flags = flags_or_address
+    size = to_sockaddr(ep.family, address, &storage)
+    if size == 0:
+        # A name, or a family that only the original can translate.
+        address = self._resolved(address)
+        size = to_sockaddr(ep.family, address, &storage)
+        if size == 0:
+            return by_original(self, ep, WRITE, flags, _StdSocket.sendto, (data, flags, address))
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        while True:
+            sent = send_once(ep, hub, view.buf, view.len, flags, <sockaddr *> &storage, size)
+            if sent >= 0:
+                return sent
+            wait_to_write(ep, hub, flags, &deadline)
+    finally:
+        PyBuffer_Release(&view)
+
+
+def accept_fd(self):
+    """Block until somebody connects; return `(fd, address)`. The fd is non-blocking and not inheritable."""
+    cdef Endpoint ep = endpoint(self)
+    cdef Hub hub = current_hub()
+    cdef int64_t deadline = UNSET
+    cdef sockaddr_storage storage
+    cdef socklen_t size
+    cdef FdEntry *entry
+    cdef int fd
+    if not plain_family(ep.family):
+        fd, address = by_original(self, ep, READ, 0, _StdSocket._accept, ())
+        os.set_blocking(fd, False)
+        return fd, address
+    while True:
+        entry = entry_of(ep, hub)
+        if may_try(ep, entry, READ_READY):
+            size = sizeof(storage)
+            memset(&storage, 0, sizeof(storage))
+            fd = gevlite_accept(ep.fd, <sockaddr *> &storage, &size)
+            if fd >= 0:
+                pass_on(hub, entry)
+                return fd, from_sockaddr(&storage, size)
+            # The peer gave up before we came to it (accept(2)): there may be more behind it.
+            if errno == ECONNABORTED or failed(hub, entry, errno):
+                continue
+        wait_for(ep, hub, READ, &deadline)
+
+
+def connect_wait(self, address):
+    """Start to connect, block until it is decided, and return the errno: 0 if connected.
+
+    Raises TimeoutError after the socket's time-out. In non-blocking mode, returns EINPROGRESS at once.
+    """
+    cdef Endpoint ep = endpoint(self)
+    cdef Hub hub = current_hub()
+    cdef int64_t deadline = UNSET
+    cdef int code
+    while True:
+        code = _StdSocket.connect_ex(self, address)
+        if code == EINTR:
+            PyErr_CheckSignals()
+            continue
+        if code != EAGAIN or ep.family != AF_UNIX or ep.limit == 0:
+            break
+        # A UNIX listener's backlog is full, and nothing reports that there is room again (connect(2), EAGAIN).
+        if deadline == UNSET and ep.limit > 0:
+            deadline = now_ns() + ep.limit
+        if deadline > 0 and now_ns() >= deadline:
+            raise TimeoutError("timed out")
+        sleep(0.002)
+        endpoint(self)
+    if (code != EINPROGRESS and code != EALREADY) or ep.limit == 0:
+        return code
+    if deadline == UNSET and ep.limit > 0:
+        deadline = now_ns() + ep.limit
+    while True:
+        wait_for(ep, hub, WRITE, &deadline)
+        # Reported too early once in a while: SO_ERROR is 0 then, and there is no peer yet.
+        code = self.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        if code or poll_now(ep.fd, WRITE):
+            return code
+
+
+cdef object by_original(object self, Endpoint ep, int event, int flags, object method, tuple args):
+    """An operation that the standard library's C code makes, since it knows how to translate its arguments.
+
+    The kernel is asked first whether it would block, so that this costs no exception.
+    """
+    cdef Hub hub = current_hub()
+    cdef int64_t deadline = UNSET
+    cdef FdEntry *entry
+    while True:
+        if ep.limit == 0 or flags & MSG_DONTWAIT or poll_now(ep.fd, event):
+            try:
+                result = method(self, *args)
+            except BlockingIOError:
+                if ep.limit == 0 or flags & MSG_DONTWAIT:
+                    raise
+            else:
+                pass_on(hub, entry_of(ep, hub))
+                return result
+        wait_for(ep, hub, event, &deadline)
+
+
+def recvmsg(self, bufsize, ancbufsize=0, flags=0, /):
+    """As the original; blocks cooperatively."""
+    return by_original(self, endpoint(self), READ, flags, _StdSocket.recvmsg, (bufsize, ancbufsize, flags))
+
+
+def recvmsg_into(self, buffers, ancbufsize=0, flags=0, /):
+    """As the original; blocks cooperatively."""
+    return by_original(self, endpoint(self), READ, flags, _StdSocket.recvmsg_into, (buffers, ancbufsize, flags))
+
+
+def sendmsg(self, buffers, ancdata=(), flags=0, address=None, /):
+    """As the original; blocks cooperatively until something can be taken."""
+    if address is not None:
+        address = self._resolved(address)
+    return by_original(self, endpoint(self), WRITE, flags, _StdSocket.sendmsg, (buffers, ancdata, flags, address))
+
+
+def sendfile_range(self, int in_fd, long long offset, Py_ssize_t count):
+    """Send `count` bytes of the file `in_fd` from `offset` (count < 0: to its end) by sendfile(2). Returns how many.
+
+    Raises OSError as the call does; with EINVAL or ENOSYS before the first byte it is the wrong kind of file.
+    """
+    cdef Endpoint ep = endpoint(self)
+    cdef Hub hub = current_hub()
+    cdef int64_t deadline = UNSET
+    cdef FdEntry *entry
+    cdef Py_ssize_t sent, total = 0
+    cdef size_t chunk
+    while count < 0 or total < count:
+        entry = entry_of(ep, hub)
+        if may_try(ep, entry, WRITE_READY):
+            # Bounded, because the file may have to be read from a disk meanwhile.
+            chunk = 1 << 20
+            if count >= 0 and count - total < <Py_ssize_t> chunk:
+                chunk = count - total
+            with nogil:
+                sent = gevlite_sendfile(ep.fd, in_fd, offset + total, chunk)
+            if sent >= 0:
+                pass_on(hub, entry)
+                if sent == 0:
+                    break
+                total += sent
+                if ep.fd < 0:
+                    errno_raise(EBADF)
+                continue
+            if failed(hub, entry, errno):
+                continue
+        wait_for(ep, hub, WRITE, &deadline)
+    return total
+
+
+# ---------------------------------------------------------------- waiting for any descriptor
+
+def wait_on(fileno, int events, timeout, timeout_exc):
+    """Block until the descriptor is ready; raise `timeout_exc` after `timeout` seconds."""
+    cdef int fd = fd_number(fileno)
+    if not current_hub().wait_fd(fd, events, timeout):
+        raise timeout_exc if timeout_exc is not None else TimeoutError("timed out")
+
+
+# ---------------------------------------------------------------- bytes that shrink
+
+cdef PyObject *new_bytes(Py_ssize_t n) except NULL:
+    """A bytes object of `n` bytes that only the caller knows; to be passed to `cut_bytes` or `drop_bytes`."""
+    return bytes_new(NULL, n)
+
+
+cdef extern from "Python.h":
+    PyObject *bytes_new "PyBytes_FromStringAndSize"(const char *v, Py_ssize_t n) except NULL
+    char *bytes_at "PyBytes_AS_STRING"(PyObject *data)
+    void drop_bytes "Py_DECREF"(PyObject *data)
+    object steal_bytes "(PyObject *)"(PyObject *data)
+
+
+cdef object cut_bytes(PyObject *data, Py_ssize_t size, Py_ssize_t n):
+    if n != size:
+        _PyBytes_Resize(&data, n)
+    return steal_bytes(data)
+
+
+# ---------------------------------------------------------------- addresses
+
+cdef inline bint plain_family(int family) noexcept:
+    return family == AF_INET or family == AF_INET6 or family == AF_UNIX
+
+
+cdef object from_sockaddr(sockaddr_storage *storage, socklen_t size):
+    """The Python form of an address, as the socket module gives it."""
+    cdef char[64] text
+    cdef sockaddr_in *v4
+    cdef sockaddr_in6 *v6
+    cdef char *path
+    cdef Py_ssize_t n
+    if size == 0:
+        return None
+    if storage.ss_family == AF_INET:
+        v4 = <sockaddr_in *> storage
+        inet_ntop(AF_INET, &v4.sin_addr, text, sizeof(text))
+        return (text.decode("ascii"), ntohs(v4.sin_port))
+    if storage.ss_family == AF_INET6:
+        v6 = <sockaddr_in6 *> storage
+        inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof(text))
+        return (text.decode("ascii"), ntohs(v6.sin6_port), ntohl(v6.sin6_flowinfo), v6.sin6_scope_id)
+    if storage.ss_family == AF_UNIX:
+        n = <Py_ssize_t> size - <Py_ssize_t> GEVLITE_SUN_PATH
+        if n <= 0:
+            return ""
+        path = <char *> storage + GEVLITE_SUN_PATH
+        if path[0] == 0:
+            return path[:n]             # abstract: bytes
+        return os.fsdecode(<bytes> path[:strlen(path)])
+    return None
+
+
+cdef socklen_t to_sockaddr(int family, object address, sockaddr_storage *storage) except? 0:
+    """The C form of a numeric IPv4 or IPv6 address; 0 if it is anything else."""
+    cdef sockaddr_in *v4 = <sockaddr_in *> storage
+    cdef sockaddr_in6 *v6 = <sockaddr_in6 *> storage
+    cdef bytes host
+    cdef Py_ssize_t n
+    cdef object port
+    if type(address) is not tuple or (family != AF_INET and family != AF_INET6):
+        return 0
+    n = len(<tuple> address)
+    if n < 2 or type(address[0]) is not str or type(address[1]) is not int or not (<str> address[0]).isascii():
+        return 0
+    port = address[1]
+    if not 0 <= port <= 65535:
+        raise OverflowError("port must be 0-65535.")
+    host = (<str> address[0]).encode("ascii")
+    memset(storage, 0, sizeof(sockaddr_storage))
+    if family == AF_INET:
+        if n != 2 or inet_pton(AF_INET, host, &v4.sin_addr) != 1:
+            return 0
+        v4.sin_family = AF_INET
+        v4.sin_port = htons(<unsigned short> port)
+        return sizeof(sockaddr_in)
+    if n > 4 or inet_pton(AF_INET6, host, &v6.sin6_addr) != 1:
+        return 0
+    v6.sin6_family = AF_INET6
+    v6.sin6_port = htons(<unsigned short> port)
+    if n > 2:
+        if not 0 <= address[2] <= 0xFFFFF:
+            raise OverflowError("flowinfo must be 0-1048575.")
+        v6.sin6_flowinfo = htonl(address[2])
+    if n > 3:
+        v6.sin6_scope_id = address[3]
+    return sizeof(sockaddr_in6)

@@ -1,0 +1,357 @@
+"""Cooperative sockets: the standard `socket` module with blocking calls that block only the calling greenlet.
+
+`socket` is a subclass of the standard class, so `isinstance` holds, and what does no I/O comes from there. The calls that do
+are in `_socketio`.
+"""
+
+import _socket
+import os
+import socket as _std
+import sys
+from errno import EAGAIN, EINVAL, ENOSYS, ENOTSOCK, EOPNOTSUPP
+
+from gevlite import (
+    _socketio,
+    resolver,  # noqa: F401  (provides hub.resolver)
+)
+from gevlite._core import READ, WRITE, get_hub
+from gevlite._socketio import Endpoint
+
+__implements__ = [
+    "SocketType",
+    "create_connection",
+    "create_server",
+    "fromfd",
+    "getaddrinfo",
+    "getfqdn",
+    "gethostbyaddr",
+    "gethostbyname",
+    "gethostbyname_ex",
+    "getnameinfo",
+    "socket",
+    "socketpair",
+]
+__extensions__ = ["wait_read", "wait_readwrite", "wait_write"]
+
+# Everything of the original that needs no twin: constants, exceptions, byte order, ...
+__imports__ = [
+    name for name in dir(_std) if not name.startswith("__") and name not in __implements__ and name not in ("os", "sys")
+]
+globals().update({name: getattr(_std, name) for name in __imports__})
+__all__ = [name for name in _std.__all__ if name in __imports__ or name in __implements__] + __extensions__
+
+_StdSocket = _std.socket
+_CSocket = _socket.socket
+_SOCK_NONBLOCK = getattr(_socket, "SOCK_NONBLOCK", 0)
+_GLOBAL_DEFAULT_TIMEOUT = _std._GLOBAL_DEFAULT_TIMEOUT
+
+
+class socket(_StdSocket):
+    """A socket whose blocking calls block only the greenlet that makes them.
+
+    Any of them raises TimeoutError after `settimeout`, and OSError(EBADF) if another greenlet closes the socket meanwhile.
+    Several greenlets may use one socket, for instance one that reads and one that writes.
+    """
+
+    __slots__ = ("_ep",)
+
+    def __init__(self, family=-1, type=-1, proto=-1, fileno=None):
+        if fileno is None:
+            if type == -1:
+                type = _socket.SOCK_STREAM
+            _StdSocket.__init__(self, family, type | _SOCK_NONBLOCK, proto)
+        else:
+            _StdSocket.__init__(self, family, type, proto, fileno)
+        wanted_nonblocking = type != -1 and type & _SOCK_NONBLOCK
+        if fileno is not None or not _SOCK_NONBLOCK:
+            # The descriptor itself never blocks, and the C code never waits: time-outs are kept by the endpoint.
+            _CSocket.setblocking(self, False)
+        elif _CSocket.gettimeout(self) != 0:
+            _CSocket.settimeout(self, 0)
+        self._ep = Endpoint(
+            _CSocket.fileno(self),
+            int(_CSocket.family.__get__(self)),
+            int(_CSocket.type.__get__(self)),
+            0 if wanted_nonblocking else _socket.getdefaulttimeout(),
+        )
+
+    # -------- time-outs
+
+    def settimeout(self, value, /):
+        """Seconds for each blocking call; None for no limit; 0 for non-blocking mode."""
+        self._ep.set_timeout(value)
+
+    def gettimeout(self):
+        """What `settimeout` set."""
+        return self._ep.timeout
+
+    timeout = property(gettimeout, doc="What `settimeout` set.")
+
+    def setblocking(self, flag, /):
+        """`settimeout(None)` or `settimeout(0)`."""
+        self._ep.set_timeout(None if flag else 0.0)
+
+    def getblocking(self):
+        """False in non-blocking mode."""
+        return self._ep.timeout != 0
+
+    # -------- input and output
+
+    recv = _socketio.recv
+    recv_into = _socketio.recv_into
+    recvfrom = _socketio.recvfrom
+    recvfrom_into = _socketio.recvfrom_into
+    recvmsg = _socketio.recvmsg
+    send = _socketio.send
+    sendall = _socketio.sendall
+    sendto = _socketio.sendto
+    sendmsg = _socketio.sendmsg
+    recvmsg_into = _socketio.recvmsg_into
+
+    def accept(self):
+        """Block until somebody connects; return `(socket, address)`."""
+        fd, address = _socketio.accept_fd(self)
+        return self._adopt(fd), address
+
+    def _accept(self):
+        return _socketio.accept_fd(self)
+
+    def _adopt(self, fd):
+        """A socket of our kind for an accepted fd, which is non-blocking already."""
+        made = socket.__new__(socket)
+        family = _CSocket.family.__get__(self)
+        kind = _CSocket.type.__get__(self)
+        _StdSocket.__init__(made, family, kind | _SOCK_NONBLOCK, _CSocket.proto.__get__(self), fd)
+        if not _SOCK_NONBLOCK:
+            _CSocket.settimeout(made, 0)
+        made._ep = Endpoint(fd, int(family), int(kind), _socket.getdefaulttimeout())
+        return made
+
+    def _resolved(self, address):
+        """`address` with its host name looked up, so that the C code does not block on it."""
+        family = _CSocket.family.__get__(self)
+        if family not in (_socket.AF_INET, _socket.AF_INET6) or not isinstance(address, tuple) or len(address) < 2:
+            return address
+        host, port = address[:2]
+        if not isinstance(host, str) or not isinstance(port, int) or host in ("", "<broadcast>"):
+            return address
+        found = get_hub().resolver.getaddrinfo(host, None, family)
+        return (found[0][4][0], port, *address[2:]) if len(address) > 2 else (found[0][4][0], port, *found[0][4][2:])
+
+    def connect(self, address, /):
+        """Connect; block until it is done. Raises ConnectionRefusedError and the like, TimeoutError, gaierror."""
+        error = _socketio.connect_wait(self, self._resolved(address))
+        if error:
+            raise OSError(error, os.strerror(error))
+
+    def connect_ex(self, address, /):
+        """As `connect`, but return the errno (0: connected) instead of raising OSError for it."""
+        try:
+            return _socketio.connect_wait(self, self._resolved(address))
+        except TimeoutError:
+            return EAGAIN
+
+    def sendfile(self, file, offset=0, count=None):
+        """Send a file, opened in binary mode, from `offset`; `count` bytes or all. Returns how many bytes were sent.
+
+        By sendfile(2) where it can be, else by reading and sending. The file's position is moved behind what was sent.
+        """
+        self._check_sendfile_params(file, offset, count)
+        if _socketio.HAVE_SENDFILE:
+            try:
+                fd = file.fileno()
+                os.fstat(fd)
+            except (AttributeError, OSError, ValueError):
+                pass        # not a real file
+            else:
+                if self._ep.timeout == 0:
+                    raise ValueError("non-blocking sockets are not supported")
+                try:
+                    sent = _socketio.sendfile_range(self, fd, offset, -1 if count is None else count)
+                except OSError as exc:
+                    if exc.errno not in (EINVAL, ENOSYS, EOPNOTSUPP, ENOTSOCK):
+                        raise
+                else:
+                    if hasattr(file, "seek"):
+                        file.seek(offset + sent)
+                    return sent
+        return self._sendfile_use_send(file, offset, count)
+
+    # -------- the end
+
+    def _real_close(self, _ss=_CSocket):
+        # Who waits on the descriptor is woken before the number can mean something else.
+        ep = getattr(self, "_ep", None)
+        if ep is not None:
+            ep.forget()
+        _ss.close(self)
+
+    def detach(self):
+        """Give the descriptor away; the socket is closed without closing it. Who waits on it gets OSError(EBADF)."""
+        self._ep.forget()
+        return _StdSocket.detach(self)
+
+    @property
+    def hub(self):
+        """The hub of the running thread: a socket belongs to none."""
+        return get_hub()
+
+    def dup(self):
+        """A second socket for the same connection."""
+        fd = _std.dup(self.fileno())
+        made = self.__class__(self.family, self.type, self.proto, fileno=fd)
+        made.settimeout(self.gettimeout())
+        return made
+
+
+SocketType = socket
+
+
+def fromfd(fd, family, type, proto=0):
+    """A socket for a duplicate of `fd`."""
+    return socket(family, type, proto, fileno=_std.dup(fd))
+
+
+def socketpair(family=None, type=_socket.SOCK_STREAM, proto=0):
+    """Two connected sockets; by default UNIX ones where there are any."""
+    if family is None:
+        family = getattr(_socket, "AF_UNIX", _socket.AF_INET)
+    return tuple(socket(family, type, proto, fileno=end.detach()) for end in _socket.socketpair(family, type, proto))
+
+
+def create_connection(address, timeout=_GLOBAL_DEFAULT_TIMEOUT, source_address=None, *, all_errors=False):
+    """Connect to `(host, port)`, trying each of the host's addresses in turn; return the socket.
+
+    timeout: seconds for each blocking call of the socket, from now on. source_address: to bind to. If none answers, the first
+    error is raised, or with `all_errors` an ExceptionGroup of all.
+    """
+    host, port = address
+    errors = []
+    for family, kind, proto, _name, target in getaddrinfo(host, port, 0, _socket.SOCK_STREAM):
+        sock = None
+        try:
+            sock = socket(family, kind, proto)
+            if timeout is not _GLOBAL_DEFAULT_TIMEOUT:
+                sock.settimeout(timeout)
+            if source_address:
+                sock.bind(source_address)
+            sock.connect(target)
+            return sock
+        except BaseException as exc:
+            if sock is not None:
+                sock.close()
+            if not isinstance(exc, OSError):
+                raise
+            errors.append(exc)
+    try:
+        if not errors:
+            raise OSError(f"getaddrinfo returned nothing for {host!r}")
+        if all_errors:
+            raise ExceptionGroup("create_connection failed", errors)
+        raise errors[0]
+    finally:
+        errors.clear()      # their tracebacks hold this frame
+
+
+def create_server(address, *, family=_socket.AF_INET, backlog=None, reuse_port=False, dualstack_ipv6=False):
+    """A listening TCP socket bound to `(host, port)`.
+
+    SO_REUSEADDR is set on POSIX. reuse_port: let several sockets listen there. dualstack_ipv6: accept IPv4 too.
+    """
+    if reuse_port and not hasattr(_socket, "SO_REUSEPORT"):
+        raise ValueError("SO_REUSEPORT not supported on this platform")
+    if dualstack_ipv6:
+        if not _std.has_dualstack_ipv6():
+            raise ValueError("dualstack_ipv6 not supported on this platform")
+        if family != _socket.AF_INET6:
+            raise ValueError("dualstack_ipv6 requires AF_INET6 family")
+    sock = socket(family, _socket.SOCK_STREAM)
+    try:
+        if os.name == "posix" and sys.platform != "cygwin":
+            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+        if family == _socket.AF_INET6:
+            sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0 if dualstack_ipv6 else 1)
+        try:
+            sock.bind(address)
+        except OSError as exc:
+            raise type(exc)(exc.errno, f"{exc.strerror} (while attempting to bind on address {address!r})") from None
+        if backlog is None:
+            sock.listen()
+        else:
+            sock.listen(backlog)
+        return sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+# ---------------------------------------------------------------- names
+
+def getaddrinfo(host, port, family=0, type=0, proto=0, flags=0):
+    """As the original; looked up without stopping other greenlets."""
+    return [
+        (_as_enum(_std.AddressFamily, family), _as_enum(_std.SocketKind, kind), proto, name, address)
+        for family, kind, proto, name, address in get_hub().resolver.getaddrinfo(host, port, family, type, proto, flags)
+    ]
+
+
+def _as_enum(enum, number):
+    try:
+        return enum(number)
+    except ValueError:
+        return number
+
+
+def gethostbyname(hostname):
+    """As the original; looked up without stopping other greenlets."""
+    return get_hub().resolver.gethostbyname(hostname)
+
+
+def gethostbyname_ex(hostname):
+    """As the original; looked up without stopping other greenlets."""
+    return get_hub().resolver.gethostbyname_ex(hostname)
+
+
+def gethostbyaddr(ip_address):
+    """As the original; looked up without stopping other greenlets."""
+    return get_hub().resolver.gethostbyaddr(ip_address)
+
+
+def getnameinfo(sockaddr, flags):
+    """As the original; looked up without stopping other greenlets."""
+    return get_hub().resolver.getnameinfo(sockaddr, flags)
+
+
+def getfqdn(name=""):
+    """The fully qualified name of a host, as far as it can be found out; this one's without an argument."""
+    name = name.strip()
+    if name in ("", "0.0.0.0", "::"):
+        name = _socket.gethostname()
+    try:
+        hostname, aliases, _addresses = gethostbyaddr(name)
+    except OSError:
+        return name
+    return next((known for known in [hostname, *aliases] if "." in known), hostname)
+
+
+# ---------------------------------------------------------------- any descriptor
+
+def wait_read(fileno, timeout=None, timeout_exc=None):
+    """Block until `fileno` (a number or an object with `fileno()`) can be read, or has ended.
+
+    Raises `timeout_exc` (TimeoutError) after `timeout` seconds, OSError(EBADF) for a closed descriptor.
+    """
+    _socketio.wait_on(fileno, READ, timeout, timeout_exc)
+
+
+def wait_write(fileno, timeout=None, timeout_exc=None):
+    """Block until `fileno` can be written to. Otherwise as `wait_read`."""
+    _socketio.wait_on(fileno, WRITE, timeout, timeout_exc)
+
+
+def wait_readwrite(fileno, timeout=None, timeout_exc=None):
+    """Block until `fileno` can be read or written to. Otherwise as `wait_read`."""
+    _socketio.wait_on(fileno, READ | WRITE, timeout, timeout_exc)
+
