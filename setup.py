@@ -1,49 +1,86 @@
-"""The extension modules; everything else about the package is in pyproject.toml."""
+"""The extension modules; everything else about the package is in pyproject.toml.
 
+Every `.pyx` file in gevlite/ and backends/ becomes a module of its name. A backend is left out where the kernel lacks what
+it stands on. Cython runs only when something is built: an sdist, or a look at the metadata, needs no C files.
+
+GEVLITE_WERROR=1 turns every warning, of Cython and of the C compiler, into an error.
+"""
+
+import glob
 import os
 import sys
 import sysconfig
 
 import greenlet
 from Cython.Build import cythonize
+from Cython.Compiler import Options
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+WERROR = os.environ.get("GEVLITE_WERROR", "") not in ("", "0")
 
 # greenlet ships its C header inside the package folder: "greenlet/greenlet.h" is found from the folder above it.
 GREENLET_INCLUDE = os.path.dirname(os.path.dirname(os.path.abspath(greenlet.__file__)))
 
 COMPILE_ARGS = ["-O2", "-fvisibility=hidden", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
-if os.environ.get("GEVLITE_WERROR"):
+if WERROR:
     COMPILE_ARGS.append("-Werror")
 
-CORE = ["_core", "timeout", "greenlet", "event", "lock", "queue", "_socketio"]
+DIRECTIVES = {
+    "binding": True,
+    "embedsignature": True,
+    "embedsignature.format": "python",
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+}
 
-# A backend is built where its kernel interface exists.
-BACKENDS = ["select"]
-if sys.platform.startswith("linux"):
-    BACKENDS.append("epoll")
+# Backends that need a particular kernel; all others are built everywhere.
+PLATFORMS = {
+    "epoll": ("linux",),
+    "kqueue": ("darwin", "freebsd", "openbsd", "netbsd", "dragonfly"),
+}
 
 
-def extension(package: str, folder: str, name: str) -> Extension:
-    return Extension(
-        f"{package}.{name}",
-        [f"{folder}/{name}.pyx"],
-        include_dirs=[GREENLET_INCLUDE, "gevlite"],
-        extra_compile_args=COMPILE_ARGS if sysconfig.get_config_var("CC") else [],
-        depends=["gevlite/_core.pxd", "gevlite/_greenlet_api.h", "gevlite/_stack_cache.h", "gevlite/_platform.h"],
-    )
+class CythonBuild(build_ext):
+    def run(self):
+        translated = cythonize(
+            self.extensions,
+            language_level=3,
+            compiler_directives=DIRECTIVES,
+            include_path=["."],
+            build_dir=os.path.join("build", "cython"),
+            force=WERROR or None,
+        )
+        sources = {extension.name: extension.sources for extension in translated}
+        for extension in self.extensions:
+            extension.sources = sources[extension.name]
+        super().run()
 
+
+def modules(package: str, folder: str) -> list[Extension]:
+    found = []
+    for path in sorted(glob.glob(f"{folder}/*.pyx")):
+        name = os.path.basename(path).removesuffix(".pyx")
+        if folder != "backends" or sys.platform.startswith(PLATFORMS.get(name, "")):
+            found.append(
+                Extension(
+                    f"{package}.{name}",
+                    [path],
+                    include_dirs=[GREENLET_INCLUDE, "gevlite"],
+                    extra_compile_args=COMPILE_ARGS if sysconfig.get_config_var("CC") else [],
+                    depends=sorted(glob.glob("gevlite/*.pxd") + glob.glob("gevlite/*.h")),
+                )
+            )
+    return found
+
+
+if WERROR:
+    Options.warning_errors = True
 
 setup(
-    ext_modules=cythonize(
-        [extension("gevlite", "gevlite", name) for name in CORE]
-        + [extension("gevlite.backends", "backends", name) for name in BACKENDS],
-        language_level=3,
-        compiler_directives={
-            "binding": True,
-            "embedsignature": True,
-            "embedsignature.format": "python",
-            "cdivision": True,
-        },
-        include_path=["."],
-    )
+    ext_modules=modules("gevlite", "gevlite") + modules("gevlite.backends", "backends"),
+    cmdclass={"build_ext": CythonBuild},
+    options={"build_ext": {"parallel": os.cpu_count()}},
 )
