@@ -1,0 +1,98 @@
+"""`python -m gevlite`: a demo, what is installed, and running a script under monkey patching."""
+
+import argparse
+import sys
+
+from gevlite._version import __version__
+
+
+def main(argv=None):
+    """Run the command line `argv` (without the program's name) and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gevlite",
+        description="Coroutine-based networking for Python: ordinary blocking code, run as greenlets.",
+    )
+    parser.add_argument("--version", action="version", version=f"gevlite {__version__}")
+    commands = parser.add_subparsers(metavar="command", required=True)
+
+    demo = commands.add_parser("demo", help="fetch many slow URLs at once with the patched standard library")
+    demo.add_argument("--count", type=_count, default=20, metavar="N", help="how many requests (default: 20)")
+    demo.add_argument(
+        "--longest", type=_seconds, default=2.0, metavar="SECONDS", help="delay of the slowest answer (default: 2)"
+    )
+    demo.add_argument("--plain", action="store_true", help="ASCII only and no moving line, for pipes and logs")
+    demo.set_defaults(run=_demo)
+
+    info = commands.add_parser("info", help="print versions, the backends and which one is used, the stack cache")
+    info.set_defaults(run=_info)
+
+    run = commands.add_parser(
+        "run",
+        help="run a script or a module under monkey patching; the same as python -m gevlite.monkey",
+        # What follows belongs to the script, also what looks like an option.
+        add_help=False,
+        prefix_chars="\0",
+    )
+    run.add_argument("rest", nargs=argparse.REMAINDER)
+    run.set_defaults(run=_run)
+
+    options = parser.parse_args(argv)
+    return options.run(options)
+
+
+def _count(text):
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return count
+
+
+def _seconds(text):
+    seconds = float(text)
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError("must be more than 0 and at most 3600")
+    return seconds
+
+
+def _demo(options):
+    if not _backend_works():
+        return 2
+    from gevlite import _demo
+
+    try:
+        return _demo.main(options.count, options.longest, options.plain)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _info(options):
+    if not _backend_works():
+        return 2
+    from gevlite import _info
+
+    _info.print_report(sys.stdout)
+    return 0
+
+
+def _run(options):
+    import runpy
+
+    sys.argv[1:] = options.rest
+    runpy.run_module("gevlite.monkey", run_name="__main__", alter_sys=True)
+    return 0
+
+
+def _backend_works():
+    """Make the hub, so that a wrong GEVLITE_BACKEND is told in one line."""
+    import gevlite
+
+    try:
+        gevlite.get_hub()
+    except gevlite.backends.BackendError as exc:
+        print(f"gevlite: {exc}", file=sys.stderr)
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

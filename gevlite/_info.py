@@ -1,0 +1,45 @@
+"""`python -m gevlite info`: what is installed and what was chosen."""
+
+import platform
+import sys
+
+import greenlet
+
+import gevlite
+from gevlite import _core, backends
+from gevlite._version import __version__
+
+
+def report():
+    """The facts as a list of `(title, lines)`."""
+    hub = gevlite.get_hub()
+    chosen = hub.backend.name
+    cache = _core.stack_cache_stats()
+    return [
+        ("gevlite", [__version__]),
+        ("Python", [f"{platform.python_version()} ({platform.python_implementation()}), {sys.executable}"]),
+        ("greenlet", [greenlet.__version__]),
+        ("platform", [platform.platform()]),
+        ("backend", [f"{chosen} ({hub.backend_reason})"]),
+        ("available", [_backend_line(name, problem) for name, problem in backends.available().items()]),
+        ("stack cache", [_cache_line(cache)]),
+    ]
+
+
+def _backend_line(name, problem):
+    return f"{name:<8} {'yes' if problem is None else 'no: ' + problem}"
+
+
+def _cache_line(cache):
+    if not cache["installed"]:
+        return "off"
+    return (
+        f"holds {cache['cached']} of at most {cache['limit']} chunks of 16 KiB; "
+        f"{cache['hits']} hits, {cache['misses']} misses"
+    )
+
+
+def print_report(stream):
+    for title, lines in report():
+        for i, line in enumerate(lines):
+            print(f"{title if i == 0 else '':<12} {line}", file=stream)
