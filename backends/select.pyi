@@ -1,0 +1,3 @@
+from gevlite._core import Backend
+
+class SelectBackend(Backend): ...

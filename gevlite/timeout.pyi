@@ -1,0 +1,42 @@
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+from typing_extensions import Self
+
+__all__ = ["Timeout", "with_timeout"]
+
+_T = TypeVar("_T")
+_Exception = BaseException | type[BaseException] | Literal[False] | str | None
+
+class Timeout(BaseException):
+    seconds: float | None
+    exception: _Exception
+    def __init__(
+        self,
+        seconds: float | None = None,
+        exception: _Exception = None,
+        ref: bool = True,
+        priority: int = -1,
+        _one_shot: bool = False,
+    ) -> None: ...
+    @classmethod
+    def start_new(
+        cls,
+        timeout: float | Timeout | None = None,
+        exception: _Exception = None,
+        ref: bool = True,
+        _one_shot: bool = False,
+    ) -> Self: ...
+    @property
+    def pending(self) -> bool: ...
+    def start(self) -> None: ...
+    def cancel(self) -> None: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> bool: ...
+
+# `timeout_value` may be given too; it is the answer when the time is over.
+def with_timeout(seconds: float | Timeout | None, function: Callable[..., _T], *args: Any, **kwds: Any) -> _T: ...
