@@ -1,7 +1,7 @@
 """The extension modules; everything else about the package is in pyproject.toml.
 
-Every `.pyx` file in gevlite/ and backends/ becomes a module of its name. A backend is left out where the kernel lacks what
-it stands on. Cython runs only when something is built: an sdist, or a look at the metadata, needs no C files.
+Every `.pyx` file in gevlite/ and backends/ becomes a module of its name. A backend is left out where the kernel lacks
+what it stands on. Cython runs only when something is built: an sdist, or a look at the metadata, needs no C files.
 
 GEVLITE_WERROR=1 turns every warning, of Cython and of the C compiler, into an error.
 """

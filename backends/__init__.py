@@ -6,8 +6,8 @@ GEVLITE_BACKEND (or `Hub(backend=...)`) is one of
 * a comma-separated order of preference, the first usable one is taken: `kqueue,epoll,select`;
 * `module:Class`, a Backend subclass of your own.
 
-Packages add names through the entry-point group `gevlite.backends`, each pointing to a Backend subclass. Without a wish the
-best of the platform is taken.
+Packages add names through the entry-point group `gevlite.backends`, each pointing to a Backend subclass. Without a
+wish the best of the platform is taken.
 """
 
 import importlib
@@ -45,8 +45,8 @@ def available():
 def choose(wanted=None):
     """Make the backend for a new hub; returns `(backend, why this one)`.
 
-    `wanted` is a name, an order of preference, `module:Class`, a Backend or a subclass of it; None means what GEVLITE_BACKEND
-    says. Raises BackendError, which lists the usable ones.
+    `wanted` is a name, an order of preference, `module:Class`, a Backend or a subclass of it; None means what
+    GEVLITE_BACKEND says. Raises BackendError, which lists the usable ones.
     """
     if isinstance(wanted, Backend):
         return wanted, "given to Hub()"

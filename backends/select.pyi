@@ -1,3 +1,6 @@
+from typing_extensions import disjoint_base
+
 from gevlite._core import Backend
 
+@disjoint_base
 class SelectBackend(Backend): ...

@@ -1,12 +1,12 @@
 from collections.abc import Callable, Iterable, Iterator
 from traceback import StackSummary
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, Protocol, overload, type_check_only
+from typing import Any, Generic, ParamSpec, Protocol, Self, overload, type_check_only
 from weakref import ref
 
 import greenlet as _greenlet
 from greenlet import GreenletExit as GreenletExit, getcurrent as getcurrent
-from typing_extensions import Self, TypeVar
+from typing_extensions import TypeVar, disjoint_base
 
 from gevlite._core import CoreGreenlet
 
@@ -47,6 +47,7 @@ class SpawnedLink:
 class SuccessSpawnedLink(SpawnedLink): ...
 class FailureSpawnedLink(SpawnedLink): ...
 
+@disjoint_base
 class Greenlet(CoreGreenlet, Generic[_T]):
     spawning_stack_limit: int
     args: tuple[Any, ...]
@@ -124,8 +125,8 @@ def killall(
 def joinall(
     greenlets: Iterable[_G], timeout: float | None = None, raise_error: bool = False, count: int | None = None
 ) -> list[_G]: ...
-@type_check_only
 class _Iwait(Iterator[_T]):
+    def __init__(self, objects: Iterable[_T] | None, timeout: float | None, count: int | None) -> None: ...
     def __next__(self) -> _T: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc_info: object) -> None: ...
@@ -135,6 +136,10 @@ def iwait(objects: None, timeout: float | None = None, count: int | None = None)
 @overload
 def iwait(objects: Iterable[_W], timeout: float | None = None, count: int | None = None) -> _Iwait[_W]: ...
 @overload
+def iwait(objects: Iterable[Any], timeout: float | None = None, count: int | None = None) -> _Iwait[Any]: ...
+@overload
 def wait(objects: None = None, timeout: float | None = None, count: int | None = None) -> bool: ...
 @overload
 def wait(objects: Iterable[_W], timeout: float | None = None, count: int | None = None) -> list[_W]: ...
+@overload
+def wait(objects: Iterable[Any], timeout: float | None = None, count: int | None = None) -> list[Any]: ...

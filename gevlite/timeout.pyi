@@ -1,14 +1,15 @@
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
-from typing_extensions import Self
+from typing_extensions import disjoint_base
 
 __all__ = ["Timeout", "with_timeout"]
 
 _T = TypeVar("_T")
-_Exception = BaseException | type[BaseException] | Literal[False] | str | None
+_Exception: TypeAlias = BaseException | type[BaseException] | Literal[False] | str | None
 
+@disjoint_base
 class Timeout(BaseException):
     seconds: float | None
     exception: _Exception
