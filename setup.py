@@ -30,9 +30,6 @@ DIRECTIVES = {
     "binding": True,
     "embedsignature": True,
     "embedsignature.format": "python",
-    "boundscheck": False,
-    "wraparound": False,
-    "initializedcheck": False,
     "cdivision": True,
 }
 

@@ -223,6 +223,8 @@ cdef class Hub(greenlet):
     cdef Py_ssize_t unref_timers
     cdef PyObject *parked           # head of the list of parked Waiters
     cdef Py_ssize_t n_parked
+    cdef PyObject *spare            # free list of Waiters, linked by `next`
+    cdef int n_spare
     cdef dict raw_pending           # pending exceptions of greenlets that are not CoreGreenlets
     cdef LinkList idle_waiters
     cdef LinkList join_waiters
@@ -233,6 +235,7 @@ cdef class Hub(greenlet):
     cdef public object name
     cdef public object exception_stream
 
+    cdef int drop_spare(self) except -1
     cdef int push(self, int kind, PyObject *target, PyObject *argument) except -1
     cdef int push_remote(self, int kind, PyObject *target, PyObject *argument) except -1
     cdef int push_start(self, greenlet g, object args) except -1
@@ -272,6 +275,7 @@ cdef class Hub(greenlet):
 cdef Hub current_hub()                      # the running thread's hub, made on first use
 cdef greenlet current_greenlet()
 cdef Waiter new_waiter(Hub hub, int kind)
+cdef int free_waiter(Waiter w) except -1
 cdef int64_t timeout_ns(object seconds) except -2       # None: -1 (for ever); never rounded down
 cdef int64_t now_ns() noexcept nogil
 cdef uint64_t new_fd_owner() noexcept                   # a token no other socket has had

@@ -50,6 +50,9 @@ cdef extern from "_greenlet_api.h":
     object gl_switch(PyObject *g, PyObject *args)
     object gl_throw(PyObject *g, PyObject *type, PyObject *value)
 
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject *o)
+
 cdef extern from "_platform.h":
     int64_t gevlite_now_ns() noexcept nogil
     int64_t gevlite_coarse_ns() noexcept nogil
@@ -99,6 +102,9 @@ cdef enum:
 # A greenlet may hand over to the next one this many times, or for this long, before the hub polls again.
 cdef enum:
     HANDOFF_BUDGET = 256
+# Waiters that a hub keeps for reuse.
+cdef enum:
+    SPARE_WAITERS = 256
 cdef int64_t SLICE_NS = 5_000_000
 
 # While other threads run that could wake us, a hub with nothing to do looks this often whether they still exist.
@@ -106,6 +112,7 @@ cdef int64_t SLICE_NS = 5_000_000
 cdef int64_t DEAD_END_CHECK_NS = 1_000_000_000
 
 cdef int64_t FOREVER = -1
+cdef object ZERO = 0             # an int to float conversion saved in sleep(0)
 cdef int64_t LONGEST_NS = 1 << 62
 
 # Every live hub, for what concerns all of them: a closed fd, a fork, whether anybody is left to wake us.
@@ -385,6 +392,7 @@ cdef PyObject *heap_remove(Heap *heap, Py_ssize_t i) noexcept:
 # ---------------------------------------------------------------- callbacks and timers
 
 @cython.freelist(128)
+@cython.no_gc
 cdef class Callback:
     """A call that the hub will make from its own greenlet, so it must not block.
 
@@ -430,6 +438,7 @@ cdef class Callback:
         return f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} {state}>"
 
 
+@cython.no_gc
 cdef class Timer(Callback):
     """A `Callback` made at a moment, once or every `repeat` seconds. Made by `Hub.call_later`."""
 
@@ -652,9 +661,36 @@ cdef class Waiter(Link):
 
 
 cdef Waiter new_waiter(Hub hub, int kind):
-    cdef Waiter w = Waiter.__new__(Waiter, hub)
+    """A Waiter for the running thread's hub, from its free list if there is one."""
+    cdef Waiter w
+    if hub.spare != NULL:
+        w = <Waiter> hub.spare
+        hub.spare = w.next
+        w.next = NULL
+        hub.n_spare -= 1
+        Py_DECREF(w)                # the list's reference
+    else:
+        w = Waiter.__new__(Waiter, hub)
     w.kind = kind
     return w
+
+
+cdef int free_waiter(Waiter w) except -1:
+    """Give a Waiter back after its wait, if nobody but the caller knows it. The caller must not touch it again."""
+    cdef Hub hub = w.hub
+    if Py_REFCNT(<PyObject *> w) != 1 or hub.n_spare >= SPARE_WAITERS or w.state != DONE or w.list != NULL:
+        return 0
+    w.state = NEW
+    w.value = None
+    w.exc = None
+    w.timed_out = False
+    w.ref = True
+    w.detail = 0
+    w.next = hub.spare
+    hub.spare = <PyObject *> w
+    hub.n_spare += 1
+    Py_INCREF(w)
+    return 0
 
 
 cdef class _ForwardLink(Link):
@@ -672,12 +708,15 @@ cdef class Waitable:
     cdef bint wait_here(self, int kind, int64_t timeout) except -1:
         """Park among the waiters until notified. False after the time-out."""
         cdef Waiter w = new_waiter(current_hub(), kind)
+        cdef bint timed_out
         link_append(&self.waiters, w)
         try:
             w.park_for(timeout)
         finally:
             link_remove(w)
-        return not w.timed_out
+        timed_out = w.timed_out
+        free_waiter(w)
+        return not timed_out
 
     cdef int notify_callbacks(self) except -1:
         cdef list callbacks = self.callbacks
@@ -937,6 +976,16 @@ cdef class Hub(greenlet):
         _hubs.append(self)
         _local_storage.holder = _Holder(self)
 
+    cdef int drop_spare(self) except -1:
+        cdef Waiter w
+        while self.spare != NULL:
+            w = <Waiter> self.spare
+            self.spare = w.next
+            w.next = NULL
+            Py_DECREF(w)
+        self.n_spare = 0
+        return 0
+
     def __dealloc__(self):
         cdef int i
         for i in range(self.fds_size):
@@ -995,16 +1044,8 @@ cdef class Hub(greenlet):
                     self.n_handoffs += 1
                     if target == me:
                         return 0
-                elif e.kind == START and isinstance(<object> e.target, CoreGreenlet):
-                    ring_pop(&self.ready)
-                    target = e.target
-                    if (<CoreGreenlet> target).life != SCHEDULED:
-                        Py_DECREF(<object> target)
-                        target = <PyObject *> self
-                        continue
-                    self.budget -= 1
-                    self.n_handoffs += 1
-                    # The entry's reference passes to the greenlet: begin() drops it.
+                # Everything else is for the hub. A new greenlet too: its C stack begins where it is first switched to, and
+                # one begun from here would sit below ours, the next below that, and so on.
                 break
         self.n_switches += 1
         switch_to(target, NULL)
@@ -1513,6 +1554,7 @@ cdef class Hub(greenlet):
             self.fd_pass_on(entry)
             raise
         self._fd_leave(entry, w, second)
+        free_waiter(w)
         if result is None:
             self.fd_pass_on(entry)
             return 0
@@ -1783,6 +1825,8 @@ cdef class Hub(greenlet):
         self.backend.close()
         ring_dispose(&self.ready)
         ring_dispose(&self.inbox)
+        self.drop_spare()
+        self.n_spare = SPARE_WAITERS        # take no more
         while self.timers.size:
             Py_DECREF(<object> heap_remove(&self.timers, self.timers.size - 1))
 
@@ -1891,13 +1935,14 @@ def sleep(seconds=0, ref=True):
     cdef Hub hub = current_hub()
     cdef Waiter w
     cdef greenlet me
-    cdef double s = seconds
+    cdef double s = 0 if seconds is ZERO else seconds
     if s < 0:
         raise ValueError("sleep length must be non-negative")
     if s > 0:
         w = new_waiter(hub, WAIT_TIMER)
         w.ref = ref
         w.park_for(timeout_ns(seconds))
+        free_waiter(w)
         return
     if s != s:
         raise ValueError("sleep length must not be NaN")
@@ -1911,6 +1956,7 @@ def sleep(seconds=0, ref=True):
     w.state = WOKEN
     ring_push(&hub.ready, RESUME, <PyObject *> w, NULL)
     w._suspend(me)
+    free_waiter(w)
 
 
 cdef int fd_number(object fileno) except -1:

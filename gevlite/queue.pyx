@@ -14,6 +14,7 @@ from gevlite._core cimport (
     LinkList,
     Waiter,
     current_hub,
+    free_waiter,
     link_append,
     link_clear,
     link_pop,
@@ -217,6 +218,7 @@ cdef class SimpleQueue:
             link_remove(w)
         if w.timed_out:
             raise Empty
+        free_waiter(w)
         return item
 
     cpdef get_nowait(self):

@@ -1,29 +1,28 @@
 """Time limits for any block of code that makes blocking calls."""
 
-from gevlite._core cimport Callback, Hub, Timer, current_greenlet, current_hub, greenlet, timeout_ns
+cimport cython
+
+from gevlite._core cimport Hub, Timer, current_greenlet, current_hub, greenlet, timeout_ns
 
 __all__ = ["Timeout", "with_timeout"]
 
 
+@cython.no_gc
 cdef class _TimeoutTimer(Timer):
     """Fires straight into the greenlet; no Python call on the way."""
     cdef greenlet target
-    cdef object exc
+    cdef object exc             # None when it has fired or was stopped
 
     cdef int run(self) except -1:
-        cdef greenlet target = self.target
+        cdef object exc = self.exc
         self.queued = False
-        if target is None:
+        if exc is None:
             return 0
-        return self.hub._throw_now(target, self.exc)
+        self.exc = None
+        return self.hub._throw_now(self.target, exc)
 
     cpdef stop(self):
-        if self.target is None:
-            return
-        self.hub.cancel_throw(self.target, self.exc)
-        self.target = None
         self.exc = None
-        # Not Timer.stop(self): that would wait for a callback it does not have.
         Timer.stop(self)
 
 
@@ -73,12 +72,16 @@ cdef class Timeout(BaseException):
         timer = _TimeoutTimer.__new__(_TimeoutTimer, hub)
         timer.ref = self.ref
         timer.target = current_greenlet()
-        if self.exception is None or self.exception is False or isinstance(self.exception, str):
-            timer.exc = self
-        else:
-            timer.exc = self.exception
+        timer.exc = self._raised()
         timer.start_ns(timeout_ns(self.seconds))
         self.timer = timer
+
+    cdef object _raised(self):
+        """What is raised when the time is over."""
+        cdef object exception = self.exception
+        if exception is None or exception is False or isinstance(exception, str):
+            return self
+        return exception
 
     @classmethod
     def start_new(cls, timeout=None, exception=None, ref=True, _one_shot=False):
@@ -94,14 +97,18 @@ cdef class Timeout(BaseException):
     @property
     def pending(self):
         """True while the clock runs."""
-        return self.timer is not None and self.timer.pending
+        return self.timer is not None and (self.timer.heap_index >= 0 or self.timer.queued)
 
     cpdef cancel(self):
         """Stop the clock. What has fired but not yet been raised is taken back. Calling it twice does nothing."""
         cdef _TimeoutTimer timer = self.timer
-        if timer is not None:
-            self.timer = None
+        if timer is None:
+            return
+        self.timer = None
+        if timer.heap_index >= 0 or timer.queued:
             timer.stop()
+        else:
+            timer.hub.cancel_throw(timer.target, self._raised())
 
     cpdef close(self):
         """The same as `cancel()`."""
