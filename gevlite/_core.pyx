@@ -154,8 +154,13 @@ cdef int64_t now_ns() noexcept nogil:
 
 cdef int64_t timeout_ns(object seconds) except -2:
     cdef double s
+    cdef long whole
     if seconds is None:
         return FOREVER
+    if type(seconds) is int:
+        whole = seconds if -1 < seconds < 4_000_000_000 else -1
+        if whole >= 0:
+            return whole * <int64_t> 1_000_000_000
     s = seconds
     if s <= 0:
         return 0

@@ -26,8 +26,9 @@ static inline int64_t gevlite_coarse_ns(void)
 }
 
 /* The hub of the running OS thread (a borrowed reference), read on every operation. */
-#if defined(__cplusplus)
-#define GEVLITE_THREAD_LOCAL thread_local
+#ifdef __GLIBC__
+/* One load instead of a call. glibc keeps room for such variables of modules loaded later; others may not. */
+#define GEVLITE_THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
 #else
 #define GEVLITE_THREAD_LOCAL __thread
 #endif

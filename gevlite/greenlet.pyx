@@ -60,7 +60,8 @@ __all__ = [
 ]
 
 _idents = itertools.count(1)
-cdef tuple _spawn_callbacks = ()
+cdef tuple _spawn_callbacks = None       # None: the usual case, tested at each start
+cdef int _stack_limit = 0
 
 
 class SpawnedLink:
@@ -106,6 +107,17 @@ class FailureSpawnedLink(SpawnedLink):
             SpawnedLink.__call__(self, source)
 
 
+cdef int copy_context_to(greenlet spawner, greenlet made) except -1:
+    """Let `made` run in a copy of the current contextvars context.
+
+    A greenlet without one starts empty, so that an empty context, the usual case, need not be copied.
+    """
+    context = spawner.gr_context
+    if context is not None and len(context):
+        made.gr_context = PyContext_CopyCurrent()
+    return 0
+
+
 cdef class Greenlet(CoreGreenlet):
     """A function running concurrently on the hub of the thread that made it.
 
@@ -129,9 +141,6 @@ cdef class Greenlet(CoreGreenlet):
     cdef object _stack
     cdef bint begun
 
-    # How many frames `spawning_stack` holds; 0 means that none is captured, which is much cheaper.
-    spawning_stack_limit = 0
-
     def __init__(self, run=None, *args, **kwargs):
         if run is not None:
             if not callable(run):
@@ -145,13 +154,12 @@ cdef class Greenlet(CoreGreenlet):
         cdef greenlet spawner = current_greenlet()
         self._args = args
         self._kwargs = kwargs if kwargs else None
-        self.gr_context = PyContext_CopyCurrent()
+        copy_context_to(spawner, self)
         self._spawner = PyWeakref_NewRef(spawner, None)
         if isinstance(spawner, Greenlet):
             self._tree_locals = (<Greenlet> spawner).spawn_tree_locals
-        limit = self.spawning_stack_limit
-        if limit:
-            self._stack = _capture_stack(limit)
+        if _stack_limit:
+            self._stack = _capture_stack(_stack_limit)
         return 0
 
     # -------- life
@@ -199,23 +207,29 @@ cdef class Greenlet(CoreGreenlet):
                 self.hub._call_soon(callback, (self,))
         return 0
 
-    cpdef start(self):
+    def start(self):
         """Have the hub begin it soon. Does not block. Starting it again does nothing."""
+        self._start()
+
+    cdef int _start(self) except -1:
         if self.life != UNSTARTED or self.start_timer is not None:
-            return
+            return 0
         self.life = SCHEDULED
         self.hub.push_start(self, None)
         self.hub.n_spawned += 1
-        if _spawn_callbacks:
-            self._tell_spawned()
+        if _spawn_callbacks is not None:
+            for callback in _spawn_callbacks:
+                callback(self)
+        return 0
 
     def start_later(self, seconds):
         """Have the hub begin it in `seconds`. Raises ValueError for a negative time."""
         if self.life != UNSTARTED or self.start_timer is not None:
             return
         self.start_timer = self.hub.call_later(seconds, self._start_now)
-        if _spawn_callbacks:
-            self._tell_spawned()
+        if _spawn_callbacks is not None:
+            for callback in _spawn_callbacks:
+                callback(self)
 
     def _start_now(self):
         self.start_timer = None
@@ -223,11 +237,6 @@ cdef class Greenlet(CoreGreenlet):
             self.life = SCHEDULED
             self.hub.push_start(self, None)
             self.hub.n_spawned += 1
-
-    cdef int _tell_spawned(self) except -1:
-        for callback in _spawn_callbacks:
-            callback(self)
-        return 0
 
     @classmethod
     def spawn(cls, *args, **kwargs):
@@ -477,8 +486,21 @@ cdef class Greenlet(CoreGreenlet):
 
     @property
     def spawning_stack(self):
-        """The stack where it was made, a `traceback.StackSummary`; None unless `spawning_stack_limit` is set."""
+        """The stack where it was made, a `traceback.StackSummary`; None unless `set_spawning_stack_limit` was called."""
         return self._stack
+
+    @property
+    def spawning_stack_limit(self):
+        """How many frames `spawning_stack` of new greenlets holds, see `set_spawning_stack_limit`."""
+        return _stack_limit
+
+    @staticmethod
+    def set_spawning_stack_limit(limit):
+        """Capture so many frames where each greenlet is made; 0, the default, for none, which is much cheaper."""
+        global _stack_limit
+        if limit < 0:
+            raise ValueError("the limit must not be negative")
+        _stack_limit = limit
 
     @staticmethod
     def add_spawn_callback(callback):
@@ -486,14 +508,17 @@ cdef class Greenlet(CoreGreenlet):
         global _spawn_callbacks
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        if callback not in _spawn_callbacks:
+        if _spawn_callbacks is None:
+            _spawn_callbacks = (callback,)
+        elif callback not in _spawn_callbacks:
             _spawn_callbacks += (callback,)
 
     @staticmethod
     def remove_spawn_callback(callback):
         """Take back `add_spawn_callback`. An unknown one is ignored."""
         global _spawn_callbacks
-        _spawn_callbacks = tuple(c for c in _spawn_callbacks if c != callback)
+        if _spawn_callbacks is not None:
+            _spawn_callbacks = tuple([c for c in _spawn_callbacks if c != callback]) or None
 
     def __repr__(self):
         name = self._name if self._name is not None else type(self).__name__
@@ -546,7 +571,7 @@ def spawn(run, /, *args, **kwargs):
     g = Greenlet.__new__(Greenlet)
     g.fn = run
     g._prepare(args, kwargs)
-    g.start()
+    g._start()
     return g
 
 
@@ -564,7 +589,7 @@ def spawn_raw(function, /, *args, **kwargs):
         function = functools.partial(function, **kwargs)
     hub = current_hub()
     g = _RawGreenlet(function, hub)
-    g.gr_context = PyContext_CopyCurrent()
+    copy_context_to(current_greenlet(), g)
     hub.push_start(g, args)
     hub.n_spawned += 1
     return g

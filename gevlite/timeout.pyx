@@ -52,7 +52,6 @@ cdef class Timeout(BaseException):
     cdef _TimeoutTimer timer
 
     def __init__(self, seconds=None, exception=None, ref=True, priority=-1, _one_shot=False):
-        BaseException.__init__(self)
         if seconds is not None:
             timeout_ns(seconds)     # a bad number fails here, not at start()
         self.seconds = seconds
@@ -60,14 +59,17 @@ cdef class Timeout(BaseException):
         self.ref = ref
         self.one_shot = _one_shot
 
-    cpdef start(self):
+    def start(self):
         """Start the clock for the current greenlet. Does not block. Raises AssertionError if it is running already."""
+        self._start()
+
+    cdef int _start(self) except -1:
         cdef Hub hub
         cdef _TimeoutTimer timer
-        if self.pending:
+        if self._is_pending():
             raise AssertionError(f"{self!r} is already started; to restart it, cancel it first")
         if self.seconds is None:
-            return
+            return 0
         hub = current_hub()
         timer = _TimeoutTimer.__new__(_TimeoutTimer, hub)
         timer.ref = self.ref
@@ -75,6 +77,10 @@ cdef class Timeout(BaseException):
         timer.exc = self._raised()
         timer.start_ns(timeout_ns(self.seconds))
         self.timer = timer
+        return 0
+
+    cdef bint _is_pending(self):
+        return self.timer is not None and (self.timer.heap_index >= 0 or self.timer.queued)
 
     cdef object _raised(self):
         """What is raised when the time is over."""
@@ -97,30 +103,41 @@ cdef class Timeout(BaseException):
     @property
     def pending(self):
         """True while the clock runs."""
-        return self.timer is not None and (self.timer.heap_index >= 0 or self.timer.queued)
+        return self._is_pending()
 
-    cpdef cancel(self):
+    def cancel(self):
         """Stop the clock. What has fired but not yet been raised is taken back. Calling it twice does nothing."""
+        self._cancel()
+
+    cdef int _cancel(self) except -1:
         cdef _TimeoutTimer timer = self.timer
         if timer is None:
-            return
+            return 0
         self.timer = None
         if timer.heap_index >= 0 or timer.queued:
             timer.stop()
         else:
             timer.hub.cancel_throw(timer.target, self._raised())
+        return 0
 
-    cpdef close(self):
+    def close(self):
         """The same as `cancel()`."""
         self.cancel()
 
     def __enter__(self):
-        if not self.pending:
-            self.start()
+        if type(self) is not Timeout:
+            # A subclass may have its own idea of starting.
+            if not self.pending:
+                self.start()
+        elif not self._is_pending():
+            self._start()
         return self
 
     def __exit__(self, typ, value, tb):
-        self.cancel()
+        if type(self) is not Timeout:
+            self.close()
+        else:
+            self._cancel()
         return value is self and self.exception is False
 
     def __str__(self):
