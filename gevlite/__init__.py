@@ -6,6 +6,7 @@ socket, timer or lock is ready. `gevlite.monkey.patch_all()` makes the standard 
 
 from gevlite import backends  # noqa: F401  (tells the core how to choose a backend)
 from gevlite._core import get_hub, sleep
+from gevlite._version import __version__
 from gevlite.exceptions import LoopExit
 from gevlite.greenlet import (
     FailureSpawnedLink,
@@ -34,6 +35,7 @@ __all__ = [
     "SpawnedLink",
     "SuccessSpawnedLink",
     "Timeout",
+    "__version__",
     "fork",
     "get_hub",
     "getcurrent",
