@@ -1,7 +1,7 @@
 """gevlite: ordinary blocking code, concurrent on one thread.
 
-Greenlets switch in user space whenever one of them would block; a hub per OS thread, written in Cython, wakes those whose
-socket, timer or lock is ready. `gevlite.monkey.patch_all()` makes the standard library cooperative.
+Greenlets switch in user space whenever one of them would block; a hub per OS thread, written in Cython, wakes those
+whose socket, timer or lock is ready. `gevlite.monkey.patch_all()` makes the standard library cooperative.
 """
 
 from gevlite import backends  # noqa: F401  (tells the core how to choose a backend)

@@ -115,7 +115,10 @@ class ThreadPool:
         return task.result
 
     def apply(self, function, args=None, kwds=None):
-        """Have a thread call `function(*args, **kwds)`; block this greenlet until it is done. Returns or raises what it did."""
+        """Have a thread call `function(*args, **kwds)`; block this greenlet until it is done.
+
+        Returns or raises what it did.
+        """
         return self.spawn(function, *(args or ()), **(kwds or {})).get()
 
     def _work(self, tasks, pid):
@@ -146,7 +149,8 @@ class ThreadPool:
             self._tasks = SimpleQueue()
 
     def __repr__(self):
-        return f"<{type(self).__name__} at {id(self):#x} threads={self.size}/{self.maxsize} unfinished={self._unfinished}>"
+        counts = f"threads={self.size}/{self.maxsize} unfinished={self._unfinished}"
+        return f"<{type(self).__name__} at {id(self):#x} {counts}>"
 
 
 register_hub_attribute("threadpool", lambda hub: ThreadPool(get_default_size(), hub))
