@@ -1,0 +1,38 @@
+"""Makes pytest-timeout's time limit end the test also when another greenlet, or the hub, runs at that moment.
+
+Its own signal handler raises in whatever runs: in a greenlet of the test that would kill the greenlet and leave the test
+waiting. Here the failure goes to the main greenlet, and the alarm repeats in case the test swallows it.
+"""
+
+import signal
+
+import pytest
+
+AGAIN_SECONDS = 2
+
+
+def pytest_timeout_set_timer(item, settings):
+    if settings.method != "signal" or not settings.timeout:
+        return None
+
+    def on_alarm(signum, frame):
+        from greenlet import getcurrent
+
+        failure = pytest.fail.Exception(f"Timeout (>{settings.timeout}s)")
+        main = getcurrent()
+        while main.parent is not None:
+            main = main.parent
+        if main is getcurrent():
+            raise failure
+        from gevlite import get_hub
+
+        get_hub().throw(main, failure)
+
+    def cancel():
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGALRM, on_alarm)
+    signal.setitimer(signal.ITIMER_REAL, settings.timeout, AGAIN_SECONDS)
+    item.cancel_timeout = cancel        # pytest-timeout calls it at the end of the test
+    return True
