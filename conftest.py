@@ -1,7 +1,7 @@
 """Makes pytest-timeout's time limit end the test also when another greenlet, or the hub, runs at that moment.
 
-Its own signal handler raises in whatever runs: in a greenlet of the test that would kill the greenlet and leave the test
-waiting. Here the failure goes to the main greenlet, and the alarm repeats in case the test swallows it.
+Its own signal handler raises in whatever runs: in a greenlet of the test that would kill the greenlet and leave the
+test waiting. Here the failure goes to the main greenlet, and the alarm repeats in case the test swallows it.
 """
 
 import signal
