@@ -23,7 +23,7 @@ ELSEWHERE = {"kqueue"} if sys.platform == "linux" else {"epoll"}
 def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run(sys.executable, "-m", "build", "--outdir", folder / "dist", ROOT)
+        run(sys.executable, "-m", "build", "--outdir", folder / "dist", ROOT, quiet=True)
         (sdist,) = (folder / "dist").glob("*.tar.gz")
         (wheel,) = (folder / "dist").glob("*.whl")
         problems = [*check_sdist(sdist), *check_wheel(wheel)]
@@ -83,9 +83,13 @@ def use(wheel, folder):
         run(python, "-m", "gevlite", *arguments, cwd=folder)
 
 
-def run(*command, cwd=None):
+def run(*command, cwd=None, quiet=False):
+    """Run a command that must succeed; with `quiet`, show what it printed only if it did not."""
     print("$", *command, flush=True)
-    subprocess.run([str(part) for part in command], cwd=cwd, check=True)
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} if quiet else {}
+    result = subprocess.run([str(part) for part in command], cwd=cwd, **output)
+    if result.returncode:
+        sys.exit(f"{result.stdout or ''}exit code {result.returncode}: {command[0]}")
 
 
 if __name__ == "__main__":
