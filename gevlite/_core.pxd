@@ -199,6 +199,21 @@ cdef class Backend:
     cdef int found_one(self, int fd, int events) except -1
     cdef int drain_wake(self) noexcept
 
+cdef class FdWatch:
+    """Calls back once when an fd is ready; what io watchers are made of."""
+    cdef readonly Hub hub
+    cdef readonly int fd
+    cdef readonly int events
+    cdef object callback
+    cdef _WatchLink reader
+    cdef _WatchLink writer
+    cdef bint active
+
+    cdef int found(self, int events) except -1
+
+cdef class _WatchLink(Link):
+    cdef FdWatch watch
+
 # ---- the hub
 
 cdef class Hub(greenlet):
@@ -234,6 +249,9 @@ cdef class Hub(greenlet):
     cdef uint64_t n_switches, n_handoffs, n_polls, n_spawned
     cdef public object name
     cdef public object exception_stream
+    cdef public list before_poll    # called, without arguments, each time before and after polling; None for nobody
+    cdef public list after_poll
+    cdef public int spinning        # idle watchers: poll without waiting
 
     cdef int drop_spare(self) except -1
     cdef int push(self, int kind, PyObject *target, PyObject *argument) except -1
@@ -243,6 +261,7 @@ cdef class Hub(greenlet):
     cdef int step(self) except -1
     cdef int loop(self) except -1
     cdef int fire_timers(self) except -1
+    cdef int call_hooks(self, list hooks) except -1
     cdef int poll_once(self, int64_t timeout_ns) except -1
     cdef int64_t nothing_left(self, int64_t timeout) except? -3
     cdef int drain_inbox(self) except -1

@@ -941,6 +941,88 @@ cdef class Backend:
         free(self.found)
 
 
+cdef class _WatchLink(Link):
+    cdef int notify(self, object source) except -1:
+        return self.watch.found(source)
+
+
+cdef class FdWatch:
+    """`FdWatch(hub, fd, events, callback)`: after `start()`, the hub calls `callback(events)` once when `fd` is ready.
+
+    It may then be started again. The callback must not block.
+    """
+
+    def __cinit__(self, Hub hub, int fd, int events, callback):
+        if events & ~(READ | WRITE) or not events:
+            raise ValueError("events must be READ, WRITE or READ | WRITE")
+        if fd < 0:
+            errno_raise(EBADF)
+        self.hub = hub
+        self.fd = fd
+        self.events = events
+        self.callback = callback
+
+    def start(self):
+        """Watch for one report. Raises OSError(EBADF) if the fd is closed. Does not block."""
+        cdef FdEntry *entry
+        cdef int got
+        if self.active:
+            return
+        self.hub._check_thread("FdWatch")
+        entry = self.hub.fd_entry(self.fd)
+        if entry.flags & OWNED:
+            # Reported by edge, perhaps long ago: ask the kernel.
+            got = poll_now(self.fd, self.events)
+            if got:
+                self.hub._call_soon(self.callback, (got,))
+                return
+        self.active = True
+        self.hub.fd_waiters += 1
+        try:
+            if self.events & READ:
+                self.reader = _WatchLink.__new__(_WatchLink)
+                self.reader.watch = self
+                link_append(&entry.readers, self.reader)
+            if self.events & WRITE:
+                self.writer = _WatchLink.__new__(_WatchLink)
+                self.writer.watch = self
+                link_append(&entry.writers, self.writer)
+            self.hub.fd_rearm(entry)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self):
+        """Watch no more. Calling it twice does nothing."""
+        cdef FdEntry *entry
+        if not self.active:
+            return
+        self._unlink()
+        entry = self.hub.fd_entry(self.fd)
+        if entry.armed:
+            self.hub._fd_disarm(entry)
+        self.hub.fd_pass_on(entry)
+
+    def _unlink(self):
+        self.active = False
+        self.hub.fd_waiters -= 1
+        if self.reader is not None:
+            link_remove(self.reader)
+            self.reader = None
+        if self.writer is not None:
+            link_remove(self.writer)
+            self.writer = None
+
+    cdef int found(self, int events) except -1:
+        if not self.active:
+            return 0
+        self._unlink()
+        self.hub._call_soon(self.callback, (events,))
+        # It only looks: whoever waits behind it must hear of the event too.
+        self.hub.fd_pass_on(self.hub.fd_entry(self.fd))
+        return 1
+
+
 # ---------------------------------------------------------------- the hub
 
 cdef class Hub(greenlet):
@@ -1143,12 +1225,19 @@ cdef class Hub(greenlet):
                 if not self.ready.count:
                     notify_all(&self.idle_waiters, None)
                 continue
+            if self.before_poll:
+                self.call_hooks(self.before_poll)
+                if self.ready.count:
+                    self.poll_once(0)
+                    continue
             timeout = FOREVER
             if self.timers.size:
                 timeout = self.timers.items[0].deadline - gevlite_now_ns()
                 if timeout < 0:
                     timeout = 0
-            if self.timers.size == self.unref_timers and not self.fd_waiters and not self.refs:
+            if self.spinning:
+                timeout = 0
+            elif self.timers.size == self.unref_timers and not self.fd_waiters and not self.refs:
                 timeout = self.nothing_left(timeout)
                 if timeout < FOREVER:
                     continue
@@ -1241,6 +1330,16 @@ cdef class Hub(greenlet):
             backend.n_found = 0
             for i in range(n):
                 self.fd_event(backend.found[i].fd, backend.found[i].events)
+        if self.after_poll:
+            self.call_hooks(self.after_poll)
+        return 0
+
+    cdef int call_hooks(self, list hooks) except -1:
+        for hook in list(hooks):
+            try:
+                hook()
+            except BaseException as exc:
+                self._report(hook, exc)
         return 0
 
     # -------- exceptions for other greenlets
@@ -1434,6 +1533,10 @@ cdef class Hub(greenlet):
         """Take back one `ref()`."""
         self.refs -= 1
 
+    def now(self):
+        """Monotonic seconds, the clock of all timers."""
+        return gevlite_now_ns() / 1e9
+
     # -------- waiting for the hub
 
     def join(self, timeout=None):
@@ -1449,6 +1552,23 @@ cdef class Hub(greenlet):
         finally:
             link_remove(w)
         return not w.timed_out
+
+    def wait(self, watcher):
+        """Block until `watcher` (of `hub.loop`) calls back. It is started here and stopped in any case."""
+        cdef Waiter w = new_waiter(self, WAIT_WATCHER)
+        watcher.start(w.wake)
+        try:
+            w.park_for(FOREVER)
+        finally:
+            watcher.stop()
+
+    def cancel_wait(self, watcher, error, close_watcher=False):
+        """Raise `error` in the greenlet that blocks in `wait(watcher)`, if there is one. Does not block."""
+        waiter = getattr(watcher.callback, "__self__", None)
+        if isinstance(waiter, Waiter):
+            (<Waiter> waiter).throw(error)
+        if close_watcher:
+            watcher.close()
 
     def wait_idle(self):
         """Block until no greenlet is ready and no file descriptor either."""
@@ -1638,6 +1758,9 @@ cdef class Hub(greenlet):
                 return 0
             if isinstance(link, _ForwardLink):
                 (<_ForwardLink> link).target.throw(exc)
+            elif isinstance(link, _WatchLink):
+                # Its callback will try the fd and see.
+                link.notify((<_WatchLink> link).watch.events)
             else:
                 (<Waiter> link).throw(exc)
 
@@ -1976,6 +2099,11 @@ cdef int fd_number(object fileno) except -1:
     if fd < 0:
         errno_raise(EBADF)
     return fd
+
+
+def fd_of(fileno):
+    """The fd of an int or of an object with `fileno()`. Raises TypeError, or OSError(EBADF) for a negative one."""
+    return fd_number(fileno)
 
 
 cdef uint64_t new_fd_owner() noexcept:
