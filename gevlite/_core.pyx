@@ -1199,7 +1199,7 @@ cdef class Hub(greenlet):
             p = heap_remove(&self.timers, 0)
             owner = <object> p
             Py_DECREF(owner)
-            if type(owner) is Waiter:
+            if isinstance(owner, Waiter):       # subclasses too: the place of a queue's putter is one
                 if not (<Waiter> owner).ref:
                     self.unref_timers -= 1
                 (<Waiter> owner)._time_out()
@@ -1214,7 +1214,7 @@ cdef class Hub(greenlet):
         """Take a Waiter or a Timer out of the heap."""
         cdef Py_ssize_t index
         cdef bint ref
-        if type(owner) is Waiter:
+        if isinstance(owner, Waiter):
             index = (<Waiter> owner).heap_index
             ref = (<Waiter> owner).ref
         else:
