@@ -1140,6 +1140,8 @@ cdef class Hub(greenlet):
                 continue
             if self.idle_waiters.count:
                 self.poll_once(0)
+                if self.closed:
+                    return 0
                 if not self.ready.count:
                     notify_all(&self.idle_waiters, None)
                 continue
@@ -1167,7 +1169,7 @@ cdef class Hub(greenlet):
             threads -= other.worker_threads
         if threads > 0 and self.n_parked:
             return timeout if 0 <= timeout < DEAD_END_CHECK_NS else DEAD_END_CHECK_NS
-        self.to_main(LoopExit(self._dead_end_message(), self))
+        self.to_main(dead_end)
         return -2
 
     def _dead_end_message(self):
@@ -1176,6 +1178,13 @@ cdef class Hub(greenlet):
         if len(parked) > 20:
             lines.append(f"  and {len(parked) - 20} more")
         return (
+            dead_end = None
+        else:
+            dead_end = LoopExit(self._dead_end_message(), self)
+        # That was Python code: a thread (which may have ended since) or a signal handler may have woken somebody.
+        if self.ready.count or self.inbox.count or self.timers.size != self.unref_timers:
+            return -2
+        if dead_end is None:
             "the main greenlet would wait for ever: no timer, file descriptor, worker thread or ready greenlet is left.\n"
             "Parked:\n" + "\n".join(lines or ["  nothing"])
         )
