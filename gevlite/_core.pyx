@@ -783,12 +783,9 @@ cdef class CoreGreenlet(greenlet):
         gl_set_parent(<PyObject *> self, <PyObject *> self.hub)
 
     cdef int begin(self) except -1:
-        """First thing in `run`: drop the reference that the START entry handed over."""
-        cdef bint handed = self.life == SCHEDULED
+        """First thing in `run`."""
         self.life = RUNNING
         self.hub.greenlets += 1
-        if handed:
-            Py_DECREF(self)
         return 0
 
     cdef int end(self) except -1:
@@ -1081,7 +1078,6 @@ cdef class Hub(greenlet):
                 self._throw_now(<greenlet> target, argument)
             elif isinstance(target, CoreGreenlet):
                 if (<CoreGreenlet> target).life == SCHEDULED:
-                    Py_INCREF(target)       # begin() drops it
                     self.n_switches += 1
                     switch_to(<PyObject *> target, NULL)
             else:
