@@ -1086,6 +1086,10 @@ cdef class Hub(greenlet):
         except BaseException as exc:
             # A callback failed, or a greenlet whose parent is the hub ended with an exception that it did not report itself.
             self._report(target, exc)
+            elif self.closing:
+                # Nothing begins any more, else two that restart each other would keep us here.
+                if isinstance(target, CoreGreenlet):
+                    (<CoreGreenlet> target).life = FINISHED
         return 0
 
     cdef int drain_inbox(self) except -1:
@@ -1843,7 +1847,7 @@ cdef class Hub(greenlet):
     def _unwind_parked(self):
         cdef Waiter w
         for w in self.parked_waiters():
-            w.throw(GreenletExit)
+            self._throw_now(w.greenlet, GreenletExit)   # also reaches who is ready and only gave way
         w = new_waiter(self, WAIT_IDLE)
         link_append(&self.idle_waiters, w)
         try:
@@ -1960,7 +1964,7 @@ def sleep(seconds=0, ref=True):
     me = current_greenlet()
     if <PyObject *> me == <PyObject *> hub:
         w.park_for(FOREVER)     # raises
-    pending = hub.take_pending(me)
+    pending = hub.take_pending(me) if not hub.closing else GreenletExit("the hub is being destroyed")
     if pending is not None:
         raise pending
     w.state = WOKEN
