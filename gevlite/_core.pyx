@@ -1301,6 +1301,8 @@ cdef class Hub(greenlet):
             waiting = (<CoreGreenlet> g).pending
         else:
             waiting = self.raw_pending.get(g)
+            for other in [other for other in self.raw_pending if other.dead]:
+                del self.raw_pending[other]     # ended without parking again
         if waiting is None:
             return False
         kept = [e for e in waiting if e is not exc]
