@@ -167,6 +167,8 @@ cdef class Greenlet(CoreGreenlet):
     def run(self):
         """The body of the greenlet; switched to by the hub, not to be called."""
         cdef object fn, result
+        if self.life == FINISHED:
+            return              # killed before it began, and now switched to by hand
         self.begin()
         self.begun = True
         try:
