@@ -588,6 +588,10 @@ cdef class Waiter(Link):
                     f"{me!r}, {self.describe()}, was switched into by hand; "
                     "use wake(), kill() or throw through the hub instead"
                 )
+        except BaseException:
+            # Thrown in by hand. If it was woken already, what it was given must go to somebody else.
+            self.lost = self.state == WOKEN and self.exc is None and not self.timed_out
+            raise
         finally:
             self.state = DONE
             hub.n_parked -= 1
@@ -666,7 +670,11 @@ cdef class Waiter(Link):
 
 
 cdef Waiter new_waiter(Hub hub, int kind):
-    """A Waiter for the running thread's hub, from its free list if there is one."""
+    """A Waiter for the running thread's hub, from its free list if there is one.
+
+    The first call in a thread makes a hub, and an allocation may start the garbage collector: Python code runs, and other
+    threads with it. So the caller tests what it waits for again, between this call and link_append.
+    """
     cdef Waiter w
     if hub.spare != NULL:
         w = <Waiter> hub.spare
@@ -714,6 +722,8 @@ cdef class Waitable:
         """Park among the waiters until notified. False after the time-out."""
         cdef Waiter w = new_waiter(current_hub(), kind)
         cdef bint timed_out
+        if self.ready():
+            return True         # meanwhile, see new_waiter
         link_append(&self.waiters, w)
         try:
             w.park_for(timeout)
@@ -1076,6 +1086,10 @@ cdef class Hub(greenlet):
                 (<Callback> target).run()
             elif e.kind == THROW:
                 self._throw_now(<greenlet> target, argument)
+            elif self.closing:
+                # Nothing begins any more, else two that restart each other would keep us here.
+                if isinstance(target, CoreGreenlet):
+                    (<CoreGreenlet> target).life = FINISHED
             elif isinstance(target, CoreGreenlet):
                 if (<CoreGreenlet> target).life == SCHEDULED:
                     self.n_switches += 1
@@ -1086,10 +1100,6 @@ cdef class Hub(greenlet):
         except BaseException as exc:
             # A callback failed, or a greenlet whose parent is the hub ended with an exception that it did not report itself.
             self._report(target, exc)
-            elif self.closing:
-                # Nothing begins any more, else two that restart each other would keep us here.
-                if isinstance(target, CoreGreenlet):
-                    (<CoreGreenlet> target).life = FINISHED
         return 0
 
     cdef int drain_inbox(self) except -1:
@@ -1130,6 +1140,8 @@ cdef class Hub(greenlet):
                     if gevlite_coarse_ns() >= self.slice_end:
                         break
                 self.budget = 0
+                if self.closed:
+                    return 0
             if self.timers.size:
                 self.fire_timers()
             if self.ready.count or self.inbox.count:
@@ -1140,8 +1152,6 @@ cdef class Hub(greenlet):
                 continue
             if self.idle_waiters.count:
                 self.poll_once(0)
-                if self.closed:
-                    return 0
                 if not self.ready.count:
                     notify_all(&self.idle_waiters, None)
                 continue
@@ -1168,6 +1178,13 @@ cdef class Hub(greenlet):
         for other in _hubs:
             threads -= other.worker_threads
         if threads > 0 and self.n_parked:
+            dead_end = None
+        else:
+            dead_end = LoopExit(self._dead_end_message(), self)
+        # That was Python code: a thread (which may have ended since) or a signal handler may have woken somebody.
+        if self.ready.count or self.inbox.count or self.timers.size != self.unref_timers:
+            return -2
+        if dead_end is None:
             return timeout if 0 <= timeout < DEAD_END_CHECK_NS else DEAD_END_CHECK_NS
         self.to_main(dead_end)
         return -2
@@ -1178,13 +1195,6 @@ cdef class Hub(greenlet):
         if len(parked) > 20:
             lines.append(f"  and {len(parked) - 20} more")
         return (
-            dead_end = None
-        else:
-            dead_end = LoopExit(self._dead_end_message(), self)
-        # That was Python code: a thread (which may have ended since) or a signal handler may have woken somebody.
-        if self.ready.count or self.inbox.count or self.timers.size != self.unref_timers:
-            return -2
-        if dead_end is None:
             "the main greenlet would wait for ever: no timer, file descriptor, worker thread or ready greenlet is left.\n"
             "Parked:\n" + "\n".join(lines or ["  nothing"])
         )
@@ -1291,6 +1301,8 @@ cdef class Hub(greenlet):
             else:
                 (<list> (<CoreGreenlet> g).pending).append(exc)
         else:
+            for other in [other for other in self.raw_pending if other.dead]:
+                del self.raw_pending[other]     # ended without parking again
             self.raw_pending.setdefault(g, []).append(exc)
         return 0
 
@@ -1301,8 +1313,6 @@ cdef class Hub(greenlet):
             waiting = (<CoreGreenlet> g).pending
         else:
             waiting = self.raw_pending.get(g)
-            for other in [other for other in self.raw_pending if other.dead]:
-                del self.raw_pending[other]     # ended without parking again
         if waiting is None:
             return False
         kept = [e for e in waiting if e is not exc]

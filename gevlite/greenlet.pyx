@@ -346,6 +346,8 @@ cdef class Greenlet(CoreGreenlet):
         if self.life == FINISHED:
             return 1
         w = new_waiter(current_hub(), WAIT_GREENLET)
+        if self.life == FINISHED:
+            return 1
         link_append(&self.waiters, w)
         try:
             w.park_for(timeout)
@@ -710,6 +712,8 @@ cdef class _Collector:
         if len(self.ready) >= wanted:
             return 1
         w = new_waiter(current_hub(), WAIT_GREENLET)
+        if len(self.ready) >= wanted:
+            return 1
         self.waiter = w
         try:
             w.park_for(timeout)
