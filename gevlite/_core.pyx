@@ -33,6 +33,7 @@ import _signal
 import atexit
 import os
 import sys
+from _thread import _count as _thread_count
 from _thread import _local as _thread_local
 from _thread import get_ident as _get_ident
 
@@ -121,6 +122,7 @@ cdef list _hubs = []
 _local_storage = _thread_local()
 _backend_chooser = None
 cdef uint64_t _fd_owners = 0
+cdef Py_ssize_t _threads_before_fork = 0    # what _thread_count() still holds of threads that the fork left behind
 cdef bint _exiting = False
 
 
@@ -1174,10 +1176,13 @@ cdef class Hub(greenlet):
             notify_all(&self.join_waiters, None)
             return -2
         # Another thread may still wake somebody. Ours are idle, else `refs` would say so.
-        threads = len(sys._current_frames()) - 1
+        # (The count leaves out the main thread, so it is that of the others for the main thread and for any other one.
+        # sys._current_frames() would not do: a thread that is in its hub has no Python frame.)
+        threads = _thread_count() - _threads_before_fork
         for other in _hubs:
             threads -= other.worker_threads
-        if threads > 0 and self.n_parked:
+        # A thread that ends is no longer counted while its greenlets are unwound; its hub still is.
+        if (threads > 0 or len(_hubs) > 1) and self.n_parked:
             dead_end = None
         else:
             dead_end = LoopExit(self._dead_end_message(), self)
@@ -2019,7 +2024,9 @@ cdef int fd_closed(int fd, uint64_t owner) except -1:
 
 def after_fork_in_child():
     """Give this thread's hub a fresh backend and drop the hubs of threads that no longer exist. Runs at each fork."""
+    global _threads_before_fork
     cdef Hub hub
+    _threads_before_fork = _thread_count()
     for hub in list(_hubs):
         if <PyObject *> hub == gevlite_thread_hub:
             hub._after_fork()
