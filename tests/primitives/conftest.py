@@ -1,4 +1,4 @@
-"""What every test here gets: the hub must be left as it was found, and a way to run a script in a process of its own."""
+"""What every test here gets: the hub must be left as it was found, and a way to run a script in its own process."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ def errors(hub):
 
 @pytest.fixture
 def run_script():
-    """Run Python source in a process of its own; it must end by itself, without a crash. Returns the CompletedProcess."""
+    """Run Python source in its own process; it must end by itself, without a crash. Returns the CompletedProcess."""
 
     def run(source, *args, env=None, timeout=30, code=0, flags=()):
         result = subprocess.run(
@@ -75,3 +75,12 @@ def parked():
         return g
 
     return wait
+
+
+@pytest.fixture
+def fast_thread_switches():
+    """Let the interpreter change threads as often as it can: what is not atomic shows."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
