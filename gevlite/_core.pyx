@@ -1101,6 +1101,9 @@ cdef class Hub(greenlet):
                 switch_to(<PyObject *> target, <PyObject *> argument if argument is not None else NULL)
         except BaseException as exc:
             # A callback failed, or a greenlet whose parent is the hub ended with an exception that it did not report itself.
+            # If somebody handed over to it, it is not the one that we switched to.
+            if isinstance(target, greenlet) and not (<greenlet> target).dead:
+                target = "a raw greenlet"
             self._report(target, exc)
         return 0
 
@@ -1409,8 +1412,15 @@ cdef class Hub(greenlet):
 
         lines = traceback.format_exception(t, v, tb)
         if context is not None:
-            lines.append(f"{context!r} failed with {t.__name__}\n\n")
-        stream.write("".join(lines))
+            try:
+                name = context if isinstance(context, str) else repr(context)
+            except Exception as exc:
+                name = f"<{type(context).__name__} whose repr failed with {type(exc).__name__}>"
+            lines.append(f"{name} failed with {t.__name__}\n\n")
+        try:
+            stream.write("".join(lines))
+        except Exception:
+            pass        # a closed or full stderr must not hit whoever happens to wait in the main greenlet
 
     # -------- callbacks and timers
 
