@@ -703,6 +703,7 @@ cdef class _Collector:
             else:
                 link.unlink(self.on_ready)
         self.links = []
+        self.on_ready = None        # a cycle
         return 0
 
     cdef int wait(self, Py_ssize_t wanted, int64_t timeout) except -1:
@@ -769,7 +770,8 @@ def joinall(greenlets, timeout=None, raise_error=False, count=None):
                 break
     finally:
         c.unlink()
-    return c.ready if count is None else c.ready[:wanted]
+    # A copy: a callback that is queued already may still add to the list.
+    return c.ready[:] if count is None else c.ready[:wanted]
 
 
 def iwait(objects, timeout=None, count=None):
