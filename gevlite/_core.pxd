@@ -76,6 +76,7 @@ cdef class Waiter(Link):
     cdef public int detail          # the fd for WAIT_READ and WAIT_WRITE
     cdef int events                 # fd waits: what became ready
     cdef bint timed_out
+    cdef bint lost                  # woken, but an exception thrown in by hand came before `value` was returned
     cdef bint ref                   # a timeout keeps the loop alive
 
     cpdef park(self)

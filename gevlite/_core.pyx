@@ -33,6 +33,7 @@ import _signal
 import atexit
 import os
 import sys
+from _thread import _count as _thread_count
 from _thread import _local as _thread_local
 from _thread import get_ident as _get_ident
 
@@ -121,6 +122,7 @@ cdef list _hubs = []
 _local_storage = _thread_local()
 _backend_chooser = None
 cdef uint64_t _fd_owners = 0
+cdef Py_ssize_t _threads_before_fork = 0    # what _thread_count() still holds of threads that the fork left behind
 cdef bint _exiting = False
 
 
@@ -588,6 +590,10 @@ cdef class Waiter(Link):
                     f"{me!r}, {self.describe()}, was switched into by hand; "
                     "use wake(), kill() or throw through the hub instead"
                 )
+        except BaseException:
+            # Thrown in by hand. If it was woken already, what it was given must go to somebody else.
+            self.lost = self.state == WOKEN and self.exc is None and not self.timed_out
+            raise
         finally:
             self.state = DONE
             hub.n_parked -= 1
@@ -666,7 +672,11 @@ cdef class Waiter(Link):
 
 
 cdef Waiter new_waiter(Hub hub, int kind):
-    """A Waiter for the running thread's hub, from its free list if there is one."""
+    """A Waiter for the running thread's hub, from its free list if there is one.
+
+    The first call in a thread makes a hub, and an allocation may start the garbage collector: Python code runs, and other
+    threads with it. So the caller tests what it waits for again, between this call and link_append.
+    """
     cdef Waiter w
     if hub.spare != NULL:
         w = <Waiter> hub.spare
@@ -714,6 +724,8 @@ cdef class Waitable:
         """Park among the waiters until notified. False after the time-out."""
         cdef Waiter w = new_waiter(current_hub(), kind)
         cdef bint timed_out
+        if self.ready():
+            return True         # meanwhile, see new_waiter
         link_append(&self.waiters, w)
         try:
             w.park_for(timeout)
@@ -783,12 +795,9 @@ cdef class CoreGreenlet(greenlet):
         gl_set_parent(<PyObject *> self, <PyObject *> self.hub)
 
     cdef int begin(self) except -1:
-        """First thing in `run`: drop the reference that the START entry handed over."""
-        cdef bint handed = self.life == SCHEDULED
+        """First thing in `run`."""
         self.life = RUNNING
         self.hub.greenlets += 1
-        if handed:
-            Py_DECREF(self)
         return 0
 
     cdef int end(self) except -1:
@@ -1161,9 +1170,12 @@ cdef class Hub(greenlet):
                 (<Callback> target).run()
             elif e.kind == THROW:
                 self._throw_now(<greenlet> target, argument)
+            elif self.closing:
+                # Nothing begins any more, else two that restart each other would keep us here.
+                if isinstance(target, CoreGreenlet):
+                    (<CoreGreenlet> target).life = FINISHED
             elif isinstance(target, CoreGreenlet):
                 if (<CoreGreenlet> target).life == SCHEDULED:
-                    Py_INCREF(target)       # begin() drops it
                     self.n_switches += 1
                     switch_to(<PyObject *> target, NULL)
             else:
@@ -1171,6 +1183,9 @@ cdef class Hub(greenlet):
                 switch_to(<PyObject *> target, <PyObject *> argument if argument is not None else NULL)
         except BaseException as exc:
             # A callback failed, or a greenlet whose parent is the hub ended with an exception that it did not report itself.
+            # If somebody handed over to it, it is not the one that we switched to.
+            if isinstance(target, greenlet) and not (<greenlet> target).dead:
+                target = "a raw greenlet"
             self._report(target, exc)
         return 0
 
@@ -1212,6 +1227,8 @@ cdef class Hub(greenlet):
                     if gevlite_coarse_ns() >= self.slice_end:
                         break
                 self.budget = 0
+                if self.closed:
+                    return 0
             if self.timers.size:
                 self.fire_timers()
             if self.ready.count or self.inbox.count:
@@ -1251,12 +1268,22 @@ cdef class Hub(greenlet):
             notify_all(&self.join_waiters, None)
             return -2
         # Another thread may still wake somebody. Ours are idle, else `refs` would say so.
-        threads = len(sys._current_frames()) - 1
+        # (The count leaves out the main thread, so it is that of the others for the main thread and for any other one.
+        # sys._current_frames() would not do: a thread that is in its hub has no Python frame.)
+        threads = _thread_count() - _threads_before_fork
         for other in _hubs:
             threads -= other.worker_threads
-        if threads > 0 and self.n_parked:
+        # A thread that ends is no longer counted while its greenlets are unwound; its hub still is.
+        if (threads > 0 or len(_hubs) > 1) and self.n_parked:
+            dead_end = None
+        else:
+            dead_end = LoopExit(self._dead_end_message(), self)
+        # That was Python code: a thread (which may have ended since) or a signal handler may have woken somebody.
+        if self.ready.count or self.inbox.count or self.timers.size != self.unref_timers:
+            return -2
+        if dead_end is None:
             return timeout if 0 <= timeout < DEAD_END_CHECK_NS else DEAD_END_CHECK_NS
-        self.to_main(LoopExit(self._dead_end_message(), self))
+        self.to_main(dead_end)
         return -2
 
     def _dead_end_message(self):
@@ -1288,7 +1315,7 @@ cdef class Hub(greenlet):
             p = heap_remove(&self.timers, 0)
             owner = <object> p
             Py_DECREF(owner)
-            if type(owner) is Waiter:
+            if isinstance(owner, Waiter):       # subclasses too: the place of a queue's putter is one
                 if not (<Waiter> owner).ref:
                     self.unref_timers -= 1
                 (<Waiter> owner)._time_out()
@@ -1303,7 +1330,7 @@ cdef class Hub(greenlet):
         """Take a Waiter or a Timer out of the heap."""
         cdef Py_ssize_t index
         cdef bint ref
-        if type(owner) is Waiter:
+        if isinstance(owner, Waiter):
             index = (<Waiter> owner).heap_index
             ref = (<Waiter> owner).ref
         else:
@@ -1381,6 +1408,8 @@ cdef class Hub(greenlet):
             else:
                 (<list> (<CoreGreenlet> g).pending).append(exc)
         else:
+            for other in [other for other in self.raw_pending if other.dead]:
+                del self.raw_pending[other]     # ended without parking again
             self.raw_pending.setdefault(g, []).append(exc)
         return 0
 
@@ -1482,8 +1511,15 @@ cdef class Hub(greenlet):
 
         lines = traceback.format_exception(t, v, tb)
         if context is not None:
-            lines.append(f"{context!r} failed with {t.__name__}\n\n")
-        stream.write("".join(lines))
+            try:
+                name = context if isinstance(context, str) else repr(context)
+            except Exception as exc:
+                name = f"<{type(context).__name__} whose repr failed with {type(exc).__name__}>"
+            lines.append(f"{name} failed with {t.__name__}\n\n")
+        try:
+            stream.write("".join(lines))
+        except Exception:
+            pass        # a closed or full stderr must not hit whoever happens to wait in the main greenlet
 
     # -------- callbacks and timers
 
@@ -1961,7 +1997,7 @@ cdef class Hub(greenlet):
     def _unwind_parked(self):
         cdef Waiter w
         for w in self.parked_waiters():
-            w.throw(GreenletExit)
+            self._throw_now(w.greenlet, GreenletExit)   # also reaches who is ready and only gave way
         w = new_waiter(self, WAIT_IDLE)
         link_append(&self.idle_waiters, w)
         try:
@@ -2078,7 +2114,7 @@ def sleep(seconds=0, ref=True):
     me = current_greenlet()
     if <PyObject *> me == <PyObject *> hub:
         w.park_for(FOREVER)     # raises
-    pending = hub.take_pending(me)
+    pending = hub.take_pending(me) if not hub.closing else GreenletExit("the hub is being destroyed")
     if pending is not None:
         raise pending
     w.state = WOKEN
@@ -2126,7 +2162,9 @@ cdef int fd_closed(int fd, uint64_t owner) except -1:
 
 def after_fork_in_child():
     """Give this thread's hub a fresh backend and drop the hubs of threads that no longer exist. Runs at each fork."""
+    global _threads_before_fork
     cdef Hub hub
+    _threads_before_fork = _thread_count()
     for hub in list(_hubs):
         if <PyObject *> hub == gevlite_thread_hub:
             hub._after_fork()

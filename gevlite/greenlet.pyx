@@ -167,6 +167,8 @@ cdef class Greenlet(CoreGreenlet):
     def run(self):
         """The body of the greenlet; switched to by the hub, not to be called."""
         cdef object fn, result
+        if self.life == FINISHED:
+            return              # killed before it began, and now switched to by hand
         self.begin()
         self.begun = True
         try:
@@ -344,6 +346,8 @@ cdef class Greenlet(CoreGreenlet):
         if self.life == FINISHED:
             return 1
         w = new_waiter(current_hub(), WAIT_GREENLET)
+        if self.life == FINISHED:
+            return 1
         link_append(&self.waiters, w)
         try:
             w.park_for(timeout)
@@ -699,6 +703,7 @@ cdef class _Collector:
             else:
                 link.unlink(self.on_ready)
         self.links = []
+        self.on_ready = None        # a cycle
         return 0
 
     cdef int wait(self, Py_ssize_t wanted, int64_t timeout) except -1:
@@ -708,6 +713,8 @@ cdef class _Collector:
         if len(self.ready) >= wanted:
             return 1
         w = new_waiter(current_hub(), WAIT_GREENLET)
+        if len(self.ready) >= wanted:
+            return 1
         self.waiter = w
         try:
             w.park_for(timeout)
@@ -763,7 +770,8 @@ def joinall(greenlets, timeout=None, raise_error=False, count=None):
                 break
     finally:
         c.unlink()
-    return c.ready if count is None else c.ready[:wanted]
+    # A copy: a callback that is queued already may still add to the list.
+    return c.ready[:] if count is None else c.ready[:wanted]
 
 
 def iwait(objects, timeout=None, count=None):

@@ -14,6 +14,7 @@ from gevlite._core cimport (
     Waiter,
     current_greenlet,
     current_hub,
+    free_waiter,
     link_append,
     link_clear,
     link_remove,
@@ -51,6 +52,8 @@ cdef class Semaphore(Waitable):
     cpdef bint acquire(self, bint blocking=True, object timeout=None) except -1:
         """Take one; block until there is one, at most `timeout` seconds. False if there was none (in time)."""
         cdef int64_t limit
+        cdef Waiter w
+        cdef bint timed_out
         if self.counter > 0:
             self.counter -= 1
             return True
@@ -59,7 +62,22 @@ cdef class Semaphore(Waitable):
         limit = timeout_ns(timeout)
         if limit == 0:
             return False
-        return self.wait_here(WAIT_LOCK, limit)
+        w = new_waiter(current_hub(), WAIT_LOCK)
+        if self.counter > 0:            # released meanwhile, see new_waiter
+            self.counter -= 1
+            return True
+        link_append(&self.waiters, w)
+        try:
+            w.park_for(limit)
+        except BaseException:
+            link_remove(w)
+            if w.lost:
+                self.release()
+            raise
+        link_remove(w)
+        timed_out = w.timed_out
+        free_waiter(w)
+        return not timed_out
 
     cpdef Py_ssize_t release(self) except -1:
         """Give one back: to the first who waits, else to the counter. Does not block. Returns the counter."""
@@ -77,6 +95,8 @@ cdef class Semaphore(Waitable):
         cdef Waiter w
         if self.counter <= 0:
             w = new_waiter(current_hub(), WAIT_LOCK)
+            if self.counter > 0:
+                return self.counter
             link_append(&self.watchers, w)
             try:
                 w.park_for(timeout_ns(timeout))

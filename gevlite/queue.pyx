@@ -27,6 +27,7 @@ from gevlite._core cimport (
 
 import heapq
 import queue as _queue
+from _thread import RLock   # the real one: it guards against other OS threads
 from collections import deque
 
 Empty = _queue.Empty
@@ -101,6 +102,11 @@ cdef class SimpleQueue:
     cdef object first(self):
         return self.items[0]
 
+    cdef int put_back(self, object item) except -1:
+        """`item` was taken and is the next one again."""
+        self.items.appendleft(item)
+        return 0
+
     # -------- state
 
     @property
@@ -143,10 +149,11 @@ cdef class SimpleQueue:
 
     cdef int deposit(self, object item) except -1:
         """There is room: hand the item to a getter or keep it."""
-        self.accepted()
         if self.getters.count and not len(self.items) and notify_one(&self.getters, item):
+            self.accepted()
             return 0
         self.add(item)
+        self.accepted()
         if self.peekers.count:
             notify_all(&self.peekers, None)
         return 0
@@ -157,26 +164,38 @@ cdef class SimpleQueue:
         Raises Full when the time is over, or at once if `block` is false; ShutDown after `shutdown()`; ValueError for
         a negative time.
         """
-        cdef _Putter w
-        cdef int64_t limit
-        if self.is_shutdown:
-            raise ShutDown
-        if self.room < 0 or len(self.items) < self.room:
-            self.deposit(item)
-            return
-        if not block:
-            raise Full
-        limit = _limit(timeout)
-        w = _Putter.__new__(_Putter, current_hub())
-        w.kind = WAIT_QUEUE
-        w.item = item
+        cdef _Putter w = self.begin_put(item, block, timeout)
+        if w is not None:
+            self.wait_to_put(w, _limit(timeout))
+
+    cdef _Putter begin_put(self, item, bint block, object timeout):
+        """Put it in, or take a place among the putters. Other threads see one step: no Python code runs after a test."""
+        cdef _Putter w = None
+        while True:
+            if self.is_shutdown:
+                raise ShutDown
+            if self.room < 0 or len(self.items) < self.room:
+                self.deposit(item)
+                return None
+            if not block:
+                raise Full
+            if w is not None:
+                break
+            _limit(timeout)
+            w = _Putter.__new__(_Putter, current_hub())     # may run Python code, see new_waiter: look again
+            w.kind = WAIT_QUEUE
+            w.item = item
         link_append(&self.putters, w)
+        return w
+
+    cdef int wait_to_put(self, _Putter w, int64_t limit) except -1:
         try:
             w.park_for(limit)
         finally:
             link_remove(w)
         if w.timed_out:
             raise Full
+        return 0
 
     cpdef put_nowait(self, item):
         """`put(item, block=False)`."""
@@ -188,7 +207,10 @@ cdef class SimpleQueue:
         while self.putters.count and (self.room < 0 or len(self.items) < self.room):
             w = <_Putter> link_pop(&self.putters)
             if w.wake(None):
-                self.deposit(w.item)
+                try:
+                    self.deposit(w.item)
+                except BaseException as exc:
+                    w.exc = exc         # it does not compare with the others: its own putter's error, not ours
         return 0
 
     cpdef get(self, bint block=True, timeout=None):
@@ -197,25 +219,45 @@ cdef class SimpleQueue:
         Raises Empty when the time is over, or at once if `block` is false; ShutDown if the queue is empty and was shut
         down; ValueError for a negative time.
         """
-        cdef Waiter w
-        cdef int64_t limit
-        cdef object item
+        cdef Waiter w = None
         if len(self.items):
-            item = self.take()
-            if self.putters.count:
-                self.let_in()
-            return item
-        if self.is_shutdown:
-            raise ShutDown
-        if not block:
-            raise Empty
-        limit = _limit(timeout)
-        w = new_waiter(current_hub(), WAIT_QUEUE)
-        link_append(&self.getters, w)
+            return self.take_and_let_in()
+        w = self.begin_get(block, timeout)
+        if w is None:
+            return self.take_and_let_in()
+        return self.wait_to_get(w, _limit(timeout))
+
+    cdef object take_and_let_in(self):
+        cdef object item = self.take()
+        if self.putters.count:
+            self.let_in()
+        return item
+
+    cdef Waiter begin_get(self, bint block, object timeout):
+        """Take a place among the getters, as `begin_put`; None if there is an item."""
+        cdef Waiter w = None
+        while not len(self.items):
+            if self.is_shutdown:
+                raise ShutDown
+            if not block:
+                raise Empty
+            if w is not None:
+                link_append(&self.getters, w)
+                return w
+            _limit(timeout)
+            w = new_waiter(current_hub(), WAIT_QUEUE)
+        return None
+
+    cdef object wait_to_get(self, Waiter w, int64_t limit):
+        cdef object item
         try:
             item = w.park_for(limit)
-        finally:
+        except BaseException:
             link_remove(w)
+            if w.lost and not notify_one(&self.getters, w.value):
+                self.put_back(w.value)
+            raise
+        link_remove(w)
         if w.timed_out:
             raise Empty
         free_waiter(w)
@@ -236,6 +278,8 @@ cdef class SimpleQueue:
             if not block:
                 raise Empty
             w = new_waiter(current_hub(), WAIT_QUEUE)
+            if len(self.items) or self.is_shutdown:
+                continue
             link_append(&self.peekers, w)
             try:
                 w.park_for(limit)
@@ -341,6 +385,8 @@ cdef class Queue(SimpleQueue):
         cdef Waiter w
         if self.unfinished_tasks:
             w = new_waiter(current_hub(), WAIT_QUEUE)
+            if not self.unfinished_tasks:
+                return True
             link_append(&self.joiners, w)
             try:
                 w.park_for(timeout_ns(timeout))
@@ -367,6 +413,9 @@ cdef class LifoQueue(Queue):
     cdef object first(self):
         return self.items[-1]
 
+    cdef int put_back(self, object item) except -1:
+        return self.add(item)
+
 
 cdef class PriorityQueue(Queue):
     """A Queue that returns the smallest item first; typical items are `(priority, data)`."""
@@ -376,12 +425,43 @@ cdef class PriorityQueue(Queue):
         heapq.heapify(heap)
         return heap
 
+    cdef object guard       # comparisons may run Python code, and other threads with it: held while the heap changes
+
+    def __cinit__(self):
+        self.guard = RLock()
+
     cdef int add(self, object item) except -1:
-        heapq.heappush(self.items, item)
+        try:
+            heapq.heappush(self.items, item)
+        except BaseException:
+            # It is somewhere in the heap, and does not compare with what it was put beside.
+            self.items = [other for other in self.items if other is not item]
+            heapq.heapify(self.items)
+            raise
         return 0
 
     cdef object take(self):
         return heapq.heappop(self.items)
+
+    cdef int put_back(self, object item) except -1:
+        with self.guard:
+            return self.add(item)
+
+    cpdef put(self, item, bint block=True, timeout=None):
+        """As `Queue.put`. An item that does not compare with those in the queue raises TypeError and stays out."""
+        cdef _Putter w
+        with self.guard:
+            w = self.begin_put(item, block, timeout)
+        if w is not None:
+            self.wait_to_put(w, _limit(timeout))
+
+    cpdef get(self, bint block=True, timeout=None):
+        cdef Waiter w
+        with self.guard:
+            w = self.begin_get(block, timeout)
+            if w is None:
+                return self.take_and_let_in()
+        return self.wait_to_get(w, _limit(timeout))
 
 
 cdef class Channel:
@@ -431,12 +511,14 @@ cdef class Channel:
         """Hand `item` to somebody; block until it is taken, at most `timeout` seconds. Raises Full."""
         cdef _Putter w
         cdef int64_t limit
-        if self._getters.count and notify_one(&self._getters, item):
+        if notify_one(&self._getters, item):
             return
         if not block:
             raise Full
         limit = _limit(timeout)
         w = _Putter.__new__(_Putter, current_hub())
+        if notify_one(&self._getters, item):        # meanwhile, see new_waiter
+            return
         w.kind = WAIT_QUEUE
         w.item = item
         link_append(&self._putters, w)
@@ -454,16 +536,19 @@ cdef class Channel:
     def get(self, block=True, timeout=None):
         """Take an item from somebody; block until there is one, at most `timeout` seconds. Raises Empty."""
         cdef _Putter p
-        cdef Waiter w
-        cdef int64_t limit
-        while self._putters.count:
-            p = <_Putter> link_pop(&self._putters)
-            if p.wake(None):
-                return p.item
-        if not block:
-            raise Empty
-        limit = _limit(timeout)
-        w = new_waiter(current_hub(), WAIT_QUEUE)
+        cdef Waiter w = None
+        cdef int64_t limit = -1
+        while True:
+            while self._putters.count:
+                p = <_Putter> link_pop(&self._putters)
+                if p.wake(None):
+                    return p.item
+            if not block:
+                raise Empty
+            if w is not None:
+                break
+            limit = _limit(timeout)
+            w = new_waiter(current_hub(), WAIT_QUEUE)       # then look again
         link_append(&self._getters, w)
         try:
             item = w.park_for(limit)

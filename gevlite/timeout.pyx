@@ -12,6 +12,7 @@ cdef class _TimeoutTimer(Timer):
     """Fires straight into the greenlet; no Python call on the way."""
     cdef greenlet target
     cdef object exc             # None when it has fired or was stopped
+    cdef object made            # what was raised, if `exc` was a class
 
     cdef int run(self) except -1:
         cdef object exc = self.exc
@@ -19,6 +20,8 @@ cdef class _TimeoutTimer(Timer):
         if exc is None:
             return 0
         self.exc = None
+        if isinstance(exc, type):
+            exc = self.made = exc()     # so that cancel() takes back this one, not a kill with the same class
         return self.hub._throw_now(self.target, exc)
 
     cpdef stop(self):
@@ -117,7 +120,7 @@ cdef class Timeout(BaseException):
         if timer.heap_index >= 0 or timer.queued:
             timer.stop()
         else:
-            timer.hub.cancel_throw(timer.target, self._raised())
+            timer.hub.cancel_throw(timer.target, timer.made if timer.made is not None else self._raised())
         return 0
 
     def close(self):

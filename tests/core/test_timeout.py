@@ -1,0 +1,229 @@
+"""Timeout and with_timeout: raised in the right greenlet, once, and never early; cancelled, it leaves nothing."""
+
+import gc
+import time
+
+import pytest
+
+import gevlite
+from gevlite import Timeout
+from gevlite.event import AsyncResult, Event
+
+
+def test_it_ends_a_blocking_call_and_is_never_early():
+    start = time.monotonic()
+    with pytest.raises(Timeout) as caught, Timeout(0.003) as mine:
+        gevlite.sleep(100)
+    assert caught.value is mine and time.monotonic() - start >= 0.003
+
+
+def test_a_block_that_is_done_in_time_is_not_disturbed(hub):
+    with Timeout(100) as t:
+        assert t.pending and hub.stats()["timers"] == 1
+        gevlite.sleep(0)
+    assert not t.pending and hub.stats()["timers"] == 0
+
+
+def test_the_silent_form_is_swallowed_by_its_own_with():
+    with Timeout(0.001, False):
+        gevlite.sleep(100)
+    with pytest.raises(Timeout) as caught, Timeout(100, False), Timeout(0.001) as inner:
+        gevlite.sleep(100)
+    assert caught.value is inner
+
+
+@pytest.mark.parametrize("exception", [KeyError, KeyError("x")])
+def test_another_exception_is_raised_instead(exception):
+    with pytest.raises(KeyError), Timeout(0.001, exception):
+        gevlite.sleep(100)
+
+
+def test_none_never_fires(hub):
+    with Timeout(None) as t:
+        assert not t.pending and hub.stats()["timers"] == 0
+        gevlite.sleep(0.001)
+    t = Timeout.start_new(None)
+    assert not t.pending
+    t.cancel()
+
+
+@pytest.mark.parametrize("seconds", [0, -1])
+def test_zero_and_less_fire_at_the_next_wait(seconds):
+    with pytest.raises(Timeout), Timeout(seconds):
+        gevlite.sleep(100)
+
+
+def test_it_fires_in_a_loop_that_only_gives_way():
+    with pytest.raises(Timeout), Timeout(0.002):
+        while True:
+            gevlite.sleep(0)
+
+
+def test_it_fires_in_the_greenlet_that_started_it():
+    def timed():
+        with Timeout(0.001, False):
+            gevlite.sleep(100)
+            return "not reached"
+        return "timed out"
+
+    g, other = gevlite.spawn(timed), gevlite.spawn(gevlite.sleep, 0.003)
+    other.get()
+    assert g.get() == "timed out"
+
+
+def test_nested_ones_fire_in_their_own_order():
+    with pytest.raises(Timeout) as caught, Timeout(0.001) as outer, Timeout(100):
+        gevlite.sleep(100)
+    assert caught.value is outer
+    with Timeout(100) as outer:
+        with pytest.raises(Timeout) as caught, Timeout(0.001) as inner:
+            gevlite.sleep(100)
+        assert caught.value is inner
+        gevlite.sleep(0)
+
+
+def test_two_that_fire_in_one_round_raise_one_after_the_other():
+    with pytest.raises(Timeout) as caught, Timeout(0.001) as outer:
+        try:
+            with Timeout(0.001):
+                spin(0.003)
+                gevlite.sleep(100)
+        finally:
+            gevlite.sleep(0)  # what the inner one had pending was taken back when it was left
+    assert caught.value is outer
+
+
+def spin(seconds):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        pass
+
+
+def test_one_that_fired_while_we_were_being_woken_is_taken_back_by_cancel(hub):
+    r = AsyncResult()
+    hub.call_later(0.001, r.set, 5)
+    with Timeout(0.001):
+        spin(0.003)
+        assert r.get() == 5
+    gevlite.sleep(0.001)  # nothing pending is raised here
+    assert hub.stats()["pending_throws"] == 0
+
+
+def test_cancelling_one_does_not_take_back_a_kill_of_the_same_class():
+    """Both carry the class GreenletExit; only its own may be taken back."""
+    seen = []
+
+    def body():
+        t = Timeout.start_new(0.001, gevlite.GreenletExit)
+        try:
+            gevlite.sleep(100)
+        except gevlite.GreenletExit:
+            seen.append("timed out")
+        g.kill(block=False)
+        t.cancel()
+        gevlite.sleep(0)
+        seen.append("survived")
+
+    g = gevlite.spawn(body)
+    g.join()
+    assert seen == ["timed out"]
+
+
+def test_it_cannot_be_started_twice_but_again_after_cancel():
+    t = Timeout(100)
+    t.start()
+    with pytest.raises(AssertionError):
+        t.start()
+    t.cancel()
+    t.cancel()
+    t.start()
+    t.close()
+    assert not t.pending
+
+
+def test_start_new_takes_a_timeout_too():
+    t = Timeout(100)
+    assert Timeout.start_new(t) is t and t.pending
+    assert Timeout.start_new(t) is t
+    t.cancel()
+
+
+@pytest.mark.parametrize("bad", ["soon", float("nan")])
+def test_a_bad_time_is_an_error_when_it_is_made(bad):
+    with pytest.raises((TypeError, ValueError)):
+        Timeout(bad)
+
+
+def test_it_is_a_base_exception_only():
+    assert issubclass(Timeout, BaseException) and not issubclass(Timeout, Exception)
+
+
+def test_str_and_repr():
+    assert str(Timeout(1)) == "1 second" and str(Timeout(1.5)) == "1.5 seconds" and str(Timeout()) == ""
+    assert "silent" in str(Timeout(2, False)) and "KeyError" in str(Timeout(2, KeyError))
+    with Timeout(100) as t:
+        assert "pending" in repr(t)
+
+
+def test_with_timeout_returns_what_the_function_returns():
+    assert gevlite.with_timeout(100, lambda x, y: x + y, 1, y=2) == 3
+
+
+def test_with_timeout_raises_or_returns_the_fallback():
+    with pytest.raises(Timeout):
+        gevlite.with_timeout(0.001, gevlite.sleep, 100)
+    assert gevlite.with_timeout(0.001, gevlite.sleep, 100, timeout_value="late") == "late"
+
+
+def test_with_timeout_lets_somebody_elses_timeout_through():
+    with pytest.raises(Timeout) as caught, Timeout(0.001) as outer:
+        gevlite.with_timeout(100, gevlite.sleep, 100, timeout_value="late")
+    assert caught.value is outer
+
+
+def test_cancelled_from_another_greenlet_it_does_not_fire():
+    t = Timeout(0.002)
+    gevlite.spawn(t.cancel)
+    with t:
+        gevlite.sleep(0.004)
+
+
+def test_one_whose_greenlet_has_ended_fires_into_nothing(hub):
+    g = gevlite.spawn(lambda: Timeout.start_new(0.001) and None)
+    g.join()
+    gevlite.sleep(0.003)
+    assert hub.stats()["timers"] == 0
+
+
+def test_one_without_ref_does_not_keep_the_loop_alive(run_script):
+    run_script("""
+        import gevlite
+        from gevlite.event import Event
+        t = gevlite.Timeout(100, ref=False)
+        t.start()
+        assert gevlite.get_hub().stats()["unref_timers"] == 1
+        try:
+            Event().wait()
+        except gevlite.LoopExit:
+            t.cancel()
+            assert gevlite.get_hub().stats()["unref_timers"] == 0
+        else:
+            raise AssertionError
+    """)
+
+
+@pytest.mark.parametrize("wait", [lambda: gevlite.sleep(100), lambda: Event().wait(), lambda: AsyncResult().get()])
+def test_many_timeouts_leave_no_objects(wait, hub):
+    def work(count):
+        for _ in range(count):
+            with Timeout(0, False):
+                wait()
+            with Timeout(100):
+                pass
+
+    work(50)
+    gc.collect()
+    before = len(gc.get_objects())
+    work(3000)
+    gc.collect()
+    assert len(gc.get_objects()) - before < 50
