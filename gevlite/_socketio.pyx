@@ -39,6 +39,7 @@ from gevlite._core cimport (
     errno_raise,
     fd_closed,
     fd_number,
+    fd_number_closed,
     new_fd_owner,
     now_ns,
     poll_now,
@@ -155,20 +156,11 @@ _StdSocket = _socket.socket
 cdef enum:
     WOULD_BLOCK = -2
 
-# Deadlines: an operation computes its own at its first wait.
-cdef int64_t UNSET = -2
+cdef int64_t UNSET = UNSET_DEADLINE
 
 
 cdef class Endpoint:
-    """What the fast path keeps with a socket: fd, kind, time-out, and the identity under which hubs know the fd."""
-
-    cdef readonly int fd
-    cdef readonly int family
-    cdef bint tcp                   # a short read means that there is no more
-    cdef bint known                 # some hub may have an entry for it
-    cdef int64_t limit              # time-out in ns; -1: none, 0: non-blocking
-    cdef readonly object timeout    # in seconds, as it was given
-    cdef uint64_t owner
+    """What the fast path keeps with a socket."""
 
     def __init__(self, int fd, int family, int kind, timeout):
         self.fd = fd
@@ -199,6 +191,8 @@ cdef class Endpoint:
             self.fd = -1
             if self.known:
                 fd_closed(fd, self.owner)
+            # Who waits on the number alone (select, wait_read) does not know our token.
+            fd_number_closed(fd)
 
     def __dealloc__(self):
         # The socket was dropped without close(): its fd may already have another owner, who is not touched.
@@ -206,14 +200,14 @@ cdef class Endpoint:
             fd_closed(self.fd, self.owner)
 
 
-cdef inline Endpoint endpoint(object sock):
+cdef Endpoint endpoint(object sock):
     cdef Endpoint ep = sock._ep
     if ep.fd < 0:
         errno_raise(EBADF)
     return ep
 
 
-cdef inline FdEntry *entry_of(Endpoint ep, Hub hub) noexcept:
+cdef FdEntry *entry_of(Endpoint ep, Hub hub) noexcept:
     return hub.fd_known(ep.fd, ep.owner) if ep.known else NULL
 
 
@@ -221,12 +215,14 @@ cdef inline bint may_try(Endpoint ep, FdEntry *entry, int flag) noexcept:
     return entry == NULL or entry.flags & flag or ep.limit == 0
 
 
-cdef int wait_for(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
-    """Park until the fd may be ready. Raises BlockingIOError in non-blocking mode, TimeoutError, or OSError(EBADF)."""
+cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
+    """The kernel had nothing for us: park until it reports the fd. Returns 0 after the time-out, else what woke us.
+
+    Raises OSError(EBADF) if the socket is closed meanwhile.
+    """
     cdef FdEntry *entry
     cdef int64_t remaining = -1
-    if ep.limit == 0:
-        errno_raise(EAGAIN)
+    cdef int got
     if ep.limit > 0:
         if deadline[0] == UNSET:
             deadline[0] = now_ns() + ep.limit
@@ -234,14 +230,22 @@ cdef int wait_for(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
         else:
             remaining = deadline[0] - now_ns()
             if remaining <= 0:
-                raise TimeoutError("timed out")
+                return 0
     ep.known = True
     entry = hub.fd_own(ep.fd, ep.owner)
     entry.flags &= ~(READ_READY if event == READ else WRITE_READY)
-    if not hub.fd_wait(ep.fd, event, remaining):
-        raise TimeoutError("timed out")
+    got = hub.fd_wait(ep.fd, event, remaining)
     if ep.fd < 0:
         errno_raise(EBADF)
+    return got
+
+
+cdef int wait_for(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
+    """`wait_event` that raises: BlockingIOError in non-blocking mode, TimeoutError, or OSError(EBADF)."""
+    if ep.limit == 0:
+        errno_raise(EAGAIN)
+    if not wait_event(ep, hub, event, deadline):
+        raise TimeoutError("timed out")
     return 0
 
 
