@@ -1139,6 +1139,8 @@ cdef class Hub(greenlet):
                     if gevlite_coarse_ns() >= self.slice_end:
                         break
                 self.budget = 0
+                if self.closed:
+                    break           # destroyed by what has just run
             if self.timers.size:
                 self.fire_timers()
             if self.ready.count or self.inbox.count:
