@@ -1,8 +1,8 @@
 """Cooperative `select` and `poll`: they block only the calling greenlet.
 
 Both ask the kernel first, without waiting. If nothing is ready, one waiter is put on all the descriptors at once
-(`Hub.wait_fds`), and when any of them moves the kernel is asked again: what is returned is always what the kernel says, for
-sockets of gevlite as for any other descriptor.
+(`Hub.wait_fds`), and when any of them moves the kernel is asked again: what is returned is always what the kernel says,
+for sockets of gevlite as for any other descriptor.
 
 The hub knows "can be read" and "can be written". Whoever asks for something else alone (urgent data, hang-up) would be
 woken by ordinary data over and over; such a wait goes to an epoll object of its own, which can itself be waited for.
@@ -46,6 +46,8 @@ _HANG_UP = _any_of("POLLRDHUP")
 _SELECT_IN = _any_of("POLLIN", "POLLRDNORM", "POLLRDBAND")
 _READABLE = _SELECT_IN | _any_of("POLLHUP", "POLLERR")
 _WRITABLE = _OUT | _any_of("POLLERR")
+# What `register` watches for unless told otherwise.
+_ALL = _any_of("POLLIN", "POLLPRI", "POLLOUT")
 # How often to look, where there is nothing that could wake us.
 _LOOK_AGAIN = 0.02
 
@@ -114,7 +116,7 @@ class poll:
         self._poll = _StdPoll()
         self._masks = {}
 
-    def register(self, fd, eventmask=_any_of("POLLIN", "POLLPRI", "POLLOUT"), /):
+    def register(self, fd, eventmask=_ALL, /):
         """Watch `fd` (a number or an object with `fileno()`) for `eventmask`; a second time replaces the first."""
         number = _number(fd)
         self._poll.register(number, eventmask)
@@ -167,9 +169,9 @@ def _number(fd):
 def select(rlist, wlist, xlist, timeout=None, /):
     """Block until something in the lists is ready to be read, to be written or has urgent data; return three lists.
 
-    They hold descriptors' numbers or objects with `fileno()`. timeout: seconds; None: no limit; 0: do not wait, but give
-    way once if nothing is ready. Raises OSError(EBADF) for a closed descriptor and ValueError for a negative one. Unlike
-    the original it takes descriptors of any number, not only those below FD_SETSIZE.
+    They hold descriptors' numbers or objects with `fileno()`. timeout: seconds; None: no limit; 0: do not wait, but
+    give way once if nothing is ready. Raises OSError(EBADF) for a closed descriptor and ValueError for a negative one.
+    Unlike the original it takes descriptors of any number, not only those below FD_SETSIZE.
     """
     if timeout is not None:
         if isinstance(timeout, (str, bytes)) or not (hasattr(timeout, "__float__") or hasattr(timeout, "__index__")):

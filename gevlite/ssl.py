@@ -1,21 +1,20 @@
 """Cooperative TLS: the standard `ssl` module with handshakes, reads and writes that block only the calling greenlet.
 
-`SSLSocket` is both a `gevlite.socket.socket` and a standard `ssl.SSLSocket`; whatever does no I/O comes from the latter.
+`SSLSocket` is both a `gevlite.socket.socket` and a standard `ssl.SSLSocket`; what does no I/O comes from the latter.
 Waiting for OpenSSL is in `_sslio`. `MemoryBIO` and `SSLObject` do no I/O of their own and are the original ones.
 
 The original refers to its classes by their names in its module, which patching replaces. Where that would go wrong
 its functions are used with other globals:
 
 * `create_default_context` and its like are to see *our* classes, patched or not: they get this module's globals.
-* The setters of `SSLContext.options` and others say `super(SSLContext, SSLContext)`. With our subclass under that name this
-  finds the same setter again, without end. They get globals in which the names stay what they were.
+* The setters of `SSLContext.options` and others say `super(SSLContext, SSLContext)`. With our subclass under that name
+  this finds the same setter again, without end. They get globals in which the names stay what they were.
 """
 
 import ssl as _std
 import types
-from errno import EINVAL, ENOTCONN
-
 from _ssl import _SSLContext
+from errno import EINVAL, ENOTCONN
 
 from gevlite._sslio import Conversation
 from gevlite.socket import create_connection as _create_connection, socket as _Socket
@@ -70,14 +69,15 @@ SAFE_PROPERTIES = {
 class SSLSocket(_Socket, _StdSSLSocket):
     """A TLS connection, made by `SSLContext.wrap_socket`; its blocking calls block only the calling greenlet.
 
-    One greenlet may read while another writes; the writes of several take turns. Each blocking call takes at most as long
-    as the socket's time-out and then raises TimeoutError. In non-blocking mode SSLWantReadError or SSLWantWriteError tell
-    what to wait for.
+    One greenlet may read while another writes; the writes of several take turns. Each blocking call takes at most as
+    long as the socket's time-out and then raises TimeoutError. In non-blocking mode SSLWantReadError or
+    SSLWantWriteError tell what to wait for.
     """
 
     def __init__(self, *args, **kwargs):
         raise TypeError(
-            f"{type(self).__name__} does not have a public constructor. Instances are returned by SSLContext.wrap_socket()."
+            f"{type(self).__name__} does not have a public constructor. "
+            "Instances are returned by SSLContext.wrap_socket()."
         )
 
     @classmethod
@@ -193,7 +193,7 @@ class SSLSocket(_Socket, _StdSSLSocket):
         return self._conversation.write(self, sslobj, data)
 
     def unwrap(self):
-        """End the TLS connection: tell the other side and wait for its answer. Returns the socket, now in clear text."""
+        """End the TLS connection: tell the other side and wait for its answer. Returns the socket, now clear text."""
         if not self._sslobj:
             raise ValueError(f"No SSL wrapper around {self}")
         plain = self._conversation.call(self, self._sslobj.shutdown)
@@ -316,9 +316,9 @@ class SSLSocket(_Socket, _StdSSLSocket):
     def accept(self):
         """Block until somebody connects and has shaken hands; return `(SSLSocket, address)`.
 
-        A client that stalls in the handshake keeps the caller waiting, for ever unless there is a default time-out. To let it
-        hold up only itself pass `do_handshake_on_connect=False` to `wrap_socket` and call `do_handshake` in the greenlet
-        that serves the connection.
+        A client that stalls in the handshake keeps the caller waiting, for ever unless there is a default time-out. To
+        let it hold up only itself pass `do_handshake_on_connect=False` to `wrap_socket` and call `do_handshake` in the
+        greenlet that serves the connection.
         """
         plain, address = _Socket.accept(self)
         try:
