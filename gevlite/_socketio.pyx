@@ -21,6 +21,7 @@ from libc.errno cimport (
     ECONNABORTED,
     EINPROGRESS,
     EINTR,
+    EISCONN,
     errno,
 )
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -181,6 +182,8 @@ cdef class Endpoint:
             raise ValueError("Invalid value NaN (not a number)")
         if seconds < 0:
             raise ValueError("Timeout value out of range")
+        if seconds >= 9.2e9:
+            raise OverflowError("timeout is too large")
         self.limit = timeout_ns(seconds)
         self.timeout = seconds
 
@@ -566,9 +569,15 @@ def connect_wait(self, address):
         deadline = now_ns() + ep.limit
     while True:
         wait_for(ep, hub, WRITE, &deadline)
-        # Reported too early once in a while: SO_ERROR is 0 then, and there is no peer yet.
         code = self.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
-        if code or poll_now(ep.fd, WRITE):
+        if code:
+            return code
+        # To ask again ends the attempt for Linux too, which would otherwise accept one more connect() before it says
+        # EISCONN. EALREADY: reported too early, as happens once in a while.
+        code = _StdSocket.connect_ex(self, address)
+        if code == EISCONN:
+            return 0
+        if code != EALREADY and code != EINPROGRESS:
             return code
 
 
@@ -593,17 +602,19 @@ cdef object by_original(object self, Endpoint ep, int event, int flags, object m
         wait_for(ep, hub, event, &deadline)
 
 
-def recvmsg(self, bufsize, ancbufsize=0, flags=0, /):
+def recvmsg(self, Py_ssize_t bufsize, Py_ssize_t ancbufsize=0, int flags=0, /):
     """As the original; blocks cooperatively."""
+    if bufsize < 0:
+        raise ValueError("negative buffer size in recvmsg()")
     return by_original(self, endpoint(self), READ, flags, _StdSocket.recvmsg, (bufsize, ancbufsize, flags))
 
 
-def recvmsg_into(self, buffers, ancbufsize=0, flags=0, /):
+def recvmsg_into(self, buffers, Py_ssize_t ancbufsize=0, int flags=0, /):
     """As the original; blocks cooperatively."""
     return by_original(self, endpoint(self), READ, flags, _StdSocket.recvmsg_into, (buffers, ancbufsize, flags))
 
 
-def sendmsg(self, buffers, ancdata=(), flags=0, address=None, /):
+def sendmsg(self, buffers, ancdata=(), int flags=0, address=None, /):
     """As the original; blocks cooperatively until something can be taken."""
     if address is not None:
         address = self._resolved(address)

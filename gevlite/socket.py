@@ -1,7 +1,7 @@
 """Cooperative sockets: the standard `socket` module with blocking calls that block only the calling greenlet.
 
-`socket` is a subclass of the standard class, so `isinstance` holds, and what does no I/O comes from there. The calls that do
-are in `_socketio`.
+`socket` is a subclass of the standard class, so `isinstance` holds, and what does no I/O comes from there. The calls that
+do are in `_socketio`.
 """
 
 import _socket
@@ -49,8 +49,8 @@ _GLOBAL_DEFAULT_TIMEOUT = _std._GLOBAL_DEFAULT_TIMEOUT
 class socket(_StdSocket):
     """A socket whose blocking calls block only the greenlet that makes them.
 
-    Any of them raises TimeoutError after `settimeout`, and OSError(EBADF) if another greenlet closes the socket meanwhile.
-    Several greenlets may use one socket, for instance one that reads and one that writes.
+    Any of them raises TimeoutError after `settimeout`, and OSError(EBADF) if another greenlet closes the socket
+    meanwhile. Several greenlets may use one socket, for instance one that reads and one that writes.
     """
 
     __slots__ = ("_ep",)
@@ -172,7 +172,7 @@ class socket(_StdSocket):
                     if exc.errno not in (EINVAL, ENOSYS, EOPNOTSUPP, ENOTSOCK):
                         raise
                 else:
-                    if hasattr(file, "seek"):
+                    if sent and hasattr(file, "seek"):
                         file.seek(offset + sent)
                     return sent
         return self._sendfile_use_send(file, offset, count)
@@ -222,8 +222,8 @@ def socketpair(family=None, type=_socket.SOCK_STREAM, proto=0):
 def create_connection(address, timeout=_GLOBAL_DEFAULT_TIMEOUT, source_address=None, *, all_errors=False):
     """Connect to `(host, port)`, trying each of the host's addresses in turn; return the socket.
 
-    timeout: seconds for each blocking call of the socket, from now on. source_address: to bind to. If none answers, the first
-    error is raised, or with `all_errors` an ExceptionGroup of all.
+    timeout: seconds for each blocking call of the socket, from now on. source_address: to bind to. If none answers, the
+    first error is raised, or with `all_errors` an ExceptionGroup of all.
     """
     host, port = address
     errors = []
