@@ -1,7 +1,7 @@
 """Cooperative sockets: the standard `socket` module with blocking calls that block only the calling greenlet.
 
-`socket` is a subclass of the standard class, so `isinstance` holds, and what does no I/O comes from there. The calls that
-do are in `_socketio`.
+`socket` is a subclass of the standard class, so `isinstance` holds, and what does no I/O comes from there. The calls
+that do are in `_socketio`.
 """
 
 import _socket
