@@ -1328,7 +1328,7 @@ def test_kill_inside_recv(start, ours, settle):
     doomed = start(b.recv, 10)
     other = start(b.recv, 10)
     assert settle(waiting_for(2))
-    gevlite.kill(doomed.greenlet)
+    doomed.greenlet.kill()
     a.send(b"for other")
     assert other.get() == b"for other"
     assert isinstance(doomed.greenlet.value, gevlite.GreenletExit)

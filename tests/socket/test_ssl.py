@@ -583,7 +583,7 @@ def test_ended_inside_a_handshake(start, opened, certificates, settle, how):
     doomed = start(shake)
     if how == "kill":
         assert settle(waiting_for(1))
-        gevlite.kill(doomed.greenlet)
+        doomed.greenlet.kill()
     else:
         doomed.get()
     b.settimeout(5)
@@ -606,7 +606,7 @@ def test_kill_inside_recv(ours, start, settle):
     client, server = ours
     doomed, other = start(server.recv, 10), start(server.recv, 10)
     assert settle(waiting_for(2))
-    gevlite.kill(doomed.greenlet)
+    doomed.greenlet.kill()
     client.sendall(b"for other")
     assert other.get() == b"for other"
 
@@ -618,7 +618,7 @@ def test_a_failed_write_does_not_hold_the_turn(ours, start, settle):
     assert settle(waiting_for(1))
     waiting = start(client.sendall, b"x" * len(BIG))
     gevlite.sleep(0)
-    gevlite.kill(doomed.greenlet)
+    doomed.greenlet.kill()
     assert set(recv_exactly(server, len(BIG))) == set(b"x")
     waiting.get()
 
