@@ -30,6 +30,7 @@ cpdef enum WaitKind:
     WAIT_IDLE = 11
     WAIT_HUB = 12
     WAIT_WATCHER = 13
+    WAIT_FDS = 14
 
 # ---- intrusive FIFO of everybody who waits for one thing
 
@@ -300,6 +301,7 @@ cdef int64_t timeout_ns(object seconds) except -2       # None: -1 (for ever); n
 cdef int64_t now_ns() noexcept nogil
 cdef uint64_t new_fd_owner() noexcept                   # a token no other socket has had
 cdef int fd_closed(int fd, uint64_t owner) except -1       # in every hub: wake its waiters with EBADF
+cdef int fd_number_closed(int fd) except -1                 # in this hub: wake who waits on the bare number
 cdef int fd_number(object fileno) except -1
 cdef int poll_now(int fd, int events) except -1
 cdef int errno_raise(int code) except -1

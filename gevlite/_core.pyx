@@ -510,6 +510,7 @@ _KIND_NAMES = {
     WAIT_IDLE: "waiting for an idle loop",
     WAIT_HUB: "waiting for the hub to finish",
     WAIT_WATCHER: "waiting for a watcher",
+    WAIT_FDS: "waiting for any of several fds",
 }
 
 
@@ -711,6 +712,14 @@ cdef int free_waiter(Waiter w) except -1:
 cdef class _ForwardLink(Link):
     cdef int notify(self, object source) except -1:
         return self.target.wake(source)
+
+
+cdef _ForwardLink forward(LinkList *lst, Waiter target):
+    """A place for `target` in a further list."""
+    cdef _ForwardLink link = _ForwardLink.__new__(_ForwardLink)
+    link.target = target
+    link_append(lst, link)
+    return link
 
 
 cdef class Waitable:
@@ -1228,7 +1237,7 @@ cdef class Hub(greenlet):
                         break
                 self.budget = 0
                 if self.closed:
-                    return 0
+                    return 0        # destroyed by what has just run
             if self.timers.size:
                 self.fire_timers()
             if self.ready.count or self.inbox.count:
@@ -1703,9 +1712,7 @@ cdef class Hub(greenlet):
         w.detail = fd
         link_append(&entry.readers if events & READ else &entry.writers, w)
         if events == READ | WRITE:
-            second = _ForwardLink.__new__(_ForwardLink)
-            second.target = w
-            link_append(&entry.writers, second)
+            second = forward(&entry.writers, w)
         self.fd_waiters += 1
         try:
             self.fd_rearm(entry)
@@ -1848,6 +1855,45 @@ cdef class Hub(greenlet):
         got = self.fd_wait(fd, events, timeout_ns(timeout))
         self.fd_pass_on(self.fd_entry(fd))
         return got
+
+    def wait_fds(self, pairs, timeout=None):
+        """Block until one of many fds may be ready, at most `timeout` seconds.
+
+        pairs: of `(fd, events)`, each fd once. True: ask the kernel which it is; False: the time is over. What is ready
+        already need not end the wait on an owned fd, whose readiness may have been reported before: ask the kernel
+        first. Raises OSError(EBADF) for a closed fd, also if it is closed by `gevlite.socket` while we wait.
+        """
+        cdef Waiter w
+        cdef FdEntry *entry
+        cdef list links = []
+        cdef list fds = []
+        cdef int fd, events
+        cdef int64_t limit = timeout_ns(timeout)
+        self._check_thread("wait_fds")
+        w = new_waiter(self, WAIT_FDS)
+        try:
+            for fd, events in pairs:
+                entry = self.fd_entry(fd)
+                fds.append(fd)
+                if events & READ:
+                    links.append(forward(&entry.readers, w))
+                if events & WRITE:
+                    links.append(forward(&entry.writers, w))
+                self.fd_rearm(entry)
+            self.fd_waiters += len(fds) > 0
+            try:
+                w.park_for(limit)
+            finally:
+                self.fd_waiters -= len(fds) > 0
+        finally:
+            for link in links:
+                link_remove(link)
+            for fd in fds:
+                entry = self.fds[fd]
+                if entry.armed:
+                    self._fd_disarm(entry)
+                self.fd_pass_on(entry)
+        return not w.timed_out
 
     def fd_is_owned(self, int fd):
         """True if `fd` belongs to a gevlite socket that has waited in this hub."""
@@ -2157,6 +2203,20 @@ cdef int fd_closed(int fd, uint64_t owner) except -1:
             hub.fd_forget(fd, owner, closed_error())
         elif fd < hub.fds_size and hub.fds[fd] != NULL:
             hub.call_soon_threadsafe(hub._forget_fd, fd, owner)
+    return 0
+
+
+cdef int fd_number_closed(int fd) except -1:
+    """`fd` is about to be closed or given away: wake with EBADF who in this thread waits on the bare number."""
+    cdef Hub hub
+    cdef FdEntry *entry
+    if gevlite_thread_hub == NULL:
+        return 0
+    hub = <Hub> gevlite_thread_hub
+    if 0 <= fd < hub.fds_size and hub.fds[fd] != NULL:
+        entry = hub.fds[fd]
+        if entry.readers.count or entry.writers.count:
+            hub.fd_forget(fd, 0, closed_error())
     return 0
 
 

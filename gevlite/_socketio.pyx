@@ -21,6 +21,7 @@ from libc.errno cimport (
     ECONNABORTED,
     EINPROGRESS,
     EINTR,
+    EISCONN,
     errno,
 )
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -39,6 +40,7 @@ from gevlite._core cimport (
     errno_raise,
     fd_closed,
     fd_number,
+    fd_number_closed,
     new_fd_owner,
     now_ns,
     poll_now,
@@ -155,20 +157,11 @@ _StdSocket = _socket.socket
 cdef enum:
     WOULD_BLOCK = -2
 
-# Deadlines: an operation computes its own at its first wait.
-cdef int64_t UNSET = -2
+cdef int64_t UNSET = UNSET_DEADLINE
 
 
 cdef class Endpoint:
-    """What the fast path keeps with a socket: fd, kind, time-out, and the identity under which hubs know the fd."""
-
-    cdef readonly int fd
-    cdef readonly int family
-    cdef bint tcp                   # a short read means that there is no more
-    cdef bint known                 # some hub may have an entry for it
-    cdef int64_t limit              # time-out in ns; -1: none, 0: non-blocking
-    cdef readonly object timeout    # in seconds, as it was given
-    cdef uint64_t owner
+    """What the fast path keeps with a socket."""
 
     def __init__(self, int fd, int family, int kind, timeout):
         self.fd = fd
@@ -189,6 +182,8 @@ cdef class Endpoint:
             raise ValueError("Invalid value NaN (not a number)")
         if seconds < 0:
             raise ValueError("Timeout value out of range")
+        if seconds >= 9.2e9:
+            raise OverflowError("timeout is too large")
         self.limit = timeout_ns(seconds)
         self.timeout = seconds
 
@@ -199,6 +194,8 @@ cdef class Endpoint:
             self.fd = -1
             if self.known:
                 fd_closed(fd, self.owner)
+            # Who waits on the number alone (select, wait_read) does not know our token.
+            fd_number_closed(fd)
 
     def __dealloc__(self):
         # The socket was dropped without close(): its fd may already have another owner, who is not touched.
@@ -206,14 +203,14 @@ cdef class Endpoint:
             fd_closed(self.fd, self.owner)
 
 
-cdef inline Endpoint endpoint(object sock):
+cdef Endpoint endpoint(object sock):
     cdef Endpoint ep = sock._ep
     if ep.fd < 0:
         errno_raise(EBADF)
     return ep
 
 
-cdef inline FdEntry *entry_of(Endpoint ep, Hub hub) noexcept:
+cdef FdEntry *entry_of(Endpoint ep, Hub hub) noexcept:
     return hub.fd_known(ep.fd, ep.owner) if ep.known else NULL
 
 
@@ -221,12 +218,14 @@ cdef inline bint may_try(Endpoint ep, FdEntry *entry, int flag) noexcept:
     return entry == NULL or entry.flags & flag or ep.limit == 0
 
 
-cdef int wait_for(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
-    """Park until the fd may be ready. Raises BlockingIOError in non-blocking mode, TimeoutError, or OSError(EBADF)."""
+cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
+    """The kernel had nothing for us: park until it reports the fd. Returns 0 after the time-out, else what woke us.
+
+    Raises OSError(EBADF) if the socket is closed meanwhile.
+    """
     cdef FdEntry *entry
     cdef int64_t remaining = -1
-    if ep.limit == 0:
-        errno_raise(EAGAIN)
+    cdef int got
     if ep.limit > 0:
         if deadline[0] == UNSET:
             deadline[0] = now_ns() + ep.limit
@@ -234,14 +233,22 @@ cdef int wait_for(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
         else:
             remaining = deadline[0] - now_ns()
             if remaining <= 0:
-                raise TimeoutError("timed out")
+                return 0
     ep.known = True
     entry = hub.fd_own(ep.fd, ep.owner)
     entry.flags &= ~(READ_READY if event == READ else WRITE_READY)
-    if not hub.fd_wait(ep.fd, event, remaining):
-        raise TimeoutError("timed out")
+    got = hub.fd_wait(ep.fd, event, remaining)
     if ep.fd < 0:
         errno_raise(EBADF)
+    return got
+
+
+cdef int wait_for(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
+    """`wait_event` that raises: BlockingIOError in non-blocking mode, TimeoutError, or OSError(EBADF)."""
+    if ep.limit == 0:
+        errno_raise(EAGAIN)
+    if not wait_event(ep, hub, event, deadline):
+        raise TimeoutError("timed out")
     return 0
 
 
@@ -562,9 +569,15 @@ def connect_wait(self, address):
         deadline = now_ns() + ep.limit
     while True:
         wait_for(ep, hub, WRITE, &deadline)
-        # Reported too early once in a while: SO_ERROR is 0 then, and there is no peer yet.
         code = self.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
-        if code or poll_now(ep.fd, WRITE):
+        if code:
+            return code
+        # To ask again ends the attempt for Linux too, which would otherwise accept one more connect() before it says
+        # EISCONN. EALREADY: reported too early, as happens once in a while.
+        code = _StdSocket.connect_ex(self, address)
+        if code == EISCONN:
+            return 0
+        if code != EALREADY and code != EINPROGRESS:
             return code
 
 
@@ -589,17 +602,19 @@ cdef object by_original(object self, Endpoint ep, int event, int flags, object m
         wait_for(ep, hub, event, &deadline)
 
 
-def recvmsg(self, bufsize, ancbufsize=0, flags=0, /):
+def recvmsg(self, Py_ssize_t bufsize, Py_ssize_t ancbufsize=0, int flags=0, /):
     """As the original; blocks cooperatively."""
+    if bufsize < 0:
+        raise ValueError("negative buffer size in recvmsg()")
     return by_original(self, endpoint(self), READ, flags, _StdSocket.recvmsg, (bufsize, ancbufsize, flags))
 
 
-def recvmsg_into(self, buffers, ancbufsize=0, flags=0, /):
+def recvmsg_into(self, buffers, Py_ssize_t ancbufsize=0, int flags=0, /):
     """As the original; blocks cooperatively."""
     return by_original(self, endpoint(self), READ, flags, _StdSocket.recvmsg_into, (buffers, ancbufsize, flags))
 
 
-def sendmsg(self, buffers, ancdata=(), flags=0, address=None, /):
+def sendmsg(self, buffers, ancdata=(), int flags=0, address=None, /):
     """As the original; blocks cooperatively until something can be taken."""
     if address is not None:
         address = self._resolved(address)

@@ -172,7 +172,7 @@ class socket(_StdSocket):
                     if exc.errno not in (EINVAL, ENOSYS, EOPNOTSUPP, ENOTSOCK):
                         raise
                 else:
-                    if hasattr(file, "seek"):
+                    if sent and hasattr(file, "seek"):
                         file.seek(offset + sent)
                     return sent
         return self._sendfile_use_send(file, offset, count)

@@ -1,0 +1,25 @@
+# What of the socket fast path other compiled modules may touch. The territory is _socketio.pyx.
+from libc.stdint cimport int64_t, uint64_t
+
+from gevlite._core cimport FdEntry, Hub
+
+cdef class Endpoint:
+    """What the fast path keeps with a socket: fd, kind, time-out, and the identity under which hubs know the fd."""
+    cdef readonly int fd            # -1: closed or detached
+    cdef readonly int family
+    cdef bint tcp                   # a short read means that there is no more
+    cdef bint known                 # some hub may have an entry for it
+    cdef int64_t limit              # time-out in ns; -1: none, 0: non-blocking
+    cdef readonly object timeout    # in seconds, as it was given
+    cdef uint64_t owner
+
+    cpdef set_timeout(self, timeout)
+    cpdef forget(self)
+
+# Deadlines: an operation computes its own at its first wait; UNSET_DEADLINE until then.
+cdef enum:
+    UNSET_DEADLINE = -2
+
+cdef Endpoint endpoint(object sock)
+cdef FdEntry *entry_of(Endpoint ep, Hub hub) noexcept
+cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1

@@ -1,0 +1,141 @@
+"""TLS over the socket fast path: let OpenSSL try, and wait between two tries for what it asks for.
+
+OpenSSL works on the descriptor itself, which never blocks: where it would have to wait it says WANT_READ or WANT_WRITE, as
+an exception. That is the one moment when the kernel is known to have nothing (or to take nothing), so that the readiness
+flag of an edge-triggered fd may be cleared. What else is to know:
+
+* Building that exception costs more than asking the kernel. After a read that succeeded (`quiet`), OpenSSL holds
+  nothing back except what `pending()` counts, since it reads from the kernel one record at a time: if that is 0 and
+  the kernel has nothing, the read would block, and nobody needs to try it.
+* A record that was begun must be finished with the same data (SSL_write(3), "repeated with the same arguments"). Writes
+  of different greenlets therefore take turns.
+* A read may have to wait until it can write and the other way round (renegotiation, key update). What such a `crossed`
+  one waits for can be taken from the kernel by somebody else's call, and then the kernel has no news for it. So while
+  there is one, every call ends with a nudge for all who wait on this socket; a nudged one does not nudge.
+"""
+
+from libc.stdint cimport int64_t
+
+from gevlite._core cimport READ, READ_READY, WRITE, FdEntry, Hub, current_hub, notify_all, now_ns, poll_now
+from gevlite._socketio cimport UNSET_DEADLINE, Endpoint, endpoint, entry_of, wait_event
+
+from _ssl import SSLWantReadError, SSLWantWriteError
+
+from gevlite.lock import Semaphore
+
+# Told to a waiter instead of READ or WRITE: the kernel has no news, but try again.
+cdef enum:
+    NUDGE = 16
+
+
+cdef class Conversation:
+    """What a TLS socket keeps beside OpenSSL's own state. Its methods make one call of OpenSSL and block until it is done.
+
+    Each raises what the call raises, TimeoutError after the socket's time-out, OSError(EBADF) if another greenlet
+    closes the socket, and in non-blocking mode SSLWantReadError and SSLWantWriteError.
+    """
+
+    cdef object write_turn
+    cdef bint quiet             # the last read succeeded
+    cdef int crossed            # how many wait for the direction that is not theirs
+
+    def __init__(self):
+        self.write_turn = Semaphore(1)
+
+    def read(self, sock, sslobj, Py_ssize_t size, buffer=None):
+        """Up to `size` bytes; or, into `buffer`, the number of bytes."""
+        cdef Endpoint ep = endpoint(sock)
+        cdef int64_t deadline = UNSET_DEADLINE
+        cdef FdEntry *entry
+        cdef Hub hub
+        cdef int woken_by = 0
+        if self.quiet and ep.limit != 0 and (size > 0 or buffer is not None) and not sslobj.pending():
+            hub = current_hub()
+            entry = entry_of(ep, hub)
+            if (entry != NULL and not entry.flags & READ_READY) or not poll_now(ep.fd, READ):
+                woken_by = self.wait(ep, hub, READ, READ, &deadline, "The read operation timed out")
+        self.quiet = False
+        if buffer is None:
+            result = self.converse(ep, sslobj.read, (size,), READ, "The read operation timed out", &deadline, woken_by)
+        else:
+            result = self.converse(ep, sslobj.read, (size, buffer), READ, "The read operation timed out", &deadline, woken_by)
+        # b"" or 0 is the end: there the kernel has nothing to say, and reading again must say so at once.
+        self.quiet = bool(result)
+        return result
+
+    def write(self, sock, sslobj, data):
+        """Send some of `data`; returns how many bytes."""
+        cdef Endpoint ep = endpoint(sock)
+        cdef int64_t deadline = UNSET_DEADLINE
+        if not self.write_turn.acquire(False):
+            if ep.limit == 0:
+                raise SSLWantWriteError(3, "another greenlet's write is not finished")
+            if ep.limit > 0:
+                deadline = now_ns() + ep.limit
+            if not self.write_turn.acquire(True, ep.timeout):
+                raise TimeoutError("The write operation timed out")
+        try:
+            ep = endpoint(sock)         # not closed meanwhile
+            return self.converse(ep, sslobj.write, (data,), WRITE, "The write operation timed out", &deadline, 0)
+        finally:
+            self.write_turn.release()
+
+    def call(self, sock, operation, timed_out=None):
+        """`operation()`: a handshake or a shutdown. timed_out: the message; None names the direction it waited for."""
+        cdef Endpoint ep = endpoint(sock)
+        cdef int64_t deadline = UNSET_DEADLINE
+        self.quiet = False
+        return self.converse(ep, operation, (), 0, timed_out, &deadline, 0)
+
+    cdef object converse(self, Endpoint ep, object operation, tuple args, int direction, str timed_out,
+                         int64_t *deadline, int woken_by):
+        cdef Hub hub = current_hub()
+        cdef int event
+        while True:
+            try:
+                result = operation(*args)
+            except SSLWantReadError:
+                if ep.limit == 0:
+                    raise
+                event = READ
+            except SSLWantWriteError:
+                if ep.limit == 0:
+                    raise
+                event = WRITE
+            except BaseException:
+                self.tell_others(ep, hub, woken_by)
+                raise
+            else:
+                self.tell_others(ep, hub, woken_by)
+                return result
+            if event != direction:
+                self.quiet = False
+            if self.crossed or woken_by & ~event:
+                self.tell_others(ep, hub, woken_by)
+            woken_by = self.wait(ep, hub, event, direction, deadline, timed_out)
+
+    cdef int wait(self, Endpoint ep, Hub hub, int event, int direction, int64_t *deadline, str timed_out) except -1:
+        cdef int got
+        if event == direction:
+            got = wait_event(ep, hub, event, deadline)
+        else:
+            self.crossed += 1
+            try:
+                got = wait_event(ep, hub, event, deadline)
+            finally:
+                self.crossed -= 1
+        if not got:
+            raise TimeoutError(timed_out or f"The {'read' if event == READ else 'write'} operation timed out")
+        return got
+
+    cdef int tell_others(self, Endpoint ep, Hub hub, int woken_by) except -1:
+        """OpenSSL was called: others who wait on this socket may find something to do."""
+        cdef FdEntry *entry = entry_of(ep, hub)
+        if entry == NULL or not (entry.readers.count or entry.writers.count):
+            return 0
+        if self.crossed and not woken_by & NUDGE:
+            notify_all(&entry.readers, NUDGE)
+            notify_all(&entry.writers, NUDGE)
+        else:
+            hub.fd_pass_on(entry)
+        return 0

@@ -1,0 +1,209 @@
+"""Cooperative `select` and `poll`: they block only the calling greenlet.
+
+Both ask the kernel first, without waiting. If nothing is ready, one waiter is put on all the descriptors at once
+(`Hub.wait_fds`), and when any of them moves the kernel is asked again: what is returned is always what the kernel says,
+for sockets of gevlite as for any other descriptor.
+
+The hub knows "can be read" and "can be written". Whoever asks for something else alone (urgent data, hang-up) would be
+woken by ordinary data over and over; such a wait goes to an epoll object of its own, which can itself be waited for.
+"""
+
+import math
+import select as _std
+from errno import EBADF
+from time import monotonic as _monotonic
+
+from greenlet import getcurrent as _getcurrent
+
+from gevlite._core import READ, WRITE, get_hub, sleep as _sleep
+
+__implements__ = ["poll", "select"]
+# Would block everybody; not yet written.
+_NOT_YET = ("devpoll", "epoll", "kqueue", "kevent")
+__imports__ = [
+    name for name in dir(_std) if not name.startswith("__") and name not in __implements__ and name not in _NOT_YET
+]
+globals().update({name: getattr(_std, name) for name in __imports__})
+__all__ = __implements__ + __imports__
+
+_StdPoll = _std.poll
+_StdEpoll = getattr(_std, "epoll", None)
+
+
+def _any_of(*names):
+    mask = 0
+    for name in names:
+        mask |= getattr(_std, name, 0)
+    return mask
+
+
+_IN = _any_of("POLLIN", "POLLRDNORM")
+_OUT = _any_of("POLLOUT", "POLLWRNORM", "POLLWRBAND")
+# These the hub cannot wait for; with _IN a hang-up of the other side comes as readable anyway.
+_OTHER = _any_of("POLLPRI", "POLLRDBAND")
+_HANG_UP = _any_of("POLLRDHUP")
+# select(2) in terms of poll(2), as the kernel itself has it.
+_SELECT_IN = _any_of("POLLIN", "POLLRDNORM", "POLLRDBAND")
+_READABLE = _SELECT_IN | _any_of("POLLHUP", "POLLERR")
+_WRITABLE = _OUT | _any_of("POLLERR")
+# What `register` watches for unless told otherwise.
+_ALL = _any_of("POLLIN", "POLLPRI", "POLLOUT")
+# How often to look, where there is nothing that could wake us.
+_LOOK_AGAIN = 0.02
+
+
+def _wait(ask, masks, timeout):
+    """What `ask()` returns as soon as that is not empty, or after `timeout` seconds (None: no limit).
+
+    masks: {fd: poll(2) events}; the descriptors must be open.
+    """
+    ready = ask()
+    if ready:
+        return ready
+    hub = get_hub()
+    if timeout == 0:
+        # Somebody who asks again and again must not keep the others from running.
+        if _getcurrent() is not hub:
+            _sleep(0)
+        return ask()
+    deadline = None if timeout is None else _monotonic() + timeout
+    pairs = []
+    special = {}
+    for fd, mask in masks.items():
+        events = (READ if mask & _IN else 0) | (WRITE if mask & _OUT else 0)
+        if events:
+            pairs.append((fd, events))
+        rest = mask & _OTHER if mask & _IN else mask & (_OTHER | _HANG_UP)
+        if rest or not events:
+            special[fd] = rest
+    extra = None
+    longest = None
+    try:
+        if special and _StdEpoll is not None:
+            extra = _StdEpoll(len(special))
+            for fd, mask in special.items():
+                try:
+                    # The bits are the same as poll's (poll(2), epoll_ctl(2)).
+                    extra.register(fd, mask)
+                except PermissionError:
+                    pass        # a regular file; it is ready for all it can ever be
+            pairs.append((extra.fileno(), READ))
+        elif special:
+            longest = _LOOK_AGAIN
+        while True:
+            remaining = None if deadline is None else deadline - _monotonic()
+            if remaining is not None and remaining <= 0:
+                return ready
+            limit = longest if remaining is None else remaining if longest is None else min(remaining, longest)
+            try:
+                hub.wait_fds(pairs, limit)
+            except OSError as exc:
+                # One was closed, or detached: the kernel tells which and what that means.
+                if exc.errno != EBADF:
+                    raise
+            ready = ask()
+            if ready:
+                return ready
+    finally:
+        if extra is not None:
+            extra.close()
+
+
+class poll:
+    """A cooperative twin of `select.poll` objects: `register`, `modify`, `unregister`, `poll`."""
+
+    def __init__(self):
+        self._poll = _StdPoll()
+        self._masks = {}
+
+    def register(self, fd, eventmask=_ALL, /):
+        """Watch `fd` (a number or an object with `fileno()`) for `eventmask`; a second time replaces the first."""
+        number = _number(fd)
+        self._poll.register(number, eventmask)
+        self._masks[number] = eventmask
+
+    def modify(self, fd, eventmask, /):
+        """Replace what `fd` is watched for. Raises FileNotFoundError if it is not registered."""
+        number = _number(fd)
+        self._poll.modify(number, eventmask)
+        self._masks[number] = eventmask
+
+    def unregister(self, fd, /):
+        """Watch `fd` no longer. Raises KeyError if it is not registered."""
+        number = _number(fd)
+        self._poll.unregister(number)
+        del self._masks[number]
+
+    def poll(self, timeout=None, /):
+        """Block until some descriptors are ready, at most `timeout` milliseconds; return `[(fd, events), ...]`.
+
+        None or a negative time: no limit. 0: do not wait, but give way once if nothing is ready. What is registered
+        meanwhile counts from the next call on.
+        """
+        if timeout is not None:
+            if not hasattr(timeout, "__index__") and not isinstance(timeout, float):
+                raise TypeError("timeout must be an integer or None")
+            if math.isnan(timeout):
+                raise ValueError("Invalid value NaN (not a number)")
+            timeout = None if timeout < 0 else timeout / 1000
+        return _wait(lambda: self._poll.poll(0), self._masks, timeout)
+
+    def __repr__(self):
+        return f"<{type(self).__name__} at {id(self):#x} of {len(self._masks)} descriptors>"
+
+
+def _number(fd):
+    """The descriptor's number. Raises TypeError and ValueError with the words of the original."""
+    if not isinstance(fd, int):
+        method = getattr(fd, "fileno", None)
+        if method is None:
+            raise TypeError("argument must be an int, or have a fileno() method.")
+        fd = method()
+        if not isinstance(fd, int):
+            raise TypeError("fileno() returned a non-integer")
+    if fd < 0:
+        raise ValueError(f"file descriptor cannot be a negative integer ({fd})")
+    return fd
+
+
+def select(rlist, wlist, xlist, timeout=None, /):
+    """Block until something in the lists is ready to be read, to be written or has urgent data; return three lists.
+
+    They hold descriptors' numbers or objects with `fileno()`. timeout: seconds; None: no limit; 0: do not wait, but
+    give way once if nothing is ready. Raises OSError(EBADF) for a closed descriptor and ValueError for a negative one.
+    Unlike the original it takes descriptors of any number, not only those below FD_SETSIZE.
+    """
+    if timeout is not None:
+        if isinstance(timeout, (str, bytes)) or not (hasattr(timeout, "__float__") or hasattr(timeout, "__index__")):
+            raise TypeError("timeout must be a float or None")
+        if math.isnan(timeout):
+            raise ValueError("Invalid value NaN (not a number)")
+        if timeout < 0:
+            raise ValueError("timeout must be non-negative")
+        timeout = float(timeout)
+    try:
+        lists = [list(rlist), list(wlist), list(xlist)]
+    except TypeError:
+        raise TypeError("arguments 1-3 must be sequences") from None
+    readers, writers, others = [[(_number(item), item) for item in items] for items in lists]
+    masks = {}
+    for members, mask in ((readers, _SELECT_IN), (writers, _OUT), (others, _std.POLLPRI)):
+        for fd, _item in members:
+            masks[fd] = masks.get(fd, 0) | mask
+    asked = _StdPoll()
+    for fd, mask in masks.items():
+        asked.register(fd, mask)
+
+    def ask():
+        states = dict(asked.poll(0))
+        if not states:
+            return None
+        if any(state & _std.POLLNVAL for state in states.values()):
+            raise OSError(EBADF, "Bad file descriptor")
+        found = tuple(
+            [item for fd, item in members if states.get(fd, 0) & wanted]
+            for members, wanted in ((readers, _READABLE), (writers, _WRITABLE), (others, _std.POLLPRI))
+        )
+        return found if any(found) else None
+
+    return _wait(ask, masks, timeout) or ([], [], [])

@@ -1,0 +1,360 @@
+"""Cooperative TLS: the standard `ssl` module with handshakes, reads and writes that block only the calling greenlet.
+
+`SSLSocket` is both a `gevlite.socket.socket` and a standard `ssl.SSLSocket`; what does no I/O comes from the latter.
+Waiting for OpenSSL is in `_sslio`. `MemoryBIO` and `SSLObject` do no I/O of their own and are the original ones.
+
+The original refers to its classes by their names in its module, which patching replaces. Where that would go wrong
+its functions are used with other globals:
+
+* `create_default_context` and its like are to see *our* classes, patched or not: they get this module's globals.
+* The setters of `SSLContext.options` and others say `super(SSLContext, SSLContext)`. With our subclass under that name
+  this finds the same setter again, without end. They get globals in which the names stay what they were.
+"""
+
+import ssl as _std
+import types
+from _ssl import _SSLContext
+from errno import EINVAL, ENOTCONN
+
+from gevlite._sslio import Conversation
+from gevlite.socket import create_connection as _create_connection, socket as _Socket
+
+__implements__ = ["SSLContext", "SSLSocket", "get_server_certificate"]
+# Follow the names in the module they stand in: the original's need no replacement where those are patched.
+_FOLLOWERS = [
+    name
+    for name in (
+        "_create_default_https_context",
+        "_create_stdlib_context",
+        "_create_unverified_context",
+        "create_default_context",
+        "get_server_certificate",
+        "wrap_socket",
+    )
+    if hasattr(_std, name)
+]
+
+# Everything of the original that needs no twin: constants, exceptions, MemoryBIO, ...
+__imports__ = [name for name in dir(_std) if not name.startswith("__") and name not in (*__implements__, *_FOLLOWERS)]
+globals().update({name: getattr(_std, name) for name in __imports__})
+__all__ = sorted(name for name in {*__implements__, *_FOLLOWERS, *__imports__} if not name.startswith("_"))
+
+_StdSSLContext = _std.SSLContext
+_StdSSLSocket = _std.SSLSocket
+
+
+def _with_globals(function, namespace):
+    """The same function, looking up global names in `namespace`."""
+    made = types.FunctionType(
+        function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    made.__doc__ = function.__doc__
+    made.__qualname__ = function.__qualname__
+    made.__module__ = namespace["__name__"]
+    return made
+
+
+_original_names = dict(vars(_std))
+
+# What `SSLContext` must have in place of the original's properties. Once ssl.SSLContext is patched, the original class
+# needs them too: contexts made earlier are still about.
+SAFE_PROPERTIES = {
+    name: property(value.fget, _with_globals(value.fset, _original_names), value.fdel, value.__doc__)
+    for name, value in vars(_StdSSLContext).items()
+    if isinstance(value, property) and value.fset is not None and hasattr(_SSLContext, name)
+}
+
+
+class SSLSocket(_Socket, _StdSSLSocket):
+    """A TLS connection, made by `SSLContext.wrap_socket`; its blocking calls block only the calling greenlet.
+
+    One greenlet may read while another writes; the writes of several take turns. Each blocking call takes at most as
+    long as the socket's time-out and then raises TimeoutError. In non-blocking mode SSLWantReadError or
+    SSLWantWriteError tell what to wait for.
+    """
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError(
+            f"{type(self).__name__} does not have a public constructor. "
+            "Instances are returned by SSLContext.wrap_socket()."
+        )
+
+    @classmethod
+    def _create(
+        cls,
+        sock,
+        server_side=False,
+        do_handshake_on_connect=True,
+        suppress_ragged_eofs=True,
+        server_hostname=None,
+        context=None,
+        session=None,
+    ):
+        if sock.getsockopt(_std.SOL_SOCKET, _std.SO_TYPE) != _std.SOCK_STREAM:
+            raise NotImplementedError("only stream sockets are supported")
+        if server_side and server_hostname:
+            raise ValueError("server_hostname can only be specified in client mode")
+        if server_side and session is not None:
+            raise ValueError("session can only be specified in client mode")
+        if context.check_hostname and not server_hostname:
+            raise ValueError("check_hostname requires server_hostname")
+        hostname = context._encode_hostname(server_hostname)
+        timeout = sock.gettimeout()
+
+        self = cls.__new__(cls)
+        _Socket.__init__(self, sock.family, sock.type, sock.proto, sock.fileno())
+        # From here on the descriptor is ours to close.
+        sock.detach()
+        try:
+            self._context = context
+            self._session = session
+            self._sslobj = None
+            self._conversation = Conversation()
+            self._connected = False
+            self.server_side = server_side
+            self.server_hostname = hostname
+            self.do_handshake_on_connect = do_handshake_on_connect
+            self.suppress_ragged_eofs = suppress_ragged_eofs
+            self._connected = self._has_peer()
+            self.settimeout(timeout)
+            if self._connected:
+                self._sslobj = context._wrap_socket(self, server_side, hostname, owner=self, session=session)
+                if do_handshake_on_connect:
+                    if timeout == 0:
+                        raise ValueError("do_handshake_on_connect should not be specified for non-blocking sockets")
+                    self.do_handshake()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _has_peer(self):
+        """Whether it is connected. Raises SSLError if it no longer is, but has data: they never came through TLS."""
+        try:
+            self.getpeername()
+            return True
+        except OSError as exc:
+            if exc.errno != ENOTCONN:
+                raise
+        self.settimeout(0)
+        try:
+            early = _Socket.recv(self, 1)
+        except OSError as exc:
+            if exc.errno not in (ENOTCONN, EINVAL):     # EINVAL: a UNIX socket
+                raise
+            early = b""
+        if early:
+            reason = "Closed before TLS handshake with data in recv buffer."
+            error = _std.SSLError(ENOTCONN, reason)
+            error.reason = reason
+            error.library = None
+            raise error
+        return False
+
+    def dup(self):
+        """Not possible: the state of the connection cannot be shared. Raises NotImplementedError."""
+        raise NotImplementedError(f"Can't dup() {type(self).__name__} instances")
+
+    # -------- what OpenSSL does
+
+    def do_handshake(self, block=False):
+        """Agree on keys with the other side. block: also in non-blocking mode, without a time-out."""
+        self._check_connected()
+        before = self.gettimeout()
+        forced = block and before == 0
+        if forced:
+            self.settimeout(None)
+        try:
+            self._conversation.call(self, self._sslobj.do_handshake, "The handshake operation timed out")
+        finally:
+            if forced:
+                self.settimeout(before)
+
+    def read(self, len=1024, buffer=None):
+        """Up to `len` bytes, b"" at the end; or read into `buffer` and return how many bytes, 0 at the end."""
+        self._checkClosed()
+        sslobj = self._sslobj
+        if sslobj is None:
+            raise ValueError("Read on closed or unwrapped SSL socket.")
+        try:
+            return self._conversation.read(self, sslobj, len, buffer)
+        except _std.SSLError as exc:
+            if exc.args[0] == _std.SSL_ERROR_EOF and self.suppress_ragged_eofs:
+                return b"" if buffer is None else 0
+            raise
+
+    def write(self, data):
+        """Send some of `data`, at least one byte; returns how many."""
+        self._checkClosed()
+        sslobj = self._sslobj
+        if sslobj is None:
+            raise ValueError("Write on closed or unwrapped SSL socket.")
+        return self._conversation.write(self, sslobj, data)
+
+    def unwrap(self):
+        """End the TLS connection: tell the other side and wait for its answer. Returns the socket, now clear text."""
+        if not self._sslobj:
+            raise ValueError(f"No SSL wrapper around {self}")
+        plain = self._conversation.call(self, self._sslobj.shutdown)
+        self._sslobj = None
+        return plain
+
+    # -------- the calls of a socket: through TLS where there is a TLS connection, else plain
+
+    def _refuse(self, name):
+        raise ValueError(f"{name} not allowed on instances of {self.__class__}")
+
+    def _no_flags(self, name, flags):
+        if flags != 0:
+            raise ValueError(f"non-zero flags not allowed in calls to {name}() on {self.__class__}")
+
+    def recv(self, buflen=1024, flags=0):
+        """Receive up to `buflen` bytes; b"" at the end."""
+        self._checkClosed()
+        if self._sslobj is None:
+            return _Socket.recv(self, buflen, flags)
+        self._no_flags("recv", flags)
+        return self.read(buflen)
+
+    def recv_into(self, buffer, nbytes=None, flags=0):
+        """As `recv`, into `buffer`. Returns the number of bytes."""
+        self._checkClosed()
+        if not nbytes and self._sslobj is not None:
+            with memoryview(buffer) as view:
+                nbytes = view.nbytes or 1024
+        if self._sslobj is None:
+            return _Socket.recv_into(self, buffer, nbytes or 0, flags)
+        self._no_flags("recv_into", flags)
+        return self.read(nbytes, buffer)
+
+    def recvfrom(self, buflen=1024, flags=0):
+        """Only before TLS begins."""
+        self._checkClosed()
+        if self._sslobj is not None:
+            self._refuse("recvfrom")
+        return _Socket.recvfrom(self, buflen, flags)
+
+    def recvfrom_into(self, buffer, nbytes=None, flags=0):
+        """Only before TLS begins."""
+        self._checkClosed()
+        if self._sslobj is not None:
+            self._refuse("recvfrom_into")
+        return _Socket.recvfrom_into(self, buffer, nbytes or 0, flags)
+
+    def recvmsg(self, *args, **kwargs):
+        """Not possible: raises NotImplementedError."""
+        raise NotImplementedError(f"recvmsg not allowed on instances of {self.__class__}")
+
+    def recvmsg_into(self, *args, **kwargs):
+        """Not possible: raises NotImplementedError."""
+        raise NotImplementedError(f"recvmsg_into not allowed on instances of {self.__class__}")
+
+    def send(self, data, flags=0):
+        """Send some of `data`, at least one byte; returns how many."""
+        self._checkClosed()
+        if self._sslobj is None:
+            return _Socket.send(self, data, flags)
+        self._no_flags("send", flags)
+        return self.write(data)
+
+    def sendall(self, data, flags=0):
+        """Send all of `data`. The time-out is for each piece of 16 KiB, which is how much TLS sends at once."""
+        self._checkClosed()
+        if self._sslobj is None:
+            return _Socket.sendall(self, data, flags)
+        self._no_flags("sendall", flags)
+        with memoryview(data) as view, view.cast("B") as octets:
+            done = 0
+            while done < len(octets):
+                done += self.send(octets[done:])
+
+    def sendto(self, data, flags_or_addr, addr=None):
+        """Only before TLS begins."""
+        self._checkClosed()
+        if self._sslobj is not None:
+            self._refuse("sendto")
+        return _Socket.sendto(self, data, flags_or_addr, addr)
+
+    def sendmsg(self, *args, **kwargs):
+        """Not possible: raises NotImplementedError, so that nothing is sent unencrypted by mistake."""
+        raise NotImplementedError(f"sendmsg not allowed on instances of {self.__class__}")
+
+    def sendfile(self, file, offset=0, count=None):
+        """Send a file opened in binary mode, from `offset`; `count` bytes or all. Returns how many bytes were sent."""
+        if self._sslobj is None:
+            return _Socket.sendfile(self, file, offset, count)
+        return self._sendfile_use_send(file, offset, count)
+
+    # -------- connections
+
+    def connect(self, addr):
+        """Connect, then shake hands unless `do_handshake_on_connect` is false."""
+        self._connect_and_wrap(addr, _Socket.connect)
+
+    def connect_ex(self, addr):
+        """As `connect`, but return the errno of a connection that fails instead of raising OSError for it."""
+        return self._connect_and_wrap(addr, _Socket.connect_ex)
+
+    def _connect_and_wrap(self, addr, connect):
+        if self.server_side:
+            raise ValueError("can't connect in server-side mode")
+        if self._connected or self._sslobj is not None:
+            raise ValueError("attempt to connect already-connected SSLSocket!")
+        self._sslobj = self.context._wrap_socket(self, False, self.server_hostname, owner=self, session=self._session)
+        try:
+            failed = connect(self, addr)
+            if not failed:
+                self._connected = True
+                if self.do_handshake_on_connect:
+                    self.do_handshake()
+            return failed
+        except (OSError, ValueError):
+            self._sslobj = None
+            raise
+
+    def accept(self):
+        """Block until somebody connects and has shaken hands; return `(SSLSocket, address)`.
+
+        A client that stalls in the handshake keeps the caller waiting, for ever unless there is a default time-out. To
+        let it hold up only itself pass `do_handshake_on_connect=False` to `wrap_socket` and call `do_handshake` in the
+        greenlet that serves the connection.
+        """
+        plain, address = _Socket.accept(self)
+        try:
+            return self.context.wrap_socket(
+                plain,
+                server_side=True,
+                do_handshake_on_connect=self.do_handshake_on_connect,
+                suppress_ragged_eofs=self.suppress_ragged_eofs,
+            ), address
+        except BaseException:
+            plain.close()
+            raise
+
+    def shutdown(self, how):
+        """Shut down the connection below TLS; what is sent after this would be clear text."""
+        self._checkClosed()
+        self._sslobj = None
+        _Socket.shutdown(self, how)
+
+    def _real_close(self):
+        self._sslobj = None
+        _Socket._real_close(self)
+
+
+class SSLContext(_StdSSLContext):
+    """The standard SSLContext whose `wrap_socket` makes cooperative sockets."""
+
+    sslsocket_class = SSLSocket
+
+    locals().update(SAFE_PROPERTIES)
+
+
+for _name in _FOLLOWERS:
+    globals()[_name] = _with_globals(getattr(_std, _name), globals())
+del _name
+
+# By these names the original's functions know what it imported from `socket`.
+create_connection = _create_connection
+socket = _Socket

@@ -1,0 +1,147 @@
+"""What all tests share: proof that nothing is left over, certificates, and the original beside the twin."""
+
+import concurrent.futures
+import gc
+import importlib
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+import gevlite
+from gevlite._core import get_hub_if_exists
+
+COUNTERS = ("greenlets", "parked", "timers", "fds", "fd_waiters", "refs", "pending_throws")
+
+
+def counters():
+    """What the hub holds now; all zero if there is none."""
+    hub = get_hub_if_exists()
+    return {name: hub.stats()[name] if hub is not None else 0 for name in COUNTERS}
+
+
+def wait_until(condition, seconds=5.0):
+    """Let other greenlets run until `condition()` holds. False if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        gevlite.sleep(0.001)
+    return True
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_over():
+    """Every test must leave the hub as it found it: no greenlet, no timer, no descriptor, nobody parked."""
+    before = counters()
+    yield
+    if counters() != before:
+        gc.collect()        # sockets that only a dead greenlet's frame still holds
+        wait_until(lambda: counters() == before)
+    assert counters() == before
+
+
+@pytest.fixture(name="settle")
+def settle_fixture():
+    """`settle(condition, seconds=5)`: let others run until it holds; False if it does not in time."""
+    return wait_until
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """A certificate authority made for this run: files `ca`, `server` (localhost, 127.0.0.1, ::1) and `client`."""
+    trustme = pytest.importorskip("trustme")
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = trustme.CA()
+    made = SimpleNamespace(
+        ca=str(folder / "ca.pem"), server=str(folder / "server.pem"), client=str(folder / "client.pem")
+    )
+    authority.cert_pem.write_to_path(made.ca)
+    authority.issue_cert("localhost", "127.0.0.1", "::1").private_key_and_cert_chain_pem.write_to_path(made.server)
+    authority.issue_cert("client@example.org").private_key_and_cert_chain_pem.write_to_path(made.client)
+    return made
+
+
+class Original:
+    """The standard library, with threads."""
+
+    name = "original"
+
+    def module(self, name):
+        return importlib.import_module(name)
+
+    def spawn(self, function, *args):
+        """Run it beside the test; `.get()` returns or raises what it did."""
+        future = concurrent.futures.Future()
+
+        def run():
+            try:
+                future.set_result(function(*args))
+            except BaseException as exc:
+                future.set_exception(exc)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+
+        def get(timeout=20):
+            result = future.result(timeout)
+            thread.join()
+            return result
+
+        return SimpleNamespace(get=get)
+
+    def close(self):
+        pass
+
+
+class Twin:
+    """gevlite, with greenlets."""
+
+    name = "gevlite"
+
+    def __init__(self):
+        self.started = []
+
+    def module(self, name):
+        return importlib.import_module(f"gevlite.{name}")
+
+    def spawn(self, function, *args):
+        """As in `Original`; the greenlet itself is `.greenlet`."""
+        greenlet = gevlite.spawn(_outcome, function, args)
+        self.started.append(greenlet)
+
+        def get(timeout=20):
+            value, exc = greenlet.get(timeout=timeout)
+            if exc is not None:
+                raise exc
+            return value
+
+        return SimpleNamespace(get=get, greenlet=greenlet)
+
+    def close(self):
+        gevlite.killall(self.started)
+
+
+def _outcome(function, args):
+    """The outcome as a value: an expected exception is not to be printed as unhandled."""
+    try:
+        return function(*args), None
+    except Exception as exc:
+        return None, exc
+
+
+@pytest.fixture(params=[Original, Twin], ids=["original", "gevlite"])
+def lib(request):
+    """Run the test twice: the original with threads shows that the expectation is right, then the twin."""
+    made = request.param()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def start():
+    """`start(function, *args)`: a greenlet; `.get()` returns or raises what it did. Killed at the end of the test."""
+    twin = Twin()
+    yield twin.spawn
+    twin.close()
