@@ -62,7 +62,7 @@ def main() -> int:
         help="libraries to compare, comma-separated; gevlite:select is gevlite on that backend "
         f"(default: {','.join(LIBRARIES)})",
     )
-    parser.add_argument("--turns", type=int, help="how often each library has its turn (default: 7, quick 3)")
+    parser.add_argument("--turns", type=int, help="how often each library has its turn (default: 11, quick 5)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures there too")
     options = parser.parse_args()
 
@@ -81,7 +81,7 @@ def main() -> int:
         parser.error(f"no such library: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
 
     cases = [CASES[name] for name in names] or [case for case in CASES.values() if case.quick or not options.quick]
-    turns = options.turns or (3 if options.quick else 7)
+    turns = options.turns or (5 if options.quick else 11)
     rounds = 3 if options.quick else 5
     libraries = [*options.python_libs, *(name for name in FLOORS if name not in options.python_libs)]
 

@@ -61,7 +61,7 @@ class Case:
     clock: str = "cpu"  # the headline of a timed body: "cpu" time, or "wall" if it is meant to sleep
     rounds: int | None = None  # in each worker; None: the runner's choice
     quick: bool = True  # part of the quick set
-    remarks: Callable | None = None  # from its Result to a list of sentences for the reader
+    remarks: Callable | None = None  # from its Result to sentences for the reader
     bodies: dict[str, Callable] = field(default_factory=dict)
 
     def __post_init__(self):

@@ -149,7 +149,7 @@ def markdown(results: list[Result], turns: int) -> str:
 
 def remarks_on(result: Result) -> list[str]:
     """What a reader of the figures must know, from the case itself."""
-    return result.case.remarks(result) if result.case.remarks else []
+    return list(result.case.remarks(result)) if result.case.remarks else []
 
 
 def as_json(results: list[Result], turns: int) -> dict:

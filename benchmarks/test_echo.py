@@ -1,0 +1,121 @@
+"""TCP echo: many connections, small messages. The server has a core to itself, the load the other one.
+
+The headline is the server's CPU time for each request: it does not depend on how fast the load is, and it is what a
+busy machine runs out of.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.case import ASYNC, GREEN, Case, Metric, Target
+from benchmarks.native import compiled
+
+CONNECTIONS = 100
+BYTES = 64
+WARMUP = 0.3
+SECONDS = 1.0
+ADDRESS = "127.0.0.1"
+
+BUSY = 0.95  # a server that used this much of the time was the bottleneck
+
+
+def remarks(result):
+    for library, figures in result.turns.items():
+        busy = min(figures["server busy"])
+        if busy < BUSY:
+            yield (
+                f"{library}: the server was busy only {busy:.0%} of the time (the load {max(figures['load busy']):.0%}), "
+                "so its throughput and latency are the load's; its CPU time for each request holds"
+            )
+
+
+echo = Case(
+    "echo",
+    f"TCP echo, {BYTES} B, {CONNECTIONS} connections",
+    rounds=1,
+    metrics=(
+        Metric("server CPU for each request", "s", (Target.within("uvloop", 1), Target.within("c", 1.25))),
+        Metric("throughput", "/s"),
+        Metric("latency, median"),
+        Metric("latency, 99th percentile"),
+    ),
+    remarks=remarks,
+)
+
+
+def two_cores():
+    """One for the server, one for the load; the same one for both if there is no other."""
+    cores = sorted(os.sched_getaffinity(0))
+    return {cores[0]}, {cores[-1]}
+
+
+@contextlib.contextmanager
+def server(command, cores):
+    """Starts a server, yields the process and the port, and stops it by closing its standard input."""
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    with child:
+        try:
+            line = child.stdout.readline()
+            if not line:
+                message = child.stderr.read().strip().splitlines()
+                raise RuntimeError(message[-1] if message else f"the server ended with {child.wait()}")
+            yield child, line.strip()
+        finally:
+            child.stdin.close()
+            try:
+                child.wait(5)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def measure(command):
+    server_cores, load_cores = two_cores()
+    load = compiled("echo_client")
+    with server([*command, ADDRESS], server_cores) as (child, port):
+        done = subprocess.run(
+            [load, ADDRESS, port, str(CONNECTIONS), str(BYTES), str(WARMUP), str(SECONDS), str(child.pid)],
+            preexec_fn=lambda: os.sched_setaffinity(0, load_cores),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    figures = json.loads(done.stdout)
+    if not figures["requests"]:
+        raise RuntimeError("not one request was answered")
+    return {
+        "server CPU for each request": figures["server_cpu"] / figures["requests"],
+        "throughput": figures["requests"] / figures["seconds"],
+        "latency, median": figures["p50"],
+        "latency, 99th percentile": figures["p99"],
+        "latency, 99.9th percentile": figures["p999"],
+        "latency, longest": figures["max"],
+        "server busy": figures["server_cpu"] / figures["seconds"],
+        "load busy": figures["client_cpu"] / figures["seconds"],
+    }
+
+
+@echo.on(*GREEN, *ASYNC)
+def _(lib, n):
+    return measure([sys.executable, "-P", str(Path(__file__).with_name("echo_servers.py")), lib.name])
+
+
+@echo.on("c")
+def _(lib, n):
+    return measure([compiled("echo_server")])
+
+
+def test_echo(bench, lib):
+    bench(echo, lib)
