@@ -25,12 +25,12 @@ class Target:
 
     @classmethod
     def faster(cls, against: str, times: float) -> "Target":
-        text = f"no slower than {against}" if times == 1 else f"≥ {times:g} × faster than {against}"
+        text = f"no slower than {against}" if times == 1 else f"≥ {times:g}x faster than {against}"
         return cls(text, against, times)
 
     @classmethod
     def within(cls, against: str, times: float) -> "Target":
-        return cls(f"≤ {times:g} × {against}", against, 1 / times)
+        return cls(f"≤ {against}" if times == 1 else f"≤ {times:g}x {against}", against, 1 / times)
 
     @classmethod
     def at_most(cls, value: float, text: str) -> "Target":
