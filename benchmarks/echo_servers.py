@@ -6,6 +6,7 @@ Prints the port it listens on and serves until its standard input is closed. All
 does by itself.
 """
 
+import contextlib
 import importlib
 import socket
 import sys
@@ -22,7 +23,8 @@ def green(package, address):
     listener.listen(1024)
 
     def handle(connection):
-        with connection:
+        # The load hangs up in the middle of things when its time is over.
+        with connection, contextlib.suppress(ConnectionError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while data := connection.recv(READ):
                 connection.sendall(data)

@@ -10,6 +10,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from benchmarks.case import ASYNC, GREEN, Case, Metric, Target
@@ -31,12 +32,13 @@ def remarks(result):
         )
         if busy >= BUSY:
             continue
-        if waited > 1 - BUSY:
-            yield f"{library}: other processes had the server's core for {waited:.0%} of the time"
+        if load < BUSY - 0.1 or waited > 1 - BUSY:
+            # One of the two always has work to do.
+            yield f"{library}: server busy {busy:.0%}, load {load:.0%} of the time: other processes had the cores"
         else:
             yield (
-                f"{library}: the server was busy only {busy:.0%} of the time and the load {load:.0%}: throughput and "
-                "latency are the load's, the server's CPU time for each request holds"
+                f"{library}: server busy {busy:.0%}, load {load:.0%} of the time: its throughput and latency are "
+                "the load's, its CPU time for each request holds"
             )
 
 
@@ -63,20 +65,22 @@ def two_cores():
 @contextlib.contextmanager
 def server(command, cores):
     """Starts a server, yields the process and the port, and stops it by closing its standard input."""
+    errors = tempfile.TemporaryFile("w+")
     child = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         text=True,
         preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
-    with child:
+    with errors, child:
         try:
             line = child.stdout.readline()
             if not line:
-                message = child.stderr.read().strip().splitlines()
-                raise RuntimeError(message[-1] if message else f"the server ended with {child.wait()}")
+                code = child.wait()
+                errors.seek(0)
+                raise RuntimeError((errors.read().strip().splitlines() or [f"the server ended with {code}"])[-1])
             yield child, line.strip()
         finally:
             child.stdin.close()
@@ -84,6 +88,7 @@ def server(command, cores):
                 child.wait(5)
             except subprocess.TimeoutExpired:
                 child.kill()
+                raise RuntimeError("the server did not end when its standard input was closed") from None
 
 
 def measure(command):
