@@ -60,6 +60,7 @@ class Case:
     must: tuple[Target, ...] = ()  # of a body that is timed
     clock: str = "cpu"  # the headline of a timed body: "cpu" time, or "wall" if it is meant to sleep
     rounds: int | None = None  # in each worker; None: the runner's choice
+    most_turns: int = 1000  # for a case that takes long
     quick: bool = True  # part of the quick set
     remarks: Callable | None = None  # from its Result to sentences for the reader
     bodies: dict[str, Callable] = field(default_factory=dict)

@@ -30,9 +30,9 @@ class GreenLibrary(Library):
         module = importlib.import_module(self.name)
         if attribute in _MODULE_OF:
             module = importlib.import_module(f"{self.name}.{_MODULE_OF[attribute]}")
-            if attribute in ("socket", "monkey"):
-                return module
-        return getattr(module, attribute)
+        value = module if attribute in ("socket", "monkey") else getattr(module, attribute)
+        setattr(self, attribute, value)  # from now on it costs what an attribute costs
+        return value
 
     def timer_functions(self):
         """`start(seconds, callback) -> handle` and `cancel(handle)`, the cheapest public way to a timer."""

@@ -151,6 +151,8 @@ def markdown(results: list[Result], turns: int) -> str:
 def remarks_on(result: Result) -> list[str]:
     """What a reader of the figures must know."""
     remarks = list(result.case.remarks(result)) if result.case.remarks else []
+    if result.case.most_turns < 1000:
+        remarks.append(f"at most {result.case.most_turns} turns")
     if result.case.clock == "cpu" and "wall" in result.turns.get(BASE, {}):
         pairs = [pair for of in result.turns.values() for pair in zip(of["cpu"], of["wall"], strict=True)]
         share = sum(cpu for cpu, _ in pairs) / sum(wall for _, wall in pairs)
