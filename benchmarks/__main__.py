@@ -87,15 +87,19 @@ def main() -> int:
 
     progress = Progress(len(cases), turns)
     results = []
-    for case in cases:
-        results.append(run_case(case, libraries, turns, rounds, progress))
-        progress.done += 1
+    interrupted = False
+    try:
+        for case in cases:
+            results.append(run_case(case, libraries, turns, rounds, progress))
+            progress.done += 1
+    except KeyboardInterrupt:
+        interrupted = True  # the cases that are complete are worth having
     progress.end()
 
     print(markdown(results, turns))
     if options.json:
         options.json.write_text(json.dumps(as_json(results, turns), indent=1) + "\n")
-    return 0
+    return 130 if interrupted else 0
 
 
 if __name__ == "__main__":

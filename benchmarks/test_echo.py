@@ -64,7 +64,7 @@ def two_cores():
 
 @contextlib.contextmanager
 def server(command, cores):
-    """Starts a server, yields the process and the port, and stops it by closing its standard input."""
+    """Starts a server, yields the process, the port and its messages, and stops it by closing its standard input."""
     errors = tempfile.TemporaryFile("w+")
     child = subprocess.Popen(
         command,
@@ -78,10 +78,9 @@ def server(command, cores):
         try:
             line = child.stdout.readline()
             if not line:
-                code = child.wait()
-                errors.seek(0)
-                raise RuntimeError((errors.read().strip().splitlines() or [f"the server ended with {code}"])[-1])
-            yield child, line.strip()
+                child.wait()
+                raise RuntimeError(last_line(errors) or f"the server ended with {child.returncode}")
+            yield child, line.strip(), errors
         finally:
             child.stdin.close()
             try:
@@ -91,10 +90,15 @@ def server(command, cores):
                 raise RuntimeError("the server did not end when its standard input was closed") from None
 
 
+def last_line(errors):
+    errors.seek(0)
+    return (errors.read().strip().splitlines() or [""])[-1]
+
+
 def measure(command):
     server_cores, load_cores = two_cores()
     load = compiled("echo_client")
-    with server([*command, ADDRESS], server_cores) as (child, port):
+    with server([*command, ADDRESS], server_cores) as (child, port, errors):
         done = subprocess.run(
             [load, ADDRESS, port, str(CONNECTIONS), str(BYTES), str(WARMUP), str(SECONDS), str(child.pid)],
             preexec_fn=lambda: os.sched_setaffinity(0, load_cores),
@@ -102,10 +106,10 @@ def measure(command):
             text=True,
             timeout=60,
         )
+        if done.returncode:
+            raise RuntimeError(f"{done.stderr.strip()}; server: {last_line(errors) or 'no message'}")
         # Nanoseconds on a core and on its run queue: Documentation/scheduler/sched-stats.rst in the kernel's source.
         ran, waited, _ = Path(f"/proc/{child.pid}/schedstat").read_text().split()
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip())
     figures = json.loads(done.stdout)
     if not figures["requests"]:
         raise RuntimeError("not one request was answered")
