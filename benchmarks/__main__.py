@@ -62,7 +62,7 @@ def main() -> int:
         help="libraries to compare, comma-separated; gevlite:select is gevlite on that backend "
         f"(default: {','.join(LIBRARIES)})",
     )
-    parser.add_argument("--turns", type=int, help="how often each library has its turn (default: 7, quick 3)")
+    parser.add_argument("--turns", type=int, help="how often each library has its turn (default: 11, quick 5)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures there too")
     options = parser.parse_args()
 
@@ -81,21 +81,25 @@ def main() -> int:
         parser.error(f"no such library: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
 
     cases = [CASES[name] for name in names] or [case for case in CASES.values() if case.quick or not options.quick]
-    turns = options.turns or (3 if options.quick else 7)
+    turns = options.turns or (5 if options.quick else 11)
     rounds = 3 if options.quick else 5
     libraries = [*options.python_libs, *(name for name in FLOORS if name not in options.python_libs)]
 
     progress = Progress(len(cases), turns)
     results = []
-    for case in cases:
-        results.append(run_case(case, libraries, turns, rounds, progress))
-        progress.done += 1
+    interrupted = False
+    try:
+        for case in cases:
+            results.append(run_case(case, libraries, turns, rounds, progress))
+            progress.done += 1
+    except KeyboardInterrupt:
+        interrupted = True  # the cases that are complete are worth having
     progress.end()
 
     print(markdown(results, turns))
     if options.json:
         options.json.write_text(json.dumps(as_json(results, turns), indent=1) + "\n")
-    return 0
+    return 130 if interrupted else 0
 
 
 if __name__ == "__main__":

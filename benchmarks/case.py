@@ -25,12 +25,12 @@ class Target:
 
     @classmethod
     def faster(cls, against: str, times: float) -> "Target":
-        text = f"no slower than {against}" if times == 1 else f"≥ {times:g} × faster than {against}"
+        text = f"no slower than {against}" if times == 1 else f"≥ {times:g}x faster than {against}"
         return cls(text, against, times)
 
     @classmethod
     def within(cls, against: str, times: float) -> "Target":
-        return cls(f"≤ {times:g} × {against}", against, 1 / times)
+        return cls(f"≤ {against}" if times == 1 else f"≤ {times:g}x {against}", against, 1 / times)
 
     @classmethod
     def at_most(cls, value: float, text: str) -> "Target":
@@ -60,8 +60,9 @@ class Case:
     must: tuple[Target, ...] = ()  # of a body that is timed
     clock: str = "cpu"  # the headline of a timed body: "cpu" time, or "wall" if it is meant to sleep
     rounds: int | None = None  # in each worker; None: the runner's choice
+    most_turns: int = 1000  # for a case that takes long
     quick: bool = True  # part of the quick set
-    remarks: Callable | None = None  # from its Result to a list of sentences for the reader
+    remarks: Callable | None = None  # from its Result to sentences for the reader
     bodies: dict[str, Callable] = field(default_factory=dict)
 
     def __post_init__(self):

@@ -13,7 +13,8 @@ import pytest
 from benchmarks.case import CASES
 from benchmarks.run import run_worker
 
-ROUNDS = 5
+ROUNDS = 5  # in one worker
+WORKERS = 3  # of a case that has one round in each
 
 
 class _Playback:
@@ -39,10 +40,12 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("lib", case.libraries)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     for item in items:
         if "bench" in item.fixturenames:
             item.add_marker(pytest.mark.benchmark(timer=_playback, group=item.originalname))
+            if config.pluginmanager.hasplugin("timeout"):
+                item.add_marker(pytest.mark.timeout(0))  # the workers have a limit of their own
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def bench(benchmark):
         if lib != "c" and importlib.util.find_spec(lib) is None and lib != "python":
             pytest.skip(f"{lib} is not installed")
         rounds = []
-        for _ in range(ROUNDS if case.rounds == 1 else 1):
+        for _ in range(WORKERS if case.rounds == 1 else 1):
             result = run_worker(case, lib, ROUNDS)
             if "error" in result:
                 pytest.fail(result["error"])

@@ -9,6 +9,10 @@ import os
 _MODULE_OF = {"Event": "event", "Queue": "queue", "Semaphore": "lock", "socket": "socket", "monkey": "monkey"}
 
 
+def is_coroutine(body) -> bool:
+    return bool(body.__code__.co_flags & 0x80)  # inspect.CO_COROUTINE, without the cost of importing inspect
+
+
 class Library:
     """A library known only by its name: raw greenlet, the C floor, plain Python."""
 
@@ -26,9 +30,9 @@ class GreenLibrary(Library):
         module = importlib.import_module(self.name)
         if attribute in _MODULE_OF:
             module = importlib.import_module(f"{self.name}.{_MODULE_OF[attribute]}")
-            if attribute in ("socket", "monkey"):
-                return module
-        return getattr(module, attribute)
+        value = module if attribute in ("socket", "monkey") else getattr(module, attribute)
+        setattr(self, attribute, value)  # from now on it costs what an attribute costs
+        return value
 
     def timer_functions(self):
         """`start(seconds, callback) -> handle` and `cancel(handle)`, the cheapest public way to a timer."""
@@ -52,9 +56,11 @@ class Gevlite(GreenLibrary):
 
 
 class AsyncLibrary(Library):
-    """asyncio and uvloop. A body is a coroutine function."""
+    """asyncio and uvloop. A body that is a coroutine function runs in their loop."""
 
     def run(self, body, n):
+        if not is_coroutine(body):
+            return body(self, n)
         return importlib.import_module(self.name).run(body(self, n))
 
 

@@ -12,6 +12,7 @@ from benchmarks.run import Result, Spread
 # Floors differ from case to case and share one column.
 FLOORS = ("greenlet", "c", "python")
 FLOOR_NAMES = {"greenlet": "raw greenlet", "c": "C", "python": "plain Python"}
+BUSY = 0.9  # less CPU time than this, as a part of the time that passed, means that something else was running
 PACKAGES = ("gevlite", "gevent", "uvloop", "greenlet")
 
 
@@ -62,8 +63,8 @@ def times(ratio: Spread) -> str:
     def short(number):
         return f"{number:.2f}" if number < 10 else f"{number:.0f}"
 
-    text = f"{short(ratio.median)}×"
-    return text if ratio.low == ratio.high else f"{text} ({short(ratio.low)}–{short(ratio.high)})"
+    text = f"{short(ratio.median)}x"
+    return text if ratio.low == ratio.high else f"{text} ({short(ratio.low)}-{short(ratio.high)})"
 
 
 class Table:
@@ -95,10 +96,10 @@ class Table:
                 for name in FLOORS
                 if name in result.turns or name in result.errors
             ]
-            cells.append("; ".join(floors) or "–")
+            cells.append("; ".join(floors) or "-")
         targets = result.targets(metric)
-        cells.append("; ".join(text for text, _ in targets) or "–")
-        cells.append("; ".join({True: "yes", False: "**no**", None: "?"}[met] for _, met in targets) or "–")
+        cells.append("; ".join(text for text, _ in targets) or "-")
+        cells.append("; ".join({True: "yes", False: "**no**", None: "?"}[met] for _, met in targets) or "-")
         return cells
 
     def _cell(self, result: Result, metric: Metric, library: str) -> str:
@@ -107,7 +108,7 @@ class Table:
             failed = f"failed {self._note(f'{library}, {result.case.name}: {result.errors[library]}')}"
         value = result.value(metric.name, library)
         if value is None:
-            return failed or "–"
+            return failed or "-"
         text = amount(value.median, metric.unit)
         ratio = result.ratio(metric, library)
         if ratio is not None and library != BASE:
@@ -138,18 +139,26 @@ def markdown(results: list[Result], turns: int) -> str:
         f"{about['python']}; {packages}; {about['kernel']}; {about['cpu']}, {about['cores']} cores; {about['date']}.",
         "",
         f"Medians of {turns} turns, in which the libraries ran one after the other, each in a new process; for",
-        f"one operation. `N×` says how many times better {BASE} is: the median of the turns (lowest–highest).",
+        f"one operation. `Nx` says how many times better {BASE} is: the median of the turns (lowest-highest).",
         "Cases that never sleep are counted in CPU time, which for them is the time they take on an idle machine.",
         "",
     ]
     table = Table(results).markdown()
     remarks = [f"- {result.case.name}: {text}" for result in results for text in remarks_on(result)]
-    return "\n".join([*intro, table, *([""] + remarks if remarks else [])])
+    return "\n".join([*intro, table, *(["", *remarks] if remarks else [])])
 
 
 def remarks_on(result: Result) -> list[str]:
-    """What a reader of the figures must know, from the case itself."""
-    return result.case.remarks(result) if result.case.remarks else []
+    """What a reader of the figures must know."""
+    remarks = list(result.case.remarks(result)) if result.case.remarks else []
+    if result.case.most_turns < 1000:
+        remarks.append(f"at most {result.case.most_turns} turns")
+    if result.case.clock == "cpu" and "wall" in result.turns.get(BASE, {}):
+        pairs = [pair for of in result.turns.values() for pair in zip(of["cpu"], of["wall"], strict=True)]
+        share = sum(cpu for cpu, _ in pairs) / sum(wall for _, wall in pairs)
+        if share < BUSY:
+            remarks.append(f"other processes took {1 - share:.0%} of the time")
+    return remarks
 
 
 def as_json(results: list[Result], turns: int) -> dict:

@@ -85,7 +85,7 @@ class Result:
 def run_case(case: Case, libraries: list[str], turns: int, rounds: int, progress) -> Result:
     result = Result(case)
     libraries = [name for name in libraries if name.partition(":")[0] in case.bodies]
-    for turn in range(turns):
+    for turn in range(min(turns, case.most_turns)):
         for library in libraries:
             if library in result.errors:
                 continue

@@ -17,7 +17,7 @@ if __name__ == "__main__" and not __package__:
     sys.path.append(str(Path(__file__).parent.parent))
 
 from benchmarks.case import load_cases
-from benchmarks.libs import load
+from benchmarks.libs import is_coroutine, load
 
 
 def measure(case, lib, body) -> dict[str, float]:
@@ -26,7 +26,7 @@ def measure(case, lib, body) -> dict[str, float]:
     marks = []
     returned = []
 
-    if body.__code__.co_flags & 0x80:  # inspect.CO_COROUTINE, without the cost of importing inspect
+    if is_coroutine(body):
 
         async def timed(lib, n):
             marks.append((time.process_time(), time.perf_counter()))

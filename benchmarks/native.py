@@ -1,0 +1,27 @@
+"""Compiles the C programs of this folder when they are first used."""
+
+import hashlib
+import os
+import shlex
+import subprocess
+import sysconfig
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def compiled(name: str) -> str:
+    """The path of the program made from `name`.c; kept in a cache folder under the source's own hash."""
+    source = HERE / f"{name}.c"
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+    digest = hashlib.sha256(source.read_bytes() + compiler.encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gevlite-benchmarks"
+    program = cache / f"{name}-{digest}"
+    if not program.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+            made = Path(scratch) / name
+            subprocess.run([compiler, "-O2", "-Wall", "-o", made, source], check=True)
+            made.rename(program)
+    return str(program)
