@@ -621,8 +621,13 @@ cdef class Waiter(Link):
         return result
 
     cpdef bint wake(self, object value=None) except -1:
-        """Decide the wait with `value`. True: done by this call; False: it was already decided."""
+        """Decide the wait with `value`. True: done by this call; False: it was already decided.
+
+        Also False if its hub is gone (its thread ended, or was left behind by a fork): nobody would take the value.
+        """
         if self.state == PARKED:
+            if self.hub.closed:
+                return False
             self.value = value
             self.state = WOKEN
             self.hub.push(RESUME, <PyObject *> self, NULL)
@@ -636,6 +641,8 @@ cdef class Waiter(Link):
     cpdef bint throw(self, object exc) except -1:
         """Decide the wait with an exception (an instance or a class). Returns as `wake`."""
         if self.state == PARKED:
+            if self.hub.closed:
+                return False
             self.exc = exc
             self.state = WOKEN
             self.hub.push(RESUME, <PyObject *> self, NULL)
@@ -1358,6 +1365,8 @@ cdef class Hub(greenlet):
         cdef Backend backend = self.backend
         self.n_polls += 1
         self.polling = True
+        if self.inbox.count:
+            timeout = 0             # Python code ran since it was looked at, and with it perhaps another thread
         try:
             backend.poll(timeout)
         finally:

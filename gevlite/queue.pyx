@@ -521,6 +521,8 @@ cdef class Channel:
             return
         w.kind = WAIT_QUEUE
         w.item = item
+        if self._getters.count:
+            return self.put(item, block, timeout)
         link_append(&self._putters, w)
         try:
             w.park_for(limit)
