@@ -98,6 +98,7 @@ cdef class CoreGreenlet(greenlet):
     cdef object pending             # exception to raise at its next park
     cdef readonly Hub hub
     cdef char life                  # GreenletLife
+    cdef list locals                # what gevlite.local objects keep for it; None until one does
 
     cdef int begin(self) except -1
     cdef int end(self) except -1
@@ -277,6 +278,7 @@ cdef class Hub(greenlet):
     cdef int _fd_disarm(self, FdEntry *entry) except -1
     cdef int _fd_fail(self, FdEntry *entry, object exc) except -1
     cdef int _fd_reset(self, FdEntry *entry, object exc) except -1
+    cdef int _leave_parked(self, Waiter w) except -1
     cdef int to_main(self, object exc) except -1
     cdef int throw_into(self, greenlet g, object exc) except -1
     cdef bint cancel_throw(self, greenlet g, object exc) except -1

@@ -597,13 +597,7 @@ cdef class Waiter(Link):
             raise
         finally:
             self.state = DONE
-            hub.n_parked -= 1
-            if self.parked_prev == NULL:
-                hub.parked = self.parked_next
-            else:
-                (<Waiter> self.parked_prev).parked_next = self.parked_next
-            if self.parked_next != NULL:
-                (<Waiter> self.parked_next).parked_prev = self.parked_prev
+            hub._leave_parked(self)
             if own is not None:
                 own.waiter = NULL
             self.greenlet = None
@@ -1488,6 +1482,39 @@ cdef class Hub(greenlet):
             self.throw_into(args[0], args[1])
             return None
         return greenlet.throw(self, *args)
+
+    def abandon(self, CoreGreenlet g):
+        """Never run `g` again and do not unwind it either: what becomes of a thread in the child of a fork.
+
+        Its frames stay as they are for the rest of the process. Nothing happens to the running greenlet.
+        """
+        cdef Waiter w
+        if g.waiter == NULL:
+            if g.life != RUNNING:
+                g.life = FINISHED       # a ready entry, if there is one, passes over it
+            return
+        w = <Waiter> g.waiter
+        w.state = DONE
+        link_remove(w)
+        if w.heap_index >= 0:
+            self._forget_timer(w)
+        self._leave_parked(w)
+        if w.kind == WAIT_READ or w.kind == WAIT_WRITE:
+            self.fd_waiters -= 1
+        self.greenlets -= 1
+        g.waiter = NULL
+        g.life = FINISHED
+        Py_INCREF(g)
+
+    cdef int _leave_parked(self, Waiter w) except -1:
+        self.n_parked -= 1
+        if w.parked_prev == NULL:
+            self.parked = w.parked_next
+        else:
+            (<Waiter> w.parked_prev).parked_next = w.parked_next
+        if w.parked_next != NULL:
+            (<Waiter> w.parked_next).parked_prev = w.parked_prev
+        return 0
 
     cdef int to_main(self, object exc) except -1:
         """Deliver `exc` to the thread's main greenlet."""

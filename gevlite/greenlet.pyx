@@ -202,6 +202,7 @@ cdef class Greenlet(CoreGreenlet):
         self.fn = None
         self._args = ()
         self._kwargs = None
+        self.locals = None
         notify_all(&self.waiters, self)
         if callbacks is not None:
             self.callbacks = None
