@@ -1,0 +1,333 @@
+"""Lock, RLock and get_ident as `_thread` has them, for greenlets as well as for OS threads.
+
+`lock.Semaphore` and `lock.RLock` are gevlite's own. These here follow the standard library to the letter (time-outs where -1
+means none, which error for which misuse, what Condition and the after-fork code expect), because `threading`,
+`logging` and `importlib` are built on them once they are patched.
+
+A release hands the lock to the one who has waited longest. A lock that anybody may snatch would starve: a greenlet that
+releases and acquires again without blocking in between would always win.
+
+Taking a free lock makes no hub, so OS threads that never wait for one cost nothing. The hub itself must not block, but its
+callbacks may log: it waits, without anybody else running, while the lock is held by another OS thread.
+"""
+
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
+from libc.stdint cimport int64_t
+
+from gevlite._core cimport (
+    WAIT_LOCK,
+    CoreGreenlet,
+    Hub,
+    LinkList,
+    Waiter,
+    current_greenlet,
+    current_hub,
+    free_waiter,
+    greenlet,
+    link_append,
+    link_clear,
+    link_pop,
+    link_remove,
+    new_waiter,
+    now_ns,
+    timeout_ns,
+)
+
+import _thread
+
+from gevlite._core import hubs
+
+__all__ = ["Lock", "RLock", "get_ident", "report_thread_error"]
+
+cdef extern from "_greenlet_api.h":
+    int gl_import() except -1
+    PyObject *gl_parent(PyObject *g)
+
+cdef extern from "pythread.h" nogil:
+    unsigned long PyThread_get_thread_ident() noexcept
+
+cdef extern from "unistd.h" nogil:
+    int usleep(unsigned int microseconds) noexcept
+
+cdef extern from *:
+    """
+    static void gevlite_report_thread_error(PyObject *exc, PyObject *function)
+    {
+        PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exc)), Py_NewRef(exc), PyException_GetTraceback(exc));
+    #if PY_VERSION_HEX >= 0x030D0000
+        PyErr_FormatUnraisable("Exception ignored in thread started by %R", function);
+    #else
+        _PyErr_WriteUnraisableMsg("in thread started by", function);
+    #endif
+    }
+    """
+    void gevlite_report_thread_error(object exc, object function) noexcept
+
+gl_import()
+
+cdef object NO_TIMEOUT = -1
+cdef double TIMEOUT_MAX = _thread.TIMEOUT_MAX
+cdef int64_t FOREVER = -1
+
+# How long the hub sleeps between two looks at a lock that another OS thread holds.
+cdef unsigned int HUB_LOOK_US = 50
+
+
+def report_thread_error(exc, function):
+    """Give an exception that ended a thread to `sys.unraisablehook`, as `_thread` does."""
+    gevlite_report_thread_error(exc, function)
+
+
+# ---------------------------------------------------------------- who is running
+
+cdef unsigned long current_ident():
+    """The number of what runs: that of its OS thread for a main greenlet, for any other greenlet its address."""
+    cdef greenlet g = current_greenlet()
+    cdef PyObject *parent
+    if not isinstance(g, CoreGreenlet):
+        parent = gl_parent(<PyObject *> g)
+        if parent == NULL:
+            return PyThread_get_thread_ident()
+        Py_DECREF(<object> parent)
+    return <unsigned long> <PyObject *> g
+
+
+def get_ident(gr=None):
+    """A number that no other live greenlet or OS thread has; that of `gr`, or of what runs.
+
+    The main greenlet of an OS thread has the thread's own number, so that who looks for the main thread finds it.
+    """
+    if gr is None or gr is current_greenlet():
+        return current_ident()
+    if not isinstance(gr, greenlet):
+        raise TypeError(f"get_ident() takes a greenlet, not {type(gr).__name__}")
+    if gr.parent is None:
+        for hub in hubs():
+            if hub.parent is gr:
+                return hub.thread_ident
+    return <unsigned long> <PyObject *> gr
+
+
+# ---------------------------------------------------------------- locks
+
+cdef int64_t time_limit(bint blocking, object timeout) except -2:
+    """Nanoseconds; -1 for ever."""
+    cdef double seconds
+    if timeout is NO_TIMEOUT:
+        return FOREVER if blocking else 0
+    seconds = timeout
+    if seconds == -1:
+        return FOREVER if blocking else 0
+    if not blocking:
+        raise ValueError("can't specify a timeout for a non-blocking call")
+    if seconds < 0:
+        raise ValueError("timeout value must be a non-negative number")
+    if seconds > TIMEOUT_MAX:
+        raise OverflowError("timeout value is too large")
+    return timeout_ns(seconds)
+
+
+cdef class Lock:
+    """What `threading.Lock()` makes: taken by `acquire` or `with`, given back by `release`, by whomever.
+
+    It may be shared by greenlets and by OS threads.
+    """
+
+    cdef bint held
+    cdef unsigned long holder       # the OS thread in which it was taken; the hub looks at it
+    cdef LinkList waiters
+    cdef object __weakref__
+
+    def acquire(self, bint blocking=True, timeout=-1):
+        """Take it; block while it is taken, at most `timeout` seconds (-1: for ever). False if that did not work.
+
+        Raises ValueError for a negative time and for a time given with `blocking=False`.
+        """
+        return self.take(time_limit(blocking, timeout))
+
+    cdef bint take(self, int64_t limit) except -1:
+        if not self.held:
+            self.held = True
+            self.holder = PyThread_get_thread_ident()
+            return True
+        if limit == 0:
+            return False
+        return self._wait(limit)
+
+    cdef bint _wait(self, int64_t limit) except -1:
+        cdef Hub hub = current_hub()
+        cdef Waiter w
+        cdef bint timed_out
+        if current_greenlet() is hub:
+            return self._wait_in_hub(hub, limit)
+        w = new_waiter(hub, WAIT_LOCK)
+        if not self.held:
+            # Released by another thread while the waiter, or even the hub, was made.
+            self.held = True
+            self.holder = hub.thread_ident
+            return True
+        link_append(&self.waiters, w)
+        try:
+            w.park_for(limit)
+        except BaseException:
+            if w.value is not None:
+                self.give()         # it was handed to us, but something else ended our wait
+            raise
+        finally:
+            link_remove(w)
+        timed_out = w.timed_out
+        free_waiter(w)
+        return not timed_out
+
+    cdef bint _wait_in_hub(self, Hub hub, int64_t limit) except -1:
+        cdef int64_t end = now_ns() + limit if limit >= 0 else 0
+        while self.held:
+            if self.holder == hub.thread_ident:
+                new_waiter(hub, WAIT_LOCK).park()       # raises: one of our greenlets has it, and none of them can run
+            if limit >= 0 and now_ns() >= end:
+                return False
+            with nogil:
+                usleep(HUB_LOOK_US)
+        self.held = True
+        self.holder = hub.thread_ident
+        return True
+
+    def release(self):
+        """Give it back, to the first who waits if somebody does. Does not block. Raises RuntimeError if it is not taken."""
+        self.give()
+
+    cdef int give(self) except -1:
+        cdef Waiter w
+        if not self.held:
+            raise RuntimeError("release unlocked lock")
+        while self.waiters.count:
+            w = <Waiter> link_pop(&self.waiters)
+            if w.wake(self):
+                self.holder = w.hub.thread_ident
+                return 0
+        self.held = False
+        return 0
+
+    def locked(self):
+        """True if it is taken."""
+        return self.held
+
+    def acquire_lock(self, blocking=True, timeout=-1):
+        """The old name of `acquire`."""
+        return self.take(time_limit(blocking, timeout))
+
+    def release_lock(self):
+        """The old name of `release`."""
+        self.give()
+
+    def locked_lock(self):
+        """The old name of `locked`."""
+        return self.held
+
+    def __enter__(self):
+        return self.take(FOREVER)
+
+    def __exit__(self, exc_type=None, exc_value=None, traceback=None):
+        self.give()
+
+    def _at_fork_reinit(self):
+        self.held = False
+        link_clear(&self.waiters)
+
+    def __repr__(self):
+        state = "locked" if self.held else "unlocked"
+        return f"<{state} {type(self).__module__}.{type(self).__qualname__} object at {<size_t> <PyObject *> self:#x}>"
+
+    def __dealloc__(self):
+        link_clear(&self.waiters)
+
+
+cdef class RLock:
+    """What `threading.RLock()` makes: a lock that its owner may take again, free after as many releases.
+
+    The owner is a greenlet; in an OS thread without greenlets, that thread.
+    """
+
+    cdef Lock block
+    cdef unsigned long owner
+    cdef unsigned long count
+    cdef object __weakref__
+
+    def __cinit__(self, *args, **kwargs):
+        self.block = Lock.__new__(Lock)
+
+    def acquire(self, bint blocking=True, timeout=-1):
+        """Take it; block while another has it, at most `timeout` seconds (-1: for ever). False if that did not work.
+
+        Raises ValueError for a negative time and for a time given with `blocking=False`.
+        """
+        return self.take(time_limit(blocking, timeout))
+
+    cdef bint take(self, int64_t limit) except -1:
+        cdef unsigned long me = current_ident()
+        if self.count and self.owner == me:
+            self.count += 1
+            return True
+        if not self.block.take(limit):
+            return False
+        self.owner = me
+        self.count = 1
+        return True
+
+    def release(self):
+        """Give it back once. Raises RuntimeError if the caller does not own it."""
+        self.give()
+
+    cdef int give(self) except -1:
+        if not self.count or self.owner != current_ident():
+            raise RuntimeError("cannot release un-acquired lock")
+        self.count -= 1
+        if not self.count:
+            self.owner = 0
+            self.block.give()
+        return 0
+
+    def locked(self):
+        """True if somebody has it."""
+        return self.count > 0
+
+    def __enter__(self):
+        return self.take(FOREVER)
+
+    def __exit__(self, exc_type=None, exc_value=None, traceback=None):
+        self.give()
+
+    # What threading.Condition and the code that runs after a fork need.
+
+    def _is_owned(self):
+        return self.count > 0 and self.owner == current_ident()
+
+    def _recursion_count(self):
+        return self.count if self.owner == current_ident() else 0
+
+    def _release_save(self):
+        if not self.count:
+            raise RuntimeError("cannot release un-acquired lock")
+        state = (self.count, self.owner)
+        self.count = 0
+        self.owner = 0
+        self.block.give()
+        return state
+
+    def _acquire_restore(self, state, /):
+        count, owner = state
+        self.block.take(FOREVER)
+        self.count = count
+        self.owner = owner
+
+    def _at_fork_reinit(self):
+        self.block._at_fork_reinit()
+        self.owner = 0
+        self.count = 0
+
+    def __repr__(self):
+        return (
+            f"<{'locked' if self.count else 'unlocked'} {type(self).__module__}.{type(self).__qualname__} object "
+            f"owner={self.owner} count={self.count} at {<size_t> <PyObject *> self:#x}>"
+        )
