@@ -1,0 +1,244 @@
+"""Threads that are greenlets: the low-level `_thread` module over again.
+
+`start_new_thread` starts a greenlet on the hub of the calling OS thread. What the standard `threading` module needs to wait
+for the end of a thread is a lock that the interpreter releases (up to Python 3.12) or a handle (from 3.13 on); both are here.
+
+As with real threads, a fork takes along only the one that forks: in the child the others never run again.
+"""
+
+import _thread as _std
+import contextvars
+import os
+
+from gevlite._core import hubs
+from gevlite._threadlock import Lock, RLock, get_ident, report_thread_error
+from gevlite.event import Event
+from gevlite.greenlet import Greenlet, GreenletExit, getcurrent
+from gevlite.local import local as _local
+
+__target__ = "_thread"
+__implements__ = [
+    "LockType",
+    "RLock",
+    "_count",
+    "_local",
+    "allocate",
+    "allocate_lock",
+    "get_ident",
+    "start_new",
+    "start_new_thread",
+]
+__imports__ = ["TIMEOUT_MAX", "error", "exit", "get_native_id", "interrupt_main", "stack_size"]
+globals().update({name: getattr(_std, name) for name in __imports__})
+
+_std_count = _std._count
+
+LockType = allocate_lock = allocate = Lock
+
+# Every one that was started and has not ended.
+_running = set()
+
+
+class ThreadGreenlet(Greenlet):
+    """The greenlet that stands for a thread: `function(*args, **kwargs)`, then whoever waits for its end is told."""
+
+    # What to tell when it has ended: a _ThreadEnd or a _ThreadHandle.
+    end = None
+
+    def __init__(self, function, args, kwargs):
+        Greenlet.__init__(self, None, function, args, kwargs)
+        self.gr_context = contextvars.Context()     # a new thread begins with an empty one
+        self.rawlink(_ended)
+
+    def _run(self, function, args, kwargs):
+        try:
+            function(*args, **kwargs)
+        except (SystemExit, GreenletExit):
+            pass
+        except BaseException as exc:
+            report_thread_error(exc, function)
+
+
+def _ended(greenlet):
+    _running.discard(greenlet)
+    if greenlet.end is not None:
+        greenlet.end.finish()
+
+
+def _start(greenlet):
+    _running.add(greenlet)
+    greenlet.start()
+    return get_ident(greenlet)
+
+
+def start_new_thread(function, args, kwargs=None, /):
+    """Run `function(*args, **kwargs)` in a new greenlet of this OS thread. Does not block. Returns its `get_ident()`.
+
+    An exception that ends it goes to `sys.unraisablehook`; SystemExit ends it quietly.
+    """
+    if not callable(function):
+        raise TypeError("first arg must be callable")
+    if not isinstance(args, tuple):
+        raise TypeError("2nd arg must be a tuple")
+    if kwargs is not None and not isinstance(kwargs, dict):
+        raise TypeError("optional 3rd arg must be a dictionary")
+    return _start(ThreadGreenlet(function, args, kwargs or {}))
+
+
+start_new = start_new_thread
+
+
+def _count():
+    """How many threads run, without the main thread and without gevlite's own worker threads."""
+    return len(_running) + max(0, _std_count() - sum(hub.worker_threads for hub in hubs()))
+
+
+# ---------------------------------------------------------------- the end of a thread, up to Python 3.12
+
+class _ThreadEnd:
+    """Looks like a lock that its thread holds for as long as it lives: to acquire it is to wait for the thread's end.
+
+    It is not handed from one waiter to the next: after the end, everybody has it at once.
+    """
+
+    def __init__(self):
+        self._at_fork_reinit()
+
+    def _at_fork_reinit(self):
+        self._begun = False
+        self._ended = Event()
+
+    def finish(self):
+        """The thread has ended."""
+        self._ended.set()
+
+    def acquire(self, blocking=True, timeout=-1):
+        """The first time, by the thread itself: it lives. From then on: block until it has ended."""
+        if not self._begun:
+            self._begun = True
+            return True
+        if not blocking:
+            return self._ended.is_set()
+        return self._ended.wait(None if timeout < 0 else timeout)
+
+    def release(self):
+        """Whoever waited has nothing to give back; of the main thread `threading` says in this way that it has ended."""
+        self._ended.set()
+
+    def locked(self):
+        """True while the thread lives."""
+        return self._begun and not self._ended.is_set()
+
+
+def _set_sentinel():
+    """The `_ThreadEnd` of the running greenlet, released when that has ended."""
+    end = _ThreadEnd()
+    me = getcurrent()
+    if isinstance(me, ThreadGreenlet):
+        me.end = end
+    return end
+
+
+# ---------------------------------------------------------------- the end of a thread, from Python 3.13 on
+
+class _ThreadHandle:
+    """Waits for the end of a thread that is a greenlet."""
+
+    def __init__(self):
+        self.ident = 0
+        self._started = False
+        self._ended = Event()
+
+    def finish(self):
+        self._ended.set()
+
+    def is_done(self):
+        """True if the thread has ended."""
+        return self._ended.is_set()
+
+    def join(self, timeout=None):
+        """Block until the thread has ended, at most `timeout` seconds (None or a negative number: for ever)."""
+        if not self._started:
+            raise RuntimeError("thread not started")
+        if self._ended.is_set():
+            return
+        if self.ident == get_ident():
+            raise RuntimeError("Cannot join current thread")
+        self._ended.wait(None if timeout is None or timeout < 0 else timeout)
+
+    def _set_done(self):
+        if not self._started:
+            raise RuntimeError("thread not started")
+        self._ended.set()
+
+    def __repr__(self):
+        return f"<{type(self).__module__}.{type(self).__qualname__} object: ident={self.ident}>"
+
+
+# Those the interpreter waits for at its end: not daemons, not ended.
+_joined_at_exit = set()
+
+
+def start_joinable_thread(function, handle=None, daemon=True):
+    """As `start_new_thread`, for a function without arguments. Returns a handle with `join()`."""
+    if not callable(function):
+        raise TypeError("thread function must be callable")
+    if handle is None:
+        handle = _ThreadHandle()
+    elif not isinstance(handle, _ThreadHandle):
+        raise TypeError("'handle' must be a _ThreadHandle")
+    if handle._started:
+        raise RuntimeError("thread already started")
+    greenlet = ThreadGreenlet(function, (), {})
+    greenlet.end = handle
+    handle._started = True
+    handle.ident = _start(greenlet)
+    if not daemon:
+        _joined_at_exit.difference_update([h for h in _joined_at_exit if h.is_done()])
+        _joined_at_exit.add(handle)
+    return handle
+
+
+def _make_thread_handle(ident):
+    """A handle for a thread that was started otherwise."""
+    handle = _ThreadHandle()
+    handle.ident = ident
+    handle._started = True
+    return handle
+
+
+def _shutdown():
+    """Block until every thread that is not a daemon has ended."""
+    while _joined_at_exit:
+        handle = _joined_at_exit.pop()
+        if handle.ident != get_ident():
+            handle.join()
+    _std_shutdown()
+
+
+if hasattr(_std, "start_joinable_thread"):
+    lock = Lock
+    _std_shutdown = _std._shutdown
+    __implements__ += ["_ThreadHandle", "_make_thread_handle", "_shutdown", "lock", "start_joinable_thread"]
+else:
+    __implements__ += ["_set_sentinel"]
+
+__all__ = [name for name in __implements__ + __imports__ if not name.startswith("_")]
+
+
+# ---------------------------------------------------------------- fork
+
+def _after_fork_in_child():
+    me = getcurrent()
+    for greenlet in list(_running):
+        if greenlet is not me:
+            greenlet.hub.abandon(greenlet)
+            if greenlet.end is not None:
+                greenlet.end.finish()
+    _running.clear()
+    _joined_at_exit.clear()
+    if isinstance(me, ThreadGreenlet):
+        _running.add(me)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

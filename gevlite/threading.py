@@ -1,0 +1,191 @@
+"""What turns the standard `threading` module into one of greenlets, for `gevlite.monkey`; not meant for direct use.
+
+The standard classes stay: Thread, Condition, Event, Semaphore, Barrier and Timer are built on a few low-level names of
+their module, and those are replaced by the twins here. So classes that were derived from Thread before patching work too.
+"""
+
+import sys
+import threading as _std
+
+from gevlite import (
+    thread,
+    threadpool,  # noqa: F401  (provides hub.threadpool)
+)
+from gevlite._core import get_hub, get_hub_if_exists
+from gevlite._threadlock import Lock, RLock, get_ident
+from gevlite.greenlet import GreenletExit, getcurrent
+from gevlite.local import local
+
+__target__ = "threading"
+__implements__ = ["Lock", "_CRLock", "_allocate_lock", "_make_invoke_excepthook", "get_ident", "local"]
+
+_allocate_lock = Lock
+_CRLock = RLock
+
+_std_make_invoke_excepthook = _std._make_invoke_excepthook
+
+
+def _make_invoke_excepthook():
+    """As the original, except that a killed thread is no error and that a KeyboardInterrupt is for the main greenlet.
+
+    A signal handler runs in whatever greenlet is running, and that may be a thread's.
+    """
+    invoke = _std_make_invoke_excepthook()
+
+    def invoke_excepthook(thread):
+        exc = sys.exception()
+        if isinstance(exc, GreenletExit):
+            return
+        hub = get_hub_if_exists()
+        if isinstance(exc, KeyboardInterrupt) and hub is not None and getcurrent() is not hub.parent:
+            hub.handle_system_error(type(exc), exc, exc.__traceback__)
+            return
+        invoke(thread)
+
+    return invoke_excepthook
+
+
+def _in_worker(function, *args):
+    """Call what blocks the OS thread; from a greenlet, in a worker thread."""
+    if get_hub_if_exists() is None:
+        return function(*args)
+    return get_hub().threadpool.apply(function, args)
+
+
+if hasattr(_std, "_start_joinable_thread"):
+    # Python 3.13 and later: a thread is started with, and joined by, a handle.
+    __implements__ += [
+        "_LockType",
+        "_ThreadHandle",
+        "_make_thread_handle",
+        "_start_joinable_thread",
+        "_thread_local_info",
+        "_thread_shutdown",
+    ]
+    _LockType = Lock
+    _ThreadHandle = thread._ThreadHandle
+    _make_thread_handle = thread._make_thread_handle
+    _start_joinable_thread = thread.start_joinable_thread
+    _thread_shutdown = thread._shutdown
+
+    # By what it keeps here `threading` learns that a thread it did not start, any other greenlet, is gone.
+    _thread_local_info = local()
+
+    class _NativeHandle(_ThreadHandle):
+        """The handle of an OS thread that was running before."""
+
+        def __init__(self, handle):
+            self._native = handle
+
+        @property
+        def ident(self):
+            return self._native.ident
+
+        def is_done(self):
+            return self._native.is_done()
+
+        def join(self, timeout=None):
+            if not self.is_done():
+                _in_worker(self._native.join, timeout)
+
+        def _set_done(self):
+            self._native._set_done()
+
+    def adopt(thing):
+        """Let the waiting for the end of `thing`, a Thread that exists already, be cooperative. Returns what undoes it."""
+        before = thing._handle
+        if isinstance(before, _ThreadHandle):
+            return None
+        if thing is _std.main_thread():
+            handle = _make_thread_handle(before.ident)
+        elif thing._started.is_set():
+            handle = _NativeHandle(before)
+        else:
+            handle = _ThreadHandle()
+        thing._handle = handle
+
+        def undo():
+            if thing._handle is handle and (handle.ident == before.ident or not handle.ident):
+                thing._handle = before
+
+        return undo
+
+else:
+    # Up to Python 3.12: a thread is joined by a lock that the interpreter releases.
+    __implements__ += ["_DummyThread", "_set_sentinel", "_start_new_thread"]
+    _set_sentinel = thread._set_sentinel
+    _start_new_thread = thread.start_new_thread
+
+    _dummies = local()
+
+    class _Forget:
+        """Kept by a greenlet that is no thread; when it ends, `threading` forgets the dummy that stands for it."""
+
+        def __init__(self, dummy):
+            self.dummy = dummy
+
+        def __del__(self):
+            with _std._active_limbo_lock:
+                if _std._active.get(self.dummy._ident) is self.dummy:
+                    del _std._active[self.dummy._ident]
+
+    class _DummyThread(_std._DummyThread):
+        """Stands for a greenlet, or an OS thread, that `threading` did not start, as long as that lives."""
+
+        def __init__(self):
+            super().__init__()
+            _dummies.forget = _Forget(self)
+
+    class _NativeThreadEnd(thread._ThreadEnd):
+        """The end of an OS thread that was running before."""
+
+        def __init__(self, lock):
+            self._native = lock
+
+        def acquire(self, blocking=True, timeout=-1):
+            if not self._native.locked():
+                return True
+            return blocking and _in_worker(self._wait, timeout)
+
+        def _wait(self, timeout):
+            ended = self._native.acquire(True, timeout)
+            if ended:
+                self._native.release()
+            return ended
+
+        def release(self):
+            pass
+
+        def locked(self):
+            return self._native.locked()
+
+    def adopt(thing):
+        """Let the waiting for the end of `thing`, a Thread that exists already, be cooperative. Returns what undoes it."""
+        before = thing._tstate_lock
+        if before is None or isinstance(before, thread._ThreadEnd):
+            return None
+        if thing is _std.main_thread():
+            end = thread._ThreadEnd()
+            end.acquire()
+        else:
+            end = _NativeThreadEnd(before)
+        _replace_end(thing, before, end)
+        return lambda: _replace_end(thing, end, before)
+
+    def _replace_end(thing, old, new):
+        if thing._tstate_lock is old:
+            thing._tstate_lock = new
+        with _std._shutdown_locks_lock:
+            if old in _std._shutdown_locks:
+                _std._shutdown_locks.remove(old)
+                _std._shutdown_locks.add(new)
+
+
+# ---------------------------------------------------------------- methods of Thread
+
+def _wait_for_tstate_lock(self, block=True, timeout=-1):
+    """Up to Python 3.12. The original takes a thread whose `join` is interrupted, by a Timeout for instance, for ended."""
+    end = self._tstate_lock
+    if end is not None and end.acquire(block, timeout):
+        end.release()
+        self._stop()
