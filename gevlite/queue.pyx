@@ -29,6 +29,11 @@ import heapq
 import queue as _queue
 from _thread import RLock   # the real one: it guards against other OS threads
 from collections import deque
+from types import GenericAlias
+
+__target__ = "queue"
+# Queue and its kin stay: they are made of locks, and cooperative as soon as those are.
+__implements__ = ["SimpleQueue"]
 
 Empty = _queue.Empty
 Full = _queue.Full
@@ -79,6 +84,8 @@ cdef class SimpleQueue:
     cdef LinkList peekers
     cdef readonly bint is_shutdown
     cdef object __weakref__
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, maxsize=None, items=()):
         if maxsize is not None and maxsize <= 0:
@@ -220,6 +227,8 @@ cdef class SimpleQueue:
         down; ValueError for a negative time.
         """
         cdef Waiter w = None
+        if timeout is not None and block:
+            _limit(timeout)     # a bad one is an error even if it is not needed
         if len(self.items):
             return self.take_and_let_in()
         w = self.begin_get(block, timeout)

@@ -17,6 +17,7 @@ from gevlite import (
 from gevlite._core import READ, WRITE, get_hub
 from gevlite._socketio import Endpoint
 
+__target__ = "socket"
 __implements__ = [
     "SocketType",
     "create_connection",
