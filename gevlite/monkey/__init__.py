@@ -1,0 +1,83 @@
+"""Make the standard library cooperative: what blocks a thread there then blocks one greenlet only.
+
+::
+
+    from gevlite import monkey
+    monkey.patch_all()          # first thing in the program, before other imports
+
+`patch_all` replaces names in modules: `socket.socket`, `time.sleep`, `threading.Lock` and so on. Code that looks them up in the
+module gets the new ones; code that has taken `from socket import socket` before keeps the old, so patch early. Each area has a
+function of its own, `patch_socket`, `patch_time`, ...; all may be called again and in any order. `get_original` gives what was
+there before, and `unpatch_all` puts everything back.
+
+`python -m gevlite.monkey script.py` runs a program patched.
+
+The files here: `_engine` saves, replaces and restores; each other one patches an area. Nothing else in gevlite imports this
+package, and gevlite's own modules hold the originals of what they need.
+"""
+
+from importlib.util import find_spec
+
+from gevlite.monkey._engine import (
+    MonkeyPatchWarning,
+    get_original,
+    is_anything_patched,
+    is_module_patched,
+    is_object_patched,
+    patch_item,
+    patch_module,
+    saved,
+    unpatch_all,
+)
+from gevlite.monkey._os import patch_os
+from gevlite.monkey._queue import patch_queue
+from gevlite.monkey._select import patch_select
+from gevlite.monkey._socket import patch_dns, patch_socket
+from gevlite.monkey._ssl import patch_ssl
+from gevlite.monkey._thread import patch_thread
+from gevlite.monkey._time import patch_time
+
+__all__ = [
+    "MonkeyPatchWarning",
+    "get_original",
+    "is_anything_patched",
+    "is_module_patched",
+    "is_object_patched",
+    "patch_all",
+    "patch_dns",
+    "patch_item",
+    "patch_module",
+    "patch_os",
+    "patch_queue",
+    "patch_select",
+    "patch_socket",
+    "patch_ssl",
+    "patch_thread",
+    "patch_time",
+    "saved",
+    "unpatch_all",
+]
+
+
+def patch_all(
+    socket=True, dns=True, time=True, select=True, thread=True, os=True, ssl=True, queue=True, aggressive=True
+):
+    """Patch everything, or all that is not turned off; see `patch_socket` and so on. Calling it again is harmless.
+
+    `dns` counts only together with `socket`, `aggressive` for `socket` and `select`. Raises TypeError for an argument it
+    does not know.
+    """
+    if os:
+        patch_os()
+    if time:
+        patch_time()
+    if thread:
+        patch_thread()
+    if socket:
+        patch_socket(dns=dns, aggressive=aggressive)
+    if select:
+        patch_select(aggressive=aggressive)
+    if ssl and find_spec("_ssl") is not None:
+        patch_ssl()
+    if queue:
+        patch_queue()

@@ -1,0 +1,153 @@
+"""The engine: put something in the place of a module's attribute, remember the original, put it back.
+
+It works on any object with attributes; the areas also replace a few attributes of classes. What is remembered is filed
+under a name: that of the module, or the module and qualified name of the class.
+"""
+
+import importlib
+import importlib.util
+
+__all__ = [
+    "MonkeyPatchWarning",
+    "get_original",
+    "is_anything_patched",
+    "is_module_patched",
+    "is_object_patched",
+    "on_unpatch",
+    "patch_item",
+    "patch_module",
+    "remove_item",
+    "saved",
+    "unpatch_all",
+]
+
+# name of the owner: {attribute: original}. An attribute that was not there before has the original MISSING.
+saved = {}
+
+MISSING = type("MISSING", (), {"__repr__": lambda self: "<missing>"})()
+
+_owners = {}
+_undo = []
+
+
+class MonkeyPatchWarning(RuntimeWarning):
+    """Something was patched too late, or cannot be patched fully."""
+
+
+def _name_of(owner):
+    if isinstance(owner, type):
+        return f"{owner.__module__}.{owner.__qualname__}"
+    return owner.__name__
+
+
+def _raw(owner, attribute):
+    """What is stored, so that a staticmethod of a class is put back as one."""
+    return vars(owner).get(attribute, MISSING)
+
+
+def _remember(owner, attribute):
+    name = _name_of(owner)
+    _owners[name] = owner
+    saved.setdefault(name, {}).setdefault(attribute, _raw(owner, attribute))
+
+
+def patch_item(owner, attribute, replacement):
+    """Set an attribute of a module (or a class), and remember the original the first time."""
+    load_twins()
+    if _raw(owner, attribute) is not replacement:
+        _remember(owner, attribute)
+        setattr(owner, attribute, replacement)
+
+
+def remove_item(owner, attribute):
+    """Take an attribute away, if it is there, and remember it."""
+    if _raw(owner, attribute) is not MISSING:
+        _remember(owner, attribute)
+        delattr(owner, attribute)
+
+
+def patch_module(target, source, items=None):
+    """Replace in module `target` what module `source` implements: `items`, by default all of its `__implements__`.
+
+    What `target` does not have on this platform is left out, unless it is asked for in `items`: then AttributeError.
+    """
+    for name in source.__implements__ if items is None else items:
+        if items is None and not hasattr(target, name):
+            continue
+        getattr(target, name)
+        patch_item(target, name, getattr(source, name))
+
+
+# gevlite's modules take what they need from the standard library when they are imported. All of them must have done so before
+# the first original is replaced.
+_NEEDED = ("os", "queue", "resolver.thread", "select", "socket", "thread", "threading", "threadpool", "time")
+_loaded = False
+
+
+def load_twins():
+    """Import every module of gevlite that must see the originals."""
+    global _loaded
+    if not _loaded:
+        for name in _NEEDED:
+            importlib.import_module(f"gevlite.{name}")
+        if importlib.util.find_spec("_ssl") is not None:        # else a Python without OpenSSL
+            importlib.import_module("gevlite.ssl")
+        _loaded = True
+
+
+def patch_twin(name, items=None):
+    """Patch with the twin `gevlite.<name>` the module of which it is one. Returns that."""
+    load_twins()
+    source = importlib.import_module(f"gevlite.{name}")
+    target = importlib.import_module(getattr(source, "__target__", name))
+    patch_module(target, source, items)
+    return target
+
+
+def on_unpatch(undo):
+    """Have `unpatch_all` call `undo()`."""
+    _undo.append(undo)
+
+
+def get_original(mod_name, item_name):
+    """What the module's attribute was before patching, or is if it is not patched. A list of names gives a list.
+
+    The module is imported if need be. Raises AttributeError if there is no such attribute.
+    """
+    if not isinstance(item_name, str):
+        return [get_original(mod_name, name) for name in item_name]
+    original = saved.get(mod_name, {}).get(item_name, MISSING)
+    if original is MISSING:
+        original = getattr(importlib.import_module(mod_name), item_name)
+    return original
+
+
+def is_module_patched(mod_name):
+    """True if something of the module is replaced."""
+    return mod_name in saved
+
+
+def is_object_patched(mod_name, item_name):
+    """True if this attribute of the module is replaced."""
+    return item_name in saved.get(mod_name, ())
+
+
+def is_anything_patched():
+    """True if something is replaced anywhere."""
+    return bool(saved)
+
+
+def unpatch_all():
+    """Put every original back. Objects made meanwhile stay as they are: sockets, locks, threads that are greenlets."""
+    while _undo:
+        _undo.pop()()
+    for name, items in saved.items():
+        owner = _owners[name]
+        for attribute, original in items.items():
+            if original is MISSING:
+                if _raw(owner, attribute) is not MISSING:
+                    delattr(owner, attribute)
+            else:
+                setattr(owner, attribute, original)
+    saved.clear()
+    _owners.clear()

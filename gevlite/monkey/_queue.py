@@ -1,0 +1,10 @@
+"""`queue`: SimpleQueue. The other queues are made of locks and become cooperative with `patch_thread`."""
+
+from gevlite.monkey._engine import patch_twin
+
+__all__ = ["patch_queue"]
+
+
+def patch_queue():
+    """Make `queue.SimpleQueue` cooperative, and with it the executors of `concurrent.futures`."""
+    patch_twin("queue")

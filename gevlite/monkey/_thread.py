@@ -1,0 +1,42 @@
+"""`_thread`, `threading` and `_threading_local`."""
+
+import sys
+
+from gevlite.monkey._engine import load_twins, on_unpatch, patch_item, patch_module, patch_twin
+
+__all__ = ["patch_thread"]
+
+
+def patch_thread(threading=True, _threading_local=True, logging=True, existing_locks=True):
+    """Let new threads be greenlets, and locks block only the greenlet that waits for them.
+
+    threading: also the `threading` module; without it only `_thread`.
+    _threading_local: also the `local` of that module.
+    existing_locks: replace the locks that exist already wherever they are kept, if nobody has them at the moment.
+    logging: do that for the locks of `logging` at least.
+
+    OS threads that run already stay what they are; to join one blocks only the greenlet that does it.
+    """
+    load_twins()
+    import threading as target
+
+    from gevlite import threading as source
+    from gevlite.monkey import _existing_locks
+
+    patch_twin("thread")
+    if threading:
+        patch_twin("threading")
+        if hasattr(target.Thread, "_wait_for_tstate_lock"):
+            patch_item(target.Thread, "_wait_for_tstate_lock", source._wait_for_tstate_lock)
+        for thing in list(target._dangling):
+            undo = source.adopt(thing)
+            if undo is not None:
+                on_unpatch(undo)
+    if _threading_local:
+        import _threading_local as target_local
+
+        patch_module(target_local, source, ["local"])
+    if existing_locks:
+        _existing_locks.replace()
+    elif logging and "logging" in sys.modules:
+        _existing_locks.replace(_existing_locks.of_logging())
