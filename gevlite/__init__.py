@@ -4,6 +4,8 @@ Greenlets switch in user space whenever one of them would block; a hub per OS th
 whose socket, timer or lock is ready. `gevlite.monkey.patch_all()` makes the standard library cooperative.
 """
 
+from sys import getswitchinterval, setswitchinterval
+
 from gevlite import backends  # noqa: F401  (tells the core how to choose a backend)
 from gevlite._core import get_hub, sleep
 from gevlite._version import __version__
@@ -25,6 +27,7 @@ from gevlite.greenlet import (
     wait,
 )
 from gevlite.hub import fork, idle, reinit
+from gevlite.signal import signal_handler
 from gevlite.timeout import Timeout, with_timeout
 
 __all__ = [
@@ -39,12 +42,15 @@ __all__ = [
     "fork",
     "get_hub",
     "getcurrent",
+    "getswitchinterval",
     "idle",
     "iwait",
     "joinall",
     "kill",
     "killall",
     "reinit",
+    "setswitchinterval",
+    "signal_handler",
     "sleep",
     "spawn",
     "spawn_later",

@@ -288,6 +288,7 @@ cdef class Hub(greenlet):
     cdef FdEntry *fd_entry(self, int fd) except NULL
     cdef FdEntry *fd_known(self, int fd, uint64_t owner) noexcept
     cdef FdEntry *fd_own(self, int fd, uint64_t owner) except NULL
+    cdef int fd_ask(self, FdEntry *entry, int events) except -1
     cdef int fd_wait(self, int fd, int events, int64_t timeout_ns) except -1
     cdef int _fd_leave(self, FdEntry *entry, Waiter w, _ForwardLink second) except -1
     cdef int fd_pass_on(self, FdEntry *entry) except -1

@@ -991,7 +991,7 @@ cdef class FdWatch:
         entry = self.hub.fd_entry(self.fd)
         if entry.flags & OWNED:
             # Reported by edge, perhaps long ago: ask the kernel.
-            got = poll_now(self.fd, self.events)
+            got = self.hub.fd_ask(entry, self.events)
             if got:
                 self.hub._call_soon(self.callback, (got,))
                 return
@@ -1264,7 +1264,7 @@ cdef class Hub(greenlet):
                     timeout = 0
             if self.spinning:
                 timeout = 0
-            elif self.timers.size == self.unref_timers and not self.fd_waiters and not self.refs:
+            elif self.timers.size == self.unref_timers and self.fd_waiters + self.refs <= 0:
                 timeout = self.nothing_left(timeout)
                 if timeout < FOREVER:
                     continue
@@ -1735,6 +1735,15 @@ cdef class Hub(greenlet):
             self._fd_set_armed(entry, want)
         return 0
 
+    cdef int fd_ask(self, FdEntry *entry, int events) except -1:
+        """Ask the kernel, and not only the flags, what of `events` is ready on an owned fd; the flags learn of it."""
+        cdef int got = poll_now(entry.fd, events)
+        if got & READ:
+            entry.flags |= READ_READY
+        if got & WRITE:
+            entry.flags |= WRITE_READY
+        return got
+
     cdef int fd_wait(self, int fd, int events, int64_t timeout) except -1:
         """Park until `fd` may be ready for READ, WRITE or either. Returns the events, 0 after a time-out.
 
@@ -1885,7 +1894,7 @@ cdef class Hub(greenlet):
         self._check_thread("wait_fd")
         if self.fd_is_owned(fd):
             # Its readiness was reported once, and perhaps not to us: ask the kernel.
-            got = poll_now(fd, events)
+            got = self.fd_ask(self.fd_entry(fd), events)
             if got:
                 return got
         got = self.fd_wait(fd, events, timeout_ns(timeout))

@@ -121,12 +121,12 @@ class io(Watcher):
     def _begin(self):
         self._watch.start()
         if not self.ref:
-            self.hub.unref()
+            self.hub.unref()        # the core counts who waits for an fd; one reference fewer evens it out
 
     def _end(self):
         self._watch.stop()
         if not self.ref:
-            self.hub.ref()
+            self.hub.ref()          # see _begin: the core counted the watch, this takes it out of the sum again
 
     def _ready(self, events):
         if not self.active:
