@@ -100,7 +100,7 @@ def _import(target, name):
     module, _, attribute = target.partition(":")
     try:
         found = importlib.import_module(module)
-    except ImportError as exc:
+    except (ImportError, TypeError, ValueError) as exc:     # TypeError: a relative name; ValueError: an empty one
         built_in = target == BUILT_IN.get(name)
         raise BackendError(f"{name} is not built for this platform" if built_in else f"{name}: {exc}") from exc
     try:

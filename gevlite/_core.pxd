@@ -271,6 +271,7 @@ cdef class Hub(greenlet):
     cdef int _forget_timer(self, object owner) except -1
     cdef int _throw_now(self, greenlet g, object exc) except -1
     cdef int _add_pending(self, greenlet g, object exc) except -1
+    cdef int _drop_dead_pending(self) except -1
     cdef int _report(self, object context, object exc) except -1
     cdef Callback _call_soon(self, object callback, tuple args)
     cdef int _after_fork(self) except -1

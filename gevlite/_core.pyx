@@ -1228,6 +1228,8 @@ cdef class Hub(greenlet):
         while not self.closed:
             if self.inbox.count:
                 self.drain_inbox()
+            if self.raw_pending:
+                self._drop_dead_pending()
             if self.ready.count:
                 self.budget = HANDOFF_BUDGET
                 self.slice_end = gevlite_coarse_ns() + SLICE_NS
@@ -1420,9 +1422,13 @@ cdef class Hub(greenlet):
             else:
                 (<list> (<CoreGreenlet> g).pending).append(exc)
         else:
-            for other in [other for other in self.raw_pending if other.dead]:
-                del self.raw_pending[other]     # ended without parking again
             self.raw_pending.setdefault(g, []).append(exc)
+        return 0
+
+    cdef int _drop_dead_pending(self) except -1:
+        """Raw greenlets that have ended without parking again. (A CoreGreenlet keeps its own.)"""
+        for g in [g for g in self.raw_pending if g.dead]:
+            del self.raw_pending[g]
         return 0
 
     cdef bint cancel_throw(self, greenlet g, object exc) except -1:
@@ -1953,6 +1959,7 @@ cdef class Hub(greenlet):
         them do not keep the loop alive); fds: watched by the backend; fd_waiters: greenlets that wait for one; refs: outside
         reasons to stay alive; then totals: switches, handoffs (those that bypassed the hub), polls, spawned.
         """
+        self._drop_dead_pending()
         return {
             "greenlets": self.greenlets,
             "parked": self.n_parked,

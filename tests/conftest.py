@@ -3,6 +3,10 @@
 import concurrent.futures
 import gc
 import importlib
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from types import SimpleNamespace
@@ -145,3 +149,45 @@ def start():
     twin = Twin()
     yield twin.spawn
     twin.close()
+
+
+@pytest.fixture
+def hub():
+    return gevlite.get_hub()
+
+
+@pytest.fixture
+def errors(hub):
+    """Collects what `Hub.handle_error` is told, instead of printing it."""
+    seen = []
+    hub.handle_error = lambda context, type, value, tb: seen.append((context, value))
+    yield seen
+    del hub.handle_error
+
+
+@pytest.fixture
+def run_script():
+    """Run Python source in its own process; it must end by itself, without a crash. Returns the CompletedProcess."""
+
+    def run(source, *args, env=None, timeout=30, code=0, flags=()):
+        result = subprocess.run(
+            [sys.executable, "-X", "faulthandler", *flags, "-c", textwrap.dedent(source), *args],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **(env or {})},
+        )
+        if code is not None:
+            assert result.returncode == code, f"exit code {result.returncode}\n{result.stdout}\n{result.stderr}"
+        return result
+
+    return run
+
+
+@pytest.fixture
+def fast_thread_switches():
+    """Let the interpreter change threads as often as it can: what is not atomic shows."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

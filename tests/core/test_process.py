@@ -450,8 +450,10 @@ EXITS = {
     "parked on a queue that is freed": "gevlite.spawn(Queue().get); gevlite.sleep(0)",
     "parked with a finally that blocks": "gevlite.spawn(cleanup); gevlite.sleep(0)",
     "raw, parked": "gevlite.spawn_raw(gevlite.sleep, 100); gevlite.sleep(0)",
-    "raw, switched away by hand": "r = greenlet.greenlet(lambda: main.switch()); main = greenlet.getcurrent(); r.switch()",
-    "Greenlet, switched away by hand": "main = greenlet.getcurrent(); g = gevlite.Greenlet(lambda: main.switch()); g.switch()",
+    "raw, switched away by hand": "main = greenlet.getcurrent(); r = greenlet.greenlet(lambda: main.switch()); "
+    "r.switch()",
+    "Greenlet, switched away by hand": "main = greenlet.getcurrent(); g = gevlite.Greenlet(lambda: main.switch()); "
+    "g.switch()",
     "scheduled, never begun": "gevlite.spawn(print, 'never')",
     "woken, never resumed": "e = Event(); gevlite.spawn(e.wait); gevlite.sleep(0); e.set()",
     "timers pending": "[gevlite.get_hub().call_later(100, print) for _ in range(100)]; gevlite.sleep(0)",
@@ -461,8 +463,8 @@ EXITS = {
     "a thread that ends after the main one": "threading.Thread(target=lambda: gevlite.sleep(0.05)).start()",
     "a daemon thread in its hub": "threading.Thread(target=gevlite.sleep, args=(100,), daemon=True).start(); "
     "time.sleep(0.05)",
-    "a daemon thread with greenlets": "threading.Thread(target=lambda: gevlite.joinall([gevlite.spawn(gevlite.sleep, 100) "
-    "for _ in range(10)]), daemon=True).start(); time.sleep(0.05)",
+    "a daemon thread with greenlets": "threading.Thread(target=lambda: (leave_parked(), gevlite.sleep(100)), "
+    "daemon=True).start(); time.sleep(0.05)",
     "a daemon thread that spins": "threading.Thread(target=spin, daemon=True).start(); gevlite.sleep(0.02)",
     "atexit that sleeps": "atexit.register(gevlite.sleep, 0.001)",
     "atexit that spawns and joins": "atexit.register(lambda: gevlite.spawn(gevlite.sleep, 0.001).join())",
@@ -473,7 +475,8 @@ EXITS = {
     "sys.exit in a greenlet": "gevlite.spawn(sys.exit); gevlite.sleep(100)",
     "sys.exit with others parked": "gevlite.spawn(gevlite.sleep, 100); gevlite.sleep(0); sys.exit()",
     "an object that blocks in __del__": "keep = Blocks()",
-    "a cycle with a parked greenlet": "x = Cycle(); x.g = gevlite.spawn(lambda: (x, gevlite.sleep(100))); gevlite.sleep(0)",
+    "a cycle with a parked greenlet": "x = Cycle(); x.g = gevlite.spawn(lambda: (x, gevlite.sleep(100))); "
+    "gevlite.sleep(0)",
     "a socket being read": "from gevlite import socket; a, b = socket.socketpair(); gevlite.spawn(a.recv, 1); "
     "gevlite.sleep(0)",
     "ten thousand parked": "[gevlite.spawn(gevlite.sleep, 100) for _ in range(10000)]; gevlite.sleep(0)",

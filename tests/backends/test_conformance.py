@@ -1,0 +1,601 @@
+"""The promise of `Backend`, checked for every backend that can run here and for one written in plain Python.
+
+After `arm(fd, events)` a later `poll` reports `(fd, events)` at least once if it is or becomes ready. Reporting too
+often is allowed, losing a report never is.
+"""
+
+import errno
+import os
+import resource
+import select
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+import gevlite
+from gevlite import backends
+from gevlite._core import END, READ, WRITE, Backend
+
+SECOND = 1_000_000_000
+NAMES = [name for name, problem in backends.available().items() if problem is None]
+
+
+class PlainPython(Backend):
+    """A backend as a user might write it, on select.poll."""
+
+    def __init__(self):
+        self.poller = select.poll()
+        self.poller.register(self.wake_fd, select.POLLIN)
+        self.always_ready = {}
+
+    def arm(self, fd, events):
+        os.fstat(fd)
+        self.poller.register(fd, (select.POLLIN if events & READ else 0) | (select.POLLOUT if events & WRITE else 0))
+
+    def drop(self, fd):
+        try:
+            self.poller.unregister(fd)
+        except KeyError:
+            pass
+
+    def poll(self, timeout_ns):
+        timeout = None if timeout_ns < 0 else -(-timeout_ns // 1_000_000)
+        for fd, mask in self.poller.poll(timeout):
+            if fd == self.wake_fd:
+                self.drain()
+                continue
+            self.drop(fd)
+            bad = mask & (select.POLLHUP | select.POLLERR | select.POLLNVAL)
+            events = (READ if mask & select.POLLIN or bad else 0) | (WRITE if mask & select.POLLOUT or bad else 0)
+            self.report(fd, events | (END if bad else 0))
+
+    def after_fork(self):
+        super().after_fork()
+        self.__init__()
+
+
+@pytest.fixture(params=[*NAMES, "plain-python"])
+def make(request):
+    made = []
+
+    def make():
+        backend = PlainPython() if request.param == "plain-python" else backends.choose(request.param)[0]
+        made.append(backend)
+        return backend
+
+    yield make
+    for backend in made:
+        backend.close()
+
+
+@pytest.fixture
+def backend(make):
+    return make()
+
+
+@pytest.fixture
+def pipe():
+    r, w = os.pipe()
+    os.set_blocking(r, False)
+    os.set_blocking(w, False)
+    yield r, w
+    for fd in (r, w):
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+
+
+@pytest.fixture
+def pair():
+    a, b = socket.socketpair()
+    a.setblocking(False)
+    b.setblocking(False)
+    yield a, b
+    a.close()
+    b.close()
+
+
+def reported(backend, timeout_ns=0, fd=None):
+    """What one poll reports; for one fd: its events, 0 if it was not reported."""
+    backend.poll(timeout_ns)
+    found = backend.take_reported()
+    if fd is None:
+        return found
+    events = 0
+    for number, got in found:
+        if number == fd:
+            events |= got
+    return events
+
+
+def until_reported(backend, fd, events, seconds=10):
+    """Poll until `fd` is reported for `events`, armed once: it must come."""
+    got, deadline = 0, time.monotonic() + seconds
+    while not got & events:
+        assert time.monotonic() < deadline, "the report was lost"
+        got |= reported(backend, SECOND // 10, fd)
+    return got
+
+
+# ---------------------------------------------------------------- readiness
+
+
+def test_nothing_armed_reports_nothing(backend, pipe):
+    os.write(pipe[1], b"x")
+    assert reported(backend) == []
+
+
+def test_ready_before_arm(backend, pipe):
+    os.write(pipe[1], b"x")
+    backend.arm(pipe[0], READ)
+    assert reported(backend, SECOND, pipe[0]) & READ
+
+
+def test_ready_after_arm(backend, pipe):
+    backend.arm(pipe[0], READ)
+    assert reported(backend, 0, pipe[0]) == 0
+    os.write(pipe[1], b"x")
+    assert reported(backend, SECOND, pipe[0]) & READ
+
+
+def test_ready_while_polling(backend, pipe):
+    backend.arm(pipe[0], READ)
+    writer = threading.Timer(0.02, os.write, (pipe[1], b"x"))
+    writer.start()
+    until_reported(backend, pipe[0], READ)
+    writer.join()
+
+
+def test_one_arm_may_be_followed_by_another(backend, pipe):
+    os.write(pipe[1], b"x")
+    for _ in range(3):
+        backend.arm(pipe[0], READ)
+        assert reported(backend, SECOND, pipe[0]) & READ
+
+
+def test_writing(backend, pair):
+    a, _ = pair
+    backend.arm(a.fileno(), WRITE)
+    assert reported(backend, SECOND, a.fileno()) & WRITE
+
+
+def test_a_full_socket_is_writable_only_when_it_is_read(backend, pair):
+    a, b = pair
+    try:
+        while True:
+            a.send(b"x" * 65536)
+    except BlockingIOError:
+        pass
+    backend.arm(a.fileno(), WRITE)
+    assert reported(backend, 0, a.fileno()) & WRITE == 0
+    try:
+        while b.recv(1 << 20):
+            pass
+    except BlockingIOError:
+        pass
+    assert until_reported(backend, a.fileno(), WRITE)
+
+
+def test_both_directions(backend, pair):
+    a, b = pair
+    backend.arm(a.fileno(), READ | WRITE)
+    assert reported(backend, SECOND, a.fileno()) & WRITE
+    b.send(b"x")
+    backend.arm(a.fileno(), READ | WRITE)
+    assert reported(backend, SECOND, a.fileno()) & (READ | WRITE) == READ | WRITE
+
+
+def test_arming_again_replaces_what_was_armed(backend, pair):
+    a, b = pair
+    backend.arm(a.fileno(), READ | WRITE)
+    backend.arm(a.fileno(), READ)
+    assert reported(backend, 0, a.fileno()) & (READ | WRITE) == 0
+    b.send(b"x")
+    assert reported(backend, SECOND, a.fileno()) & READ
+
+
+def test_what_is_dropped_is_not_reported(backend, pipe):
+    backend.arm(pipe[0], READ)
+    backend.drop(pipe[0])
+    os.write(pipe[1], b"x")
+    assert reported(backend) == []
+
+
+def test_dropping_what_is_unknown_or_closed_does_nothing(backend, pipe):
+    backend.drop(pipe[0])
+    backend.arm(pipe[0], READ)
+    os.close(pipe[0])
+    backend.drop(pipe[0])
+    backend.drop(pipe[0])
+    assert reported(backend) == []
+
+
+# ---------------------------------------------------------------- the other end goes away
+
+
+def test_peer_closed_with_data_unread(backend, pair):
+    a, b = pair
+    b.send(b"last words")
+    b.close()
+    backend.arm(a.fileno(), READ)
+    assert reported(backend, SECOND, a.fileno()) & READ
+    assert a.recv(100) == b"last words"
+    backend.arm(a.fileno(), READ)
+    assert reported(backend, SECOND, a.fileno()) & READ
+    assert a.recv(100) == b""
+
+
+def test_peer_closed_while_armed(backend, pair):
+    a, b = pair
+    backend.arm(a.fileno(), READ)
+    assert reported(backend) == []
+    b.close()
+    assert reported(backend, SECOND, a.fileno()) & READ
+
+
+def test_peer_shut_down_its_writing_side(backend, pair):
+    a, b = pair
+    backend.arm(a.fileno(), READ)
+    b.shutdown(socket.SHUT_WR)
+    assert reported(backend, SECOND, a.fileno()) & READ
+    assert a.recv(1) == b""
+    backend.arm(a.fileno(), WRITE)
+    assert reported(backend, SECOND, a.fileno()) & WRITE
+
+
+def test_the_last_data_and_the_end_in_one(backend):
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as a:
+        b, _ = server.accept()
+        a.setblocking(False)
+        backend.arm(a.fileno(), READ)
+        b.send(b"x")
+        b.shutdown(socket.SHUT_WR)
+        until_reported(backend, a.fileno(), READ)
+        assert a.recv(1) == b"x"
+        backend.arm(a.fileno(), READ)
+        until_reported(backend, a.fileno(), READ)
+        assert a.recv(1) == b""
+        b.close()
+
+
+@pytest.mark.parametrize("events", [READ, WRITE, READ | WRITE])
+def test_a_reset_connection_wakes_whoever_waits(backend, events):
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as a:
+        b, _ = server.accept()
+        a.setblocking(False)
+        b.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        b.close()
+        backend.arm(a.fileno(), events)
+        until_reported(backend, a.fileno(), events)
+
+
+def test_a_refused_connection_is_writable(backend):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        with socket.socket() as a:
+            a.setblocking(False)
+            assert a.connect_ex(unused.getsockname()) in (errno.EINPROGRESS, errno.ECONNREFUSED)
+            backend.arm(a.fileno(), WRITE)
+            until_reported(backend, a.fileno(), WRITE)
+
+
+def test_the_reader_of_a_pipe_has_gone(backend, pipe):
+    r, w = pipe
+    backend.arm(w, WRITE)
+    os.close(r)
+    assert reported(backend, SECOND, w) & WRITE
+
+
+# ---------------------------------------------------------------- numbers that change their meaning
+
+
+def test_a_number_closed_and_reused_between_two_waits(backend):
+    r, w = os.pipe()
+    backend.arm(r, READ)
+    assert reported(backend) == []
+    os.close(r)
+    os.close(w)
+    r2, w2 = os.pipe()
+    assert {r2, w2} == {r, w}
+    os.write(w2, b"x")
+    backend.arm(r2, READ)
+    assert reported(backend, SECOND, r2) & READ
+    os.close(r2)
+    os.close(w2)
+
+
+def test_a_number_reused_while_a_duplicate_keeps_the_old_file_open(backend):
+    r, w = os.pipe()
+    backend.arm(r, READ)
+    keep = os.dup(r)
+    os.close(r)
+    r2, w2 = os.pipe()
+    assert r2 == r
+    backend.arm(r2, READ)
+    os.write(w, b"to the old one")  # a report for r2 would be spurious, which is allowed, and cost its arming
+    got = reported(backend, 0, r2)
+    if got:
+        backend.arm(r2, READ)
+    os.write(w2, b"x")
+    until_reported(backend, r2, READ)
+    for fd in (keep, w, r2, w2):
+        os.close(fd)
+
+
+def test_two_numbers_of_one_file_are_both_reported(backend, pipe):
+    other = os.dup(pipe[0])
+    backend.arm(pipe[0], READ)
+    backend.arm(other, READ)
+    os.write(pipe[1], b"x")
+    got = {fd for fd, events in reported(backend, SECOND) if events & READ}
+    assert got == {pipe[0], other}
+    os.close(other)
+
+
+def test_arming_a_closed_or_bogus_descriptor_is_an_oserror(backend, pipe):
+    os.close(pipe[0])
+    for fd in (pipe[0], 900):
+        with pytest.raises(OSError) as caught:
+            backend.arm(fd, READ)
+        assert caught.value.errno == errno.EBADF
+    assert reported(backend) == []
+
+
+def test_one_closed_behind_our_back_does_not_stop_the_others(backend, pipe, pair):
+    a, b = pair
+    backend.arm(pipe[0], READ)
+    backend.arm(a.fileno(), READ)
+    os.close(pipe[0])
+    b.send(b"x")
+    until_reported(backend, a.fileno(), READ)
+    backend.drop(pipe[0])
+
+
+def test_regular_files_and_null_devices_are_always_ready(backend, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    for name in (path, os.devnull):
+        fd = os.open(name, os.O_RDWR)
+        for events in (READ, WRITE, READ | WRITE):
+            backend.arm(fd, events)
+            assert reported(backend, -1, fd) & events == events
+        backend.arm(fd, READ)
+        backend.drop(fd)
+        assert reported(backend) == []
+        os.close(fd)
+
+
+# ---------------------------------------------------------------- time
+
+
+@pytest.mark.parametrize("timeout_ns", [1, 1000, 100_000, 1_000_000, 2_345_678, 10_000_000])
+def test_poll_never_returns_early(backend, timeout_ns):
+    for _ in range(3):
+        start = time.monotonic_ns()
+        assert reported(backend, timeout_ns) == []
+        assert time.monotonic_ns() - start >= timeout_ns
+
+
+def test_poll_without_time_returns_at_once(backend, pipe):
+    backend.arm(pipe[0], READ)
+    assert reported(backend, 0) == []
+
+
+# ---------------------------------------------------------------- wake
+
+
+def test_wake_before_the_poll(backend):
+    backend.wake()
+    assert reported(backend, -1) == []
+
+
+def test_wake_from_another_thread_during_the_poll(backend):
+    waker = threading.Timer(0.02, backend.wake)
+    waker.start()
+    assert reported(backend, -1) == []
+    waker.join()
+
+
+def test_ten_thousand_wakes_in_a_burst_are_one(backend):
+    for _ in range(10_000):
+        backend.wake()
+    assert reported(backend, -1) == []
+    start = time.monotonic_ns()
+    reported(backend, 1_000_000)
+    assert time.monotonic_ns() - start >= 1_000_000, "a wake was left over"
+
+
+def test_bursts_from_several_threads_lose_none(backend, fast_thread_switches):
+    """Each poll waits for ever: one lost wake and this hangs."""
+    rounds, asked, served = 2000, [0], [0]
+
+    def waker():
+        while served[0] < rounds:
+            asked[0] += 1
+            backend.wake()
+
+    threads = [threading.Thread(target=waker) for _ in range(3)]
+    for t in threads:
+        t.start()
+    while served[0] < rounds:
+        backend.poll(-1)
+        served[0] += 1
+    for t in threads:
+        t.join()
+
+
+def test_wake_from_a_signal_handler_ends_the_poll(backend):
+    before = signal.signal(signal.SIGALRM, lambda *args: backend.wake())
+    remaining = signal.setitimer(signal.ITIMER_REAL, 0.02)
+    try:
+        assert reported(backend, -1) == []
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *remaining)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_signal_handler_that_raises_raises_out_of_the_poll(backend):
+    class Told(Exception):
+        pass
+
+    def handler(*args):
+        raise Told
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        sender = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR1))
+        sender.start()
+        with pytest.raises(Told):
+            for _ in range(100):
+                backend.poll(SECOND)
+        sender.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert reported(backend) == []
+
+
+# ---------------------------------------------------------------- fork, many, the end
+
+
+@pytest.mark.filterwarnings("ignore:This process")  # a thread that has just ended may still be counted
+def test_after_fork_the_child_shares_nothing(backend, pipe):
+    backend.arm(pipe[0], READ)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            backend.after_fork()
+            os.write(pipe[1], b"x")
+            assert reported(backend) == []  # it forgot
+            backend.arm(pipe[0], READ)
+            assert reported(backend, SECOND, pipe[0]) & READ
+            for _ in range(100):
+                backend.wake()
+            assert reported(backend, -1) == []
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert reported(backend, SECOND, pipe[0]) & READ, "the child's polls took the parent's report"
+    start = time.monotonic_ns()
+    reported(backend, 1_000_000)
+    assert time.monotonic_ns() - start >= 1_000_000, "the child's wake reached the parent"
+
+
+def test_thousands_of_descriptors(make, request):
+    backend = make()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 900 if backend.name == "select" else 6000
+    if soft < wanted + 200:
+        if hard != resource.RLIM_INFINITY and hard < wanted + 200:
+            wanted = hard - 200
+        else:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted + 200, hard))
+            request.addfinalizer(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)))
+    fds = []
+    try:
+        for _ in range(wanted // 2):
+            r, w = os.pipe()
+            fds += [r, w]
+            backend.arm(r, READ)
+        for w in fds[1::2]:
+            os.write(w, b"x")
+        got = set()
+        while len(got) < wanted // 2:
+            found = reported(backend, SECOND)
+            assert found, "some were lost"
+            got |= {fd for fd, events in found if events & READ}
+        assert got == set(fds[::2])
+    finally:
+        for fd in fds:
+            backend.drop(fd)
+            os.close(fd)
+
+
+def test_close_gives_every_descriptor_back_and_may_be_called_twice(make):
+    count = len(os.listdir("/dev/fd"))
+    backend = make()
+    backend.poll(0)
+    assert len(os.listdir("/dev/fd")) > count
+    backend.close()
+    backend.close()
+    assert len(os.listdir("/dev/fd")) == count
+
+
+def test_a_backend_that_is_dropped_gives_every_descriptor_back():
+    for name in NAMES:
+        count = len(os.listdir("/dev/fd"))
+        backend = backends.choose(name)[0]
+        del backend
+        assert len(os.listdir("/dev/fd")) == count
+
+
+def test_edge_triggered_adoption_reports_each_change(backend, pair):
+    a, b = pair
+    if not backend.adopt(a.fileno()):
+        return  # level-triggered: the hub arms each wait
+    b.send(b"x")
+    until_reported(backend, a.fileno(), READ)
+    a.recv(100)
+    b.send(b"y")
+    until_reported(backend, a.fileno(), READ)
+    b.close()
+    assert until_reported(backend, a.fileno(), END) & END
+    backend.drop(a.fileno())
+
+
+def test_adoption_reports_what_was_ready_before(backend, pair):
+    a, b = pair
+    b.send(b"x")
+    if backend.adopt(a.fileno()):
+        until_reported(backend, a.fileno(), READ)
+        backend.drop(a.fileno())
+
+
+def test_a_whole_program_runs_on_it(run_script, make):
+    name = make().name
+    if name == "PlainPython":
+        name = "test_conformance:PlainPython"
+    run_script(
+        """
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        import os, threading, gevlite
+        from gevlite import socket
+        from gevlite.queue import Queue
+        server = socket.create_server(("127.0.0.1", 0))
+        def echo(s):
+            while data := s.recv(1000):
+                s.sendall(data)
+            s.close()
+        def serve():
+            for _ in range(50):
+                gevlite.spawn(echo, server.accept()[0])
+        def client(n):
+            with socket.create_connection(server.getsockname()) as s:
+                for k in range(20):
+                    s.sendall(b"%d" % k)
+                    assert s.recv(100) == b"%d" % k
+        gevlite.spawn(serve)
+        gevlite.joinall([gevlite.spawn(client, n) for n in range(50)], raise_error=True)
+        q = Queue()
+        threading.Timer(0.01, q.put, (1,)).start()
+        assert q.get(timeout=30) == 1
+        gevlite.sleep(0.01)
+        r, w = os.pipe()
+        os.write(w, b"x")
+        assert gevlite.get_hub().wait_fd(r, 1, 30) == 1
+        assert gevlite.get_hub().backend.name in sys.argv[2]
+        """,
+        os.path.dirname(__file__),
+        name,
+        env={"GEVLITE_BACKEND": name},
+    )
+
+
+def test_the_hub_uses_this_machines_choice():
+    assert gevlite.get_hub().backend.name in [*NAMES, "PlainPython"]
