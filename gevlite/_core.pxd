@@ -248,6 +248,8 @@ cdef class Hub(greenlet):
     cdef Py_ssize_t n_parked
     cdef PyObject *spare            # free list of Waiters, linked by `next`
     cdef int n_spare
+    cdef PyObject *buffer           # a bytes object to receive into, that nobody else knows, or NULL
+    cdef Py_ssize_t buffer_size
     cdef dict raw_pending           # pending exceptions of greenlets that are not CoreGreenlets
     cdef LinkList idle_waiters
     cdef LinkList join_waiters
@@ -291,6 +293,8 @@ cdef class Hub(greenlet):
     cdef Waiter waiter_of(self, greenlet g)
     cdef object take_pending(self, greenlet g)
 
+    cdef PyObject *take_buffer(self, Py_ssize_t size) except NULL
+    cdef int keep_buffer(self, PyObject *data, Py_ssize_t size) except -1
     cdef FdEntry *fd_entry(self, int fd) except NULL
     cdef FdEntry *fd_known(self, int fd, uint64_t owner) noexcept
     cdef FdEntry *fd_own(self, int fd, uint64_t owner) except NULL

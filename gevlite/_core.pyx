@@ -54,6 +54,7 @@ cdef extern from "_greenlet_api.h":
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *o)
+    PyObject *bytes_new "PyBytes_FromStringAndSize"(const char *v, Py_ssize_t n) except NULL
     void PyErr_Fetch(PyObject **type, PyObject **value, PyObject **traceback)
     void PyErr_Restore(PyObject *type, PyObject *value, PyObject *traceback)
 
@@ -109,6 +110,7 @@ cdef enum:
 # Waiters that a hub keeps for reuse.
 cdef enum:
     SPARE_WAITERS = 256
+    KEEP_BUFFER = 262144        # and the largest receive buffer
 cdef int64_t SLICE_NS = 5_000_000
 
 # While other threads run that could wake us, a hub with nothing to do looks this often whether they still exist.
@@ -1708,6 +1710,22 @@ cdef class Hub(greenlet):
 
     # -------- file descriptors
 
+    cdef PyObject *take_buffer(self, Py_ssize_t size) except NULL:
+        """A bytes object of `size` bytes for the caller alone, to be filled before anything else runs."""
+        cdef PyObject *data = self.buffer
+        if data != NULL and self.buffer_size == size:
+            self.buffer = NULL
+            return data
+        return bytes_new(NULL, size)
+
+    cdef int keep_buffer(self, PyObject *data, Py_ssize_t size) except -1:
+        """Take over an object from `take_buffer` that is not needed after all."""
+        if 512 < size <= KEEP_BUFFER and not self.closed:
+            data, self.buffer = self.buffer, data
+            self.buffer_size = size
+        Py_XDECREF(data)
+        return 0
+
     cdef FdEntry *fd_entry(self, int fd) except NULL:
         cdef FdEntry **table
         cdef FdEntry *entry
@@ -2124,6 +2142,8 @@ cdef class Hub(greenlet):
         ring_dispose(&self.ready)
         ring_dispose(&self.inbox)
         self.drop_spare()
+        Py_XDECREF(self.buffer)
+        self.buffer = NULL
         self.n_spare = SPARE_WAITERS        # take no more
         while self.timers.size:
             Py_DECREF(<object> heap_remove(&self.timers, self.timers.size - 1))

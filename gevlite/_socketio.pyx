@@ -243,7 +243,7 @@ cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -
     return got
 
 
-cdef int wait_for(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
+cdef inline int wait_for(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
     """`wait_event` that raises: BlockingIOError in non-blocking mode, TimeoutError, or OSError(EBADF)."""
     if ep.limit == 0:
         errno_raise(EAGAIN)
@@ -294,7 +294,7 @@ cdef Py_ssize_t recv_once(Endpoint ep, Hub hub, void *buf, size_t n, int flags,
     return got
 
 
-cdef int wait_to_read(Endpoint ep, Hub hub, int flags, int64_t *deadline) except -1:
+cdef inline int wait_to_read(Endpoint ep, Hub hub, int flags, int64_t *deadline) except -1:
     if flags & MSG_DONTWAIT:
         errno_raise(EAGAIN)
     return wait_for(ep, hub, READ, deadline)
@@ -334,26 +334,43 @@ def recv(self, Py_ssize_t bufsize, int flags=0, /):
     cdef Endpoint ep = endpoint(self)
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
-    cdef Py_ssize_t got
-    cdef PyObject *data
     if bufsize < 0:
         raise ValueError("negative buffersize in recv")
     if flags & MSG_WAITALL:
         whole = PyBytes_FromStringAndSize(NULL, bufsize)
         return fit(whole, recv_loop(ep, PyBytes_AS_STRING(whole), bufsize, flags, NULL, NULL))
     while True:
+        data = recv_bytes(ep, hub, bufsize, flags)
+        if data is not None:
+            return data
         # No buffer is held while parked: thousands of idle connections would each pin one.
-        if may_try(ep, entry_of(ep, hub), READ_READY):
-            data = new_bytes(bufsize)
-            try:
-                got = recv_once(ep, hub, bytes_at(data), bufsize, flags, NULL, NULL)
-            except BaseException:
-                drop_bytes(data)
-                raise
-            if got >= 0:
-                return cut_bytes(data, bufsize, got)
-            drop_bytes(data)
         wait_to_read(ep, hub, flags, &deadline)
+
+
+cdef object recv_bytes(Endpoint ep, Hub hub, Py_ssize_t bufsize, int flags):
+    """One recv into a new bytes object; None if it would block.
+
+    Most programs ask for far more than comes. The hub keeps the large object it read into for the next call, and a small
+    result is a copy: to allocate and shrink 64 KiB for each request costs more than the rest of the call.
+    """
+    cdef PyObject *data
+    cdef Py_ssize_t got
+    if not may_try(ep, entry_of(ep, hub), READ_READY):
+        return None
+    data = hub.take_buffer(bufsize)
+    try:
+        got = recv_once(ep, hub, bytes_at(data), bufsize, flags, NULL, NULL)
+    except BaseException:
+        hub.keep_buffer(data, bufsize)
+        raise
+    if got < 0:
+        hub.keep_buffer(data, bufsize)
+        return None
+    if bufsize > 512 and got <= bufsize >> 2:
+        result = PyBytes_FromStringAndSize(bytes_at(data), got)
+        hub.keep_buffer(data, bufsize)
+        return result
+    return cut_bytes(data, bufsize, got)
 
 
 def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
@@ -428,7 +445,7 @@ cdef Py_ssize_t send_once(Endpoint ep, Hub hub, const void *buf, size_t n, int f
             return WOULD_BLOCK
 
 
-cdef int wait_to_write(Endpoint ep, Hub hub, int flags, int64_t *deadline) except -1:
+cdef inline int wait_to_write(Endpoint ep, Hub hub, int flags, int64_t *deadline) except -1:
     if flags & MSG_DONTWAIT:
         errno_raise(EAGAIN)
     return wait_for(ep, hub, WRITE, deadline)
@@ -666,15 +683,8 @@ def wait_on(fileno, int events, timeout, timeout_exc):
 
 # ---------------------------------------------------------------- bytes that shrink
 
-cdef PyObject *new_bytes(Py_ssize_t n) except NULL:
-    """A bytes object of `n` bytes that only the caller knows; to be passed to `cut_bytes` or `drop_bytes`."""
-    return bytes_new(NULL, n)
-
-
 cdef extern from "Python.h":
-    PyObject *bytes_new "PyBytes_FromStringAndSize"(const char *v, Py_ssize_t n) except NULL
     char *bytes_at "PyBytes_AS_STRING"(PyObject *data)
-    void drop_bytes "Py_DECREF"(PyObject *data)
     object steal_bytes "(PyObject *)"(PyObject *data)
 
 
