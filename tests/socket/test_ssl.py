@@ -21,6 +21,7 @@ import pytest
 
 import gevlite
 from gevlite import socket, ssl
+from gevlite._sslio import Conversation
 
 LOCALHOST = "127.0.0.1"
 BIG = bytes(range(256)) * 4096 * 4      # 4 MiB
@@ -642,6 +643,64 @@ def test_used_from_two_threads(ours):
     assert recv_exactly(client, len(BIG)) == BIG
     thread.join()
     assert got == [b"there"]
+
+
+class Machine:
+    """Stands in for OpenSSL where no peer can be made to misbehave on purpose: it may want the other direction."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.agreed = False
+
+    def pending(self):
+        return 0
+
+    def read(self, n):
+        try:
+            data = self.sock.recv(n, std_socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            raise std_ssl.SSLWantReadError from None
+        if data == b"agree":
+            self.agreed = True
+            raise std_ssl.SSLWantReadError
+        return data
+
+    def write(self, data):
+        if not self.agreed:
+            raise std_ssl.SSLWantReadError
+        return self.sock.send(data)
+
+
+@pytest.mark.parametrize("readers", [1, 3])
+def test_a_write_that_waits_for_a_read(opened, start, settle, readers):
+    """What it waits for is taken from the kernel by a reader, which has no data yet: the writer must hear of it."""
+    a, b = (opened.enter_context(end) for end in socket.socketpair())
+    machine, conversation = Machine(a), Conversation()
+    handles = [start(conversation.read, a, machine, 5) for _ in range(readers)]
+    assert settle(waiting_for(readers))
+    writer = start(conversation.write, a, machine, b"data")
+    assert settle(waiting_for(readers + 1))
+    b.send(b"agree")
+    assert writer.get(5) == 4
+    assert b.recv(10) == b"data"
+    for done in range(1, readers + 1):
+        b.send(b"plain")
+        assert settle(lambda done=done: sum(handle.greenlet.ready() for handle in handles) == done)
+
+
+def test_nobody_is_nudged_without_end(opened, start, settle):
+    """Two that wait for the other direction must not wake each other over and over."""
+    a, b = (opened.enter_context(end) for end in socket.socketpair())
+    machine, conversation = Machine(a), Conversation()
+    start(conversation.read, a, machine, 5)
+    start(conversation.write, a, machine, b"data")
+    start(conversation.read, a, machine, 5)
+    assert settle(waiting_for(3))
+    b.send(b"?")
+    gevlite.sleep(0.01)
+    before = gevlite.get_hub().stats()["switches"]
+    gevlite.sleep(0.05)
+    assert gevlite.get_hub().stats()["switches"] - before < 10
 
 
 # ---------------------------------------------------------------- connect and accept
