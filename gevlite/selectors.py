@@ -13,10 +13,7 @@ __implements__ = [
     for name in ("EpollSelector", "PollSelector", "SelectSelector")
     if hasattr(_std, name) and (name == "SelectSelector" or hasattr(_select, name.removesuffix("Selector").lower()))
 ] + ["DefaultSelector"]
-# The selectors of kernel objects that have no twin are left out.
-__imports__ = [
-    name for name in dir(_std) if not name.startswith("_") and (not name.endswith("Selector") or name == "BaseSelector")
-]
+__imports__ = ["BaseSelector", "EVENT_READ", "EVENT_WRITE", "SelectorKey"]
 globals().update({name: getattr(_std, name) for name in __imports__})
 __all__ = __implements__ + __imports__
 
