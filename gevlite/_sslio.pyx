@@ -39,7 +39,7 @@ cdef class Conversation:
     cdef bint quiet             # the last read succeeded
     cdef int crossed            # how many wait for the direction that is not theirs
 
-    def __init__(self):
+    def __cinit__(self):
         self.write_turn = Semaphore(1)
 
     def read(self, sock, sslobj, Py_ssize_t size, buffer=None):

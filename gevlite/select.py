@@ -1,6 +1,6 @@
-"""Cooperative `select` and `poll`: they block only the calling greenlet.
+"""Cooperative `select`, `poll` and `epoll`: they block only the calling greenlet.
 
-Both ask the kernel first, without waiting. If nothing is ready, one waiter is put on all the descriptors at once
+All ask the kernel first, without waiting. If nothing is ready, one waiter is put on all the descriptors at once
 (`Hub.wait_fds`), and when any of them moves the kernel is asked again: what is returned is always what the kernel says,
 for sockets of gevlite as for any other descriptor.
 
@@ -17,9 +17,9 @@ from greenlet import getcurrent as _getcurrent
 
 from gevlite._core import READ, WRITE, get_hub, sleep as _sleep
 
-__implements__ = ["poll", "select"]
-# Would block everybody; not yet written.
-_NOT_YET = ("devpoll", "epoll", "kqueue", "kevent")
+# Would block everybody, and have no twin yet.
+_NOT_YET = ("devpoll", "kqueue", "kevent")
+__implements__ = [name for name in ("epoll", "poll", "select") if hasattr(_std, name)]
 __imports__ = [
     name for name in dir(_std) if not name.startswith("__") and name not in __implements__ and name not in _NOT_YET
 ]
@@ -150,6 +150,72 @@ class poll:
 
     def __repr__(self):
         return f"<{type(self).__name__} at {id(self):#x} of {len(self._masks)} descriptors>"
+
+
+if _StdEpoll is not None:
+
+    class epoll:
+        """A cooperative twin of `select.epoll` objects. The descriptors belong to the kernel's object, not to the hub.
+
+        An epoll object is a descriptor that can be read when it has something to report, so that is waited for.
+        """
+
+        def __init__(self, sizehint=-1, flags=0):
+            self._epoll = _StdEpoll(sizehint, flags)
+
+        @classmethod
+        def fromfd(cls, fd, /):
+            """An object for an epoll descriptor that exists."""
+            self = cls.__new__(cls)
+            self._epoll = _StdEpoll.fromfd(fd)
+            return self
+
+        def register(self, fd, eventmask=_std.EPOLLIN | _std.EPOLLPRI | _std.EPOLLOUT):
+            """Watch `fd`. Raises FileExistsError if it is registered, PermissionError for a regular file."""
+            self._epoll.register(fd, eventmask)
+
+        def modify(self, fd, eventmask):
+            """Replace what `fd` is watched for. Raises FileNotFoundError if it is not registered."""
+            self._epoll.modify(fd, eventmask)
+
+        def unregister(self, fd):
+            """Watch `fd` no longer. Raises FileNotFoundError if it is not registered."""
+            self._epoll.unregister(fd)
+
+        def poll(self, timeout=None, maxevents=-1):
+            """Block until some descriptors are ready, at most `timeout` seconds; return `[(fd, events), ...]`.
+
+            None or a negative time: no limit. 0: do not wait, but give way once if nothing is ready. Raises ValueError
+            if the object is closed, also by another greenlet while we wait.
+            """
+            if timeout is not None:
+                if math.isnan(timeout):
+                    raise ValueError("Invalid value NaN (not a number)")
+                timeout = None if timeout < 0 else float(timeout)
+            return _wait(lambda: self._epoll.poll(0, maxevents), {self._epoll.fileno(): _std.POLLIN}, timeout)
+
+        def close(self):
+            """Close it; who waits on it gets ValueError."""
+            if not self._epoll.closed:
+                get_hub()._forget_fd(self._epoll.fileno(), 0)
+            self._epoll.close()
+
+        @property
+        def closed(self):
+            """True after `close()`."""
+            return self._epoll.closed
+
+        def fileno(self):
+            """The object's own descriptor."""
+            return self._epoll.fileno()
+
+        def __enter__(self):
+            if self._epoll.closed:
+                raise ValueError("I/O operation on closed epoll object")
+            return self
+
+        def __exit__(self, *exc_info):
+            self.close()
 
 
 def _number(fd):

@@ -37,7 +37,10 @@ _FOLLOWERS = [
 # Everything of the original that needs no twin: constants, exceptions, MemoryBIO, ...
 __imports__ = [name for name in dir(_std) if not name.startswith("__") and name not in (*__implements__, *_FOLLOWERS)]
 globals().update({name: getattr(_std, name) for name in __imports__})
-__all__ = sorted(name for name in {*__implements__, *_FOLLOWERS, *__imports__} if not name.startswith("_"))
+_HELPERS = {"base64", "create_connection", "errno", "namedtuple", "os", "socket", "sys", "warnings"}
+__all__ = sorted(
+    name for name in {*__implements__, *_FOLLOWERS, *__imports__} - _HELPERS if not name.startswith("_")
+)
 
 _StdSSLContext = _std.SSLContext
 _StdSSLSocket = _std.SSLSocket

@@ -1,12 +1,14 @@
-"""gevlite.select: what the kernel says, blocking only the greenlet that asks.
+"""gevlite.select and selectors: what the kernel says, blocking only the greenlet that asks.
 
 Tests that take `lib` run twice with the same assertions: against the original in threads, then against the twin.
 """
 
+import asyncio
 import errno
 import os
 import resource
 import select as std_select
+import selectors as std_selectors
 import signal
 import socket as std_socket
 import tempfile
@@ -16,7 +18,7 @@ from contextlib import ExitStack
 import pytest
 
 import gevlite
-from gevlite import select, socket
+from gevlite import select, selectors, socket
 
 POLLIN, POLLOUT, POLLPRI = std_select.POLLIN, std_select.POLLOUT, std_select.POLLPRI
 POLLHUP, POLLERR, POLLNVAL = std_select.POLLHUP, std_select.POLLERR, std_select.POLLNVAL
@@ -545,4 +547,150 @@ def test_constants_are_the_original_ones():
         if name.isupper() or name == "error":
             assert getattr(select, name) is getattr(std_select, name), name
     assert {"select", "poll", "error", "POLLIN"} <= set(select.__all__)
-    assert select.__implements__ == ["poll", "select"]
+    assert set(select.__implements__) == {"epoll", "poll", "select"} & set(dir(std_select))
+
+
+# ---------------------------------------------------------------- epoll
+
+needs_epoll = pytest.mark.skipif(not hasattr(std_select, "epoll"), reason="no epoll on this platform")
+
+
+@needs_epoll
+def test_epoll(lib, selects, ends):
+    r, w = ends
+    with selects.epoll() as epoll:
+        epoll.register(r, select.EPOLLIN)
+        waiter = lib.spawn(epoll.poll)
+        write(w)
+        assert waiter.get() == [(r.fileno(), select.EPOLLIN)]
+        read(r)
+        began = time.monotonic()
+        assert epoll.poll(0.05) == []
+        assert 0.05 <= time.monotonic() - began < 2
+        assert epoll.poll(0) == []
+        epoll.register(w, select.EPOLLOUT)
+        assert epoll.poll(-1, 1) == [(w.fileno(), select.EPOLLOUT)]
+        epoll.modify(w, 0)
+        assert epoll.poll(0.01) == []
+        epoll.unregister(w)
+        waiter = lib.spawn(epoll.poll, 5)
+        write(w)
+        assert waiter.get() == [(r.fileno(), select.EPOLLIN)]
+    assert epoll.closed
+
+
+@needs_epoll
+def test_epoll_edges_are_reported_once(lib, selects, ends):
+    """The object's own edges and one-shots are not used up by the waiting."""
+    r, w = ends
+    with selects.epoll() as epoll:
+        epoll.register(r, select.EPOLLIN | select.EPOLLET)
+        waiter = lib.spawn(epoll.poll)
+        write(w)
+        assert waiter.get() == [(r.fileno(), select.EPOLLIN)]
+        assert epoll.poll(0.02) == []
+        waiter = lib.spawn(epoll.poll)
+        write(w)
+        assert waiter.get() == [(r.fileno(), select.EPOLLIN)]
+
+
+@needs_epoll
+def test_epoll_refuses(selects, ends, opened):
+    r, _w = ends
+    epoll = selects.epoll()
+    epoll.register(r)
+    for call, error in (
+        (lambda: epoll.register(r), FileExistsError),
+        (lambda: epoll.register(-1), ValueError),
+        (lambda: epoll.register("0"), TypeError),
+        (lambda: epoll.register(opened.enter_context(tempfile.TemporaryFile())), PermissionError),
+        (lambda: epoll.modify(0, 1) or epoll.unregister(99), OSError),
+        (lambda: epoll.poll("1"), TypeError),
+        (lambda: epoll.poll(0, 0), ValueError),
+        (lambda: epoll.poll(1, -2), ValueError),
+        (lambda: selects.epoll(0), ValueError),
+    ):
+        with pytest.raises(error):
+            call()
+    epoll.close()
+    epoll.close()
+    for call in (epoll.poll, epoll.fileno, lambda: epoll.register(r), epoll.__enter__):
+        with pytest.raises(ValueError):
+            call()
+
+
+@needs_epoll
+def test_epoll_from_a_descriptor(selects, ends):
+    r, w = ends
+    with selects.epoll() as epoll, selects.epoll.fromfd(os.dup(epoll.fileno())) as twin:
+        epoll.register(r, select.EPOLLIN)
+        write(w)
+        assert twin.poll(5) == [(r.fileno(), select.EPOLLIN)]
+
+
+@needs_epoll
+def test_epoll_closed_while_waiting(start, ours, settle):
+    epoll = select.epoll()
+    epoll.register(ours[0], select.EPOLLIN)
+    waiter = start(epoll.poll)
+    assert settle(waiting_for(1))
+    epoll.close()
+    with pytest.raises(ValueError):
+        waiter.get()
+
+
+# ---------------------------------------------------------------- selectors
+
+SELECTORS = ["SelectSelector", "PollSelector", "DefaultSelector"] + ["EpollSelector"] * hasattr(std_select, "epoll")
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_selectors(lib, ends, name):
+    r, w = ends
+    module = lib.module("selectors")
+    with getattr(module, name)() as selector:
+        assert isinstance(selector, module.BaseSelector)
+        key = selector.register(r, module.EVENT_READ, "data")
+        assert selector.select(0) == []
+        assert selector.select(0.02) == []
+        waiter = lib.spawn(selector.select)
+        write(w)
+        assert waiter.get() == [(key, module.EVENT_READ)]
+        other = selector.register(w, module.EVENT_WRITE)
+        assert sorted(selector.select(5), key=lambda item: item[1]) == [
+            (key, module.EVENT_READ),
+            (other, module.EVENT_WRITE),
+        ]
+        selector.unregister(r)
+        assert selector.modify(w, module.EVENT_READ).events == module.EVENT_READ
+        assert selector.select(0.01) == []
+
+
+def test_the_best_selector_is_the_default():
+    expected = std_selectors.DefaultSelector.__name__
+    assert selectors.DefaultSelector.__name__ == expected
+    assert issubclass(selectors.DefaultSelector, getattr(std_selectors, expected))
+
+
+def test_asyncio_runs_in_a_greenlet(start, ours, settle):
+    """An event loop over our selector blocks only its greenlet."""
+    a, b = ours
+    a.setblocking(False)
+
+    async def main(loop):
+        await loop.sock_sendall(a, b"ready")
+        return await loop.sock_recv(a, 10)
+
+    def run():
+        loop = asyncio.SelectorEventLoop(selectors.DefaultSelector())
+        try:
+            return loop.run_until_complete(main(loop))
+        finally:
+            loop.close()
+
+    runner = start(run)
+    assert b.recv(10) == b"ready"
+    for _ in range(5):
+        gevlite.sleep(0.001)
+    b.send(b"answer")
+    assert runner.get() == b"answer"

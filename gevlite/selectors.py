@@ -1,0 +1,45 @@
+"""Cooperative selectors: those of the standard `selectors` over `gevlite.select`.
+
+They know any descriptor, and several greenlets may wait on one. `DefaultSelector` is the best one there is, as in the
+original.
+"""
+
+import selectors as _std
+
+from gevlite import select as _select
+
+__implements__ = [
+    name
+    for name in ("EpollSelector", "PollSelector", "SelectSelector")
+    if hasattr(_std, name) and (name == "SelectSelector" or hasattr(_select, name.removesuffix("Selector").lower()))
+] + ["DefaultSelector"]
+__imports__ = ["BaseSelector", "EVENT_READ", "EVENT_WRITE", "SelectorKey"]
+globals().update({name: getattr(_std, name) for name in __imports__})
+__all__ = __implements__ + __imports__
+
+
+class SelectSelector(_std.SelectSelector):
+    """As the original, by `gevlite.select.select`; takes descriptors of any number."""
+
+    _select = staticmethod(_select.select)
+
+
+DefaultSelector = SelectSelector
+
+if "PollSelector" in __implements__:
+
+    class PollSelector(_std.PollSelector):
+        """As the original, by `gevlite.select.poll`."""
+
+        _selector_cls = _select.poll
+
+    DefaultSelector = PollSelector
+
+if "EpollSelector" in __implements__:
+
+    class EpollSelector(_std.EpollSelector):
+        """As the original, by `gevlite.select.epoll`."""
+
+        _selector_cls = _select.epoll
+
+    DefaultSelector = EpollSelector
