@@ -83,6 +83,11 @@ cdef class Waiter(Link):
     cpdef park(self)
     cdef object park_for(self, int64_t timeout_ns)      # -1: for ever; sets timed_out
     cdef object _suspend(self, greenlet me)
+    cdef PyObject *_enter(self, int64_t timeout_ns) except NULL
+    cdef greenlet _may_park(self)
+    cdef PyObject *_switch_from(self, greenlet me) except NULL
+    cdef int _leave(self, PyObject *result) except -1
+    cdef int _undo(self) except -1
     cdef object _result(self)
     cpdef bint wake(self, object value=*) except -1
     cpdef bint throw(self, object exc) except -1
@@ -260,7 +265,7 @@ cdef class Hub(greenlet):
     cdef int push(self, int kind, PyObject *target, PyObject *argument) except -1
     cdef int push_remote(self, int kind, PyObject *target, PyObject *argument) except -1
     cdef int push_start(self, greenlet g, object args) except -1
-    cdef int switch_away(self, PyObject *me) except -1
+    cdef PyObject *next_target(self) except NULL
     cdef int step(self) except -1
     cdef int loop(self) except -1
     cdef int fire_timers(self) except -1

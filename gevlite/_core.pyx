@@ -49,10 +49,13 @@ cdef extern from "_greenlet_api.h":
     int gl_set_parent(PyObject *g, PyObject *parent) except -1
     bint gl_active(PyObject *g)
     object gl_switch(PyObject *g, PyObject *args)
+    PyObject *raw_switch "gl_switch"(PyObject *g, PyObject *args)   # NULL: raised
     object gl_throw(PyObject *g, PyObject *type, PyObject *value)
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *o)
+    void PyErr_Fetch(PyObject **type, PyObject **value, PyObject **traceback)
+    void PyErr_Restore(PyObject *type, PyObject *value, PyObject *traceback)
 
 cdef extern from "_platform.h":
     int64_t gevlite_now_ns() noexcept nogil
@@ -541,12 +544,45 @@ cdef class Waiter(Link):
         return value, bool(self.timed_out)
 
     cdef object park_for(self, int64_t timeout_ns):
+        # What is on this stack now is saved with each parked greenlet. Hence all that can be done before and after
+        # the switch is done in functions of their own.
+        cdef PyObject *target = self._enter(timeout_ns)
+        if target != <PyObject *> self:
+            self._leave(raw_switch(target, NULL))
+        return self._result()
+
+    cdef object _suspend(self, greenlet me):
+        """Switch away in state PARKED (or WOKEN with the entry queued); come back DONE."""
+        cdef PyObject *target = self._switch_from(me)
+        if target != <PyObject *> self:
+            self._leave(raw_switch(target, NULL))
+        return self._result()
+
+    cdef PyObject *_enter(self, int64_t timeout_ns) except NULL:
+        """Get ready to park. Returns what to switch to; self if there is no need."""
         cdef greenlet me
-        cdef object pending
         cdef Hub hub = self.hub
         if self.state == WOKEN:
             self.state = DONE
-            return self._result()
+            link_remove(self)
+            return <PyObject *> self
+        try:
+            me = self._may_park()
+            if timeout_ns >= 0:
+                heap_push(&hub.timers, gevlite_now_ns() + timeout_ns, <PyObject *> self, &self.heap_index)
+                if not self.ref:
+                    hub.unref_timers += 1
+        except BaseException:
+            link_remove(self)
+            raise
+        self.state = PARKED
+        return self._switch_from(me)
+
+    cdef greenlet _may_park(self):
+        """The current greenlet, if it may park here; else raise why not, or what is pending for it."""
+        cdef Hub hub = self.hub
+        cdef greenlet me
+        cdef object pending
         if self.state != NEW:
             raise RuntimeError("a Waiter can be used for one wait only")
         if gevlite_thread_hub != <PyObject *> hub:
@@ -563,47 +599,62 @@ cdef class Waiter(Link):
         if pending is not None:
             self.state = DONE
             raise pending
-        if timeout_ns >= 0:
-            heap_push(&hub.timers, gevlite_now_ns() + timeout_ns, <PyObject *> self, &self.heap_index)
-            if not self.ref:
-                hub.unref_timers += 1
-        self.state = PARKED
-        return self._suspend(me)
+        return me
 
-    cdef object _suspend(self, greenlet me):
-        """Switch away in state PARKED (or WOKEN with the entry queued); come back DONE."""
+    cdef PyObject *_switch_from(self, greenlet me) except NULL:
+        """Count as parked from here on. Returns what to switch to; self if it is our own turn already."""
         cdef Hub hub = self.hub
-        cdef CoreGreenlet own = None
+        cdef PyObject *target
         self.greenlet = me
         if isinstance(me, CoreGreenlet):
-            own = <CoreGreenlet> me
-            own.waiter = <PyObject *> self
+            (<CoreGreenlet> me).waiter = <PyObject *> self
         self.parked_prev = NULL
         self.parked_next = hub.parked
         if hub.parked != NULL:
             (<Waiter> hub.parked).parked_prev = <PyObject *> self
         hub.parked = <PyObject *> self
         hub.n_parked += 1
-        try:
-            hub.switch_away(<PyObject *> me)
-            if self.state != RESUMED:
-                raise InvalidSwitchError(
-                    f"{me!r}, {self.describe()}, was switched into by hand; "
-                    "use wake(), kill() or throw through the hub instead"
-                )
-        except BaseException:
-            # Thrown in by hand. If it was woken already, what it was given must go to somebody else.
-            self.lost = self.state == WOKEN and self.exc is None and not self.timed_out
-            raise
-        finally:
-            self.state = DONE
-            hub._leave_parked(self)
-            if own is not None:
-                own.waiter = NULL
-            self.greenlet = None
-            if self.heap_index >= 0:
-                hub._forget_timer(self)
-        return self._result()
+        target = hub.next_target()
+        if target == <PyObject *> me:
+            self._undo()
+            return <PyObject *> self
+        return target
+
+    cdef int _leave(self, PyObject *result) except -1:
+        """Back from the switch; `result` is NULL if an exception was thrown in by hand."""
+        cdef PyObject *error
+        cdef PyObject *value
+        cdef PyObject *traceback
+        cdef greenlet me
+        if result != NULL:
+            Py_DECREF(<object> result)
+            if self.state == RESUMED:
+                return self._undo()
+            me = self.greenlet
+            self._undo()
+            raise InvalidSwitchError(
+                f"{me!r}, {self.describe()}, was switched into by hand; "
+                "use wake(), kill() or throw through the hub instead"
+            )
+        PyErr_Fetch(&error, &value, &traceback)
+        # If it was woken already, what it was given must go to somebody else.
+        self.lost = self.state == WOKEN and self.exc is None and not self.timed_out
+        self._undo()
+        PyErr_Restore(error, value, traceback)
+        return -1
+
+    cdef int _undo(self) except -1:
+        """Be in no list and no heap any more."""
+        self.state = DONE
+        self.hub._leave_parked(self)
+        if isinstance(self.greenlet, CoreGreenlet):
+            (<CoreGreenlet> self.greenlet).waiter = NULL
+        self.greenlet = None
+        if self.heap_index >= 0:
+            self.hub._forget_timer(self)
+        if self.list != NULL:
+            link_remove(self)
+        return 0
 
     cdef object _result(self):
         cdef object result = self.exc
@@ -737,10 +788,7 @@ cdef class Waitable:
         if self.ready():
             return True         # meanwhile, see new_waiter
         link_append(&self.waiters, w)
-        try:
-            w.park_for(timeout)
-        finally:
-            link_remove(w)
+        w.park_for(timeout)             # takes it out of the list again
         timed_out = w.timed_out
         free_waiter(w)
         return not timed_out
@@ -1121,41 +1169,29 @@ cdef class Hub(greenlet):
     cdef int push_start(self, greenlet g, object args) except -1:
         return self.push(START, <PyObject *> g, <PyObject *> args if args is not None else NULL)
 
-    cdef int switch_away(self, PyObject *me) except -1:
-        """Leave the current greenlet for the next ready one, or for the hub.
-
-        Returns when somebody switches back; raises what was thrown into the greenlet by hand.
-        """
+    cdef PyObject *next_target(self) except NULL:
+        """What a greenlet that parks switches to: the next ready one, which counts as resumed then, or the hub. Borrowed."""
         cdef Entry e
         cdef Waiter w
-        cdef PyObject *target = <PyObject *> self
         if self.running:
-            while self.ready.count and self.budget > 0:
-                if gevlite_coarse_ns() >= self.slice_end:
-                    break
+            while self.ready.count and self.budget > 0 and gevlite_coarse_ns() < self.slice_end:
                 e = self.ready.items[self.ready.head]
-                if e.kind == RESUME:
-                    ring_pop(&self.ready)
-                    w = <Waiter> e.target
-                    if w.state != WOKEN:
-                        Py_DECREF(<object> e.target)
-                        continue
-                    w.state = RESUMED
-                    target = <PyObject *> w.greenlet
-                    # Its own frame keeps the waiter, and the waiter its greenlet, until it has been resumed. Nothing of
-                    # it may stay on this stack, which can be away for long.
-                    Py_DECREF(<object> e.target)
-                    w = None
-                    self.budget -= 1
-                    self.n_handoffs += 1
-                    if target == me:
-                        return 0
-                # Everything else is for the hub. A new greenlet too: its C stack begins where it is first switched to, and
-                # one begun from here would sit below ours, the next below that, and so on.
-                break
+                # Everything but a resumption is for the hub. A new greenlet too: its C stack begins where it is first
+                # switched to, and one begun from here would sit below ours, the next below that, and so on.
+                if e.kind != RESUME:
+                    break
+                ring_pop(&self.ready)
+                w = <Waiter> e.target
+                Py_DECREF(w)
+                if w.state != WOKEN:
+                    continue
+                w.state = RESUMED
+                self.budget -= 1
+                self.n_handoffs += 1
+                # Its own stack keeps the waiter, and the waiter its greenlet, until it has been resumed.
+                return <PyObject *> w.greenlet
         self.n_switches += 1
-        switch_to(target, NULL)
-        return 0
+        return <PyObject *> self
 
     cdef int step(self) except -1:
         """Execute one ready entry from the hub."""

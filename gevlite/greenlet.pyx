@@ -3,6 +3,7 @@
 cimport cython
 from cpython.contextvars cimport PyContext_CopyCurrent
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
 from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport int64_t
 
@@ -107,6 +108,21 @@ class FailureSpawnedLink(SpawnedLink):
             SpawnedLink.__call__(self, source)
 
 
+cdef extern from *:
+    """
+    static int gevlite_raise_it(void) { return -1; }
+    """
+    # The exception of a failed C call, raised as Cython expects it.
+    int raise_it "gevlite_raise_it"() except -1
+
+cdef extern from "Python.h":
+    PyObject *raw_call "PyObject_Call"(object function, object args, PyObject *kwargs)
+
+
+cdef inline PyObject *kwargs_of(Greenlet g) noexcept:
+    return <PyObject *> g._kwargs if g._kwargs is not None else NULL
+
+
 cdef int copy_context_to(greenlet spawner, greenlet made) except -1:
     """Let `made` run in a copy of the current contextvars context.
 
@@ -166,28 +182,30 @@ cdef class Greenlet(CoreGreenlet):
 
     def run(self):
         """The body of the greenlet; switched to by the hub, not to be called."""
-        cdef object fn, result
-        if self.life == FINISHED:
-            return              # killed before it began, and now switched to by hand
+        # Kept small: it stays on the stack of every parked greenlet.
+        cdef object fn
+        if self.life != FINISHED:       # else killed before it began, and now switched to by hand
+            fn = self._begin()
+            self._finish(raw_call(fn, self._args, kwargs_of(self)))
+
+    cdef object _begin(self):
         self.begin()
         self.begun = True
-        try:
-            fn = self.fn
-            if fn is None:
-                fn = self._run
-            if self._kwargs is None:
-                result = fn(*self._args)
-            else:
-                result = fn(*self._args, **self._kwargs)
-        except BaseException as exc:
-            fn = None
+        return self.fn if self.fn is not None else self._run
+
+    cdef int _finish(self, PyObject *result) except -1:
+        """The function has returned `result`, a new reference, or raised (NULL)."""
+        if result != NULL:
             self.end()
-            self._failed(exc)
+            self._value = <object> result
+            Py_DECREF(self._value)
         else:
-            fn = None
-            self.end()
-            self._value = result
-        self._ended()
+            try:
+                raise_it()
+            except BaseException as exc:
+                self.end()
+                self._failed(exc)
+        return self._ended()
 
     cdef int _failed(self, object exc) except -1:
         if isinstance(exc, GreenletExit):
