@@ -2198,6 +2198,14 @@ cdef int poll_now(int fd, int events) except -1:
     return (READ if p.revents & POLLIN else 0) | (WRITE if p.revents & POLLOUT else 0)
 
 
+def fd_ready(int fd, int events):
+    """What of `events` (READ, WRITE or both) `fd` is ready for this moment, by the kernel's word; 0 for nothing.
+
+    Does not block. Raises OSError(EBADF) for a closed fd.
+    """
+    return poll_now(fd, events)
+
+
 cdef int errno_raise(int code) except -1:
     raise OSError(code, os.strerror(code))
 

@@ -1,4 +1,8 @@
-"""Cooperative waiting for child processes; everything else of `os` is the same.
+"""Cooperative `os.read` and `os.write`, and waiting for child processes; everything else of `os` is the same.
+
+`read` and `write` wait only on what can make one wait, a pipe, a terminal, a socket, and leave the descriptor in blocking
+mode, because other processes share that mode. They ask the kernel first; a pipe that says that it can be written to takes
+PIPE_BUF bytes without blocking (pipe(7)), so more than that is written in such pieces.
 
 A child's status is never taken in another thread, where a kill or a time-out of the greenlet that waits would lose it. One
 child is waited for through its pidfd, and the status taken when that says that it has ended. Where there is no pidfd, and
@@ -6,25 +10,75 @@ for a wait for any child, a worker thread waits with WNOWAIT, which leaves the s
 """
 
 import os as _std
+import stat as _stat
+from select import PIPE_BUF
+
+from greenlet import getcurrent as _getcurrent
 
 from gevlite import (
     threadpool,  # noqa: F401  (provides hub.threadpool)
 )
-from gevlite._core import READ, get_hub
+from gevlite._core import READ, WRITE, fd_ready, get_hub
 
 __target__ = "os"
-__implements__ = [name for name in ("wait", "wait3", "wait4", "waitid", "waitpid") if hasattr(_std, name)]
+__implements__ = [
+    name for name in ("read", "wait", "wait3", "wait4", "waitid", "waitpid", "write") if hasattr(_std, name)
+]
 __all__ = list(__implements__)
 
 # The originals, also when `os` is patched.
 _close = _std.close
+_read = _std.read
+_write = _std.write
 _pidfd_open = getattr(_std, "pidfd_open", None)
-_waits = {name: getattr(_std, name) for name in __implements__}
+_waits = {name: getattr(_std, name) for name in __implements__ if name.startswith("wait")}
 
 _WNOHANG = _std.WNOHANG
 # What a pidfd does not tell: a child that was stopped or goes on.
 _NOT_BY_PIDFD = _std.WUNTRACED | _std.WCONTINUED
 
+
+# ---------------------------------------------------------------- descriptors
+
+def _wait_fd(fd, events):
+    """Block until `fd` is ready, unless it is in non-blocking mode: then the call itself shall say that it is not."""
+    while not fd_ready(fd, events) and _std.get_blocking(fd):
+        hub = get_hub()
+        if _getcurrent() is hub:
+            return      # the hub cannot wait for itself
+        hub.wait_fd(fd, events)
+
+
+def read(fd, length, /):
+    """As `os.read`: block until there is something, and return up to `length` bytes; b"" at the end."""
+    _wait_fd(fd, READ)
+    return _read(fd, length)
+
+
+def write(fd, data, /):
+    """As `os.write`: block until all of `data` is written to a pipe; return how many bytes were written."""
+    with memoryview(data) as view:
+        size = view.nbytes
+        if size <= PIPE_BUF:
+            _wait_fd(fd, WRITE)
+            return _write(fd, data)
+        mode = _std.fstat(fd).st_mode
+        if not _stat.S_ISFIFO(mode) and not _stat.S_ISSOCK(mode) or not _std.get_blocking(fd):
+            return _write(fd, data)
+        with view.cast("B") as octets:
+            done = 0
+            while done < size:
+                _wait_fd(fd, WRITE)
+                try:
+                    done += _write(fd, octets[done : done + PIPE_BUF])
+                except OSError:
+                    if not done:
+                        raise
+                    break
+            return done
+
+
+# ---------------------------------------------------------------- children
 
 def waitpid(pid, options, /):
     """As `os.waitpid`: block until a child has ended (or, by `options`, stopped), and return `(pid, status)`."""

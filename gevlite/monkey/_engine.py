@@ -6,6 +6,8 @@ under a name: that of the module, or the module and qualified name of the class.
 
 import importlib
 import importlib.util
+import sys
+import warnings
 
 __all__ = [
     "MonkeyPatchWarning",
@@ -13,12 +15,15 @@ __all__ = [
     "is_anything_patched",
     "is_module_patched",
     "is_object_patched",
+    "load_twins",
     "on_unpatch",
     "patch_item",
     "patch_module",
+    "patch_twin",
     "remove_item",
     "saved",
     "unpatch_all",
+    "warn",
 ]
 
 # name of the owner: {attribute: original}. An attribute that was not there before has the original MISSING.
@@ -32,6 +37,14 @@ _undo = []
 
 class MonkeyPatchWarning(RuntimeWarning):
     """Something was patched too late, or cannot be patched fully."""
+
+
+def warn(message):
+    """Issue a MonkeyPatchWarning that names the line outside this package from which we were called."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("gevlite.monkey"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, MonkeyPatchWarning, stacklevel=level)
 
 
 def _name_of(owner):

@@ -1,4 +1,4 @@
-"""`os`: waiting for child processes. A fork needs no twin: the core is told of each."""
+"""`os`: pipes and child processes. A fork needs no twin: the core is told of each."""
 
 from gevlite.monkey._engine import patch_twin
 
@@ -6,5 +6,5 @@ __all__ = ["patch_os"]
 
 
 def patch_os():
-    """Make `os.waitpid` and what is built on it, such as `subprocess.Popen.wait`, block only the greenlet that waits."""
+    """Make `os.read`, `os.write` and waiting for a child block only the greenlet that does it, also within `subprocess`."""
     patch_twin("os")

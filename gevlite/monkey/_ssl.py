@@ -1,9 +1,8 @@
 """`ssl`."""
 
 import sys
-import warnings
 
-from gevlite.monkey._engine import MonkeyPatchWarning, get_original, is_module_patched, patch_item, patch_twin
+from gevlite.monkey._engine import get_original, is_module_patched, patch_item, patch_twin, warn
 
 __all__ = ["patch_ssl"]
 
@@ -22,12 +21,10 @@ def patch_ssl():
     for name, safe in source.SAFE_PROPERTIES.items():
         patch_item(get_original("ssl", "SSLContext"), name, safe)
     if late:
-        warnings.warn(
+        warn(
             "ssl is patched too late for modules that have already imported its classes or derived their own from them: "
             f"{', '.join(late)}. Their connections will block all greenlets. "
-            "Call gevlite.monkey.patch_all() before importing them.",
-            MonkeyPatchWarning,
-            stacklevel=3,
+            "Call gevlite.monkey.patch_all() before importing them."
         )
 
 

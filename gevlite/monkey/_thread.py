@@ -39,4 +39,4 @@ def patch_thread(threading=True, _threading_local=True, logging=True, existing_l
     if existing_locks:
         _existing_locks.replace()
     elif logging and "logging" in sys.modules:
-        _existing_locks.replace(_existing_locks.of_logging())
+        _existing_locks.replace(_existing_locks.of_logging)
