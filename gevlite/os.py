@@ -1,8 +1,8 @@
 """Cooperative waiting for child processes; everything else of `os` is the same.
 
-A child's status is never taken in another thread, where a kill or a time-out of the greenlet that waits would lose it. One
-child is waited for through its pidfd, and the status taken when that says that it has ended. Where there is no pidfd, and
-for a wait for any child, a worker thread waits with WNOWAIT, which leaves the status for us.
+A child's status is never taken in another thread, where a kill or a time-out of the greenlet that waits would lose it.
+One child is waited for through its pidfd, and the status taken when that says that it has ended. Where there is no
+pidfd, and for a wait for any child, a worker thread waits with WNOWAIT, which leaves the status for us.
 """
 
 import os as _std

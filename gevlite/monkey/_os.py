@@ -6,5 +6,5 @@ __all__ = ["patch_os"]
 
 
 def patch_os():
-    """Make `os.waitpid` and what is built on it, such as `subprocess.Popen.wait`, block only the greenlet that waits."""
+    """Make `os.waitpid` and what is built on it, such as `subprocess.Popen.wait`, block only the calling greenlet."""
     patch_twin("os")
