@@ -55,7 +55,7 @@ def _seconds(text):
 
 
 def _demo(options):
-    if not _backend_works():
+    if not _hub_works():
         return 2
     from gevlite import _demo
 
@@ -66,7 +66,7 @@ def _demo(options):
 
 
 def _info(options):
-    if not _backend_works():
+    if not _hub_works():
         return 2
     from gevlite import _info
 
@@ -82,13 +82,13 @@ def _run(options):
     return 0
 
 
-def _backend_works():
-    """Make the hub, so that a wrong GEVLITE_BACKEND is told in one line."""
+def _hub_works():
+    """Make the hub, so that a wrong GEVLITE_BACKEND or GEVLITE_STACK_CACHE is told in one line."""
     import gevlite
 
     try:
         gevlite.get_hub()
-    except gevlite.backends.BackendError as exc:
+    except (gevlite.backends.BackendError, ValueError) as exc:
         print(f"gevlite: {exc}", file=sys.stderr)
         return False
     return True

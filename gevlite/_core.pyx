@@ -1116,6 +1116,8 @@ cdef class Hub(greenlet):
             raise RuntimeError("this thread already has a hub: use get_hub()")
         if _backend_chooser is None:
             raise RuntimeError("no backends: import gevlite before making a hub")
+        if _stack_cache_problem is not None:
+            raise ValueError(_stack_cache_problem)
         chosen, reason = _backend_chooser(backend)
         if not isinstance(chosen, Backend):
             raise TypeError(f"a backend must be a subclass of gevlite.backends.Backend, not {type(chosen).__name__}")
@@ -2355,14 +2357,20 @@ os.register_at_fork(after_in_child=after_fork_in_child)
 
 # ---------------------------------------------------------------- the stack-chunk cache
 
+# What is wrong with GEVLITE_STACK_CACHE. Raised by a new hub, as for GEVLITE_BACKEND: an import is no place to fail.
+_stack_cache_problem = None
+
+
 def _stack_cache_limit():
+    global _stack_cache_problem
     text = os.environ.get("GEVLITE_STACK_CACHE", "1024")
     try:
         limit = int(text)
         if limit < 0:
             raise ValueError
     except ValueError:
-        raise ValueError(f"GEVLITE_STACK_CACHE must be a number of 16 KiB chunks, 0 for none, not {text!r}") from None
+        _stack_cache_problem = f"GEVLITE_STACK_CACHE must be a number of 16 KiB chunks, 0 for none, not {text!r}"
+        return 0
     return limit
 
 

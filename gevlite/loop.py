@@ -1,9 +1,9 @@
 """`hub.loop`: watchers in the style of gevent, a thin layer on the core.
 
-A watcher is made by a method of the loop and started with a callback, which the hub calls each time the thing happens, until
-`stop()`. Callbacks run in the hub and must not block; to wait for one thing, use `hub.wait(watcher)`. An active watcher keeps the
-loop alive unless it was made with `ref=False`. Priorities are accepted and ignored: callbacks run in the order in which
-things happened.
+A watcher is made by a method of the loop and started with a callback, which the hub calls each time the thing happens,
+until `stop()`. Callbacks run in the hub and must not block; to wait for one thing, use `hub.wait(watcher)`. An active
+watcher keeps the loop alive unless it was made with `ref=False`. Priorities are accepted and ignored: callbacks run in
+the order in which things happened.
 """
 
 import os
@@ -447,7 +447,7 @@ class Loop:
     def __init__(self, hub):
         self.hub = hub
 
-    def _maker(cls):        # noqa: N805
+    def _maker(cls):
         def make(self, *args, **kwargs):
             return cls(self, *args, **kwargs)
 

@@ -4,9 +4,9 @@
 mode, because other processes share that mode. They ask the kernel first; a pipe that says that it can be written to takes
 PIPE_BUF bytes without blocking (pipe(7)), so more than that is written in such pieces.
 
-A child's status is never taken in another thread, where a kill or a time-out of the greenlet that waits would lose it. One
-child is waited for through its pidfd, and the status taken when that says that it has ended. Where there is no pidfd, and
-for a wait for any child, a worker thread waits with WNOWAIT, which leaves the status for us.
+A child's status is never taken in another thread, where a kill or a time-out of the greenlet that waits would lose it.
+One child is waited for through its pidfd, and the status taken when that says that it has ended. Where there is no
+pidfd, and for a wait for any child, a worker thread waits with WNOWAIT, which leaves the status for us.
 """
 
 import os as _std

@@ -1,6 +1,7 @@
 import sys
 from collections.abc import Iterable, MutableSequence
 from queue import Empty as Empty, Full as Full
+from types import GenericAlias
 from typing import Any, Generic, Literal, Self
 
 from typing_extensions import TypeVar, disjoint_base
@@ -28,6 +29,7 @@ _T = TypeVar("_T", default=Any)
 
 @disjoint_base
 class SimpleQueue(Generic[_T]):
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def __init__(self, maxsize: int | None = None, items: Iterable[_T] = ()) -> None: ...
     @property
     def maxsize(self) -> int | None: ...
@@ -66,6 +68,8 @@ class Queue(SimpleQueue[_T]):
 JoinableQueue = Queue
 
 class LifoQueue(Queue[_T]): ...
+
+@disjoint_base
 class PriorityQueue(Queue[_T]): ...
 
 @disjoint_base

@@ -1,7 +1,8 @@
 """Signals in greenlets.
 
-Python runs the handlers of `signal.signal` by itself, promptly also while the hub polls: between two bytecodes of the main
-thread, in whichever greenlet that is. Such a handler must not block. `signal_handler` gives a handler a greenlet of its own.
+Python runs the handlers of `signal.signal` by itself, promptly also while the hub polls: between two bytecodes of the
+main thread, in whichever greenlet that is. Such a handler must not block. `signal_handler` gives a handler a greenlet
+of its own.
 """
 
 import signal as _signal
@@ -16,9 +17,9 @@ __all__ = ["signal_handler"]
 class signal_handler:
     """Run `handler(*args, **kwargs)` in a new greenlet each time the signal `signalnum` comes, until `cancel()`.
 
-    Replaces the handler that was set by `signal.signal`; `cancel()` puts that back. Main thread only. Does not block, and does
-    not keep the loop alive unless `ref` is set. Raises TypeError for a handler that cannot be called and ValueError for a
-    number that is no signal.
+    Replaces the handler that was set by `signal.signal`; `cancel()` puts that back. Main thread only. Does not block,
+    and does not keep the loop alive unless `ref` is set. Raises TypeError for a handler that cannot be called and
+    ValueError for a number that is no signal.
     """
 
     greenlet_class = Greenlet

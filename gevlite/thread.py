@@ -1,7 +1,8 @@
 """Threads that are greenlets: the low-level `_thread` module over again.
 
-`start_new_thread` starts a greenlet on the hub of the calling OS thread. What the standard `threading` module needs to wait
-for the end of a thread is a lock that the interpreter releases (up to Python 3.12) or a handle (from 3.13 on); both are here.
+`start_new_thread` starts a greenlet on the hub of the calling OS thread. What the standard `threading` module needs to
+wait for the end of a thread is a lock that the interpreter releases (up to Python 3.12) or a handle (from 3.13 on);
+both are here.
 
 As with real threads, a fork takes along only the one that forks: in the child the others never run again.
 """
@@ -122,7 +123,7 @@ class _ThreadEnd:
         return self._ended.wait(None if timeout < 0 else timeout)
 
     def release(self):
-        """Whoever waited has nothing to give back; of the main thread `threading` says in this way that it has ended."""
+        """Whoever waited has nothing to give back. In this way `threading` says that the main thread has ended."""
         self._ended.set()
 
     def locked(self):

@@ -1,7 +1,8 @@
 """What turns the standard `threading` module into one of greenlets, for `gevlite.monkey`; not meant for direct use.
 
 The standard classes stay: Thread, Condition, Event, Semaphore, Barrier and Timer are built on a few low-level names of
-their module, and those are replaced by the twins here. So classes that were derived from Thread before patching work too.
+their module, and those are replaced by the twins here. So classes that were derived from Thread before patching work
+too.
 """
 
 import sys
@@ -9,7 +10,7 @@ import threading as _std
 
 from gevlite import (
     thread,
-    threadpool,  # noqa: F401  (provides hub.threadpool)
+    threadpool,
 )
 from gevlite._core import get_hub, get_hub_if_exists
 from gevlite._threadlock import Lock, RLock, get_ident
@@ -92,7 +93,7 @@ if hasattr(_std, "_start_joinable_thread"):
             self._native._set_done()
 
     def adopt(thing):
-        """Let the waiting for the end of `thing`, a Thread that exists already, be cooperative. Returns what undoes it."""
+        """Let the waiting for the end of `thing`, an existing Thread, be cooperative. Returns what undoes it."""
         before = thing._handle
         if isinstance(before, _ThreadHandle):
             return None
@@ -160,7 +161,7 @@ else:
             return self._native.locked()
 
     def adopt(thing):
-        """Let the waiting for the end of `thing`, a Thread that exists already, be cooperative. Returns what undoes it."""
+        """Let the waiting for the end of `thing`, an existing Thread, be cooperative. Returns what undoes it."""
         before = thing._tstate_lock
         if before is None or isinstance(before, thread._ThreadEnd):
             return None
@@ -184,7 +185,7 @@ else:
 # ---------------------------------------------------------------- methods of Thread
 
 def _wait_for_tstate_lock(self, block=True, timeout=-1):
-    """Up to Python 3.12. The original takes a thread whose `join` is interrupted, by a Timeout for instance, for ended."""
+    """Up to Python 3.12. The original takes a thread whose `join` is interrupted, say by a Timeout, for ended."""
     end = self._tstate_lock
     if end is not None and end.acquire(block, timeout):
         end.release()

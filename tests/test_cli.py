@@ -66,6 +66,16 @@ def test_unknown_backend_is_told_in_one_line_without_a_traceback(command):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["info", "demo"])
+@pytest.mark.parametrize("value", ["many", "-1", "1.5", ""])
+def test_bad_stack_cache_size_is_told_in_one_line_without_a_traceback(command, value):
+    result = gevlite_command(command, GEVLITE_STACK_CACHE=value)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "GEVLITE_STACK_CACHE" in result.stderr and repr(value) in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_demo_fetches_at_once_and_draws_a_bar_for_each_request():
     result = gevlite_command("demo", "--plain", "--count", "8", "--longest", "0.8")
     assert result.returncode == 0, result.stdout + result.stderr

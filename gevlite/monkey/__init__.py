@@ -5,15 +5,15 @@
     from gevlite import monkey
     monkey.patch_all()          # first thing in the program, before other imports
 
-`patch_all` replaces names in modules: `socket.socket`, `time.sleep`, `threading.Lock` and so on. Code that looks them up in the
-module gets the new ones; code that has taken `from socket import socket` before keeps the old, so patch early. Each area has a
-function of its own, `patch_socket`, `patch_time`, ...; all may be called again and in any order. `get_original` gives what was
-there before, and `unpatch_all` puts everything back.
+`patch_all` replaces names in modules: `socket.socket`, `time.sleep`, `threading.Lock` and so on. Code that looks them
+up in the module gets the new ones; code that has taken `from socket import socket` before keeps the old, so patch
+early. Each area has a function of its own, `patch_socket`, `patch_time`, ...; all may be called again and in any order.
+`get_original` gives what was there before, and `unpatch_all` puts everything back.
 
 `python -m gevlite.monkey script.py` runs a program patched.
 
-The files here: `_engine` saves, replaces and restores; each other one patches an area. Nothing else in gevlite imports this
-package, and gevlite's own modules hold the originals of what they need.
+The files here: `_engine` saves, replaces and restores; each other one patches an area. Nothing else in gevlite imports
+this package, and gevlite's own modules hold the originals of what they need.
 """
 
 from importlib.util import find_spec
@@ -64,8 +64,8 @@ def patch_all(
 ):
     """Patch everything, or all that is not turned off; see `patch_socket` and so on. Calling it again is harmless.
 
-    `dns` counts only together with `socket`, `aggressive` for `socket` and `select`. Raises TypeError for an argument it
-    does not know.
+    `dns` counts only together with `socket`, `aggressive` for `socket` and `select`. Raises TypeError for an argument
+    it does not know.
     """
     if os:
         patch_os()

@@ -91,8 +91,8 @@ def patch_module(target, source, items=None):
         patch_item(target, name, getattr(source, name))
 
 
-# gevlite's modules take what they need from the standard library when they are imported. All of them must have done so before
-# the first original is replaced.
+# gevlite's modules take what they need from the standard library when they are imported. All of them must have done so
+# before the first original is replaced.
 _NEEDED = ("os", "queue", "resolver.thread", "select", "socket", "thread", "threading", "threadpool", "time")
 _loaded = False
 

@@ -1,10 +1,10 @@
 """Locks that were made before patching: put a cooperative one in the place of each, wherever it is kept.
 
 A lock of the system that a greenlet holds while another wants it stops the whole OS thread for ever. Such locks sit in
-modules, in instances, in Conditions (which keep the lock's methods too), among the functions to call at a fork. The garbage
-collector knows all those places. A lock is replaced everywhere or not at all: if it has one more reference than the places
-found, somebody keeps it where we cannot put another, and half a lock protects nothing. Nor is one replaced that is taken
-at the moment, because the one who has it will give back what he took.
+modules, in instances, in Conditions (which keep the lock's methods too), among the functions to call at a fork. The
+garbage collector knows all those places. A lock is replaced everywhere or not at all: if it has one more reference than
+the places found, somebody keeps it where we cannot put another, and half a lock protects nothing. Nor is one replaced
+that is taken at the moment, because the one who has it will give back what he took.
 """
 
 import gc
@@ -27,7 +27,7 @@ def of_logging():
 
 
 def replace(candidates=gc.get_objects):
-    """Replace all that are free of the system's locks among what `candidates()` returns. Returns how many were replaced."""
+    """Replace all of the system's locks among what `candidates()` returns that are free. Returns how many."""
     allocate_lock, rlock = get_original("_thread", ["allocate_lock", "RLock"])
     kinds = {type(allocate_lock()): Lock, rlock: RLock}
     # No other OS thread may take a lock between our look at it and its replacement.
@@ -158,7 +158,7 @@ def _is_free(lock):
 
 
 def _spare_references():
-    """What `sys.getrefcount` says of an object that only a local variable refers to, and of one in a list, looped over."""
+    """What `sys.getrefcount` says of an object that only a local variable refers to, and of one in a list."""
     thing = object()
     one = sys.getrefcount(thing)
     for thing in [object()]:

@@ -11,7 +11,7 @@ _WITHOUT_TWIN = ("fromshare",)
 
 
 def patch_socket(dns=True, aggressive=True):
-    """Make `socket` cooperative. dns: also the look-up of names. aggressive: remove what would block and has no twin."""
+    """Make `socket` cooperative. dns: the look-up of names too. aggressive: remove what would block and has no twin."""
     from gevlite import socket as source
 
     target = patch_twin("socket", [name for name in source.__implements__ if name not in DNS_ITEMS])

@@ -49,7 +49,8 @@ def check_sdist(path):
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {source for source, _ in source_files(".py", ".pyx", ".pxd", ".pyi", ".h", "py.typed")}
-    wanted |= {"pyproject.toml", "setup.py", "tox.ini", "LICENSE", "README.md", "CHANGELOG.md", "tests/test_cli.py"}
+    wanted |= {"pyproject.toml", "setup.py", "tox.ini", "LICENSE", "README.md", "CHANGELOG.md"}
+    wanted |= {"docs/index.md", "tests/test_cli.py", "tests/test_docs.py"}
     yield from (f"{name} is not in the sdist" for name in sorted(wanted - names))
     yield from (f"{name} does not belong in the sdist" for name in sorted(names) if name.endswith((".c", ".so")))
 
