@@ -1,8 +1,8 @@
 """Cooperative `os.read` and `os.write`, and waiting for child processes; everything else of `os` is the same.
 
-`read` and `write` wait only on what can make one wait, a pipe, a terminal, a socket, and leave the descriptor in blocking
-mode, because other processes share that mode. They ask the kernel first; a pipe that says that it can be written to takes
-PIPE_BUF bytes without blocking (pipe(7)), so more than that is written in such pieces.
+`read` and `write` wait only on what can make one wait, a pipe, a terminal, a socket, and leave the descriptor in
+blocking mode, because other processes share that mode. They ask the kernel first; a pipe that says that it can be
+written to takes PIPE_BUF bytes without blocking (pipe(7)), so more than that is written in such pieces.
 
 A child's status is never taken in another thread, where a kill or a time-out of the greenlet that waits would lose it.
 One child is waited for through its pidfd, and the status taken when that says that it has ended. Where there is no

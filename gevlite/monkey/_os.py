@@ -6,5 +6,5 @@ __all__ = ["patch_os"]
 
 
 def patch_os():
-    """Make `os.read`, `os.write` and waiting for a child block only the greenlet that does it, also within `subprocess`."""
+    """Make `os.read`, `os.write` and waiting for a child block only the greenlet that does it, in `subprocess` too."""
     patch_twin("os")

@@ -22,8 +22,8 @@ def patch_ssl():
         patch_item(get_original("ssl", "SSLContext"), name, safe)
     if late:
         warn(
-            "ssl is patched too late for modules that have already imported its classes or derived their own from them: "
-            f"{', '.join(late)}. Their connections will block all greenlets. "
+            "ssl is patched too late for modules that have already imported its classes or derived their own from "
+            f"them: {', '.join(late)}. Their connections will block all greenlets. "
             "Call gevlite.monkey.patch_all() before importing them."
         )
 
