@@ -92,9 +92,12 @@ if hasattr(_std, "_start_joinable_thread"):
         def _set_done(self):
             self._native._set_done()
 
+    # Its name since Python 3.14.
+    _HANDLE = "_os_thread_handle" if hasattr(_std.main_thread(), "_os_thread_handle") else "_handle"
+
     def adopt(thing):
         """Let the waiting for the end of `thing`, an existing Thread, be cooperative. Returns what undoes it."""
-        before = thing._handle
+        before = getattr(thing, _HANDLE)
         if isinstance(before, _ThreadHandle):
             return None
         if thing is _std.main_thread():
@@ -103,11 +106,11 @@ if hasattr(_std, "_start_joinable_thread"):
             handle = _NativeHandle(before)
         else:
             handle = _ThreadHandle()
-        thing._handle = handle
+        setattr(thing, _HANDLE, handle)
 
         def undo():
-            if thing._handle is handle and (handle.ident == before.ident or not handle.ident):
-                thing._handle = before
+            if getattr(thing, _HANDLE) is handle and (handle.ident == before.ident or not handle.ident):
+                setattr(thing, _HANDLE, before)
 
         return undo
 

@@ -611,7 +611,7 @@ def test_any_size_of_the_cache_is_correct_across_threads_fork_and_exit(run_scrip
 
 @pytest.mark.parametrize("bad", ["-1", "many"])
 def test_a_bad_size_of_the_cache_is_a_clear_error(run_script, bad):
-    result = run_script("import gevlite", env={"GEVLITE_STACK_CACHE": bad}, code=1)
+    result = run_script("import gevlite; gevlite.get_hub()", env={"GEVLITE_STACK_CACHE": bad}, code=1)
     assert "GEVLITE_STACK_CACHE" in result.stderr
 
 
