@@ -124,10 +124,12 @@ else:
         def __init__(self, dummy):
             self.dummy = dummy
 
-        def __del__(self):
-            with _std._active_limbo_lock:
-                if _std._active.get(self.dummy._ident) is self.dummy:
-                    del _std._active[self.dummy._ident]
+        # The defaults are there even when modules are being torn down.
+        def __del__(self, threading=_std, is_finalizing=sys.is_finalizing):
+            if not is_finalizing():
+                with threading._active_limbo_lock:
+                    if threading._active.get(self.dummy._ident) is self.dummy:
+                        del threading._active[self.dummy._ident]
 
     class _DummyThread(_std._DummyThread):
         """Stands for a greenlet, or an OS thread, that `threading` did not start, as long as that lives."""

@@ -596,7 +596,6 @@ def test_logging_from_greenlets_threads_and_os_threads(script):
         threads = [threading.Thread(target=work, args=(f"thread{i}",)) for i in range(3)]
         for thread in threads:
             thread.start()
-        in_hub = gevlite.get_hub().call_soon(logging.info, "from the hub")
         for one in natives:
             result_of(one)
         gevlite.joinall(greenlets, raise_error=True)
@@ -605,13 +604,48 @@ def test_logging_from_greenlets_threads_and_os_threads(script):
         messages = sorted(line.partition(" ")[2] if not line.startswith("Thread") else line.split(") ")[1]
                           for line in stream.getvalue().splitlines())
         expected = sorted([f"{kind}{i} {n}" for kind in ("native", "greenlet", "thread") for i in range(3)
-                           for n in range(50)] + ["from the hub"])
+                           for n in range(50)])
         assert messages == expected, set(messages) ^ set(expected)
         print("ok")
         """,
         patch="",
     )
     assert lines == ["ok"]
+
+
+def test_the_hub_waits_for_a_lock_of_an_os_thread_but_not_for_one_of_its_greenlets(script):
+    """A callback that logs must not fail because a worker thread is logging too; but nobody else runs while it waits."""
+    lines = script.run(
+        NATIVE
+        + """
+import gevlite.event
+native_sleep = monkey.get_original("time", "sleep")
+for make in (threading.Lock, threading.RLock):
+    lock = make()
+    taken = gevlite.event.Event()
+    def hold():
+        with lock:
+            taken.set()
+            native_sleep(0.05)
+    holder = native(hold)
+    taken.wait()
+    got = gevlite.event.AsyncResult()
+    def callback():
+        got.set((lock.acquire(timeout=0.001), lock.acquire(), lock.release()))
+    gevlite.get_hub().call_soon(callback)
+    print(got.get(timeout=5))
+    result_of(holder)
+
+    errors = []
+    gevlite.get_hub().handle_error = lambda context, type, value, tb: errors.append(type.__name__)
+    with lock:
+        gevlite.get_hub().call_soon(lock.acquire)
+        gevlite.sleep(0.001)
+    print(errors)
+""",
+        patch="",
+    )
+    assert lines == ["(False, True, None)", "['BlockingSwitchOutError']"] * 2
 
 
 def test_threads_that_ran_before_can_be_joined_without_stopping_greenlets(script):
