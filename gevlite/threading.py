@@ -57,6 +57,7 @@ if hasattr(_std, "_start_joinable_thread"):
     __implements__ += [
         "_LockType",
         "_ThreadHandle",
+        "_get_main_thread_ident",
         "_make_thread_handle",
         "_start_joinable_thread",
         "_thread_local_info",
@@ -64,6 +65,7 @@ if hasattr(_std, "_start_joinable_thread"):
     ]
     _LockType = Lock
     _ThreadHandle = thread._ThreadHandle
+    _get_main_thread_ident = thread._get_main_thread_ident
     _make_thread_handle = thread._make_thread_handle
     _start_joinable_thread = thread.start_joinable_thread
     _thread_shutdown = thread._shutdown
