@@ -171,7 +171,7 @@ cdef class Lock:
         try:
             w.park_for(limit)
         except BaseException:
-            if w.value is not None:
+            if w.lost:
                 self.give()         # it was handed to us, but something else ended our wait
             raise
         finally:

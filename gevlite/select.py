@@ -48,6 +48,9 @@ _READABLE = _SELECT_IN | _any_of("POLLHUP", "POLLERR")
 _WRITABLE = _OUT | _any_of("POLLERR")
 # What `register` watches for unless told otherwise.
 _ALL = _any_of("POLLIN", "POLLPRI", "POLLOUT")
+# Calls that need not wait give way too, once in so many.
+GIVE_WAY_EVERY = 16
+_calls = 0
 # How often to look, where there is nothing that could wake us.
 _LOOK_AGAIN = 0.02
 
@@ -57,10 +60,15 @@ def _wait(ask, masks, timeout):
 
     masks: {fd: poll(2) events}; the descriptors must be open.
     """
+    global _calls
+    hub = get_hub()
+    _calls += 1
+    if not _calls % GIVE_WAY_EVERY and _getcurrent() is not hub:
+        # In a loop something may always be ready; the others must run all the same.
+        _sleep(0)
     ready = ask()
     if ready:
         return ready
-    hub = get_hub()
     if timeout == 0:
         # Somebody who asks again and again must not keep the others from running.
         if _getcurrent() is not hub:

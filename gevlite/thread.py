@@ -217,10 +217,27 @@ def _shutdown():
     _std_shutdown()
 
 
+# The main thread's number; that of a process's parent is below it. `threading` asks for it after a fork.
+_main_idents = []
+
+
+def _get_main_thread_ident():
+    """The `get_ident()` of the main thread: in the child of a fork, of the greenlet that forked."""
+    return _main_idents[-1]
+
+
 if hasattr(_std, "start_joinable_thread"):
     lock = Lock
     _std_shutdown = _std._shutdown
-    __implements__ += ["_ThreadHandle", "_make_thread_handle", "_shutdown", "lock", "start_joinable_thread"]
+    _main_idents.append(_std._get_main_thread_ident())
+    __implements__ += [
+        "_ThreadHandle",
+        "_get_main_thread_ident",
+        "_make_thread_handle",
+        "_shutdown",
+        "lock",
+        "start_joinable_thread",
+    ]
 else:
     __implements__ += ["_set_sentinel"]
 
@@ -228,6 +245,10 @@ __all__ = [name for name in __implements__ + __imports__ if not name.startswith(
 
 
 # ---------------------------------------------------------------- fork
+
+def _before_fork():
+    _main_idents.append(get_ident())
+
 
 def _after_fork_in_child():
     me = getcurrent()
@@ -242,4 +263,4 @@ def _after_fork_in_child():
         _running.add(me)
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_main_idents.pop, after_in_child=_after_fork_in_child)

@@ -58,6 +58,7 @@ if hasattr(_std, "_start_joinable_thread"):
     __implements__ += [
         "_LockType",
         "_ThreadHandle",
+        "_get_main_thread_ident",
         "_make_thread_handle",
         "_start_joinable_thread",
         "_thread_local_info",
@@ -65,6 +66,7 @@ if hasattr(_std, "_start_joinable_thread"):
     ]
     _LockType = Lock
     _ThreadHandle = thread._ThreadHandle
+    _get_main_thread_ident = thread._get_main_thread_ident
     _make_thread_handle = thread._make_thread_handle
     _start_joinable_thread = thread.start_joinable_thread
     _thread_shutdown = thread._shutdown
@@ -128,10 +130,12 @@ else:
         def __init__(self, dummy):
             self.dummy = dummy
 
-        def __del__(self):
-            with _std._active_limbo_lock:
-                if _std._active.get(self.dummy._ident) is self.dummy:
-                    del _std._active[self.dummy._ident]
+        # The defaults are there even when modules are being torn down.
+        def __del__(self, threading=_std, is_finalizing=sys.is_finalizing):
+            if not is_finalizing():
+                with threading._active_limbo_lock:
+                    if threading._active.get(self.dummy._ident) is self.dummy:
+                        del threading._active[self.dummy._ident]
 
     class _DummyThread(_std._DummyThread):
         """Stands for a greenlet, or an OS thread, that `threading` did not start, as long as that lives."""

@@ -8,7 +8,7 @@ import importlib.util
 import inspect
 import io
 import os
-import runpy
+import pkgutil
 import sys
 import types
 
@@ -59,40 +59,43 @@ def run_module(name, arguments):
             spec = importlib.util.find_spec(f"{name}.__main__")
     except (ImportError, ValueError) as exc:
         raise UsageError(f"cannot find module {name}: {exc}") from None
-    code = spec.loader.get_code(spec.name) if spec is not None and hasattr(spec.loader, "get_code") else None
-    if code is None:
-        raise UsageError(f"no module named {name} that can be run")
+    code = code_of(spec, f"no module named {name} that can be run")
     sys.argv[0] = spec.origin
     execute(code, spec.origin, spec.loader, spec)
+
+
+def code_of(spec, complaint):
+    code = spec.loader.get_code(spec.name) if spec is not None and hasattr(spec.loader, "get_code") else None
+    if code is None:
+        raise UsageError(complaint)
+    return code
 
 
 def run_script(path, arguments):
     """As `python path`, which may also be a directory or a zip file with a `__main__.py`."""
     sys.argv[:] = [path, *arguments]
-    if os.path.isdir(path) or not path.endswith((".py", ".pyw")) and _is_archive(path):
-        _set_first_path(None)
-        runpy.run_path(path, run_name="__main__")
+    full = os.path.join(os.getcwd(), path)
+    importer = pkgutil.get_importer(full)
+    if importer is not None:
+        spec = importer.find_spec("__main__")
+        code = code_of(spec, f"cannot find a __main__ module in {path}")
+        set_first_path(full)
+        execute(code, spec.origin, spec.loader, spec)
         return
     try:
-        with io.open_code(os.path.abspath(path)) as file:
+        with io.open_code(full) as file:
             source = file.read()
     except OSError as exc:
         raise UsageError(f"cannot open {path}: {exc.strerror}") from None
-    _set_first_path(os.path.dirname(os.path.realpath(path)))
-    loader = importlib.machinery.SourceFileLoader("__main__", path)
-    execute(compile(source, path, "exec", dont_inherit=True), path, loader, None)
+    set_first_path(os.path.dirname(os.path.realpath(full)))
+    code = compile(source, full, "exec", dont_inherit=True)
+    execute(code, full, importlib.machinery.SourceFileLoader("__main__", full), None)
 
 
-def _is_archive(path):
-    import zipfile
-
-    return zipfile.is_zipfile(path)
-
-
-def _set_first_path(folder):
+def set_first_path(folder):
     # python -m has put the current directory there, unless it was told to leave sys.path alone.
     if not sys.flags.safe_path:
-        sys.path[:1] = [] if folder is None else [folder]
+        sys.path[:1] = [folder]
 
 
 def execute(code, path, loader, spec):

@@ -4,38 +4,34 @@ from gevlite.monkey._engine import patch_item, patch_twin, remove_item
 
 __all__ = ["patch_select"]
 
-# Kernel objects that wait by themselves, and the selectors made of them.
+# Kernel objects that wait by themselves and have no twin, and the selectors made of them.
 _WITHOUT_TWIN = {
-    "select": ("devpoll", "epoll", "kevent", "kqueue"),
-    "selectors": ("DevpollSelector", "EpollSelector", "KqueueSelector"),
+    "select": ("devpoll", "kevent", "kqueue"),
+    "selectors": ("DevpollSelector", "KqueueSelector"),
 }
 
 
 def patch_select(aggressive=True):
-    """Make `select.select`, `select.poll` and the selectors built on them cooperative.
+    """Make `select.select`, `select.poll`, `select.epoll` and the selectors built on them cooperative.
 
-    `selectors.DefaultSelector` becomes one of those. aggressive: remove `epoll`, `kqueue` and the like, which
-    would block, and the selectors made of them.
+    The classes of `selectors` stay, so that who has imported one gets a cooperative one too. aggressive: remove `kqueue` and
+    the like, which would block, and the selectors made of them.
     """
     import selectors
 
+    from gevlite import selectors as source
+
     target = patch_twin("select")
-    # The selectors hold what they call as attributes of their classes. A function must not become a method there.
-    patch_item(selectors.SelectSelector, "_select", _static(target.select))
-    default = selectors.SelectSelector
-    if hasattr(target, "poll") and hasattr(selectors, "PollSelector"):
-        patch_item(selectors.PollSelector, "_selector_cls", target.poll)
-        default = selectors.PollSelector
-    patch_item(selectors, "DefaultSelector", default)
+    # What a selector calls is an attribute of its class. As it stands in the twin's class, so it can stand in the original.
+    names = [name for name in source.__implements__ if name != "DefaultSelector"]
+    for name in names:
+        original, twin = getattr(selectors, name), getattr(source, name)
+        for attribute in ("_select", "_selector_cls"):
+            if attribute in vars(twin):
+                patch_item(original, attribute, vars(twin)[attribute])
+    if selectors.DefaultSelector.__name__ not in names:
+        patch_item(selectors, "DefaultSelector", source.DefaultSelector)
     if aggressive:
         for module in (target, selectors):
             for name in _WITHOUT_TWIN[module.__name__]:
                 remove_item(module, name)
-
-
-_statics = {}
-
-
-def _static(function):
-    # The same one each time: patching twice must change nothing.
-    return _statics.setdefault(function, staticmethod(function))

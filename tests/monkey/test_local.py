@@ -1,0 +1,303 @@
+"""gevlite.local: attributes of its own for each greenlet."""
+
+import gc
+import threading
+import weakref
+
+import pytest
+
+import gevlite
+from gevlite.local import local
+
+
+class Thing:
+    pass
+
+
+def inside(function, *args):
+    """What `function` returns in a greenlet of its own."""
+    return gevlite.spawn(function, *args).get()
+
+
+def test_each_greenlet_has_its_own_attributes():
+    data = local()
+    data.x = "main"
+
+    def work(n):
+        assert not hasattr(data, "x")
+        data.x = n
+        gevlite.sleep(0)
+        return data.x, vars(data)
+
+    greenlets = [gevlite.spawn(work, n) for n in range(5)]
+    assert [g.get() for g in greenlets] == [(n, {"x": n}) for n in range(5)]
+    assert data.x == "main"
+    del data.x
+    with pytest.raises(AttributeError):
+        data.x  # noqa: B018
+    with pytest.raises(AttributeError):
+        del data.x
+
+
+def test_threads_have_their_own_too():
+    data = local()
+    data.x = "main"
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(hasattr(data, "x")))
+    thread.start()
+    thread.join()
+    assert seen == [False]
+
+
+def test_values_are_freed_when_the_greenlet_ends_though_it_is_still_referred_to():
+    data = local()
+
+    def work():
+        data.thing = Thing()
+        return weakref.ref(data.thing)
+
+    greenlet = gevlite.spawn(work)
+    assert greenlet.get()() is None
+    assert greenlet.dead
+
+
+@pytest.mark.parametrize("how", ["kill", "error"])
+def test_values_are_freed_however_the_greenlet_ends(how, errors):
+    data = local()
+    refs = []
+
+    def work():
+        data.thing = Thing()
+        refs.append(weakref.ref(data.thing))
+        gevlite.sleep(0)
+        raise ValueError
+
+    greenlet = gevlite.spawn(work)
+    gevlite.sleep(0)
+    assert refs[0]() is not None
+    if how == "kill":
+        greenlet.kill()
+    greenlet.join()
+    errors.clear()      # the traceback in it has the frame, not the attributes
+    assert refs[0]() is None
+
+
+def test_values_of_a_raw_greenlet_are_freed_with_it():
+    data = local()
+    refs = []
+
+    def work():
+        data.thing = Thing()
+        refs.append(weakref.ref(data.thing))
+
+    raw = gevlite.spawn_raw(work)
+    gevlite.sleep(0)
+    del raw
+    gevlite.sleep(0)        # the hub lets go of it
+    assert refs[0]() is None
+
+
+def test_values_of_all_greenlets_are_freed_with_the_local():
+    data = local()
+    refs = []
+    data.thing = Thing()
+    refs.append(weakref.ref(data.thing))
+
+    def work():
+        data.thing = Thing()
+        refs.append(weakref.ref(data.thing))
+        gevlite.sleep(10)
+
+    greenlets = [gevlite.spawn(work) for _ in range(3)]
+    gevlite.sleep(0)
+    assert all(ref() is not None for ref in refs)
+    work = None
+    del data
+    gevlite.killall(greenlets)
+    gc.collect()
+    assert [ref() for ref in refs] == [None] * 4
+
+
+def test_a_value_that_refers_to_its_local_is_an_ordinary_cycle():
+    data = local()
+    data.me = data
+    inside(setattr, data, "me", data)
+    ref = weakref.ref(data)
+    del data
+    gc.collect()
+    assert ref() is None
+
+
+def test_a_local_used_by_many_greenlets_does_not_grow():
+    data = local()
+
+    def work(n):
+        data.n = n
+
+    for _ in range(3):
+        gevlite.joinall([gevlite.spawn(work, n) for n in range(50)])
+    assert len([d for d in gc.get_referents(data) if isinstance(d, dict)]) <= 3
+    [dicts] = [d for d in gc.get_referents(data) if isinstance(d, dict) and all(isinstance(k, int) for k in d) and d]
+    assert len(dicts) == 1      # of the main greenlet, which made it
+
+
+def test_init_of_a_subclass_runs_once_in_each_greenlet_with_the_original_arguments():
+    calls = []
+
+    class Mine(local):
+        kind = "class attribute"
+
+        def __init__(self, a, *, b):
+            calls.append(gevlite.getcurrent())
+            self.both = [a, b]
+
+    data = Mine(1, b=2)
+
+    def work():
+        data.both.append(data.kind)
+        gevlite.sleep(0)
+        return data.both
+
+    greenlets = [gevlite.spawn(work) for _ in range(2)]
+    assert [g.get() for g in greenlets] == [[1, 2, "class attribute"]] * 2
+    assert data.both == [1, 2]
+    assert len(calls) == len(set(calls)) == 3
+
+
+def test_init_that_blocks_sees_its_own_greenlet_afterwards():
+    class Mine(local):
+        def __init__(self):
+            self.before = gevlite.getcurrent()
+            gevlite.sleep(0)
+            self.after = gevlite.getcurrent()
+
+    data = Mine()
+
+    def work():
+        return data.before is data.after is gevlite.getcurrent()
+
+    assert [g.get() for g in [gevlite.spawn(work) for _ in range(3)]] == [True] * 3
+
+
+def test_init_that_fails_is_tried_again_at_the_next_access():
+    class Mine(local):
+        fail = False
+
+        def __init__(self):
+            self.half = True
+            if Mine.fail:
+                raise ValueError("not yet")
+            self.whole = True
+
+    data = Mine()
+    Mine.fail = True
+
+    def work():
+        with pytest.raises(ValueError, match="not yet"):
+            data.half  # noqa: B018
+        Mine.fail = False
+        return data.whole
+
+    assert inside(work)
+
+
+def test_arguments_without_an_init_are_a_type_error():
+    for arguments, keywords in (((1,), {}), ((), {"a": 1})):
+        with pytest.raises(TypeError, match="Initialization arguments"):
+            local(*arguments, **keywords)
+
+
+def test_properties_slots_and_methods_of_a_subclass():
+    class Mine(local):
+        __slots__ = ("shared",)
+
+        @property
+        def double(self):
+            return self.x * 2
+
+        @double.setter
+        def double(self, value):
+            self.x = value / 2
+
+        def method(self):
+            return self.x
+
+        def __getattr__(self, name):
+            return f"no {name}"
+
+    data = Mine()
+    data.shared = "by all"
+    data.x = 1
+
+    def work():
+        assert data.shared == "by all"
+        assert data.x == "no x"
+        data.double = 10
+        return data.x, data.double, data.method()
+
+    assert inside(work) == (5, 10, 5)
+    assert (data.x, data.double, data.method(), data.anything) == (1, 2, 1, "no anything")
+    del data.shared
+    assert data.shared == "no shared"
+
+
+def test_a_property_that_blocks_gets_the_right_attributes():
+    class Mine(local):
+        @property
+        def slow(self):
+            before = self.x
+            gevlite.sleep(0)
+            return before, self.x
+
+    data = Mine()
+
+    def work(n):
+        data.x = n
+        return data.slow
+
+    assert [g.get() for g in [gevlite.spawn(work, n) for n in range(3)]] == [(n, n) for n in range(3)]
+
+
+def test_dict_is_that_of_the_greenlet_and_cannot_be_replaced():
+    data = local()
+    data.x = 1
+    assert data.__dict__ == {"x": 1} and inside(lambda: data.__dict__) == {}
+    with pytest.raises(AttributeError, match="read-only"):
+        data.__dict__ = {}
+    with pytest.raises(AttributeError, match="read-only"):
+        del data.__dict__
+    data.__dict__["y"] = 2
+    assert data.y == 2 and {"x", "y"} < set(dir(data))
+
+
+def test_the_hub_has_its_own():
+    data = local()
+    data.x = "main"
+    seen = []
+
+    def callback():
+        seen.append(hasattr(data, "x"))
+        data.x = "hub"
+
+    gevlite.get_hub().call_soon(callback)
+    gevlite.sleep(0)
+    gevlite.get_hub().call_soon(lambda: seen.append(data.x))
+    gevlite.sleep(0)
+    assert seen == [False, "hub"] and data.x == "main"
+
+
+def test_finalizer_of_a_value_may_use_the_local():
+    data = local()
+    seen = []
+
+    class Last:
+        def __del__(self):
+            data.late = True
+            seen.append(vars(data))
+
+    def work():
+        data.last = Last()
+
+    inside(work)
+    assert seen and seen[0].get("late")
+    assert vars(data) == {}
