@@ -261,6 +261,7 @@ cdef class Hub(greenlet):
     cdef public object exception_stream
     cdef public list before_poll    # called, without arguments, each time before and after polling; None for nobody
     cdef public list after_poll
+    cdef public int watchers        # active ones of `loop`, for stats()
     cdef public int spinning        # idle watchers: poll without waiting
 
     cdef int drop_spare(self) except -1

@@ -139,6 +139,7 @@ class Hub(greenlet):
     exception_stream: SupportsWrite[str] | None
     before_poll: list[Callable[[], object]] | None
     after_poll: list[Callable[[], object]] | None
+    watchers: int
     spinning: int
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def __init__(self, backend: str | Backend | type[Backend] | None = None) -> None: ...

@@ -2013,7 +2013,7 @@ cdef class Hub(greenlet):
 
         greenlets: begun and not ended; parked: in a blocking call; ready: queued entries; timers: pending (unref_timers of
         them do not keep the loop alive); fds: watched by the backend; fd_waiters: greenlets that wait for one; refs: outside
-        reasons to stay alive; then totals: switches, handoffs (those that bypassed the hub), polls, spawned.
+        reasons to stay alive; watchers: active ones of `loop`; then totals: switches, handoffs (those that bypassed the hub), polls, spawned.
         """
         self._drop_dead_pending()
         return {
@@ -2024,6 +2024,7 @@ cdef class Hub(greenlet):
             "unref_timers": self.unref_timers,
             "fds": self.interest,
             "fd_waiters": self.fd_waiters,
+            "watchers": self.watchers,
             "refs": self.refs,
             "pending_throws": len(self.raw_pending),
             "switches": self.n_switches,

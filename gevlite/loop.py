@@ -51,6 +51,7 @@ class Watcher:
         self._begin()
         self.callback, self.args = callback, args
         self.active = True
+        self.hub.watchers += 1
         if self.ref and self._counts:
             self._counted = True
             self.hub.ref()
@@ -59,6 +60,7 @@ class Watcher:
         """Call no more. Calling it twice does nothing."""
         if self.active:
             self.active = False
+            self.hub.watchers -= 1
             self._end()
         if self._counted:
             self._counted = False

@@ -350,3 +350,16 @@ def test_cancel_wait_raises_in_the_greenlet_that_waits(hub, loop):
     assert not watcher.active
     a.close()
     b.close()
+
+
+def test_active_watchers_are_counted(loop, hub):
+    before = hub.stats()["watchers"]
+    timer, signal_watcher = loop.timer(10), loop.signal(signal.SIGUSR1)
+    timer.start(print)
+    signal_watcher.start(print)
+    timer.start(print)
+    assert hub.stats()["watchers"] == before + 2
+    timer.stop()
+    signal_watcher.stop()
+    signal_watcher.stop()
+    assert hub.stats()["watchers"] == before

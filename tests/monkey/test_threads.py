@@ -651,9 +651,10 @@ for make in (threading.Lock, threading.RLock):
 def test_threads_that_ran_before_can_be_joined_without_stopping_greenlets(script):
     lines = script.run(
         """
-        import threading, time
-        go = threading.Event()
-        early = threading.Thread(target=time.sleep, args=(0.2,))
+        import _thread, threading
+        gate = _thread.allocate_lock()      # an original, which no module holds
+        gate.acquire()
+        early = threading.Thread(target=gate.acquire)
         early.start()
         unstarted = threading.Thread(target=lambda: print("unstarted", threading.current_thread() is unstarted))
         from gevlite import monkey
@@ -667,6 +668,7 @@ def test_threads_that_ran_before_can_be_joined_without_stopping_greenlets(script
         ticker = gevlite.spawn(tick)
         early.join(0.001)
         print("alive:", early.is_alive())
+        gevlite.spawn_later(0.1, gate.release)
         early.join()
         print("alive:", early.is_alive(), "ticked:", len(ticks) > 3)
         unstarted.start()
