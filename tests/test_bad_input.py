@@ -1,0 +1,196 @@
+"""Bad input and bad luck: each ends in an exception that says what it is, and nothing stays registered with the hub."""
+
+import errno
+import math
+import os
+import socket as original
+
+import pytest
+
+import gevlite
+from gevlite import socket
+
+COUNTERS = ("greenlets", "parked", "timers", "fds", "fd_waiters", "refs")
+
+
+@pytest.fixture
+def unchanged(hub, settle):
+    """`unchanged()`: the hub's counters are what they were when the test began.
+
+    Some backends keep a socket registered from its first wait until it is closed: `but="fds"` while one is open.
+    `soon=True` waits for that which has ended to be gone.
+    """
+
+    def counters(but=None):
+        stats = hub.stats()
+        return {name: stats[name] for name in COUNTERS if name != but}
+
+    gevlite.sleep(0)
+    before = counters()
+
+    def unchanged(but=None, soon=False):
+        expected = {name: value for name, value in before.items() if name != but}
+        if soon:
+            settle(lambda: counters(but) == expected)
+        assert counters(but) == expected
+        return True
+
+    return unchanged
+
+
+SPAWN = {
+    "spawn": gevlite.spawn,
+    "Greenlet.spawn": gevlite.Greenlet.spawn,
+    "Greenlet": gevlite.Greenlet,
+    "spawn_raw": gevlite.spawn_raw,
+    "spawn_later": lambda function: gevlite.spawn_later(0.001, function),
+}
+
+
+@pytest.mark.parametrize("value", [5, "name", object()], ids=["number", "string", "object"])
+@pytest.mark.parametrize("spawn", SPAWN)
+def test_spawning_what_cannot_be_called_is_a_type_error(spawn, value, unchanged):
+    with pytest.raises(TypeError, match="callable"):
+        SPAWN[spawn](value)
+    assert unchanged()
+
+
+# Greenlet(None) is for subclasses that define _run.
+@pytest.mark.parametrize("spawn", sorted(SPAWN.keys() - {"Greenlet"}))
+def test_spawning_none_is_a_type_error(spawn, unchanged):
+    with pytest.raises(TypeError):
+        SPAWN[spawn](None)
+    assert unchanged()
+
+
+def test_spawning_nothing_is_a_type_error(unchanged):
+    with pytest.raises(TypeError):
+        gevlite.spawn()
+    assert unchanged()
+
+
+@pytest.mark.parametrize("seconds", [-1, -0.001, -math.inf, math.nan])
+def test_a_negative_sleep_is_a_value_error(seconds, unchanged):
+    with pytest.raises(ValueError):
+        gevlite.sleep(seconds)
+    assert unchanged()
+
+
+@pytest.mark.parametrize("seconds", ["1", object(), [1]])
+def test_a_sleep_that_is_no_number_is_a_type_error(seconds, unchanged):
+    with pytest.raises(TypeError):
+        gevlite.sleep(seconds)
+    assert unchanged()
+
+
+@pytest.mark.parametrize("wait", [socket.wait_read, socket.wait_write, socket.wait_readwrite])
+def test_waiting_for_a_closed_descriptor_is_ebadf(wait, unchanged):
+    r, w = os.pipe()
+    os.close(r)
+    os.close(w)
+    for fd in (r, w):
+        with pytest.raises(OSError) as caught:
+            wait(fd, timeout=20)
+        assert caught.value.errno == errno.EBADF
+        assert unchanged()
+
+
+@pytest.mark.parametrize("fd", [-1, 1 << 20])
+def test_waiting_for_a_descriptor_that_never_was_is_an_error(fd, unchanged):
+    with pytest.raises((OSError, ValueError)):
+        socket.wait_read(fd, timeout=20)
+    assert unchanged()
+
+
+def test_waiting_for_a_closed_socket_is_an_error(unchanged):
+    s = socket.socket()
+    s.close()
+    with pytest.raises((OSError, ValueError)):
+        socket.wait_read(s, timeout=20)
+    with pytest.raises(OSError) as caught:
+        s.recv(1)
+    assert caught.value.errno == errno.EBADF
+    assert unchanged()
+
+
+@pytest.mark.parametrize("receive", [
+    lambda s: s.recv(10),
+    lambda s: s.recv_into(bytearray(10)),
+    lambda s: s.recvfrom(10),
+    lambda s: s.recvmsg(10),
+], ids=["recv", "recv_into", "recvfrom", "recvmsg"])
+@pytest.mark.parametrize("timeout", [None, 1000])
+def test_a_socket_closed_by_another_greenlet_during_recv_is_ebadf(receive, timeout, hub, start, settle, unchanged):
+    a, b = socket.socketpair()
+    with b:
+        a.settimeout(timeout)
+        parked = hub.stats()["fd_waiters"]
+        job = start(receive, a)
+        assert settle(lambda: hub.stats()["fd_waiters"] == parked + 1)
+        a.close()
+        with pytest.raises(OSError) as caught:
+            job.get()
+        assert caught.value.errno == errno.EBADF
+    assert unchanged(soon=True)
+
+
+@pytest.fixture
+def closed_port():
+    """An address at which nobody listens: bound, so that nobody else gets it, but not listening."""
+    with original.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        yield s.getsockname()
+
+
+def test_connecting_to_a_closed_port_is_refused(closed_port, unchanged):
+    with socket.socket() as s:
+        with pytest.raises(ConnectionRefusedError):
+            s.connect(closed_port)
+    with socket.socket() as s:
+        s.settimeout(20)
+        assert s.connect_ex(closed_port) == errno.ECONNREFUSED
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(closed_port, timeout=20)
+    assert unchanged()
+
+
+def test_a_name_that_cannot_be_resolved_is_a_gaierror(unchanged):
+    with pytest.raises(socket.gaierror):
+        socket.getaddrinfo("no.such.host.invalid", 80)
+    assert unchanged(soon=True)
+    with pytest.raises(socket.gaierror):
+        socket.create_connection(("no.such.host.invalid", 80), timeout=20)
+    with socket.socket() as s, pytest.raises(socket.gaierror):
+        s.connect(("no.such.host.invalid", 80))
+    assert socket.gaierror is original.gaierror
+    assert unchanged(soon=True)
+
+
+@pytest.mark.parametrize("timeout", [None, 1000])
+def test_a_timeout_inside_recv_ends_it_and_the_socket_still_works(timeout, unchanged):
+    a, b = socket.socketpair()
+    with a, b:
+        a.settimeout(timeout)
+        for _ in range(3):
+            with pytest.raises(gevlite.Timeout) as caught:
+                with gevlite.Timeout(0.002) as mine:
+                    a.recv(10)
+            assert caught.value is mine
+            assert not mine.pending
+            assert unchanged(but="fds")
+        b.send(b"late")
+        assert a.recv(10) == b"late"
+        assert unchanged(but="fds")
+    assert unchanged()
+
+
+def test_a_sockets_own_time_out_inside_recv_is_a_timeout_error(unchanged):
+    a, b = socket.socketpair()
+    with a, b:
+        a.settimeout(0.002)
+        with pytest.raises(TimeoutError):
+            a.recv(10)
+        assert unchanged(but="fds")
+        b.send(b"late")
+        assert a.recv(10) == b"late"
+    assert unchanged()
