@@ -1,7 +1,7 @@
 """Servers for real clients to talk to: plain threads of the standard library in this process, which is not patched.
 
-`/together/N` answers only when N requests are in the server at the same time, so a test that gets its answers has shown that
-its requests were concurrent, however slow the machine is.
+`/together/N` answers only when N requests are in the server at the same time, so a test that gets its answers has shown
+that its requests were concurrent, however slow the machine is.
 """
 
 import http.server
