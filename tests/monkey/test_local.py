@@ -98,24 +98,24 @@ def test_values_of_a_raw_greenlet_are_freed_with_it():
 
 
 def test_values_of_all_greenlets_are_freed_with_the_local():
-    data = local()
     refs = []
-    data.thing = Thing()
-    refs.append(weakref.ref(data.thing))
 
-    def work():
+    def use(data):
         data.thing = Thing()
         refs.append(weakref.ref(data.thing))
-        gevlite.sleep(10)
 
-    greenlets = [gevlite.spawn(work) for _ in range(3)]
+    def work(holder):
+        use(*holder)
+        gevlite.sleep(10)       # alive, but with no reference to the local in its frame
+
+    holder = [local()]
+    use(*holder)
+    greenlets = [gevlite.spawn(work, holder) for _ in range(3)]
     gevlite.sleep(0)
-    assert all(ref() is not None for ref in refs)
-    work = None
-    del data
-    gevlite.killall(greenlets)
-    gc.collect()
+    assert len(refs) == 4 and all(ref() is not None for ref in refs)
+    holder.clear()
     assert [ref() for ref in refs] == [None] * 4
+    gevlite.killall(greenlets)
 
 
 def test_a_value_that_refers_to_its_local_is_an_ordinary_cycle():

@@ -1,4 +1,4 @@
-"""Lock and RLock as `threading` has them: the same test runs on the original with threads, and on ours with greenlets."""
+"""Lock and RLock as `threading` has them: one test for the original with threads, and for ours with greenlets."""
 
 import _thread
 import copy

@@ -1,0 +1,110 @@
+"""Fork, child processes and multiprocessing under patching."""
+
+import pytest
+
+COUNT = """
+import threading, time, gevlite
+
+class Inside:
+    '''How many are inside at once, at most.'''
+    def __init__(self):
+        self.now = self.most = 0
+    def __enter__(self):
+        self.now += 1
+        self.most = max(self.most, self.now)
+    def __exit__(self, *exc_info):
+        self.now -= 1
+"""
+
+
+@pytest.mark.parametrize("where", ["main", "thread", "greenlet"])
+def test_fork_takes_along_only_the_one_that_forks(script, where):
+    """In the child the threads of the parent have ended and never run again; new ones work, and it exits by itself."""
+    lines = script.run(
+        f"""
+        import os, sys, threading, time, warnings
+        import gevlite
+        warnings.simplefilter("ignore")
+        parent = os.getpid()
+        stop = threading.Event()
+        def other():
+            while not stop.wait(0.005):
+                if os.getpid() != parent:
+                    print("a thread of the parent runs in the child", flush=True)
+                    os._exit(9)
+        others = [threading.Thread(target=other) for _ in range(3)]
+        for thread in others:
+            thread.start()
+        unbegun = gevlite.thread.start_new_thread(other, ())
+        def forks():
+            pid = os.fork()
+            if pid == 0:
+                assert threading.main_thread() is threading.current_thread()
+                assert threading.enumerate() == [threading.current_thread()], threading.enumerate()
+                assert not any(thread.is_alive() for thread in others)
+                for thread in others:
+                    thread.join()
+                time.sleep(0.03)
+                fresh = threading.Thread(target=time.sleep, args=(0.001,))
+                fresh.start()
+                fresh.join()
+                os._exit(7)
+            _, status = os.waitpid(pid, 0)
+            print(os.waitstatus_to_exitcode(status))
+            assert all(thread.is_alive() for thread in others)
+        where = {where!r}
+        if where == "main":
+            forks()
+        elif where == "thread":
+            thread = threading.Thread(target=forks)
+            thread.start()
+            thread.join()
+        else:
+            gevlite.spawn(forks).get()
+        stop.set()
+        """,
+    )
+    assert lines == ["7"]
+
+
+def test_subprocess_lets_others_run(script):
+    lines = script.run(
+        COUNT
+        + """
+import subprocess, sys
+inside = Inside()
+def work(n):
+    with inside:
+        done = subprocess.run([sys.executable, "-c", f"import time; time.sleep(0.1); print({n})"],
+                              capture_output=True, text=True, check=True)
+    return int(done.stdout)
+assert [g.get() for g in [gevlite.spawn(work, n) for n in range(4)]] == list(range(4))
+child = subprocess.Popen(["sleep", "100"])
+try:
+    child.wait(0.01)
+except subprocess.TimeoutExpired:
+    child.kill()
+print(inside.most, child.wait())
+"""
+    )
+    assert lines == ["4 -9"]
+
+
+def test_multiprocessing_queue_between_threads_of_one_process(script):
+    script.run(
+        """
+        import multiprocessing, threading
+        channel = multiprocessing.Queue()
+        got = []
+        def take():
+            got.extend(channel.get() for _ in range(3))
+        thread = threading.Thread(target=take)
+        thread.start()
+        for n in range(3):
+            channel.put(b"x" * 200_000)      # more than a pipe holds
+        thread.join()
+        assert [len(item) for item in got] == [200_000] * 3
+        channel.close()
+        channel.join_thread()
+        """
+    )
