@@ -14,15 +14,16 @@ _WITHOUT_TWIN = {
 def patch_select(aggressive=True):
     """Make `select.select`, `select.poll`, `select.epoll` and the selectors built on them cooperative.
 
-    The classes of `selectors` stay, so that who has imported one gets a cooperative one too. aggressive: remove `kqueue` and
-    the like, which would block, and the selectors made of them.
+    The classes of `selectors` stay, so that whoever imported one has a cooperative one too. aggressive: remove `kqueue`
+    and the like, which would block, and the selectors made of them.
     """
     import selectors
 
     from gevlite import selectors as source
 
     target = patch_twin("select")
-    # What a selector calls is an attribute of its class. As it stands in the twin's class, so it can stand in the original.
+    # What a selector calls is an attribute of its class. As it stands in the twin's class, so it can stand in the
+    # original.
     names = [name for name in source.__implements__ if name != "DefaultSelector"]
     for name in names:
         original, twin = getattr(selectors, name), getattr(source, name)

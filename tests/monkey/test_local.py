@@ -111,8 +111,7 @@ def test_values_of_all_greenlets_are_freed_with_the_local():
     greenlets = [gevlite.spawn(work) for _ in range(3)]
     gevlite.sleep(0)
     assert all(ref() is not None for ref in refs)
-    work = None
-    del data
+    work = data = None
     gevlite.killall(greenlets)
     gc.collect()
     assert [ref() for ref in refs] == [None] * 4

@@ -1,4 +1,4 @@
-"""Lock and RLock as `threading` has them: the same test runs on the original with threads, and on ours with greenlets."""
+"""Lock and RLock as `threading` has them: each test runs on the original with threads and on ours with greenlets."""
 
 import _thread
 import copy

@@ -614,7 +614,7 @@ def test_logging_from_greenlets_threads_and_os_threads(script):
 
 
 def test_the_hub_waits_for_a_lock_of_an_os_thread_but_not_for_one_of_its_greenlets(script):
-    """A callback that logs must not fail because a worker thread is logging too; but nobody else runs while it waits."""
+    """A callback that logs must not fail because a worker thread is logging too; nobody else runs while it waits."""
     lines = script.run(
         NATIVE
         + """
