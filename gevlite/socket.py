@@ -188,9 +188,16 @@ class socket(_StdSocket):
         _ss.close(self)
 
     def detach(self):
-        """Give the descriptor away; the socket is closed without closing it. Who waits on it gets OSError(EBADF)."""
+        """Give the descriptor away; the socket is closed without closing it. Who waits on it gets OSError(EBADF).
+
+        The descriptor is in the mode that the time-out stands for: blocking if there is none, like the original.
+        """
+        blocking = self._ep.timeout is None
         self._ep.forget()
-        return _StdSocket.detach(self)
+        fd = _StdSocket.detach(self)
+        if blocking and fd >= 0:
+            os.set_blocking(fd, True)
+        return fd
 
     @property
     def hub(self):

@@ -1,5 +1,6 @@
-"""`_thread`, `threading` and `_threading_local`."""
+"""`_thread`, `threading`, `_threading_local`, and the lock that `multiprocessing` shares between processes."""
 
+import importlib.util
 import sys
 
 from gevlite.monkey._engine import load_twins, on_unpatch, patch_item, patch_module, patch_twin
@@ -24,6 +25,8 @@ def patch_thread(threading=True, _threading_local=True, logging=True, existing_l
     from gevlite.monkey import _existing_locks
 
     patch_twin("thread")
+    if importlib.util.find_spec("_multiprocessing") is not None:
+        patch_twin("_semlock")
     if threading:
         patch_twin("threading")
         if hasattr(target.Thread, "_wait_for_tstate_lock"):

@@ -39,6 +39,7 @@ def test_joinall_times_out_and_returns_those_that_ended():
 
 def test_what_joinall_returned_does_not_change_later():
     e, g = Event(), after(0)
+    g.join()
     result = gevlite.joinall([g, e], timeout=0.002)
     assert result == [g]
     e.set()

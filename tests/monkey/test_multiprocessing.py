@@ -1,0 +1,95 @@
+"""multiprocessing under patch_all(): processes, pipes, queues, pools, locks and managers, by each way to start them."""
+
+import textwrap
+
+import pytest
+
+PRELUDE = """
+from gevlite import monkey
+monkey.patch_all()
+import multiprocessing, sys
+import gevlite
+
+def square(x):
+    return x * x
+
+def answer(connection, queue):
+    connection.send([queue.get() for _ in range(3)])
+    connection.close()
+
+def hold(lock, connection):
+    with lock:
+        connection.send("held")
+        connection.recv()
+
+def main(context):
+"""
+
+CASES = {
+    "process, pipe and queue": (
+        """
+        ours, theirs = context.Pipe()
+        queue = context.Queue()
+        process = context.Process(target=answer, args=(theirs, queue))
+        process.start()
+        for number in range(3):
+            queue.put(number)
+        print(ours.recv())
+        process.join(30)
+        print(process.exitcode)
+        """,
+        ["[0, 1, 2]", "0"],
+    ),
+    "pool, which also ends": (
+        """
+        with context.Pool(2) as pool:
+            print(pool.map(square, range(5)))
+            print(pool.apply_async(square, (7,)).get(30))
+        print("ended")
+        """,
+        ["[0, 1, 4, 9, 16]", "49", "ended"],
+    ),
+    "ProcessPoolExecutor": (
+        """
+        from concurrent.futures import ProcessPoolExecutor
+        with ProcessPoolExecutor(2, mp_context=context) as executor:
+            print(list(executor.map(square, range(4))))
+        """,
+        ["[0, 1, 4, 9]"],
+    ),
+    "manager": (
+        """
+        with context.Manager() as manager:
+            shared = manager.dict()
+            shared["x"] = 1
+            print(dict(shared))
+        """,
+        ["{'x': 1}"],
+    ),
+    "a lock that another process holds stops only who waits for it": (
+        """
+        lock = context.Lock()
+        ours, theirs = context.Pipe()
+        process = context.Process(target=hold, args=(lock, theirs))
+        process.start()
+        print(ours.recv(), lock.acquire(False), lock.acquire(timeout=0.01))
+        waiting = gevlite.spawn(lock.acquire)
+        gevlite.sleep(0.01)
+        print("others run", waiting.ready())
+        ours.send("enough")
+        print(waiting.get(timeout=30))
+        lock.release()
+        process.join(30)
+        """,
+        ["held False False", "others run False", "True"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing(script, method, case):
+    body, expected = CASES[case]
+    main = textwrap.indent(textwrap.dedent(body), "    ")
+    start = f"if __name__ == '__main__':\n    main(multiprocessing.get_context({method!r}))\n"
+    assert script.run(PRELUDE + main + start, patch="") == expected
