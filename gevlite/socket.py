@@ -188,8 +188,13 @@ class socket(_StdSocket):
         _ss.close(self)
 
     def detach(self):
-        """Give the descriptor away; the socket is closed without closing it. Who waits on it gets OSError(EBADF)."""
+        """Give the descriptor away; the socket is closed without closing it. Who waits on it gets OSError(EBADF).
+
+        If this is a blocking socket, so is the descriptor from now on: whoever gets it knows nothing of us.
+        """
         self._ep.forget()
+        if self._ep.timeout is None and _CSocket.fileno(self) >= 0:
+            _CSocket.setblocking(self, True)
         return _StdSocket.detach(self)
 
     @property
