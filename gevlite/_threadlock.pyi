@@ -1,13 +1,13 @@
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, final
 
 from greenlet import greenlet
 from typing_extensions import disjoint_base
 
 __all__ = ["Lock", "RLock", "get_ident", "report_thread_error"]
 
-@disjoint_base
+@final
 class Lock:
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
     def release(self) -> None: ...

@@ -11,6 +11,7 @@ Taking a free lock makes no hub, so OS threads that never wait for one cost noth
 callbacks may log: it waits, without anybody else running, while the lock is held by another OS thread.
 """
 
+cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int64_t
@@ -128,16 +129,20 @@ cdef int64_t time_limit(bint blocking, object timeout) except -2:
     return timeout_ns(seconds)
 
 
+@cython.final
 cdef class Lock:
     """What `threading.Lock()` makes: taken by `acquire` or `with`, given back by `release`, by whomever.
 
-    It may be shared by greenlets and by OS threads.
+    It may be shared by greenlets and by OS threads. Like the original it cannot be subclassed.
     """
 
     cdef bint held
     cdef unsigned long holder       # the OS thread in which it was taken; the hub looks at it
     cdef LinkList waiters
     cdef object __weakref__
+
+    def __cinit__(self):
+        """Takes no arguments."""
 
     def acquire(self, bint blocking=True, timeout=-1):
         """Take it; block while it is taken, at most `timeout` seconds (-1: for ever). False if that did not work.

@@ -13,6 +13,7 @@ its functions are used with other globals:
 
 import ssl as _std
 import types
+from _socket import close as _close
 from _ssl import _SSLContext
 from errno import EINVAL, ENOTCONN
 
@@ -106,9 +107,14 @@ class SSLSocket(_Socket, _StdSSLSocket):
         timeout = sock.gettimeout()
 
         self = cls.__new__(cls)
-        _Socket.__init__(self, sock.family, sock.type, sock.proto, sock.fileno())
-        # From here on the descriptor is ours to close.
-        sock.detach()
+        family, kind, proto = sock.family, sock.type, sock.proto
+        # From here on the descriptor is ours to close. It comes back in the mode that `sock` had, so this must be first.
+        fd = sock.detach()
+        try:
+            _Socket.__init__(self, family, kind, proto, fd)
+        except BaseException:
+            _close(fd)
+            raise
         try:
             self._context = context
             self._session = session

@@ -1038,6 +1038,18 @@ def test_detach(sockets, opened):
     assert b.recv(10) == b"again"
 
 
+@pytest.mark.parametrize(("timeout", "blocking"), [(None, True), (5, False), (0, False)])
+def test_a_detached_descriptor_is_in_the_mode_that_the_socket_had(sockets, opened, timeout, blocking):
+    """Whoever gets it, multiprocessing for instance, reads it by os.read."""
+    a, _b = tcp_pair(sockets, opened)
+    a.settimeout(timeout)
+    fd = a.detach()
+    try:
+        assert os.get_blocking(fd) == blocking
+    finally:
+        os.close(fd)
+
+
 def test_fromfd(sockets, opened):
     a, b = tcp_pair(sockets, opened)
     twin = opened.enter_context(sockets.fromfd(a.fileno(), std_socket.AF_INET, std_socket.SOCK_STREAM))
