@@ -56,6 +56,7 @@ def _in_worker(function, *args):
 if hasattr(_std, "_start_joinable_thread"):
     # Python 3.13 and later: a thread is started with, and joined by, a handle.
     __implements__ += [
+        "_DeleteDummyThreadOnDel",
         "_LockType",
         "_ThreadHandle",
         "_get_main_thread_ident",
@@ -73,6 +74,13 @@ if hasattr(_std, "_start_joinable_thread"):
 
     # By what it keeps here `threading` learns that a thread it did not start, any other greenlet, is gone.
     _thread_local_info = local()
+
+    class _DeleteDummyThreadOnDel(_std._DeleteDummyThreadOnDel):
+        # The main greenlet of an OS thread that has ended may be freed only while modules are torn down, when the names
+        # that the original needs are gone. The defaults are there even then.
+        def __del__(self, original=_std._DeleteDummyThreadOnDel.__del__, is_finalizing=sys.is_finalizing):
+            if not is_finalizing():
+                original(self)
 
     class _NativeHandle(_ThreadHandle):
         """The handle of an OS thread that was running before."""
