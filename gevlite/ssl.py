@@ -108,7 +108,7 @@ class SSLSocket(_Socket, _StdSSLSocket):
 
         self = cls.__new__(cls)
         family, kind, proto = sock.family, sock.type, sock.proto
-        # From here on the descriptor is ours to close. It comes back in the mode that `sock` had, so this must be first.
+        # From here on the descriptor is ours to close. It comes in the mode that `sock` had, so this must be first.
         fd = sock.detach()
         try:
             _Socket.__init__(self, family, kind, proto, fd)
