@@ -2,20 +2,6 @@
 
 import pytest
 
-COUNT = """
-import threading, time, gevlite
-
-class Inside:
-    '''How many are inside at once, at most.'''
-    def __init__(self):
-        self.now = self.most = 0
-    def __enter__(self):
-        self.now += 1
-        self.most = max(self.most, self.now)
-    def __exit__(self, *exc_info):
-        self.now -= 1
-"""
-
 
 @pytest.mark.parametrize("where", ["main", "thread", "greenlet"])
 def test_fork_takes_along_only_the_one_that_forks(script, where):
@@ -68,26 +54,40 @@ def test_fork_takes_along_only_the_one_that_forks(script, where):
 
 
 def test_subprocess_lets_others_run(script):
-    lines = script.run(
-        COUNT
-        + """
-import subprocess, sys
-inside = Inside()
-def work(n):
-    with inside:
-        done = subprocess.run([sys.executable, "-c", f"import time; time.sleep(0.1); print({n})"],
-                              capture_output=True, text=True, check=True)
-    return int(done.stdout)
-assert [g.get() for g in [gevlite.spawn(work, n) for n in range(4)]] == list(range(4))
-child = subprocess.Popen(["sleep", "100"])
-try:
-    child.wait(0.01)
-except subprocess.TimeoutExpired:
-    child.kill()
-print(inside.most, child.wait())
-"""
+    """Each child ends only when all of them are there."""
+    child = script.write(
+        """
+        import os, pathlib, sys, time
+        folder, name = sys.argv[1:]
+        (pathlib.Path(folder) / name).touch()
+        end = time.monotonic() + 20
+        while len(os.listdir(folder)) < 4 and time.monotonic() < end:
+            time.sleep(0.001)
+        print(name, len(os.listdir(folder)))
+        """,
+        "child.py",
     )
-    assert lines == ["4 -9"]
+    present = script.folder / "present"
+    present.mkdir()
+    lines = script.run(
+        """
+        import subprocess, sys
+        import gevlite
+        def work(n):
+            command = [sys.executable, *sys.argv[1:], str(n)]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        print([greenlet.get() for greenlet in [gevlite.spawn(work, n) for n in range(4)]])
+        child = subprocess.Popen(["sleep", "100"])
+        try:
+            child.wait(0.01)
+        except subprocess.TimeoutExpired:
+            child.kill()
+        print(child.wait())
+        """,
+        child,
+        present,
+    )
+    assert lines == [str([f"{n} 4\n" for n in range(4)]), "-9"]
 
 
 def test_multiprocessing_queue_between_threads_of_one_process(script):

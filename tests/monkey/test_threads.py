@@ -8,7 +8,7 @@ COUNT = """
 import threading, time, gevlite
 
 class Inside:
-    '''How many are inside at once, at most.'''
+    '''How many are inside at once, at most. `wait_for(n)`: sleep until so many have been.'''
     def __init__(self):
         self.now = self.most = 0
     def __enter__(self):
@@ -16,6 +16,10 @@ class Inside:
         self.most = max(self.most, self.now)
     def __exit__(self, *exc_info):
         self.now -= 1
+    def wait_for(self, n):
+        end = time.monotonic() + 20
+        while self.most < n and time.monotonic() < end:
+            time.sleep(0.001)
 """
 
 
@@ -26,7 +30,7 @@ def test_sleep_lets_others_run(script):
 inside = Inside()
 def work():
     with inside:
-        time.sleep(0.01)
+        inside.wait_for(5)
 gevlite.joinall([gevlite.spawn(work) for _ in range(5)])
 print(inside.most)
 """
@@ -40,9 +44,11 @@ def test_threads_are_greenlets_of_one_os_thread(script):
         + """
 inside = Inside()
 natives, idents, currents = set(), set(), []
+go = threading.Event()
 def work():
     with inside:
-        time.sleep(0.01)
+        inside.wait_for(20)
+        go.wait()
         natives.add(threading.get_native_id())
         idents.add(threading.get_ident())
         currents.append(threading.current_thread())
@@ -51,6 +57,7 @@ for thread in threads:
     thread.start()
 assert set(threads) < set(threading.enumerate()) and threading.active_count() == 21
 assert all(thread.is_alive() for thread in threads)
+go.set()
 for thread in threads:
     thread.join()
 assert inside.most == 20 and natives == {threading.get_native_id()}
@@ -350,7 +357,10 @@ def test_what_is_built_on_locks_works(script):
             with semaphore:
                 now += 1
                 most = max(most, now)
-                threading.Event().wait(0.001)
+                for _ in range(20_000):
+                    if most == 2:
+                        break
+                    threading.Event().wait(0.001)
                 now -= 1
         run(*[guarded] * 6)
         print(most)
@@ -398,7 +408,7 @@ from concurrent.futures import ThreadPoolExecutor, TimeoutError, as_completed, w
 inside = Inside()
 def work(n):
     with inside:
-        time.sleep(0.01)
+        inside.wait_for(4)
     if n == 7:
         raise ValueError(n)
     return n * n
