@@ -1,0 +1,114 @@
+"""One process of a conformance run: some tests of one of CPython's own test modules, with or without patching.
+
+`runner.py` starts it, with what to do in environment variables, because `multiprocessing` imports this file again in the
+processes that it spawns and those must be patched too. What happens to each test is appended to a file, line by line,
+so that whoever waits for us knows where we were if we hang or crash.
+"""
+
+import os
+
+if os.environ["GEVLITE_CONFORMANCE_PATCH"] == "1":
+    from gevlite import monkey
+
+    monkey.patch_all()
+
+import faulthandler
+import json
+import sys
+import time
+import traceback
+import unittest
+
+# What a machine without a network and without a screen can do in reasonable time.
+RESOURCES = ("cpu", "curses", "subprocess", "walltime")
+
+
+class Recorder(unittest.TestResult):
+    """Appends a line for each thing that happens."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        self.failed = False
+        self.started = 0.0
+
+    def write(self, **event):
+        # By descriptor and afresh each time: tests close descriptors, replace sys.stdout and fork.
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(fd, (json.dumps(event) + "\n").encode())
+        finally:
+            os.close(fd)
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.failed = False
+        self.started = time.monotonic()
+        self.write(event="start", id=test.id())
+
+    def end(self, test, outcome, text=""):
+        if outcome in ("failed", "error") or not self.failed:
+            seconds = round(time.monotonic() - self.started, 2)
+            self.write(event="end", id=test.id(), outcome=outcome, text=text, seconds=seconds)
+        self.failed = self.failed or outcome in ("failed", "error")
+
+    def addSuccess(self, test):
+        self.end(test, "passed")
+
+    def addSkip(self, test, reason):
+        self.end(test, "skipped", str(reason))
+
+    def addExpectedFailure(self, test, err):
+        self.end(test, "expected failure")
+
+    def addUnexpectedSuccess(self, test):
+        self.end(test, "failed", "unexpected success")
+
+    def addFailure(self, test, err):
+        self.end(test, "failed", "".join(traceback.format_exception(*err)))
+
+    def addError(self, test, err):
+        # For a fixture of a class or a module, `test` only has a name that says so.
+        self.end(test, "error", "".join(traceback.format_exception(*err)))
+
+    def addSubTest(self, test, subtest, err):
+        if err is not None:
+            self.end(test, "failed", "".join(traceback.format_exception(*err)))
+
+
+def flatten(suite):
+    for item in suite:
+        if isinstance(item, unittest.TestSuite):
+            yield from flatten(item)
+        else:
+            yield item
+
+
+def main():
+    faulthandler.enable()
+    from test import support
+    from test.support import os_helper
+
+    support.use_resources = list(RESOURCES)
+    name, path = os.environ["GEVLITE_CONFORMANCE_MODULE"], os.environ["GEVLITE_CONFORMANCE_RESULTS"]
+    only = os.environ.get("GEVLITE_CONFORMANCE_ONLY")
+    recorder = Recorder(path)
+    with os_helper.temp_cwd():
+        try:
+            tests = list(flatten(unittest.defaultTestLoader.loadTestsFromName(name)))
+        except unittest.SkipTest as exc:
+            recorder.write(event="module", outcome="skipped", text=str(exc))
+            return
+        if only:
+            with open(only, encoding="utf-8") as file:
+                wanted = set(json.load(file))
+            tests = [test for test in tests if test.id() in wanted]
+        recorder.write(event="tests", ids=[test.id() for test in tests])
+        unittest.TestSuite(tests).run(recorder)
+    recorder.write(event="finished")
+
+
+if __name__ == "__main__":
+    main()
+    sys.stdout.flush()
+    os._exit(0) if os.environ.get("GEVLITE_CONFORMANCE_QUICK_EXIT") else sys.exit(0)
