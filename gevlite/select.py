@@ -48,6 +48,8 @@ _READABLE = _SELECT_IN | _any_of("POLLHUP", "POLLERR")
 _WRITABLE = _OUT | _any_of("POLLERR")
 # What `register` watches for unless told otherwise.
 _ALL = _any_of("POLLIN", "POLLPRI", "POLLOUT")
+# poll(2) takes its milliseconds as an int.
+_INT_MAX = 2**31 - 1
 # Calls that need not wait give way too, once in so many.
 GIVE_WAY_EVERY = 16
 _calls = 0
@@ -61,12 +63,14 @@ def _wait(ask, masks, timeout):
     masks: {fd: poll(2) events}; the descriptors must be open.
     """
     global _calls
+    # Before there is a hub: its own descriptors could take the number of one that has been closed.
+    ready = ask()
     hub = get_hub()
     _calls += 1
     if not _calls % GIVE_WAY_EVERY and _getcurrent() is not hub:
         # In a loop something may always be ready; the others must run all the same.
         _sleep(0)
-    ready = ask()
+        ready = ask()
     if ready:
         return ready
     if timeout == 0:
@@ -123,6 +127,7 @@ class poll:
     def __init__(self):
         self._poll = _StdPoll()
         self._masks = {}
+        self._polling = False
 
     def register(self, fd, eventmask=_ALL, /):
         """Watch `fd` (a number or an object with `fileno()`) for `eventmask`; a second time replaces the first."""
@@ -146,15 +151,24 @@ class poll:
         """Block until some descriptors are ready, at most `timeout` milliseconds; return `[(fd, events), ...]`.
 
         None or a negative time: no limit. 0: do not wait, but give way once if nothing is ready. What is registered
-        meanwhile counts from the next call on.
+        meanwhile counts from the next call on. Raises RuntimeError if another greenlet is in `poll` of this object,
+        OverflowError if the time does not fit a C int.
         """
         if timeout is not None:
             if not hasattr(timeout, "__index__") and not isinstance(timeout, float):
                 raise TypeError("timeout must be an integer or None")
             if math.isnan(timeout):
                 raise ValueError("Invalid value NaN (not a number)")
+            if not -_INT_MAX - 1 <= timeout <= _INT_MAX:
+                raise OverflowError("timeout is too large")
             timeout = None if timeout < 0 else timeout / 1000
-        return _wait(lambda: self._poll.poll(0), self._masks, timeout)
+        if self._polling:
+            raise RuntimeError("concurrent poll() invocation")
+        self._polling = True
+        try:
+            return _wait(lambda: self._poll.poll(0), self._masks, timeout)
+        finally:
+            self._polling = False
 
     def __repr__(self):
         return f"<{type(self).__name__} at {id(self):#x} of {len(self._masks)} descriptors>"
@@ -256,9 +270,10 @@ def select(rlist, wlist, xlist, timeout=None, /):
             raise ValueError("timeout must be non-negative")
         timeout = float(timeout)
     try:
-        lists = [list(rlist), list(wlist), list(xlist)]
+        lists = [iter(rlist), iter(wlist), iter(xlist)]
     except TypeError:
         raise TypeError("arguments 1-3 must be sequences") from None
+    # No copies: a `fileno()` that shortens its own list ends the walk through it, as in the original.
     readers, writers, others = [[(_number(item), item) for item in items] for items in lists]
     masks = {}
     for members, mask in ((readers, _SELECT_IN), (writers, _OUT), (others, _std.POLLPRI)):

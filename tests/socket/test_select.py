@@ -529,15 +529,24 @@ def test_poll_refuses(selects, ends):
     assert poll.poll(1) == []
 
 
-def test_a_poll_object_is_shared(start, ours, settle):
-    """Several greenlets wait on one object; the original would raise RuntimeError."""
+def test_two_polls_at_once_of_one_object_raise(start, ours, settle):
+    """As the original does; the first one goes on waiting, and the object can be used again after it."""
     a, b = ours
     poll = select.poll()
     poll.register(a, POLLIN)
-    waiters = [start(poll.poll) for _ in range(3)]
-    assert settle(waiting_for(3))
+    waiter = start(poll.poll)
+    assert settle(waiting_for(1))
+    with pytest.raises(RuntimeError, match="concurrent poll"):
+        poll.poll()
     b.send(b"x")
-    assert [waiter.get() for waiter in waiters] == [[(a.fileno(), POLLIN)]] * 3
+    assert waiter.get() == [(a.fileno(), POLLIN)]
+    assert poll.poll() == [(a.fileno(), POLLIN)]
+
+
+@pytest.mark.parametrize("milliseconds", [2**31, -2**31 - 1, 1 << 64])
+def test_poll_refuses_a_time_that_is_no_c_int(selects, milliseconds):
+    with pytest.raises(OverflowError):
+        selects.poll().poll(milliseconds)
 
 
 # ---------------------------------------------------------------- the module
