@@ -4,7 +4,12 @@ from gevlite.monkey._engine import patch_twin, remove_item
 
 __all__ = ["DNS_ITEMS", "patch_dns", "patch_socket"]
 
-DNS_ITEMS = ("getaddrinfo", "getfqdn", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
+DNS_ITEMS = ("getaddrinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
+
+# The original functions look up `socket` and the names above in their module each time, and so become cooperative with
+# these. Kept, they are right also where somebody has imported them before, or puts another `socket` in the module's
+# place, as test suites do. SocketType is the class in C that both the old and the new sockets are derived from.
+_FOLLOW = ("SocketType", "create_connection", "create_server", "fromfd", "getfqdn", "socketpair")
 
 # What makes sockets in C, behind the back of the patched class, and exists only on some platforms.
 _WITHOUT_TWIN = ("fromshare",)
@@ -14,7 +19,7 @@ def patch_socket(dns=True, aggressive=True):
     """Make `socket` cooperative. dns: the look-up of names too. aggressive: remove what would block and has no twin."""
     from gevlite import socket as source
 
-    target = patch_twin("socket", [name for name in source.__implements__ if name not in DNS_ITEMS])
+    target = patch_twin("socket", [name for name in source.__implements__ if name not in DNS_ITEMS + _FOLLOW])
     if dns:
         patch_dns()
     if aggressive:

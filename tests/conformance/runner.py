@@ -185,19 +185,18 @@ def _wait_for_exit(process, limit):
 # ---------------------------------------------------------------- comparison
 
 class KnownDifferences:
-    """The entries of `known_differences.toml` for this interpreter."""
+    """The tests of `known_differences.toml` for one version of Python, each with its reason."""
 
     def __init__(self, path=KNOWN, version=platform.python_version_tuple()[:2]):
         with open(path, "rb") as file:
-            content = tomllib.load(file)
+            entries = tomllib.load(file)["difference"]
         version = ".".join(version)
-        self.entries = [entry for entry in content.get("difference", ()) if version in entry["versions"]]
+        self.reasons = {
+            ident: entry["reason"] for entry in entries if version in entry["versions"] for ident in entry["tests"]
+        }
 
     def reason(self, ident):
-        for entry in self.entries:
-            if entry["test"] == ident:
-                return entry["reason"]
-        return None
+        return self.reasons.get(ident)
 
 
 def differences(plain, patched):
