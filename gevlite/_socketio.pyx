@@ -497,7 +497,10 @@ def sendall(self, data, int flags=0, /):
         PyBuffer_Release(&view)
 
 
-def sendto(self, data, flags_or_address, address=None, /):
+cdef object NOT_GIVEN = object()
+
+
+def sendto(self, data, flags_or_address, address=NOT_GIVEN, /):
     """`sendto(data, address)` or `sendto(data, flags, address)`: send a datagram; block until it can be taken."""
     cdef Endpoint ep = endpoint(self)
     cdef Hub hub = current_hub()
@@ -507,7 +510,7 @@ def sendto(self, data, flags_or_address, address=None, /):
     cdef int flags = 0
     cdef Py_ssize_t sent
     cdef Py_buffer view
-    if address is None:
+    if address is NOT_GIVEN:
         address = flags_or_address
     else:
         flags = flags_or_address

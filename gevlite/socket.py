@@ -89,7 +89,8 @@ class socket(_StdSocket):
     timeout = property(gettimeout, doc="What `settimeout` set.")
 
     def setblocking(self, flag, /):
-        """`settimeout(None)` or `settimeout(0)`."""
+        """`settimeout(None)` or `settimeout(0)`. Raises OSError(EBADF) if the socket is closed."""
+        _CSocket.setblocking(self, False)       # as it is already; asks the kernel whether there is such a descriptor
         self._ep.set_timeout(None if flag else 0.0)
 
     def getblocking(self):
@@ -196,7 +197,10 @@ class socket(_StdSocket):
         self._ep.forget()
         fd = _StdSocket.detach(self)
         if blocking and fd >= 0:
-            os.set_blocking(fd, True)
+            try:
+                os.set_blocking(fd, True)
+            except OSError:
+                pass        # closed behind our back; the original does not look either
         return fd
 
     @property

@@ -1485,3 +1485,23 @@ def test_wait_refuses_what_is_no_descriptor():
     for bad in ("0", None, 1.5, object()):
         with pytest.raises(TypeError):
             socket.wait_read(bad)
+
+
+# ---------------------------------------------------------------- closed behind the socket's back
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_setblocking_on_a_descriptor_that_is_closed_raises(lib, flag):
+    sock = lib.module("socket").socket()
+    os.close(sock.fileno())
+    with pytest.raises(OSError) as caught:
+        sock.setblocking(flag)
+    assert caught.value.errno == errno.EBADF
+    assert sock.detach() >= 0
+
+
+def test_sendto_without_an_address_raises(lib):
+    with lib.module("socket").socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        with pytest.raises(TypeError, match="NoneType"):
+            sock.sendto(b"x", None)
+        with pytest.raises(TypeError, match="NoneType"):
+            sock.sendto(b"x", 0, None)
