@@ -309,6 +309,7 @@ cdef class Hub(greenlet):
 
 cdef Hub current_hub()                      # the running thread's hub, made on first use
 cdef greenlet current_greenlet()
+cdef int give_way_if_due() except -1        # in what is called over and over: others run if our slice is over
 cdef Waiter new_waiter(Hub hub, int kind)
 cdef int free_waiter(Waiter w) except -1
 cdef int64_t timeout_ns(object seconds) except -2       # None: -1 (for ever); never rounded down

@@ -2245,6 +2245,20 @@ def get_hub_if_exists():
     return None
 
 
+cdef int give_way_if_due() except -1:
+    """Let others run if the current greenlet has run for longer than its slice; for what is called over and over.
+
+    Does nothing in an OS thread without a hub, and in the hub itself.
+    """
+    cdef Hub hub
+    if gevlite_thread_hub == NULL:
+        return 0
+    hub = <Hub> gevlite_thread_hub
+    if gevlite_coarse_ns() >= hub.slice_end and current_greenlet() is not hub and not hub.closed:
+        sleep(0)
+    return 0
+
+
 def hubs():
     """All live hubs of the process, one for each OS thread that uses gevlite."""
     return list(_hubs)

@@ -25,6 +25,7 @@ from gevlite._core cimport (
     current_greenlet,
     current_hub,
     free_waiter,
+    give_way_if_due,
     greenlet,
     link_append,
     link_clear,
@@ -38,6 +39,7 @@ from gevlite._core cimport (
 import _thread
 
 from gevlite._core import hubs
+from gevlite.exceptions import LoopExit
 
 __all__ = ["Lock", "RLock", "get_ident", "report_thread_error"]
 
@@ -70,6 +72,11 @@ gl_import()
 cdef object NO_TIMEOUT = -1
 cdef double TIMEOUT_MAX = _thread.TIMEOUT_MAX
 cdef int64_t FOREVER = -1
+
+# Code written for threads may look again and again whether a queue is empty or a lock is free, and never block. So one
+# call in so many asks whether it is time for others.
+cdef unsigned int CALLS_BETWEEN_LOOKS = 64
+cdef unsigned int calls = 0
 
 # How long the hub sleeps between two looks at a lock that another OS thread holds.
 cdef unsigned int HUB_LOOK_US = 50
@@ -152,6 +159,10 @@ cdef class Lock:
         return self.take(time_limit(blocking, timeout))
 
     cdef bint take(self, int64_t limit) except -1:
+        global calls
+        calls += 1
+        if calls % CALLS_BETWEEN_LOOKS == 0:
+            give_way_if_due()
         if not self.held:
             self.held = True
             self.holder = PyThread_get_thread_ident()
@@ -321,10 +332,22 @@ cdef class RLock:
         return state
 
     def _acquire_restore(self, state, /):
+        # The end of Condition.wait, inside a `with` that will give the lock back: it must be ours again even if we are
+        # killed or timed out meanwhile. That is raised afterwards.
+        cdef object interrupt = None
         count, owner = state
-        self.block.take(FOREVER)
+        while True:
+            try:
+                self.block.take(FOREVER)
+                break
+            except LoopExit:
+                raise
+            except BaseException as exc:
+                interrupt = exc
         self.count = count
         self.owner = owner
+        if interrupt is not None:
+            raise interrupt
 
     def _at_fork_reinit(self):
         self.block._at_fork_reinit()

@@ -26,6 +26,7 @@ from gevlite.monkey._engine import (
     is_object_patched,
     patch_item,
     patch_module,
+    patching,
     saved,
     unpatch_all,
 )
@@ -60,24 +61,40 @@ __all__ = [
 
 
 def patch_all(
-    socket=True, dns=True, time=True, select=True, thread=True, os=True, ssl=True, queue=True, aggressive=True
+    socket=True,
+    dns=True,
+    time=True,
+    select=True,
+    thread=True,
+    os=True,
+    ssl=True,
+    queue=True,
+    aggressive=True,
+    *,
+    fix=False,
 ):
     """Patch everything, or all that is not turned off; see `patch_socket` and so on. Calling it again is harmless.
 
     `dns` counts only together with `socket`, `aggressive` for `socket` and `select`. Raises TypeError for an argument
     it does not know.
+
+    Modules that have already imported what is replaced keep the originals: a MonkeyPatchWarning names them all. With
+    `fix=True` the replacements are put into those modules, so that the warning is only of what cannot be repaired:
+    classes that were derived from an original. References elsewhere than in a module, say in an instance or as the
+    default of an argument, are neither found nor repaired.
     """
-    if os:
-        patch_os()
-    if time:
-        patch_time()
-    if thread:
-        patch_thread()
-    if socket:
-        patch_socket(dns=dns, aggressive=aggressive)
-    if select:
-        patch_select(aggressive=aggressive)
-    if ssl and find_spec("_ssl") is not None:
-        patch_ssl()
-    if queue:
-        patch_queue()
+    with patching(fix):
+        if os:
+            patch_os()
+        if time:
+            patch_time()
+        if thread:
+            patch_thread()
+        if socket:
+            patch_socket(dns=dns, aggressive=aggressive)
+        if select:
+            patch_select(aggressive=aggressive)
+        if ssl and find_spec("_ssl") is not None:
+            patch_ssl()
+        if queue:
+            patch_queue()

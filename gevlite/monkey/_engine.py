@@ -4,6 +4,7 @@ It works on any object with attributes; the areas also replace a few attributes 
 under a name: that of the module, or the module and qualified name of the class.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import sys
@@ -20,6 +21,7 @@ __all__ = [
     "patch_item",
     "patch_module",
     "patch_twin",
+    "patching",
     "remove_item",
     "saved",
     "unpatch_all",
@@ -30,6 +32,9 @@ __all__ = [
 saved = {}
 
 MISSING = type("MISSING", (), {"__repr__": lambda self: "<missing>"})()
+
+# What a warning looks behind to find who has called us; `patching` is a context manager.
+_SKIPPED = ("gevlite.monkey", "contextlib")
 
 _owners = {}
 _undo = []
@@ -42,7 +47,7 @@ class MonkeyPatchWarning(RuntimeWarning):
 def warn(message):
     """Issue a MonkeyPatchWarning that names the line outside this package from which we were called."""
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("gevlite.monkey"):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_SKIPPED):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, MonkeyPatchWarning, stacklevel=level)
 
@@ -120,6 +125,24 @@ def patch_twin(name, items=None):
 def on_unpatch(undo):
     """Have `unpatch_all` call `undo()`."""
     _undo.append(undo)
+
+
+_depth = 0
+
+
+@contextlib.contextmanager
+def patching(fix=False):
+    """Around whatever patches, or as its decorator: at the end of the outermost, sees to who still has an original."""
+    global _depth
+    _depth += 1
+    try:
+        yield
+    finally:
+        _depth -= 1
+    if not _depth:
+        from gevlite.monkey import _late
+
+        _late.settle(fix)
 
 
 def get_original(mod_name, item_name):

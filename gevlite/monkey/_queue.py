@@ -1,10 +1,11 @@
 """`queue`: SimpleQueue. The other queues are made of locks and become cooperative with `patch_thread`."""
 
-from gevlite.monkey._engine import patch_twin
+from gevlite.monkey._engine import patch_twin, patching
 
 __all__ = ["patch_queue"]
 
 
+@patching()
 def patch_queue():
     """Make `queue.SimpleQueue` cooperative, and with it the executors of `concurrent.futures`."""
     patch_twin("queue")

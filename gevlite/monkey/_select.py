@@ -1,6 +1,6 @@
 """`select` and `selectors`."""
 
-from gevlite.monkey._engine import patch_item, patch_twin, remove_item
+from gevlite.monkey._engine import patch_item, patch_twin, patching, remove_item
 
 __all__ = ["patch_select"]
 
@@ -11,6 +11,7 @@ _WITHOUT_TWIN = {
 }
 
 
+@patching()
 def patch_select(aggressive=True):
     """Make `select.select`, `select.poll`, `select.epoll` and the selectors built on them cooperative.
 

@@ -1,6 +1,6 @@
 """`socket`: sockets and the look-up of names."""
 
-from gevlite.monkey._engine import patch_twin, remove_item
+from gevlite.monkey._engine import patch_twin, patching, remove_item
 
 __all__ = ["DNS_ITEMS", "patch_dns", "patch_socket"]
 
@@ -15,6 +15,7 @@ _FOLLOW = ("SocketType", "create_connection", "create_server", "fromfd", "getfqd
 _WITHOUT_TWIN = ("fromshare",)
 
 
+@patching()
 def patch_socket(dns=True, aggressive=True):
     """Make `socket` cooperative. dns: the look-up of names too. aggressive: remove what would block and has no twin."""
     from gevlite import socket as source
@@ -27,6 +28,7 @@ def patch_socket(dns=True, aggressive=True):
             remove_item(target, name)
 
 
+@patching()
 def patch_dns():
     """Have names looked up by the hub's resolver, which stops nobody else."""
     patch_twin("socket", DNS_ITEMS)

@@ -3,11 +3,12 @@
 import importlib.util
 import sys
 
-from gevlite.monkey._engine import load_twins, on_unpatch, patch_item, patch_module, patch_twin
+from gevlite.monkey._engine import load_twins, on_unpatch, patch_item, patch_module, patch_twin, patching
 
 __all__ = ["patch_thread"]
 
 
+@patching()
 def patch_thread(threading=True, _threading_local=True, logging=True, existing_locks=True):
     """Let new threads be greenlets, and locks block only the greenlet that waits for them.
 

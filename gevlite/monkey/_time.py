@@ -1,10 +1,11 @@
 """`time`: sleep."""
 
-from gevlite.monkey._engine import patch_twin
+from gevlite.monkey._engine import patch_twin, patching
 
 __all__ = ["patch_time"]
 
 
+@patching()
 def patch_time():
     """Make `time.sleep` block only the greenlet that calls it."""
     patch_twin("time")

@@ -2,9 +2,8 @@
 
 NATIVE = """
 from gevlite import monkey
-import _thread
-start_native = _thread.start_new_thread
 monkey.patch_all()
+start_native = monkey.get_original("_thread", "start_new_thread")
 import logging, queue, sys, threading, time, gevlite
 
 def native(function, *args):

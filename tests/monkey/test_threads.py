@@ -503,3 +503,51 @@ def test_thread_handles(script):
             assert "not started" in str(exc)
         """
     )
+
+
+# ---------------------------------------------------------------- code that never blocks
+
+def test_a_loop_that_only_looks_lets_the_others_run(script):
+    """Threads would be switched by the interpreter; `while not queue.empty()` must not stop everything here."""
+    lines = script.run(
+        """
+        import queue, threading
+        jobs = queue.Queue()
+        threading.Thread(target=jobs.get).start()
+        jobs.put(1)
+        while not jobs.empty():
+            pass
+        done = []
+        threading.Thread(target=lambda: done.append(1)).start()
+        lock = threading.Lock()
+        lock.acquire()
+        while not done:
+            assert not lock.acquire(False)
+        print("ok")
+        """
+    )
+    assert lines == ["ok"]
+
+
+def test_a_condition_is_taken_again_by_who_is_killed_in_its_wait(script):
+    """Else the `with` around it would give back what it does not have, and hide why it ended."""
+    lines = script.run(
+        """
+        import threading, gevlite
+        condition = threading.Condition()
+        def wait():
+            with condition:
+                condition.wait()
+        waiter = gevlite.spawn(wait)
+        gevlite.sleep(0)
+        with condition:
+            condition.notify()
+            gevlite.sleep(0.01)             # it waits for the lock now
+            gevlite.spawn(waiter.kill)
+            gevlite.sleep(0.01)
+            assert not waiter.ready()
+        waiter.join()
+        print(type(waiter.value).__name__, waiter.successful(), condition.acquire(False))
+        """
+    )
+    assert lines == ["GreenletExit True True"]

@@ -1,0 +1,118 @@
+"""What still holds an original after patching, because it was imported before.
+
+`from socket import socket` copies the class into the module that says so. If that module was imported before
+`patch_socket`, it goes on using the old class, and blocks everybody. Likewise a class that was derived from an original
+before: its base cannot be exchanged.
+
+Modules of the standard library take such copies too, some of them before any program starts; nobody can patch earlier
+than that, so these are always repaired here. For the program's own modules it is a mistake in the order of things,
+which is explained in one warning, and repaired if asked for.
+"""
+
+import importlib.machinery
+import sys
+import types
+from typing import NamedTuple
+
+from gevlite.monkey import _engine
+
+__all__ = ["Holder", "holders", "settle"]
+
+_CALLABLE = (type, types.FunctionType, types.BuiltinFunctionType)
+
+_told = set()
+
+
+class Holder(NamedTuple):
+    """A module that holds an original, or a class derived from one."""
+
+    module: str
+    attribute: str
+    original: str       # as `socket.socket`
+    derived: bool
+
+    def __str__(self):
+        return f"{self.module}.{self.attribute} ({'derived from ' if self.derived else ''}{self.original})"
+
+
+def holders():
+    """`(holders in the standard library, holders elsewhere)`, leaving out derived classes of the standard library."""
+    originals = _replaced()
+    classes = tuple(original for original, _owner, _name in originals.values() if isinstance(original, type))
+    standard, others = [], []
+    for name, module in sorted(sys.modules.items()):
+        root = name.partition(".")[0]
+        # Modules that are patched themselves have been seen to, name by name.
+        if name in _engine.saved or root in ("gevlite", "greenlet") or not isinstance(module, types.ModuleType):
+            continue
+        is_standard = root in sys.stdlib_module_names and name != "__main__"
+        if is_standard and _is_in_c(module):
+            continue        # where the originals come from
+        for attribute, value in list(vars(module).items()):
+            if id(value) in originals:
+                _original, owner, item = originals[id(value)]
+                (standard if is_standard else others).append(Holder(name, attribute, f"{owner}.{item}", False))
+            elif not is_standard and isinstance(value, type) and classes and _derived(value, classes, name):
+                base = next(cls for cls in value.__mro__ if id(cls) in originals)
+                _original, owner, item = originals[id(base)]
+                others.append(Holder(name, attribute, f"{owner}.{item}", True))
+    return standard, others
+
+
+def _replaced():
+    """`{id: (original, name of its module, name there)}` of the functions and classes that are replaced."""
+    found = {}
+    for owner, items in _engine.saved.items():
+        for name, original in items.items():
+            if isinstance(original, _CALLABLE) and owner in sys.modules:
+                # The shortest is the public one: `threading.RLock`, not `threading._CRLock`.
+                before = found.get(id(original))
+                if before is None or (name.startswith("_"), owner) < (before[2].startswith("_"), before[1]):
+                    found[id(original)] = (original, owner, name)
+    return found
+
+
+def _is_in_c(module):
+    loader = getattr(module, "__loader__", None)
+    return loader is importlib.machinery.BuiltinImporter or isinstance(loader, importlib.machinery.ExtensionFileLoader)
+
+
+def _derived(value, classes, module):
+    try:
+        return issubclass(value, classes) and value.__module__ == module
+    except TypeError:       # a metaclass of its own mind
+        return False
+
+
+def settle(fix):
+    """Repair the standard library's references; warn of the others, or with `fix` repair what can be repaired."""
+    standard, others = holders()
+    _repair(standard)
+    if fix:
+        _repair(holder for holder in others if not holder.derived)
+        others = [holder for holder in others if holder.derived]
+    others = [holder for holder in others if holder not in _told]
+    if others:
+        _told.update(others)
+        _engine.warn(explain(others, fix))
+
+
+def explain(found, fix=False):
+    """The warning's text."""
+    text = (
+        "patched too late for modules that have already taken what is replaced now, and will block all greenlets: "
+        f"{', '.join(map(str, found))}. Call gevlite.monkey.patch_all() before anything else is imported, at the top "
+        "of the program's main module"
+    )
+    if not fix and not all(holder.derived for holder in found):
+        text += "; or patch_all(fix=True), which puts the replacements there too, except for derived classes"
+    return text + "."
+
+
+def _repair(found):
+    for holder in found:
+        module = sys.modules[holder.module]
+        owner, _, item = holder.original.rpartition(".")
+        original = getattr(module, holder.attribute)
+        setattr(module, holder.attribute, getattr(sys.modules[owner], item))
+        _engine.on_unpatch(lambda place=(module, holder.attribute, original): setattr(*place))
