@@ -1,8 +1,8 @@
 """One process of a conformance run: some tests of one of CPython's own test modules, with or without patching.
 
-`runner.py` starts it, with what to do in environment variables, because `multiprocessing` imports this file again in the
-processes that it spawns and those must be patched too. What happens to each test is appended to a file, line by line,
-so that whoever waits for us knows where we were if we hang or crash.
+`runner.py` starts it, with what to do in environment variables, because `multiprocessing` imports this file again in
+the processes that it spawns and those must be patched too. What happens to each test is appended to a file, line by
+line, so that whoever waits for us knows where we were if we hang or crash.
 """
 
 import os

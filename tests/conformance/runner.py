@@ -187,10 +187,10 @@ def _wait_for_exit(process, limit):
 class KnownDifferences:
     """The tests of `known_differences.toml` for one version of Python, each with its reason."""
 
-    def __init__(self, path=KNOWN, version=platform.python_version_tuple()[:2]):
+    def __init__(self, path=KNOWN, version=None):
+        version = ".".join(version or platform.python_version_tuple()[:2])
         with open(path, "rb") as file:
             entries = tomllib.load(file)["difference"]
-        version = ".".join(version)
         self.reasons = {
             ident: entry["reason"] for entry in entries if version in entry["versions"] for ident in entry["tests"]
         }

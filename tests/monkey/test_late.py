@@ -52,7 +52,7 @@ def test_one_warning_names_all_holders_and_where_to_patch(script):
 
 def test_what_becomes_cooperative_by_itself_is_not_named(script):
     """`create_connection` looks up `socket` when it is called, Thread its lock: those who hold them are not late."""
-    script.write("from socket import create_connection\nfrom threading import Thread, Event\nclass Job(Thread): pass", "a.py")
+    script.write("from socket import create_connection\nfrom threading import Thread\nclass Job(Thread): pass", "a.py")
     script.run("import a\nassert warned(monkey.patch_all) == ([], [])", patch=CATCH)
 
 
