@@ -148,8 +148,8 @@ cdef class Lock:
     cdef LinkList waiters
     cdef object __weakref__
 
-    def __cinit__(self):
-        """Takes no arguments."""
+    def __init__(self):
+        """Takes no arguments."""       # a __cinit__ without any would let all pass
 
     def acquire(self, bint blocking=True, timeout=-1):
         """Take it; block while it is taken, at most `timeout` seconds (-1: for ever). False if that did not work.

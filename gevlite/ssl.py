@@ -103,7 +103,6 @@ class SSLSocket(_Socket, _StdSSLSocket):
             raise ValueError("session can only be specified in client mode")
         if context.check_hostname and not server_hostname:
             raise ValueError("check_hostname requires server_hostname")
-        hostname = context._encode_hostname(server_hostname)
         timeout = sock.gettimeout()
 
         self = cls.__new__(cls)
@@ -122,7 +121,7 @@ class SSLSocket(_Socket, _StdSSLSocket):
             self._conversation = Conversation()
             self._connected = False
             self.server_side = server_side
-            self.server_hostname = hostname
+            self.server_hostname = hostname = context._encode_hostname(server_hostname)
             self.do_handshake_on_connect = do_handshake_on_connect
             self.suppress_ragged_eofs = suppress_ragged_eofs
             self._connected = self._has_peer()
@@ -283,6 +282,8 @@ class SSLSocket(_Socket, _StdSSLSocket):
         self._checkClosed()
         if self._sslobj is not None:
             self._refuse("sendto")
+        if addr is None:
+            return _Socket.sendto(self, data, flags_or_addr)
         return _Socket.sendto(self, data, flags_or_addr, addr)
 
     def sendmsg(self, *args, **kwargs):

@@ -8,6 +8,7 @@ import errno
 import gc
 import http.client
 import io
+import os
 import re
 import socket as std_socket
 import ssl as std_ssl
@@ -1119,3 +1120,21 @@ def test_many_clients_at_once(patched, https, certificates, start):
 
     clients = [start(fetch, i) for i in range(30)]
     assert [client.get() for client in clients] == [b"/%d" % i for i in range(30)]
+
+
+def test_a_host_name_that_cannot_be_encoded_closes_the_socket(lib):
+    """As for any failure in wrap_socket: the descriptor is not left open."""
+    ssl, sock = lib.module("ssl"), lib.module("socket").socket()
+    fd = sock.fileno()
+    with pytest.raises(UnicodeError):
+        ssl.create_default_context().wrap_socket(sock, server_hostname="." + "a" * 70 + ".")
+    assert sock.fileno() == -1
+    with pytest.raises(OSError):
+        os.fstat(fd)
+
+
+def test_sendto_before_tls_begins_is_that_of_the_socket(lib):
+    with lib.module("socket").socket() as sock:
+        context = lib.module("ssl").SSLContext(std_ssl.PROTOCOL_TLS_CLIENT)
+        with context.wrap_socket(sock, server_hostname="localhost") as wrapped, pytest.raises(OSError):
+            wrapped.sendto(b"x", ("0.0.0.0", 0))
