@@ -68,13 +68,13 @@ class Results:
         return {"skipped": self.skipped, "fixtures": self.fixtures, "tests": self.tests, "order": self.order}
 
 
-def run_module(name, *, patched, only=None, limit=TIME_LIMIT, python=sys.executable):
-    """Run the tests of a module, or those in `only`. Returns `Results`."""
+def run_module(name, *, patched, only=None, without=(), limit=TIME_LIMIT, python=sys.executable):
+    """Run the tests of a module, or those in `only`, but not those in `without`. Returns `Results`."""
     results = Results()
     remaining = only
     while True:
         before = len(results.tests)
-        running, how, text = _run_process(name, results, patched, remaining, limit, python)
+        running, how, text = _run_process(name, results, patched, remaining, without, limit, python)
         if how == "finished":
             # Not run: a fixture of the class or module failed, or skipped them.
             for ident in results.missing():
@@ -93,7 +93,7 @@ def run_module(name, *, patched, only=None, limit=TIME_LIMIT, python=sys.executa
             return results
 
 
-def _run_process(name, results, patched, only, limit, python):
+def _run_process(name, results, patched, only, without, limit, python):
     """`(the test that ran at the end, "finished" or "hung" or "crashed", what it printed)`."""
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         events, output = Path(folder, "events"), Path(folder, "output")
@@ -102,9 +102,9 @@ def _run_process(name, results, patched, only, limit, python):
                    GEVLITE_CONFORMANCE_RESULTS=str(events), TMPDIR=folder)
         for variable in ("PYTHONWARNINGS", "PYTHONDEVMODE"):
             env.pop(variable, None)
-        if only is not None:
-            Path(folder, "only").write_text(json.dumps(only))
-            env["GEVLITE_CONFORMANCE_ONLY"] = str(Path(folder, "only"))
+        choice = Path(folder, "choice")
+        choice.write_text(json.dumps({"only": only, "without": list(without)}))
+        env["GEVLITE_CONFORMANCE_CHOICE"] = str(choice)
         with open(output, "wb") as file:
             process = subprocess.Popen([python, str(CHILD)], cwd=folder, env=env, stdin=subprocess.DEVNULL,
                                        stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
@@ -208,12 +208,12 @@ def differences(plain, patched):
     }
 
 
-def compare_module(name, limit=TIME_LIMIT, python=sys.executable, plain=None, retries=1):
+def compare_module(name, limit=TIME_LIMIT, python=sys.executable, plain=None, without=(), retries=1):
     """Run a module both ways. Returns `(plain, patched, {id: result} of what differs)`; a difference is tried again.
 
-    With `plain=None` only what does not pass patched is run unpatched.
+    With `plain=None` only what does not pass patched is run unpatched. The tests in `without` are left out.
     """
-    patched = run_module(name, patched=True, limit=limit, python=python)
+    patched = run_module(name, patched=True, limit=limit, python=python, without=without)
     bad = [ident for ident, result in patched.tests.items() if result["outcome"] not in GOOD]
     if plain is None:
         plain = run_module(name, patched=False, limit=limit, python=python, only=bad) if bad else Results()

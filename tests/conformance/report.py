@@ -1,0 +1,85 @@
+"""Writes docs/conformance.md from results of `runner.py --output`: `python tests/conformance/report.py *.json`."""
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+from runner import GOOD, KNOWN, MODULES
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
+
+HEAD = """\
+# CPython's own tests, patched
+
+Whether patched code behaves like the original is shown by the tests of the original. CPython's test modules, as they
+are installed with the interpreter, are run unmodified twice: as they are, and after `monkey.patch_all()`. A test that
+passes unpatched has to pass patched. Each test has a time limit of 60 seconds, so a hang counts as a failure, and so
+does a crash.
+
+`tox -e conformance` runs all of it and writes this page; the project's test suite runs the quick modules each time.
+Tests that need a network or a screen are not run.
+"""
+
+
+def modules_of(result, name):
+    """What was found of one of `MODULES`, which may be a package of many."""
+    return [module for key, module in result["modules"].items() if key == f"test.{name}" or f".{name}." in key]
+
+
+def good(results):
+    return {ident for ident, result in results["tests"].items() if result["outcome"] in GOOD}
+
+
+def cell(result, name):
+    if name in result["absent"]:
+        return "absent", 0, 0
+    wanted = passed = 0
+    for module in modules_of(result, name):
+        wanted += len(good(module["plain"]))
+        passed += len(good(module["plain"])) - len(module["different"])
+    return f"{passed} of {wanted}", wanted, passed
+
+
+def page(results):
+    lines = [HEAD, "## Results", ""]
+    titles = [f"{result['python']}" + ("" if result["backend"] == "default" else f", {result['backend']}")
+              for result in results]
+    lines += ["Tests that pass unpatched, and how many of them pass patched:", ""]
+    lines += [f"| module | {' | '.join(titles)} |", f"|---|{'---:|' * len(results)}"]
+    totals = [[0, 0] for _ in results]
+    for name in MODULES:
+        row = []
+        for total, result in zip(totals, results, strict=True):
+            text, wanted, passed = cell(result, name)
+            total[0] += wanted
+            total[1] += passed
+            row.append(text)
+        lines.append(f"| `{name}` | {' | '.join(row)} |")
+    lines.append(f"| all | {' | '.join(f'{passed} of {wanted}' for wanted, passed in totals)} |")
+    lines += ["", "*absent*: the interpreter does not ship the module.", "", "## What differs, and why", ""]
+    with open(KNOWN, "rb") as file:
+        entries = tomllib.load(file)["difference"]
+    for entry in entries:
+        names = ", ".join(f"`{ident.removeprefix('test.')}`" for ident in entry["tests"])
+        lines.append(f"- {names} ({', '.join(entry['versions'])}): {entry['reason']}")
+    lines += ["", "## Outside the comparison", "", "What does not pass unpatched on the machine where this was run:", ""]
+    for title, result in zip(titles, results, strict=True):
+        failed = sorted(
+            f"`{ident.removeprefix('test.')}` ({test['outcome']})"
+            for module in result["modules"].values()
+            for ident, test in module["plain"]["tests"].items()
+            if test["outcome"] not in GOOD
+        )
+        lines.append(f"- {title}: {', '.join(failed) or 'nothing'}")
+    return "\n".join(lines) + "\n"
+
+
+def main(paths):
+    results = [json.loads(Path(path).read_text()) for path in paths]
+    PAGE.write_text(page(results))
+    print(f"wrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
