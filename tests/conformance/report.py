@@ -63,7 +63,7 @@ def page(results):
     for entry in entries:
         names = ", ".join(f"`{ident.removeprefix('test.')}`" for ident in entry["tests"])
         lines.append(f"- {names} ({', '.join(entry['versions'])}): {entry['reason']}")
-    lines += ["", "## Outside the comparison", "", "What does not pass unpatched on the machine where this was run:", ""]
+    lines += ["", "## Outside the comparison", "", "What does not pass unpatched on the machine that ran this:", ""]
     for title, result in zip(titles, results, strict=True):
         failed = sorted(
             f"`{ident.removeprefix('test.')}` ({test['outcome']})"

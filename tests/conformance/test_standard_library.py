@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import runner  # noqa: E402
+import runner
 
 KNOWN = runner.KnownDifferences()
 QUICK = """
@@ -31,7 +31,8 @@ def test_what_passes_unpatched_passes_patched(name):
     if found is None:
         pytest.skip(f"this interpreter does not ship {name}")
     _plain, patched, different = runner.compare_module(name, limit=40, without=KNOWN.reasons)
-    assert not different, "\n".join(f"{ident}: {result['outcome']}\n{result['text']}" for ident, result in different.items())
+    report = [f"{ident}: {result['outcome']}\n{result['text']}" for ident, result in different.items()]
+    assert not different, "\n".join(report)
     assert not patched.fixtures
     assert patched.skipped or any(result["outcome"] == "passed" for result in patched.tests.values())
 
