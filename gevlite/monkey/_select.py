@@ -1,6 +1,7 @@
 """`select` and `selectors`."""
 
 from gevlite.monkey._engine import patch_item, patch_twin, patching, remove_item
+from gevlite.monkey._libraries import prefer_python_waits
 
 __all__ = ["patch_select"]
 
@@ -36,3 +37,4 @@ def patch_select(aggressive=True):
         for module in (target, selectors):
             for name in _WITHOUT_TWIN[module.__name__]:
                 remove_item(module, name)
+    prefer_python_waits()

@@ -1,0 +1,190 @@
+"""Database drivers, unmodified, in a patched process."""
+
+
+def test_redis(run, redis_server):
+    code = """
+        import redis
+        client = redis.Redis(port=int(sys.argv[1]), decode_responses=True)
+        client.set("here", "yes")
+        assert client.get("here") == "yes"
+        # BLPOP waits in the server
+        assert together(20, lambda i: client.blpop([f"empty{i}"], timeout=SECONDS)) == [None] * 20
+        # and one who waits is woken by another
+        waiter = gevlite.spawn(client.blpop, ["full"], timeout=20)
+        gevlite.sleep(0)
+        client.rpush("full", "x")
+        assert waiter.get(timeout=10) == ("full", "x")
+        with client.pipeline() as pipe:
+            for i in range(100):
+                pipe.incr("count")
+            assert pipe.execute() == list(range(1, 101))
+        print("ok")
+    """
+    assert run(code, redis_server.port) == ["ok"]
+
+
+def test_redis_publish_and_subscribe(run, redis_server):
+    code = """
+        import redis, threading
+        client = redis.Redis(port=int(sys.argv[1]))
+        seen = []
+        sub = client.pubsub(ignore_subscribe_messages=True)
+        sub.subscribe(news=lambda message: seen.append(message["data"]))
+        listener = sub.run_in_thread(sleep_time=0.01)
+        for i in range(10):
+            client.publish("news", i)
+        while len(seen) < 10:
+            time.sleep(0.01)
+        listener.stop()
+        listener.join(10)
+        assert not listener.is_alive()
+        assert seen == [b"%d" % i for i in range(10)]
+        print("ok")
+    """
+    assert run(code, redis_server.port) == ["ok"]
+
+
+def test_psycopg(run, postgres):
+    """With its C part, which would wait in C if it were not told otherwise."""
+    code = """
+        import psycopg
+        assert psycopg.pq.__impl__ in ("binary", "c"), psycopg.pq.__impl__
+        dsn = f"host=127.0.0.1 port={sys.argv[1]} user=tester dbname=postgres"
+        def query(i):
+            with psycopg.connect(dsn) as connection:
+                return connection.execute("select %s::int, pg_sleep(%s)", (i, SECONDS)).fetchone()[0]
+        query(0)
+        assert together(20, query) == list(range(20))
+        # a time-out of ours ends the wait
+        with psycopg.connect(dsn) as connection:
+            try:
+                with gevlite.Timeout(0.1):
+                    connection.execute("select pg_sleep(30)")
+            except gevlite.Timeout:
+                print("timeout")
+            connection.close()
+    """
+    assert run(code, postgres.port) == ["timeout"]
+
+
+def test_psycopg_imported_before_patching(postgres, tmp_path):
+    import subprocess
+    import sys
+
+    code = f"""
+import psycopg
+from gevlite import monkey
+monkey.patch_all(fix=True)
+import gevlite, time
+def query(i):
+    with psycopg.connect("host=127.0.0.1 port={postgres.port} user=tester dbname=postgres") as connection:
+        return connection.execute("select %s::int, pg_sleep(0.25)", (i,)).fetchone()[0]
+start = time.monotonic()
+jobs = [gevlite.spawn(query, i) for i in range(20)]
+gevlite.joinall(jobs, raise_error=True)
+assert [job.value for job in jobs] == list(range(20))
+assert time.monotonic() - start < 2.5
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=50)
+
+
+def test_psycopg2_with_a_wait_callback(run, postgres):
+    code = """
+        import psycopg2
+        from gevlite.integrations import psycopg2 as green
+        green.patch()
+        dsn = f"host=127.0.0.1 port={sys.argv[1]} user=tester dbname=postgres"
+        def query(i):
+            connection = psycopg2.connect(dsn)
+            try:
+                with connection, connection.cursor() as cursor:
+                    cursor.execute("select %s::int, pg_sleep(%s)", (i, SECONDS))
+                    return cursor.fetchone()[0]
+            finally:
+                connection.close()
+        query(0)
+        assert together(20, query) == list(range(20))
+        # what ends a wait closes the connection, which would be in the middle of a query
+        connection = psycopg2.connect(dsn)
+        cursor = connection.cursor()
+        job = gevlite.spawn(cursor.execute, "select pg_sleep(30)")
+        gevlite.sleep(0.1)
+        job.kill()
+        assert connection.closed
+        # an error of the server is raised where it belongs, and leaves the connection usable
+        connection = psycopg2.connect(dsn)
+        cursor = connection.cursor()
+        try:
+            cursor.execute("select nothing")
+        except psycopg2.errors.UndefinedColumn:
+            connection.rollback()
+        cursor.execute("select 1")
+        assert cursor.fetchone() == (1,)
+        green.unpatch()
+        print("ok")
+    """
+    assert run(code, postgres.port) == ["ok"]
+
+
+def test_pymysql(run, mariadb):
+    code = """
+        import pymysql
+        def connect(i):
+            return pymysql.connect(host="127.0.0.1", port=int(sys.argv[1]), user="root")
+        connections = [job.get() for job in [gevlite.spawn(connect, i) for i in range(20)]]
+        def query(i):
+            with connections[i] as connection, connection.cursor() as cursor:
+                cursor.execute("select %s, sleep(%s)", (i, SECONDS))
+                return cursor.fetchone()[0]
+        assert together(20, query) == list(range(20))
+        print("ok")
+    """
+    assert run(code, mariadb.port) == ["ok"]
+
+
+def test_pymemcache(run, memcached, slowed):
+    code = """
+        from pymemcache.client.base import Client, PooledClient
+        quick = Client(("127.0.0.1", int(sys.argv[1])))
+        for i in range(20):
+            assert quick.set(f"key{i}", f"value{i}")
+        slow = PooledClient(("127.0.0.1", int(sys.argv[2])), max_pool_size=20)
+        slow.get("key0")
+        assert together(20, lambda i: slow.get(f"key{i}")) == [b"value%d" % i for i in range(20)]
+        print("ok")
+    """
+    assert run(code, memcached.port, slowed(memcached)) == ["ok"]
+
+
+def test_the_pool_of_sqlalchemy(run, postgres):
+    """Its pool lets ten in at once; the others wait for a connection without stopping anybody."""
+    code = """
+        import sqlalchemy
+        from sqlalchemy.pool import QueuePool
+        engine = sqlalchemy.create_engine(f"postgresql+psycopg://tester@127.0.0.1:{sys.argv[1]}/postgres",
+                                          poolclass=QueuePool, pool_size=8, max_overflow=2, pool_timeout=20)
+        most = now = 0
+        def query(i):
+            global most, now
+            with engine.connect() as connection:
+                now += 1
+                most = max(most, now)
+                try:
+                    sleep = sqlalchemy.text("select :i, pg_sleep(:s)")
+                    return connection.execute(sleep, {"i": i, "s": SECONDS}).first()[0]
+                finally:
+                    now -= 1
+        query(0)
+        assert together(20, query) == list(range(20))
+        assert most == 10, most
+        assert engine.pool.checkedout() == 0
+        # nobody gets in: the wait ends with the pool's own error
+        busy = [engine.connect() for _ in range(10)]
+        impatient = sqlalchemy.create_engine(engine.url, pool_size=1, max_overflow=0, pool_timeout=0.1)
+        with impatient.connect():
+            try:
+                impatient.connect()
+            except sqlalchemy.exc.TimeoutError:
+                print("timeout")
+    """
+    assert run(code, postgres.port) == ["timeout"]
