@@ -1,8 +1,7 @@
 """`socket`: sockets and the look-up of names."""
 
-import sys
-
-from gevlite.monkey._engine import on_unpatch, patch_twin, patching, remove_item
+from gevlite.monkey._engine import patch_twin, patching, remove_item
+from gevlite.monkey._multiprocessing import pass_on_sockets
 
 __all__ = ["DNS_ITEMS", "patch_dns", "patch_socket"]
 
@@ -28,15 +27,7 @@ def patch_socket(dns=True, aggressive=True):
     if aggressive:
         for name in _WITHOUT_TWIN:
             remove_item(target, name)
-    _let_processes_pass_on(target.socket)
-
-
-def _let_processes_pass_on(socket):
-    """`multiprocessing` registers at its import how sockets are sent to another process, for the class of that time."""
-    reduction = sys.modules.get("multiprocessing.reduction")
-    if reduction is not None and socket not in reduction.ForkingPickler._extra_reducers:
-        reduction.register(socket, reduction._reduce_socket)
-        on_unpatch(lambda: reduction.ForkingPickler._extra_reducers.pop(socket, None))
+    pass_on_sockets(target.socket)
 
 
 @patching()

@@ -93,3 +93,28 @@ def test_multiprocessing(script, method, case):
     main = textwrap.indent(textwrap.dedent(body), "    ")
     start = f"if __name__ == '__main__':\n    main(multiprocessing.get_context({method!r}))\n"
     assert script.run(PRELUDE + main + start, patch="") == expected
+
+
+def test_what_was_imported_before_patching_cooperates(script):
+    """As in each process that multiprocessing spawns: it is imported there before the program can patch."""
+    lines = script.run(
+        """
+        import multiprocessing.connection, multiprocessing.reduction, socket
+        from gevlite import monkey
+        monkey.patch_all()
+        import gevlite
+
+        here, there = multiprocessing.Pipe()
+        reader = gevlite.spawn(here.recv)
+        gevlite.sleep(0)
+        there.send("while another greenlet waits")
+        print(reader.get(timeout=10))
+        with socket.socket() as sock:
+            assert multiprocessing.reduction.ForkingPickler.dumps(sock)
+        monkey.unpatch_all()
+        there.send("and after it")
+        print(here.recv())
+        """,
+        patch="",
+    )
+    assert lines == ["while another greenlet waits", "and after it"]
