@@ -30,7 +30,6 @@ from gevlite._core cimport (
     link_append,
     link_clear,
     link_pop,
-    link_remove,
     new_waiter,
     now_ns,
     timeout_ns,
@@ -190,8 +189,6 @@ cdef class Lock:
             if w.lost:
                 self.give()         # it was handed to us, but something else ended our wait
             raise
-        finally:
-            link_remove(w)
         timed_out = w.timed_out
         free_waiter(w)
         return not timed_out

@@ -17,11 +17,11 @@ from gevlite._core cimport (
     free_waiter,
     link_append,
     link_clear,
-    link_remove,
     new_waiter,
     notify_all,
     notify_one,
     timeout_ns,
+    wait_on,
 )
 
 __all__ = ["BoundedSemaphore", "DummySemaphore", "RLock", "Semaphore"]
@@ -36,7 +36,7 @@ cdef class Semaphore(Waitable):
     cdef readonly Py_ssize_t counter
     cdef LinkList watchers          # wait(): who wants to know, but takes nothing
 
-    def __init__(self, value=1, hub=None):
+    def __init__(self, Py_ssize_t value=1, hub=None):
         if value < 0:
             raise ValueError("semaphore initial value must be >= 0")
         self.counter = value
@@ -70,11 +70,9 @@ cdef class Semaphore(Waitable):
         try:
             w.park_for(limit)
         except BaseException:
-            link_remove(w)
             if w.lost:
-                self.release()
+                self.release()      # it was handed to us, but something else ended our wait
             raise
-        link_remove(w)
         timed_out = w.timed_out
         free_waiter(w)
         return not timed_out
@@ -93,15 +91,13 @@ cdef class Semaphore(Waitable):
     def wait(self, timeout=None):
         """Block until `acquire` would not, at most `timeout` seconds, without taking one. Returns the counter."""
         cdef Waiter w
+        cdef int64_t limit
         if self.counter <= 0:
+            limit = timeout_ns(timeout)
             w = new_waiter(current_hub(), WAIT_LOCK)
-            if self.counter > 0:
-                return self.counter
-            link_append(&self.watchers, w)
-            try:
-                w.park_for(timeout_ns(timeout))
-            finally:
-                link_remove(w)
+            if self.counter <= 0:           # still, see new_waiter
+                link_append(&self.watchers, w)
+                wait_on(w, limit)
         return self.counter
 
     def linkcount(self):
@@ -127,7 +123,7 @@ cdef class BoundedSemaphore(Semaphore):
 
     cdef Py_ssize_t initial
 
-    def __init__(self, value=1, hub=None):
+    def __init__(self, Py_ssize_t value=1, hub=None):
         Semaphore.__init__(self, value, hub)
         self.initial = value
 
