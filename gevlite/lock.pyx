@@ -108,7 +108,7 @@ cdef class Semaphore(Waitable):
         self.acquire()
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, exc_type=None, exc_value=None, traceback=None):
         self.release()
 
     def __repr__(self):
@@ -169,7 +169,7 @@ class DummySemaphore:
     def __enter__(self):
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, exc_type=None, exc_value=None, traceback=None):
         pass
 
     def __repr__(self):
@@ -216,7 +216,7 @@ cdef class RLock:
         self.acquire()
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, exc_type=None, exc_value=None, traceback=None):
         self.release()
 
     # What threading.Condition needs of a lock that can be held more than once.
