@@ -61,7 +61,6 @@ class SimpleQueue(Generic[_T]):
     def __iter__(self) -> Self: ...
     def __next__(self) -> _T: ...
 
-@disjoint_base
 class Queue(SimpleQueue[_T]):
     def __init__(
         self, maxsize: int | None = None, items: Iterable[_T] = (), unfinished_tasks: int | None = None
@@ -75,7 +74,6 @@ JoinableQueue = Queue
 
 class LifoQueue(Queue[_T]): ...
 
-@disjoint_base
 class PriorityQueue(Queue[_T]): ...
 
 @disjoint_base
