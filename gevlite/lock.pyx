@@ -246,4 +246,7 @@ cdef class RLock:
         self.count = 0
 
     def __repr__(self):
-        return f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} owner={self.owner!r} count={self.count}>"
+        return (
+            f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} owner={self.owner!r} count={self.count} "
+            f"links={self.block.linkcount()}>"
+        )

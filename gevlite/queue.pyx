@@ -573,6 +573,10 @@ cdef class SimpleQueue(_Exchange):
             text += f" getters={self.getting.count}"
         if self.putting.count:
             text += f" putters={self.putting.count}"
+        if self.peeking.count:
+            text += f" peekers={self.peeking.count}"
+        if self.joining.count:
+            text += f" joiners={self.joining.count}"
         if self.is_shutdown:
             text += " shut down"
         return text + ">"
