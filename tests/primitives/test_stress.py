@@ -261,6 +261,8 @@ class Round:
             while held() != before and time.monotonic() < deadline:
                 gevlite.sleep(0.001)  # children of those who were killed
             assert held() == before, f"thread {number} holds {held()}, before {before}"
+        except gevlite.Timeout:
+            raise  # ROUND_LIMIT
         except BaseException as exc:
             self.failures.append(exc)
         finally:
