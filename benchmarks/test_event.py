@@ -41,18 +41,19 @@ async def _(lib, n):
     await asyncio.gather(player(ping, pong), player(pong, ping))
 
 
+def waking_event(Event):
+    event = Event()
+
+    def wake():
+        event.set()
+        event.clear()
+
+    return event.wait, wake
+
+
 @event_set.on(*GREEN)
 def _(lib, n):
-    def make():
-        event = lib.Event()
-
-        def wake():
-            event.set()
-            event.clear()
-
-        return event.wait, wake
-
-    return waking.green(lib, n, make, wakes_all=True)
+    return waking.green(lib, n, lambda: waking_event(lib.Event), wakes_all=True)
 
 
 @event_set.on("greenlet")
@@ -64,16 +65,7 @@ def _(lib, n):
 async def _(lib, n):
     import asyncio
 
-    def make():
-        event = asyncio.Event()
-
-        def wake():
-            event.set()
-            event.clear()
-
-        return event.wait, wake
-
-    return await waking.coroutines(n, make, wakes_all=True)
+    return await waking.coroutines(n, lambda: waking_event(asyncio.Event), wakes_all=True)
 
 
 @result.on(*GREEN)

@@ -764,9 +764,9 @@ cdef int free_waiter(Waiter w) except -1:
 
 
 cdef bint wait_on(Waiter w, int64_t timeout) except -1:
-    """Park on `w`, which stands in a list if it must, then give it back: the caller must not touch it again.
+    """Park on `w`, which stands in a list if it must. False after the time-out.
 
-    False after the time-out. Whatever happens, it is in no list afterwards.
+    Whatever happens, it is in no list afterwards. Once this has returned the waiter belongs to somebody else.
     """
     cdef bint timed_out
     w.park_for(timeout)

@@ -14,7 +14,6 @@ from gevlite._core cimport (
     Waiter,
     current_greenlet,
     current_hub,
-    free_waiter,
     link_append,
     link_clear,
     new_waiter,
@@ -53,7 +52,6 @@ cdef class Semaphore(Waitable):
         """Take one; block until there is one, at most `timeout` seconds. False if there was none (in time)."""
         cdef int64_t limit
         cdef Waiter w
-        cdef bint timed_out
         if self.counter > 0:
             self.counter -= 1
             return True
@@ -68,14 +66,11 @@ cdef class Semaphore(Waitable):
             return True
         link_append(&self.waiters, w)
         try:
-            w.park_for(limit)
+            return wait_on(w, limit)
         except BaseException:
             if w.lost:
                 self.release()      # it was handed to us, but something else ended our wait
             raise
-        timed_out = w.timed_out
-        free_waiter(w)
-        return not timed_out
 
     cpdef Py_ssize_t release(self) except -1:
         """Give one back: to the first who waits, else to the counter. Does not block. Returns the counter."""
