@@ -6,7 +6,17 @@ Nothing is imported before a body asks for it: a case that starts servers elsewh
 import importlib
 import os
 
-_MODULE_OF = {"Event": "event", "Queue": "queue", "Semaphore": "lock", "socket": "socket", "monkey": "monkey"}
+_MODULE_OF = {
+    "AsyncResult": "event",
+    "Event": "event",
+    "PriorityQueue": "queue",
+    "Queue": "queue",
+    "RLock": "lock",
+    "Semaphore": "lock",
+    "local": "local",
+    "monkey": "monkey",
+    "socket": "socket",
+}
 
 
 def is_coroutine(body) -> bool:

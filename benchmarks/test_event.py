@@ -1,10 +1,13 @@
-"""Events: two greenlets that wake each other in turn."""
+"""Events and results: two greenlets that wake each other in turn, and one that wakes many."""
 
+from benchmarks import waking
 from benchmarks.case import ASYNC, GREEN, Case, Target
 
 event_ping_pong = Case(
     "event_ping_pong", "Event ping-pong, two greenlets, a round trip", n=10_000, must=(Target.faster("gevent", 4),)
 )
+event_set = waking.waking_case("event_set", "`Event.set`, each of those who wait")
+result = Case("result", "a result: make it, `set` it, wake one who waits in `get`", n=10_000)
 
 
 @event_ping_pong.on(*GREEN)
@@ -36,6 +39,78 @@ async def _(lib, n):
 
     ping.set()
     await asyncio.gather(player(ping, pong), player(pong, ping))
+
+
+def waking_event(Event):
+    event = Event()
+
+    def wake():
+        event.set()
+        event.clear()
+
+    return event.wait, wake
+
+
+@event_set.on(*GREEN)
+def _(lib, n):
+    return waking.green(lib, n, lambda: waking_event(lib.Event), wakes_all=True)
+
+
+@event_set.on("greenlet")
+def _(lib, n):
+    return waking.raw(n)
+
+
+@event_set.on(*ASYNC)
+async def _(lib, n):
+    import asyncio
+
+    return await waking.coroutines(n, lambda: waking_event(asyncio.Event), wakes_all=True)
+
+
+@result.on(*GREEN)
+def _(lib, n):
+    AsyncResult = lib.AsyncResult
+    current = AsyncResult()
+
+    def get():
+        nonlocal current
+        for _ in range(n):
+            current.get()
+            current = AsyncResult()
+
+    getter = lib.spawn(get)
+    while not getter.ready():
+        lib.sleep(0)
+        current.set(1)
+
+
+@result.on(*ASYNC)
+async def _(lib, n):
+    import asyncio
+
+    Future = asyncio.get_running_loop().create_future
+    current = Future()
+
+    async def get():
+        nonlocal current
+        for _ in range(n):
+            await current
+            current = Future()
+
+    getter = asyncio.create_task(get())
+    while not getter.done():
+        await asyncio.sleep(0)
+        if not current.done():
+            current.set_result(1)
+
+
+def test_event_set(bench, lib):
+    bench(event_set, lib)
+
+
+def test_result(bench, lib):
+    bench(result, lib)
 
 
 def test_event_ping_pong(bench, lib):

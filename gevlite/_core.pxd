@@ -312,6 +312,7 @@ cdef greenlet current_greenlet()
 cdef int give_way_if_due() except -1        # in what is called over and over: others run if our slice is over
 cdef Waiter new_waiter(Hub hub, int kind)
 cdef int free_waiter(Waiter w) except -1
+cdef bint wait_on(Waiter w, int64_t timeout) except -1
 cdef int64_t timeout_ns(object seconds) except -2       # None: -1 (for ever); never rounded down
 cdef int64_t now_ns() noexcept nogil
 cdef uint64_t new_fd_owner() noexcept                   # a token no other socket has had

@@ -763,6 +763,18 @@ cdef int free_waiter(Waiter w) except -1:
     return 0
 
 
+cdef bint wait_on(Waiter w, int64_t timeout) except -1:
+    """Park on `w`, which stands in a list if it must. False after the time-out.
+
+    Whatever happens, it is in no list afterwards. Once this has returned the waiter belongs to somebody else.
+    """
+    cdef bint timed_out
+    w.park_for(timeout)
+    timed_out = w.timed_out
+    free_waiter(w)
+    return not timed_out
+
+
 cdef class _ForwardLink(Link):
     cdef int notify(self, object source) except -1:
         return self.target.wake(source)
@@ -786,14 +798,10 @@ cdef class Waitable:
     cdef bint wait_here(self, int kind, int64_t timeout) except -1:
         """Park among the waiters until notified. False after the time-out."""
         cdef Waiter w = new_waiter(current_hub(), kind)
-        cdef bint timed_out
         if self.ready():
             return True         # meanwhile, see new_waiter
         link_append(&self.waiters, w)
-        w.park_for(timeout)             # takes it out of the list again
-        timed_out = w.timed_out
-        free_waiter(w)
-        return not timed_out
+        return wait_on(w, timeout)
 
     cdef int notify_callbacks(self) except -1:
         cdef list callbacks = self.callbacks
@@ -1671,14 +1679,11 @@ cdef class Hub(greenlet):
 
         Returns True then, or False after `timeout` seconds.
         """
+        cdef int64_t limit = timeout_ns(timeout)
         cdef Waiter w = new_waiter(self, WAIT_HUB)
         w.ref = False
         link_append(&self.join_waiters, w)
-        try:
-            w.park_for(timeout_ns(timeout))
-        finally:
-            link_remove(w)
-        return not w.timed_out
+        return wait_on(w, limit)
 
     def wait(self, watcher):
         """Block until `watcher` (of `hub.loop`) calls back. It is started here and stopped in any case."""
@@ -1701,10 +1706,7 @@ cdef class Hub(greenlet):
         """Block until no greenlet is ready and no file descriptor either."""
         cdef Waiter w = new_waiter(self, WAIT_IDLE)
         link_append(&self.idle_waiters, w)
-        try:
-            w.park_for(FOREVER)
-        finally:
-            link_remove(w)
+        wait_on(w, FOREVER)
 
     def switch(self, *args, **kwargs):
         """Switch to the hub by hand. Nothing switches back unless it was arranged: prefer a `Waiter`."""

@@ -24,16 +24,15 @@ from gevlite._core cimport (
     Waiter,
     current_greenlet,
     current_hub,
-    free_waiter,
     give_way_if_due,
     greenlet,
     link_append,
     link_clear,
     link_pop,
-    link_remove,
     new_waiter,
     now_ns,
     timeout_ns,
+    wait_on,
 )
 
 import _thread
@@ -174,7 +173,6 @@ cdef class Lock:
     cdef bint _wait(self, int64_t limit) except -1:
         cdef Hub hub = current_hub()
         cdef Waiter w
-        cdef bint timed_out
         if current_greenlet() is hub:
             return self._wait_in_hub(hub, limit)
         w = new_waiter(hub, WAIT_LOCK)
@@ -185,16 +183,11 @@ cdef class Lock:
             return True
         link_append(&self.waiters, w)
         try:
-            w.park_for(limit)
+            return wait_on(w, limit)
         except BaseException:
             if w.lost:
                 self.give()         # it was handed to us, but something else ended our wait
             raise
-        finally:
-            link_remove(w)
-        timed_out = w.timed_out
-        free_waiter(w)
-        return not timed_out
 
     cdef bint _wait_in_hub(self, Hub hub, int64_t limit) except -1:
         cdef int64_t end = now_ns() + limit if limit >= 0 else 0

@@ -6,6 +6,10 @@ from gevlite.timeout import Timeout
 
 __all__ = ["AsyncResult", "Event"]
 
+cdef extern from "Python.h":
+    int Py_ReprEnter(object o) except -1
+    void Py_ReprLeave(object o)
+
 
 cdef class Event(Waitable):
     """A flag that greenlets, also of different threads, can wait for. Like `threading.Event`.
@@ -168,8 +172,11 @@ cdef class AsyncResult(Waitable):
     def __repr__(self):
         if not self.done_:
             state = "pending"
-        elif self._error is not None:
-            state = f"error={self._error!r}"
+        elif Py_ReprEnter(self):
+            state = "..."       # its value refers to it
         else:
-            state = f"value={self._value!r}"
+            try:
+                state = f"value={self._value!r}" if self._error is None else f"error={self._error!r}"
+            finally:
+                Py_ReprLeave(self)
         return f"<{type(self).__name__} {state} links={self.linkcount()}>"

@@ -29,6 +29,7 @@ from gevlite._core cimport (
     notify_all,
     now_ns,
     timeout_ns,
+    wait_on,
 )
 
 import functools
@@ -368,10 +369,7 @@ cdef class Greenlet(CoreGreenlet):
         if self.life == FINISHED:
             return 1
         link_append(&self.waiters, w)
-        try:
-            w.park_for(timeout)
-        finally:
-            link_remove(w)
+        wait_on(w, timeout)
         return self.life == FINISHED
 
     def join(self, timeout=None):

@@ -14,6 +14,8 @@ from cpython.weakref cimport PyWeakref_NewRef
 
 from gevlite._core cimport CoreGreenlet, current_greenlet, greenlet
 
+from copyreg import _slotnames
+
 __all__ = ["local"]
 
 cdef extern from "Python.h":
@@ -121,3 +123,16 @@ cdef class local:
             raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
         self.enter()
         PyObject_GenericDelAttr(self, name, NULL)
+
+    def __copy__(self):
+        """For `copy.copy`: the running greenlet's attributes are copied; any other greenlet starts with `__init__`."""
+        cdef greenlet g = current_greenlet()
+        cdef size_t me = <size_t> <PyObject *> g
+        cdef local made
+        self.enter()
+        made = type(self).__new__(type(self), *self.init_args, **self.init_kwargs)
+        made.dicts[me].update(self.dicts[me])
+        for name in _slotnames(type(self)):
+            if hasattr(self, name):
+                setattr(made, name, getattr(self, name))
+        return made

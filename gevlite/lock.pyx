@@ -14,14 +14,13 @@ from gevlite._core cimport (
     Waiter,
     current_greenlet,
     current_hub,
-    free_waiter,
     link_append,
     link_clear,
-    link_remove,
     new_waiter,
     notify_all,
     notify_one,
     timeout_ns,
+    wait_on,
 )
 
 __all__ = ["BoundedSemaphore", "DummySemaphore", "RLock", "Semaphore"]
@@ -36,7 +35,7 @@ cdef class Semaphore(Waitable):
     cdef readonly Py_ssize_t counter
     cdef LinkList watchers          # wait(): who wants to know, but takes nothing
 
-    def __init__(self, value=1, hub=None):
+    def __init__(self, Py_ssize_t value=1, hub=None):
         if value < 0:
             raise ValueError("semaphore initial value must be >= 0")
         self.counter = value
@@ -53,7 +52,6 @@ cdef class Semaphore(Waitable):
         """Take one; block until there is one, at most `timeout` seconds. False if there was none (in time)."""
         cdef int64_t limit
         cdef Waiter w
-        cdef bint timed_out
         if self.counter > 0:
             self.counter -= 1
             return True
@@ -68,16 +66,11 @@ cdef class Semaphore(Waitable):
             return True
         link_append(&self.waiters, w)
         try:
-            w.park_for(limit)
+            return wait_on(w, limit)
         except BaseException:
-            link_remove(w)
             if w.lost:
-                self.release()
+                self.release()      # it was handed to us, but something else ended our wait
             raise
-        link_remove(w)
-        timed_out = w.timed_out
-        free_waiter(w)
-        return not timed_out
 
     cpdef Py_ssize_t release(self) except -1:
         """Give one back: to the first who waits, else to the counter. Does not block. Returns the counter."""
@@ -93,15 +86,13 @@ cdef class Semaphore(Waitable):
     def wait(self, timeout=None):
         """Block until `acquire` would not, at most `timeout` seconds, without taking one. Returns the counter."""
         cdef Waiter w
+        cdef int64_t limit
         if self.counter <= 0:
+            limit = timeout_ns(timeout)
             w = new_waiter(current_hub(), WAIT_LOCK)
-            if self.counter > 0:
-                return self.counter
-            link_append(&self.watchers, w)
-            try:
-                w.park_for(timeout_ns(timeout))
-            finally:
-                link_remove(w)
+            if self.counter <= 0:           # still, see new_waiter
+                link_append(&self.watchers, w)
+                wait_on(w, limit)
         return self.counter
 
     def linkcount(self):
@@ -112,7 +103,7 @@ cdef class Semaphore(Waitable):
         self.acquire()
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, exc_type=None, exc_value=None, traceback=None):
         self.release()
 
     def __repr__(self):
@@ -127,7 +118,7 @@ cdef class BoundedSemaphore(Semaphore):
 
     cdef Py_ssize_t initial
 
-    def __init__(self, value=1, hub=None):
+    def __init__(self, Py_ssize_t value=1, hub=None):
         Semaphore.__init__(self, value, hub)
         self.initial = value
 
@@ -173,7 +164,7 @@ class DummySemaphore:
     def __enter__(self):
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, exc_type=None, exc_value=None, traceback=None):
         pass
 
     def __repr__(self):
@@ -220,7 +211,7 @@ cdef class RLock:
         self.acquire()
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, exc_type=None, exc_value=None, traceback=None):
         self.release()
 
     # What threading.Condition needs of a lock that can be held more than once.
@@ -250,4 +241,7 @@ cdef class RLock:
         self.count = 0
 
     def __repr__(self):
-        return f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} owner={self.owner!r} count={self.count}>"
+        return (
+            f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} owner={self.owner!r} count={self.count} "
+            f"links={self.block.linkcount()}>"
+        )

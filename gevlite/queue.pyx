@@ -7,6 +7,7 @@ waits has neither taken nor left anything.
 
 cimport cython
 from cpython.object cimport PyObject
+from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int64_t
 
 from gevlite._core cimport (
@@ -18,16 +19,17 @@ from gevlite._core cimport (
     link_append,
     link_clear,
     link_pop,
-    link_remove,
     new_waiter,
     notify_all,
     notify_one,
+    now_ns,
     timeout_ns,
+    wait_on,
 )
 
 import heapq
+import os
 import queue as _queue
-from _thread import RLock   # the real one: it guards against other OS threads
 from collections import deque
 from types import GenericAlias
 
@@ -58,6 +60,40 @@ __all__ = [
     "SimpleQueue",
 ]
 
+cdef extern from *:
+    """
+    /* The C function behind a method of a built-in type. Calling it directly saves a third of `put` and of `get`. */
+    static PyCFunction gevlite_method(PyObject *type, const char *name, int flags)
+    {
+        PyObject *method = PyObject_GetAttrString(type, name);
+        PyCFunction function = NULL;
+        if (method == NULL)
+            return NULL;
+        if (Py_IS_TYPE(method, &PyMethodDescr_Type) && ((PyMethodDescrObject *)method)->d_method->ml_flags == flags)
+            function = ((PyMethodDescrObject *)method)->d_method->ml_meth;
+        else
+            PyErr_Format(PyExc_SystemError, "%R is not the built-in method it was", method);
+        Py_DECREF(method);
+        return function;
+    }
+    """
+    ctypedef object (*PyCFunction)(object self, PyObject *argument)
+    PyCFunction gevlite_method(object type, const char *name, int flags) except NULL
+    int METH_O, METH_NOARGS
+
+cdef extern from "Python.h":
+    Py_ssize_t PyObject_Size(PyObject *o) except -1
+
+cdef extern from "unistd.h" nogil:
+    int usleep(unsigned int microseconds) noexcept
+
+cdef object _deque = deque
+cdef PyCFunction _deque_append = gevlite_method(deque, b"append", METH_O)
+cdef PyCFunction _deque_popleft = gevlite_method(deque, b"popleft", METH_NOARGS)
+cdef object _heappush = heapq.heappush
+cdef object _heappop = heapq.heappop
+cdef object _heapify = heapq.heapify
+
 
 @cython.no_gc
 cdef class _Putter(Waiter):
@@ -70,49 +106,209 @@ cdef int64_t _limit(object timeout) except -2:
     return timeout_ns(timeout)
 
 
-cdef class SimpleQueue:
-    """A first-in, first-out queue. `maxsize`: how many items it holds; None or 0: any number.
+# How long a thread sleeps between two looks at a guard that another one has.
+cdef unsigned int GUARD_LOOK_US = 50
+cdef Py_ssize_t _forks = 0
 
-    Iterating over it yields items until one of them is `StopIteration`.
+
+def _count_fork():
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
+cdef class _Guard:
+    """Keeps other OS threads out of a queue while Python code, a comparison say, runs in the middle of a step.
+
+    That code may itself use the queue: its own thread comes in again. It takes moments, and that another thread comes just
+    then is rare, so who finds it taken looks again until it is free.
     """
 
-    cdef object items               # a deque, or a list for those that sort
-    cdef readonly object maxsize
-    cdef Py_ssize_t room            # maxsize, or -1
-    cdef LinkList getters
-    cdef LinkList putters
-    cdef LinkList peekers
-    cdef readonly bint is_shutdown
+    cdef unsigned long owner
+    cdef Py_ssize_t depth
+    cdef Py_ssize_t forks       # how many there had been when it was last taken
+
+    cdef int enter(self) except -1:
+        cdef unsigned long me = PyThread_get_thread_ident()
+        if self.forks != _forks:
+            self.forks = _forks
+            if self.owner != me:
+                self.depth = 0          # taken by a thread that the fork left behind
+        while self.depth and self.owner != me:
+            with nogil:
+                usleep(GUARD_LOOK_US)
+        self.owner = me
+        self.depth += 1
+        return 0
+
+    cdef int leave(self) except -1:
+        self.depth -= 1
+        return 0
+
+
+cdef class _Exchange:
+    """What queues and channels share."""
+
+    cdef LinkList getting       # who waits in get()
+    cdef LinkList putting       # and in put(): _Putters
     cdef object __weakref__
 
     __class_getitem__ = classmethod(GenericAlias)
 
+    cpdef put(self, item, bint block=True, timeout=None):
+        raise NotImplementedError(f"{type(self).__name__}.put")
+
+    cpdef get(self, bint block=True, timeout=None):
+        raise NotImplementedError(f"{type(self).__name__}.get")
+
+    cdef int put_back(self, object item) except -1:
+        """`item` was taken and is the next one again."""
+        raise NotImplementedError(f"{type(self).__name__}.put_back")
+
+    @property
+    def hub(self):
+        """The hub of the running thread: a queue belongs to no hub."""
+        return current_hub()
+
+    def put_nowait(self, item):
+        """`put(item, block=False)`."""
+        self.put(item, False)
+
+    def get_nowait(self):
+        """`get(block=False)`."""
+        return self.get(False)
+
+    @cython.final
+    cdef _Putter new_putter(self, object item):
+        """May run Python code, see new_waiter: look again afterwards."""
+        cdef _Putter w = _Putter.__new__(_Putter, current_hub())
+        w.kind = WAIT_QUEUE
+        w.item = item
+        return w
+
+    @cython.final
+    cdef int wait_to_put(self, _Putter w, int64_t limit) except -1:
+        w.park_for(limit)
+        if w.timed_out:
+            raise Full
+        return 0
+
+    @cython.final
+    cdef object wait_to_get(self, Waiter w, int64_t limit):
+        cdef object item
+        try:
+            item = w.park_for(limit)
+        except BaseException:
+            if w.lost and not notify_one(&self.getting, w.value):
+                self.put_back(w.value)
+            raise
+        if w.timed_out:
+            raise Empty
+        free_waiter(w)
+        return item
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        item = self.get()
+        if item is StopIteration:
+            raise StopIteration
+        return item
+
+    def __dealloc__(self):
+        link_clear(&self.getting)
+        link_clear(&self.putting)
+
+
+cdef class SimpleQueue(_Exchange):
+    """A first-in, first-out queue. `maxsize`: how many items it holds; None or 0: any number.
+
+    Iterating over it yields items until one of them is `StopIteration`. A subclass may keep the items in another way, as
+    with the standard library's queues: it overrides `_init(maxsize)`, which sets `queue`, `_put(item)`, `_get()`, `_qsize()`
+    and, for `peek`, `_peek()`. They must not block.
+    """
+
+    cdef object items               # a deque, or a list for those that sort
+    cdef Py_ssize_t room            # maxsize, or -1
+    cdef Py_ssize_t unfinished      # items put in and not yet reported done
+    cdef LinkList peeking
+    cdef LinkList joining
+    cdef readonly bint is_shutdown
+    cdef bint hooked                # a subclass has its own _put and the like
+    cdef _Guard guard               # None if adding and taking run no Python code
+
     def __init__(self, maxsize=None, items=()):
-        if maxsize is not None and maxsize <= 0:
-            maxsize = None
-        self.maxsize = maxsize
-        self.room = maxsize if maxsize is not None else -1
-        self.items = self._container(items)
+        self.room = maxsize if maxsize is not None and maxsize > 0 else -1
+        self.hooked = overrides_hooks(type(self))
+        if self.hooked and self.guard is None:
+            self.guard = _Guard()
+        self._init(self.maxsize)
+        self.fill(items)
+        self.unfinished = self.size()
 
     # -------- how the items are kept; a queue of another order replaces these
 
-    def _container(self, items):
-        return deque(items)
+    def _init(self, maxsize):
+        """Make the container of the items."""
+        self.items = deque()
+
+    def _put(self, item):
+        """Add to the container."""
+        self.add(item)
+
+    def _get(self):
+        """Take the next one from the container."""
+        return self.take()
+
+    def _peek(self):
+        """The next one in the container."""
+        return self.first()
+
+    def _qsize(self):
+        """How many are in the container."""
+        return len(self.items)
+
+    cdef int fill(self, object items) except -1:
+        if self.hooked:
+            for item in items:
+                self._put(item)
+        else:
+            self.items.extend(items)
+        return 0
 
     cdef int add(self, object item) except -1:
-        self.items.append(item)
+        if type(self.items) is _deque:
+            _deque_append(self.items, <PyObject *> item)
+        else:
+            self.items.append(item)
         return 0
 
     cdef object take(self):
+        if type(self.items) is _deque:
+            return _deque_popleft(self.items, NULL)
         return self.items.popleft()
 
     cdef object first(self):
         return self.items[0]
 
-    cdef int put_back(self, object item) except -1:
+    cdef int add_first(self, object item) except -1:
         """`item` was taken and is the next one again."""
         self.items.appendleft(item)
         return 0
+
+    @cython.final
+    cdef inline int store(self, object item) except -1:
+        if self.hooked:
+            self._put(item)
+            return 0
+        return self.add(item)
+
+    @cython.final
+    cdef inline object fetch(self):
+        return self._get() if self.hooked else self.take()
 
     # -------- state
 
@@ -121,49 +317,89 @@ cdef class SimpleQueue:
         """The container of the items."""
         return self.items
 
-    @property
-    def hub(self):
-        """The hub of the running thread: a queue belongs to no hub."""
-        return current_hub()
+    @queue.setter
+    def queue(self, value):
+        self.items = value
 
-    cpdef Py_ssize_t qsize(self) except -1:
+    @property
+    def maxsize(self):
+        """How many items it holds; None: any number. Setting it lets waiting putters in if there is room now."""
+        return self.room if self.room >= 0 else None
+
+    @maxsize.setter
+    def maxsize(self, value):
+        self.room = value if value is not None and value > 0 else -1
+        self.enter()
+        try:
+            self.let_in()
+        finally:
+            self.leave()
+
+    @cython.final
+    cdef inline Py_ssize_t size(self) except -1:
+        return self._qsize() if self.hooked else PyObject_Size(<PyObject *> self.items)
+
+    def qsize(self):
         """The number of items."""
-        return len(self.items)
+        return self.size()
 
     def __len__(self):
-        return len(self.items)
+        return self.size()
 
     def __bool__(self):
         return True
 
-    cpdef bint empty(self) except -1:
+    def empty(self):
         """True if there is no item."""
-        return not len(self.items)
+        return not self.size()
 
-    cpdef bint full(self) except -1:
+    def full(self):
         """True if `put` would block."""
-        return self.room >= 0 and len(self.items) >= self.room
+        return not self.has_room()
+
+    @cython.final
+    cdef inline bint has_room(self) except -1:
+        return self.room < 0 or self.size() < self.room
 
     def copy(self):
         """A new queue of the same kind with the same items."""
-        return type(self)(self.maxsize, self.items)
+        return type(self)(self.maxsize, list(self.items))
 
     # -------- the operations
+    #
+    # To other threads each of these is one step: no Python code runs between a test and what it leads to. Where it would,
+    # the guard is held.
 
-    cdef int accepted(self) except -1:
-        """An item was taken in."""
-        return 0
+    @cython.final
+    cdef inline int enter(self) except -1:
+        return self.guard.enter() if self.guard is not None else 0
 
-    cdef int deposit(self, object item) except -1:
+    @cython.final
+    cdef inline int leave(self) except -1:
+        return self.guard.leave() if self.guard is not None else 0
+
+    @cython.final
+    cdef inline int deposit(self, object item) except -1:
         """There is room: hand the item to a getter or keep it."""
-        if self.getters.count and not len(self.items) and notify_one(&self.getters, item):
-            self.accepted()
+        if self.getting.count and not self.size() and self.hand_over(item):
             return 0
-        self.add(item)
-        self.accepted()
-        if self.peekers.count:
-            notify_all(&self.peekers, None)
+        self.store(item)
+        self.unfinished += 1
+        if self.peeking.count:
+            notify_all(&self.peeking, None)
         return 0
+
+    @cython.final
+    cdef bint hand_over(self, object item) except -1:
+        """Give it straight to the first getter that takes it."""
+        if self.hooked:
+            self.store(item)
+            item = self.fetch()
+        self.unfinished += 1
+        if notify_one(&self.getting, item):
+            return True
+        self.unfinished -= 1
+        return False
 
     cpdef put(self, item, bint block=True, timeout=None):
         """Put `item` in; block while the queue is full, at most `timeout` seconds.
@@ -171,48 +407,49 @@ cdef class SimpleQueue:
         Raises Full when the time is over, or at once if `block` is false; ShutDown after `shutdown()`; ValueError for
         a negative time.
         """
-        cdef _Putter w = self.begin_put(item, block, timeout)
+        cdef _Putter w
+        cdef int64_t limit = -1
+        if timeout is not None and block:
+            limit = _limit(timeout)     # a bad one is an error even if it is not needed
+        if self.guard is None and self.accept(item):
+            return                      # nothing to undo: the usual case costs no try statement
+        self.enter()
+        try:
+            w = self.begin_put(item, block)
+        finally:
+            self.leave()
         if w is not None:
-            self.wait_to_put(w, _limit(timeout))
+            self.wait_to_put(w, limit)
 
-    cdef _Putter begin_put(self, item, bint block, object timeout):
-        """Put it in, or take a place among the putters. Other threads see one step: no Python code runs after a test."""
+    @cython.final
+    cdef inline bint accept(self, object item) except -1:
+        """Put it in if there is room."""
+        if self.is_shutdown:
+            raise ShutDown
+        if not self.has_room():
+            return False
+        self.deposit(item)
+        return True
+
+    @cython.final
+    cdef _Putter begin_put(self, object item, bint block):
+        """Put it in, or take a place among the putters."""
         cdef _Putter w = None
-        while True:
-            if self.is_shutdown:
-                raise ShutDown
-            if self.room < 0 or len(self.items) < self.room:
-                self.deposit(item)
-                return None
+        while not self.accept(item):
             if not block:
                 raise Full
             if w is not None:
-                break
-            _limit(timeout)
-            w = _Putter.__new__(_Putter, current_hub())     # may run Python code, see new_waiter: look again
-            w.kind = WAIT_QUEUE
-            w.item = item
-        link_append(&self.putters, w)
-        return w
+                link_append(&self.putting, w)
+                return w
+            w = self.new_putter(item)
+        return None
 
-    cdef int wait_to_put(self, _Putter w, int64_t limit) except -1:
-        try:
-            w.park_for(limit)
-        finally:
-            link_remove(w)
-        if w.timed_out:
-            raise Full
-        return 0
-
-    cpdef put_nowait(self, item):
-        """`put(item, block=False)`."""
-        self.put(item, False)
-
+    @cython.final
     cdef int let_in(self) except -1:
-        """There is room: the first putter's item comes in."""
+        """There may be room: the first putters' items come in."""
         cdef _Putter w
-        while self.putters.count and (self.room < 0 or len(self.items) < self.room):
-            w = <_Putter> link_pop(&self.putters)
+        while self.putting.count and self.has_room():
+            w = <_Putter> link_pop(&self.putting)
             if w.wake(None):
                 try:
                     self.deposit(w.item)
@@ -226,131 +463,133 @@ cdef class SimpleQueue:
         Raises Empty when the time is over, or at once if `block` is false; ShutDown if the queue is empty and was shut
         down; ValueError for a negative time.
         """
-        cdef Waiter w = None
+        cdef Waiter w
+        cdef int64_t limit = -1
         if timeout is not None and block:
-            _limit(timeout)     # a bad one is an error even if it is not needed
-        if len(self.items):
+            limit = _limit(timeout)
+        if self.guard is None and self.size():
             return self.take_and_let_in()
-        w = self.begin_get(block, timeout)
-        if w is None:
-            return self.take_and_let_in()
-        return self.wait_to_get(w, _limit(timeout))
+        self.enter()
+        try:
+            w = self.begin_get(block, &self.getting)
+            if w is None:
+                return self.take_and_let_in()
+        finally:
+            self.leave()
+        return self.wait_to_get(w, limit)
 
-    cdef object take_and_let_in(self):
-        cdef object item = self.take()
-        if self.putters.count:
-            self.let_in()
-        return item
-
-    cdef Waiter begin_get(self, bint block, object timeout):
-        """Take a place among the getters, as `begin_put`; None if there is an item."""
+    @cython.final
+    cdef Waiter begin_get(self, bint block, LinkList *waiting):
+        """None if there is an item; else take a place among those who wait for one."""
         cdef Waiter w = None
-        while not len(self.items):
+        while not self.size():
             if self.is_shutdown:
                 raise ShutDown
             if not block:
                 raise Empty
             if w is not None:
-                link_append(&self.getters, w)
+                link_append(waiting, w)
                 return w
-            _limit(timeout)
-            w = new_waiter(current_hub(), WAIT_QUEUE)
+            w = new_waiter(current_hub(), WAIT_QUEUE)       # then look again
         return None
 
-    cdef object wait_to_get(self, Waiter w, int64_t limit):
-        cdef object item
+    cdef int put_back(self, object item) except -1:
+        self.enter()
         try:
-            item = w.park_for(limit)
-        except BaseException:
-            link_remove(w)
-            if w.lost and not notify_one(&self.getters, w.value):
-                self.put_back(w.value)
-            raise
-        link_remove(w)
-        if w.timed_out:
-            raise Empty
-        free_waiter(w)
-        return item
+            if self.hooked:
+                self._put(item)
+            else:
+                self.add_first(item)
+            notify_all(&self.peeking, None)
+        finally:
+            self.leave()
+        return 0
 
-    cpdef get_nowait(self):
-        """`get(block=False)`."""
-        return self.get(False)
+    @cython.final
+    cdef inline object take_and_let_in(self):
+        cdef object item = self.fetch()
+        if self.putting.count:
+            self.let_in()
+        return item
 
     def peek(self, block=True, timeout=None):
         """Return the next item without removing it; otherwise as `get`."""
         cdef Waiter w
-        cdef int64_t limit
-        limit = _limit(timeout)
-        while not len(self.items):
-            if self.is_shutdown:
-                raise ShutDown
-            if not block:
-                raise Empty
-            w = new_waiter(current_hub(), WAIT_QUEUE)
-            if len(self.items) or self.is_shutdown:
-                continue
-            link_append(&self.peekers, w)
+        cdef int64_t limit = _limit(timeout) if block else 0
+        cdef int64_t deadline = now_ns() + limit if limit >= 0 else -1
+        while True:
+            self.enter()
             try:
-                w.park_for(limit)
+                w = self.begin_get(block, &self.peeking)
+                if w is None:
+                    return self._peek() if self.hooked else self.first()
             finally:
-                link_remove(w)
-            if w.timed_out:
+                self.leave()
+            if not wait_on(w, limit):
                 raise Empty
-        return self.first()
+            # Somebody may have taken it before our turn.
+            if limit > 0:
+                limit = max(deadline - now_ns(), 0)
 
     def peek_nowait(self):
         """`peek(block=False)`."""
         return self.peek(False)
 
     def shutdown(self, immediate=False):
-        """Let nothing more in: `put` raises ShutDown, and so does `get` once the queue is empty.
+        """Let nothing more in: `put` raises ShutDown, and so does `get` once the queue is empty. Whoever waits is woken.
 
-        With `immediate`, what is in it is thrown away and everybody who waits in `get` is woken at once.
+        With `immediate`, what is in it is thrown away and counts as done.
         """
-        self.is_shutdown = True
-        if immediate:
-            self.items = self._container(())
-            self.dropped()
-        self.fail(&self.putters)
-        if not len(self.items):
-            self.fail(&self.getters)
-            self.fail(&self.peekers)
+        cdef bint empty
+        self.enter()
+        try:
+            self.is_shutdown = True
+            if immediate:
+                self.discard()
+            empty = not self.size()
+        finally:
+            self.leave()
+        fail(&self.putting)
+        if empty:
+            fail(&self.getting)
+            fail(&self.peeking)
 
-    cdef int dropped(self) except -1:
-        """The items were thrown away."""
+    @cython.final
+    cdef int discard(self) except -1:
+        while self.size():
+            self.fetch()
+            if self.unfinished:
+                self.unfinished -= 1
+        if not self.unfinished:
+            notify_all(&self.joining, None)
         return 0
-
-    cdef int fail(self, LinkList *waiting) except -1:
-        while waiting.count:
-            (<Waiter> link_pop(waiting)).throw(ShutDown())
-        return 0
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        item = self.get()
-        if item is StopIteration:
-            raise StopIteration
-        return item
 
     def __repr__(self):
         text = f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x}"
-        if self.maxsize is not None:
-            text += f" maxsize={self.maxsize}"
-        text += f" items={len(self.items)}"
-        if self.getters.count:
-            text += f" getters={self.getters.count}"
-        if self.putters.count:
-            text += f" putters={self.putters.count}"
+        if self.room >= 0:
+            text += f" maxsize={self.room}"
+        text += f" items={self.size()}"
+        if self.getting.count:
+            text += f" getters={self.getting.count}"
+        if self.putting.count:
+            text += f" putters={self.putting.count}"
+        if self.peeking.count:
+            text += f" peekers={self.peeking.count}"
+        if self.joining.count:
+            text += f" joiners={self.joining.count}"
         if self.is_shutdown:
             text += " shut down"
         return text + ">"
 
     def __dealloc__(self):
-        link_clear(&self.getters)
-        link_clear(&self.putters)
-        link_clear(&self.peekers)
+        link_clear(&self.peeking)
+        link_clear(&self.joining)
+
+
+cdef int fail(LinkList *waiting) except -1:
+    while waiting.count:
+        (<Waiter> link_pop(waiting)).throw(ShutDown())
+    return 0
 
 
 cdef class Queue(SimpleQueue):
@@ -359,52 +598,39 @@ cdef class Queue(SimpleQueue):
     `unfinished_tasks` starts with the number of `items` unless it is given.
     """
 
-    cdef readonly Py_ssize_t unfinished_tasks
-    cdef LinkList joiners
-
     def __init__(self, maxsize=None, items=(), unfinished_tasks=None):
         SimpleQueue.__init__(self, maxsize, items)
-        if unfinished_tasks is None:
-            unfinished_tasks = len(self.items)
-        self.unfinished_tasks = unfinished_tasks
+        if unfinished_tasks is not None:
+            self.unfinished = unfinished_tasks
 
-    cdef int accepted(self) except -1:
-        self.unfinished_tasks += 1
-        return 0
-
-    cdef int dropped(self) except -1:
-        self.unfinished_tasks = 0
-        notify_all(&self.joiners, None)
-        return 0
+    @property
+    def unfinished_tasks(self):
+        """How many items were put in and not yet reported by `task_done()`."""
+        return self.unfinished
 
     def copy(self):
         """A new queue of the same kind with the same items and the same count of unfinished tasks."""
-        return type(self)(self.maxsize, self.items, self.unfinished_tasks)
+        return type(self)(self.maxsize, list(self.items), self.unfinished)
 
     def task_done(self):
         """Say that the work on one item is finished. Raises ValueError if called more often than there were items."""
-        if self.unfinished_tasks <= 0:
+        if self.unfinished <= 0:
             raise ValueError("task_done() called too many times")
-        self.unfinished_tasks -= 1
-        if not self.unfinished_tasks:
-            notify_all(&self.joiners, None)
+        self.unfinished -= 1
+        if not self.unfinished:
+            notify_all(&self.joining, None)
 
     def join(self, timeout=None):
         """Block until `task_done()` was called for every item, at most `timeout` seconds. True if it was."""
         cdef Waiter w
-        if self.unfinished_tasks:
+        cdef int64_t limit
+        if self.unfinished:
+            limit = timeout_ns(timeout)
             w = new_waiter(current_hub(), WAIT_QUEUE)
-            if not self.unfinished_tasks:
-                return True
-            link_append(&self.joiners, w)
-            try:
-                w.park_for(timeout_ns(timeout))
-            finally:
-                link_remove(w)
-        return self.unfinished_tasks == 0
-
-    def __dealloc__(self):
-        link_clear(&self.joiners)
+            if self.unfinished:         # still, see new_waiter
+                link_append(&self.joining, w)
+                wait_on(w, limit)
+        return self.unfinished == 0
 
 
 JoinableQueue = Queue
@@ -413,8 +639,12 @@ JoinableQueue = Queue
 cdef class LifoQueue(Queue):
     """A Queue that returns the newest item first."""
 
-    def _container(self, items):
-        return list(items)
+    def _init(self, maxsize):
+        self.items = []
+
+    cdef int add(self, object item) except -1:
+        self.items.append(item)
+        return 0
 
     cdef object take(self):
         return self.items.pop()
@@ -422,63 +652,62 @@ cdef class LifoQueue(Queue):
     cdef object first(self):
         return self.items[-1]
 
-    cdef int put_back(self, object item) except -1:
+    cdef int add_first(self, object item) except -1:
         return self.add(item)
 
 
 cdef class PriorityQueue(Queue):
-    """A Queue that returns the smallest item first; typical items are `(priority, data)`."""
+    """A Queue that returns the smallest item first; typical items are `(priority, data)`.
 
-    def _container(self, items):
-        heap = list(items)
-        heapq.heapify(heap)
-        return heap
+    Putting in an item that does not compare with those in it raises TypeError, and the item stays out.
+    """
 
-    cdef object guard       # comparisons may run Python code, and other threads with it: held while the heap changes
+    def __cinit__(self, *args, **kwargs):
+        self.guard = _Guard()
 
-    def __cinit__(self):
-        self.guard = RLock()
+    def _init(self, maxsize):
+        self.items = []
+
+    cdef int fill(self, object items) except -1:
+        Queue.fill(self, items)
+        if not self.hooked:
+            _heapify(self.items)
+        return 0
 
     cdef int add(self, object item) except -1:
         try:
-            heapq.heappush(self.items, item)
+            _heappush(self.items, item)
         except BaseException:
             # It is somewhere in the heap, and does not compare with what it was put beside.
             self.items = [other for other in self.items if other is not item]
-            heapq.heapify(self.items)
+            _heapify(self.items)
             raise
         return 0
 
     cdef object take(self):
-        return heapq.heappop(self.items)
+        return _heappop(self.items)
 
-    cdef int put_back(self, object item) except -1:
-        with self.guard:
-            return self.add(item)
-
-    cpdef put(self, item, bint block=True, timeout=None):
-        """As `Queue.put`. An item that does not compare with those in the queue raises TypeError and stays out."""
-        cdef _Putter w
-        with self.guard:
-            w = self.begin_put(item, block, timeout)
-        if w is not None:
-            self.wait_to_put(w, _limit(timeout))
-
-    cpdef get(self, bint block=True, timeout=None):
-        cdef Waiter w
-        with self.guard:
-            w = self.begin_get(block, timeout)
-            if w is None:
-                return self.take_and_let_in()
-        return self.wait_to_get(w, _limit(timeout))
+    cdef int add_first(self, object item) except -1:
+        return self.add(item)
 
 
-cdef class Channel:
+_OURS = (SimpleQueue, Queue, LifoQueue, PriorityQueue)
+_HOOKS = frozenset(("_init", "_put", "_get", "_peek", "_qsize"))
+
+
+cdef bint overrides_hooks(type cls) except -1:
+    for base in cls.__mro__:
+        if base in _OURS:
+            return False
+        if not _HOOKS.isdisjoint(base.__dict__):
+            return True
+    return False
+
+
+cdef class Channel(_Exchange):
     """A queue that holds nothing: `put` blocks until somebody takes the item."""
 
-    cdef LinkList _getters
-    cdef LinkList _putters
-    cdef object __weakref__
+    cdef list returned          # items whose getter was ended by a throw by hand before it had them; else None
 
     def __init__(self, maxsize=1):
         if maxsize != 1:
@@ -487,22 +716,17 @@ cdef class Channel:
     @property
     def getters(self):
         """How many wait in `get`."""
-        return self._getters.count
+        return self.getting.count
 
     @property
     def putters(self):
         """How many wait in `put`."""
-        return self._putters.count
+        return self.putting.count
 
     @property
     def balance(self):
         """Waiting putters less waiting getters."""
-        return self._putters.count - self._getters.count
-
-    @property
-    def hub(self):
-        """The hub of the running thread."""
-        return current_hub()
+        return self.putting.count - self.getting.count
 
     def qsize(self):
         """0."""
@@ -516,75 +740,53 @@ cdef class Channel:
         """True."""
         return True
 
-    def put(self, item, block=True, timeout=None):
+    cpdef put(self, item, bint block=True, timeout=None):
         """Hand `item` to somebody; block until it is taken, at most `timeout` seconds. Raises Full."""
         cdef _Putter w
-        cdef int64_t limit
-        if notify_one(&self._getters, item):
+        cdef int64_t limit = -1
+        if timeout is not None and block:
+            limit = _limit(timeout)
+        if notify_one(&self.getting, item):
             return
         if not block:
             raise Full
-        limit = _limit(timeout)
-        w = _Putter.__new__(_Putter, current_hub())
-        if notify_one(&self._getters, item):        # meanwhile, see new_waiter
+        w = self.new_putter(item)
+        if notify_one(&self.getting, item):
             return
-        w.kind = WAIT_QUEUE
-        w.item = item
-        if self._getters.count:
-            return self.put(item, block, timeout)
-        link_append(&self._putters, w)
-        try:
-            w.park_for(limit)
-        finally:
-            link_remove(w)
-        if w.timed_out:
-            raise Full
+        link_append(&self.putting, w)
+        self.wait_to_put(w, limit)
 
-    def put_nowait(self, item):
-        """`put(item, block=False)`."""
-        self.put(item, False)
-
-    def get(self, block=True, timeout=None):
+    cpdef get(self, bint block=True, timeout=None):
         """Take an item from somebody; block until there is one, at most `timeout` seconds. Raises Empty."""
         cdef _Putter p
         cdef Waiter w = None
         cdef int64_t limit = -1
+        if timeout is not None and block:
+            limit = _limit(timeout)
         while True:
-            while self._putters.count:
-                p = <_Putter> link_pop(&self._putters)
+            if self.returned:
+                return self.returned.pop(0)
+            while self.putting.count:
+                p = <_Putter> link_pop(&self.putting)
                 if p.wake(None):
                     return p.item
             if not block:
                 raise Empty
             if w is not None:
                 break
-            limit = _limit(timeout)
             w = new_waiter(current_hub(), WAIT_QUEUE)       # then look again
-        link_append(&self._getters, w)
-        try:
-            item = w.park_for(limit)
-        finally:
-            link_remove(w)
-        if w.timed_out:
-            raise Empty
-        return item
+        link_append(&self.getting, w)
+        return self.wait_to_get(w, limit)
 
-    def get_nowait(self):
-        """`get(block=False)`."""
-        return self.get(False)
+    cdef int put_back(self, object item) except -1:
+        if self.returned is None:
+            self.returned = []
+        self.returned.append(item)
+        return 0
 
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        item = self.get()
-        if item is StopIteration:
-            raise StopIteration
-        return item
+    def next(self):
+        """The same as `next(channel)`."""
+        return next(self)
 
     def __repr__(self):
         return f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} getters={self.getters} putters={self.putters}>"
-
-    def __dealloc__(self):
-        link_clear(&self._getters)
-        link_clear(&self._putters)

@@ -53,6 +53,7 @@ cdef class Timeout(BaseException):
     cdef bint ref
     cdef bint one_shot
     cdef _TimeoutTimer timer
+    cdef object __weakref__
 
     def __init__(self, seconds=None, exception=None, ref=True, priority=-1, _one_shot=False):
         if seconds is not None:
@@ -70,7 +71,7 @@ cdef class Timeout(BaseException):
         cdef Hub hub
         cdef _TimeoutTimer timer
         if self._is_pending():
-            raise AssertionError(f"{self!r} is already started; to restart it, cancel it first")
+            raise AssertionError(f"{self!r} is running: cancel() comes before another start()")
         if self.seconds is None:
             return 0
         hub = current_hub()

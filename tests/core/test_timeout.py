@@ -2,6 +2,7 @@
 
 import gc
 import time
+import weakref
 
 import pytest
 
@@ -227,3 +228,12 @@ def test_many_timeouts_leave_no_objects(wait, hub):
     work(3000)
     gc.collect()
     assert len(gc.get_objects()) - before < 50
+
+
+def test_a_timeout_can_be_weakly_referenced():
+    t = Timeout.start_new(100)
+    ref = weakref.ref(t)
+    assert ref() is t
+    t.cancel()
+    del t
+    assert ref() is None

@@ -1,5 +1,6 @@
 """gevlite.local: attributes of its own for each greenlet."""
 
+import copy
 import gc
 import threading
 import weakref
@@ -268,6 +269,23 @@ def test_dict_is_that_of_the_greenlet_and_cannot_be_replaced():
         del data.__dict__
     data.__dict__["y"] = 2
     assert data.y == 2 and {"x", "y"} < set(dir(data))
+
+
+def test_a_copy_has_the_attributes_of_the_greenlet_that_made_it_and_starts_afresh_elsewhere():
+    class Data(local):
+        __slots__ = ("shared", "unset")
+
+        def __init__(self, n):
+            self.n = n
+
+    data = Data(1)
+    data.n, data.x, data.shared = 2, [3], 4
+    other = copy.copy(data)
+    assert type(other) is Data and (other.n, other.shared, vars(other)) == (2, 4, {"n": 2, "x": [3]})
+    assert other.x is data.x and not hasattr(other, "unset")
+    other.n = 5
+    assert data.n == 2
+    assert inside(lambda: vars(other)) == {"n": 1}
 
 
 def test_the_hub_has_its_own():

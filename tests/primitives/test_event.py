@@ -462,3 +462,5 @@ def test_the_repr_tells_the_state():
     assert "set" in repr(e) and "value=3" in repr(r)
     r.set_exception(ValueError("x"))
     assert "ValueError" in repr(r)
+    r.set([r])
+    assert "value=[<AsyncResult ... links=0>]" in repr(r)

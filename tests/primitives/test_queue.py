@@ -110,6 +110,104 @@ def test_a_queue_can_be_weakly_referenced_and_is_freed():
         assert ref() is None
 
 
+@pytest.mark.parametrize("cls", WITH_CHANNEL)
+def test_a_queue_class_takes_a_type_argument(cls):
+    assert cls[int].__origin__ is cls
+
+
+def test_a_larger_maxsize_lets_waiting_putters_in():
+    q = Queue(1, [0])
+    putters = [gevlite.spawn(q.put, n) for n in (1, 2, 3)]
+    gevlite.sleep(0)
+    q.maxsize = 3
+    gevlite.joinall(putters[:2], timeout=30)
+    assert q.maxsize == 3 and q.full() and not putters[2].ready()
+    q.maxsize = None
+    putters[2].join()
+    assert [q.get() for _ in range(4)] == [0, 1, 2, 3]
+
+
+# ---------------------------------------------------------------- an order of its own
+
+
+class Distinct(Queue):
+    """As the standard library's own subclasses of Queue do it."""
+
+    def _init(self, maxsize):
+        self.queue = set()
+
+    def _qsize(self):
+        return len(self.queue)
+
+    def _put(self, item):
+        self.queue.add(item)
+
+    def _get(self):
+        return self.queue.pop()
+
+
+def test_a_subclass_may_keep_the_items_in_its_own_way():
+    q = Distinct(2, [1, 1])
+    assert len(q) == q.qsize() == 1 and q.queue == {1}
+    q.put(1)
+    q.put(2)
+    assert q.full()
+    with pytest.raises(Full):
+        q.put_nowait(3)
+    putter = gevlite.spawn(q.put, 3)
+    gevlite.sleep(0)
+    assert {q.get(), q.get(), q.get()} == {1, 2, 3} and q.empty()
+    putter.get()
+
+
+def test_an_item_for_a_waiting_getter_too_goes_through_a_subclass():
+    class Doubling(SimpleQueue):
+        def _put(self, item):
+            super()._put(item * 2)
+
+        def _peek(self):
+            return super()._peek() + 1
+
+    q = Doubling()
+    g = gevlite.spawn(q.get)
+    gevlite.sleep(0)
+    q.put(1)
+    assert g.get() == 2
+    q.put(2)
+    assert q.peek() == 5 and q.get() == 4
+
+
+def test_threads_use_a_subclass_with_its_own_order_one_at_a_time(fast_thread_switches):
+    class Slow(Queue):
+        inside = most = 0
+
+        def _put(self, item):
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            sum(range(50))
+            super()._put(item)
+            self.inside -= 1
+
+    q, count, got = Slow(3), 300, []
+
+    def put(k):
+        for n in range(count):
+            q.put((k, n), timeout=30)
+
+    def get():
+        for _ in range(count):
+            got.append(q.get(timeout=30))
+
+    threads = [threading.Thread(target=put, args=(k,)) for k in range(2)]
+    threads += [threading.Thread(target=get) for k in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert q.most == 1
+    assert sorted(got) == [(k, n) for k in range(2) for n in range(count)]
+
+
 # ---------------------------------------------------------------- not blocking, time-outs, bad input
 
 
@@ -179,6 +277,11 @@ def test_a_negative_timeout_is_an_error_at_the_call(cls):
         cls().get(timeout=-1)
     with pytest.raises(ValueError):
         full_queue(cls).put(1, timeout=-1)
+    if cls is not Channel:
+        q = cls()
+        with pytest.raises(ValueError):
+            q.put(1, timeout=-1)  # though there is room
+        assert q.empty()
 
 
 @pytest.mark.parametrize("cls", WITH_CHANNEL)
@@ -401,6 +504,45 @@ def test_a_killed_peeker_leaves_no_place():
     assert q.get() == 1
 
 
+def test_an_item_of_a_channel_thrown_away_by_throw_goes_to_the_next_getter_or_the_next_get(hub):
+    c, taken = Channel(), []
+    thrown = [gevlite.spawn(c.get) for _ in range(2)]
+    gevlite.sleep(0)
+    putters = [gevlite.spawn(c.put, n) for n in range(2)]
+
+    def put_and_throw():
+        for g in thrown:
+            g.throw(gevlite.GreenletExit)
+
+    hub.call_soon(put_and_throw)  # behind the putters: both getters have their item, and have not run
+    gevlite.joinall([*thrown, *putters])
+    taken.append(c.get_nowait())
+    assert [*taken, c.get(timeout=1)] == [0, 1]
+    with pytest.raises(Empty):
+        c.get_nowait()
+    # With somebody waiting behind, that one gets it.
+    thrown, waiting = gevlite.spawn(c.get), gevlite.spawn(c.get)
+    gevlite.sleep(0)
+
+    def once_more():
+        c.put(2)
+        thrown.throw(gevlite.GreenletExit)
+
+    hub.call_soon(once_more)
+    assert waiting.get(timeout=5) == 2 and c.balance == 0
+
+
+def test_a_peek_whose_item_is_gone_again_waits_no_longer_than_asked_for():
+    q = Queue()
+    started = time.monotonic()
+    peeker = gevlite.spawn(q.peek, timeout=0.05)
+    while not peeker.ready() and time.monotonic() < started + 20:
+        q.put(1)  # wakes it ...
+        q.get()  # ... and takes the item before its turn
+        gevlite.sleep(0.01)
+    assert isinstance(peeker.exception, Empty)
+
+
 # ---------------------------------------------------------------- task_done and join
 
 
@@ -492,6 +634,21 @@ def test_immediate_shutdown_throws_the_items_away_and_frees_joiners():
     joiner.get()
     with pytest.raises(ShutDown):
         q.get()
+
+
+@pytest.mark.parametrize("cls", [Queue, LifoQueue, PriorityQueue])
+def test_what_immediate_shutdown_throws_away_counts_as_done_and_what_is_being_worked_on_does_not(cls):
+    q = cls(items=[1, 2, 3])
+    q.get()
+    q.shutdown(immediate=True)
+    assert q.unfinished_tasks == 1
+    joiner = gevlite.spawn(q.join)
+    gevlite.sleep(0)
+    assert not joiner.ready()
+    q.task_done()
+    assert joiner.get(timeout=5) is True
+    with pytest.raises(ValueError):
+        q.task_done()
 
 
 # ---------------------------------------------------------------- threads
@@ -596,6 +753,35 @@ def test_a_queue_works_on_after_fork(run_script):
     """)
 
 
+def test_a_fork_in_the_middle_of_a_comparison_of_another_thread_leaves_a_queue_that_works(run_script):
+    """That thread is gone in the child and will never finish its comparison."""
+    run_script("""
+        import os, threading, time
+        from gevlite.queue import PriorityQueue
+
+        comparing, forked = threading.Event(), threading.Event()
+
+        class Slow:
+            def __lt__(self, other):
+                comparing.set()
+                forked.wait()
+                return True
+
+        q = PriorityQueue(items=[Slow()])
+        thread = threading.Thread(target=q.put, args=(Slow(),))
+        thread.start()
+        comparing.wait()
+        pid = os.fork()
+        if pid == 0:
+            q.get_nowait()
+            os._exit(0)
+        forked.set()
+        thread.join()
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert q.qsize() == 2
+    """)
+
+
 # ---------------------------------------------------------------- nothing leaks
 
 
@@ -635,6 +821,10 @@ def test_a_channel_counts_who_waits():
     gevlite.sleep(0)
     assert (c.getters, c.putters, c.balance) == (0, 1, 1)
     assert next(c) == 2
+    g.get()
+    g = gevlite.spawn(c.put, 3)
+    gevlite.sleep(0)
+    assert c.next() == 3
     g.get()
 
 
