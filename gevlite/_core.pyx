@@ -37,6 +37,7 @@ from _thread import _count as _thread_count
 from _thread import _local as _thread_local
 from _thread import get_ident as _get_ident
 
+from gevlite._config import config
 from gevlite.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
 
 from greenlet import GreenletExit
@@ -63,8 +64,7 @@ cdef extern from "_platform.h":
     int64_t gevlite_coarse_ns() noexcept nogil
 
 cdef extern from "_stack_cache.h":
-    int gevlite_cache_install(size_t limit)
-    size_t cache_installed "gevlite_cache.installed"
+    int gevlite_cache_set_limit(size_t limit)
     size_t cache_count "gevlite_cache.count"
     size_t cache_limit "gevlite_cache.limit"
     unsigned long long cache_hits "gevlite_cache.hits"
@@ -914,14 +914,18 @@ cdef class Backend:
                         A closed fd raises OSError(EBADF); a regular file is always ready.
     drop(fd)            Forget `fd`; nothing happens if it is unknown or closed already.
     poll(timeout_ns)    Wait for at most `timeout_ns` nanoseconds (-1: for ever) and call `report(fd, events)` for all that
-                        is ready. Must watch `wake_fd` too and call `drain()` when it is readable. Release the
-                        GIL only if it may block. After EINTR, run the signal handlers and return.
+                        is ready; return None. Must watch `wake_fd` too and call `drain()` when it is readable. Release
+                        the GIL only if it may block. After EINTR, run the signal handlers and return.
     wake()              Make a running or the next `poll` return at once. May be called by any thread at any time.
     after_fork()        In the child: replace everything shared with the parent and forget all fds.
     close()             Give everything back.
 
     The base class owns a pipe: `wake` writes to it, `wake_fd` is its read end and `signal_fd` its write end, which the
-    hub gives to `signal.set_wakeup_fd`.
+    hub gives to `signal.set_wakeup_fd`. A subclass that defines `after_fork` or `close` calls that of the base class too.
+
+    What they raise: `adopt` and `arm`, in whoever waits for the descriptor; `poll`, in the main greenlet of the hub's
+    thread; `close`, out of `Hub.destroy`. An exception of `drop` or `wake` goes to `Hub.handle_error` (an OSError of
+    `drop` is ignored), and the wake-up is made by the pipe. If `after_fork` raises, the child cannot use its hub.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -932,6 +936,7 @@ cdef class Backend:
     def _make_pipe(self):
         cdef int fd
         self.wake_fd, self.signal_fd = os.pipe()    # close-on-exec by default (PEP 446)
+        self.pipes += 1
         for fd in (self.wake_fd, self.signal_fd):
             if fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0:
                 PyErr_SetFromErrno(OSError)
@@ -961,8 +966,7 @@ cdef class Backend:
 
     cpdef after_fork(self):
         # The pipe is shared with the parent: a byte meant for one would wake the other.
-        c_close(self.wake_fd)
-        c_close(self.signal_fd)
+        Backend.close(self)
         self.wake_pending = False
         self._make_pipe()
 
@@ -973,9 +977,14 @@ cdef class Backend:
             self.wake_fd = self.signal_fd = -1
 
     cpdef report(self, int fd, int events):
-        """Called from `poll`: `fd` is ready for `events`."""
-        if fd < 0:
-            raise ValueError(f"{self.name} backend reported fd {fd}")
+        """Called from `poll`: `fd` is ready for `events`, which is READ, WRITE or both, and perhaps END and URGENT.
+
+        Raises ValueError for what cannot be meant.
+        """
+        if fd < 0 or events & ~(READ | WRITE | END | URGENT) or not events & (READ | WRITE):
+            raise ValueError(f"{self.name} backend reported fd {fd} for events {events}")
+        if fd == self.wake_fd:
+            raise ValueError(f"{self.name} backend reported its wake_fd: it is to call drain() instead")
         self.found_one(fd, events)
 
     def drain(self):
@@ -1016,6 +1025,34 @@ cdef class Backend:
             c_close(self.wake_fd)
             c_close(self.signal_fd)
         free(self.found)
+
+
+@cython.final
+cdef class _LostBackend(Backend):
+    """In a child, in the place of one whose `after_fork` failed: what that holds may still be the parent's."""
+    cdef str lost
+    cdef object cause
+
+    @property
+    def name(self):
+        return self.lost
+
+    cdef int refuse(self) except -1:
+        raise RuntimeError(
+            f"the {self.lost} backend cannot be used in this child process: its after_fork() failed"
+        ) from self.cause
+
+    cpdef bint adopt(self, int fd) except -1:
+        self.refuse()
+
+    cpdef arm(self, int fd, int events):
+        self.refuse()
+
+    cpdef drop(self, int fd):
+        pass
+
+    cpdef poll(self, int64_t timeout_ns):
+        self.refuse()
 
 
 cdef class _WatchLink(Link):
@@ -1105,8 +1142,8 @@ cdef class FdWatch:
 cdef class Hub(greenlet):
     """The greenlet of one OS thread that runs its event loop. `get_hub()` makes it on first use.
 
-    `Hub(backend=None)`: a backend's name, a comma-separated order of preference, `"module:Class"` or a Backend; None
-    means what the environment variable GEVLITE_BACKEND says, or the best one of the platform.
+    `Hub(backend=None)`: a backend's name, an order of preference (comma-separated or a sequence), `"module:Class"`, a
+    subclass of Backend or an instance; None means what `gevlite.config.backend` says, or the best one of the platform.
     """
 
     # What a greenlet may end with without being reported, and what goes to the main greenlet instead.
@@ -1175,7 +1212,12 @@ cdef class Hub(greenlet):
         ring_push(&self.inbox, kind, target, argument)
         # While the hub is not polling it looks into the inbox before it does, and nothing runs in between.
         if self.polling:
-            self.backend.wake()
+            try:
+                self.backend.wake()
+            except BaseException as exc:
+                # Whoever queued it can do nothing about it, and it must not stay there unseen.
+                Backend.wake(self.backend)
+                self._report(self.backend, exc)
         return 0
 
     cdef int push_start(self, greenlet g, object args) except -1:
@@ -1412,7 +1454,15 @@ cdef class Hub(greenlet):
         if self.inbox.count:
             timeout = 0             # Python code ran since it was looked at, and with it perhaps another thread
         try:
-            backend.poll(timeout)
+            if backend.poll(timeout) is not None:
+                raise TypeError(f"{backend.name} backend: poll() is to call report() and return None")
+        except BaseException as exc:
+            if self.closing:
+                self._report(backend, exc)      # the parked greenlets are to be unwound all the same
+            elif isinstance(exc, GreenletExit):
+                raise RuntimeError(f"{backend.name} backend: poll() raised GreenletExit") from exc
+            else:
+                raise
         finally:
             self.polling = False
             n = backend.n_found
@@ -1851,14 +1901,26 @@ cdef class Hub(greenlet):
         cdef int want = (READ if entry.readers.count else 0) | (WRITE if entry.writers.count else 0)
         if entry.armed & ~want == 0:
             return 0
+        if not want:
+            self._fd_drop(entry)
+            return self._fd_set_armed(entry, 0)
         try:
-            if want:
-                self.backend.arm(entry.fd, want)
-            else:
-                self.backend.drop(entry.fd)
+            self.backend.arm(entry.fd, want)
+        except BaseException as exc:
+            # Closed meanwhile, or the backend failed: who still waits would wait for ever.
+            self._fd_set_armed(entry, 0)
+            return self._fd_fail(entry, exc)
+        return self._fd_set_armed(entry, want)
+
+    cdef int _fd_drop(self, FdEntry *entry) except -1:
+        """Have the backend forget it. Whatever comes of that, the clearing up around it must go on."""
+        try:
+            self.backend.drop(entry.fd)
         except OSError:
             pass            # closed meanwhile
-        return self._fd_set_armed(entry, want)
+        except BaseException as exc:
+            self._report(self.backend, exc)
+        return 0
 
     cdef int fd_pass_on(self, FdEntry *entry) except -1:
         """Wake the next one who waits if the fd is still known to be ready."""
@@ -1895,7 +1957,8 @@ cdef class Hub(greenlet):
         if entry.readers.count or entry.writers.count:
             try:
                 self.fd_rearm(entry)
-            except OSError as exc:
+            except BaseException as exc:
+                # For them alone: the other reports of this poll must not be lost.
                 self._fd_fail(entry, exc)
         return 0
 
@@ -1921,10 +1984,7 @@ cdef class Hub(greenlet):
         if entry.flags & ADOPTED:
             self.interest -= 1
         if entry.flags & ADOPTED or entry.armed:
-            try:
-                self.backend.drop(entry.fd)
-            except OSError:
-                pass
+            self._fd_drop(entry)
         self._fd_set_armed(entry, 0)
         entry.flags = 0
         entry.owner = 0
@@ -2081,12 +2141,23 @@ cdef class Hub(greenlet):
         cdef int i
         cdef FdEntry *entry
         cdef int old_signal_fd = self.backend.signal_fd
+        cdef int pipes
+        cdef _LostBackend lost
         self.pid = getpid()
         self.thread_ident = _get_ident()
         self.polling = False
         self.worker_threads = 0
         self.refs = 0
-        self.backend.after_fork()
+        pipes = self.backend.pipes
+        try:
+            self.backend.after_fork()
+            if self.backend.pipes == pipes:
+                raise RuntimeError(f"{type(self.backend).__name__}.after_fork() does not call Backend.after_fork()")
+        except BaseException as exc:
+            lost = _LostBackend()
+            lost.lost = self.backend.name
+            lost.cause = exc
+            self.backend = lost
         try:
             before = _signal.set_wakeup_fd(self.backend.signal_fd, warn_on_full_buffer=False)
             if before not in (-1, old_signal_fd):
@@ -2105,7 +2176,7 @@ cdef class Hub(greenlet):
             if entry.readers.count or entry.writers.count:
                 try:
                     self.fd_rearm(entry)
-                except OSError as exc:
+                except Exception as exc:
                     self._fd_fail(entry, exc)
         return 0
 
@@ -2119,19 +2190,24 @@ cdef class Hub(greenlet):
             self._check_thread("destroy")
             if current_greenlet() is not main_of(self):
                 raise RuntimeError("a hub can be destroyed by the main greenlet of its thread only")
-            self._shut_down(True)
-            _local_storage.__dict__.pop("holder", None)
+            try:
+                self._shut_down(True)
+            finally:
+                _local_storage.__dict__.pop("holder", None)
 
     def _shut_down(self, unwind):
-        global gevlite_thread_hub
-        cdef PyObject *p
-        cdef greenlet g
         if self.closed:
             return
-        if unwind and self.running:
-            # Each loses its parking place; one that parks again is thrown out of that too, so this comes to an end.
-            self.closing = True
-            self._unwind_parked()
+        try:
+            if unwind and self.running:
+                # Each loses its parking place; one that parks again is thrown out of that too, so this comes to an end.
+                self.closing = True
+                self._unwind_parked()
+        finally:
+            self._tear_down(unwind)
+
+    def _tear_down(self, unwind):
+        global gevlite_thread_hub
         self.closed = True
         if self.running:
             if unwind:
@@ -2143,7 +2219,6 @@ cdef class Hub(greenlet):
         if self in _hubs:
             _hubs.remove(self)
         self._unwatch_signals()
-        self.backend.close()
         ring_dispose(&self.ready)
         ring_dispose(&self.inbox)
         self.drop_spare()
@@ -2152,6 +2227,7 @@ cdef class Hub(greenlet):
         self.n_spare = SPARE_WAITERS        # take no more
         while self.timers.size:
             Py_DECREF(<object> heap_remove(&self.timers, self.timers.size - 1))
+        self.backend.close()
 
     def _unwind_parked(self):
         cdef Waiter w
@@ -2364,9 +2440,12 @@ def after_fork_in_child():
         if <PyObject *> hub == gevlite_thread_hub:
             hub._after_fork()
         else:
-            hub.backend.close()
             hub.closed = True
             _hubs.remove(hub)
+            try:
+                hub.backend.close()
+            except Exception as exc:
+                hub.print_exception(hub.backend, type(exc), exc, exc.__traceback__)
 
 
 os.register_at_fork(after_in_child=after_fork_in_child)
@@ -2378,26 +2457,24 @@ os.register_at_fork(after_in_child=after_fork_in_child)
 _stack_cache_problem = None
 
 
-def _stack_cache_limit():
+def set_stack_cache_limit(size_t chunks):
+    """Keep at most so many Python stack chunks of 16 KiB for new greenlets; 0: none. Raises MemoryError."""
     global _stack_cache_problem
-    text = os.environ.get("GEVLITE_STACK_CACHE", "1024")
-    try:
-        limit = int(text)
-        if limit < 0:
-            raise ValueError
-    except ValueError:
-        _stack_cache_problem = f"GEVLITE_STACK_CACHE must be a number of 16 KiB chunks, 0 for none, not {text!r}"
-        return 0
-    return limit
+    if gevlite_cache_set_limit(chunks) < 0:
+        raise MemoryError(f"a stack cache of {chunks} chunks")
+    _stack_cache_problem = None
 
 
-gevlite_cache_install(_stack_cache_limit())
+try:
+    set_stack_cache_limit(config.stack_cache)
+except (ValueError, OverflowError, MemoryError) as exc:
+    _stack_cache_problem = str(exc)
 
 
 def stack_cache_stats():
     """The cache of Python stack chunks: installed, cached and limit (in chunks of 16 KiB), hits, misses."""
     return {
-        "installed": bool(cache_installed),
+        "installed": cache_limit > 0,
         "cached": cache_count,
         "limit": cache_limit,
         "hits": cache_hits,

@@ -709,6 +709,8 @@ cdef class Channel(_Exchange):
 
     cdef list returned          # items whose getter was ended by a throw by hand before it had them; else None
 
+    __class_getitem__ = classmethod(GenericAlias)
+
     def __init__(self, maxsize=1):
         if maxsize != 1:
             raise ValueError("a Channel has no size to set")
