@@ -195,6 +195,7 @@ cdef class Backend:
     cdef readonly int wake_fd       # read end of the wake pipe
     cdef readonly int signal_fd     # write end, for signal.set_wakeup_fd and wake()
     cdef bint wake_pending
+    cdef readonly uint64_t signals  # how many have come by way of signal_fd
 
     cpdef bint adopt(self, int fd) except -1
     cpdef arm(self, int fd, int events)
