@@ -98,7 +98,10 @@ def patch_module(target, source, items=None):
 
 # gevlite's modules take what they need from the standard library when they are imported. All of them must have done so
 # before the first original is replaced.
-_NEEDED = ("os", "queue", "resolver.thread", "select", "socket", "thread", "threading", "threadpool", "time")
+_NEEDED = (
+    "builtins", "contextvars", "os", "queue", "resolver.thread", "select", "signal", "socket", "subprocess", "thread",
+    "threading", "threadpool", "time",
+)
 _loaded = False
 
 

@@ -1,0 +1,10 @@
+"""`builtins`: input."""
+
+from gevlite.monkey._engine import patch_twin
+
+__all__ = ["patch_builtins"]
+
+
+def patch_builtins():
+    """Make `input` block only the greenlet that calls it."""
+    patch_twin("builtins")
