@@ -88,7 +88,7 @@ def _hub_of_signals():
 
 
 def set_wakeup_fd(fd, /, *, warn_on_full_buffer=True):
-    """As `signal.set_wakeup_fd`: the descriptor to which signals write their numbers; -1 for none. Returns the last one.
+    """As `signal.set_wakeup_fd`: the descriptor to which signals write their numbers, -1 for none; returns the last.
 
     What gevlite itself has registered is nobody's business: it does not show, and comes back when there is none.
     """

@@ -18,6 +18,8 @@ this package, and gevlite's own modules hold the originals of what they need.
 
 from importlib.util import find_spec
 
+from gevlite.monkey._builtins import patch_builtins
+from gevlite.monkey._contextvars import patch_contextvars
 from gevlite.monkey._engine import (
     MonkeyPatchWarning,
     get_original,
@@ -30,8 +32,6 @@ from gevlite.monkey._engine import (
     saved,
     unpatch_all,
 )
-from gevlite.monkey._builtins import patch_builtins
-from gevlite.monkey._contextvars import patch_contextvars
 from gevlite.monkey._os import patch_os
 from gevlite.monkey._queue import patch_queue
 from gevlite.monkey._select import patch_select

@@ -8,7 +8,7 @@ __all__ = ["patch_subprocess"]
 def patch_subprocess():
     """Make `subprocess.Popen`, and with it `run` and everything else there, block only the greenlet that waits.
 
-    The functions stay: they look `Popen` up when they are called. Who has imported the class before, or derived from it,
+    The functions stay: they look `Popen` up when they are called. Who has imported the class before, or derived one,
     gets a cooperative one too, because the original is changed in the same way.
     """
     patch_twin("subprocess", ["Popen"])
