@@ -101,5 +101,12 @@ def wait(idtype, id, options, timeout=None):
         hub.unref()
 
 
-# In the child of a fork the threads are gone, and its parent's children are not its own.
-_std.register_at_fork(after_in_child=_watches.clear)
+def _after_fork_in_child():
+    """The threads are gone. Whoever waits here too asks the kernel, and is told that this is not our child."""
+    events = list(_watches.values())
+    _watches.clear()
+    for event in events:
+        event.set()
+
+
+_std.register_at_fork(after_in_child=_after_fork_in_child)

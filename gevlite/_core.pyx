@@ -1311,7 +1311,7 @@ cdef class Hub(greenlet):
                     timeout = 0
             if self.spinning:
                 timeout = 0
-            elif self.timers.size == self.unref_timers and self.fd_waiters + self.refs <= 0:
+            elif self.timers.size == self.unref_timers and self.fd_waiters + self.refs + self.thread_refs <= 0:
                 timeout = self.nothing_left(timeout)
                 if timeout < FOREVER:
                     continue
@@ -1661,13 +1661,22 @@ cdef class Hub(greenlet):
         if gevlite_thread_hub != <PyObject *> self:
             raise RuntimeError(f"Hub.{what} must be called in the hub's own thread; use call_soon_threadsafe")
 
-    def ref(self):
-        """Count one more outside reason (a worker thread, a watcher) why somebody may still be woken."""
-        self.refs += 1
+    def ref(self, bint thread=False):
+        """Count one more outside reason (a worker thread, a watcher) why somebody may still be woken.
 
-    def unref(self):
+        thread: it is the work of another thread, of which nothing is left in the child of a fork.
+        """
+        if thread:
+            self.thread_refs += 1
+        else:
+            self.refs += 1
+
+    def unref(self, bint thread=False):
         """Take back one `ref()`."""
-        self.refs -= 1
+        if thread:
+            self.thread_refs -= 1
+        else:
+            self.refs -= 1
 
     def now(self):
         """Monotonic seconds, the clock of all timers."""
@@ -2034,7 +2043,7 @@ cdef class Hub(greenlet):
             "fds": self.interest,
             "fd_waiters": self.fd_waiters,
             "watchers": self.watchers,
-            "refs": self.refs,
+            "refs": self.refs + self.thread_refs,
             "pending_throws": len(self.raw_pending),
             "switches": self.n_switches,
             "handoffs": self.n_handoffs,
@@ -2092,7 +2101,7 @@ cdef class Hub(greenlet):
         self.thread_ident = _get_ident()
         self.polling = False
         self.worker_threads = 0
-        self.refs = 0
+        self.thread_refs = 0
         self.backend.after_fork()
         try:
             before = _signal.set_wakeup_fd(self.backend.signal_fd, warn_on_full_buffer=False)

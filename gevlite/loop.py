@@ -11,7 +11,7 @@ import signal as _signal
 import weakref
 
 from gevlite import _children
-from gevlite._core import READ, WRITE, FdWatch, fd_of, register_hub_attribute, signals_without_ref
+from gevlite._core import READ, WRITE, FdWatch, fd_of, get_hub_if_exists, register_hub_attribute, signals_without_ref
 
 __all__ = ["Loop"]
 
@@ -348,8 +348,11 @@ class signal(Watcher):
 class child(Watcher):
     """The child process `pid` has ended: `rstatus` is its wait status, `returncode` as in subprocess. Calls back once.
 
-    The process is reaped here. `trace` is accepted and ignored.
+    The process is reaped here. `trace` is accepted and ignored. In the child of a fork, which has other children, the
+    parent's watchers are stopped.
     """
+
+    _all = weakref.WeakSet()
 
     def __init__(self, loop, pid, trace=0, ref=True):
         if pid <= 0:
@@ -377,8 +380,10 @@ class child(Watcher):
         else:
             self._event = _children.watch(os.P_PID, self.pid, os.WEXITED)
             self._event.rawlink(self._look)
+        self._all.add(self)
 
     def _end(self):
+        self._all.discard(self)
         if self._io is not None:
             self._io.stop()
             self._io = None
@@ -407,6 +412,16 @@ class child(Watcher):
 
     def _describe(self):
         return f" pid={self.pid}"
+
+    @classmethod
+    def _forked(cls):
+        hub = get_hub_if_exists()
+        for watcher in list(cls._all):
+            if watcher.hub is hub:
+                watcher.stop()
+
+
+os.register_at_fork(after_in_child=child._forked)
 
 
 class stat(Watcher):

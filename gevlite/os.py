@@ -217,7 +217,12 @@ def _watched_status(pid, options):
     if not watched.ended.is_set():
         if options & _WNOHANG:
             return 0, 0
-        watched.ended.wait()
+        hub = get_hub()
+        hub.ref()       # the watcher, which counts for nothing, will wake us
+        try:
+            watched.ended.wait()
+        finally:
+            hub.unref()
     mine = _watched.pop(pid, None) is watched       # else another greenlet was faster
     try:
         found = _waits["waitpid"](pid, options | _WNOHANG)

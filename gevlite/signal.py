@@ -109,6 +109,7 @@ def pause():
     if not _is_told_of_signals(hub):
         return _pause()
     came = Event()
+    hub.backend.drain()     # what came before does not count
     seen = hub.backend.signals
 
     def look():

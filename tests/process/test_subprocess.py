@@ -138,7 +138,8 @@ def test_what_was_written_before_comes_first(sub):
 
 
 def test_after_a_timeout_communicate_goes_on_and_loses_nothing(sub):
-    process = sub.Popen(["sh", "-c", "echo one; read x; echo two $x >&2; echo three"], stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    command = "echo one; read x; echo two >&2; echo three"
+    process = sub.Popen(command, shell=True, stdin=PIPE, stdout=PIPE, stderr=PIPE)
     with pytest.raises(std_subprocess.TimeoutExpired) as caught:
         process.communicate(timeout=0)
     assert caught.value.cmd == process.args
