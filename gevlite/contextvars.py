@@ -5,7 +5,9 @@ greenlet begins with a copy of its maker's, a thread that is a greenlet with an 
 greenlet sets no other sees.
 """
 
+from contextvars import Context, ContextVar, Token, copy_context
+
+__all__ = ["Context", "ContextVar", "Token", "copy_context"]
 
 __target__ = "contextvars"
-__implements__ = ["Context", "ContextVar", "Token", "copy_context"]
-__all__ = list(__implements__)
+__implements__ = __all__

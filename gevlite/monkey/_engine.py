@@ -13,6 +13,7 @@ import warnings
 __all__ = [
     "MonkeyPatchWarning",
     "get_original",
+    "harmless",
     "is_anything_patched",
     "is_module_patched",
     "is_object_patched",
@@ -38,6 +39,8 @@ _SKIPPED = ("gevlite.monkey", "contextlib")
 
 _owners = {}
 _undo = []
+# Originals that are as good as their replacements: it is no harm if somebody has kept one.
+harmless = []
 
 
 class MonkeyPatchWarning(RuntimeWarning):
@@ -190,3 +193,4 @@ def unpatch_all():
                 setattr(owner, attribute, original)
     saved.clear()
     _owners.clear()
+    harmless.clear()

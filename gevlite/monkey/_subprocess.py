@@ -1,10 +1,14 @@
 """`subprocess`."""
 
-from gevlite.monkey._engine import get_original, patch_item, patch_twin
+from gevlite.monkey._engine import get_original, harmless, patch_item, patch_twin, patching
 
 __all__ = ["patch_subprocess"]
 
+# Of a class's own dict, what does not make it cooperative.
+_LEFT = ("__dict__", "__doc__", "__firstlineno__", "__module__", "__static_attributes__", "__weakref__")
 
+
+@patching()
 def patch_subprocess():
     """Make `subprocess.Popen`, and with it `run` and everything else there, block only the greenlet that waits.
 
@@ -16,5 +20,7 @@ def patch_subprocess():
 
     original = get_original("subprocess", "Popen")
     for name, value in vars(Popen).items():
-        if name not in ("__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__static_attributes__"):
+        if name not in _LEFT:
             patch_item(original, name, value)
+    if original not in harmless:
+        harmless.append(original)
