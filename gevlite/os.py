@@ -13,6 +13,7 @@ there, so that nobody else needs to.
 
 import os as _std
 import stat as _stat
+from fcntl import F_GETFL, fcntl as _fcntl
 from select import PIPE_BUF
 from time import monotonic as _monotonic
 
@@ -47,9 +48,16 @@ _NOT_THE_END = _std.WUNTRACED | _std.WCONTINUED
 
 # ---------------------------------------------------------------- descriptors
 
+# A descriptor that was opened for the other direction only never gets ready.
+_WRONG_MODE = {READ: _std.O_WRONLY, WRITE: _std.O_RDONLY}
+
+
 def _wait_fd(fd, events):
-    """Block until `fd` is ready, unless it is in non-blocking mode: then the call itself shall say that it is not."""
-    while not fd_ready(fd, events) and _std.get_blocking(fd):
+    """Block until `fd` is ready, unless the call would not wait for that but fail: then it shall say so itself."""
+    while not fd_ready(fd, events):
+        flags = _fcntl(fd, F_GETFL) if fd >= 0 else _std.O_NONBLOCK
+        if flags & _std.O_NONBLOCK or flags & _std.O_ACCMODE == _WRONG_MODE[events]:
+            return
         hub = get_hub()
         if _getcurrent() is hub:
             return      # the hub cannot wait for itself

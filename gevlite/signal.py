@@ -179,3 +179,8 @@ def _look_for(sigset, timeout):
             delay = min(delay, remaining)
         sleep(delay)
         delay = min(delay * 2, _LAST_LOOK)
+
+
+# Functions of the original that are written in Python are of this module; so are those that take their place.
+for _name in __implements__:
+    globals()[_name].__module__ = _std.__name__

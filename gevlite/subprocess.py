@@ -5,8 +5,8 @@ all versions of Python: so all arguments, errors and audit events are. Replaced 
 
 * the file objects of the pipes, which wait in the hub and leave the descriptors in blocking mode, because they may be
   given to another program as its input (`_execute_child` is where the original has made its own);
-* `_wait`, which waits until the kernel says that the child has ended (see `_children`) and has `_internal_poll` take
-  the status, of this child and no other;
+* `_wait`, which waits until the kernel says that the child has ended (see `_children`) and then takes the status, of
+  this child and no other, as the original does: `_try_wait` and `_handle_exitstatus` under `_waitpid_lock`;
 * `_communicate`, which moves data in both directions as the pipes become ready.
 
 These are private methods of the original; tests/process/test_subprocess.py checks each against the running version.
@@ -19,7 +19,7 @@ import functools
 import io
 import subprocess as _std
 import types
-from os import P_PID, WEXITED, pipe as _pipe, read as _read, write as _write
+from os import P_PID, WEXITED, WNOHANG, pipe as _pipe, read as _read, write as _write
 from select import PIPE_BUF
 from time import monotonic as _monotonic
 
@@ -191,12 +191,24 @@ class Popen(_StdPopen):
     def _wait(self, timeout):
         """Block until the child has ended; its return code. Raises TimeoutExpired after `timeout` seconds."""
         deadline = None if timeout is None else _monotonic() + timeout
-        while self._internal_poll() is None:
+        while not self._take_status():
             remaining = None if deadline is None else deadline - _monotonic()
             if remaining is not None and remaining <= 0:
                 raise _std.TimeoutExpired(self.args, timeout)
             _children.wait(P_PID, self.pid, WEXITED, remaining)
         return self.returncode
+
+    def _take_status(self):
+        """Without blocking: True if the child has ended, and its status has been taken."""
+        if self.returncode is None and self._waitpid_lock.acquire(False):
+            try:
+                if self.returncode is None:     # else another thread was faster
+                    pid, status = self._try_wait(WNOHANG)
+                    if pid == self.pid:
+                        self._handle_exitstatus(status)
+            finally:
+                self._waitpid_lock.release()
+        return self.returncode is not None
 
     def _communicate(self, input, endtime, orig_timeout):
         exchange = self._exchange

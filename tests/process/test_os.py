@@ -124,6 +124,13 @@ def test_a_closed_descriptor_is_ebadf(oss, pipe, call):
         assert caught.value.errno == errno.EBADF
 
 
+def test_the_wrong_end_of_a_pipe_is_ebadf_and_not_waited_for(oss, pipe):
+    for call in (lambda: oss.write(pipe[0], b"x"), lambda: oss.write(pipe[0], BIG), lambda: oss.read(pipe[1], 1)):
+        with pytest.raises(OSError) as caught:
+            call()
+        assert caught.value.errno == errno.EBADF
+
+
 @pytest.mark.parametrize("call", [lambda o: o.read("x", 1), lambda o: o.write(1, "text"), lambda o: o.close("x")])
 def test_wrong_types_are_type_errors(oss, call):
     with pytest.raises(TypeError):

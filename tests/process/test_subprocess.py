@@ -742,7 +742,8 @@ def test_the_private_methods_we_replace_are_there_and_are_called_as_we_expect(mo
     assert list(inspect.signature(original._communicate).parameters) == ["self", "input", "endtime", "orig_timeout"]
     assert list(inspect.signature(original._translate_newlines).parameters) == ["self", "data", "encoding", "errors"]
     assert list(inspect.signature(original._remaining_time).parameters) == ["self", "endtime"]
-    inspect.signature(original._internal_poll).bind(None)
+    assert list(inspect.signature(original._try_wait).parameters) == ["self", "wait_flags"]
+    inspect.signature(original._handle_exitstatus).bind(None, 0)
 
     calls = []
 
@@ -762,7 +763,7 @@ def test_the_private_methods_we_replace_are_there_and_are_called_as_we_expect(mo
     # The pipes' files are there when the program is started; `wait` and `communicate` go through what we replace.
     with Watched(["cat"], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:
         assert process.communicate("x") == ("x", "")
-        assert process._internal_poll() == 0
+        assert process._waitpid_lock.acquire(False) and not process._waitpid_lock.release()
     assert calls[0] == ("execute", io.TextIOWrapper, io.TextIOWrapper, io.TextIOWrapper)
     assert ("communicate", "x") in calls and ("wait", None) in calls
     calls.clear()
