@@ -196,6 +196,7 @@ cdef class Backend:
     cdef readonly int signal_fd     # write end, for signal.set_wakeup_fd and wake()
     cdef bint wake_pending
     cdef int pipes                  # how many it has made
+    cdef readonly uint64_t signals  # how many have come by way of signal_fd
 
     cpdef bint adopt(self, int fd) except -1
     cpdef arm(self, int fd, int events)
@@ -243,7 +244,8 @@ cdef class Hub(greenlet):
     cdef int64_t slice_end          # coarse clock; the same limit in time
     cdef int interest               # fds the backend watches for us
     cdef Py_ssize_t fd_waiters
-    cdef Py_ssize_t refs            # external reasons to stay alive (worker threads, watchers)
+    cdef Py_ssize_t refs            # external reasons to stay alive (watchers, children)
+    cdef Py_ssize_t thread_refs     # the same, of what worker threads do
     cdef Py_ssize_t unref_timers
     cdef PyObject *parked           # head of the list of parked Waiters
     cdef Py_ssize_t n_parked

@@ -1015,10 +1015,15 @@ cdef class Backend:
 
     cdef int drain_wake(self) noexcept:
         cdef char[64] scratch
+        cdef ssize_t i, n
         self.wake_pending = False
-        while c_read(self.wake_fd, scratch, sizeof(scratch)) == sizeof(scratch):
-            pass
-        return 0
+        while True:
+            n = c_read(self.wake_fd, scratch, sizeof(scratch))
+            for i in range(n):
+                # The interpreter writes the number of the signal, `wake` a zero.
+                self.signals += scratch[i] != 0
+            if n != sizeof(scratch):
+                return 0
 
     def __dealloc__(self):
         if self.wake_fd >= 0:
@@ -1356,7 +1361,7 @@ cdef class Hub(greenlet):
                     timeout = 0
             if self.spinning:
                 timeout = 0
-            elif self.timers.size == self.unref_timers and self.fd_waiters + self.refs <= 0:
+            elif self.timers.size == self.unref_timers and self.fd_waiters + self.refs + self.thread_refs <= 0:
                 timeout = self.nothing_left(timeout)
                 if timeout < FOREVER:
                     continue
@@ -1378,13 +1383,17 @@ cdef class Hub(greenlet):
         # A thread that ends is no longer counted while its greenlets are unwound; its hub still is.
         if (threads > 0 or len(_hubs) > 1) and self.n_parked:
             dead_end = None
+            if not 0 <= timeout < DEAD_END_CHECK_NS:
+                timeout = DEAD_END_CHECK_NS
+        elif self.is_main_thread and self.n_parked and _signal_may_come():
+            dead_end = None
         else:
             dead_end = LoopExit(self._dead_end_message(), self)
         # That was Python code: a thread (which may have ended since) or a signal handler may have woken somebody.
         if self.ready.count or self.inbox.count or self.timers.size != self.unref_timers:
             return -2
         if dead_end is None:
-            return timeout if 0 <= timeout < DEAD_END_CHECK_NS else DEAD_END_CHECK_NS
+            return timeout
         self.to_main(dead_end)
         return -2
 
@@ -1710,13 +1719,22 @@ cdef class Hub(greenlet):
         if gevlite_thread_hub != <PyObject *> self:
             raise RuntimeError(f"Hub.{what} must be called in the hub's own thread; use call_soon_threadsafe")
 
-    def ref(self):
-        """Count one more outside reason (a worker thread, a watcher) why somebody may still be woken."""
-        self.refs += 1
+    def ref(self, bint thread=False):
+        """Count one more outside reason (a worker thread, a watcher) why somebody may still be woken.
 
-    def unref(self):
+        thread: it is the work of another thread, of which nothing is left in the child of a fork.
+        """
+        if thread:
+            self.thread_refs += 1
+        else:
+            self.refs += 1
+
+    def unref(self, bint thread=False):
         """Take back one `ref()`."""
-        self.refs -= 1
+        if thread:
+            self.thread_refs -= 1
+        else:
+            self.refs -= 1
 
     def now(self):
         """Monotonic seconds, the clock of all timers."""
@@ -2087,7 +2105,7 @@ cdef class Hub(greenlet):
             "fds": self.interest,
             "fd_waiters": self.fd_waiters,
             "watchers": self.watchers,
-            "refs": self.refs,
+            "refs": self.refs + self.thread_refs,
             "pending_throws": len(self.raw_pending),
             "switches": self.n_switches,
             "handoffs": self.n_handoffs,
@@ -2147,7 +2165,7 @@ cdef class Hub(greenlet):
         self.thread_ident = _get_ident()
         self.polling = False
         self.worker_threads = 0
-        self.refs = 0
+        self.thread_refs = 0
         pipes = self.backend.pipes
         try:
             self.backend.after_fork()
@@ -2240,6 +2258,21 @@ cdef class Hub(greenlet):
             w._suspend(current_greenlet())
         finally:
             link_remove(w)
+
+
+# Number of a signal: its handler, which is not reason enough to go on waiting.
+signals_without_ref = {}
+
+
+cdef bint _signal_may_come() except -1:
+    """True if the program handles a signal: whoever waits may wait for that. Python's own handler of SIGINT is none."""
+    cdef int number
+    for number in range(1, _signal.NSIG):
+        handler = _signal.getsignal(number)
+        if callable(handler) and handler is not _signal.default_int_handler:
+            if signals_without_ref.get(number) != handler:
+                return True
+    return False
 
 
 cdef class _Holder:

@@ -10,14 +10,15 @@ import os
 import signal as _signal
 import weakref
 
-from gevlite._core import READ, WRITE, FdWatch, fd_of, register_hub_attribute
+from gevlite import _children
+from gevlite._core import READ, WRITE, FdWatch, fd_of, get_hub_if_exists, register_hub_attribute, signals_without_ref
 
 __all__ = ["Loop"]
 
 # Taken now: they may be patched later.
 _waitpid = os.waitpid
 _set_signal = _signal.signal
-_pidfd_open = getattr(os, "pidfd_open", None)
+_close = os.close
 
 
 class Watcher:
@@ -284,7 +285,11 @@ os.register_at_fork(after_in_child=fork._forked)
 
 
 class signal(Watcher):
-    """A signal came. While active it replaces the handler that `signal.signal` had set; main thread only."""
+    """A signal came. While active it replaces the handler that `signal.signal` had set; main thread only.
+
+    ref: True keeps the loop alive. Otherwise `Hub.join` does not wait for the signal; but a main greenlet that waits
+    for something which only the signal's handler can bring about goes on waiting, unless `ref` is False (and not None).
+    """
 
     _all = {}       # number -> (the handler before, watchers)
 
@@ -299,11 +304,31 @@ class signal(Watcher):
             before = _set_signal(self.signalnum, self._caught)
             entry = self._all[self.signalnum] = (before, [])
         entry[1].append(self)
+        self._tell_core()
+
+    def set_ref(self, value):
+        """Change `ref`, also while it is active."""
+        self.ref = value
+        if self.active:
+            if bool(value) != self._counted:
+                self._counted = bool(value)
+                (self.hub.ref if value else self.hub.unref)()
+            self._tell_core()
+
+    def _tell_core(self):
+        entry = self._all.get(self.signalnum)
+        if entry is not None and all(watcher.ref is False for watcher in entry[1]):
+            signals_without_ref[self.signalnum] = self._caught
+        else:
+            signals_without_ref.pop(self.signalnum, None)
 
     def _end(self):
         before, watchers = self._all[self.signalnum]
         watchers.remove(self)
-        if not watchers:
+        if watchers:
+            self._tell_core()
+        else:
+            signals_without_ref.pop(self.signalnum, None)
             del self._all[self.signalnum]
             if _signal.getsignal(self.signalnum) == self._caught:
                 _set_signal(self.signalnum, before if before is not None else _signal.SIG_DFL)
@@ -323,11 +348,11 @@ class signal(Watcher):
 class child(Watcher):
     """The child process `pid` has ended: `rstatus` is its wait status, `returncode` as in subprocess. Calls back once.
 
-    By a pidfd where the system has them, else by SIGCHLD. The process is reaped here.
+    The process is reaped here. `trace` is accepted and ignored. In the child of a fork, which has other children, the
+    parent's watchers are stopped.
     """
 
-    _waiting = {}       # without pidfd: pid -> watchers
-    _sigchld = None
+    _all = weakref.WeakSet()
 
     def __init__(self, loop, pid, trace=0, ref=True):
         if pid <= 0:
@@ -336,8 +361,9 @@ class child(Watcher):
         self.pid = pid
         self.rpid = None
         self.rstatus = 0
-        self._pidfd = -1
+        self._pidfd = None
         self._io = None
+        self._event = None
 
     @property
     def returncode(self):
@@ -347,48 +373,27 @@ class child(Watcher):
     def _begin(self):
         if self.rpid is not None:
             raise ValueError(f"child {self.pid} has already ended and was reported")
-        if _pidfd_open is not None:
-            try:
-                self._pidfd = _pidfd_open(self.pid)
-            except ProcessLookupError:
-                pass        # reaped already by somebody else; waitpid will say so
-            except OSError:
-                pass        # not in this kernel or sandbox
-        if self._pidfd >= 0:
+        self._pidfd = _children.pidfd(self.pid)
+        if self._pidfd is not None:
             self._io = self.loop.io(self._pidfd, READ, ref=self.ref)
             self._io.start(self._look)
-            return
-        cls = type(self)
-        cls._waiting.setdefault(self.pid, []).append(self)
-        if cls._sigchld is None:
-            cls._sigchld = self.loop.signal(_signal.SIGCHLD, ref=False)
-            cls._sigchld.start(cls._look_at_all)
-        self._queued = self.hub.call_soon(self._look)       # it may have ended before
+        else:
+            self._event = _children.watch(os.P_PID, self.pid, os.WEXITED)
+            self._event.rawlink(self._look)
+        self._all.add(self)
 
     def _end(self):
+        self._all.discard(self)
         if self._io is not None:
             self._io.stop()
             self._io = None
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
-        cls = type(self)
-        watchers = cls._waiting.get(self.pid)
-        if watchers and self in watchers:
-            watchers.remove(self)
-            if not watchers:
-                del cls._waiting[self.pid]
-        if not cls._waiting and cls._sigchld is not None:
-            cls._sigchld.stop()
-            cls._sigchld = None
+            _close(self._pidfd)
+            self._pidfd = None
+        if self._event is not None:
+            self._event.unlink(self._look)
+            self._event = None
 
-    @classmethod
-    def _look_at_all(cls):
-        for watchers in list(cls._waiting.values()):
-            for watcher in list(watchers):
-                watcher.hub.call_soon_threadsafe(watcher._look)
-
-    def _look(self):
+    def _look(self, _event=None):
         if not self.active:
             return
         try:
@@ -396,6 +401,9 @@ class child(Watcher):
         except ChildProcessError:
             pid, status = self.pid, 0       # somebody else has taken its status
         if pid == 0:
+            if self._event is not None:
+                self._event = _children.watch(os.P_PID, self.pid, os.WEXITED)
+                self._event.rawlink(self._look)
             return
         self.rpid, self.rstatus = pid, status
         callback, args = self.callback, self.args
@@ -404,6 +412,16 @@ class child(Watcher):
 
     def _describe(self):
         return f" pid={self.pid}"
+
+    @classmethod
+    def _forked(cls):
+        hub = get_hub_if_exists()
+        for watcher in list(cls._all):
+            if watcher.hub is hub:
+                watcher.stop()
+
+
+os.register_at_fork(after_in_child=child._forked)
 
 
 class stat(Watcher):

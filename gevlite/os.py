@@ -1,48 +1,63 @@
-"""Cooperative `os.read` and `os.write`, and waiting for child processes; everything else of `os` is the same.
+"""Cooperative `os.read`, `os.write` and `os.close`, and waiting for child processes; the rest of `os` is as it was.
 
 `read` and `write` wait only on what can make one wait, a pipe, a terminal, a socket, and leave the descriptor in
 blocking mode, because other processes share that mode. They ask the kernel first; a pipe that says that it can be
-written to takes PIPE_BUF bytes without blocking (pipe(7)), so more than that is written in such pieces.
+written to takes PIPE_BUF bytes without blocking (pipe(7)), so more than that is written in such pieces. For a
+descriptor in non-blocking mode there are `nb_read` and `nb_write`; for regular files, whose reading and writing no
+kernel interface announces, `tp_read` and `tp_write` use the thread pool.
 
-A child's status is never taken in another thread, where a kill or a time-out of the greenlet that waits would lose it.
-One child is waited for through its pidfd, and the status taken when that says that it has ended. Where there is no
-pidfd, and for a wait for any child, a worker thread waits with WNOWAIT, which leaves the status for us.
+Waiting for children: see `_children`. A fork, and a program started by `posix_spawn`, need no twin: the core is told of
+each fork and gives the child a fresh backend. `fork_and_watch` has the hub take the child's status as soon as it is
+there, so that nobody else needs to.
 """
 
 import os as _std
 import stat as _stat
+from fcntl import F_GETFL, fcntl as _fcntl
 from select import PIPE_BUF
+from time import monotonic as _monotonic
 
 from greenlet import getcurrent as _getcurrent
 
 from gevlite import (
-    threadpool,  # noqa: F401  (provides hub.threadpool)
+    _children,
+    loop as _loop,  # noqa: F401  (provides hub.loop)
+    threadpool as _threadpool,  # noqa: F401  (provides hub.threadpool)
 )
-from gevlite._core import READ, WRITE, fd_ready, get_hub
+from gevlite._core import READ, WRITE, fd_ready, get_hub, get_hub_if_exists
+from gevlite.event import Event
 
 __target__ = "os"
 __implements__ = [
-    name for name in ("read", "wait", "wait3", "wait4", "waitid", "waitpid", "write") if hasattr(_std, name)
+    name for name in ("close", "read", "wait", "wait3", "wait4", "waitid", "waitpid", "write") if hasattr(_std, name)
 ]
-__all__ = list(__implements__)
+__imports__ = [name for name in ("fork", "forkpty", "posix_spawn", "posix_spawnp") if hasattr(_std, name)]
+globals().update({name: getattr(_std, name) for name in __imports__})
+__extensions__ = ["make_nonblocking", "nb_read", "nb_write", "tp_read", "tp_write"]
 
 # The originals, also when `os` is patched.
 _close = _std.close
 _read = _std.read
 _write = _std.write
-_pidfd_open = getattr(_std, "pidfd_open", None)
 _waits = {name: getattr(_std, name) for name in __implements__ if name.startswith("wait")}
 
 _WNOHANG = _std.WNOHANG
-# What a pidfd does not tell: a child that was stopped or goes on.
-_NOT_BY_PIDFD = _std.WUNTRACED | _std.WCONTINUED
+# What a child may do other than end.
+_NOT_THE_END = _std.WUNTRACED | _std.WCONTINUED
 
 
 # ---------------------------------------------------------------- descriptors
 
+# A descriptor that was opened for the other direction only never gets ready.
+_WRONG_MODE = {READ: _std.O_WRONLY, WRITE: _std.O_RDONLY}
+
+
 def _wait_fd(fd, events):
-    """Block until `fd` is ready, unless it is in non-blocking mode: then the call itself shall say that it is not."""
-    while not fd_ready(fd, events) and _std.get_blocking(fd):
+    """Block until `fd` is ready, unless the call would not wait for that but fail: then it shall say so itself."""
+    while not fd_ready(fd, events):
+        flags = _fcntl(fd, F_GETFL) if fd >= 0 else _std.O_NONBLOCK
+        if flags & _std.O_NONBLOCK or flags & _std.O_ACCMODE == _WRONG_MODE[events]:
+            return
         hub = get_hub()
         if _getcurrent() is hub:
             return      # the hub cannot wait for itself
@@ -78,10 +93,62 @@ def write(fd, data, /):
             return done
 
 
+def close(fd):
+    """As `os.close`. A greenlet of this thread that waits on the descriptor gets OSError(EBADF)."""
+    hub = get_hub_if_exists()
+    if hub is not None and isinstance(fd, int):
+        hub._forget_fd(fd, 0)
+    _close(fd)
+
+
+def make_nonblocking(fd):
+    """Put `fd` into non-blocking mode. True if it was not before, else None. Everybody who shares the descriptor's
+    open file description, other processes too, gets that mode."""
+    if _std.get_blocking(fd):
+        _std.set_blocking(fd, False)
+        return True
+    return None
+
+
+def nb_read(fd, n):
+    """Read up to `n` bytes from a descriptor in non-blocking mode; block until there are some. b"" at the end."""
+    while True:
+        try:
+            return _read(fd, n)
+        except BlockingIOError:
+            pass
+        get_hub().wait_fd(fd, READ)
+
+
+def nb_write(fd, buf):
+    """Write to a descriptor in non-blocking mode, some of `buf` at least; block until that is possible.
+
+    Returns how many bytes were written.
+    """
+    while True:
+        try:
+            return _write(fd, buf)
+        except BlockingIOError:
+            pass
+        get_hub().wait_fd(fd, WRITE)
+
+
+def tp_read(fd, n):
+    """`os.read` in a thread of the hub's pool: for regular files. Blocks this greenlet."""
+    return get_hub().threadpool.apply(_read, (fd, n))
+
+
+def tp_write(fd, buf):
+    """`os.write` in a thread of the hub's pool: for regular files. Blocks this greenlet."""
+    return get_hub().threadpool.apply(_write, (fd, buf))
+
+
 # ---------------------------------------------------------------- children
 
 def waitpid(pid, options, /):
     """As `os.waitpid`: block until a child has ended (or, by `options`, stopped), and return `(pid, status)`."""
+    if pid in _watched:
+        return _watched_status(pid, options)
     return _wait(lambda flags: _waits["waitpid"](pid, flags), pid, options)
 
 
@@ -113,7 +180,7 @@ def _wait(attempt, pid, options):
             which = (_std.P_ALL, 0)
         else:
             which = (_std.P_PGID, -pid if pid else _std.getpgrp())
-        _until_ready(*which, _std.WEXITED | options & _NOT_BY_PIDFD)
+        _children.wait(*which, _std.WEXITED | options & _NOT_THE_END)
 
 
 def waitid(idtype, id, options, /):
@@ -124,23 +191,106 @@ def waitid(idtype, id, options, /):
         found = _waits["waitid"](idtype, id, options | _WNOHANG)
         if found is not None:
             return found
-        _until_ready(idtype, id, options & ~_std.WNOWAIT)
+        _children.wait(idtype, id, options & ~_std.WNOWAIT)
 
 
-def _until_ready(idtype, id, options):
-    """Block until `waitid` would find something, or sooner."""
-    if options == _std.WEXITED and idtype == _std.P_PID and _pidfd_open is not None:
+# ---------------------------------------------------------------- children whose status the hub takes
+
+# pid: its _Watched, until `waitpid` has given the status away or KEEP_STATUS_SECONDS have passed.
+_watched = {}
+KEEP_STATUS_SECONDS = 60.0
+
+
+class _Watched:
+    """A child of `fork_and_watch`."""
+
+    def __init__(self, watcher, callback):
+        self.callback = callback
+        self.ended = Event()
+        self.at = None
+        self.watcher = watcher
+        watcher.start(self.end)
+
+    def end(self):
+        """In the hub: the watcher has the status."""
+        self.at = _monotonic()
+        self.ended.set()
+        if self.callback is not None:
+            self.callback(self.watcher)
+
+
+def _watched_status(pid, options):
+    """`waitpid` for a pid in `_watched`."""
+    watched = _watched[pid]
+    if not watched.ended.is_set():
+        if options & _WNOHANG:
+            return 0, 0
+        hub = get_hub()
+        hub.ref()       # the watcher, which counts for nothing, will wake us
         try:
-            fd = _pidfd_open(id)
-        except OSError:
-            pass        # an old kernel, or not to be had in this sandbox
-        else:
-            try:
-                get_hub().wait_fd(fd, READ)
-            finally:
-                _close(fd)
-            return
+            watched.ended.wait()
+        finally:
+            hub.unref()
+    mine = _watched.pop(pid, None) is watched       # else another greenlet was faster
     try:
-        get_hub().threadpool.apply(_waits["waitid"], (idtype, id, options | _std.WNOWAIT))
+        found = _waits["waitpid"](pid, options | _WNOHANG)
     except ChildProcessError:
-        pass        # somebody else has taken the status: the caller finds that out for itself
+        if not mine:
+            raise
+        return pid, watched.watcher.rstatus
+    # It has not been asked for in time, and the kernel has given its number to another child.
+    return found if found[0] or options & _WNOHANG else waitpid(pid, options)
+
+
+def _drop_old():
+    limit = _monotonic() - KEEP_STATUS_SECONDS
+    for pid in [pid for pid, watched in _watched.items() if watched.at is not None and watched.at < limit]:
+        del _watched[pid]
+
+
+def _watch(pid, callback, loop, ref):
+    _drop_old()
+    _watched[pid] = _Watched((loop or get_hub().loop).child(pid, ref=ref), callback)
+
+
+if hasattr(_std, "fork"):
+    _fork = _std.fork
+
+    def fork_gevent():
+        """`fork()`, under gevent's name: the child's hub gets a fresh backend in any case."""
+        return _fork()
+
+    def fork_and_watch(callback=None, loop=None, ref=False, fork=fork_gevent):
+        """Fork, and in the parent have the hub take the child's status as soon as it has ended.
+
+        callback: called in the hub with the child watcher, which has `pid`, `rstatus` and `returncode`.
+        ref: whether a running child keeps the loop alive. Returns the child's pid, 0 in the child.
+
+        `waitpid(pid, ...)` of this module gives the status once, within a minute after the child's end.
+        """
+        pid = fork()
+        if pid:
+            _watch(pid, callback, loop, ref)
+        return pid
+
+    __extensions__ += ["fork_and_watch", "fork_gevent"]
+
+if hasattr(_std, "forkpty"):
+    _forkpty = _std.forkpty
+
+    def forkpty_gevent():
+        """`forkpty()`, under gevent's name."""
+        return _forkpty()
+
+    def forkpty_and_watch(callback=None, loop=None, ref=False, forkpty=forkpty_gevent):
+        """As `fork_and_watch`, with a new pseudo-terminal: returns `(pid, master_fd)`."""
+        pid, fd = forkpty()
+        if pid:
+            _watch(pid, callback, loop, ref)
+        return pid, fd
+
+    __extensions__ += ["forkpty_and_watch", "forkpty_gevent"]
+
+_std.register_at_fork(after_in_child=_watched.clear)
+
+__all__ = __implements__ + __imports__ + __extensions__

@@ -1,25 +1,47 @@
-"""Signals in greenlets.
+"""Signals: handlers in greenlets, and cooperative `pause` and `sigwait`; the rest of `signal` is as it was.
 
 Python runs the handlers of `signal.signal` by itself, promptly also while the hub polls: between two bytecodes of the
 main thread, in whichever greenlet that is. Such a handler must not block. `signal_handler` gives a handler a greenlet
 of its own.
+
+To learn of signals while it polls the main thread's hub is registered with `signal.set_wakeup_fd`. The twin of that
+function gives the place to whoever asks for it (the system then interrupts our poll only if the signal lands on the
+main thread, where it normally does), and takes it back with the -1 that ends it.
 """
 
-import signal as _signal
+import signal as _std
 
 from gevlite import loop  # noqa: F401  (provides hub.loop)
-from gevlite._core import get_hub
+from gevlite._core import get_hub, get_hub_if_exists, sleep
+from gevlite.event import Event
 from gevlite.greenlet import Greenlet
 
-__all__ = ["signal_handler"]
+__target__ = "signal"
+__implements__ = [
+    name
+    for name in ("pause", "set_wakeup_fd", "sigtimedwait", "sigwait", "sigwaitinfo")
+    if hasattr(_std, name) and (not name.startswith("sigwait") or hasattr(_std, "sigtimedwait"))
+]
+__imports__ = [name for name in dir(_std) if not name.startswith("_") and name not in __implements__]
+globals().update({name: getattr(_std, name) for name in __imports__})
+__extensions__ = ["signal_handler"]
+__all__ = __implements__ + __imports__ + __extensions__
+
+# The originals, also when `signal` is patched.
+_set_wakeup_fd = _std.set_wakeup_fd
+_pause = getattr(_std, "pause", None)
+_sigtimedwait = getattr(_std, "sigtimedwait", None)
+
+# A blocked signal that has come announces itself to nobody: how often to look, in seconds.
+_FIRST_LOOK = 0.001
+_LAST_LOOK = 0.05
 
 
 class signal_handler:
     """Run `handler(*args, **kwargs)` in a new greenlet each time the signal `signalnum` comes, until `cancel()`.
 
-    Replaces the handler that was set by `signal.signal`; `cancel()` puts that back. Main thread only. Does not block,
-    and does not keep the loop alive unless `ref` is set. Raises TypeError for a handler that cannot be called and
-    ValueError for a number that is no signal.
+    Replaces the handler that was set by `signal.signal`; `cancel()` puts that back. Main thread only. Does not block.
+    Raises TypeError for a handler that cannot be called and ValueError for a number that is no signal.
     """
 
     greenlet_class = Greenlet
@@ -31,7 +53,7 @@ class signal_handler:
         self.handler = handler
         self.args = args
         self.kwargs = kwargs
-        self.watcher = self.hub.loop.signal(_signal.Signals(signalnum), ref=False)
+        self.watcher = self.hub.loop.signal(_std.Signals(signalnum), ref=None)
         self.watcher.start(self._caught)
 
     def _caught(self):
@@ -43,14 +65,13 @@ class signal_handler:
 
     @property
     def ref(self):
-        """True if waiting for the signal keeps the loop alive."""
+        """Whether it is worth waiting for the signal. True: `gevlite.wait()` waits for it too. None, the default: only
+        a main greenlet that would otherwise wait for nothing goes on waiting. False: that gets LoopExit."""
         return self.watcher.ref
 
     @ref.setter
     def ref(self, value):
-        if bool(value) != self.watcher.ref:
-            (self.hub.ref if value else self.hub.unref)()
-            self.watcher.ref = self.watcher._counted = bool(value)
+        self.watcher.set_ref(value)
 
     def cancel(self):
         """Put the earlier handler back. Calling it twice does nothing."""
@@ -58,3 +79,108 @@ class signal_handler:
 
     def __repr__(self):
         return f"<signal_handler {self.watcher!r} {self.handler!r}>"
+
+
+def _hub_of_signals():
+    """The hub that is told of signals, if that is the running thread's."""
+    hub = get_hub_if_exists()
+    return hub if hub is not None and hub.main_hub and not hub.closed else None
+
+
+def set_wakeup_fd(fd, /, *, warn_on_full_buffer=True):
+    """As `signal.set_wakeup_fd`: the descriptor to which signals write their numbers, -1 for none; returns the last.
+
+    What gevlite itself has registered is nobody's business: it does not show, and comes back when there is none.
+    """
+    hub = _hub_of_signals()
+    ours = hub.backend.signal_fd if hub is not None else -1
+    before = _set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+    if fd == -1 and ours != -1:
+        _set_wakeup_fd(ours, warn_on_full_buffer=False)
+    return -1 if before == ours else before
+
+
+def pause():
+    """Block until a signal has come for which there is a handler, and that has run.
+
+    In a thread other than the main one, and while somebody else has `set_wakeup_fd`, it stops the whole thread.
+    """
+    hub = get_hub()
+    if not _is_told_of_signals(hub):
+        return _pause()
+    came = Event()
+    hub.backend.drain()     # what came before does not count
+    seen = hub.backend.signals
+
+    def look():
+        if hub.backend.signals != seen:
+            came.set()
+
+    if hub.after_poll is None:
+        hub.after_poll = []
+    hub.after_poll.append(look)
+    hub.ref()
+    try:
+        came.wait()
+    finally:
+        hub.unref()
+        hub.after_poll.remove(look)
+
+
+def _is_told_of_signals(hub):
+    ours = hub.backend.signal_fd
+    try:
+        current = _set_wakeup_fd(ours, warn_on_full_buffer=False)
+    except ValueError:
+        return False        # not the main thread
+    if current not in (-1, ours):
+        _set_wakeup_fd(current)
+        return False
+    return True
+
+
+def sigtimedwait(sigset, timeout, /):
+    """As `signal.sigtimedwait`: block until one of the blocked signals `sigset` has come, at most `timeout` seconds.
+
+    Returns its `struct_siginfo`, or None. It may be noticed up to 50 ms late.
+    """
+    return _look_for(sigset, timeout)
+
+
+def sigwaitinfo(sigset, /):
+    """As `signal.sigwaitinfo`: `sigtimedwait` without a limit."""
+    return _look_for(sigset, None)
+
+
+def sigwait(sigset, /):
+    """As `signal.sigwait`: block until one of the blocked signals `sigset` has come, and return its number."""
+    number = _look_for(sigset, None).si_signo
+    try:
+        return _std.Signals(number)
+    except ValueError:
+        return number
+
+
+def _look_for(sigset, timeout):
+    if timeout is not None and timeout <= 0:
+        return _sigtimedwait(sigset, timeout)
+    sigset = list(sigset)
+    hub = get_hub()
+    deadline = None if timeout is None else hub.now() + timeout
+    delay = _FIRST_LOOK
+    while True:
+        found = _sigtimedwait(sigset, 0)
+        if found is not None:
+            return found
+        if deadline is not None:
+            remaining = deadline - hub.now()
+            if remaining <= 0:
+                return None
+            delay = min(delay, remaining)
+        sleep(delay)
+        delay = min(delay * 2, _LAST_LOOK)
+
+
+# Functions of the original that are written in Python are of this module; so are those that take their place.
+for _name in __implements__:
+    globals()[_name].__module__ = _std.__name__

@@ -43,7 +43,7 @@ class _Task:
 
     def deliver(self):
         """In the hub."""
-        self.hub.unref()
+        self.hub.unref(thread=True)
         if self.error is not None:
             self.result.set_exception(self.error)
         else:
@@ -84,7 +84,7 @@ class ThreadPool:
         if get_hub() is not self.hub:
             raise RuntimeError("a thread pool belongs to one hub; make another for this thread")
         task = _Task(self.hub, lambda: function(*args, **kwargs))
-        self.hub.ref()
+        self.hub.ref(thread=True)
         with self._lock:
             self._unfinished += 1
             grow = self.size < min(self._unfinished, self.maxsize)
@@ -104,7 +104,7 @@ class ThreadPool:
                     # Nobody would ever do it: fail now instead of hanging.
                     self._tasks.get_nowait()
                     self._unfinished -= 1
-                    self.hub.unref()
+                    self.hub.unref(thread=True)
                     raise
         return task.result
 

@@ -18,6 +18,8 @@ this package, and gevlite's own modules hold the originals of what they need.
 
 from importlib.util import find_spec
 
+from gevlite.monkey._builtins import patch_builtins
+from gevlite.monkey._contextvars import patch_contextvars
 from gevlite.monkey._engine import (
     MonkeyPatchWarning,
     get_original,
@@ -33,8 +35,10 @@ from gevlite.monkey._engine import (
 from gevlite.monkey._os import patch_os
 from gevlite.monkey._queue import patch_queue
 from gevlite.monkey._select import patch_select
+from gevlite.monkey._signal import patch_signal
 from gevlite.monkey._socket import patch_dns, patch_socket
 from gevlite.monkey._ssl import patch_ssl
+from gevlite.monkey._subprocess import patch_subprocess
 from gevlite.monkey._thread import patch_thread
 from gevlite.monkey._time import patch_time
 
@@ -45,14 +49,18 @@ __all__ = [
     "is_module_patched",
     "is_object_patched",
     "patch_all",
+    "patch_builtins",
+    "patch_contextvars",
     "patch_dns",
     "patch_item",
     "patch_module",
     "patch_os",
     "patch_queue",
     "patch_select",
+    "patch_signal",
     "patch_socket",
     "patch_ssl",
+    "patch_subprocess",
     "patch_thread",
     "patch_time",
     "saved",
@@ -68,8 +76,12 @@ def patch_all(
     thread=True,
     os=True,
     ssl=True,
-    queue=True,
+    subprocess=True,
     aggressive=True,
+    builtins=True,
+    signal=True,
+    queue=True,
+    contextvars=True,
     *,
     fix=False,
 ):
@@ -96,5 +108,13 @@ def patch_all(
             patch_select(aggressive=aggressive)
         if ssl and find_spec("_ssl") is not None:
             patch_ssl()
+        if subprocess:
+            patch_subprocess()
+        if builtins:
+            patch_builtins()
+        if signal:
+            patch_signal()
         if queue:
             patch_queue()
+        if contextvars:
+            patch_contextvars()

@@ -13,6 +13,7 @@ import warnings
 __all__ = [
     "MonkeyPatchWarning",
     "get_original",
+    "harmless",
     "is_anything_patched",
     "is_module_patched",
     "is_object_patched",
@@ -38,6 +39,8 @@ _SKIPPED = ("gevlite.monkey", "contextlib")
 
 _owners = {}
 _undo = []
+# Originals that are as good as their replacements: it is no harm if somebody has kept one.
+harmless = []
 
 
 class MonkeyPatchWarning(RuntimeWarning):
@@ -98,7 +101,10 @@ def patch_module(target, source, items=None):
 
 # gevlite's modules take what they need from the standard library when they are imported. All of them must have done so
 # before the first original is replaced.
-_NEEDED = ("os", "queue", "resolver.thread", "select", "socket", "thread", "threading", "threadpool", "time")
+_NEEDED = (
+    "builtins", "contextvars", "os", "queue", "resolver.thread", "select", "signal", "socket", "subprocess", "thread",
+    "threading", "threadpool", "time",
+)
 _loaded = False
 
 
@@ -187,3 +193,4 @@ def unpatch_all():
                 setattr(owner, attribute, original)
     saved.clear()
     _owners.clear()
+    harmless.clear()

@@ -64,7 +64,7 @@ def _replaced():
     found = {}
     for owner, items in _engine.saved.items():
         for name, original in items.items():
-            if isinstance(original, _CALLABLE) and owner in sys.modules:
+            if isinstance(original, _CALLABLE) and owner in sys.modules and original not in _engine.harmless:
                 # The shortest is the public one: `threading.RLock`, not `threading._CRLock`.
                 before = found.get(id(original))
                 if before is None or (name.startswith("_"), owner) < (before[2].startswith("_"), before[1]):

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 import gevlite
-from gevlite import socket
+from gevlite import _children, socket
 
 
 @pytest.fixture
@@ -219,13 +219,11 @@ def _spawn(code):
     return subprocess.Popen([sys.executable, "-c", code])
 
 
-@pytest.mark.parametrize("pidfd", [True, False], ids=["pidfd", "SIGCHLD"])
+@pytest.mark.parametrize("pidfd", [True, False], ids=["pidfd", "thread"])
 def test_child_reports_the_exit_status(hub, loop, monkeypatch, pidfd):
-    from gevlite import loop as module
-
     if not pidfd:
-        monkeypatch.setattr(module, "_pidfd_open", None)
-    elif module._pidfd_open is None:
+        monkeypatch.setattr(_children, "_pidfd_open", None)
+    elif _children._pidfd_open is None:
         pytest.skip("this Python has no os.pidfd_open")
     for code, expected in (("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", -9)):
         process = _spawn(code)
@@ -237,12 +235,10 @@ def test_child_reports_the_exit_status(hub, loop, monkeypatch, pidfd):
         process.returncode = watcher.returncode
 
 
-@pytest.mark.parametrize("pidfd", [True, False], ids=["pidfd", "SIGCHLD"])
+@pytest.mark.parametrize("pidfd", [True, False], ids=["pidfd", "thread"])
 def test_many_children_are_all_reported(loop, monkeypatch, pidfd):
-    from gevlite import loop as module
-
     if not pidfd:
-        monkeypatch.setattr(module, "_pidfd_open", None)
+        monkeypatch.setattr(_children, "_pidfd_open", None)
     ended = []
     pids = []
     for number in range(20):

@@ -1,0 +1,106 @@
+"""Cooperative `input`; everything else of `builtins` is as it was."""
+
+import builtins as _std
+import os as _os
+import stat as _stat
+import sys as _sys
+from _thread import start_new_thread as _start_new_thread
+
+from gevlite._core import get_hub as _get_hub
+from gevlite.event import Event as _Event
+from gevlite.lock import Semaphore as _Semaphore
+
+__target__ = "builtins"
+__implements__ = ["input"]
+__imports__ = [name for name in dir(_std) if not name.startswith("_") and name not in __implements__]
+globals().update({name: getattr(_std, name) for name in __imports__})
+__all__ = __implements__ + __imports__
+
+_input = _std.input
+
+_turn = _Semaphore(1)
+# The _Line that is being read, or was and has not been taken because who wanted it has been killed.
+_line = None
+
+
+def input(prompt="", /):
+    """As the original: write `prompt`, block until a line is there, and return it. Raises EOFError at the end.
+
+    A line that somebody was waiting for when he was killed or ran into a time-out goes to the next one who asks. Where
+    `readline` has been imported, for editing at a terminal, it is the original, which stops everybody.
+    """
+    if not _may_wait():
+        return _input(prompt)
+    _sys.audit("builtins.input", prompt)
+    if _sys.stderr is not None:
+        _sys.stderr.flush()
+    _sys.stdout.write(str(prompt))
+    _sys.stdout.flush()
+    with _turn:
+        line = _next_line()
+    if not line:
+        raise EOFError("EOF when reading a line")
+    line = line.removesuffix("\n")
+    _sys.audit("builtins.input/result", line)
+    return line
+
+
+def _may_wait():
+    """True if the standard input is what it was when the program began, and is one that can make us wait."""
+    stdin = _sys.stdin
+    if stdin is None or stdin is not _sys.__stdin__ or _sys.stdout is None:
+        return False
+    try:
+        mode = _os.fstat(stdin.fileno()).st_mode
+        return not _stat.S_ISREG(mode) and not (stdin.isatty() and "readline" in _sys.modules)
+    except (OSError, ValueError):
+        return False        # closed
+
+
+class _Line:
+    """A line that a thread reads, because a line that is in the stream's buffer already does not announce itself."""
+
+    def __init__(self, stream):
+        self.there = _Event()
+        self.text = self.error = None
+        self.hub = _get_hub()
+        self.hub.worker_threads += 1
+        try:
+            _start_new_thread(self.read, (stream,))
+        except RuntimeError:
+            self.hub.worker_threads -= 1
+            raise
+
+    def read(self, stream):
+        try:
+            self.text = stream.readline()
+        except BaseException as exc:
+            self.error = exc
+        self.hub.worker_threads -= 1
+        self.there.set()
+
+
+def _next_line():
+    global _line
+    if _line is None:
+        _line = _Line(_sys.stdin)
+    hub = _get_hub()
+    hub.ref()
+    try:
+        _line.there.wait()
+    finally:
+        hub.unref()
+    line, _line = _line, None
+    if line.error is not None:
+        raise line.error
+    return line.text
+
+
+def _forget_line():
+    """In the child of a fork there is no such thread."""
+    global _line, _turn
+    _line = None
+    _turn = _Semaphore(1)
+
+
+_os.register_at_fork(after_in_child=_forget_line)

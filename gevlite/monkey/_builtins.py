@@ -1,0 +1,11 @@
+"""`builtins`: input."""
+
+from gevlite.monkey._engine import patch_twin, patching
+
+__all__ = ["patch_builtins"]
+
+
+@patching()
+def patch_builtins():
+    """Make `input` block only the greenlet that calls it."""
+    patch_twin("builtins")

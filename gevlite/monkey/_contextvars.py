@@ -1,0 +1,11 @@
+"""`contextvars`: nothing to replace, because each greenlet has a context of its own."""
+
+from gevlite.monkey._engine import patch_twin, patching
+
+__all__ = ["patch_contextvars"]
+
+
+@patching()
+def patch_contextvars():
+    """For code written for gevent: does nothing, see `gevlite.contextvars`."""
+    patch_twin("contextvars")

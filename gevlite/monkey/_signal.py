@@ -1,0 +1,11 @@
+"""`signal`. Handlers need no twin: the interpreter runs them while a hub polls too."""
+
+from gevlite.monkey._engine import patch_twin, patching
+
+__all__ = ["patch_signal"]
+
+
+@patching()
+def patch_signal():
+    """Make `signal.pause` and `signal.sigwait` cooperative, and let `set_wakeup_fd` share its place with the hub."""
+    patch_twin("signal")

@@ -1,0 +1,303 @@
+"""Cooperative subprocesses: `Popen`, `run` and their kin block only the greenlet that calls them.
+
+`Popen` is the original class with its waiting parts replaced. Starting the program stays the original's business, in
+all versions of Python: so all arguments, errors and audit events are. Replaced are
+
+* the file objects of the pipes, which wait in the hub and leave the descriptors in blocking mode, because they may be
+  given to another program as its input (`_execute_child` is where the original has made its own);
+* `_wait`, which waits until the kernel says that the child has ended (see `_children`) and then takes the status, of
+  this child and no other, as the original does: `_try_wait` and `_handle_exitstatus` under `_waitpid_lock`;
+* `_communicate`, which moves data in both directions as the pipes become ready.
+
+These are private methods of the original; tests/process/test_subprocess.py checks each against the running version.
+
+The functions are the original's own, in a namespace where `Popen` is ours. The exceptions, constants and
+`CompletedProcess` are the original's.
+"""
+
+import functools
+import io
+import subprocess as _std
+import types
+from os import P_PID, WEXITED, WNOHANG, pipe as _pipe, read as _read, write as _write
+from select import PIPE_BUF
+from time import monotonic as _monotonic
+
+from gevlite import _children, os as _os
+from gevlite._core import READ, WRITE, fd_ready, get_hub, sleep
+from gevlite.event import Event
+from gevlite.greenlet import spawn
+
+_StdPopen = _std.Popen
+# Taken now: they may be patched later, in the class itself.
+_std_init = _StdPopen.__init__
+_std_execute_child = _StdPopen._execute_child
+_FUNCTIONS = [name for name in _std.__all__ if isinstance(getattr(_std, name), types.FunctionType)]
+
+__target__ = "subprocess"
+__implements__ = ["Popen", *_FUNCTIONS]
+__imports__ = [name for name in _std.__all__ if name not in __implements__] + ["list2cmdline"]
+globals().update({name: getattr(_std, name) for name in __imports__})
+__all__ = [name for name in _std.__all__ if name != "list2cmdline"]
+
+# What a pipe of Linux holds, unless told otherwise (pipe(7)): all that one read can give.
+_CHUNK = 65536
+# Data that is always there must not keep the others from running.
+_GIVE_WAY_EVERY = 16
+
+
+def __getattr__(name):
+    # The rest of the original, as it is at the moment: some of its private names are switches.
+    return getattr(_std, name)
+
+
+class _PipeIO(io.RawIOBase):
+    """One end of a pipe whose `read` and `write` block only the greenlet. Takes over `file`, an io.FileIO."""
+
+    def __init__(self, file):
+        self._file = file
+        self.name = file.name
+        self.mode = file.mode
+
+    def fileno(self):
+        return self._file.fileno()
+
+    def readable(self):
+        return self._file.readable()
+
+    def writable(self):
+        return self._file.writable()
+
+    def readinto(self, buffer):
+        _os._wait_fd(self._file.fileno(), READ)
+        return self._file.readinto(buffer)
+
+    def readall(self):
+        chunks = []
+        while data := _os.read(self._file.fileno(), _CHUNK):
+            chunks.append(data)
+        return b"".join(chunks)
+
+    def write(self, data):
+        return _os.write(self._file.fileno(), data)
+
+    def close(self):
+        if not self.closed:
+            try:
+                super().close()
+            finally:
+                get_hub()._forget_fd(self._file.fileno(), 0)
+                self._file.close()
+
+    def __repr__(self):
+        return f"<{type(self).__name__} of {self._file!r}>"
+
+
+def _cooperative(file, bufsize):
+    """A file object like `file`, a new one of the original, over the same descriptor, that blocks only the greenlet."""
+    if isinstance(file, io.TextIOWrapper):
+        options = {name: getattr(file, name) for name in ("encoding", "errors", "line_buffering", "write_through")}
+        return io.TextIOWrapper(_cooperative(file.detach(), -1 if bufsize == 1 else bufsize), **options)
+    if isinstance(file, io.RawIOBase):
+        return _PipeIO(file)
+    size = bufsize if bufsize > 1 else io.DEFAULT_BUFFER_SIZE
+    return (io.BufferedWriter if file.writable() else io.BufferedReader)(_PipeIO(file.detach()), size)
+
+
+class _Exchange:
+    """What `communicate` has still to write and to read. A time-out interrupts it, another call goes on."""
+
+    def __init__(self, stdin, data, outputs):
+        self.received = {file: [] for file in outputs if file is not None}
+        self.open = {file: READ for file in self.received if not file.closed}
+        self.offset = 0
+        if data:
+            self.data = memoryview(data).cast("B")
+            self.open[stdin] = WRITE
+
+    def run(self, deadline):
+        """Block until everything is written and read: True. False when the time `deadline` is over."""
+        rounds = 0
+        while self.open:
+            if deadline is not None and _monotonic() > deadline:
+                return False
+            ready = [file for file, events in self.open.items() if fd_ready(file.fileno(), events)]
+            if not ready:
+                pairs = [(file.fileno(), events) for file, events in self.open.items()]
+                get_hub().wait_fds(pairs, None if deadline is None else deadline - _monotonic())
+                continue
+            for file in ready:
+                if self.open[file] == READ:
+                    more = self.read(file)
+                else:
+                    more = self.write(file)
+                if not more:
+                    del self.open[file]
+                    try:
+                        file.close()
+                    except BrokenPipeError:
+                        pass
+            rounds += 1
+            if not rounds % _GIVE_WAY_EVERY:
+                sleep(0)
+        return True
+
+    def read(self, file):
+        try:
+            data = _read(file.fileno(), _CHUNK)
+        except BlockingIOError:
+            return True
+        self.received[file].append(data)
+        return bool(data)
+
+    def write(self, file):
+        try:
+            self.offset += _write(file.fileno(), self.data[self.offset : self.offset + PIPE_BUF])
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            return False        # the child does not want more
+        return self.offset < len(self.data)
+
+    def output(self, file):
+        """What has been read from `file` so far; None if there is no such file."""
+        return None if file is None else b"".join(self.received[file])
+
+
+class Popen(_StdPopen):
+    """`subprocess.Popen`, cooperative: `wait`, `communicate` and the pipes block only the calling greenlet.
+
+    All arguments are the original's; `threadpool` is accepted for code written for gevent, and not needed. Starting a
+    program blocks the whole thread until the program has been loaded, as it does in the original. `preexec_fn` is
+    supported, with the original's warning: it runs in the child of a fork, where none of the other greenlets runs.
+    """
+
+    _bufsize = -1
+    _exchange = None
+    _ended = None
+
+    @functools.wraps(_std_init)
+    def __init__(self, args, bufsize=-1, *more, threadpool=None, **options):
+        self._bufsize = -1 if bufsize is None else bufsize
+        _std_init(self, args, bufsize, *more, **options)
+
+    def _execute_child(self, *args, **kwargs):
+        for name in ("stdin", "stdout", "stderr"):
+            file = getattr(self, name)
+            if file is not None:
+                setattr(self, name, _cooperative(file, self._bufsize))
+        return _std_execute_child(self, *args, **kwargs)
+
+    def _wait(self, timeout):
+        """Block until the child has ended; its return code. Raises TimeoutExpired after `timeout` seconds."""
+        deadline = None if timeout is None else _monotonic() + timeout
+        while not self._take_status():
+            remaining = None if deadline is None else deadline - _monotonic()
+            if remaining is not None and remaining <= 0:
+                raise _std.TimeoutExpired(self.args, timeout)
+            _children.wait(P_PID, self.pid, WEXITED, remaining)
+        return self.returncode
+
+    def _take_status(self):
+        """Without blocking: True if the child has ended, and its status has been taken."""
+        if self.returncode is None and self._waitpid_lock.acquire(False):
+            try:
+                if self.returncode is None:     # else another thread was faster
+                    pid, status = self._try_wait(WNOHANG)
+                    if pid == self.pid:
+                        self._handle_exitstatus(status)
+            finally:
+                self._waitpid_lock.release()
+        return self.returncode is not None
+
+    def _communicate(self, input, endtime, orig_timeout):
+        exchange = self._exchange
+        if exchange is None:
+            exchange = self._exchange = self._begin_exchange(input)
+        if not exchange.run(endtime):
+            stdout, stderr = (exchange.output(file) or None for file in (self.stdout, self.stderr))
+            raise _std.TimeoutExpired(self.args, orig_timeout, output=stdout, stderr=stderr)
+        self.wait(timeout=self._remaining_time(endtime))
+        stdout, stderr = (exchange.output(file) for file in (self.stdout, self.stderr))
+        if self.text_mode:
+            if stdout is not None:
+                stdout = self._translate_newlines(stdout, self.stdout.encoding, self.stdout.errors)
+            if stderr is not None:
+                stderr = self._translate_newlines(stderr, self.stderr.encoding, self.stderr.errors)
+        return stdout, stderr
+
+    def _begin_exchange(self, input):
+        stdin = self.stdin
+        if stdin is None:
+            return _Exchange(None, None, (self.stdout, self.stderr))
+        try:
+            stdin.flush()       # may block, if much was written to it before
+            if not input:
+                stdin.close()
+        except BrokenPipeError:
+            pass
+        if input and self.text_mode:
+            input = input.encode(stdin.encoding, stdin.errors)
+        return _Exchange(stdin, input, (self.stdout, self.stderr))
+
+    # -------- as something that can be waited for together with others
+
+    def rawlink(self, callback):
+        """Have the hub call `callback(self)` once, when the child has ended; `gevlite.wait([popen])` works by this."""
+        if self._ended is None:
+            self._ended = _Ended(self)
+        self._ended.link(callback)
+
+    def unlink(self, callback):
+        """Take back a `rawlink`. An unknown one is ignored."""
+        if self._ended is not None:
+            self._ended.unlink(callback)
+
+    def pipe_cloexec(self):
+        """A new pipe, `(read end, write end)`, that no program started later inherits."""
+        return _pipe()
+
+
+class _Ended:
+    """Tells the links of a Popen of its end."""
+
+    def __init__(self, popen):
+        self.event = Event()
+        self.proxies = {}
+        self.popen = popen
+        spawn(self.wait)
+
+    def wait(self):
+        self.popen._wait(None)
+        self.event.set()
+
+    def link(self, callback):
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, not {callback!r}")
+        self.proxies[callback] = proxy = functools.partial(self._call, callback)
+        self.event.rawlink(proxy)
+
+    def unlink(self, callback):
+        proxy = self.proxies.pop(callback, None)
+        if proxy is not None:
+            self.event.unlink(proxy)
+
+    def _call(self, callback, _event):
+        self.proxies.pop(callback, None)
+        callback(self.popen)
+
+
+# ---------------------------------------------------------------- functions
+
+def _with_our_popen():
+    """The original's functions, as they are, among names of which `Popen` is ours and so are they themselves."""
+    names = {**vars(_std), "Popen": Popen}
+    for name in _FUNCTIONS:
+        original = getattr(_std, name)
+        copy = types.FunctionType(original.__code__, names, name, original.__defaults__, original.__closure__)
+        copy.__kwdefaults__ = original.__kwdefaults__
+        names[name] = functools.update_wrapper(copy, original)
+    return {name: names[name] for name in _FUNCTIONS}
+
+
+globals().update(_with_our_popen())
