@@ -275,7 +275,7 @@ cdef Py_ssize_t recv_once(Endpoint ep, Hub hub, void *buf, size_t n, int flags,
     """One recv or recvfrom, if the fd may be ready. Keeps the readiness flag."""
     cdef FdEntry *entry = entry_of(ep, hub)
     cdef Py_ssize_t got
-    if not may_try(ep, entry, READ_READY):
+    if not may_try(ep, entry, READ_READY) and not flags & MSG_OOB:
         return WOULD_BLOCK
     while True:
         if addr == NULL:
@@ -295,7 +295,8 @@ cdef Py_ssize_t recv_once(Endpoint ep, Hub hub, void *buf, size_t n, int flags,
 
 
 cdef inline int wait_to_read(Endpoint ep, Hub hub, int flags, int64_t *deadline) except -1:
-    if flags & MSG_DONTWAIT:
+    # The flag says nothing of urgent data, and to receive that never blocks (Linux: tcp_recv_urg in net/ipv4/tcp.c).
+    if flags & (MSG_DONTWAIT | MSG_OOB):
         errno_raise(EAGAIN)
     return wait_for(ep, hub, READ, deadline)
 
@@ -355,7 +356,7 @@ cdef object recv_bytes(Endpoint ep, Hub hub, Py_ssize_t bufsize, int flags):
     """
     cdef PyObject *data
     cdef Py_ssize_t got
-    if not may_try(ep, entry_of(ep, hub), READ_READY):
+    if not may_try(ep, entry_of(ep, hub), READ_READY) and not flags & MSG_OOB:
         return None
     data = hub.take_buffer(bufsize)
     try:
