@@ -24,6 +24,7 @@ ENTRY_POINTS = "gevlite.backends"
 # In the order of preference.
 BUILT_IN = {
     "epoll": "gevlite.backends.epoll:EpollBackend",
+    "kqueue": "gevlite.backends.kqueue:KqueueBackend",
     "poll": "gevlite.backends.poll:PollBackend",
     "select": "gevlite.backends.select:SelectBackend",
 }
