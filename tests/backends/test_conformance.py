@@ -366,6 +366,15 @@ def test_the_reader_of_a_pipe_had_gone_before(backend, pipe):
         os.write(w, b"x")
 
 
+def test_the_end_is_told_by_those_that_can_tell(backend, pipe):
+    r, w = pipe
+    os.close(w)
+    backend.arm(r, READ)
+    got = reported(backend, SECOND, r)
+    assert got & READ
+    assert got & END or backend.name not in ("epoll", "kqueue", "poll")
+
+
 def test_the_writer_of_a_pipe_has_gone_with_data_unread(backend, pipe):
     r, w = pipe
     os.write(w, b"x")
@@ -735,6 +744,8 @@ def test_in_the_child_of_a_fork_another_hubs_backend_can_be_closed(make):
             os.write(w, b"x")
             assert reported(backend, SECOND, r) & READ
             backend.wake()
+            assert reported(backend, -1) == []
+            os.write(backend.signal_fd, b"\0")
             assert reported(backend, -1) == []
             code = 0
         finally:
