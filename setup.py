@@ -60,11 +60,11 @@ class CythonBuild(build_ext):
         super().run()
 
 
-def modules(package: str, folder: str) -> list[Extension]:
+def modules(package: str, folder: str, platform: str = sys.platform) -> list[Extension]:
     found = []
     for path in sorted(glob.glob(f"{folder}/*.pyx")):
         name = os.path.basename(path).removesuffix(".pyx")
-        native = folder != "backends" or sys.platform.startswith(PLATFORMS.get(name, ""))
+        native = folder != "backends" or platform.startswith(PLATFORMS.get(name, ""))
         extra = [] if native or name != "kqueue" or not KQUEUE_INCLUDE else [KQUEUE_INCLUDE]
         if native or extra:
             found.append(

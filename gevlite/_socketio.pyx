@@ -107,6 +107,11 @@ cdef extern from *:
     #include <unistd.h>
     #include <errno.h>
     #define GEVLITE_SUN_PATH offsetof(struct sockaddr_un, sun_path)
+    #ifdef __linux__
+    #define GEVLITE_ABSTRACT_NAMES 1
+    #else
+    #define GEVLITE_ABSTRACT_NAMES 0
+    #endif
 
     /* A connection that is non-blocking and close-on-exec from the start, where the system can. */
     static int gevlite_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
@@ -142,6 +147,7 @@ cdef extern from *:
     #endif
     """
     size_t GEVLITE_SUN_PATH
+    bint GEVLITE_ABSTRACT_NAMES
     int GEVLITE_HAVE_SENDFILE
     int gevlite_accept(int fd, sockaddr *addr, socklen_t *addrlen)
     ssize_t gevlite_sendfile(int out, int infd, long long offset, size_t count) nogil
@@ -723,8 +729,8 @@ cdef object from_sockaddr(sockaddr_storage *storage, socklen_t size):
         if n <= 0:
             return ""
         path = <char *> storage + GEVLITE_SUN_PATH
-        if path[0] == 0:
-            return path[:n]             # abstract: bytes
+        if path[0] == 0 and GEVLITE_ABSTRACT_NAMES:
+            return path[:n]             # unix(7); elsewhere it has no name
         return os.fsdecode(<bytes> path[:strlen(path)])
     return None
 
