@@ -4,6 +4,7 @@ Every `.pyx` file in gevlite/ and backends/ becomes a module of its name. A back
 what it stands on. Cython runs only when something is built: an sdist, or a look at the metadata, needs no C files.
 
 GEVLITE_WERROR=1 turns every warning, of Cython and of the C compiler, into an error.
+GEVLITE_KQUEUE_INCLUDE=tests/kqueue_standin, for tests only, builds the kqueue backend on Linux with what is in there.
 """
 
 import glob
@@ -16,6 +17,9 @@ from Cython.Build import cythonize
 from Cython.Compiler import Options
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+
+# A folder with a <sys/event.h> for systems that have none, and the C files behind it.
+KQUEUE_INCLUDE = os.environ.get("GEVLITE_KQUEUE_INCLUDE", "")
 
 WERROR = os.environ.get("GEVLITE_WERROR", "") not in ("", "0")
 
@@ -56,16 +60,18 @@ class CythonBuild(build_ext):
         super().run()
 
 
-def modules(package: str, folder: str) -> list[Extension]:
+def modules(package: str, folder: str, platform: str = sys.platform) -> list[Extension]:
     found = []
     for path in sorted(glob.glob(f"{folder}/*.pyx")):
         name = os.path.basename(path).removesuffix(".pyx")
-        if folder != "backends" or sys.platform.startswith(PLATFORMS.get(name, "")):
+        native = folder != "backends" or platform.startswith(PLATFORMS.get(name, ""))
+        extra = [] if native or name != "kqueue" or not KQUEUE_INCLUDE else [KQUEUE_INCLUDE]
+        if native or extra:
             found.append(
                 Extension(
                     f"{package}.{name}",
-                    [path],
-                    include_dirs=[GREENLET_INCLUDE, "gevlite"],
+                    [path, *(source for folder in extra for source in sorted(glob.glob(f"{folder}/*.c")))],
+                    include_dirs=[GREENLET_INCLUDE, "gevlite", *extra],
                     extra_compile_args=COMPILE_ARGS if sysconfig.get_config_var("CC") else [],
                     depends=sorted(glob.glob("gevlite/*.pxd") + glob.glob("gevlite/*.h")),
                 )

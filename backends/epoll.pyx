@@ -22,8 +22,6 @@ from libc.stdint cimport int64_t, uint32_t
 
 from gevlite._core cimport END, READ, URGENT, WRITE, Backend
 
-import os
-
 
 cdef extern from "sys/epoll.h" nogil:
     ctypedef union epoll_data_t:
@@ -172,12 +170,7 @@ cdef class EpollBackend(Backend):
         cdef int n
         cdef int milliseconds
         if timeout_ns < 0 or self.no_pwait2:
-            if timeout_ns < 0:
-                milliseconds = -1
-            elif timeout_ns >= <int64_t> 2147483647 * 1000000:
-                milliseconds = 2147483647
-            else:
-                milliseconds = <int> ((timeout_ns + 999_999) // 1_000_000)
+            milliseconds = -1 if timeout_ns < 0 else <int> ((timeout_ns + 999_999) // 1_000_000)
             with nogil:
                 n = epoll_wait(self.epfd, self.events, BATCH, milliseconds)
             return n

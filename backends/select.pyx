@@ -64,7 +64,7 @@ cdef class SelectBackend(Backend):
                 f"the select backend cannot watch fd {fd}: only numbers below {FD_SETSIZE}; "
                 "set GEVLITE_BACKEND to epoll, kqueue or poll, which have no such limit"
             )
-        if fd < 0 or fcntl(fd, F_GETFD) < 0:
+        if fcntl(fd, F_GETFD) < 0:
             PyErr_SetFromErrno(OSError)
         if events & READ:
             FD_SET(fd, &self.readers)

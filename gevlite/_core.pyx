@@ -120,6 +120,8 @@ cdef int64_t DEAD_END_CHECK_NS = 1_000_000_000
 cdef int64_t FOREVER = -1
 cdef object ZERO = 0             # an int to float conversion saved in sleep(0)
 cdef int64_t LONGEST_NS = 1 << 62
+# A backend is never asked to wait for longer: kernels refuse a few years (macOS), or count milliseconds in an int.
+cdef int64_t LONGEST_POLL_NS = 24 * 3600 * <int64_t> 1_000_000_000
 
 # Every live hub, for what concerns all of them: a closed fd, a fork, whether anybody is left to wake us.
 # The thread-local holder below owns each one.
@@ -913,9 +915,10 @@ cdef class Backend:
     arm(fd, events)     Watch `fd` for exactly `events` (READ | WRITE) and report once. Replaces what was armed before.
                         A closed fd raises OSError(EBADF); a regular file is always ready.
     drop(fd)            Forget `fd`; nothing happens if it is unknown or closed already.
-    poll(timeout_ns)    Wait for at most `timeout_ns` nanoseconds (-1: for ever) and call `report(fd, events)` for all that
-                        is ready; return None. Must watch `wake_fd` too and call `drain()` when it is readable. Release
-                        the GIL only if it may block. After EINTR, run the signal handlers and return.
+    poll(timeout_ns)    Wait for at most `timeout_ns` nanoseconds (-1: for ever; never more than a day) and call
+                        `report(fd, events)` for all that is ready; return None. Must watch `wake_fd` too and call
+                        `drain()` when it is readable. Release the GIL only if it may block. After EINTR, run the signal
+                        handlers and return.
     wake()              Make a running or the next `poll` return at once. May be called by any thread at any time.
     after_fork()        In the child: replace everything shared with the parent and forget all fds.
     close()             Give everything back.
@@ -1460,6 +1463,8 @@ cdef class Hub(greenlet):
         cdef Backend backend = self.backend
         self.n_polls += 1
         self.polling = True
+        if timeout > LONGEST_POLL_NS:
+            timeout = LONGEST_POLL_NS
         if self.inbox.count:
             timeout = 0             # Python code ran since it was looked at, and with it perhaps another thread
         try:

@@ -107,6 +107,11 @@ cdef extern from *:
     #include <unistd.h>
     #include <errno.h>
     #define GEVLITE_SUN_PATH offsetof(struct sockaddr_un, sun_path)
+    #ifdef __linux__
+    #define GEVLITE_ABSTRACT_NAMES 1
+    #else
+    #define GEVLITE_ABSTRACT_NAMES 0
+    #endif
 
     /* A connection that is non-blocking and close-on-exec from the start, where the system can. */
     static int gevlite_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
@@ -142,6 +147,7 @@ cdef extern from *:
     #endif
     """
     size_t GEVLITE_SUN_PATH
+    bint GEVLITE_ABSTRACT_NAMES
     int GEVLITE_HAVE_SENDFILE
     int gevlite_accept(int fd, sockaddr *addr, socklen_t *addrlen)
     ssize_t gevlite_sendfile(int out, int infd, long long offset, size_t count) nogil
@@ -275,7 +281,7 @@ cdef Py_ssize_t recv_once(Endpoint ep, Hub hub, void *buf, size_t n, int flags,
     """One recv or recvfrom, if the fd may be ready. Keeps the readiness flag."""
     cdef FdEntry *entry = entry_of(ep, hub)
     cdef Py_ssize_t got
-    if not may_try(ep, entry, READ_READY):
+    if not may_try(ep, entry, READ_READY) and not flags & MSG_OOB:
         return WOULD_BLOCK
     while True:
         if addr == NULL:
@@ -295,7 +301,8 @@ cdef Py_ssize_t recv_once(Endpoint ep, Hub hub, void *buf, size_t n, int flags,
 
 
 cdef inline int wait_to_read(Endpoint ep, Hub hub, int flags, int64_t *deadline) except -1:
-    if flags & MSG_DONTWAIT:
+    # The flag says nothing of urgent data, and to receive that never blocks (Linux: tcp_recv_urg in net/ipv4/tcp.c).
+    if flags & (MSG_DONTWAIT | MSG_OOB):
         errno_raise(EAGAIN)
     return wait_for(ep, hub, READ, deadline)
 
@@ -355,7 +362,7 @@ cdef object recv_bytes(Endpoint ep, Hub hub, Py_ssize_t bufsize, int flags):
     """
     cdef PyObject *data
     cdef Py_ssize_t got
-    if not may_try(ep, entry_of(ep, hub), READ_READY):
+    if not may_try(ep, entry_of(ep, hub), READ_READY) and not flags & MSG_OOB:
         return None
     data = hub.take_buffer(bufsize)
     try:
@@ -725,8 +732,8 @@ cdef object from_sockaddr(sockaddr_storage *storage, socklen_t size):
         if n <= 0:
             return ""
         path = <char *> storage + GEVLITE_SUN_PATH
-        if path[0] == 0:
-            return path[:n]             # abstract: bytes
+        if path[0] == 0 and GEVLITE_ABSTRACT_NAMES:
+            return path[:n]             # unix(7); elsewhere it has no name
         return os.fsdecode(<bytes> path[:strlen(path)])
     return None
 

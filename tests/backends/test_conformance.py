@@ -6,6 +6,7 @@ often is allowed, losing a report never is.
 
 import errno
 import os
+import random
 import resource
 import signal
 import socket
@@ -69,6 +70,20 @@ def pair():
     yield a, b
     a.close()
     b.close()
+
+
+@pytest.fixture
+def open_files():
+    """`open_files(n)`: let this test have so many open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def allow(count):
+        if hard != resource.RLIM_INFINITY and hard < count:
+            pytest.skip(f"the hard limit of open files is {hard}")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+
+    yield allow
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def reported(backend, timeout_ns=0, fd=None):
@@ -186,6 +201,57 @@ def test_dropping_what_is_unknown_or_closed_does_nothing(backend, pipe):
     assert reported(backend) == []
 
 
+# ---------------------------------------------------------------- adoption: edge-triggered, for sockets of gevlite
+
+
+def test_edge_triggered_adoption_reports_each_change(backend, pair):
+    a, b = pair
+    if not backend.adopt(a.fileno()):
+        return  # level-triggered: the hub arms each wait
+    b.send(b"x")
+    until_reported(backend, a.fileno(), READ)
+    a.recv(100)
+    b.send(b"y")
+    until_reported(backend, a.fileno(), READ)
+    b.close()
+    assert until_reported(backend, a.fileno(), END) & END
+    backend.drop(a.fileno())
+
+
+def test_adoption_reports_what_was_ready_before(backend, pair):
+    a, b = pair
+    b.send(b"x")
+    if backend.adopt(a.fileno()):
+        until_reported(backend, a.fileno(), READ)
+        backend.drop(a.fileno())
+
+
+def test_adoption_lasts_although_it_was_armed_for_one_report(backend, pair):
+    a, b = pair
+    backend.arm(a.fileno(), READ | WRITE)
+    if not backend.adopt(a.fileno()):
+        return
+    for _ in range(3):
+        b.send(b"x")
+        until_reported(backend, a.fileno(), READ)
+        a.recv(100)
+    backend.drop(a.fileno())
+    b.send(b"x")
+    assert reported(backend) == []
+
+
+def test_adopting_what_is_closed_is_an_oserror(backend, pair):
+    a, b = pair
+    fd = a.fileno()
+    a.close()
+    try:
+        assert not backend.adopt(fd), "it can only be armed"
+    except OSError as exc:
+        assert exc.errno == errno.EBADF
+    b.close()
+    assert reported(backend) == []
+
+
 # ---------------------------------------------------------------- the other end goes away
 
 
@@ -262,6 +328,66 @@ def test_the_reader_of_a_pipe_has_gone(backend, pipe):
     assert reported(backend, SECOND, w) & WRITE
 
 
+def test_the_reader_of_a_pipe_had_gone_before(backend, pipe):
+    r, w = pipe
+    os.close(r)
+    for _ in range(2):
+        backend.arm(w, WRITE)
+        assert reported(backend, SECOND, w) & WRITE
+    with pytest.raises(BrokenPipeError):
+        os.write(w, b"x")
+
+
+def test_the_end_is_told_by_those_that_can_tell(backend, pipe):
+    r, w = pipe
+    os.close(w)
+    backend.arm(r, READ)
+    got = reported(backend, SECOND, r)
+    assert got & READ
+    assert got & END or backend.name not in ("epoll", "kqueue", "poll")
+
+
+def test_the_writer_of_a_pipe_has_gone_with_data_unread(backend, pipe):
+    r, w = pipe
+    os.write(w, b"x")
+    os.close(w)
+    for expected in (b"x", b"", b""):
+        backend.arm(r, READ)
+        assert reported(backend, SECOND, r) & READ
+        assert os.read(r, 10) == expected
+
+
+def test_the_last_writer_of_a_fifo_leaves_and_another_comes(backend, tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    r = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    for word in (b"one", b"two"):
+        with open(path, "wb", buffering=0) as writer:
+            backend.arm(r, READ)
+            writer.write(word)
+            until_reported(backend, r, READ)
+            assert os.read(r, 10) == word
+            backend.arm(r, READ)
+            assert reported(backend, 0, r) == 0
+        until_reported(backend, r, READ)
+        assert os.read(r, 10) == b""
+    os.close(r)
+
+
+def test_a_terminal(backend):
+    master, slave = os.openpty()
+    backend.arm(slave, READ)
+    assert reported(backend, 0, slave) == 0
+    os.write(master, b"line\n")
+    until_reported(backend, slave, READ)
+    assert os.read(slave, 10) == b"line\n"
+    backend.arm(slave, WRITE)
+    assert reported(backend, SECOND, slave) & WRITE
+    backend.drop(slave)
+    for fd in (master, slave):
+        os.close(fd)
+
+
 # ---------------------------------------------------------------- numbers that change their meaning
 
 
@@ -327,6 +453,65 @@ def test_one_closed_behind_our_back_does_not_stop_the_others(backend, pipe, pair
     backend.drop(pipe[0])
 
 
+def test_a_number_that_was_a_file_is_a_pipe_now(backend, tmp_path):
+    fd = os.open(tmp_path, os.O_RDONLY)
+    backend.arm(fd, READ)
+    os.close(fd)
+    r, w = os.pipe()
+    assert r == fd
+    backend.arm(r, READ)        # whatever is said of the file is spurious, and costs nothing else
+    reported(backend)
+    backend.arm(r, READ)
+    assert reported(backend, 0, r) == 0
+    os.write(w, b"x")
+    until_reported(backend, r, READ)
+    for fd in (r, w):
+        os.close(fd)
+
+
+def test_what_happens_to_numbers_in_any_order_loses_no_report(backend):
+    """Pipes are armed, dropped, closed behind its back, made again under the same number, filled and emptied."""
+    rng = random.Random(5)
+    pipes = []
+    armed = {}      # r: what a poll still has to report if it is ready
+    for _ in range(3000):
+        action = rng.choice(("make", "close", "arm", "arm", "drop", "fill", "fill", "empty", "poll"))
+        r, w = rng.choice(pipes) if pipes else (None, None)
+        if action == "make" and len(pipes) < 20:
+            r, w = os.pipe()
+            os.set_blocking(r, False)
+            pipes.append((r, w))
+        elif r is None:
+            continue
+        elif action == "close":
+            pipes.remove((r, w))
+            armed.pop(r, None)
+            os.close(r)
+            os.close(w)
+        elif action == "arm":
+            backend.arm(r, READ)
+            armed[r] = w
+        elif action == "drop":
+            backend.drop(r)
+            armed.pop(r, None)
+        elif action == "fill":
+            os.write(w, b"x")
+        elif action == "empty":
+            try:
+                os.read(r, 1 << 16)
+            except BlockingIOError:
+                pass
+        elif action == "poll":
+            ready = {r for r in armed if select.select([r], [], [], 0)[0]}
+            got = {fd for _ in range(2) for fd, events in reported(backend) if events & READ}
+            assert ready <= got, "a report was lost"
+            for fd in got:
+                armed.pop(fd, None)
+    for fd in [fd for pair in pipes for fd in pair]:
+        backend.drop(fd)
+        os.close(fd)
+
+
 def test_regular_files_and_null_devices_are_always_ready(backend, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"")
@@ -341,6 +526,35 @@ def test_regular_files_and_null_devices_are_always_ready(backend, tmp_path):
         os.close(fd)
 
 
+def test_a_regular_file_does_not_hide_the_others(backend, pipe, tmp_path):
+    with open(tmp_path / "file", "w") as file:
+        os.write(pipe[1], b"x")
+        backend.arm(file.fileno(), WRITE)
+        backend.arm(pipe[0], READ)
+        assert {fd for fd, _ in reported(backend, -1)} == {file.fileno(), pipe[0]}
+
+
+@pytest.mark.parametrize("number", [1023, 1024, 1500])
+def test_numbers_above_1023_are_watched_or_refused_with_the_names_of_those_that_can(
+    backend, pipe, open_files, number
+):
+    open_files(number + 100)
+    high = os.dup2(pipe[0], number)
+    try:
+        if backend.name == "select" and number > 1023:
+            with pytest.raises(ValueError, match=f"fd {number}.*epoll, kqueue or poll"):
+                backend.arm(high, READ)
+            assert reported(backend) == []
+        else:
+            backend.arm(high, READ)
+            assert reported(backend) == []
+            os.write(pipe[1], b"x")
+            until_reported(backend, high, READ)
+        backend.drop(high)
+    finally:
+        os.close(high)
+
+
 # ---------------------------------------------------------------- time
 
 
@@ -350,6 +564,24 @@ def test_poll_never_returns_early(backend, timeout_ns):
         start = time.monotonic_ns()
         assert reported(backend, timeout_ns) == []
         assert time.monotonic_ns() - start >= timeout_ns
+
+
+def test_poll_is_not_rounded_up_to_a_tick(backend):
+    """The best of many: half a millisecond must not become the 10 ms of an old kernel's clock."""
+    best = SECOND
+    for _ in range(50):
+        start = time.monotonic_ns()
+        reported(backend, 500_000)
+        best = min(best, time.monotonic_ns() - start)
+    assert best < 5_000_000
+
+
+def test_a_day_is_not_too_long_for_the_kernel(backend):
+    """The longest that a hub asks for."""
+    waker = threading.Timer(0.02, backend.wake)
+    waker.start()
+    assert reported(backend, 24 * 3600 * SECOND) == []
+    waker.join()
 
 
 def test_poll_without_time_returns_at_once(backend, pipe):
@@ -410,6 +642,16 @@ def test_wake_from_a_signal_handler_ends_the_poll(backend):
         signal.signal(signal.SIGALRM, before)
 
 
+def test_what_a_signal_writes_to_the_wakeup_fd_ends_the_poll(backend):
+    os.write(backend.signal_fd, b"\x0e")
+    assert reported(backend, -1) == []
+    start = time.monotonic_ns()
+    reported(backend, 1_000_000)
+    assert time.monotonic_ns() - start >= 1_000_000, "it was not read"
+    backend.wake()
+    assert reported(backend, -1) == []
+
+
 def test_a_signal_handler_that_raises_raises_out_of_the_poll(backend):
     class Told(Exception):
         pass
@@ -458,16 +700,49 @@ def test_after_fork_the_child_shares_nothing(backend, pipe):
     assert time.monotonic_ns() - start >= 1_000_000, "the child's wake reached the parent"
 
 
-def test_thousands_of_descriptors(make, request):
+@pytest.mark.filterwarnings("ignore:This process")
+def test_in_the_child_of_a_fork_another_hubs_backend_can_be_closed(make):
+    """What the hub of a thread that the fork left behind does. Its numbers may have new owners there."""
+    other, backend = make(), make()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            backend.after_fork()
+            r, w = os.pipe()
+            other.close()
+            backend.arm(r, READ)
+            assert reported(backend) == []
+            os.write(w, b"x")
+            assert reported(backend, SECOND, r) & READ
+            backend.wake()
+            assert reported(backend, -1) == []
+            os.write(backend.signal_fd, b"\0")
+            assert reported(backend, -1) == []
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    for parent in (other, backend):
+        parent.wake()
+        assert reported(parent, -1) == []
+
+
+def test_a_program_that_is_started_inherits_none_of_its_descriptors(make):
+    def numbers():
+        return {int(name) for name in os.listdir("/dev/fd") if os.path.exists(f"/dev/fd/{name}")}
+
+    before = numbers()
+    make().poll(0)
+    made = numbers() - before
+    assert len(made) >= 2
+    assert not any(os.get_inheritable(fd) for fd in made)
+
+
+def test_thousands_of_descriptors(make, open_files):
     backend = make()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 900 if backend.name == "select" else 6000
-    if soft < wanted + 200:
-        if hard != resource.RLIM_INFINITY and hard < wanted + 200:
-            wanted = hard - 200
-        else:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted + 200, hard))
-            request.addfinalizer(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)))
+    open_files(wanted + 200)
     fds = []
     try:
         for _ in range(wanted // 2):
@@ -482,6 +757,13 @@ def test_thousands_of_descriptors(make, request):
             assert found, "some were lost"
             got |= {fd for fd, events in found if events & READ}
         assert got == set(fds[::2])
+        # One of thousands, and no other one.
+        for r in fds[::2]:
+            os.read(r, 10)
+            backend.arm(r, READ)
+        for k in (0, wanted // 4, wanted // 2 - 1):
+            os.write(fds[2 * k + 1], b"x")
+            assert {fd for fd, _ in reported(backend, SECOND)} == {fds[2 * k]}
     finally:
         for fd in fds:
             backend.drop(fd)
@@ -504,28 +786,6 @@ def test_a_backend_that_is_dropped_gives_every_descriptor_back():
         backend = backends.choose(name)[0]
         del backend
         assert len(os.listdir("/dev/fd")) == count
-
-
-def test_edge_triggered_adoption_reports_each_change(backend, pair):
-    a, b = pair
-    if not backend.adopt(a.fileno()):
-        return  # level-triggered: the hub arms each wait
-    b.send(b"x")
-    until_reported(backend, a.fileno(), READ)
-    a.recv(100)
-    b.send(b"y")
-    until_reported(backend, a.fileno(), READ)
-    b.close()
-    assert until_reported(backend, a.fileno(), END) & END
-    backend.drop(a.fileno())
-
-
-def test_adoption_reports_what_was_ready_before(backend, pair):
-    a, b = pair
-    b.send(b"x")
-    if backend.adopt(a.fileno()):
-        until_reported(backend, a.fileno(), READ)
-        backend.drop(a.fileno())
 
 
 def test_a_whole_program_runs_on_it(run_script, make, request):
