@@ -75,7 +75,7 @@ def running(command, port, log, stop=signal.SIGTERM, seconds=40, **options):
             process.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("servers")
     folder.chmod(0o755)
@@ -86,7 +86,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_server(folder):
     port = free_port()
     command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
@@ -94,7 +94,7 @@ def redis_server(folder):
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def memcached(folder):
     port = free_port()
     user = ["-u", "nobody"] if os.getuid() == 0 else []
@@ -103,7 +103,7 @@ def memcached(folder):
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def postgres(folder):
     place = "/usr/lib/postgresql/*/bin"
     initdb, postgres = program("initdb", place), program("postgres", place)
@@ -120,7 +120,7 @@ def postgres(folder):
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mariadb(folder):
     server = program("mariadbd", "/usr/sbin")
     install = program("mariadb-install-db")
@@ -135,7 +135,7 @@ def mariadb(folder):
         yield it
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def moto(folder):
     """Amazon's services, as far as moto imitates them."""
     port = free_port()
@@ -168,7 +168,7 @@ Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def slow_server(folder):
     port = free_port()
     with running([sys.executable, "-c", SLOW_SERVER, str(port)], port, folder / "http.log") as server:
