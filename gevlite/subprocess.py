@@ -3,8 +3,8 @@
 `Popen` is the original class with its waiting parts replaced. Starting the program stays the original's business, in
 all versions of Python: so all arguments, errors and audit events are. Replaced are
 
-* the file objects of the pipes, which wait in the hub and leave the descriptors in blocking mode, because they may be
-  given to another program as its input (`_execute_child` is where the original has made its own);
+* the file objects of the pipes, each a FileObject (`_execute_child` is where the original has made its own); the
+  descriptors stay in blocking mode, because they may be given to another program as its input;
 * `_wait`, which waits until the kernel says that the child has ended (see `_children`) and then takes the status, of
   this child and no other, as the original does: `_try_wait` and `_handle_exitstatus` under `_waitpid_lock`;
 * `_communicate`, which moves data in both directions as the pipes become ready.
@@ -23,9 +23,10 @@ from os import P_PID, WEXITED, WNOHANG, pipe as _pipe, read as _read, write as _
 from select import PIPE_BUF
 from time import monotonic as _monotonic
 
-from gevlite import _children, os as _os
+from gevlite import _children
 from gevlite._core import READ, WRITE, fd_ready, get_hub, sleep
 from gevlite.event import Event
+from gevlite.fileobject import FileObject
 from gevlite.greenlet import spawn
 
 _StdPopen = _std.Popen
@@ -51,57 +52,17 @@ def __getattr__(name):
     return getattr(_std, name)
 
 
-class _PipeIO(io.RawIOBase):
-    """One end of a pipe whose `read` and `write` block only the greenlet. Takes over `file`, an io.FileIO."""
-
-    def __init__(self, file):
-        self._file = file
-        self.name = file.name
-        self.mode = file.mode
-
-    def fileno(self):
-        return self._file.fileno()
-
-    def readable(self):
-        return self._file.readable()
-
-    def writable(self):
-        return self._file.writable()
-
-    def readinto(self, buffer):
-        _os._wait_fd(self._file.fileno(), READ)
-        return self._file.readinto(buffer)
-
-    def readall(self):
-        chunks = []
-        while data := _os.read(self._file.fileno(), _CHUNK):
-            chunks.append(data)
-        return b"".join(chunks)
-
-    def write(self, data):
-        return _os.write(self._file.fileno(), data)
-
-    def close(self):
-        if not self.closed:
-            try:
-                super().close()
-            finally:
-                get_hub()._forget_fd(self._file.fileno(), 0)
-                self._file.close()
-
-    def __repr__(self):
-        return f"<{type(self).__name__} of {self._file!r}>"
-
-
 def _cooperative(file, bufsize):
     """A file object like `file`, a new one of the original, over the same descriptor, that blocks only the greenlet."""
+    kind, options = "b", {}
     if isinstance(file, io.TextIOWrapper):
-        options = {name: getattr(file, name) for name in ("encoding", "errors", "line_buffering", "write_through")}
-        return io.TextIOWrapper(_cooperative(file.detach(), -1 if bufsize == 1 else bufsize), **options)
-    if isinstance(file, io.RawIOBase):
-        return _PipeIO(file)
-    size = bufsize if bufsize > 1 else io.DEFAULT_BUFFER_SIZE
-    return (io.BufferedWriter if file.writable() else io.BufferedReader)(_PipeIO(file.detach()), size)
+        kind, options = "t", {"encoding": file.encoding, "errors": file.errors}
+        file = file.detach()
+    if not isinstance(file, io.RawIOBase):
+        file = file.detach()
+    elif kind == "b":
+        bufsize = 0
+    return FileObject(file, ("w" if file.writable() else "r") + kind, bufsize, **options).io
 
 
 class _Exchange:
