@@ -19,15 +19,14 @@ import functools
 import io
 import subprocess as _std
 import types
-from os import P_PID, WEXITED, WNOHANG, pipe as _pipe, read as _read, write as _write
-from select import PIPE_BUF
+from os import O_WRONLY, P_PID, WEXITED, WNOHANG, pipe as _pipe
 from time import monotonic as _monotonic
 
 from gevlite import _children
-from gevlite._core import READ, WRITE, fd_ready, get_hub, sleep
+from gevlite._fileio import Channel
 from gevlite.event import Event
 from gevlite.fileobject import FileObject
-from gevlite.greenlet import spawn
+from gevlite.greenlet import joinall, killall, spawn
 
 _StdPopen = _std.Popen
 # Taken now: they may be patched later, in the class itself.
@@ -43,8 +42,6 @@ __all__ = [name for name in _std.__all__ if name != "list2cmdline"]
 
 # What a pipe of Linux holds, unless told otherwise (pipe(7)): all that one read can give.
 _CHUNK = 65536
-# Data that is always there must not keep the others from running.
-_GIVE_WAY_EVERY = 16
 
 
 def __getattr__(name):
@@ -66,59 +63,50 @@ def _cooperative(file, bufsize):
 
 
 class _Exchange:
-    """What `communicate` has still to write and to read. A time-out interrupts it, another call goes on."""
+    """What `communicate` has still to write and to read. A time-out or a kill interrupts it, another call goes on."""
 
     def __init__(self, stdin, data, outputs):
         self.received = {file: [] for file in outputs if file is not None}
-        self.open = {file: READ for file in self.received if not file.closed}
+        self.stdin = stdin
+        self.data = memoryview(data).cast("B") if data else b""
         self.offset = 0
-        if data:
-            self.data = memoryview(data).cast("B")
-            self.open[stdin] = WRITE
+        self.error = None
 
-    def run(self, deadline):
-        """Block until everything is written and read: True. False when the time `deadline` is over."""
-        rounds = 0
-        while self.open:
-            if deadline is not None and _monotonic() > deadline:
-                return False
-            ready = [file for file, events in self.open.items() if fd_ready(file.fileno(), events)]
-            if not ready:
-                pairs = [(file.fileno(), events) for file, events in self.open.items()]
-                get_hub().wait_fds(pairs, None if deadline is None else deadline - _monotonic())
-                continue
-            for file in ready:
-                if self.open[file] == READ:
-                    more = self.read(file)
-                else:
-                    more = self.write(file)
-                if not more:
-                    del self.open[file]
-                    try:
-                        file.close()
-                    except BrokenPipeError:
-                        pass
-            rounds += 1
-            if not rounds % _GIVE_WAY_EVERY:
-                sleep(0)
-        return True
+    def run(self, timeout):
+        """Block until everything is written and read: True. False after `timeout` seconds (None: no limit)."""
+        jobs = [spawn(self.finish, self.read, file) for file in self.received if not file.closed]
+        if self.offset < len(self.data):
+            jobs.append(spawn(self.finish, self.write, self.stdin))
+        try:
+            ended = joinall(jobs, timeout)
+        finally:
+            killall(jobs)
+        if self.error is not None:
+            raise self.error
+        return len(ended) == len(jobs)
+
+    def finish(self, work, file):
+        """In a greenlet of its own: do it, and close the file."""
+        try:
+            work(file)
+            file.close()
+        except BrokenPipeError:
+            self.offset = len(self.data)    # the child does not want more, which is all right
+            file.close()
+        except Exception as exc:
+            self.error = exc
 
     def read(self, file):
-        try:
-            data = _read(file.fileno(), _CHUNK)
-        except BlockingIOError:
-            return True
-        self.received[file].append(data)
-        return bool(data)
+        file_of_bytes = getattr(file, "buffer", file)
+        read = getattr(file_of_bytes, "read1", file_of_bytes.read)
+        received = self.received[file]
+        while data := read(_CHUNK):
+            received.append(data)
 
     def write(self, file):
-        try:
-            self.offset += _write(file.fileno(), self.data[self.offset : self.offset + PIPE_BUF])
-        except BlockingIOError:
-            pass
-        except BrokenPipeError:
-            return False        # the child does not want more
-        return self.offset < len(self.data)
+        send = Channel(file.fileno(), O_WRONLY).send
+        while self.offset < len(self.data):
+            self.offset += send(self.data[self.offset :])
 
     def output(self, file):
         """What has been read from `file` so far; None if there is no such file."""
@@ -175,7 +163,7 @@ class Popen(_StdPopen):
         exchange = self._exchange
         if exchange is None:
             exchange = self._exchange = self._begin_exchange(input)
-        if not exchange.run(endtime):
+        if not exchange.run(self._remaining_time(endtime)):
             stdout, stderr = (exchange.output(file) or None for file in (self.stdout, self.stderr))
             raise _std.TimeoutExpired(self.args, orig_timeout, output=stdout, stderr=stderr)
         self.wait(timeout=self._remaining_time(endtime))
