@@ -13,9 +13,9 @@ The layers are those of the `io` module: a raw file makes system calls, `io.Buff
 
 O_NONBLOCK belongs to the open file description, which other processes may share: the shell has the terminal, a child
 the pipe that it inherited, and both fail with EAGAIN if we change it. It is left alone where the kernel can be asked
-for a single call that does not wait (RWF_NOWAIT of preadv2(2); of pipes since Linux 6.4). A terminal is opened a second
-time, for us alone. Everything else is put in non-blocking mode, and is left in it: to put it back would stop the hub in
-whoever else of us still uses the description.
+for a single call that does not wait (RWF_NOWAIT of preadv2(2); of pipes since Linux 6.4). Else a terminal or a pipe is
+opened a second time, for us alone; for a pipe, which has no name, /proc has one (proc(5)). Everything else is put in
+non-blocking mode, and is left in it: to put it back would stop the hub in whoever else of us still uses the description.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -31,6 +31,7 @@ import codecs
 import io
 import os
 import re
+import stat
 import sys
 from functools import partial
 
@@ -119,7 +120,7 @@ cdef class Channel:
     cdef readonly Deferral deferral
     cdef bint nowait
     cdef int access             # O_RDONLY, O_WRONLY or O_RDWR: what the descriptor is used for
-    cdef bint own               # `fd` is a terminal opened again
+    cdef bint own               # `fd` is opened again, for us alone
     cdef set waiting            # greenlets
     cdef bytes unread_data
     cdef Py_ssize_t unread_at
@@ -140,7 +141,7 @@ cdef class Channel:
         self.nowait = False
         if not os.get_blocking(self.fd):
             return 0
-        again = open_terminal_again(self.fd, self.access)
+        again = open_again(self.fd, self.access)
         if again >= 0:
             self.fd = again
             self.own = True
@@ -265,22 +266,32 @@ cdef class Channel:
             os.close(fd)
 
 
-cdef int open_terminal_again(int fd, int access) except -2:
-    """A descriptor in non-blocking mode for the terminal `fd`, that nobody else has; -1 if that cannot be had."""
+cdef int open_again(int fd, int access) except -2:
+    """A descriptor in non-blocking mode for the terminal or pipe `fd`, that nobody else has; -1 if it cannot be had."""
     cdef int again
-    if not os.isatty(fd):
-        return -1
     try:
-        name = os.ttyname(fd)
-        if os.path.basename(name) == "ptmx":
-            return -1       # the master's side: to open that makes another terminal
+        if os.isatty(fd):
+            name = os.ttyname(fd)
+            if os.path.basename(name) == "ptmx":
+                return -1       # the master's side: to open that makes another terminal
+        elif stat.S_ISFIFO(os.fstat(fd).st_mode):
+            name = f"/proc/self/fd/{fd}"
+        else:
+            return -1
         again = os.open(name, access | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError:
         return -1
-    if os.fstat(again).st_rdev != os.fstat(fd).st_rdev:
+    if not same_file(os.fstat(fd), os.fstat(again)):
         os.close(again)
         return -1
     return again
+
+
+cdef bint same_file(one, other):
+    """The same terminal, which may have several names, or the same pipe."""
+    if stat.S_ISCHR(one.st_mode):
+        return one.st_rdev == other.st_rdev
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
 def forget_number(int fd):

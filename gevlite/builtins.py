@@ -7,6 +7,7 @@ import sys as _sys
 from _thread import start_new_thread as _start_new_thread
 
 from gevlite._core import get_hub as _get_hub
+from gevlite._fileio import Shared as _Shared, TextReader as _TextReader
 from gevlite.event import Event as _Event
 from gevlite.lock import Semaphore as _Semaphore
 
@@ -27,17 +28,23 @@ def input(prompt="", /):
     """As the original: write `prompt`, block until a line is there, and return it. Raises EOFError at the end.
 
     A line that somebody was waiting for when he was killed or ran into a time-out goes to the next one who asks. Where
-    `readline` has been imported, for editing at a terminal, it is the original, which stops everybody.
+    `readline` has been imported, for editing at a terminal, it is the original, which stops everybody. Not so if
+    `sys.stdin` is a cooperative stream (`patch_sys`), which knows no editing.
     """
-    if not _may_wait():
+    stdin = _sys.stdin
+    cooperative = isinstance(stdin, (_Shared, _TextReader))
+    if not cooperative and not _may_wait(stdin) or _sys.stdout is None:
         return _input(prompt)
     _sys.audit("builtins.input", prompt)
     if _sys.stderr is not None:
         _sys.stderr.flush()
     _sys.stdout.write(str(prompt))
     _sys.stdout.flush()
-    with _turn:
-        line = _next_line()
+    if cooperative:
+        line = stdin.readline()
+    else:
+        with _turn:
+            line = _next_line()
     if not line:
         raise EOFError("EOF when reading a line")
     line = line.removesuffix("\n")
@@ -45,10 +52,9 @@ def input(prompt="", /):
     return line
 
 
-def _may_wait():
-    """True if the standard input is what it was when the program began, and is one that can make us wait."""
-    stdin = _sys.stdin
-    if stdin is None or stdin is not _sys.__stdin__ or _sys.stdout is None:
+def _may_wait(stdin):
+    """True for the standard input of the process, if it is one that can make us wait."""
+    if stdin is None or stdin is not _sys.__stdin__:
         return False
     try:
         mode = _os.fstat(stdin.fileno()).st_mode

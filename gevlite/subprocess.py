@@ -3,8 +3,8 @@
 `Popen` is the original class with its waiting parts replaced. Starting the program stays the original's business, in
 all versions of Python: so all arguments, errors and audit events are. Replaced are
 
-* the file objects of the pipes, which wait in the hub and leave the descriptors in blocking mode, because they may be
-  given to another program as its input (`_execute_child` is where the original has made its own);
+* the file objects of the pipes, each a FileObject (`_execute_child` is where the original has made its own); the
+  descriptors stay in blocking mode, because they may be given to another program as its input;
 * `_wait`, which waits until the kernel says that the child has ended (see `_children`) and then takes the status, of
   this child and no other, as the original does: `_try_wait` and `_handle_exitstatus` under `_waitpid_lock`;
 * `_communicate`, which moves data in both directions as the pipes become ready.
@@ -19,14 +19,14 @@ import functools
 import io
 import subprocess as _std
 import types
-from os import P_PID, WEXITED, WNOHANG, pipe as _pipe, read as _read, write as _write
-from select import PIPE_BUF
+from os import O_WRONLY, P_PID, WEXITED, WNOHANG, pipe as _pipe
 from time import monotonic as _monotonic
 
-from gevlite import _children, os as _os
-from gevlite._core import READ, WRITE, fd_ready, get_hub, sleep
+from gevlite import _children
+from gevlite._fileio import Channel
 from gevlite.event import Event
-from gevlite.greenlet import spawn
+from gevlite.fileobject import FileObject
+from gevlite.greenlet import joinall, killall, spawn
 
 _StdPopen = _std.Popen
 # Taken now: they may be patched later, in the class itself.
@@ -42,8 +42,6 @@ __all__ = [name for name in _std.__all__ if name != "list2cmdline"]
 
 # What a pipe of Linux holds, unless told otherwise (pipe(7)): all that one read can give.
 _CHUNK = 65536
-# Data that is always there must not keep the others from running.
-_GIVE_WAY_EVERY = 16
 
 
 def __getattr__(name):
@@ -51,113 +49,64 @@ def __getattr__(name):
     return getattr(_std, name)
 
 
-class _PipeIO(io.RawIOBase):
-    """One end of a pipe whose `read` and `write` block only the greenlet. Takes over `file`, an io.FileIO."""
-
-    def __init__(self, file):
-        self._file = file
-        self.name = file.name
-        self.mode = file.mode
-
-    def fileno(self):
-        return self._file.fileno()
-
-    def readable(self):
-        return self._file.readable()
-
-    def writable(self):
-        return self._file.writable()
-
-    def readinto(self, buffer):
-        _os._wait_fd(self._file.fileno(), READ)
-        return self._file.readinto(buffer)
-
-    def readall(self):
-        chunks = []
-        while data := _os.read(self._file.fileno(), _CHUNK):
-            chunks.append(data)
-        return b"".join(chunks)
-
-    def write(self, data):
-        return _os.write(self._file.fileno(), data)
-
-    def close(self):
-        if not self.closed:
-            try:
-                super().close()
-            finally:
-                get_hub()._forget_fd(self._file.fileno(), 0)
-                self._file.close()
-
-    def __repr__(self):
-        return f"<{type(self).__name__} of {self._file!r}>"
-
-
 def _cooperative(file, bufsize):
     """A file object like `file`, a new one of the original, over the same descriptor, that blocks only the greenlet."""
+    kind, options = "b", {}
     if isinstance(file, io.TextIOWrapper):
-        options = {name: getattr(file, name) for name in ("encoding", "errors", "line_buffering", "write_through")}
-        return io.TextIOWrapper(_cooperative(file.detach(), -1 if bufsize == 1 else bufsize), **options)
-    if isinstance(file, io.RawIOBase):
-        return _PipeIO(file)
-    size = bufsize if bufsize > 1 else io.DEFAULT_BUFFER_SIZE
-    return (io.BufferedWriter if file.writable() else io.BufferedReader)(_PipeIO(file.detach()), size)
+        kind, options = "t", {"encoding": file.encoding, "errors": file.errors}
+        file = file.detach()
+    if not isinstance(file, io.RawIOBase):
+        file = file.detach()
+    elif kind == "b":
+        bufsize = 0
+    return FileObject(file, ("w" if file.writable() else "r") + kind, bufsize, **options).io
 
 
 class _Exchange:
-    """What `communicate` has still to write and to read. A time-out interrupts it, another call goes on."""
+    """What `communicate` has still to write and to read. A time-out or a kill interrupts it, another call goes on."""
 
     def __init__(self, stdin, data, outputs):
         self.received = {file: [] for file in outputs if file is not None}
-        self.open = {file: READ for file in self.received if not file.closed}
+        self.stdin = stdin
+        self.data = memoryview(data).cast("B") if data else b""
         self.offset = 0
-        if data:
-            self.data = memoryview(data).cast("B")
-            self.open[stdin] = WRITE
+        self.error = None
 
-    def run(self, deadline):
-        """Block until everything is written and read: True. False when the time `deadline` is over."""
-        rounds = 0
-        while self.open:
-            if deadline is not None and _monotonic() > deadline:
-                return False
-            ready = [file for file, events in self.open.items() if fd_ready(file.fileno(), events)]
-            if not ready:
-                pairs = [(file.fileno(), events) for file, events in self.open.items()]
-                get_hub().wait_fds(pairs, None if deadline is None else deadline - _monotonic())
-                continue
-            for file in ready:
-                if self.open[file] == READ:
-                    more = self.read(file)
-                else:
-                    more = self.write(file)
-                if not more:
-                    del self.open[file]
-                    try:
-                        file.close()
-                    except BrokenPipeError:
-                        pass
-            rounds += 1
-            if not rounds % _GIVE_WAY_EVERY:
-                sleep(0)
-        return True
+    def run(self, timeout):
+        """Block until everything is written and read: True. False after `timeout` seconds (None: no limit)."""
+        jobs = [spawn(self.finish, self.read, file) for file in self.received if not file.closed]
+        if self.offset < len(self.data):
+            jobs.append(spawn(self.finish, self.write, self.stdin))
+        try:
+            ended = joinall(jobs, timeout)
+        finally:
+            killall(jobs)
+        if self.error is not None:
+            raise self.error
+        return len(ended) == len(jobs)
+
+    def finish(self, work, file):
+        """In a greenlet of its own: do it, and close the file."""
+        try:
+            work(file)
+            file.close()
+        except BrokenPipeError:
+            self.offset = len(self.data)    # the child does not want more, which is all right
+            file.close()
+        except Exception as exc:
+            self.error = exc
 
     def read(self, file):
-        try:
-            data = _read(file.fileno(), _CHUNK)
-        except BlockingIOError:
-            return True
-        self.received[file].append(data)
-        return bool(data)
+        file_of_bytes = getattr(file, "buffer", file)
+        read = getattr(file_of_bytes, "read1", file_of_bytes.read)
+        received = self.received[file]
+        while data := read(_CHUNK):
+            received.append(data)
 
     def write(self, file):
-        try:
-            self.offset += _write(file.fileno(), self.data[self.offset : self.offset + PIPE_BUF])
-        except BlockingIOError:
-            pass
-        except BrokenPipeError:
-            return False        # the child does not want more
-        return self.offset < len(self.data)
+        send = Channel(file.fileno(), O_WRONLY).send
+        while self.offset < len(self.data):
+            self.offset += send(self.data[self.offset :])
 
     def output(self, file):
         """What has been read from `file` so far; None if there is no such file."""
@@ -214,7 +163,7 @@ class Popen(_StdPopen):
         exchange = self._exchange
         if exchange is None:
             exchange = self._exchange = self._begin_exchange(input)
-        if not exchange.run(endtime):
+        if not exchange.run(self._remaining_time(endtime)):
             stdout, stderr = (exchange.output(file) or None for file in (self.stdout, self.stderr))
             raise _std.TimeoutExpired(self.args, orig_timeout, output=stdout, stderr=stderr)
         self.wait(timeout=self._remaining_time(endtime))

@@ -39,6 +39,7 @@ from gevlite.monkey._signal import patch_signal
 from gevlite.monkey._socket import patch_dns, patch_socket
 from gevlite.monkey._ssl import patch_ssl
 from gevlite.monkey._subprocess import patch_subprocess
+from gevlite.monkey._sys import patch_sys
 from gevlite.monkey._thread import patch_thread
 from gevlite.monkey._time import patch_time
 
@@ -61,6 +62,7 @@ __all__ = [
     "patch_socket",
     "patch_ssl",
     "patch_subprocess",
+    "patch_sys",
     "patch_thread",
     "patch_time",
     "saved",
@@ -77,6 +79,7 @@ def patch_all(
     os=True,
     ssl=True,
     subprocess=True,
+    sys=False,
     aggressive=True,
     builtins=True,
     signal=True,
@@ -110,6 +113,8 @@ def patch_all(
             patch_ssl()
         if subprocess:
             patch_subprocess()
+        if sys:
+            patch_sys()
         if builtins:
             patch_builtins()
         if signal:

@@ -1,5 +1,7 @@
 """Patching of subprocess, os, signal, builtins and contextvars."""
 
+import os
+import pty
 import subprocess
 import sys
 
@@ -287,17 +289,14 @@ def test_signal_is_put_back(script):
 
 # ---------------------------------------------------------------- builtins
 
-INPUT = """
-import gevlite
-from gevlite import monkey
-monkey.patch_all()
-ticks = []
+# Another greenlet that says on the standard error that it runs, while the main one waits for us.
+TICK = """
 def tick():
-    while True:
-        gevlite.sleep(0.005)
-        ticks.append(1)
-ticker = gevlite.spawn(tick)
+    gevlite.sleep(0.01)
+    print("!", end="", file=sys.stderr, flush=True)
+ticker = gevlite.spawn_later(0.01, tick)
 """
+INPUT = "from gevlite import monkey\nmonkey.patch_all()\nimport sys, gevlite\n" + TICK
 
 
 @pytest.fixture
@@ -327,7 +326,7 @@ def talk(script):
 def test_input_blocks_only_the_greenlet_that_asks(talk):
     process = talk("""
 name = input("name? ")
-print("got", repr(name), len(ticks) > 3)
+print("got", repr(name))
 print(repr(input()), repr(input()))
 try:
     input()
@@ -335,12 +334,9 @@ except EOFError as exc:
     print(exc)
 """)
     assert process.stdout.read(6) == "name? "
-    try:
-        process.wait(timeout=0.3)       # it waits, and ticks
-    except subprocess.TimeoutExpired:
-        pass
+    assert process.stderr.read(1) == "!"
     out, err = process.communicate("me\nfirst\nlast, without an end")
-    assert out.splitlines() == ["got 'me' True", "'first' 'last, without an end'", "EOF when reading a line"]
+    assert out.splitlines() == ["got 'me'", "'first' 'last, without an end'", "EOF when reading a line"]
     assert (process.returncode, err) == (0, "")
 
 
@@ -356,13 +352,29 @@ gevlite.sleep(0.01)
 asking[1].kill()
 print("!", flush=True)
 print([repr(g.get()) for g in (asking[0], asking[2])])
-import sys
 print(repr(sys.stdin.readline()))
 """)
+    process.stderr.read(1)
     assert process.stdout.read(2) == "?!"
     out, err = process.communicate("one\ntwo\nthree\n")
     assert out.splitlines()[-2:] == ["[\"'one'\", \"'two'\"]", "'three\\n'"]
     assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.parametrize("patch", ["", "monkey.patch_sys()"])
+def test_input_from_a_terminal(script, patch):
+    ours, theirs = pty.openpty()
+    path = script.write(INPUT + patch + "\nprint(repr(input('?')))")
+    process = subprocess.Popen([sys.executable, path], stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert process.stderr.read(1) == b"!"
+        os.write(ours, b"typed\n")
+        assert process.communicate(timeout=30) == (b"?'typed'\n", b"")
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_input_of_something_else_than_the_standard_input_is_the_original(script):
@@ -388,12 +400,11 @@ def test_input_of_something_else_than_the_standard_input_is_the_original(script)
 def test_a_greenlet_that_waits_for_input_does_not_keep_the_process_from_ending(talk):
     process = talk("""
 asking = gevlite.spawn(input)
-gevlite.sleep(0.05)
-ticker.kill()
+ticker.join()
 print("end")
 """)
     assert process.stdout.read() == "end\n"
-    assert (process.wait(timeout=30), process.stderr.read()) == (0, "")
+    assert (process.wait(timeout=30), process.stderr.read()) == (0, "!")
 
 
 def test_main_waiting_for_input_alone_is_no_dead_end(talk):
@@ -404,7 +415,6 @@ def test_main_waiting_for_input_alone_is_no_dead_end(talk):
 
 def test_input_is_audited_as_the_original_is(talk):
     process = talk("""
-import sys
 sys.addaudithook(lambda event, args: event.startswith("builtins.input") and print(event, args))
 input("?")
 """)
@@ -421,6 +431,92 @@ def test_builtins_are_put_back(script):
         assert builtins.input is not originals[0] and input is builtins.input
         monkey.unpatch_all()
         assert builtins.input is originals[0]
+        """,
+        patch=ONLY,
+    )
+
+
+# ---------------------------------------------------------------- sys
+
+SYS = "from gevlite import monkey\nmonkey.patch_all(sys=True)\nimport sys, gevlite\n"
+
+
+def test_the_standard_streams_are_left_alone_unless_asked_for(script):
+    script.run(
+        """
+        import sys
+        assert (sys.stdin, sys.stdout, sys.stderr) == (sys.__stdin__, sys.__stdout__, sys.__stderr__)
+        assert not monkey.is_module_patched("sys")
+        """
+    )
+
+
+def test_reading_the_standard_input_blocks_only_the_reader(talk):
+    process = talk(
+        """
+print(repr(sys.stdin.readline()), repr(input("prompt ")), repr(sys.stdin.buffer.readline()))
+print([line for line in sys.stdin])
+print(sys.stdin.name, sys.stdin.encoding, sys.stdin.fileno())
+""",
+        patch=SYS + TICK,
+    )
+    assert process.stderr.read(1) == "!"
+    out, err = process.communicate("one\ntwo\n")
+    assert (out.splitlines(), err) == (["prompt 'one\\n' 'two' b''", "[]", "<stdin> utf-8 0"], "")
+
+
+def test_writing_to_a_full_standard_output_blocks_only_the_writer(talk):
+    process = talk(
+        """
+print("x" * 1_000_000)
+print("end", end="")
+""",
+        patch=SYS + TICK,
+    )
+    assert process.stderr.read(1) == "!"        # and nobody has read the output
+    out, err = process.communicate()
+    assert (out, err) == ("x" * 1_000_000 + "\nend", "")
+
+
+def test_what_is_in_the_buffer_at_the_end_is_written(script):
+    path = script.write(SYS + "sys.stdout.write('not flushed')\nsys.stderr.write('nor this')")
+    for flags in ([], ["-u"]):
+        done = subprocess.run([sys.executable, *flags, path], capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("not flushed", "nor this")
+
+
+def test_a_failing_greenlet_is_reported_on_the_patched_standard_error(script):
+    path = script.write(SYS + "gevlite.spawn(lambda: 1 / 0).join()")
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True)
+    assert "ZeroDivisionError" in done.stderr and done.returncode == 0
+
+
+def test_the_standard_streams_are_put_back(talk):
+    process = talk(
+        """
+assert sys.stdout is not sys.__stdout__ and sys.stdin is not sys.__stdin__ and sys.stderr is not sys.__stderr__
+print("before", end=" ")
+monkey.unpatch_all()
+assert (sys.stdin, sys.stdout, sys.stderr) == (sys.__stdin__, sys.__stdout__, sys.__stderr__)
+print("after")
+monkey.patch_sys(stdin=False, stderr=False)
+assert (sys.stdin, sys.stderr) == (sys.__stdin__, sys.__stderr__)
+print("again", sys.stdout is sys.__stdout__)
+""",
+        patch=SYS,
+    )
+    assert process.communicate() == ("before after\nagain False\n", "")
+
+
+def test_streams_that_are_not_the_processs_own_are_left_alone(script):
+    script.run(
+        """
+        import io, sys
+        sys.stdin, before = io.StringIO(), (sys.stdin, sys.stdout)
+        sys.stdout = None
+        mine = sys.stdin
+        monkey.patch_sys(stderr=False)
+        assert sys.stdin is mine and sys.stdout is None
         """,
         patch=ONLY,
     )
@@ -450,6 +546,6 @@ def test_each_greenlet_and_each_thread_has_its_own_context(script):
         print(sorted(seen), var.get())
         """
     )
-    expected = [(who, saw) for who in ("one", "two") for saw in ("main", who)]
+    expected = [("one", "main"), ("one", "one"), ("two", "main"), ("two", "two")]
     expected += [("thread", "unset"), ("thread", "thread")]
     assert lines == [f"{sorted(expected)} main"]

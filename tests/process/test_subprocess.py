@@ -16,7 +16,7 @@ import time
 import pytest
 
 import gevlite
-from gevlite import _children, subprocess
+from gevlite import _children, _fileio, subprocess
 from gevlite.event import Event
 from gevlite.exceptions import BlockingSwitchOutError
 
@@ -595,8 +595,17 @@ def test_others_run_while_a_child_floods_us(start):
     assert len(done.stdout) == 30_000_000 and len(turns) > 10
 
 
-def test_pipes_stay_in_blocking_mode():
+@pytest.mark.parametrize("nowait", [True, False])
+def test_pipes_stay_in_blocking_mode(monkeypatch, nowait):
+    """Also where the kernel has no RWF_NOWAIT for them: another program that gets one as its input expects it."""
+    if not nowait:
+        if not os.path.isdir("/proc/self/fd"):
+            pytest.skip("no /proc")
+        monkeypatch.setattr(_fileio, "HAVE_NOWAIT", False)
     with subprocess.Popen(["cat"], stdin=PIPE, stdout=PIPE) as process:
+        process.stdin.write(b"line\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"line\n"
         assert os.get_blocking(process.stdin.fileno()) and os.get_blocking(process.stdout.fileno())
 
 
@@ -636,7 +645,7 @@ def test_preexec_fn_may_use_greenlets():
 def test_in_the_child_of_a_fork(run_script):
     run_script("""
         import os, gevlite
-        from gevlite import _children, subprocess
+        from gevlite import _children, _fileio, subprocess
         running = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
         for with_pidfd in (True, False):
             if not with_pidfd:
@@ -677,7 +686,7 @@ def test_interpreter_exit_with_a_child_that_is_still_waited_for(run_script):
     for switch in ("", "_children._pidfd_open = None"):
         result = run_script(f"""
             import gevlite
-            from gevlite import _children, subprocess
+            from gevlite import _children, _fileio, subprocess
             {switch}
             process = subprocess.Popen(["sleep", "0.2"])
             gevlite.spawn(process.wait)
