@@ -9,7 +9,6 @@ from libc.stdint cimport int64_t
 
 from gevlite._core cimport (
     WAIT_LOCK,
-    LinkList,
     Waitable,
     Waiter,
     current_greenlet,
@@ -32,9 +31,6 @@ cdef class Semaphore(Waitable):
 
     May be shared between threads. Raises ValueError for a negative initial value.
     """
-
-    cdef readonly Py_ssize_t counter
-    cdef LinkList watchers          # wait(): who wants to know, but takes nothing
 
     def __init__(self, value=1, hub=None):
         if value < 0:
@@ -182,11 +178,6 @@ class DummySemaphore:
 
 cdef class RLock:
     """A lock that its owner, a greenlet, may acquire again; it is free after as many releases. Usable in `with`."""
-
-    cdef Semaphore block
-    cdef object owner
-    cdef Py_ssize_t count
-    cdef object __weakref__
 
     def __init__(self, hub=None):
         self.block = Semaphore(1)

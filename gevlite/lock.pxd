@@ -1,0 +1,19 @@
+from gevlite._core cimport LinkList, Waitable
+
+cdef class Semaphore(Waitable):
+    cdef readonly Py_ssize_t counter
+    cdef LinkList watchers          # wait(): who wants to know, but takes nothing
+
+    cpdef bint ready(self) except -1
+    cpdef bint locked(self)
+    cpdef bint acquire(self, bint blocking=*, object timeout=*) except -1
+    cpdef Py_ssize_t release(self) except -1
+
+cdef class RLock:
+    cdef Semaphore block
+    cdef object owner
+    cdef Py_ssize_t count
+    cdef object __weakref__
+
+    cpdef bint acquire(self, bint blocking=*, object timeout=*) except -1
+    cpdef release(self)
