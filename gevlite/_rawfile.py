@@ -122,11 +122,12 @@ class ThreadRaw(Raw):
             return None
 
     def write(self, data, /):
-        write = super().write
+        if not self.writable():
+            raise io.UnsupportedOperation("File not open for writing")
         if cannot_wait():
-            return write(data)
+            return super().write(data)
         # A copy: who does not wait to the end may change the original.
-        result = get_hub().threadpool.spawn(write, bytes(data))
+        result = get_hub().threadpool.spawn(os.writev, self.fileno(), (bytes(data),))
         interruption = None
         while not result.ready():
             try:

@@ -10,6 +10,7 @@ import socket as std_socket
 import stat
 import threading
 import tty
+from types import SimpleNamespace
 
 import pytest
 
@@ -729,49 +730,60 @@ def test_close_while_the_disk_reads(tmp_path, open_twin, slow_disk, start, settl
 
 
 @pytest.fixture
-def busy_pool(monkeypatch, hub):
-    """A thread pool whose only thread is busy until `gate.set()`."""
-    from gevlite.threadpool import ThreadPool
+def slow_writes(monkeypatch):
+    """Writes to a disk begin (`slow_writes.begun`) and take until `slow_writes.gate.set()`."""
+    begun, gate = threading.Event(), threading.Event()
+    writev = os.writev
 
-    gate = threading.Event()
-    pool = ThreadPool(1)
-    monkeypatch.setattr(hub, "threadpool", pool)
-    busy = pool.spawn(gate.wait, 20)
-    yield gate
+    def slow(*args):
+        begun.set()
+        assert gate.wait(20)
+        return writev(*args)
+
+    monkeypatch.setattr(os, "writev", slow)
+    yield SimpleNamespace(begun=begun, gate=gate)
     gate.set()
-    busy.get()
-    pool.kill()
 
 
 @pytest.mark.parametrize("buffering", [-1, 0])
-def test_kill_while_the_disk_writes_waits_for_the_write(buffering, tmp_path, busy_pool, start, settle):
+def test_kill_while_the_disk_writes_waits_for_the_write(buffering, tmp_path, open_twin, slow_writes, start, settle):
     path = tmp_path / "file"
-    fd = os.open(path, os.O_CREAT | os.O_RDWR)
-    file = FileObject(fd, "wb", buffering)
+    file = open_twin(path, "wb", buffering)
     writing = start(lambda: (file.write(b"12345"), file.flush()))
-    assert settle(lambda: get_hub().stats()["parked"] == 1)
+    assert settle(slow_writes.begun.is_set)
     writing.greenlet.kill(block=False)
     gevlite.sleep(0.002)
     assert not writing.greenlet.ready()
-    busy_pool.set()
+    slow_writes.gate.set()
     writing.greenlet.join(5)
     assert isinstance(writing.greenlet.value, gevlite.GreenletExit)
     file.close()
     assert path.read_bytes() == b"12345"
 
 
-def test_a_second_kill_does_not_wait_for_the_disk(tmp_path, busy_pool, start, settle):
-    fd = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
-    file = FileObject(fd, "wb", 0)
+def test_a_second_kill_does_not_wait_for_the_disk(tmp_path, open_twin, slow_writes, start, settle):
+    path = tmp_path / "file"
+    file = open_twin(path, "wb", 0)
     writing = start(file.write, b"12345")
-    assert settle(lambda: get_hub().stats()["parked"] == 1)
+    assert settle(slow_writes.begun.is_set)
     for _ in range(2):
         writing.greenlet.kill(block=False)
         gevlite.sleep(0)
     assert writing.greenlet.ready()
-    busy_pool.set()
-    assert settle(lambda: os.fstat(fd).st_size == 5)
-    file.close()
+    slow_writes.gate.set()
+    assert settle(lambda: path.read_bytes() == b"12345")
+
+
+def test_others_run_while_the_disk_writes(tmp_path, open_twin, slow_writes, start, settle):
+    path = tmp_path / "file"
+    file = open_twin(path, "w")
+    file.write("line\n")
+    closing = start(file.close)
+    assert settle(slow_writes.begun.is_set)
+    assert not closing.greenlet.ready()
+    slow_writes.gate.set()
+    closing.get()
+    assert path.read_text() == "line\n"
 
 
 # ---------------------------------------------------------------- FileObjectThread, FileObjectBlock
