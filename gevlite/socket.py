@@ -140,6 +140,10 @@ class socket(_StdSocket):
         found = get_hub().resolver.getaddrinfo(host, None, family)
         return (found[0][4][0], port, *address[2:]) if len(address) > 2 else (found[0][4][0], port, *found[0][4][2:])
 
+    def bind(self, address, /):
+        """As the original. A host name in `address` is looked up without stopping other greenlets."""
+        _StdSocket.bind(self, self._resolved(address))
+
     def connect(self, address, /):
         """Connect; block until it is done. Raises ConnectionRefusedError and the like, TimeoutError, gaierror."""
         error = _socketio.connect_wait(self, self._resolved(address))

@@ -1,15 +1,106 @@
-"""Name resolution that does not stop the hub. `hub.resolver` answers; by default it asks in worker threads."""
+"""Name resolution that does not stop the hub, and the one place where a hub's resolver is chosen.
+
+`hub.resolver` has the five functions of the socket module: getaddrinfo, gethostbyname, gethostbyname_ex, gethostbyaddr
+and getnameinfo. GEVLITE_RESOLVER says which it is for a new hub:
+
+* a name: `thread` (the system's resolver, in threads; the default), `block` (the same, which stops the hub),
+  `dnspython` or `ares` (DNS without threads; each needs a package);
+* a comma-separated order of preference, the first usable one is taken: `ares,dnspython,thread`;
+* `module:Class`, a class of your own, which is called with the hub.
+"""
+
+import importlib
+import os
 
 from gevlite._core import register_hub_attribute
+from gevlite.resolver._abstract import AbstractResolver
 
-__all__ = ["make_resolver"]
+__all__ = ["AbstractResolver", "ResolverError", "available", "choose", "names"]
+
+ENV = "GEVLITE_RESOLVER"
+DEFAULT = "thread"
+
+BUILT_IN = {
+    "thread": "gevlite.resolver.thread:Resolver",
+    "block": "gevlite.resolver.blocking:Resolver",
+    "dnspython": "gevlite.resolver.dnspython:Resolver",
+    "ares": "gevlite.resolver.ares:Resolver",
+}
+EXTRAS = ("dnspython", "ares")
+FUNCTIONS = ("getaddrinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
 
 
-def make_resolver(hub):
-    """The resolver for a hub."""
-    from gevlite.resolver.thread import Resolver
-
-    return Resolver(hub)
+class ResolverError(RuntimeError):
+    """The wanted resolver does not exist or cannot be used here. The message lists those that can."""
 
 
-register_hub_attribute("resolver", make_resolver)
+def names():
+    """The names of the built-in resolvers."""
+    return list(BUILT_IN)
+
+
+def available():
+    """`{name: None or why it cannot be used}` for every built-in resolver."""
+    return {name: _unusable(name) for name in BUILT_IN}
+
+
+def choose(wanted=None, source="the argument"):
+    """The class of the resolver for a new hub.
+
+    `wanted` is a class, a name, an order of preference (a text or a sequence) or `module:Class`; None means what
+    GEVLITE_RESOLVER says. source: where it comes from, for the message of ResolverError, which lists the usable ones.
+    """
+    if wanted is None:
+        wanted = os.environ.get(ENV, "").strip() or DEFAULT
+        source = f"{ENV}={wanted}"
+    if isinstance(wanted, type):
+        return _checked(wanted, wanted.__name__)
+    choices = wanted.split(",") if isinstance(wanted, str) else wanted
+    choices = [name.strip() for name in choices if name.strip()]
+    if not choices:
+        raise ResolverError(f"{source} names no resolver; {_usable_text()}")
+    problems = []
+    for name in choices:
+        try:
+            return _load(name)
+        except ResolverError as exc:
+            problems.append(str(exc))
+    raise ResolverError(f"{source} cannot be used: {'; '.join(problems)}; {_usable_text()}")
+
+
+def _load(name):
+    target = name if ":" in name else BUILT_IN.get(name)
+    if target is None:
+        raise ResolverError(f"there is no resolver {name!r}")
+    module, _, attribute = target.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except (ImportError, TypeError, ValueError) as exc:     # TypeError: a relative name; ValueError: an empty one
+        remedy = f" (pip install 'gevlite[{name}]')" if name in EXTRAS else ""
+        raise ResolverError(f"{name}: {exc}{remedy}") from exc
+    try:
+        return _checked(getattr(found, attribute), name)
+    except AttributeError:
+        raise ResolverError(f"{name}: module {module!r} has no {attribute!r}") from None
+
+
+def _checked(cls, name):
+    missing = [function for function in FUNCTIONS if not callable(getattr(cls, function, None))]
+    if missing:
+        raise ResolverError(f"{name} is not a resolver: {cls!r} has no {', '.join(missing)}")
+    return cls
+
+
+def _unusable(name):
+    try:
+        _load(name)
+    except ResolverError as exc:
+        return str(exc)
+    return None
+
+
+def _usable_text():
+    return "usable here: " + ", ".join(name for name, problem in available().items() if problem is None)
+
+
+register_hub_attribute("resolver", lambda hub: choose()(hub))

@@ -1,24 +1,31 @@
-"""The system's resolver, asked in the hub's worker threads."""
+"""The system's resolver, asked in worker threads."""
 
 import _socket
 
-from gevlite import threadpool  # noqa: F401  (provides hub.threadpool)
 from gevlite._core import get_hub
+from gevlite.threadpool import ThreadPool
 
 __all__ = ["Resolver"]
+
+# Threads of their own, and not those of `hub.threadpool`: a name server that does not answer keeps each look-up for
+# many seconds, and whatever else a program does in threads must not wait for that.
+THREADS = 10
 
 
 class Resolver:
     """Blocks the greenlet that asks and nobody else. Arguments, results and errors are those of the socket module.
 
-    What needs no look-up, an address written in digits, is answered without a thread.
+    What needs no look-up, an address written in digits, is answered without a thread. A look-up that is killed goes on
+    in its thread.
     """
 
     def __init__(self, hub=None):
         self.hub = hub if hub is not None else get_hub()
+        self.pool = ThreadPool(THREADS, self.hub)
 
     def close(self):
-        """Nothing to give back: the threads belong to the hub."""
+        """Let the threads end when they have done what they do."""
+        self.pool.kill()
 
     def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):
         """As `socket.getaddrinfo`, with plain numbers in the result."""
@@ -26,27 +33,25 @@ class Resolver:
             try:
                 return _socket.getaddrinfo(host, port, family, type, proto, flags | _socket.AI_NUMERICHOST)
             except _socket.gaierror as exc:
-                if exc.errno != _socket.EAI_NONAME:
+                if exc.errno != _socket.EAI_NONAME or flags & _socket.AI_NUMERICHOST or host is None:
                     raise
-                if flags & _socket.AI_NUMERICHOST:
-                    raise
-        return self.hub.threadpool.apply(_socket.getaddrinfo, (host, port, family, type, proto, flags))
+        return self.pool.apply(_socket.getaddrinfo, (host, port, family, type, proto, flags))
 
     def gethostbyname(self, hostname):
         """As `socket.gethostbyname`."""
-        return self.hub.threadpool.apply(_socket.gethostbyname, (hostname,))
+        return self.pool.apply(_socket.gethostbyname, (hostname,))
 
     def gethostbyname_ex(self, hostname):
         """As `socket.gethostbyname_ex`."""
-        return self.hub.threadpool.apply(_socket.gethostbyname_ex, (hostname,))
+        return self.pool.apply(_socket.gethostbyname_ex, (hostname,))
 
     def gethostbyaddr(self, ip_address):
         """As `socket.gethostbyaddr`."""
-        return self.hub.threadpool.apply(_socket.gethostbyaddr, (ip_address,))
+        return self.pool.apply(_socket.gethostbyaddr, (ip_address,))
 
     def getnameinfo(self, sockaddr, flags):
         """As `socket.getnameinfo`."""
-        return self.hub.threadpool.apply(_socket.getnameinfo, (sockaddr, flags))
+        return self.pool.apply(_socket.getnameinfo, (sockaddr, flags))
 
     def __repr__(self):
         return f"<{__name__}.Resolver of {self.hub!r}>"

@@ -1,0 +1,149 @@
+"""DNS by dnspython (https://www.dnspython.org), over our own sockets: no threads, and nothing has to be patched.
+
+dnspython's asynchronous resolver does its input and output through a backend that it is given. Ours has coroutines that
+never suspend: what they await has blocked its greenlet, and only that, before it returns. So one step of the coroutine
+is the whole look-up.
+"""
+
+from _socket import AF_INET, AF_INET6, EAI_AGAIN, EAI_FAIL, EAI_NONAME
+
+import dns.asyncbackend
+import dns.asyncresolver
+import dns.exception
+import dns.name
+import dns.rdatatype
+import dns.resolver
+
+from gevlite._core import sleep
+from gevlite.resolver._abstract import EAI_NODATA, AbstractResolver, lookup_error
+from gevlite.socket import socket
+
+__all__ = ["Resolver"]
+
+_TYPES = {AF_INET: dns.rdatatype.A, AF_INET6: dns.rdatatype.AAAA}
+
+
+class Resolver(AbstractResolver):
+    """Asks the name servers of /etc/resolv.conf.
+
+    `resolver` is dnspython's, with its settings: nameservers, lifetime (seconds), cache, ...
+    """
+
+    def __init__(self, hub=None):
+        super().__init__(hub)
+        try:
+            self.resolver = dns.asyncresolver.Resolver()
+        except dns.resolver.NoResolverConfiguration:
+            self.resolver = dns.asyncresolver.Resolver(configure=False)
+            self.resolver.nameservers = ["127.0.0.1"]       # the default of resolv.conf(5)
+
+    def ask(self, name, family):
+        answer = self._ask(self.resolver.resolve, name, _TYPES[family], search=True)
+        aliases = [_text(alias.name) for alias in answer.chaining_result.cnames]
+        return _text(answer.canonical_name), aliases, [record.address for record in answer]
+
+    def reverse(self, address):
+        answer = self._ask(self.resolver.resolve_address, address, search=False)
+        names = [_text(record.target) for record in answer]
+        return names[0], names[1:]
+
+    def _ask(self, question, *args, **options):
+        try:
+            return _run(question(*args, backend=_BACKEND, **options))
+        except (dns.resolver.NXDOMAIN, dns.name.LabelTooLong, dns.name.NameTooLong, dns.name.EmptyLabel):
+            raise lookup_error(EAI_NONAME) from None
+        except dns.resolver.NoAnswer:
+            raise lookup_error(EAI_NODATA) from None
+        except (dns.exception.Timeout, dns.resolver.NoNameservers):
+            raise lookup_error(EAI_AGAIN) from None
+        except dns.exception.DNSException as exc:
+            raise lookup_error(EAI_FAIL) from exc
+
+
+def _text(name):
+    return name.to_text(omit_final_dot=True)
+
+
+# ---------------------------------------------------------------- dnspython's input and output
+
+def _run(coroutine):
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise RuntimeError("dnspython awaits something that is not of our backend")
+
+
+class _Socket(dns.asyncbackend.Socket):
+    """Both of dnspython's kinds, datagram and stream."""
+
+    def __init__(self, sock):
+        super().__init__(sock.family, sock.type)
+        self._sock = sock
+
+    def _limited(self, timeout, operation, *args):
+        self._sock.settimeout(timeout if timeout is None else max(timeout, 1e-6))
+        try:
+            return operation(*args)
+        except TimeoutError:
+            raise dns.exception.Timeout(timeout=timeout) from None
+
+    async def sendto(self, what, destination, timeout):
+        return self._limited(timeout, self._sock.send, what)
+
+    async def recvfrom(self, size, timeout):
+        return self._limited(timeout, self._sock.recvfrom, size)
+
+    async def sendall(self, what, timeout):
+        return self._limited(timeout, self._sock.sendall, what)
+
+    async def recv(self, size, timeout):
+        return self._limited(timeout, self._sock.recv, size)
+
+    async def getpeername(self):
+        return self._sock.getpeername()
+
+    async def getsockname(self):
+        return self._sock.getsockname()
+
+    async def close(self):
+        self._sock.close()
+
+
+class _Backend(dns.asyncbackend.Backend):
+
+    def name(self):
+        return "gevlite"
+
+    def datagram_connection_required(self):
+        return True     # so that a port where nobody listens is an error, and not a time-out
+
+    async def make_socket(
+        self,
+        af,
+        socktype,
+        proto=0,
+        source=None,
+        destination=None,
+        timeout=None,
+        ssl_context=None,
+        server_hostname=None,
+    ):
+        if ssl_context is not None:
+            raise NotImplementedError("DNS over TLS")
+        made = _Socket(socket(af, socktype, proto))
+        try:
+            if source is not None:
+                made._sock.bind(source)
+            made._limited(timeout, made._sock.connect, destination)
+            return made
+        except BaseException:
+            made._sock.close()
+            raise
+
+    async def sleep(self, interval):
+        sleep(interval)
+
+
+_BACKEND = _Backend()
