@@ -1,6 +1,6 @@
 """The backends, and the one place where a hub's backend is chosen.
 
-GEVLITE_BACKEND (or `Hub(backend=...)`) is one of
+GEVLITE_BACKEND, `gevlite.config.backend` or `Hub(backend=...)` is one of
 
 * a name: `epoll`;
 * a comma-separated order of preference, the first usable one is taken: `kqueue,epoll,select`;
@@ -11,119 +11,186 @@ wish the best of the platform is taken.
 """
 
 import importlib
-import os
+from collections.abc import Iterable, Sequence
 
 from gevlite import _core
+from gevlite._config import Config, as_text, config
 from gevlite._core import END, READ, URGENT, WRITE, Backend
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["END", "READ", "URGENT", "WRITE", "Backend", "BackendError", "available", "choose", "names"]
 
-ENV = "GEVLITE_BACKEND"
 ENTRY_POINTS = "gevlite.backends"
 
-# In the order of preference.
+# In the order of preference, which is the same on every platform: each kernel has one of the first two.
 BUILT_IN = {
     "epoll": "gevlite.backends.epoll:EpollBackend",
+    "kqueue": "gevlite.backends.kqueue:KqueueBackend",
+    "poll": "gevlite.backends.poll:PollBackend",
     "select": "gevlite.backends.select:SelectBackend",
 }
+
+# What a backend cannot do without.
+REQUIRED = ("arm", "drop", "poll")
 
 
 class BackendError(RuntimeError):
     """The wanted backend does not exist or cannot be used here. The message lists those that can."""
 
 
-def names():
+def names() -> list[str]:
     """The names of all known backends: built in, in order of preference, then those of installed packages."""
-    return [*BUILT_IN, *sorted(set(_plugins()) - set(BUILT_IN))]
+    return [*BUILT_IN, *sorted({point.name for point in _plugins()} - set(BUILT_IN))]
 
 
-def available():
+def available() -> dict[str, str | None]:
     """`{name: None or why it cannot be used}` for every known backend, in order of preference."""
     return {name: _unusable(name) for name in names()}
 
 
-def choose(wanted=None):
+def choose(
+    wanted: str | Sequence[str] | type[Backend] | Backend | None = None, source: str = ""
+) -> tuple[Backend, str]:
     """Make the backend for a new hub; returns `(backend, why this one)`.
 
     `wanted` is a name, an order of preference, `module:Class`, a Backend or a subclass of it; None means what
-    GEVLITE_BACKEND says. Raises BackendError, which lists the usable ones.
+    `gevlite.config.backend` says. Raises BackendError, which lists the usable ones. `source` is for its message.
     """
-    if isinstance(wanted, Backend):
-        return wanted, "given to Hub()"
-    if isinstance(wanted, type):
-        return _instance(wanted, wanted.__name__), "given to Hub()"
-    source = "given to Hub()"
     if wanted is None:
-        wanted = os.environ.get(ENV, "").strip()
-        source = f"{ENV}={wanted}"
-        if not wanted:
+        source = Config.backend.source(config)
+        try:
+            wanted = config.backend
+        except ValueError as exc:
+            raise BackendError(f"{exc}; {_usable_text()}") from None
+        if wanted is None:
             return _first(BUILT_IN, "the best of this platform", "no built-in backend can be used")
-    if not isinstance(wanted, str):
+    source = source or f"Hub(backend={as_text(wanted)})"
+    if isinstance(wanted, Backend):
+        return _unused(_complete(wanted, type(wanted).__name__)), source
+    if isinstance(wanted, type):
+        choices: Sequence[object] = [wanted]
+    elif isinstance(wanted, str):
+        choices = [part.strip() for part in wanted.split(",")]
+    elif isinstance(wanted, (list, tuple)):
+        choices = wanted
+    else:
         raise TypeError(f"a backend is given by name, as a Backend or as a subclass of it, not as {wanted!r}")
-    choices = [name.strip() for name in wanted.split(",") if name.strip()]
+    choices = [choice for choice in choices if choice]
     if not choices:
         raise BackendError(f"{source} names no backend; {_usable_text()}")
     return _first(choices, source, f"{source} cannot be used")
 
 
-def _first(choices, reason, failure):
+def _first(choices: Iterable[object], reason: str, failure: str) -> tuple[Backend, str]:
     problems = []
-    for name in choices:
+    for choice in choices:
         try:
-            return _instance(_load(name), name), reason
+            return _instance(_load(choice), as_text(choice)), reason
         except BackendError as exc:
-            problems.append(str(exc))
-    raise BackendError(f"{failure}: {'; '.join(problems)}; {_usable_text()}")
+            problems.append(exc)
+    cause = problems[0].__cause__ if len(problems) == 1 else None
+    raise BackendError(f"{failure}: {'; '.join(map(str, problems))}; {_usable_text()}") from cause
 
 
-def _instance(cls, name):
+def _instance(cls: object, name: str) -> Backend:
     if not (isinstance(cls, type) and issubclass(cls, Backend)):
         raise BackendError(f"{name} is not a subclass of gevlite.backends.Backend but {cls!r}")
     try:
-        return cls()
+        made = cls()
     except Exception as exc:
-        raise BackendError(f"{name} cannot start here: {exc}") from exc
+        raise BackendError(f"{name} cannot start here: {_text(exc)}") from exc
+    if not isinstance(made, Backend):
+        raise BackendError(f"{name} makes no Backend but {made!r}")
+    return _complete(made, name)
 
 
-def _load(name):
+def _complete(backend: Backend, name: str) -> Backend:
+    """`backend`, if it can do what the hub will ask for: better told now than when the hub needs it."""
+    missing = []
+    for method in REQUIRED:
+        found = getattr(type(backend), method)
+        if found is getattr(Backend, method) or not callable(found):
+            missing.append(method)
+    if missing:
+        raise BackendError(f"{name} does not define {', '.join(missing)}")
+    try:
+        called: object = backend.name
+    except Exception as exc:
+        raise BackendError(f"{name}: its name failed: {_text(exc)}") from exc
+    if not isinstance(called, str) or not called:
+        raise BackendError(f"{name}: its name must be a string, not {called!r}")
+    return backend
+
+
+def _unused(backend: Backend) -> Backend:
+    if backend.wake_fd < 0:
+        raise BackendError(f"this {backend.name} backend has been closed")
+    if any(hub.backend is backend for hub in _core.hubs()):
+        raise BackendError(f"this {backend.name} backend belongs to a hub already")
+    return backend
+
+
+def _load(name: object) -> object:
+    """The class that `name` stands for; what is no string is taken for one."""
+    if not isinstance(name, str):
+        return name
     if ":" in name:
         return _import(name, name)
     if name in BUILT_IN:
-        return _import(BUILT_IN[name], name)
-    plugin = _plugins().get(name)
-    if plugin is None:
+        return _import(BUILT_IN[name], name, built_in=True)
+    points = [point for point in _plugins() if point.name == name]
+    if not points:
         raise BackendError(f"there is no backend {name!r}")
-    return _import(plugin.value, name)
+    if len({point.value for point in points}) > 1:
+        offers = ", ".join(sorted(point.value for point in points))
+        raise BackendError(f"several packages offer a backend {name!r}; choose one of {offers}")
+    return _import(points[0].value, name)
 
 
-def _import(target, name):
-    module, _, attribute = target.partition(":")
+def _import(target: str, name: str, built_in: bool = False) -> object:
+    module, _, attribute = (part.strip() for part in target.partition(":"))
+    attribute = attribute.partition("[")[0].strip()     # an entry point may name extras that it needs
     try:
-        found = importlib.import_module(module)
-    except (ImportError, TypeError, ValueError) as exc:     # TypeError: a relative name; ValueError: an empty one
-        built_in = target == BUILT_IN.get(name)
-        raise BackendError(f"{name} is not built for this platform" if built_in else f"{name}: {exc}") from exc
+        found: object = importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        problem = "is not built for this platform" if built_in else f"cannot be imported: {exc}"
+        raise BackendError(f"{name} {problem}") from exc
+    except Exception as exc:        # whatever a plug-in does while it is imported
+        raise BackendError(f"{name} cannot be imported: {_text(exc)}") from exc
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise BackendError(f"{name}: module {module!r} has no {attribute!r}") from None
+    return found
+
+
+def _plugins() -> "tuple[EntryPoint, ...]":
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
+    return tuple(entry_points(group=ENTRY_POINTS))
+
+
+def _unusable(name: str) -> str | None:
     try:
-        return getattr(found, attribute)
-    except AttributeError:
-        raise BackendError(f"{name}: module {module!r} has no {attribute!r}") from None
-
-
-def _plugins():
-    from importlib.metadata import entry_points
-
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-
-
-def _unusable(name):
-    try:
-        _instance(_load(name), name).close()
+        backend = _instance(_load(name), name)
     except BackendError as exc:
         return str(exc)
+    try:
+        backend.close()
+    except Exception as exc:
+        return f"{name}.close() failed: {_text(exc)}"
     return None
 
 
-def _usable_text():
+def _text(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+
+
+def _usable_text() -> str:
     return "usable here: " + ", ".join(name for name, problem in available().items() if problem is None)
 
 

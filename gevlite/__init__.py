@@ -6,7 +6,8 @@ whose socket, timer or lock is ready. `gevlite.monkey.patch_all()` makes the sta
 
 from sys import getswitchinterval, setswitchinterval
 
-from gevlite import backends  # noqa: F401  (tells the core how to choose a backend)
+from gevlite import backends as backends  # (tells the core how to choose a backend)
+from gevlite._config import config
 from gevlite._core import get_hub, sleep
 from gevlite._version import __version__
 from gevlite.exceptions import LoopExit
@@ -39,6 +40,7 @@ __all__ = [
     "SuccessSpawnedLink",
     "Timeout",
     "__version__",
+    "config",
     "fork",
     "get_hub",
     "getcurrent",

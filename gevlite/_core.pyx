@@ -37,6 +37,7 @@ from _thread import _count as _thread_count
 from _thread import _local as _thread_local
 from _thread import get_ident as _get_ident
 
+from gevlite._config import config
 from gevlite.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
 
 from greenlet import GreenletExit
@@ -63,8 +64,7 @@ cdef extern from "_platform.h":
     int64_t gevlite_coarse_ns() noexcept nogil
 
 cdef extern from "_stack_cache.h":
-    int gevlite_cache_install(size_t limit)
-    size_t cache_installed "gevlite_cache.installed"
+    int gevlite_cache_set_limit(size_t limit)
     size_t cache_count "gevlite_cache.count"
     size_t cache_limit "gevlite_cache.limit"
     unsigned long long cache_hits "gevlite_cache.hits"
@@ -1097,8 +1097,8 @@ cdef class FdWatch:
 cdef class Hub(greenlet):
     """The greenlet of one OS thread that runs its event loop. `get_hub()` makes it on first use.
 
-    `Hub(backend=None)`: a backend's name, a comma-separated order of preference, `"module:Class"` or a Backend; None
-    means what the environment variable GEVLITE_BACKEND says, or the best one of the platform.
+    `Hub(backend=None)`: a backend's name, an order of preference (comma-separated or a sequence), `"module:Class"`, a
+    subclass of Backend or an instance; None means what `gevlite.config.backend` says, or the best one of the platform.
     """
 
     # What a greenlet may end with without being reported, and what goes to the main greenlet instead.
@@ -2376,26 +2376,24 @@ os.register_at_fork(after_in_child=after_fork_in_child)
 _stack_cache_problem = None
 
 
-def _stack_cache_limit():
+def set_stack_cache_limit(size_t chunks):
+    """Keep at most so many Python stack chunks of 16 KiB for new greenlets; 0: none. Raises MemoryError."""
     global _stack_cache_problem
-    text = os.environ.get("GEVLITE_STACK_CACHE", "1024")
-    try:
-        limit = int(text)
-        if limit < 0:
-            raise ValueError
-    except ValueError:
-        _stack_cache_problem = f"GEVLITE_STACK_CACHE must be a number of 16 KiB chunks, 0 for none, not {text!r}"
-        return 0
-    return limit
+    if gevlite_cache_set_limit(chunks) < 0:
+        raise MemoryError(f"a stack cache of {chunks} chunks")
+    _stack_cache_problem = None
 
 
-gevlite_cache_install(_stack_cache_limit())
+try:
+    set_stack_cache_limit(config.stack_cache)
+except (ValueError, OverflowError, MemoryError) as exc:
+    _stack_cache_problem = str(exc)
 
 
 def stack_cache_stats():
     """The cache of Python stack chunks: installed, cached and limit (in chunks of 16 KiB), hits, misses."""
     return {
-        "installed": bool(cache_installed),
+        "installed": cache_limit > 0,
         "cached": cache_count,
         "limit": cache_limit,
         "hits": cache_hits,

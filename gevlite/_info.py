@@ -7,6 +7,7 @@ import greenlet
 
 import gevlite
 from gevlite import _core, backends
+from gevlite._config import as_text
 from gevlite._version import __version__
 
 
@@ -23,11 +24,21 @@ def report():
         ("backend", [f"{chosen} ({hub.backend_reason})"]),
         ("available", [_backend_line(name, problem) for name, problem in backends.available().items()]),
         ("stack cache", [_cache_line(cache)]),
+        ("settings", [_setting_line(setting) for setting in gevlite.config.settings.values()]),
     ]
 
 
 def _backend_line(name, problem):
     return f"{name:<8} {'yes' if problem is None else 'no: ' + problem}"
+
+
+def _setting_line(setting):
+    try:
+        value = getattr(gevlite.config, setting.name)
+    except ValueError as exc:
+        return f"{setting.name}: {exc}"
+    source = setting.source(gevlite.config)
+    return f"{setting.name} = {as_text(value)}" + ("" if source == "default" else f" ({source})")
 
 
 def _cache_line(cache):

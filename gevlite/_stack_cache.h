@@ -15,13 +15,14 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define GEVLITE_CHUNK_SIZE ((size_t)16 * 1024)
 
 static struct {
     PyObjectArenaAllocator below; /* the allocator that was there before */
-    void **chunks;
-    size_t count, limit;
+    void **chunks; /* room for `capacity` of them */
+    size_t count, limit, capacity;
     unsigned long long hits, misses;
     char lock;
     char installed;
@@ -74,28 +75,47 @@ static void gevlite_cache_free(void *ctx, void *ptr, size_t size)
     gevlite_cache.below.free(gevlite_cache.below.ctx, ptr, size);
 }
 
-/* Installs the cache once for the process. Returns 1 if it is (now) in place, 0 if it was turned off or could not be
-   set up, in which case nothing changed. */
-static int gevlite_cache_install(size_t limit)
+/* Keeps at most `limit` chunks from now on; the first limit above 0 installs the cache. Call it with the GIL. Returns 0,
+   or -1 if it could not be set up, in which case nothing changed. */
+static int gevlite_cache_set_limit(size_t limit)
 {
     PyObjectArenaAllocator ours = {NULL, gevlite_cache_alloc, gevlite_cache_free};
-    if (gevlite_cache.installed)
-        return 1;
-    if (limit == 0)
-        return 0;
-    gevlite_cache.chunks = (void **)calloc(limit, sizeof(void *));
-    if (gevlite_cache.chunks == NULL)
-        return 0;
-    if (pthread_atfork(gevlite_cache_lock, gevlite_cache_unlock, gevlite_cache_unlock) != 0) {
-        free(gevlite_cache.chunks);
-        gevlite_cache.chunks = NULL;
-        return 0;
+    void **more = NULL, **before = NULL, *surplus;
+    if (limit > gevlite_cache.capacity) {
+        more = (void **)calloc(limit, sizeof(void *));
+        if (more == NULL)
+            return -1;
+    }
+    if (!gevlite_cache.installed && limit) {
+        if (pthread_atfork(gevlite_cache_lock, gevlite_cache_unlock, gevlite_cache_unlock) != 0) {
+            free(more);
+            return -1;
+        }
+        PyObject_GetArenaAllocator(&gevlite_cache.below);
+        PyObject_SetArenaAllocator(&ours);
+        gevlite_cache.installed = 1;
+    }
+    gevlite_cache_lock();
+    if (more != NULL) {
+        before = gevlite_cache.chunks;
+        if (gevlite_cache.count)
+            memcpy(more, before, gevlite_cache.count * sizeof(void *));
+        gevlite_cache.chunks = more;
+        gevlite_cache.capacity = limit;
     }
     gevlite_cache.limit = limit;
-    PyObject_GetArenaAllocator(&gevlite_cache.below);
-    PyObject_SetArenaAllocator(&ours);
-    gevlite_cache.installed = 1;
-    return 1;
+    gevlite_cache_unlock();
+    free(before);
+    do {
+        surplus = NULL;
+        gevlite_cache_lock();
+        if (gevlite_cache.count > gevlite_cache.limit)
+            surplus = gevlite_cache.chunks[--gevlite_cache.count];
+        gevlite_cache_unlock();
+        if (surplus != NULL)
+            gevlite_cache.below.free(gevlite_cache.below.ctx, surplus, GEVLITE_CHUNK_SIZE);
+    } while (surplus != NULL);
+    return 0;
 }
 
 #endif

@@ -5,6 +5,7 @@ import os
 from _queue import Empty, SimpleQueue
 from _thread import allocate_lock, start_new_thread
 
+from gevlite._config import config
 from gevlite._core import get_hub, register_hub_attribute
 from gevlite.event import AsyncResult
 
@@ -15,15 +16,8 @@ IDLE_SECONDS = 30.0
 
 
 def get_default_size():
-    """How many threads a hub's own pool may have (GEVLITE_THREADPOOL_SIZE, 10)."""
-    text = os.environ.get("GEVLITE_THREADPOOL_SIZE", "10")
-    try:
-        size = int(text)
-        if size < 1:
-            raise ValueError
-    except ValueError:
-        raise ValueError(f"GEVLITE_THREADPOOL_SIZE must be a positive number, not {text!r}") from None
-    return size
+    """How many threads a hub's own pool may have: `gevlite.config.threadpool_size`."""
+    return config.threadpool_size
 
 
 class _Task:
@@ -153,5 +147,8 @@ class ThreadPool:
         return f"<{type(self).__name__} at {id(self):#x} {counts}>"
 
 
-register_hub_attribute("threadpool", lambda hub: ThreadPool(get_default_size(), hub))
+def _of_hub(hub):
+    return ThreadPool(get_default_size(), hub, config.threadpool_idle_task_timeout)
 
+
+register_hub_attribute("threadpool", _of_hub)

@@ -1,4 +1,7 @@
-"""GEVLITE_BACKEND and Hub(backend=...): which backend a hub gets, and what a wrong one is told."""
+"""GEVLITE_BACKEND, gevlite.config.backend and Hub(backend=...): which backend a hub gets, and what a wrong one is told.
+
+Backends of others are in test_plugins.py.
+"""
 
 import os
 import resource
@@ -30,7 +33,10 @@ def test_without_a_wish_the_best_is_taken(run_script):
     run_script(f"import gevlite; assert gevlite.get_hub().backend.name == {NAMES[0]!r}", env={"GEVLITE_BACKEND": ""})
 
 
-@pytest.mark.parametrize("wish", ["nonsense,select", " nonsense , select ,epoll", "os:getpid,select", "select"])
+@pytest.mark.parametrize(
+    "wish",
+    ["nonsense,select", " nonsense , select ,epoll", "os:getpid,select", "select", ",select,", "no.such:A,select"],
+)
 def test_the_first_usable_of_a_preference_list(wish, run_script):
     run_script("import gevlite; assert gevlite.get_hub().backend.name == 'select'", env={"GEVLITE_BACKEND": wish})
 
@@ -76,26 +82,138 @@ def test_given_to_the_hub(run_script):
         import gevlite
         from gevlite.hub import Hub, get_hub
         from gevlite.backends import select
-        for wish in ("select", select.SelectBackend, select.SelectBackend()):
+        for wish in ("select", "nonsense,select", ("nonsense", "select"), select.SelectBackend, select.SelectBackend()):
             hub = Hub(backend=wish)
             assert get_hub() is hub and hub.backend.name == "select"
             gevlite.sleep(0.001)
             hub.destroy()
-        for bad in (5, object()):
+            assert hub.backend_reason.startswith("Hub(backend="), hub.backend_reason
+        for bad in (5, object(), 1.5, b"select"):
             try:
                 Hub(backend=bad)
-            except TypeError:
-                pass
+            except TypeError as exc:
+                assert "a backend is given by name" in str(exc) and repr(bad) in str(exc), exc
+            else:
+                raise AssertionError
+        for bad in ("nonsense", "", " , ", (), ["nonsense"], int):
+            try:
+                Hub(backend=bad)
+            except gevlite.backends.BackendError as exc:
+                assert gevlite._core.get_hub_if_exists() is None
+                assert "usable here: " in str(exc), exc
             else:
                 raise AssertionError
         gevlite.sleep(0)
     """)
 
 
+def test_each_thread_may_have_another_one(run_script):
+    run_script("""
+        import threading, gevlite
+        from gevlite.hub import Hub
+        names = []
+        def work(name):
+            Hub(backend=name)
+            gevlite.sleep(0.001)
+            names.append(gevlite.get_hub().backend.name)
+        for name in [name for name, problem in gevlite.backends.available().items() if problem is None]:
+            thread = threading.Thread(target=work, args=(name,))
+            thread.start()
+            thread.join()
+        assert len(set(names)) == len(names) >= 2
+    """)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        "'select'",
+        "'nonsense, select'",
+        "['nonsense', 'select']",
+        "select.SelectBackend",
+        "'gevlite.backends.select:SelectBackend'",
+    ],
+)
+def test_the_configuration_decides_until_the_first_hub(wish, run_script):
+    """It comes before the environment, and Hub(backend=...) before it."""
+    run_script(
+        f"""
+        import threading, gevlite
+        from gevlite.backends import select
+        from gevlite.hub import Hub
+        gevlite.config.backend = {wish}
+        hub = gevlite.get_hub()
+        assert hub.backend.name == "select"
+        assert hub.backend_reason.startswith("gevlite.config.backend="), hub.backend_reason
+        try:
+            gevlite.config.backend = {NAMES[0]!r}
+        except RuntimeError as exc:
+            assert "before the first hub" in str(exc)
+        else:
+            raise AssertionError
+        hub.destroy()
+        gevlite.config.backend = {NAMES[0]!r}       # the last hub is gone, the next will be the first
+        hub = Hub(backend="select")
+        assert hub.backend.name == "select" and hub.backend_reason == "Hub(backend=select)"
+        hub.destroy()
+        assert gevlite.get_hub().backend.name == {NAMES[0]!r}
+        """,
+        env={"GEVLITE_BACKEND": "nonsense"},
+    )
+
+
+def test_the_configuration_refuses_what_no_hub_could_use_and_stays_as_it_was(run_script):
+    run_script(
+        """
+        import gevlite, os
+        from gevlite.backends import BackendError
+        open_before = len(os.listdir("/dev/fd"))
+        def refused(bad, error, text):
+            try:
+                gevlite.config.backend = bad
+            except error as exc:
+                assert str(exc).startswith("gevlite.config.backend") and text in str(exc), exc
+            else:
+                raise AssertionError(bad)
+        for bad in ("nonsense", "os:getpid", ["nonsense", "rubbish"], int):
+            refused(bad, BackendError, "usable here: ")
+        for bad in ([], ","):
+            refused(bad, ValueError, " must be ")
+        for bad in (5, [5], b"select"):
+            refused(bad, TypeError, " must be ")
+        assert gevlite.config.backend == ("select",)
+        assert len(os.listdir("/dev/fd")) == open_before
+        assert gevlite.get_hub().backend.name == "select"
+        """,
+        env={"GEVLITE_BACKEND": "select"},
+    )
+
+
+def test_none_in_the_configuration_is_the_best_of_the_platform(run_script):
+    run_script(
+        f"import gevlite\ngevlite.config.backend = None\nassert gevlite.get_hub().backend.name == {NAMES[0]!r}",
+        env={"GEVLITE_BACKEND": "select"},
+    )
+
+
+def test_the_order_of_preference():
+    """epoll and kqueue exist on different systems; select, which has a limit, comes last."""
+    assert backends.names()[:4] == ["epoll", "kqueue", "poll", "select"]
+
+
 def test_choose_says_why():
     backend, reason = backends.choose(NAMES[0])
     assert backend.name == NAMES[0] and "Hub" in reason
     backend.close()
+
+
+def test_each_one_that_is_not_usable_says_why():
+    problems = {name: problem for name, problem in backends.available().items() if problem is not None}
+    for name, problem in problems.items():
+        assert problem.startswith(name) and len(problem) > len(name) + 10
+        with pytest.raises(BackendError) as caught:
+            backends.choose(name)
+        assert problem in str(caught.value)
 
 
 def test_names_and_available_agree():
@@ -110,56 +228,6 @@ def test_a_class_that_cannot_start_is_told_with_its_reason():
 
     with pytest.raises(BackendError, match="no such device"):
         backends.choose(Broken)
-
-
-# ---------------------------------------------------------------- plug-ins that misbehave
-
-PLUG_IN = """
-import sys, os, time, gevlite
-from gevlite.hub import Hub
-from gevlite.backends import Backend
-from gevlite.event import Event
-
-class Mine(Backend):
-    {method}
-
-hub = Hub(backend=Mine())
-try:
-    {use}
-except {error} as exc:
-    assert {text!r} in str(exc), exc
-else:
-    raise AssertionError("no error")
-"""
-
-
-@pytest.mark.parametrize(
-    "method, use, error, text",
-    [
-        ("pass", "gevlite.sleep(0.001)", "NotImplementedError", "Mine.poll"),
-        ("pass", "hub.wait_fd(0, 1)", "NotImplementedError", "Mine.arm"),
-        ("def poll(self, timeout_ns): raise OSError('broken poll')", "gevlite.sleep(1)", "OSError", "broken poll"),
-        ("def poll(self, timeout_ns): self.report(-1, 1)", "gevlite.sleep(1)", "ValueError", "reported fd -1"),
-        ("def poll(self, timeout_ns): self.report('x', 1)", "gevlite.sleep(1)", "TypeError", ""),
-        ("def arm(self, fd, events): raise KeyError('broken arm')", "hub.wait_fd(0, 1)", "KeyError", "broken arm"),
-    ],
-)
-def test_a_plug_in_that_misbehaves_is_told_to_the_main_greenlet(run_script, method, use, error, text):
-    run_script(PLUG_IN.format(method=method, use=use, error=error, text=text))
-
-
-def test_a_plug_in_that_reports_descriptors_nobody_asked_for_does_no_harm(run_script):
-    run_script("""
-        import gevlite
-        from gevlite.hub import Hub
-        from gevlite.backends import Backend
-        class Mine(Backend):
-            def poll(self, timeout_ns):
-                for fd in (0, 5, 63, 64, 1000, 2**31 - 1):
-                    self.report(fd, 2**31 - 1)
-        Hub(backend=Mine())
-        gevlite.sleep(0.005)
-    """)
 
 
 # ---------------------------------------------------------------- the limit of select

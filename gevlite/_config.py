@@ -1,0 +1,231 @@
+"""`gevlite.config`: every setting, with its environment variable, default, check and description, in this one place.
+
+A setting is a descriptor of `Config`. Its value is what a program assigned, else what its environment variable says,
+else its default. The environment is looked at whenever the value is needed; a variable that is empty counts as unset.
+
+The core reads its settings from here, so this module imports nothing of gevlite. Where an assignment has to reach the
+hub or the core, it imports them at that moment.
+"""
+
+import operator
+import os
+from types import MappingProxyType
+
+__all__ = ["Config", "Setting", "config"]
+
+PREFIX = "GEVLITE_"
+
+
+class Setting:
+    """One setting of `Config`; its environment variable is GEVLITE_ and its name in capitals.
+
+    default: its value if nobody says anything. check(value): takes what was assigned, or the variable's text; returns
+    the value, or raises ValueError or TypeError. must_be: what such an error says is wanted. assigned(value): makes an
+    assignment take effect, or raises to refuse it.
+    """
+
+    def __init__(self, default, check, must_be, doc, assigned=None):
+        self.default = default
+        self.check = check
+        self.must_be = must_be
+        self.assigned = assigned
+        self.__doc__ = doc
+
+    def __set_name__(self, owner, name):
+        self.name = name
+        self.variable = PREFIX + name.upper()
+
+    def __get__(self, config, owner=None):
+        if config is None:
+            return self
+        if self.name in config._assigned:
+            return config._assigned[self.name]
+        text = self._environment()
+        return self._checked(text, self.variable) if text else self.default
+
+    def __set__(self, config, value):
+        value = self._checked(value, f"gevlite.config.{self.name}")
+        if self.assigned is not None:
+            self.assigned(value)
+        config._assigned[self.name] = value
+
+    def source(self, config):
+        """Where the value comes from, as users write it: an assignment, an environment variable, or "default"."""
+        if self.name in config._assigned:
+            return f"gevlite.config.{self.name}={as_text(config._assigned[self.name])}"
+        text = self._environment()
+        return f"{self.variable}={text}" if text else "default"
+
+    def _environment(self):
+        return os.environ.get(self.variable, "").strip()
+
+    def _checked(self, value, source):
+        try:
+            return self.check(value)
+        except (TypeError, ValueError) as exc:
+            raise type(exc)(f"{source} must be {self.must_be}, not {value!r}") from None
+
+    def __repr__(self):
+        return f"<setting {self.name}, {self.variable}, default {as_text(self.default)}>"
+
+
+def as_text(value):
+    """A value as it is written in an environment variable."""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return f"{value.__module__}:{value.__qualname__}" if isinstance(value, type) else str(value)
+
+
+# ---------------------------------------------------------------- checks
+
+
+def _whole_number(least):
+    def check(value):
+        number = int(value) if isinstance(value, str) else operator.index(value)
+        if number < least or isinstance(value, bool):
+            raise ValueError
+        return number
+
+    return check
+
+
+def _idle_seconds(value):
+    seconds = float(value)
+    if not (seconds > 0 or seconds == -1):      # so that NaN is refused too
+        raise ValueError
+    return seconds
+
+
+def _names(value):
+    """A tuple of names from a comma-separated text or a sequence of texts; at least one."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
+        raise TypeError
+    names = tuple(part.strip() for part in parts if part.strip())
+    if not names:
+        raise ValueError
+    return names
+
+
+def _names_or_class(value):
+    return value if isinstance(value, type) else _names(value)
+
+
+def _backend(value):
+    return None if value is None else _names_or_class(value)
+
+
+# ---------------------------------------------------------------- what an assignment does
+
+
+def _try_backend(wanted):
+    from gevlite import backends
+    from gevlite._core import hubs
+
+    if hubs():
+        raise RuntimeError(
+            "gevlite.config.backend must be set before the first hub is made, and this process has one already; "
+            "Hub(backend=...) gives the hub of another thread a backend of its own"
+        )
+    if wanted is not None:
+        backends.choose(wanted, f"gevlite.config.backend={as_text(wanted)}")[0].close()
+
+
+def _resize_stack_cache(chunks):
+    from gevlite._core import set_stack_cache_limit
+
+    set_stack_cache_limit(chunks)
+
+
+# ---------------------------------------------------------------- the settings
+
+
+class Config:
+    """The settings of gevlite; `gevlite.config` is the one instance.
+
+    Reading a setting raises ValueError if its environment variable holds nonsense; assigning raises ValueError or
+    TypeError for what it cannot be. Any other name is an AttributeError.
+    """
+
+    __slots__ = ("_assigned",)
+
+    def __init__(self):
+        object.__setattr__(self, "_assigned", {})
+
+    backend = Setting(
+        None,
+        _backend,
+        "a backend's name, an order of preference, module:Class or a subclass of Backend",
+        "The event loop's backend: a name (`epoll`), an order of preference of which the first usable one is taken "
+        "(`kqueue,epoll,select`), or a class of your own as `package.module:Class`; a program may also assign a "
+        "sequence of names, or the class itself. None is the best of the platform. It can be assigned until the first "
+        "hub is made, and raises RuntimeError after that; BackendError, which lists the usable ones, if none of what "
+        "is wanted can run here.",
+        _try_backend,
+    )
+
+    resolver = Setting(
+        ("thread",),
+        _names_or_class,
+        "a resolver's name, an order of preference, module:Class or a class",
+        "Who looks up host names: a name (`thread`), an order of preference, `package.module:Class`; a program may "
+        "also assign a sequence of names, or a class, which is called with the hub. It counts for each hub when that "
+        "first looks up a name.",
+    )
+
+    threadpool_size = Setting(
+        10,
+        _whole_number(1),
+        "a positive number of threads",
+        "How many threads the pool of each hub, `hub.threadpool`, may have. It counts for pools that are made later.",
+    )
+
+    threadpool_idle_task_timeout = Setting(
+        30.0,
+        _idle_seconds,
+        "a number of seconds, or -1 for no limit",
+        "After how many seconds without work a thread of `hub.threadpool` ends; -1 is never. It counts for pools that "
+        "are made later.",
+    )
+
+    stack_cache = Setting(
+        1024,
+        _whole_number(0),
+        "a number of 16 KiB chunks, 0 for none",
+        "How many 16 KiB stack chunks of ended greenlets the process keeps for new ones; 0 turns the cache off. An "
+        "assignment takes effect at once.",
+        _resize_stack_cache,
+    )
+
+    @property
+    def settings(self):
+        """All settings by name; each has `name`, `variable`, `default`, `must_be` and `__doc__`."""
+        return SETTINGS
+
+    def __getattr__(self, name):
+        raise AttributeError(_unknown(name))
+
+    def __setattr__(self, name, value):
+        if name not in SETTINGS:
+            raise AttributeError(_unknown(name))
+        object.__setattr__(self, name, value)
+
+    def __dir__(self):
+        return [*SETTINGS, "settings"]
+
+    def __repr__(self):
+        return f"<gevlite.config: {', '.join(SETTINGS)}>"
+
+
+SETTINGS = MappingProxyType({name: value for name, value in vars(Config).items() if isinstance(value, Setting)})
+
+
+def _unknown(name):
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, SETTINGS, 1)
+    guess = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(SETTINGS)}"
+    return f"gevlite.config has no setting {name!r}{guess}"
+
+
+config = Config()
