@@ -195,6 +195,7 @@ cdef class Backend:
     cdef readonly int wake_fd       # read end of the wake pipe
     cdef readonly int signal_fd     # write end, for signal.set_wakeup_fd and wake()
     cdef bint wake_pending
+    cdef int pipes                  # how many it has made
 
     cpdef bint adopt(self, int fd) except -1
     cpdef arm(self, int fd, int events)
@@ -285,6 +286,7 @@ cdef class Hub(greenlet):
     cdef int _after_fork(self) except -1
     cdef int _fd_set_armed(self, FdEntry *entry, int events) except -1
     cdef int _fd_disarm(self, FdEntry *entry) except -1
+    cdef int _fd_drop(self, FdEntry *entry) except -1
     cdef int _fd_fail(self, FdEntry *entry, object exc) except -1
     cdef int _fd_reset(self, FdEntry *entry, object exc) except -1
     cdef int _leave_parked(self, Waiter w) except -1

@@ -906,14 +906,18 @@ cdef class Backend:
                         A closed fd raises OSError(EBADF); a regular file is always ready.
     drop(fd)            Forget `fd`; nothing happens if it is unknown or closed already.
     poll(timeout_ns)    Wait for at most `timeout_ns` nanoseconds (-1: for ever) and call `report(fd, events)` for all that
-                        is ready. Must watch `wake_fd` too and call `drain()` when it is readable. Release the
-                        GIL only if it may block. After EINTR, run the signal handlers and return.
+                        is ready; return None. Must watch `wake_fd` too and call `drain()` when it is readable. Release
+                        the GIL only if it may block. After EINTR, run the signal handlers and return.
     wake()              Make a running or the next `poll` return at once. May be called by any thread at any time.
     after_fork()        In the child: replace everything shared with the parent and forget all fds.
     close()             Give everything back.
 
     The base class owns a pipe: `wake` writes to it, `wake_fd` is its read end and `signal_fd` its write end, which the
-    hub gives to `signal.set_wakeup_fd`.
+    hub gives to `signal.set_wakeup_fd`. A subclass that defines `after_fork` or `close` calls that of the base class too.
+
+    What they raise: `adopt` and `arm`, in whoever waits for the descriptor; `poll`, in the main greenlet of the hub's
+    thread; `close`, out of `Hub.destroy`. An exception of `drop` or `wake` goes to `Hub.handle_error` (an OSError of
+    `drop` is ignored), and the wake-up is made by the pipe. If `after_fork` raises, the child cannot use its hub.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -924,6 +928,7 @@ cdef class Backend:
     def _make_pipe(self):
         cdef int fd
         self.wake_fd, self.signal_fd = os.pipe()    # close-on-exec by default (PEP 446)
+        self.pipes += 1
         for fd in (self.wake_fd, self.signal_fd):
             if fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0:
                 PyErr_SetFromErrno(OSError)
@@ -953,8 +958,7 @@ cdef class Backend:
 
     cpdef after_fork(self):
         # The pipe is shared with the parent: a byte meant for one would wake the other.
-        c_close(self.wake_fd)
-        c_close(self.signal_fd)
+        Backend.close(self)
         self.wake_pending = False
         self._make_pipe()
 
@@ -965,9 +969,14 @@ cdef class Backend:
             self.wake_fd = self.signal_fd = -1
 
     cpdef report(self, int fd, int events):
-        """Called from `poll`: `fd` is ready for `events`."""
-        if fd < 0:
-            raise ValueError(f"{self.name} backend reported fd {fd}")
+        """Called from `poll`: `fd` is ready for `events`, which is READ, WRITE or both, and perhaps END and URGENT.
+
+        Raises ValueError for what cannot be meant.
+        """
+        if fd < 0 or events & ~(READ | WRITE | END | URGENT) or not events & (READ | WRITE):
+            raise ValueError(f"{self.name} backend reported fd {fd} for events {events}")
+        if fd == self.wake_fd:
+            raise ValueError(f"{self.name} backend reported its wake_fd: it is to call drain() instead")
         self.found_one(fd, events)
 
     def drain(self):
@@ -1008,6 +1017,34 @@ cdef class Backend:
             c_close(self.wake_fd)
             c_close(self.signal_fd)
         free(self.found)
+
+
+@cython.final
+cdef class _LostBackend(Backend):
+    """In a child, in the place of one whose `after_fork` failed: what that holds may still be the parent's."""
+    cdef str lost
+    cdef object cause
+
+    @property
+    def name(self):
+        return self.lost
+
+    cdef int refuse(self) except -1:
+        raise RuntimeError(
+            f"the {self.lost} backend cannot be used in this child process: its after_fork() failed"
+        ) from self.cause
+
+    cpdef bint adopt(self, int fd) except -1:
+        self.refuse()
+
+    cpdef arm(self, int fd, int events):
+        self.refuse()
+
+    cpdef drop(self, int fd):
+        pass
+
+    cpdef poll(self, int64_t timeout_ns):
+        self.refuse()
 
 
 cdef class _WatchLink(Link):
@@ -1167,7 +1204,12 @@ cdef class Hub(greenlet):
         ring_push(&self.inbox, kind, target, argument)
         # While the hub is not polling it looks into the inbox before it does, and nothing runs in between.
         if self.polling:
-            self.backend.wake()
+            try:
+                self.backend.wake()
+            except BaseException as exc:
+                # Whoever queued it can do nothing about it, and it must not stay there unseen.
+                Backend.wake(self.backend)
+                self._report(self.backend, exc)
         return 0
 
     cdef int push_start(self, greenlet g, object args) except -1:
@@ -1404,7 +1446,15 @@ cdef class Hub(greenlet):
         if self.inbox.count:
             timeout = 0             # Python code ran since it was looked at, and with it perhaps another thread
         try:
-            backend.poll(timeout)
+            if backend.poll(timeout) is not None:
+                raise TypeError(f"{backend.name} backend: poll() is to call report() and return None")
+        except BaseException as exc:
+            if self.closing:
+                self._report(backend, exc)      # the parked greenlets are to be unwound all the same
+            elif isinstance(exc, GreenletExit):
+                raise RuntimeError(f"{backend.name} backend: poll() raised GreenletExit") from exc
+            else:
+                raise
         finally:
             self.polling = False
             n = backend.n_found
@@ -1849,14 +1899,26 @@ cdef class Hub(greenlet):
         cdef int want = (READ if entry.readers.count else 0) | (WRITE if entry.writers.count else 0)
         if entry.armed & ~want == 0:
             return 0
+        if not want:
+            self._fd_drop(entry)
+            return self._fd_set_armed(entry, 0)
         try:
-            if want:
-                self.backend.arm(entry.fd, want)
-            else:
-                self.backend.drop(entry.fd)
+            self.backend.arm(entry.fd, want)
+        except BaseException as exc:
+            # Closed meanwhile, or the backend failed: who still waits would wait for ever.
+            self._fd_set_armed(entry, 0)
+            return self._fd_fail(entry, exc)
+        return self._fd_set_armed(entry, want)
+
+    cdef int _fd_drop(self, FdEntry *entry) except -1:
+        """Have the backend forget it. Whatever comes of that, the clearing up around it must go on."""
+        try:
+            self.backend.drop(entry.fd)
         except OSError:
             pass            # closed meanwhile
-        return self._fd_set_armed(entry, want)
+        except BaseException as exc:
+            self._report(self.backend, exc)
+        return 0
 
     cdef int fd_pass_on(self, FdEntry *entry) except -1:
         """Wake the next one who waits if the fd is still known to be ready."""
@@ -1893,7 +1955,8 @@ cdef class Hub(greenlet):
         if entry.readers.count or entry.writers.count:
             try:
                 self.fd_rearm(entry)
-            except OSError as exc:
+            except BaseException as exc:
+                # For them alone: the other reports of this poll must not be lost.
                 self._fd_fail(entry, exc)
         return 0
 
@@ -1919,10 +1982,7 @@ cdef class Hub(greenlet):
         if entry.flags & ADOPTED:
             self.interest -= 1
         if entry.flags & ADOPTED or entry.armed:
-            try:
-                self.backend.drop(entry.fd)
-            except OSError:
-                pass
+            self._fd_drop(entry)
         self._fd_set_armed(entry, 0)
         entry.flags = 0
         entry.owner = 0
@@ -2079,12 +2139,23 @@ cdef class Hub(greenlet):
         cdef int i
         cdef FdEntry *entry
         cdef int old_signal_fd = self.backend.signal_fd
+        cdef int pipes
+        cdef _LostBackend lost
         self.pid = getpid()
         self.thread_ident = _get_ident()
         self.polling = False
         self.worker_threads = 0
         self.refs = 0
-        self.backend.after_fork()
+        pipes = self.backend.pipes
+        try:
+            self.backend.after_fork()
+            if self.backend.pipes == pipes:
+                raise RuntimeError(f"{type(self.backend).__name__}.after_fork() does not call Backend.after_fork()")
+        except BaseException as exc:
+            lost = _LostBackend()
+            lost.lost = self.backend.name
+            lost.cause = exc
+            self.backend = lost
         try:
             before = _signal.set_wakeup_fd(self.backend.signal_fd, warn_on_full_buffer=False)
             if before not in (-1, old_signal_fd):
@@ -2103,7 +2174,7 @@ cdef class Hub(greenlet):
             if entry.readers.count or entry.writers.count:
                 try:
                     self.fd_rearm(entry)
-                except OSError as exc:
+                except Exception as exc:
                     self._fd_fail(entry, exc)
         return 0
 
@@ -2117,19 +2188,24 @@ cdef class Hub(greenlet):
             self._check_thread("destroy")
             if current_greenlet() is not main_of(self):
                 raise RuntimeError("a hub can be destroyed by the main greenlet of its thread only")
-            self._shut_down(True)
-            _local_storage.__dict__.pop("holder", None)
+            try:
+                self._shut_down(True)
+            finally:
+                _local_storage.__dict__.pop("holder", None)
 
     def _shut_down(self, unwind):
-        global gevlite_thread_hub
-        cdef PyObject *p
-        cdef greenlet g
         if self.closed:
             return
-        if unwind and self.running:
-            # Each loses its parking place; one that parks again is thrown out of that too, so this comes to an end.
-            self.closing = True
-            self._unwind_parked()
+        try:
+            if unwind and self.running:
+                # Each loses its parking place; one that parks again is thrown out of that too, so this comes to an end.
+                self.closing = True
+                self._unwind_parked()
+        finally:
+            self._tear_down(unwind)
+
+    def _tear_down(self, unwind):
+        global gevlite_thread_hub
         self.closed = True
         if self.running:
             if unwind:
@@ -2141,7 +2217,6 @@ cdef class Hub(greenlet):
         if self in _hubs:
             _hubs.remove(self)
         self._unwatch_signals()
-        self.backend.close()
         ring_dispose(&self.ready)
         ring_dispose(&self.inbox)
         self.drop_spare()
@@ -2150,6 +2225,7 @@ cdef class Hub(greenlet):
         self.n_spare = SPARE_WAITERS        # take no more
         while self.timers.size:
             Py_DECREF(<object> heap_remove(&self.timers, self.timers.size - 1))
+        self.backend.close()
 
     def _unwind_parked(self):
         cdef Waiter w
@@ -2362,9 +2438,12 @@ def after_fork_in_child():
         if <PyObject *> hub == gevlite_thread_hub:
             hub._after_fork()
         else:
-            hub.backend.close()
             hub.closed = True
             _hubs.remove(hub)
+            try:
+                hub.backend.close()
+            except Exception as exc:
+                hub.print_exception(hub.backend, type(exc), exc, exc.__traceback__)
 
 
 os.register_at_fork(after_in_child=after_fork_in_child)
