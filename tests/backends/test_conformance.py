@@ -1,4 +1,4 @@
-"""The promise of `Backend`, checked for every backend that can run here and for one written in plain Python.
+"""The promise of `Backend`, checked for every backend that can run here, installed plug-ins too, and for the example.
 
 After `arm(fd, events)` a later `poll` reports `(fd, events)` at least once if it is or becomes ready. Reporting too
 often is allowed, losing a report never is.
@@ -7,9 +7,9 @@ often is allowed, losing a report never is.
 import errno
 import os
 import resource
-import select
 import signal
 import socket
+import sys
 import threading
 import time
 
@@ -17,52 +17,24 @@ import pytest
 
 import gevlite
 from gevlite import backends
-from gevlite._core import END, READ, WRITE, Backend
+from gevlite._core import END, READ, WRITE
 
 SECOND = 1_000_000_000
 NAMES = [name for name, problem in backends.available().items() if problem is None]
 
-
-class PlainPython(Backend):
-    """A backend as a user might write it, on select.poll."""
-
-    def __init__(self):
-        self.poller = select.poll()
-        self.poller.register(self.wake_fd, select.POLLIN)
-        self.always_ready = {}
-
-    def arm(self, fd, events):
-        os.fstat(fd)
-        self.poller.register(fd, (select.POLLIN if events & READ else 0) | (select.POLLOUT if events & WRITE else 0))
-
-    def drop(self, fd):
-        try:
-            self.poller.unregister(fd)
-        except KeyError:
-            pass
-
-    def poll(self, timeout_ns):
-        timeout = None if timeout_ns < 0 else -(-timeout_ns // 1_000_000)
-        for fd, mask in self.poller.poll(timeout):
-            if fd == self.wake_fd:
-                self.drain()
-                continue
-            self.drop(fd)
-            bad = mask & (select.POLLHUP | select.POLLERR | select.POLLNVAL)
-            events = (READ if mask & select.POLLIN or bad else 0) | (WRITE if mask & select.POLLOUT or bad else 0)
-            self.report(fd, events | (END if bad else 0))
-
-    def after_fork(self):
-        super().after_fork()
-        self.__init__()
+# In plain Python, from examples/, which pyproject.toml has pytest put on the path.
+PLUG_IN = "gevlite_python_backend:PythonPollBackend"
+# One that is not installed can be tested too: GEVLITE_BACKEND=module:Class.
+WANTED = [name for name in gevlite.config.backend or () if ":" in name]
+TESTED = [*NAMES, PLUG_IN, *(name for name in WANTED if name != PLUG_IN)]
 
 
-@pytest.fixture(params=[*NAMES, "plain-python"])
+@pytest.fixture(params=TESTED)
 def make(request):
     made = []
 
     def make():
-        backend = PlainPython() if request.param == "plain-python" else backends.choose(request.param)[0]
+        backend = backends.choose(request.param)[0]
         made.append(backend)
         return backend
 
@@ -556,15 +528,10 @@ def test_adoption_reports_what_was_ready_before(backend, pair):
         backend.drop(a.fileno())
 
 
-def test_a_whole_program_runs_on_it(run_script, make):
-    name = make().name
-    if name == "PlainPython":
-        name = "test_conformance:PlainPython"
+def test_a_whole_program_runs_on_it(run_script, make, request):
     run_script(
         """
-        import sys
-        sys.path.insert(0, sys.argv[1])
-        import os, threading, gevlite
+        import os, sys, threading, gevlite
         from gevlite import socket
         from gevlite.queue import Queue
         server = socket.create_server(("127.0.0.1", 0))
@@ -589,13 +556,14 @@ def test_a_whole_program_runs_on_it(run_script, make):
         r, w = os.pipe()
         os.write(w, b"x")
         assert gevlite.get_hub().wait_fd(r, 1, 30) == 1
-        assert gevlite.get_hub().backend.name in sys.argv[2]
+        assert gevlite.get_hub().backend.name == sys.argv[1]
         """,
-        os.path.dirname(__file__),
-        name,
-        env={"GEVLITE_BACKEND": name},
+        make().name,
+        env={"GEVLITE_BACKEND": request.node.callspec.params["make"], "PYTHONPATH": os.pathsep.join(sys.path)},
     )
 
 
 def test_the_hub_uses_this_machines_choice():
-    assert gevlite.get_hub().backend.name in [*NAMES, "PlainPython"]
+    wanted = backends.choose()[0]
+    assert gevlite.get_hub().backend.name == wanted.name
+    wanted.close()
