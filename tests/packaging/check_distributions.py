@@ -3,6 +3,7 @@
 Run by `tox -e wheel`; not a test module, because it compiles everything and installs from PyPI.
 """
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -82,6 +83,10 @@ def use(wheel, folder):
     run(python, "-c", statements, cwd=folder)
     for arguments in (["--version"], ["info"], ["demo", "--plain", "--count", "10", "--longest", "0.5"]):
         run(python, "-m", "gevlite", *arguments, cwd=folder)
+    # A package that adds a backend; copied, because building it leaves files behind.
+    example = shutil.copytree(ROOT / "examples" / "python_backend", folder / "python_backend")
+    run(python, "-m", "pip", "install", "-q", example)
+    run(python, "-c", "import gevlite; gevlite.config.backend = 'python-poll'; gevlite.sleep(0.001)", cwd=folder)
 
 
 def run(*command, cwd=None, quiet=False):
