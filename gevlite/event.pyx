@@ -2,6 +2,8 @@
 
 from gevlite._core cimport WAIT_EVENT, WAIT_RESULT, Waitable, notify_all, timeout_ns
 
+from types import GenericAlias
+
 from gevlite.timeout import Timeout
 
 __all__ = ["AsyncResult", "Event"]
@@ -63,6 +65,8 @@ cdef class AsyncResult(Waitable):
     cdef object _value
     cdef object _error
     cdef object _traceback
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     cpdef bint ready(self) except -1:
         """True if it has a value or an exception."""

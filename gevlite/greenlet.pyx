@@ -34,6 +34,7 @@ from gevlite._core cimport (
 import functools
 import itertools
 import sys
+from types import GenericAlias
 
 import greenlet as _greenlet_module
 
@@ -156,6 +157,8 @@ cdef class Greenlet(CoreGreenlet):
     cdef object _tree_locals
     cdef object _stack
     cdef bint begun
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, run=None, *args, **kwargs):
         if run is not None:

@@ -480,6 +480,8 @@ cdef class Channel:
     cdef LinkList _putters
     cdef object __weakref__
 
+    __class_getitem__ = classmethod(GenericAlias)
+
     def __init__(self, maxsize=1):
         if maxsize != 1:
             raise ValueError("a Channel has no size to set")

@@ -1,12 +1,14 @@
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, overload
 
 from typing_extensions import disjoint_base
 
 __all__ = ["Timeout", "with_timeout"]
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
+_V = TypeVar("_V")
 _Exception: TypeAlias = BaseException | type[BaseException] | Literal[False] | str | None
 
 @disjoint_base
@@ -39,5 +41,11 @@ class Timeout(BaseException):
         self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
     ) -> bool: ...
 
-# `timeout_value` may be given too; it is the answer when the time is over.
-def with_timeout(seconds: float | Timeout | None, function: Callable[..., _T], *args: Any, **kwds: Any) -> _T: ...
+@overload
+def with_timeout(
+    seconds: float | Timeout | None, function: Callable[..., _T], *args: Any, timeout_value: _V, **kwds: Any
+) -> _T | _V: ...
+@overload
+def with_timeout(
+    seconds: float | Timeout | None, function: Callable[_P, _T], *args: _P.args, **kwds: _P.kwargs
+) -> _T: ...
