@@ -13,6 +13,7 @@ from gevlite.exceptions import (
     InvalidSwitchError as InvalidSwitchError,
     LoopExit as LoopExit,
 )
+from gevlite.loop import Loop
 
 READ: Final = 1
 WRITE: Final = 2
@@ -190,8 +191,10 @@ class Hub(greenlet):
     def fd_is_owned(self, fd: int) -> bool: ...
     def stats(self) -> dict[str, int]: ...
     def destroy(self, destroy_loop: object = None) -> None: ...
-    # What the layers above register: loop, threadpool, resolver.
-    def __getattr__(self, name: str, /) -> Any: ...
+    # What the layers above register.
+    loop: Loop
+    resolver: Any
+    threadpool: Any
 
 @type_check_only
 class _CacheStats(TypedDict):

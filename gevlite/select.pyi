@@ -1,15 +1,18 @@
 import sys
 from collections.abc import Iterable
-from select import *  # noqa: F403
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypeVar
 
 from _typeshed import FileDescriptorLike
+
+_R = TypeVar("_R", bound=FileDescriptorLike)
+_W = TypeVar("_W", bound=FileDescriptorLike)
+_X = TypeVar("_X", bound=FileDescriptorLike)
 
 __implements__: list[str]
 __imports__: list[str]
 
-class poll:  # type: ignore[no-redef]
+class poll:
     def __init__(self) -> None: ...
     def register(self, fd: FileDescriptorLike, eventmask: int = 7, /) -> None: ...
     def modify(self, fd: FileDescriptorLike, eventmask: int, /) -> None: ...
@@ -17,7 +20,7 @@ class poll:  # type: ignore[no-redef]
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]: ...
 
 if sys.platform == "linux":
-    class epoll:  # type: ignore[no-redef]
+    class epoll:
         def __init__(self, sizehint: int = -1, flags: int = 0) -> None: ...
         @classmethod
         def fromfd(cls, fd: int, /) -> Self: ...
@@ -34,6 +37,9 @@ if sys.platform == "linux":
             self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None, /
         ) -> None: ...
 
-def select(  # type: ignore[no-redef]
-    rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], timeout: float | None = None, /
-) -> tuple[list[Any], list[Any], list[Any]]: ...
+def select(
+    rlist: Iterable[_R], wlist: Iterable[_W], xlist: Iterable[_X], timeout: float | None = None, /
+) -> tuple[list[_R], list[_W], list[_X]]: ...
+
+# Last, because type checkers keep the first of two definitions.
+from select import *  # type: ignore[assignment]  # noqa: E402, F403

@@ -1,15 +1,17 @@
 import selectors as _std
 import sys
-from selectors import *  # noqa: F403
 
 __implements__: list[str]
 __imports__: list[str]
 
-class SelectSelector(_std.SelectSelector): ...  # type: ignore[no-redef]
-class PollSelector(_std.PollSelector): ...  # type: ignore[no-redef]
+class SelectSelector(_std.SelectSelector): ...
+class PollSelector(_std.PollSelector): ...
 
 if sys.platform == "linux":
-    class EpollSelector(_std.EpollSelector): ...  # type: ignore[no-redef]
-    DefaultSelector = EpollSelector  # type: ignore[assignment,misc]
+    class EpollSelector(_std.EpollSelector): ...
+    DefaultSelector = EpollSelector
 else:
-    DefaultSelector = PollSelector  # type: ignore[assignment,misc]
+    DefaultSelector = PollSelector
+
+# Last, because type checkers keep the first of two definitions.
+from selectors import *  # type: ignore[assignment]  # noqa: E402, F403

@@ -1,25 +1,53 @@
 import socket as _std
-from socket import *  # noqa: F403
-from typing import TypeAlias
+from typing import Any, Self, TypeAlias, overload
 
-from _typeshed import FileDescriptorLike
+from _typeshed import FileDescriptorLike, ReadableBuffer
 
 from gevlite._core import Hub
 
+_Address: TypeAlias = tuple[Any, ...] | str | ReadableBuffer
 _Exception: TypeAlias = BaseException | type[BaseException] | None
 
 __implements__: list[str]
 __imports__: list[str]
 __extensions__: list[str]
 
-class socket(_std.socket):  # type: ignore[no-redef]
+class socket(_std.socket):
     @property
     def hub(self) -> Hub: ...
+    def accept(self) -> tuple[Self, Any]: ...
+    def dup(self) -> Self: ...
+    @overload
+    def sendto(self, data: ReadableBuffer, flags_or_address: _Address, /) -> int: ...
+    @overload
+    def sendto(self, data: ReadableBuffer, flags_or_address: int, address: _Address, /) -> int: ...
 
-SocketType = socket  # type: ignore[assignment,misc]
+SocketType = socket
 
+def create_connection(
+    address: tuple[str | None, int],
+    timeout: float | None = ...,
+    source_address: tuple[str, int] | None = None,
+    *,
+    all_errors: bool = False,
+) -> socket: ...
+def create_server(
+    address: Any,
+    *,
+    family: int = ...,
+    backlog: int | None = None,
+    reuse_port: bool = False,
+    dualstack_ipv6: bool = False,
+) -> socket: ...
+def fromfd(fd: FileDescriptorLike, family: int, type: int, proto: int = 0) -> socket: ...
+def socketpair(
+    family: int | None = None, type: int = ..., proto: int = 0
+) -> tuple[socket, socket]: ...
 def wait_read(fileno: FileDescriptorLike, timeout: float | None = None, timeout_exc: _Exception = None) -> None: ...
 def wait_write(fileno: FileDescriptorLike, timeout: float | None = None, timeout_exc: _Exception = None) -> None: ...
 def wait_readwrite(
     fileno: FileDescriptorLike, timeout: float | None = None, timeout_exc: _Exception = None
 ) -> None: ...
+
+# Last, because type checkers keep the first of two definitions.
+from socket import *  # type: ignore[assignment]  # noqa: E402, F403

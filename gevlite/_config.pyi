@@ -1,0 +1,51 @@
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Self, TypeVar, overload
+
+from gevlite._core import Backend
+
+__all__ = ["Config", "Setting", "config"]
+
+# What a setting yields, and what may be assigned to it.
+_T = TypeVar("_T")
+_A = TypeVar("_A")
+
+PREFIX: str
+
+class Setting(Generic[_T, _A]):
+    default: _T
+    check: Callable[[Any], _T]
+    must_be: str
+    assigned: Callable[[_T], object] | None
+    name: str
+    variable: str
+    def __init__(
+        self,
+        default: _T,
+        check: Callable[[Any], _T],
+        must_be: str,
+        doc: str,
+        assigned: Callable[[_T], object] | None = None,
+    ) -> None: ...
+    def __set_name__(self, owner: type, name: str) -> None: ...
+    @overload
+    def __get__(self, config: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(self, config: Config, owner: type | None = None) -> _T: ...
+    def __set__(self, config: Config, value: _A) -> None: ...
+    def source(self, config: Config) -> str: ...
+
+def as_text(value: object) -> str: ...
+
+class Config:
+    backend: Setting[
+        tuple[str, ...] | type[Backend] | None, str | list[str] | tuple[str, ...] | type[Backend] | None
+    ]
+    resolver: Setting[tuple[str, ...] | type[Any], str | list[str] | tuple[str, ...] | type[Any]]
+    threadpool_size: Setting[int, int | str]
+    threadpool_idle_task_timeout: Setting[float, float | str]
+    stack_cache: Setting[int, int | str]
+    @property
+    def settings(self) -> Mapping[str, Setting[Any, Any]]: ...
+
+SETTINGS: Mapping[str, Setting[Any, Any]]
+config: Config

@@ -1,0 +1,62 @@
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import Any, overload
+
+__all__ = [
+    "MonkeyPatchWarning",
+    "get_original",
+    "is_anything_patched",
+    "is_module_patched",
+    "is_object_patched",
+    "patch_all",
+    "patch_dns",
+    "patch_item",
+    "patch_module",
+    "patch_os",
+    "patch_queue",
+    "patch_select",
+    "patch_socket",
+    "patch_ssl",
+    "patch_thread",
+    "patch_time",
+    "saved",
+    "unpatch_all",
+]
+
+saved: dict[str, dict[str, Any]]
+
+class MonkeyPatchWarning(RuntimeWarning): ...
+
+def patch_all(
+    socket: bool = True,
+    dns: bool = True,
+    time: bool = True,
+    select: bool = True,
+    thread: bool = True,
+    os: bool = True,
+    ssl: bool = True,
+    queue: bool = True,
+    aggressive: bool = True,
+    *,
+    fix: bool = False,
+) -> None: ...
+def patch_dns() -> None: ...
+def patch_os() -> None: ...
+def patch_queue() -> None: ...
+def patch_select(aggressive: bool = True) -> None: ...
+def patch_socket(dns: bool = True, aggressive: bool = True) -> None: ...
+def patch_ssl() -> None: ...
+def patch_thread(
+    threading: bool = True, _threading_local: bool = True, logging: bool = True, existing_locks: bool = True
+) -> None: ...
+def patch_time() -> None: ...
+def patch_item(owner: ModuleType | type, attribute: str, replacement: object) -> None: ...
+def patch_module(target: ModuleType, source: ModuleType, items: Iterable[str] | None = None) -> None: ...
+def unpatch_all() -> None: ...
+@overload
+def get_original(mod_name: str, item_name: str) -> Any: ...
+@overload
+def get_original(mod_name: str, item_name: Sequence[str]) -> list[Any]: ...
+def is_anything_patched() -> bool: ...
+def is_module_patched(mod_name: str) -> bool: ...
+def is_object_patched(mod_name: str, item_name: str) -> bool: ...
