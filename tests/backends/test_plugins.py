@@ -24,7 +24,7 @@ def install(tmp_path):
     """`install(name, entry_points)`: put the metadata on the path that an installed package has; returns the path."""
 
     def install(name, entry_points):
-        info = tmp_path / f"{name}-1.0.dist-info"
+        info = tmp_path / f"{name.replace('-', '_')}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         lines = [f"{key} = {value}" for key, value in entry_points.items()]
