@@ -711,6 +711,8 @@ cdef class Channel(_Exchange):
 
     __class_getitem__ = classmethod(GenericAlias)
 
+    __class_getitem__ = classmethod(GenericAlias)
+
     def __init__(self, maxsize=1):
         if maxsize != 1:
             raise ValueError("a Channel has no size to set")

@@ -10,9 +10,6 @@ import select
 from gevlite.backends import END, READ, WRITE, Backend
 from gevlite.monkey import get_original
 
-# Under monkey patching `select.poll` is one that waits for the hub, and it is the hub that waits here.
-new_poll = get_original("select", "poll")
-
 FAILED = select.POLLERR | select.POLLHUP | select.POLLNVAL
 # poll(2) takes an int. Coming back early is allowed, the hub polls again.
 LONGEST_MS = 2**31 - 1
@@ -25,7 +22,8 @@ class PythonPollBackend(Backend):
         self._start()
 
     def _start(self) -> None:
-        self._poll = new_poll()
+        # Under monkey patching `select.poll` is one that waits for the hub, and it is the hub that waits here.
+        self._poll = get_original("select", "poll")()
         self._poll.register(self.wake_fd, select.POLLIN)
 
     @property

@@ -37,6 +37,9 @@ MISSING = type("MISSING", (), {"__repr__": lambda self: "<missing>"})()
 # What a warning looks behind to find who has called us; `patching` is a context manager.
 _SKIPPED = ("gevlite.monkey", "contextlib")
 
+# (module, id of an original): who has asked for it keeps it on purpose, and is not told of it.
+asked_for = set()
+
 _owners = {}
 _undo = []
 # Originals that are as good as their replacements: it is no harm if somebody has kept one.
@@ -161,6 +164,7 @@ def get_original(mod_name, item_name):
     original = saved.get(mod_name, {}).get(item_name, MISSING)
     if original is MISSING:
         original = getattr(importlib.import_module(mod_name), item_name)
+    asked_for.add((sys._getframe(1).f_globals.get("__name__"), id(original)))
     return original
 
 

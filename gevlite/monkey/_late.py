@@ -49,6 +49,8 @@ def holders():
         if is_standard and _is_in_c(module):
             continue        # where the originals come from
         for attribute, value in list(vars(module).items()):
+            if (name, id(value)) in _engine.asked_for:
+                continue
             if id(value) in originals:
                 _original, owner, item = originals[id(value)]
                 (standard if is_standard else others).append(Holder(name, attribute, f"{owner}.{item}", False))

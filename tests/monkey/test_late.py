@@ -157,3 +157,15 @@ def test_modules_with_odd_contents_are_looked_through(script):
         """,
         patch=CATCH,
     )
+
+
+def test_who_has_asked_for_the_original_keeps_it(script):
+    script.run(
+        """
+        wait, poll = monkey.get_original("time", "sleep"), monkey.get_original("select", ["poll"])[0]
+        assert warned(monkey.patch_all, fix=True) == ([], [])
+        import time, select
+        assert wait is not time.sleep and poll is not select.poll
+        """,
+        patch=CATCH,
+    )
