@@ -149,6 +149,7 @@ cdef class Greenlet(CoreGreenlet):
     cdef object _traceback
     cdef LinkList waiters
     cdef list callbacks
+    cdef list end_callbacks         # of _on_end
     cdef Timer start_timer
     cdef object _ident
     cdef object _name
@@ -221,12 +222,43 @@ cdef class Greenlet(CoreGreenlet):
         self._args = ()
         self._kwargs = None
         self.locals = None
+        if self.end_callbacks is not None:
+            self._call_end_callbacks()
         notify_all(&self.waiters, self)
         if callbacks is not None:
             self.callbacks = None
             for callback in callbacks:
                 self.hub._call_soon(callback, (self,))
         return 0
+
+    cdef int _call_end_callbacks(self) except -1:
+        cdef list callbacks = self.end_callbacks
+        self.end_callbacks = None
+        for callback in callbacks:
+            try:
+                callback(self)
+            except BaseException as exc:
+                self.hub._report(callback, exc)
+        return 0
+
+    def _on_end(self, callback):
+        """Have `callback(self)` called where it ends, before anybody who waits for that is woken. It must not block.
+
+        False, and no call, if it has ended. This is how a pool takes count: who has seen the end of a member finds its
+        place free, and the place becomes free even if the hub is being destroyed.
+        """
+        if self.life == FINISHED:
+            return False
+        if self.end_callbacks is None:
+            self.end_callbacks = [callback]
+        else:
+            self.end_callbacks.append(callback)
+        return True
+
+    def _off_end(self, callback):
+        """Take back `_on_end`. An unknown one is ignored."""
+        if self.end_callbacks is not None and callback in self.end_callbacks:
+            self.end_callbacks.remove(callback)
 
     def start(self):
         """Have the hub begin it soon. Does not block. Starting it again does nothing."""
