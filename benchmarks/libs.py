@@ -6,7 +6,15 @@ Nothing is imported before a body asks for it: a case that starts servers elsewh
 import importlib
 import os
 
-_MODULE_OF = {"Event": "event", "Queue": "queue", "Semaphore": "lock", "socket": "socket", "monkey": "monkey"}
+_MODULE_OF = {
+    "Event": "event",
+    "Pool": "pool",
+    "Queue": "queue",
+    "Semaphore": "lock",
+    "ThreadPool": "threadpool",
+    "monkey": "monkey",
+    "socket": "socket",
+}
 
 
 def is_coroutine(body) -> bool:
@@ -24,7 +32,7 @@ class Library:
 
 
 class GreenLibrary(Library):
-    """gevent, and what has its interface: `spawn, sleep, joinall, Timeout, Event, Queue, Semaphore, socket`."""
+    """gevent, and what has its interface: `spawn, sleep, joinall, Timeout, Event, Queue, Pool, socket, ...`."""
 
     def __getattr__(self, attribute):
         module = importlib.import_module(self.name)
