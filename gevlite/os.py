@@ -15,9 +15,6 @@ from select import PIPE_BUF
 
 from greenlet import getcurrent as _getcurrent
 
-from gevlite import (
-    threadpool,  # noqa: F401  (provides hub.threadpool)
-)
 from gevlite._core import READ, WRITE, fd_ready, get_hub
 
 __target__ = "os"

@@ -3,7 +3,7 @@
 import os
 import weakref
 
-from gevlite._core import get_hub, register_hub_attribute
+from gevlite._core import get_hub
 from gevlite._workers import Crew, Task
 from gevlite.event import AsyncResult
 from gevlite.lock import Semaphore
@@ -217,6 +217,11 @@ class ThreadPool(GroupMappingMixin):
         return self._resize(0, timeout)
 
 
+def make_hub_pool(hub):
+    """What `hub.threadpool` is."""
+    return ThreadPool(get_default_size(), hub, IDLE_SECONDS)
+
+
 # ---------------------------------------------------------------- fork
 
 _pools = weakref.WeakSet()
@@ -231,7 +236,6 @@ def _after_fork_in_child():
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-register_hub_attribute("threadpool", lambda hub: ThreadPool(get_default_size(), hub, IDLE_SECONDS))
 
 
 def __getattr__(name):

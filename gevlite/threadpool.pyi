@@ -14,6 +14,7 @@ _T = TypeVar("_T")
 IDLE_SECONDS: float
 
 def get_default_size() -> int: ...
+def make_hub_pool(hub: Hub) -> ThreadPool: ...
 
 class ThreadPool(GroupMappingMixin):
     maxsize: int

@@ -2,7 +2,6 @@
 
 import _socket
 
-from gevlite import threadpool  # noqa: F401  (provides hub.threadpool)
 from gevlite._core import get_hub
 
 __all__ = ["Resolver"]

@@ -218,6 +218,10 @@ def test_a_hub_has_a_pool_of_its_own(hub):
     assert hub.threadpool.apply(thread_id) != thread_id()
 
 
+def test_a_hub_s_pool_is_there_without_an_import(run_script):
+    run_script("import gevlite; assert gevlite.get_hub().threadpool.apply(pow, (2, 3)) == 8")
+
+
 def test_gc_may_free_a_pool_at_any_moment():
     """Also while a pool is at work in the same thread: freeing takes no lock."""
 
@@ -893,7 +897,7 @@ EXITS = {
     "while a call blocks in C": "pool.spawn(time.sleep, 1000); gevlite.sleep(0.01)",
     "while a call runs Python": "pool.spawn(spin); gevlite.sleep(0.01)",
     "while greenlets wait for results": "gevlite.spawn(pool.apply, time.sleep, (1000,)); gevlite.sleep(0.01)",
-    "while some wait for a place": "[gevlite.spawn(pool.spawn, time.sleep, 1000) for _ in range(9)]; gevlite.sleep(0.01)",
+    "while some wait for a place": "gevlite.spawn(pool.map, time.sleep, [1000] * 9); gevlite.sleep(0.01)",
     "with sys.exit": "pool.spawn(time.sleep, 1000); sys.exit(0)",
     "with a worker that has a hub": "pool.spawn(gevlite.sleep, 1000); gevlite.sleep(0.05)",
     "while a greenlet in a worker spins": "pool.spawn(lambda: gevlite.spawn(spin).join()); gevlite.sleep(0.05)",
