@@ -9,10 +9,12 @@ import os
 _MODULE_OF = {
     "AsyncResult": "event",
     "Event": "event",
+    "Pool": "pool",
     "PriorityQueue": "queue",
     "Queue": "queue",
     "RLock": "lock",
     "Semaphore": "lock",
+    "ThreadPool": "threadpool",
     "local": "local",
     "monkey": "monkey",
     "socket": "socket",
@@ -34,7 +36,7 @@ class Library:
 
 
 class GreenLibrary(Library):
-    """gevent, and what has its interface: `spawn, sleep, joinall, Timeout, Event, Queue, Semaphore, socket`."""
+    """gevent, and what has its interface: `spawn, sleep, joinall, Timeout, Event, Queue, Pool, socket, ...`."""
 
     def __getattr__(self, attribute):
         module = importlib.import_module(self.name)

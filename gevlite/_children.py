@@ -13,7 +13,7 @@ a pool's threads would soon all be taken; all who wait for the same thing share 
 import os as _std
 from _thread import start_new_thread
 
-from gevlite._core import READ, get_hub, sleep
+from gevlite._core import READ, add_idle_workers, get_hub, sleep
 from gevlite.event import Event
 
 __all__ = ["pidfd", "wait", "watch"]
@@ -49,19 +49,18 @@ def watch(idtype, id, options):
     fresh = Event()
     event = _watches.setdefault(key, fresh)     # atomic; a lock could be held by a greenlet that a signal has stopped
     if event is fresh:
-        hub = get_hub()
-        hub.worker_threads += 1
+        add_idle_workers(1)
         try:
-            start_new_thread(_watch, (key, event, hub))
+            start_new_thread(_watch, (key, event))
         except RuntimeError:
-            hub.worker_threads -= 1
+            add_idle_workers(-1)
             del _watches[key]
             event.set()     # somebody may have met it meanwhile
             raise
     return event
 
 
-def _watch(key, event, hub):
+def _watch(key, event):
     """The thread."""
     idtype, id, options = key
     try:
@@ -69,7 +68,7 @@ def _watch(key, event, hub):
     except OSError:
         pass        # there is no such child any more: who waits finds that out for itself
     del _watches[key]
-    hub.worker_threads -= 1
+    add_idle_workers(-1)
     event.set()
 
 

@@ -238,7 +238,6 @@ cdef class Hub(greenlet):
     cdef bint polling               # inside backend.poll, maybe blocked
     cdef readonly bint closed
     cdef bint closing               # unwinding what is parked
-    cdef public int worker_threads  # of our thread pool; idle unless `refs` counts their work
     cdef bint is_main_thread
     cdef int budget                 # handoffs left before the hub must poll
     cdef int64_t slice_end          # coarse clock; the same limit in time

@@ -130,6 +130,7 @@ _local_storage = _thread_local()
 _backend_chooser = None
 cdef uint64_t _fd_owners = 0
 cdef Py_ssize_t _threads_before_fork = 0    # what _thread_count() still holds of threads that the fork left behind
+cdef Py_ssize_t _idle_workers = 0           # threads of pools, less the calls they have to make
 cdef bint _exiting = False
 
 
@@ -1373,16 +1374,13 @@ cdef class Hub(greenlet):
 
     cdef int64_t nothing_left(self, int64_t timeout) except? -3:
         """Nothing of our own will ever happen. Returns how long to poll, or -2 if somebody was told."""
-        cdef Hub other
         if self.join_waiters.count:
             notify_all(&self.join_waiters, None)
             return -2
-        # Another thread may still wake somebody. Ours are idle, else `refs` would say so.
+        # Another thread may still wake somebody, unless it is a worker without work.
         # (The count leaves out the main thread, so it is that of the others for the main thread and for any other one.
         # sys._current_frames() would not do: a thread that is in its hub has no Python frame.)
-        threads = _thread_count() - _threads_before_fork
-        for other in _hubs:
-            threads -= other.worker_threads
+        threads = _thread_count() - _threads_before_fork - _idle_workers
         # A thread that ends is no longer counted while its greenlets are unwound; its hub still is.
         if (threads > 0 or len(_hubs) > 1) and self.n_parked:
             dead_end = None
@@ -2169,7 +2167,6 @@ cdef class Hub(greenlet):
         self.pid = getpid()
         self.thread_ident = _get_ident()
         self.polling = False
-        self.worker_threads = 0
         self.thread_refs = 0
         pipes = self.backend.pipes
         try:
@@ -2375,6 +2372,15 @@ cdef int give_way_if_due() except -1:
     return 0
 
 
+def add_idle_workers(Py_ssize_t change):
+    """Count threads that only wait for calls to make, 1 for each thread and -1 for each call. Any thread.
+
+    Such a one wakes nobody, so it does not hold off a LoopExit.
+    """
+    global _idle_workers
+    _idle_workers += change
+
+
 def hubs():
     """All live hubs of the process, one for each OS thread that uses gevlite."""
     return list(_hubs)
@@ -2471,9 +2477,10 @@ cdef int fd_number_closed(int fd) except -1:
 
 def after_fork_in_child():
     """Give this thread's hub a fresh backend and drop the hubs of threads that no longer exist. Runs at each fork."""
-    global _threads_before_fork
+    global _threads_before_fork, _idle_workers
     cdef Hub hub
     _threads_before_fork = _thread_count()
+    _idle_workers = 0
     for hub in list(_hubs):
         if <PyObject *> hub == gevlite_thread_hub:
             hub._after_fork()

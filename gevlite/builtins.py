@@ -6,7 +6,7 @@ import stat as _stat
 import sys as _sys
 from _thread import start_new_thread as _start_new_thread
 
-from gevlite._core import get_hub as _get_hub
+from gevlite._core import add_idle_workers as _add_idle_workers, get_hub as _get_hub
 from gevlite._fileio import Shared as _Shared, TextReader as _TextReader
 from gevlite.event import Event as _Event
 from gevlite.lock import Semaphore as _Semaphore
@@ -69,12 +69,11 @@ class _Line:
     def __init__(self, stream):
         self.there = _Event()
         self.text = self.error = None
-        self.hub = _get_hub()
-        self.hub.worker_threads += 1
+        _add_idle_workers(1)
         try:
             _start_new_thread(self.read, (stream,))
         except RuntimeError:
-            self.hub.worker_threads -= 1
+            _add_idle_workers(-1)
             raise
 
     def read(self, stream):
@@ -82,7 +81,7 @@ class _Line:
             self.text = stream.readline()
         except BaseException as exc:
             self.error = exc
-        self.hub.worker_threads -= 1
+        _add_idle_workers(-1)
         self.there.set()
 
 

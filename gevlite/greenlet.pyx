@@ -151,6 +151,7 @@ cdef class Greenlet(CoreGreenlet):
     cdef object _traceback
     cdef LinkList waiters
     cdef list callbacks
+    cdef list end_callbacks         # of _on_end
     cdef Timer start_timer
     cdef object _ident
     cdef object _name
@@ -225,12 +226,43 @@ cdef class Greenlet(CoreGreenlet):
         self._args = ()
         self._kwargs = None
         self.locals = None
+        if self.end_callbacks is not None:
+            self._call_end_callbacks()
         notify_all(&self.waiters, self)
         if callbacks is not None:
             self.callbacks = None
             for callback in callbacks:
                 self.hub._call_soon(callback, (self,))
         return 0
+
+    cdef int _call_end_callbacks(self) except -1:
+        cdef list callbacks = self.end_callbacks
+        self.end_callbacks = None
+        for callback in callbacks:
+            try:
+                callback(self)
+            except BaseException as exc:
+                self.hub._report(callback, exc)
+        return 0
+
+    def _on_end(self, callback):
+        """Have `callback(self)` called where it ends, before anybody who waits for that is woken. It must not block.
+
+        False, and no call, if it has ended. This is how a pool takes count: who has seen the end of a member finds its
+        place free, and the place becomes free even if the hub is being destroyed.
+        """
+        if self.life == FINISHED:
+            return False
+        if self.end_callbacks is None:
+            self.end_callbacks = [callback]
+        else:
+            self.end_callbacks.append(callback)
+        return True
+
+    def _off_end(self, callback):
+        """Take back `_on_end`. An unknown one is ignored."""
+        if self.end_callbacks is not None and callback in self.end_callbacks:
+            self.end_callbacks.remove(callback)
 
     def start(self):
         """Have the hub begin it soon. Does not block. Starting it again does nothing."""
@@ -681,13 +713,15 @@ cdef class _Collector:
     cdef list ready
     cdef Py_ssize_t wanted          # wake when so many are in `ready`
     cdef bint raise_error           # or when one of them failed
+    cdef Py_ssize_t seen            # so many of `ready` have been looked at for that
     cdef list links                 # _CollectLink, or objects linked by rawlink
     cdef object on_ready
 
     cdef int _add(self, object source) except -1:
+        cdef Waiter w = self.waiter
         self.ready.append(source)
-        if self.waiter is not None and (len(self.ready) >= self.wanted or (self.raise_error and _failed(source))):
-            self.waiter.wake(None)
+        if w is not None and (len(self.ready) >= self.wanted or self.raise_error and _error_of(source) is not None):
+            w.wake(None)
         return 0
 
     def _linked(self, source):
@@ -726,14 +760,17 @@ cdef class _Collector:
         self.on_ready = None        # a cycle
         return 0
 
+    cdef bint enough(self):
+        return len(self.ready) >= self.wanted or self.raise_error and len(self.ready) > self.seen
+
     cdef int wait(self, Py_ssize_t wanted, int64_t timeout) except -1:
         """Block until `wanted` are ready; 0 after the time-out."""
         cdef Waiter w
         self.wanted = wanted
-        if len(self.ready) >= wanted:
+        if self.enough():
             return 1
         w = new_waiter(current_hub(), WAIT_GREENLET)
-        if len(self.ready) >= wanted:
+        if self.enough():       # meanwhile, see new_waiter
             return 1
         self.waiter = w
         try:
@@ -743,8 +780,15 @@ cdef class _Collector:
         return not w.timed_out
 
 
-cdef bint _failed(object source) except -1:
-    return getattr(source, "exception", None) is not None
+cdef object _error_of(object source):
+    """What a ready one failed with, or None. Futures have a method for it, which raises if they were cancelled."""
+    error = getattr(source, "exception", None)
+    if error is None or isinstance(error, BaseException) or not callable(error):
+        return error
+    try:
+        return error()
+    except BaseException as exc:
+        return exc
 
 
 cdef list _distinct(object objects):
@@ -758,7 +802,7 @@ def joinall(greenlets, timeout=None, raise_error=False, count=None):
     as soon as it happens.
     """
     cdef _Collector c
-    cdef Py_ssize_t wanted, seen = 0
+    cdef Py_ssize_t wanted, seen
     cdef int64_t limit = timeout_ns(timeout)
     cdef int64_t deadline
     objects = _distinct(greenlets)
@@ -774,12 +818,16 @@ def joinall(greenlets, timeout=None, raise_error=False, count=None):
         c.link(objects)
         while True:
             if raise_error:
-                for g in c.ready[seen:]:
-                    if _failed(g):
-                        if isinstance(g, Greenlet):
+                seen = c.seen
+                c.seen = len(c.ready)
+                for g in c.ready[seen:c.seen]:
+                    if isinstance(g, Greenlet):
+                        if (<Greenlet> g)._error is not None:
                             g.get()
-                        raise g.exception
-                seen = len(c.ready)
+                    else:
+                        error = _error_of(g)
+                        if error is not None:
+                            raise error
             if len(c.ready) >= wanted:
                 break
             if deadline >= 0:

@@ -2,7 +2,7 @@
 
 import os
 
-from gevlite._core import Hub, Waiter, get_hub, sleep
+from gevlite._core import Hub, Waiter, get_hub, register_hub_attribute, sleep
 from gevlite.exceptions import BlockingSwitchOutError, InvalidSwitchError, LoopExit
 from gevlite.greenlet import GreenletExit, getcurrent, kill, spawn_raw
 
@@ -25,6 +25,16 @@ __all__ = [
 
 # The real one, also when os.fork is patched.
 _fork = os.fork
+
+
+def _make_threadpool(hub):
+    # Only who uses it pays for its import.
+    from gevlite.threadpool import make_hub_pool
+
+    return make_hub_pool(hub)
+
+
+register_hub_attribute("threadpool", _make_threadpool)
 
 
 def idle(priority=0):

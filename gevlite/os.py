@@ -22,7 +22,6 @@ from greenlet import getcurrent as _getcurrent
 from gevlite import (
     _children,
     loop as _loop,  # noqa: F401  (provides hub.loop)
-    threadpool as _threadpool,  # noqa: F401  (provides hub.threadpool)
 )
 from gevlite._core import READ, WRITE, fd_ready, get_hub, get_hub_if_exists
 from gevlite.event import Event

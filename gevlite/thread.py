@@ -11,8 +11,8 @@ import _thread as _std
 import contextvars
 import os
 
-from gevlite._core import hubs
 from gevlite._threadlock import Lock, RLock, get_ident, report_thread_error
+from gevlite._workers import count_workers
 from gevlite.event import Event
 from gevlite.greenlet import Greenlet, GreenletExit, getcurrent
 from gevlite.local import local as _local
@@ -91,7 +91,7 @@ start_new = start_new_thread
 
 def _count():
     """How many threads run, without the main thread and without gevlite's own worker threads."""
-    return len(_running) + max(0, _std_count() - sum(hub.worker_threads for hub in hubs()))
+    return len(_running) + max(0, _std_count() - count_workers())
 
 
 # ---------------------------------------------------------------- the end of a thread, up to Python 3.12

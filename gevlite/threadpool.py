@@ -1,17 +1,18 @@
-"""Real threads for what can only block: a bounded pool whose results come back to the hub that asked."""
+"""Real threads for what can only block: C code without an event loop, name look-ups, files on slow disks."""
 
-import contextvars
 import os
-from _queue import Empty, SimpleQueue
-from _thread import allocate_lock, start_new_thread
+import weakref
 
 from gevlite._config import config
-from gevlite._core import get_hub, register_hub_attribute
+from gevlite._core import get_hub
+from gevlite._workers import Crew, Task
 from gevlite.event import AsyncResult
+from gevlite.lock import Semaphore
+from gevlite.pool import GroupMappingMixin
 
-__all__ = ["ThreadPool", "get_default_size"]
+__all__ = ["ThreadPool", "ThreadPoolExecutor", "get_default_size"]      # noqa: F822 (see __getattr__)
 
-# A worker without work for so long ends itself.
+# A worker of a hub's own pool that has had no work for so long ends.
 IDLE_SECONDS = 30.0
 
 
@@ -20,135 +21,222 @@ def get_default_size():
     return config.threadpool_size
 
 
-class _Task:
-    """One call on its way through a worker and back."""
-
-    __slots__ = ("context", "error", "function", "hub", "result", "value")
-
-    def __init__(self, hub, function):
-        self.hub = hub
-        self.function = function
-        self.context = contextvars.copy_context()
-        self.result = AsyncResult()
-        self.value = self.error = None
-
-    def execute(self):
-        """In the worker thread."""
-        try:
-            self.value = self.context.run(self.function)
-        except BaseException as exc:
-            self.error = exc
-        self.function = self.context = None
-        self.hub.call_soon_threadsafe(self.deliver)
-
-    def deliver(self):
-        """In the hub."""
-        self.hub.unref(thread=True)
-        if self.error is not None:
-            self.result.set_exception(self.error)
-        else:
-            self.result.set(self.value)
+def _check_size(name, size, least):
+    if not isinstance(size, int):
+        raise TypeError(f"{name} must be an integer, not {size!r}")
+    if size < least:
+        raise ValueError(f"{name} must be at least {least}, not {size}")
 
 
-class ThreadPool:
-    """At most `maxsize` threads that run functions for the greenlets of one hub.
+class _Call(Task):
+    __slots__ = ("places", "pool", "result")
 
-    Threads are started as needed and end after some idle seconds. After a fork the child starts with none.
-    Raises ValueError if `maxsize` is not positive.
+    def __init__(self, pool, places, result, function, args, kwargs):
+        super().__init__(function, args, kwargs)
+        self.pool = pool
+        self.places = places
+        self.result = result
+
+    def end(self):
+        self.pool._give_place(self.places)
+
+    def succeed(self, value):
+        self.result.set(value)
+
+    def fail(self, exc):
+        self.result.set_exception(exc)
+
+    def lose(self, exc):
+        if not self.result.ready():
+            self.result.set_exception(exc)
+
+
+class ThreadPool(GroupMappingMixin):
+    """At most `maxsize` OS threads that make calls for greenlets, which wait for the results without blocking others.
+
+    It may be used by greenlets of several threads: each hears of its results through its own hub. Its length is the
+    number of calls that have not ended. After a fork, the child's first call starts new threads; there, results that
+    the parent was still working on raise RuntimeError.
+
+    hub: what `hub` says; by default the hub of the thread that makes the pool.
+    idle_task_timeout: seconds after which a thread without work ends; -1 for never.
+
+    Raises ValueError for a `maxsize` below 1.
     """
 
-    def __init__(self, maxsize, hub=None, idle_task_timeout=IDLE_SECONDS):
-        if maxsize < 1:
-            raise ValueError("maxsize must be at least 1")
-        self.maxsize = maxsize
-        self.hub = hub if hub is not None else get_hub()
-        self.idle_task_timeout = idle_task_timeout if idle_task_timeout and idle_task_timeout > 0 else None
-        self._reset()
+    _wait_for = staticmethod(AsyncResult.wait)
 
-    def _reset(self):
-        self.pid = os.getpid()
-        self._lock = allocate_lock()
-        self._tasks = SimpleQueue()
-        self._unfinished = 0
-        self.size = 0
+    def __init__(self, maxsize, hub=None, idle_task_timeout=-1):
+        _check_size("maxsize", maxsize, 1)
+        idle = idle_task_timeout if idle_task_timeout is not None and idle_task_timeout > 0 else None
+        # Weak, because a hub refers to its own pool.
+        self._hub = weakref.ref(hub if hub is not None else get_hub())
+        self._crew = Crew(maxsize, idle)
+        self._renew()
+        _pools.add(self)
 
-    def spawn(self, function, *args, **kwargs):
-        """Have a thread call `function(*args, **kwargs)`. Does not block. Returns an AsyncResult.
+    def _renew(self):
+        # One call more than there are threads, so that a thread that is done finds the next without waiting for us.
+        self._places = Semaphore(self._crew.limit + 1)
+        self._debt = 0          # places that `maxsize` took back while they were in use
 
-        The call sees the caller's contextvars. To be called from the pool's own hub.
-        """
-        if not callable(function):
-            raise TypeError(f"spawn() needs a callable, not {function!r}")
-        if self.pid != os.getpid():
-            self._reset()
-        if get_hub() is not self.hub:
-            raise RuntimeError("a thread pool belongs to one hub; make another for this thread")
-        task = _Task(self.hub, lambda: function(*args, **kwargs))
-        self.hub.ref(thread=True)
-        with self._lock:
-            self._unfinished += 1
-            grow = self.size < min(self._unfinished, self.maxsize)
-            if grow:
-                self.size += 1
-                self.hub.worker_threads += 1
-            self._tasks.put(task)
-        if grow:
-            try:
-                start_new_thread(self._work, (self._tasks, self.pid))
-            except RuntimeError:
-                with self._lock:
-                    self.size -= 1
-                    self.hub.worker_threads -= 1
-                    alone = self.size == 0
-                if alone:
-                    # Nobody would ever do it: fail now instead of hanging.
-                    self._tasks.get_nowait()
-                    self._unfinished -= 1
-                    self.hub.unref(thread=True)
-                    raise
-        return task.result
+    def __del__(self):
+        try:
+            crew = self._crew
+        except AttributeError:
+            return              # refused by __init__
+        crew.close()
 
-    def apply(self, function, args=None, kwds=None):
-        """Have a thread call `function(*args, **kwds)`; block this greenlet until it is done.
-
-        Returns or raises what it did.
-        """
-        return self.spawn(function, *(args or ()), **(kwds or {})).get()
-
-    def _work(self, tasks, pid):
-        while True:
-            try:
-                task = tasks.get(timeout=self.idle_task_timeout)
-            except Empty:
-                with self._lock:
-                    if tasks.empty() or self.size > self._unfinished:
-                        self.size -= 1
-                        self.hub.worker_threads -= 1
-                        return
-                continue
-            if task is None:
-                return
-            task.execute()
-            del task
-            with self._lock:
-                self._unfinished -= 1
-
-    def kill(self):
-        """Let the threads end after what they do now. The pool can be used again."""
-        with self._lock:
-            for _ in range(self.size):
-                self._tasks.put(None)
-            self.hub.worker_threads -= self.size
-            self.size = 0
-            self._tasks = SimpleQueue()
+    def __len__(self):
+        return len(self._crew.unfinished)
 
     def __repr__(self):
-        counts = f"threads={self.size}/{self.maxsize} unfinished={self._unfinished}"
-        return f"<{type(self).__name__} at {id(self):#x} {counts}>"
+        return (
+            f"<{type(self).__name__} at {id(self):#x} tasks={len(self)} size={self.size} maxsize={self.maxsize}"
+            f" hub={self.hub!r}>"
+        )
+
+    @property
+    def hub(self):
+        """The hub for which the pool was made, None if that is gone."""
+        return self._hub()
+
+    @property
+    def task_queue(self):
+        """The queue from which the threads take; for a look at its `qsize()`."""
+        return self._crew.tasks
+
+    # -------- calls
+
+    def spawn(self, func, /, *args, **kwargs):
+        """Have a thread call `func(*args, **kwargs)`. Returns an AsyncResult, also for its BaseExceptions.
+
+        Blocks while `maxsize` calls are in progress and another one waits. If the caller is killed or runs out of time
+        then, the call is not made. It sees the contextvars of the caller. Raises RuntimeError if no thread can be
+        started.
+        """
+        if not callable(func):
+            raise TypeError(f"func must be callable, not {func!r}")
+        places = self._take_place()
+        result = AsyncResult()
+        try:
+            self._crew.submit(_Call(self, places, result, func, args, kwargs))
+        except BaseException:
+            self._give_place(places)
+            raise
+        return result
+
+    def _take_place(self):
+        while True:
+            places = self._places
+            places.acquire()
+            if places is self._places:
+                return places
+            # We have waited in the parent of a fork and go on in the child.
+
+    def _give_place(self, places):
+        with self._crew.lock:
+            if self._debt and places is self._places:
+                self._debt -= 1
+                return
+        places.release()
+
+    def _is_member(self):
+        return self._crew.is_here()
+
+    def _call_when_done(self, running, callback):
+        running.rawlink(callback)
+
+    # -------- threads
+
+    @property
+    def maxsize(self):
+        """How many threads there may be. Setting it to less ends threads as soon as they are without work."""
+        return self._crew.limit
+
+    @maxsize.setter
+    def maxsize(self, maxsize):
+        _check_size("maxsize", maxsize, 1)
+        with self._crew.lock:
+            change = maxsize - self._crew.limit
+            self._crew.limit = maxsize
+            for _ in range(-change):
+                if not self._places.acquire(blocking=False):
+                    self._debt += 1
+            paid = max(0, min(change, self._debt))
+            self._debt -= paid
+            for _ in range(change - paid):
+                self._places.release()
+        self.adjust()
+
+    @property
+    def size(self):
+        """How many threads there are. Setting it starts threads, or blocks until some have ended.
+
+        Those that are busy end after what they do. Raises ValueError for more than `maxsize`.
+        """
+        return self._crew.size
+
+    @size.setter
+    def size(self, size):
+        _check_size("size", size, 0)
+        if size > self.maxsize:
+            raise ValueError(f"size must not be greater than maxsize, {self.maxsize}: {size}")
+        self._resize(size)
+
+    def _resize(self, size, timeout=None):
+        crew = self._crew
+        if crew.is_here() and size < crew.size:
+            raise RuntimeError("a worker thread cannot wait for its own end")
+        crew.resize(size)
+        return crew.wait_until(lambda: not crew.surplus, timeout)
+
+    def adjust(self):
+        """End threads that are more than `maxsize`, start those that are missing for what is queued. Does not block."""
+        crew = self._crew
+        with crew.lock:
+            wanted = max(crew.size - crew.surplus, len(crew.unfinished))
+            crew.resize(min(wanted, crew.limit))
+
+    def join(self, timeout=None):
+        """Block until all calls have ended, at most `timeout` seconds. True if they have."""
+        crew = self._crew
+        return crew.wait_until(lambda: not crew.untold, timeout)
+
+    def kill(self, timeout=None):
+        """Block until all threads have ended, each after what it does and what is queued, at most `timeout` seconds.
+
+        True if they have. The pool can be used again.
+        """
+        return self._resize(0, timeout)
 
 
-def _of_hub(hub):
-    return ThreadPool(get_default_size(), hub, config.threadpool_idle_task_timeout)
+def make_hub_pool(hub):
+    """What `hub.threadpool` is."""
+    return ThreadPool(get_default_size(), hub, IDLE_SECONDS)
 
 
-register_hub_attribute("threadpool", _of_hub)
+# ---------------------------------------------------------------- fork
+
+_pools = weakref.WeakSet()
+
+
+def _after_fork_in_child():
+    for pool in list(_pools):
+        before = pool._places
+        pool._renew()
+        while before.linkcount():
+            before.release()        # whoever waits there finds that it is not `_places` any more
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def __getattr__(name):
+    # concurrent.futures imports a good deal that who only needs a ThreadPool, or `gevlite.socket`, should not pay for.
+    if name == "ThreadPoolExecutor":
+        from gevlite._executor import ThreadPoolExecutor
+
+        globals()[name] = ThreadPoolExecutor
+        return ThreadPoolExecutor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -159,12 +159,17 @@ def get_original(mod_name, item_name):
 
     The module is imported if need be. Raises AttributeError if there is no such attribute.
     """
-    if not isinstance(item_name, str):
-        return [get_original(mod_name, name) for name in item_name]
+    asking = sys._getframe(1).f_globals.get("__name__")
+    if isinstance(item_name, str):
+        return _original(mod_name, item_name, asking)
+    return [_original(mod_name, name, asking) for name in item_name]
+
+
+def _original(mod_name, item_name, asking):
     original = saved.get(mod_name, {}).get(item_name, MISSING)
     if original is MISSING:
         original = getattr(importlib.import_module(mod_name), item_name)
-    asked_for.add((sys._getframe(1).f_globals.get("__name__"), id(original)))
+    asked_for.add((asking, id(original)))
     return original
 
 

@@ -12,8 +12,8 @@ import sys
 import types
 
 from gevlite._threadlock import Lock, RLock
+from gevlite._workers import Crew
 from gevlite.monkey._engine import get_original
-from gevlite.threadpool import ThreadPool
 
 __all__ = ["of_logging", "replace"]
 
@@ -57,8 +57,8 @@ class _Replacement:
         for thing in gc.get_objects():
             if isinstance(thing, type):
                 self.classes[id(gc.get_referents(vars(thing))[0])] = thing
-            elif isinstance(thing, ThreadPool):
-                private.add(id(thing._lock))     # shared with OS threads, never held across a switch
+            elif isinstance(thing, Crew):
+                private.add(id(thing.lock))      # shared with OS threads, never held across a switch
         for thing in candidates():
             if type(thing) in kinds and id(thing) not in private:
                 self.wanted[id(thing)] = thing
