@@ -118,6 +118,9 @@ cdef int64_t SLICE_NS = 5_000_000
 cdef int64_t DEAD_END_CHECK_NS = 1_000_000_000
 
 cdef int64_t FOREVER = -1
+# What a waiter for an fd is told, as the objects that it is told: made once.
+cdef object READ_NEWS = READ
+cdef object WRITE_NEWS = WRITE
 cdef object ZERO = 0             # an int to float conversion saved in sleep(0)
 cdef int64_t LONGEST_NS = 1 << 62
 
@@ -1086,6 +1089,8 @@ cdef class FdWatch:
         if not self.active:
             return 0
         self._unlink()
+        if self.events == READ | WRITE:
+            events |= ready_or_nothing(self.fd, READ | WRITE)   # the first news comes here; there may be more
         self.hub._call_soon(self.callback, (events,))
         # It only looks: whoever waits behind it must hear of the event too.
         self.hub.fd_pass_on(self.hub.fd_entry(self.fd))
@@ -1126,6 +1131,7 @@ cdef class Hub(greenlet):
         gl_set_parent(<PyObject *> self, <PyObject *> main)
         self.thread_ident = _get_ident()
         self.pid = getpid()
+        self.serial = new_fd_owner()
         self.raw_pending = {}
         self.name = ""
         self.is_main_thread = self._watch_signals()
@@ -1800,23 +1806,20 @@ cdef class Hub(greenlet):
     cdef int fd_ask(self, FdEntry *entry, int events) except -1:
         """Ask the kernel, and not only the flags, what of `events` is ready on an owned fd; the flags learn of it."""
         cdef int got = poll_now(entry.fd, events)
-        if got & READ:
-            entry.flags |= READ_READY
-        if got & WRITE:
-            entry.flags |= WRITE_READY
+        entry.flags &= ~((READ_READY if events & READ else 0) | (WRITE_READY if events & WRITE else 0))
+        entry.flags |= (READ_READY if got & READ else 0) | (WRITE_READY if got & WRITE else 0)
         return got
 
-    cdef int fd_wait(self, int fd, int events, int64_t timeout) except -1:
-        """Park until `fd` may be ready for READ, WRITE or either. Returns the events, 0 after a time-out.
+    cdef int fd_wait(self, FdEntry *entry, int events, int64_t timeout) except -1:
+        """Park until the fd may be ready for READ, WRITE or either. Returns the news that woke it, 0 after a time-out.
 
         On an owned fd one waiter is woken at a time. Who gets events must, when it has done its operation, call
         `fd_pass_on`: it wakes the next one if there is still something left.
         """
-        cdef FdEntry *entry = self.fd_entry(fd)
         cdef Waiter w = new_waiter(self, WAIT_READ if events & READ else WAIT_WRITE)
         cdef _ForwardLink second = None
         cdef object result
-        w.detail = fd
+        w.detail = entry.fd
         link_append(&entry.readers if events & READ else &entry.writers, w)
         if events == READ | WRITE:
             second = forward(&entry.writers, w)
@@ -1861,9 +1864,9 @@ cdef class Hub(greenlet):
     cdef int fd_pass_on(self, FdEntry *entry) except -1:
         """Wake the next one who waits if the fd is still known to be ready."""
         if entry.flags & READ_READY and entry.readers.count:
-            notify_one(&entry.readers, READ)
+            notify_one(&entry.readers, READ_NEWS)
         if entry.flags & WRITE_READY and entry.writers.count:
-            notify_one(&entry.writers, WRITE)
+            notify_one(&entry.writers, WRITE_NEWS)
         return 0
 
     cdef int fd_event(self, int fd, int events) except -1:
@@ -1877,17 +1880,17 @@ cdef class Hub(greenlet):
             # One waiter a direction: it does the operation and passes on what is left.
             if events & READ:
                 entry.flags |= READ_READY
-                notify_one(&entry.readers, READ)
+                notify_one(&entry.readers, READ_NEWS)
             if events & WRITE:
                 entry.flags |= WRITE_READY
-                notify_one(&entry.writers, WRITE)
+                notify_one(&entry.writers, WRITE_NEWS)
             if entry.flags & ADOPTED:
                 return 0
         else:
             if events & READ:
-                notify_all(&entry.readers, READ)
+                notify_all(&entry.readers, READ_NEWS)
             if events & WRITE:
-                notify_all(&entry.writers, WRITE)
+                notify_all(&entry.writers, WRITE_NEWS)
         # It was armed for one report.
         self._fd_set_armed(entry, 0)
         if entry.readers.count or entry.writers.count:
@@ -1951,17 +1954,37 @@ cdef class Hub(greenlet):
         `gevlite.socket` while we wait.
         """
         cdef int got
+        cdef FdEntry *entry
+        cdef int64_t limit, deadline = 0
         if events & ~(READ | WRITE) or not events:
             raise ValueError("events must be READ, WRITE or READ | WRITE")
         self._check_thread("wait_fd")
-        if self.fd_is_owned(fd):
-            # Its readiness was reported once, and perhaps not to us: ask the kernel.
-            got = self.fd_ask(self.fd_entry(fd), events)
-            if got:
+        entry = self.fd_entry(fd)
+        limit = timeout_ns(timeout)
+        if limit > 0:
+            deadline = gevlite_now_ns() + limit
+        while True:
+            if entry.flags & OWNED:
+                # Its readiness was reported once, and perhaps not to us: the kernel is asked, before a wait and after it.
+                got = self.fd_ask(entry, events)
+                if got:
+                    self.fd_pass_on(entry)
+                    return got
+            got = self.fd_wait(entry, events, limit)
+            if not got:
+                return 0
+            if not entry.flags & OWNED:
+                if events == READ | WRITE:
+                    got |= ready_or_nothing(fd, events)     # the first news woke us; there may be more
                 return got
-        got = self.fd_wait(fd, events, timeout_ns(timeout))
-        self.fd_pass_on(self.fd_entry(fd))
-        return got
+            if limit > 0:
+                limit = max(deadline - gevlite_now_ns(), 0)
+
+    cdef int fd_give_way(self) except -1:
+        """Somebody makes one call after the other on fds that are always ready: the others shall run all the same."""
+        if gevlite_coarse_ns() >= self.slice_end and current_greenlet() is not self:
+            sleep(0)
+        return 0
 
     def wait_fds(self, pairs, timeout=None):
         """Block until one of many fds may be ready, at most `timeout` seconds.
@@ -2199,6 +2222,14 @@ cdef int poll_now(int fd, int events) except -1:
     if p.revents & (POLLERR | POLLHUP):
         return events
     return (READ if p.revents & POLLIN else 0) | (WRITE if p.revents & POLLOUT else 0)
+
+
+cdef int ready_or_nothing(int fd, int events) noexcept:
+    """`poll_now` that has nothing to say about a closed fd."""
+    try:
+        return poll_now(fd, events)
+    except OSError:
+        return 0
 
 
 def fd_ready(int fd, int events):
