@@ -1,6 +1,6 @@
 import socket as _std
 from socket import *  # noqa: F403
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from _typeshed import FileDescriptorLike
 
@@ -18,8 +18,14 @@ class socket(_std.socket):  # type: ignore[no-redef]
 
 SocketType = socket  # type: ignore[assignment,misc]
 
+class cancel_wait_ex(OSError):
+    def __init__(self) -> None: ...
+
+def cancel_wait(watcher: Any, error: BaseException | type[BaseException] = ...) -> None: ...
 def wait_read(fileno: FileDescriptorLike, timeout: float | None = None, timeout_exc: _Exception = None) -> None: ...
-def wait_write(fileno: FileDescriptorLike, timeout: float | None = None, timeout_exc: _Exception = None) -> None: ...
+def wait_write(
+    fileno: FileDescriptorLike, timeout: float | None = None, timeout_exc: _Exception = None, event: Any = None
+) -> None: ...
 def wait_readwrite(
-    fileno: FileDescriptorLike, timeout: float | None = None, timeout_exc: _Exception = None
+    fileno: FileDescriptorLike, timeout: float | None = None, timeout_exc: _Exception = None, event: Any = None
 ) -> None: ...
