@@ -288,6 +288,7 @@ cdef class Hub(greenlet):
     cdef int _fd_set_armed(self, FdEntry *entry, int events) except -1
     cdef int _fd_disarm(self, FdEntry *entry) except -1
     cdef int _fd_fail(self, FdEntry *entry, object exc) except -1
+    cdef int fd_fail_remote(self, FdEntry *entry, object exc) except -1
     cdef int _fd_reset(self, FdEntry *entry, object exc) except -1
     cdef int _leave_parked(self, Waiter w) except -1
     cdef int to_main(self, object exc) except -1

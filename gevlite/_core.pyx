@@ -771,6 +771,25 @@ cdef class _ForwardLink(Link):
         return self.target.wake(source)
 
 
+cdef Waiter first_parked(LinkList *first, LinkList *second):
+    """The first waiter in the lists whose wait is not decided, or None."""
+    cdef PyObject *p = first.head
+    cdef Waiter w
+    while True:
+        if p == NULL:
+            if second == NULL:
+                return None
+            p, second = second.head, NULL
+            continue
+        if isinstance(<object> p, _ForwardLink):
+            w = (<_ForwardLink> p).target
+        else:
+            w = <Waiter> p if isinstance(<object> p, Waiter) else None
+        if w is not None and w.state == PARKED:
+            return w
+        p = (<Link> p).next
+
+
 cdef _ForwardLink forward(LinkList *lst, Waiter target):
     """A place for `target` in a further list."""
     cdef _ForwardLink link = _ForwardLink.__new__(_ForwardLink)
@@ -1862,11 +1881,22 @@ cdef class Hub(greenlet):
         return self._fd_set_armed(entry, want)
 
     cdef int fd_pass_on(self, FdEntry *entry) except -1:
-        """Wake the next one who waits if the fd is still known to be ready."""
+        """Wake the next one who waits, if the fd is still ready: the kernel is asked, since to wake somebody for nothing
+        costs more, and his place in the queue."""
+        cdef int events = 0
         if entry.flags & READ_READY and entry.readers.count:
-            notify_one(&entry.readers, READ_NEWS)
+            events |= READ
         if entry.flags & WRITE_READY and entry.writers.count:
-            notify_one(&entry.writers, WRITE_NEWS)
+            events |= WRITE
+        if events:
+            try:
+                events = self.fd_ask(entry, events)
+            except OSError:
+                pass            # closed behind our back: whoever tries it sees that
+            if events & READ:
+                notify_one(&entry.readers, READ_NEWS)
+            if events & WRITE:
+                notify_one(&entry.writers, WRITE_NEWS)
         return 0
 
     cdef int fd_event(self, int fd, int events) except -1:
@@ -1916,6 +1946,17 @@ cdef class Hub(greenlet):
                 link.notify((<_WatchLink> link).watch.events)
             else:
                 (<Waiter> link).throw(exc)
+
+    cdef int fd_fail_remote(self, FdEntry *entry, object exc) except -1:
+        """Whoever waits on the fd gets `exc`, from another thread than the hub's: the queues are not touched.
+
+        It has to be now: once the number means another file, nobody could tell who waited for this one.
+        """
+        cdef Waiter w = first_parked(&entry.readers, &entry.writers)
+        while w is not None:
+            w.throw(exc)
+            w = first_parked(&entry.readers, &entry.writers)
+        return 0
 
     cdef int _fd_reset(self, FdEntry *entry, object exc) except -1:
         self._fd_fail(entry, exc)
@@ -2357,16 +2398,18 @@ cdef int fd_closed(int fd, uint64_t owner) except -1:
 
 
 cdef int fd_number_closed(int fd) except -1:
-    """`fd` is about to be closed or given away: wake with EBADF who in this thread waits on the bare number."""
+    """`fd` is about to be closed or given away: wake with EBADF who waits on the bare number."""
     cdef Hub hub
     cdef FdEntry *entry
-    if gevlite_thread_hub == NULL:
-        return 0
-    hub = <Hub> gevlite_thread_hub
-    if 0 <= fd < hub.fds_size and hub.fds[fd] != NULL:
-        entry = hub.fds[fd]
-        if entry.readers.count or entry.writers.count:
-            hub.fd_forget(fd, 0, closed_error())
+    for hub in _hubs:
+        if 0 <= fd < hub.fds_size and hub.fds[fd] != NULL:
+            entry = hub.fds[fd]
+            if not entry.readers.count and not entry.writers.count:
+                continue
+            if <PyObject *> hub == gevlite_thread_hub:
+                hub.fd_forget(fd, 0, closed_error())
+            else:
+                hub.fd_fail_remote(entry, closed_error())
     return 0
 
 
