@@ -704,14 +704,16 @@ def recvmsg(self, Py_ssize_t bufsize, Py_ssize_t ancbufsize=0, int flags=0, /):
 
 def recvmsg_into(self, buffers, Py_ssize_t ancbufsize=0, int flags=0, /):
     """As the original; blocks cooperatively."""
-    return by_original(self, endpoint(self), READ, flags, _StdSocket.recvmsg_into, (buffers, ancbufsize, flags))
+    # A list, because the call may have to be made again.
+    return by_original(self, endpoint(self), READ, flags, _StdSocket.recvmsg_into, (list(buffers), ancbufsize, flags))
 
 
 def sendmsg(self, buffers, ancdata=(), int flags=0, address=None, /):
     """As the original; blocks cooperatively until something can be taken."""
     if address is not None:
         address = self._resolved(address)
-    return by_original(self, endpoint(self), WRITE, flags, _StdSocket.sendmsg, (buffers, ancdata, flags, address))
+    cdef tuple arguments = (list(buffers), list(ancdata), flags, address)
+    return by_original(self, endpoint(self), WRITE, flags, _StdSocket.sendmsg, arguments)
 
 
 if hasattr(_StdSocket, "sendmsg_afalg"):

@@ -181,33 +181,39 @@ class socket(_StdSocket):
     def sendfile(self, file, offset=0, count=None):
         """Send a file, opened in binary mode, from `offset`; `count` bytes or all. Returns how many bytes were sent.
 
-        A regular file by sendfile(2), anything else by reading and sending. The file's position, if it has one, is moved
-        behind what was sent, after an error too. The socket's time-out is for each piece that is sent.
+        A regular file by sendfile(2), anything else (a pipe, a device, one of /proc) by reading and sending. The file's
+        position, if it has one, is moved behind what was sent, after an error too. The socket's time-out is for each
+        piece that is sent.
         """
         self._check_sendfile_params(file, offset, count)
         if self._ep.timeout == 0:
             raise ValueError("non-blocking sockets are not supported")
         try:
             fd = file.fileno()
-            regular = stat.S_ISREG(os.fstat(fd).st_mode)
+            status = os.fstat(fd)
         except (AttributeError, OSError, ValueError):
-            regular = False         # not a real file
-        if not regular or not _socketio.HAVE_SENDFILE:
+            return self._sendfile_use_send(file, offset, count)     # not a real file
+        if not stat.S_ISREG(status.st_mode):
             return self._sendfile_use_send(file, offset, count)
         total = 0
+        # Those of /proc have no size, and sendfile(2) finds nothing in them.
+        refused = not _socketio.HAVE_SENDFILE or not status.st_size
         try:
-            while count is None or total < count:
+            while not refused and (count is None or total < count):
                 sent = _socketio.sendfile_some(self, fd, offset + total, -1 if count is None else count - total)
                 if not sent:
                     break
                 total += sent
         except OSError as exc:
-            if total or exc.errno not in (EINVAL, ENOSYS, EOPNOTSUPP, ENOTSOCK):
+            refused = not total and exc.errno in (EINVAL, ENOSYS, EOPNOTSUPP, ENOTSOCK)     # not of this file system
+            if not refused:
                 raise
-            return self._sendfile_use_send(file, offset, count)     # of a file system that cannot
         finally:
             if total and hasattr(file, "seek"):
                 file.seek(offset + total)
+        if refused:
+            file.seek(offset)
+            return self._sendfile_use_send(file, offset, count)
         return total
 
     def _sendfile_use_send(self, file, offset=0, count=None):
@@ -340,7 +346,7 @@ def create_server(address, *, family=_socket.AF_INET, backlog=None, reuse_port=F
         try:
             sock.bind(address)
         except OSError as exc:
-            raise type(exc)(exc.errno, f"{exc.strerror} (while attempting to bind on address {address!r})") from None
+            raise OSError(exc.errno, f"{exc.strerror} (while attempting to bind on address {address!r})") from None
         if backlog is None:
             sock.listen()
         else:
