@@ -1,11 +1,14 @@
 """UDP and UNIX datagrams and packets, beside the original."""
 
+import errno
 import os
 import socket as std_socket
 import time
 
 import pytest
-from both_ends import LOCALHOST, udp
+from both_ends import LOCALHOST, abstract_name, let_run, refused, udp, unix_pair
+
+from gevlite import socket
 
 # ---------------------------------------------------------------- datagrams
 
@@ -80,10 +83,57 @@ def test_udp_bad_port(sockets, opened, port):
         a.sendto(b"x", (LOCALHOST, port))
 
 
+def test_udp_too_long(sockets, opened):
+    a = udp(sockets, opened)
+    with refused(errno.EMSGSIZE):
+        a.sendto(bytes(70_000), (LOCALHOST, 9))
+
+
+def test_udp_broadcast_needs_permission(sockets, opened):
+    a = udp(sockets, opened)
+    for host in ("<broadcast>", "255.255.255.255"):
+        with refused(errno.EACCES, errno.ENETUNREACH, errno.EINVAL):
+            a.sendto(b"x", (host, 9))
+
+
+def test_the_length_of_a_datagram_that_is_cut(sockets, opened):
+    """MSG_TRUNC has recv_into return the length that it had."""
+    a, b = udp(sockets, opened), udp(sockets, opened)
+    for data in (b"0123456789", b""):
+        a.sendto(data, b.getsockname())
+        buffer = bytearray(4)
+        assert b.recv_into(buffer, 4, std_socket.MSG_TRUNC) == len(data)
+        assert buffer == data[:4].ljust(4, b"\0")
+        a.sendto(data, b.getsockname())
+        assert b.recvfrom_into(buffer, 4, std_socket.MSG_TRUNC) == (len(data), a.getsockname())
+
+
+def test_a_cut_datagram_holds_no_stray_memory(opened):
+    """The original makes it as long as it was, and fills the rest with what was in memory."""
+    a, b = udp(socket, opened), udp(socket, opened)
+    for _ in range(2):
+        a.sendto(b"0123456789" * 1000, b.getsockname())
+    assert b.recv(3, std_socket.MSG_TRUNC) == b"012"
+    assert b.recvfrom(3, std_socket.MSG_TRUNC)[0] == b"012"
+
+
+def test_several_readers_of_datagrams(lib, sockets, opened):
+    """Each datagram goes to exactly one of them."""
+    a, b = udp(sockets, opened), udp(sockets, opened)
+    readers = [lib.spawn(b.recv, 100) for _ in range(20)]
+    let_run(lib)
+    for i in range(20):
+        a.sendto(b"%d" % i, b.getsockname())
+    assert sorted(reader.get() for reader in readers) == sorted(b"%d" % i for i in range(20))
+
+
 def test_udp_to_a_name(sockets, opened):
     a, b = udp(sockets, opened), udp(sockets, opened)
-    a.sendto(b"by name", ("localhost", b.getsockname()[1]))
-    assert b.recv(100) == b"by name"
+    for name in ("localhost", b"localhost", bytearray(b"localhost")):
+        a.sendto(b"by name", (name, b.getsockname()[1]))
+        assert b.recv(100) == b"by name"
+        a.sendmsg([b"by name"], [], 0, (name, b.getsockname()[1]))
+        assert b.recv(100) == b"by name"
 
 
 # ---------------------------------------------------------------- UNIX and IPv6
@@ -125,6 +175,93 @@ def test_unix_datagrams(lib, sockets, opened, unix_address, tmp_path):
     server.sendto(b"answer", str(tmp_path / "client"))
     name = unix_address if unix_address[:1] == b"\0" else os.fsdecode(unix_address)
     assert client.recvfrom(100) == (b"answer", name)
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_unix_sender_waits_for_room_in_the_receivers_queue(lib, sockets, opened, connected):
+    """Linux reports the room to a connected socket only; who sends to an address must be told all the same."""
+    address = abstract_name()
+    receiver = opened.enter_context(sockets.socket(std_socket.AF_UNIX, std_socket.SOCK_DGRAM))
+    receiver.bind(address)
+    sender = opened.enter_context(sockets.socket(std_socket.AF_UNIX, std_socket.SOCK_DGRAM))
+    if connected:
+        sender.connect(address)
+
+    def send(data):
+        return sender.send(data) if connected else sender.sendto(data, address)
+
+    sender.settimeout(0.05)
+    sent = 0
+    with pytest.raises(TimeoutError):
+        while True:
+            sent += send(b"x")
+    sender.settimeout(5)
+    late = lib.spawn(send, b"late")
+    let_run(lib)
+    assert [receiver.recv(10) for _ in range(sent + 1)] == [b"x"] * sent + [b"late"]
+    assert late.get() == 4
+    sender.setblocking(False)
+    with refused(errno.EAGAIN):
+        while True:
+            send(b"x")
+
+
+def test_unix_many_senders_to_one_full_queue(lib, sockets, opened):
+    address = abstract_name()
+    receiver = opened.enter_context(sockets.socket(std_socket.AF_UNIX, std_socket.SOCK_DGRAM))
+    receiver.bind(address)
+
+    def send(i):
+        with sockets.socket(std_socket.AF_UNIX, std_socket.SOCK_DGRAM) as sender:
+            for n in range(20):
+                sender.sendmsg([b"%d" % i, b" %d" % n], [], 0, address)
+
+    senders = [lib.spawn(send, i) for i in range(8)]
+    got = sorted(receiver.recv(20) for _ in range(160))
+    assert got == sorted(b"%d %d" % (i, n) for i in range(8) for n in range(20))
+    for sender in senders:
+        sender.get()
+
+
+def test_unix_receiver_that_is_gone(sockets, opened):
+    a, b = unix_pair(sockets, opened, std_socket.AF_UNIX, std_socket.SOCK_DGRAM)
+    b.close()
+    with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
+        a.send(b"x")
+    with refused(errno.ECONNREFUSED, errno.ENOENT):
+        a.sendto(b"x", abstract_name())
+
+
+def test_packets_in_order(lib, sockets, opened):
+    """SOCK_SEQPACKET: connections like a stream's, limits like a datagram's, and an end."""
+    address = abstract_name()
+    listener = opened.enter_context(sockets.socket(std_socket.AF_UNIX, std_socket.SOCK_SEQPACKET))
+    listener.bind(address)
+    listener.listen()
+    accepted = lib.spawn(listener.accept)
+    client = opened.enter_context(sockets.socket(std_socket.AF_UNIX, std_socket.SOCK_SEQPACKET))
+    client.connect(address)
+    server, _address = accepted.get()
+    opened.enter_context(server)
+    reader = lib.spawn(lambda: [server.recv(10), server.recv(2), server.recv(10), server.recv(10)])
+    let_run(lib)
+    for packet in (b"one", b"two", b"three"):
+        client.send(packet)
+    client.close()
+    assert reader.get() == [b"one", b"tw", b"three", b""]
+
+
+def test_packets_to_a_slow_reader(lib, sockets, opened):
+    a, b = unix_pair(sockets, opened, std_socket.AF_UNIX, std_socket.SOCK_SEQPACKET)
+    packets = [b"%d" % i * 1000 for i in range(1000)]
+
+    def send():
+        for packet in packets:
+            a.sendall(packet)
+
+    sender = lib.spawn(send)
+    assert [b.recv(10_000) for _ in packets] == packets
+    sender.get()
 
 
 def test_unix_nameless_sender(sockets, opened):

@@ -5,7 +5,7 @@ import socket as std_socket
 import time
 
 import pytest
-from both_ends import BIG, LOCALHOST, fill, tcp_pair, unix_pair
+from both_ends import BIG, LOCALHOST, fill, recv_all, refused, tcp_pair, unix_pair, waiting_for
 
 import gevlite
 
@@ -122,6 +122,59 @@ def test_settimeout_refuses_the_absurd(sockets, opened, bad):
         sock.settimeout(bad)
 
 
+def test_a_timeout_is_read_only_but_by_its_methods(sockets, opened):
+    sock = opened.enter_context(sockets.socket())
+    with pytest.raises(AttributeError):
+        sock.timeout = 3
+
+
+@pytest.mark.parametrize(("flag", "timeout"), [(True, None), (False, 0.0), (1, None), (0, 0.0), ([], 0.0), ("x", None)])
+def test_setblocking_takes_any_truth(sockets, opened, flag, timeout):
+    sock = opened.enter_context(sockets.socket())
+    sock.settimeout(7)
+    sock.setblocking(flag)
+    assert sock.gettimeout() == timeout
+    assert sock.getblocking() == (timeout is None)
+
+
+def test_the_smallest_timeout_is_not_none(sockets, opened):
+    """Rounded away from zero: a little time is not non-blocking mode."""
+    _a, b = tcp_pair(sockets, opened)
+    b.settimeout(1e-12)
+    assert b.getblocking()
+    with pytest.raises(TimeoutError):
+        b.recv(1)
+
+
+def test_a_timeout_that_changes_while_somebody_waits(start, ours, settle):
+    """Holds from the next call on."""
+    a, b = ours
+    reader = start(b.recv, 10)
+    assert settle(waiting_for(1))
+    b.settimeout(0.001)
+    with pytest.raises(TimeoutError):
+        b.recv(10)
+    assert not reader.greenlet.ready()
+    a.send(b"late")
+    assert reader.get() == b"late"
+
+
+def test_a_default_timeout_of_none_at_all(sockets, opened):
+    """0: sockets are born in non-blocking mode, accepted ones too."""
+    listener = opened.enter_context(sockets.create_server((LOCALHOST, 0)))
+    sockets.setdefaulttimeout(0)
+    try:
+        sock = opened.enter_context(sockets.socket())
+        assert (sock.gettimeout(), sock.getblocking()) == (0.0, False)
+        opened.enter_context(std_socket.create_connection(listener.getsockname(), timeout=5))
+        assert opened.enter_context(listener.accept()[0]).gettimeout() == 0.0
+        a, _b = unix_pair(sockets, opened)
+        with pytest.raises(BlockingIOError):
+            a.recv(1)
+    finally:
+        sockets.setdefaulttimeout(None)
+
+
 def test_default_timeout(lib, sockets, opened):
     """New and accepted sockets have it, and create_connection uses it."""
     sockets.setdefaulttimeout(3)
@@ -187,6 +240,46 @@ def test_nonblocking_accept_and_connect(sockets, opened):
     other = opened.enter_context(sockets.socket())
     other.setblocking(False)
     assert other.connect_ex(listener.getsockname()) == errno.EINPROGRESS
+
+
+def test_what_has_come_meanwhile_is_seen_without_waiting(ends):
+    """MSG_DONTWAIT asks the kernel, also when nothing was there the last time and nobody has looked since."""
+    a, b = ends
+    b.settimeout(0.01)
+    with pytest.raises(TimeoutError):
+        b.recv(1)
+    a.send(b"x")
+    assert b.recv(1, std_socket.MSG_DONTWAIT) == b"x"
+    b.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        b.recv(1)
+    a.send(b"y")
+    assert b.recv(1) == b"y"
+    with pytest.raises(BlockingIOError):
+        b.recv(1)
+    a.send(b"z")
+    assert b.recvmsg(1)[0] == b"z"
+
+
+def test_no_urgent_data_is_said_at_once(sockets, opened):
+    a, b = tcp_pair(sockets, opened)
+    b.settimeout(0.01)
+    with pytest.raises(TimeoutError):
+        b.recv(1)
+    b.settimeout(None)
+    with refused(errno.EINVAL):
+        b.recv(1, std_socket.MSG_OOB)
+    a.send(b"!", std_socket.MSG_OOB)
+    assert b.recv(1, std_socket.MSG_OOB) == b"!"
+
+
+def test_a_nonblocking_sendall_says_when_no_more_fits(ends):
+    a, b = ends
+    a.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        a.sendall(BIG)
+    a.close()
+    assert 0 < len(recv_all(b)) < len(BIG)
 
 
 def test_a_socket_may_be_born_nonblocking(sockets, opened):

@@ -3,10 +3,12 @@
 import errno
 import gc
 import os
+import socket as std_socket
+import subprocess
 import threading
 
 import pytest
-from both_ends import BIG, LOCALHOST, fill, recv_exactly, refused, tcp_pair, waiting_for
+from both_ends import BIG, LOCALHOST, fill, recv_exactly, refused, tcp_pair, udp, unix_pair, waiting_for
 
 import gevlite
 from gevlite import socket
@@ -230,6 +232,40 @@ def test_a_busy_stream_does_not_starve_others(start, ours):
     assert start(read).get()
 
 
+def test_a_stream_that_never_pauses_does_not_starve_others(opened):
+    """Another process sends without end, and each call here finds data at once: timers fire all the same."""
+    a, b = unix_pair(socket, opened)
+    with subprocess.Popen(["cat", "/dev/zero"], stdout=a.fileno()) as flood:
+        a.close()
+        fired = []
+        timer = gevlite.spawn_later(0.01, fired.append, True)
+        try:
+            while not fired:
+                b.recv(1)
+        finally:
+            timer.kill()
+            flood.kill()
+            b.close()
+
+
+def test_a_connection_in_between_is_not_seen_twice(start, opened, settle):
+    """Who is woken for a connection that somebody else takes first waits on, and gets the next."""
+    listener = opened.enter_context(socket.create_server((LOCALHOST, 0)))
+    waiting = start(listener.accept)
+    assert settle(waiting_for(1))
+    first = opened.enter_context(std_socket.create_connection(listener.getsockname()))
+    other = opened.enter_context(std_socket.socket(fileno=os.dup(listener.fileno())))
+    quick, address = other.accept()
+    opened.enter_context(quick)
+    assert address == first.getsockname()
+    gevlite.sleep(0.01)
+    assert not waiting.greenlet.ready()
+    second = opened.enter_context(std_socket.create_connection(listener.getsockname()))
+    late, address = waiting.get()
+    opened.enter_context(late)
+    assert address == second.getsockname()
+
+
 def test_used_from_two_threads(ours):
     """A socket that has waited in one thread's hub works in another's."""
     a, b = ours
@@ -307,3 +343,72 @@ def test_wait_refuses_what_is_no_descriptor():
     for bad in ("0", None, 1.5, object()):
         with pytest.raises(TypeError):
             socket.wait_read(bad)
+
+
+def test_wait_for_both_directions_tells_both(ours, hub):
+    """Also if what woke the wait was only the first news."""
+    a, b = ours
+    assert hub.wait_fd(a.fileno(), 3) == 2
+    b.send(b"x")
+    assert hub.wait_fd(a.fileno(), 3) == 3
+    r, w = os.pipe()
+    try:
+        assert hub.wait_fd(w, 3, 1) == 2
+        os.write(w, b"x")
+        assert hub.wait_fd(r, 3, 1) == 1
+    finally:
+        os.close(r)
+        os.close(w)
+
+
+def test_a_wait_that_is_woken_for_both_directions_at_once(start, opened, settle, hub):
+    """As a listener is that is shut down: readable and writable in one report."""
+    listener = opened.enter_context(socket.create_server((LOCALHOST, 0)))
+    foreign = opened.enter_context(std_socket.socket(fileno=os.dup(listener.fileno())))
+    waiters = [start(hub.wait_fd, sock.fileno(), 3) for sock in (listener, foreign)]
+    seen = []
+    watcher = hub.loop.io(foreign.fileno(), 3)
+    watcher.start(lambda: seen.append(True))
+    assert settle(waiting_for(3))
+    listener.shutdown(std_socket.SHUT_RDWR)
+    assert [waiter.get() for waiter in waiters] == [3, 3]
+    assert settle(lambda: bool(seen))
+    watcher.stop()
+    watcher.close()
+
+
+def test_wait_read_is_not_woken_by_what_others_take(start, opened, settle):
+    """A datagram that a reader has taken does not count for who waits on the number beside it."""
+    a, b = udp(socket, opened), udp(socket, opened)
+    reader = start(b.recv, 10)
+    assert settle(waiting_for(1))
+    waiter = start(socket.wait_read, b.fileno())
+    assert settle(waiting_for(2))
+    a.sendto(b"x", b.getsockname())
+    assert reader.get() == b"x"
+    gevlite.sleep(0.01)
+    assert not waiter.greenlet.ready()
+    a.sendto(b"y", b.getsockname())
+    waiter.get()
+    assert b.recv(10) == b"y"
+
+
+def test_cancel_wait(start, ours, hub):
+    a, _b = ours
+    watcher = hub.loop.io(a.fileno(), 1)
+    for error, expected in ((), socket.cancel_wait_ex), ((KeyError("mine"),), KeyError):
+        waiter = start(hub.wait, watcher)
+        gevlite.sleep(0)
+        socket.cancel_wait(watcher, *error)
+        with pytest.raises(expected) as caught:
+            waiter.get()
+        if not error:
+            assert caught.value.errno == errno.EBADF
+    socket.cancel_wait(watcher)         # nobody waits
+    watcher.close()
+
+
+def test_waits_take_what_gevent_passes(ours):
+    a, _b = ours
+    socket.wait_write(a, 1, TimeoutError, event=object())
+    socket.wait_readwrite(a.fileno(), timeout=1, timeout_exc=KeyError, event=None)

@@ -1,11 +1,13 @@
 """The socket object and the functions of the module, beside the original."""
 
+import copy
 import errno
 import os
+import pickle
 import socket as std_socket
 
 import pytest
-from both_ends import LOCALHOST, refused, tcp_pair, udp, unix_pair
+from both_ends import LOCALHOST, let_run, recv_all, recv_exactly, refused, tcp_pair, udp, unix_pair
 
 from gevlite import socket
 
@@ -104,6 +106,198 @@ def test_socketpair_kinds(sockets, opened):
     c, d = (opened.enter_context(end) for end in sockets.socketpair(std_socket.AF_UNIX, std_socket.SOCK_DGRAM))
     c.send(b"x")
     assert d.recv(10) == b"x"
+
+
+def test_a_shared_listener(run_script):
+    """A forked child and its parent accept on one listener: each connection is served once, by either."""
+    result = run_script(
+        """
+        import os
+        import gevlite
+        from gevlite import socket
+
+        listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+
+        def serve():
+            while True:
+                connection, _address = listener.accept()
+                with connection:
+                    connection.sendall(b"%d" % os.getpid())
+
+        servers = [gevlite.spawn(serve)]
+        gevlite.sleep(0)                    # the parent's hub knows the listener before the fork
+        child = os.fork()
+        if not child:
+            gevlite.sleep(60)               # the child has that greenlet too
+        servers += [gevlite.spawn(serve) for _ in range(3)]
+
+        def ask():
+            with socket.create_connection(listener.getsockname(), timeout=10) as sock:
+                return sock.recv(100)
+
+        clients = [gevlite.spawn(ask) for _ in range(100)]
+        gevlite.joinall(clients)
+        gevlite.killall(servers)
+        os.kill(child, 9)
+        assert os.waitpid(child, 0)[1] == 9
+        assert {int(client.value) for client in clients} <= {os.getpid(), child}
+        print("served", len(clients))
+        """
+    )
+    assert result.stdout == "served 100\n"
+
+
+def test_a_connection_is_handed_to_a_child(run_script):
+    """Both have the descriptor; the child reads on where the parent stopped."""
+    result = run_script(
+        """
+        import os
+        import gevlite
+        from gevlite import socket
+
+        a, b = socket.socketpair()
+        reader = gevlite.spawn(b.recv, 5)
+        gevlite.sleep(0)
+        a.send(b"first")
+        assert reader.get() == b"first"
+        reader = gevlite.spawn(b.recv, 100)
+        gevlite.sleep(0)
+        child = os.fork()
+        if not child:
+            a.close()
+            assert reader.get() == b"for the child"      # its wait goes on in the child's own hub
+            b.sendall(b"thanks")
+            os._exit(0)
+        reader.kill()
+        a.send(b"for the child")
+        assert a.recv(100) == b"thanks"
+        assert os.waitpid(child, 0)[1] == 0
+        a.send(b"for the parent")
+        assert b.recv(100) == b"for the parent"
+        """
+    )
+    assert result.stderr == ""
+
+
+def test_duplicates_wait_by_themselves(lib, sockets, opened):
+    """Two descriptors of one connection: readers of both are woken, each byte goes to one."""
+    a, b = tcp_pair(sockets, opened)
+    twin = opened.enter_context(b.dup())
+    third = opened.enter_context(sockets.fromfd(b.fileno(), b.family, b.type))
+    readers = [lib.spawn(sock.recv, 1) for sock in (b, twin, third, twin, b, third)]
+    let_run(lib)
+    for i in range(6):
+        a.send(b"%d" % i)
+        let_run(lib)
+    assert sorted(reader.get() for reader in readers) == [b"%d" % i for i in range(6)]
+    b.close()
+    reader = lib.spawn(twin.recv, 10)
+    let_run(lib)
+    a.send(b"still")
+    assert reader.get() == b"still"
+
+
+def test_it_cannot_be_copied(sockets, opened):
+    sock = opened.enter_context(sockets.socket())
+    for copying in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError):
+            copying(sock)
+
+
+def test_one_that_was_never_opened():
+    """Made without __init__, as by a subclass that forgot it: closed, and says so."""
+    sock = socket.socket.__new__(socket.socket)
+    for call in (lambda: sock.recv(1), lambda: sock.send(b"x"), sock.accept):
+        with refused(errno.EBADF):
+            call()
+
+
+def test_a_subclass(opened):
+    """With attributes and methods of its own; what it accepts is a plain socket."""
+
+    class Counting(socket.socket):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.sent = 0
+
+        def send(self, data, flags=0):
+            n = super().send(data, flags)
+            self.sent += n
+            return n
+
+    listener = opened.enter_context(Counting())
+    listener.bind((LOCALHOST, 0))
+    listener.listen()
+    client = opened.enter_context(Counting())
+    client.connect(listener.getsockname())
+    server = opened.enter_context(listener.accept()[0])
+    assert client.send(b"12345") == 5
+    assert client.sent == 5
+    assert server.recv(10) == b"12345"
+    twin = opened.enter_context(client.dup())
+    assert type(twin) is Counting
+
+
+MAKEFILE_MODES = [
+    ("r", {}, "TextIOWrapper"),
+    ("w", {}, "TextIOWrapper"),
+    ("rw", {"buffering": 1}, "TextIOWrapper"),
+    ("rb", {}, "BufferedReader"),
+    ("wb", {}, "BufferedWriter"),
+    ("rwb", {}, "BufferedRWPair"),
+    ("rb", {"buffering": 7}, "BufferedReader"),
+    ("rwb", {"buffering": 0}, "SocketIO"),
+]
+
+
+@pytest.mark.parametrize(("mode", "options", "kind"), MAKEFILE_MODES)
+def test_makefile_modes(lib, ends, mode, options, kind):
+    """What kind of file it is, and that it reads and writes while others run."""
+    a, b = ends
+    with b.makefile(mode, **options) as file:
+        assert type(file).__name__ == kind
+        assert file.readable() == ("r" in mode)
+        assert file.writable() == ("w" in mode)
+        assert not file.seekable()
+        text = (lambda data: data) if "b" in mode else (lambda data: data.decode())
+        if "r" in mode:
+            reader = lib.spawn(file.readline)
+            let_run(lib)
+            a.sendall(b"one\n")
+            assert reader.get() == text(b"one\n")
+        if "w" in mode:
+            file.write(text(b"two\n"))
+            file.flush()
+            assert recv_exactly(a, 4) == b"two\n"
+    assert b.fileno() >= 0
+
+
+def test_makefile_refuses(ends):
+    a, _b = ends
+    for mode, options in (("x", {}), ("r+", {}), ("r", {"buffering": 0})):
+        with pytest.raises(ValueError):
+            a.makefile(mode, **options)
+
+
+def test_makefile_decodes(ends):
+    a, b = ends
+    a.sendall("ä\r\nö\n".encode("latin-1"))
+    a.close()
+    with b.makefile("r", encoding="latin-1", newline=None) as file:
+        assert file.read() == "ä\nö\n"
+
+
+def test_the_connection_ends_with_the_last_file(ends):
+    a, b = ends
+    files = [b.makefile("rb"), b.makefile("wb")]
+    b.close()
+    b.close()
+    assert b.fileno() >= 0
+    files[0].close()
+    files[1].write(b"last")
+    files[1].close()
+    assert b.fileno() == -1
+    assert recv_all(a) == b"last"
 
 
 def test_makefile(lib, ends):

@@ -4,11 +4,13 @@ import array
 import errno
 import socket as std_socket
 import struct
+import tracemalloc
 
 import pytest
-from both_ends import BIG, echo, recv_all, recv_exactly, refused, tcp_pair
+from both_ends import BIG, echo, let_run, recv_all, recv_exactly, refused, tcp_pair, unix_pair, waiting_for
 
 import gevlite
+from gevlite import socket
 
 
 def test_echo(lib, ends):
@@ -75,8 +77,11 @@ def test_send_refuses_what_is_no_buffer(ends):
             a.send(bad)
         with pytest.raises(TypeError):
             a.sendall(bad)
-    with pytest.raises(BufferError):
-        a.send(memoryview(b"abcdef")[::2])
+    for method in (a.send, a.sendall, lambda data: a.sendmsg([data])):
+        with pytest.raises(BufferError):
+            method(memoryview(b"abcdef")[::2])
+    with pytest.raises((TypeError, BufferError)):
+        a.recv_into(memoryview(bytearray(6))[::2])
 
 
 @pytest.mark.parametrize(
@@ -126,6 +131,45 @@ def test_sendall_to_a_slow_reader(lib, ends):
     writer = lib.spawn(a.sendall, data)
     assert recv_exactly(b, len(BIG)) == BIG
     writer.get()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_sendall_copies_nothing(start, opened, kind):
+    """32 MiB go through with no more memory than the reader's own."""
+    a, b = (tcp_pair if kind == "tcp" else unix_pair)(socket, opened)
+    data = memoryview(array.array("Q", bytes(32 << 20)))
+    tracemalloc.start()
+    try:
+        writer = start(a.sendall, data)
+        room = bytearray(1 << 18)
+        got = 0
+        while got < data.nbytes:
+            got += b.recv_into(room)
+        writer.get()
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_being_sent_stays_where_it_is(start, opened, settle):
+    """A bytearray cannot be resized under a sendall; afterwards it can, also when it was killed."""
+    a, _b = tcp_pair(socket, opened)
+    data = bytearray(BIG)
+    writer = start(a.sendall, data)
+    assert settle(waiting_for(1))
+    with pytest.raises(BufferError):
+        data.extend(b"x")
+    writer.greenlet.kill()
+    data.extend(b"x")
+
+
+def test_an_empty_sendall(ends):
+    a, b = ends
+    for nothing in (b"", bytearray(), memoryview(b"")):
+        assert a.sendall(nothing) is None
+        assert a.send(nothing) == 0
+    a.send(b"x")
+    assert b.recv(10) == b"x"
 
 
 def test_send_returns_when_something_was_taken(lib, ends):
@@ -235,10 +279,22 @@ def test_peek_waits(lib, ends):
     assert reader.get() == (b"later", b"later")
 
 
-def test_waitall_waits_for_all(lib, ends):
+@pytest.mark.parametrize("method", ["recv", "recv_into", "recvfrom"])
+def test_waitall_waits_for_all(lib, ends, method):
     a, b = ends
-    reader = lib.spawn(b.recv, 6, std_socket.MSG_WAITALL)
+    buffer = bytearray(6)
+
+    def read():
+        if method == "recv_into":
+            assert b.recv_into(buffer, 6, std_socket.MSG_WAITALL) == 6
+            return bytes(buffer)
+        got = getattr(b, method)(6, std_socket.MSG_WAITALL)
+        return got if method == "recv" else got[0]
+
+    reader = lib.spawn(read)
+    let_run(lib)
     a.send(b"12")
+    let_run(lib)
     a.send(b"34")
     a.send(b"56")
     assert reader.get() == b"123456"
