@@ -230,8 +230,10 @@ cdef class Hub(greenlet):
     cdef Ring ready
     cdef Ring inbox                 # from other threads
     cdef Heap timers
+    cdef uint64_t serial            # no other hub has had it: what a cached FdEntry is valid for
     cdef FdEntry **fds
     cdef int fds_size
+    cdef unsigned int fd_calls      # calls on sockets, to look at the time once in so many
     cdef readonly Backend backend
     cdef readonly str backend_reason
     cdef bint running               # the loop has been entered
@@ -289,6 +291,7 @@ cdef class Hub(greenlet):
     cdef int _fd_disarm(self, FdEntry *entry) except -1
     cdef int _fd_drop(self, FdEntry *entry) except -1
     cdef int _fd_fail(self, FdEntry *entry, object exc) except -1
+    cdef int fd_fail_remote(self, FdEntry *entry, object exc) except -1
     cdef int _fd_reset(self, FdEntry *entry, object exc) except -1
     cdef int _leave_parked(self, Waiter w) except -1
     cdef int to_main(self, object exc) except -1
@@ -303,9 +306,10 @@ cdef class Hub(greenlet):
     cdef FdEntry *fd_known(self, int fd, uint64_t owner) noexcept
     cdef FdEntry *fd_own(self, int fd, uint64_t owner) except NULL
     cdef int fd_ask(self, FdEntry *entry, int events) except -1
-    cdef int fd_wait(self, int fd, int events, int64_t timeout_ns) except -1
+    cdef int fd_wait(self, FdEntry *entry, int events, int64_t timeout_ns) except -1
     cdef int _fd_leave(self, FdEntry *entry, Waiter w, _ForwardLink second) except -1
     cdef int fd_pass_on(self, FdEntry *entry) except -1
+    cdef int fd_give_way(self) except -1
     cdef int fd_forget(self, int fd, uint64_t owner, object exc) except -1
     cdef int fd_event(self, int fd, int events) except -1
     cdef int fd_rearm(self, FdEntry *entry) except -1

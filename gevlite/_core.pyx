@@ -118,6 +118,9 @@ cdef int64_t SLICE_NS = 5_000_000
 cdef int64_t DEAD_END_CHECK_NS = 1_000_000_000
 
 cdef int64_t FOREVER = -1
+# What a waiter for an fd is told, as the objects that it is told: made once.
+cdef object READ_NEWS = READ
+cdef object WRITE_NEWS = WRITE
 cdef object ZERO = 0             # an int to float conversion saved in sleep(0)
 cdef int64_t LONGEST_NS = 1 << 62
 # A backend is never asked to wait for longer: kernels refuse a few years (macOS), or count milliseconds in an int.
@@ -783,6 +786,25 @@ cdef class _ForwardLink(Link):
         return self.target.wake(source)
 
 
+cdef Waiter first_parked(LinkList *first, LinkList *second):
+    """The first waiter in the lists whose wait is not decided, or None."""
+    cdef PyObject *p = first.head
+    cdef Waiter w
+    while True:
+        if p == NULL:
+            if second == NULL:
+                return None
+            p, second = second.head, NULL
+            continue
+        if isinstance(<object> p, _ForwardLink):
+            w = (<_ForwardLink> p).target
+        else:
+            w = <Waiter> p if isinstance(<object> p, Waiter) else None
+        if w is not None and w.state == PARKED:
+            return w
+        p = (<Link> p).next
+
+
 cdef _ForwardLink forward(LinkList *lst, Waiter target):
     """A place for `target` in a further list."""
     cdef _ForwardLink link = _ForwardLink.__new__(_ForwardLink)
@@ -1140,6 +1162,8 @@ cdef class FdWatch:
         if not self.active:
             return 0
         self._unlink()
+        if self.events == READ | WRITE:
+            events |= ready_or_nothing(self.fd, READ | WRITE)   # the first news comes here; there may be more
         self.hub._call_soon(self.callback, (events,))
         # It only looks: whoever waits behind it must hear of the event too.
         self.hub.fd_pass_on(self.hub.fd_entry(self.fd))
@@ -1180,6 +1204,7 @@ cdef class Hub(greenlet):
         gl_set_parent(<PyObject *> self, <PyObject *> main)
         self.thread_ident = _get_ident()
         self.pid = getpid()
+        self.serial = new_fd_owner()
         self.raw_pending = {}
         self.name = ""
         self.is_main_thread = self._watch_signals()
@@ -1873,23 +1898,20 @@ cdef class Hub(greenlet):
     cdef int fd_ask(self, FdEntry *entry, int events) except -1:
         """Ask the kernel, and not only the flags, what of `events` is ready on an owned fd; the flags learn of it."""
         cdef int got = poll_now(entry.fd, events)
-        if got & READ:
-            entry.flags |= READ_READY
-        if got & WRITE:
-            entry.flags |= WRITE_READY
+        entry.flags &= ~((READ_READY if events & READ else 0) | (WRITE_READY if events & WRITE else 0))
+        entry.flags |= (READ_READY if got & READ else 0) | (WRITE_READY if got & WRITE else 0)
         return got
 
-    cdef int fd_wait(self, int fd, int events, int64_t timeout) except -1:
-        """Park until `fd` may be ready for READ, WRITE or either. Returns the events, 0 after a time-out.
+    cdef int fd_wait(self, FdEntry *entry, int events, int64_t timeout) except -1:
+        """Park until the fd may be ready for READ, WRITE or either. Returns the news that woke it, 0 after a time-out.
 
         On an owned fd one waiter is woken at a time. Who gets events must, when it has done its operation, call
         `fd_pass_on`: it wakes the next one if there is still something left.
         """
-        cdef FdEntry *entry = self.fd_entry(fd)
         cdef Waiter w = new_waiter(self, WAIT_READ if events & READ else WAIT_WRITE)
         cdef _ForwardLink second = None
         cdef object result
-        w.detail = fd
+        w.detail = entry.fd
         link_append(&entry.readers if events & READ else &entry.writers, w)
         if events == READ | WRITE:
             second = forward(&entry.writers, w)
@@ -1944,11 +1966,22 @@ cdef class Hub(greenlet):
         return 0
 
     cdef int fd_pass_on(self, FdEntry *entry) except -1:
-        """Wake the next one who waits if the fd is still known to be ready."""
+        """Wake the next one who waits, if the fd is still ready: the kernel is asked, since to wake somebody for nothing
+        costs more, and his place in the queue."""
+        cdef int events = 0
         if entry.flags & READ_READY and entry.readers.count:
-            notify_one(&entry.readers, READ)
+            events |= READ
         if entry.flags & WRITE_READY and entry.writers.count:
-            notify_one(&entry.writers, WRITE)
+            events |= WRITE
+        if events:
+            try:
+                events = self.fd_ask(entry, events)
+            except OSError:
+                pass            # closed behind our back: whoever tries it sees that
+            if events & READ:
+                notify_one(&entry.readers, READ_NEWS)
+            if events & WRITE:
+                notify_one(&entry.writers, WRITE_NEWS)
         return 0
 
     cdef int fd_event(self, int fd, int events) except -1:
@@ -1962,17 +1995,17 @@ cdef class Hub(greenlet):
             # One waiter a direction: it does the operation and passes on what is left.
             if events & READ:
                 entry.flags |= READ_READY
-                notify_one(&entry.readers, READ)
+                notify_one(&entry.readers, READ_NEWS)
             if events & WRITE:
                 entry.flags |= WRITE_READY
-                notify_one(&entry.writers, WRITE)
+                notify_one(&entry.writers, WRITE_NEWS)
             if entry.flags & ADOPTED:
                 return 0
         else:
             if events & READ:
-                notify_all(&entry.readers, READ)
+                notify_all(&entry.readers, READ_NEWS)
             if events & WRITE:
-                notify_all(&entry.writers, WRITE)
+                notify_all(&entry.writers, WRITE_NEWS)
         # It was armed for one report.
         self._fd_set_armed(entry, 0)
         if entry.readers.count or entry.writers.count:
@@ -1999,6 +2032,17 @@ cdef class Hub(greenlet):
                 link.notify((<_WatchLink> link).watch.events)
             else:
                 (<Waiter> link).throw(exc)
+
+    cdef int fd_fail_remote(self, FdEntry *entry, object exc) except -1:
+        """Whoever waits on the fd gets `exc`, from another thread than the hub's: the queues are not touched.
+
+        It has to be now: once the number means another file, nobody could tell who waited for this one.
+        """
+        cdef Waiter w = first_parked(&entry.readers, &entry.writers)
+        while w is not None:
+            w.throw(exc)
+            w = first_parked(&entry.readers, &entry.writers)
+        return 0
 
     cdef int _fd_reset(self, FdEntry *entry, object exc) except -1:
         self._fd_fail(entry, exc)
@@ -2034,17 +2078,37 @@ cdef class Hub(greenlet):
         `gevlite.socket` while we wait.
         """
         cdef int got
+        cdef FdEntry *entry
+        cdef int64_t limit, deadline = 0
         if events & ~(READ | WRITE) or not events:
             raise ValueError("events must be READ, WRITE or READ | WRITE")
         self._check_thread("wait_fd")
-        if self.fd_is_owned(fd):
-            # Its readiness was reported once, and perhaps not to us: ask the kernel.
-            got = self.fd_ask(self.fd_entry(fd), events)
-            if got:
+        entry = self.fd_entry(fd)
+        limit = timeout_ns(timeout)
+        if limit > 0:
+            deadline = gevlite_now_ns() + limit
+        while True:
+            if entry.flags & OWNED:
+                # Its readiness was reported once, and perhaps not to us: the kernel is asked, before a wait and after it.
+                got = self.fd_ask(entry, events)
+                if got:
+                    self.fd_pass_on(entry)
+                    return got
+            got = self.fd_wait(entry, events, limit)
+            if not got:
+                return 0
+            if not entry.flags & OWNED:
+                if events == READ | WRITE:
+                    got |= ready_or_nothing(fd, events)     # the first news woke us; there may be more
                 return got
-        got = self.fd_wait(fd, events, timeout_ns(timeout))
-        self.fd_pass_on(self.fd_entry(fd))
-        return got
+            if limit > 0:
+                limit = max(deadline - gevlite_now_ns(), 0)
+
+    cdef int fd_give_way(self) except -1:
+        """Somebody makes one call after the other on fds that are always ready: the others shall run all the same."""
+        if gevlite_coarse_ns() >= self.slice_end and current_greenlet() is not self:
+            sleep(0)
+        return 0
 
     def wait_fds(self, pairs, timeout=None):
         """Block until one of many fds may be ready, at most `timeout` seconds.
@@ -2314,6 +2378,14 @@ cdef int poll_now(int fd, int events) except -1:
     return (READ if p.revents & POLLIN else 0) | (WRITE if p.revents & POLLOUT else 0)
 
 
+cdef int ready_or_nothing(int fd, int events) noexcept:
+    """`poll_now` that has nothing to say about a closed fd."""
+    try:
+        return poll_now(fd, events)
+    except OSError:
+        return 0
+
+
 def fd_ready(int fd, int events):
     """What of `events` (READ, WRITE or both) `fd` is ready for this moment, by the kernel's word; 0 for nothing.
 
@@ -2462,16 +2534,18 @@ cdef int fd_closed(int fd, uint64_t owner) except -1:
 
 
 cdef int fd_number_closed(int fd) except -1:
-    """`fd` is about to be closed or given away: wake with EBADF who in this thread waits on the bare number."""
+    """`fd` is about to be closed or given away: wake with EBADF who waits on the bare number."""
     cdef Hub hub
     cdef FdEntry *entry
-    if gevlite_thread_hub == NULL:
-        return 0
-    hub = <Hub> gevlite_thread_hub
-    if 0 <= fd < hub.fds_size and hub.fds[fd] != NULL:
-        entry = hub.fds[fd]
-        if entry.readers.count or entry.writers.count:
-            hub.fd_forget(fd, 0, closed_error())
+    for hub in _hubs:
+        if 0 <= fd < hub.fds_size and hub.fds[fd] != NULL:
+            entry = hub.fds[fd]
+            if not entry.readers.count and not entry.writers.count:
+                continue
+            if <PyObject *> hub == gevlite_thread_hub:
+                hub.fd_forget(fd, 0, closed_error())
+            else:
+                hub.fd_fail_remote(entry, closed_error())
     return 0
 
 

@@ -7,11 +7,14 @@ cdef class Endpoint:
     """What the fast path keeps with a socket: fd, kind, time-out, and the identity under which hubs know the fd."""
     cdef readonly int fd            # -1: closed or detached
     cdef readonly int family
+    cdef bint stream
     cdef bint tcp                   # a short read means that there is no more
     cdef bint known                 # some hub may have an entry for it
     cdef int64_t limit              # time-out in ns; -1: none, 0: non-blocking
     cdef readonly object timeout    # in seconds, as it was given
     cdef uint64_t owner
+    cdef FdEntry *entry             # where the hub of that serial keeps the fd
+    cdef uint64_t hub_serial
 
     cpdef set_timeout(self, timeout)
     cpdef forget(self)

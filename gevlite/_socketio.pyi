@@ -1,5 +1,7 @@
 import socket
+import sys
 from collections.abc import Iterable
+from types import MemberDescriptorType
 from typing import Any, Final
 
 from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
@@ -44,10 +46,14 @@ def sendmsg(
     /,
 ) -> int: ...
 
+if sys.platform == "linux":
+    def sendmsg_afalg(self: socket.socket, *args: Any, **kwargs: Any) -> int: ...
+
 # What those of gevlite.socket.socket are made from.
+def set_endpoint_slot(descriptor: MemberDescriptorType) -> None: ...
 def accept_fd(self: socket.socket) -> tuple[int, Any]: ...
 def connect_wait(self: socket.socket, address: Any) -> int: ...
-def sendfile_range(self: socket.socket, in_fd: int, offset: int, count: int) -> int: ...
+def sendfile_some(self: socket.socket, in_fd: int, offset: int, count: int) -> int: ...
 def wait_on(
     fileno: FileDescriptorLike,
     events: int,

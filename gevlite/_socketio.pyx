@@ -11,14 +11,14 @@ reported (STICKY), because then no further edge need come.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyObject_TypeCheck, PyTypeObject
+from cpython.ref cimport Py_INCREF
 from libc.errno cimport (
     EAGAIN,
     EALREADY,
     EBADF,
-    ECONNABORTED,
     EINPROGRESS,
     EINTR,
     EISCONN,
@@ -48,7 +48,9 @@ from gevlite._core cimport (
 )
 
 import _socket
+import functools
 import os
+from types import MemberDescriptorType
 
 from gevlite._core import sleep
 
@@ -67,7 +69,7 @@ cdef extern from "sys/socket.h" nogil:
     ssize_t c_recvfrom "recvfrom"(int fd, void *buf, size_t n, int flags, sockaddr *addr, socklen_t *addrlen)
     ssize_t c_sendto "sendto"(int fd, const void *buf, size_t n, int flags, const sockaddr *addr, socklen_t addrlen)
     int AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM
-    int MSG_PEEK, MSG_OOB, MSG_DONTWAIT, MSG_WAITALL
+    int MSG_PEEK, MSG_OOB, MSG_WAITALL, MSG_TRUNC
 
 cdef extern from "netinet/in.h" nogil:
     struct in_addr:
@@ -112,6 +114,15 @@ cdef extern from *:
     #else
     #define GEVLITE_ABSTRACT_NAMES 0
     #endif
+    #ifdef MSG_ERRQUEUE
+    #define GEVLITE_NEVER_BLOCK (MSG_DONTWAIT | MSG_ERRQUEUE)
+    #else
+    #define GEVLITE_NEVER_BLOCK MSG_DONTWAIT
+    #endif
+
+    /* The class that has a slot, and where in its instances that is. */
+    #define gevlite_slot_class(descriptor) PyDescr_TYPE(descriptor)
+    #define gevlite_slot_offset(descriptor) (((PyMemberDescrObject *)(descriptor))->d_member->offset)
 
     /* A connection that is non-blocking and close-on-exec from the start, where the system can. */
     static int gevlite_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
@@ -149,6 +160,10 @@ cdef extern from *:
     size_t GEVLITE_SUN_PATH
     bint GEVLITE_ABSTRACT_NAMES
     int GEVLITE_HAVE_SENDFILE
+    int NEVER_BLOCK "GEVLITE_NEVER_BLOCK"                   # flags that have the kernel not wait,
+    int TRY_ANYWAY "(GEVLITE_NEVER_BLOCK | MSG_OOB)"        # or for what no readiness tells
+    PyTypeObject *gevlite_slot_class(object descriptor)
+    Py_ssize_t gevlite_slot_offset(object descriptor)
     int gevlite_accept(int fd, sockaddr *addr, socklen_t *addrlen)
     ssize_t gevlite_sendfile(int out, int infd, long long offset, size_t count) nogil
 
@@ -159,9 +174,13 @@ HAVE_SENDFILE = bool(GEVLITE_HAVE_SENDFILE)
 
 _StdSocket = _socket.socket
 
-# What a single call returns when it would have blocked. -1 stays free for "raised".
+# Calls on sockets between two looks at the time; seconds between two looks at what nothing reports.
 cdef enum:
-    WOULD_BLOCK = -2
+    GIVE_WAY_EVERY = 64
+    SENT_AT_ONCE = 65536            # sendall sends so much without a look at the time
+    SENDFILE_AT_ONCE = 1048576
+cdef double SHORTEST_NAP = 0.0005
+cdef double LONGEST_NAP = 0.02
 
 cdef int64_t UNSET = UNSET_DEADLINE
 
@@ -172,7 +191,8 @@ cdef class Endpoint:
     def __init__(self, int fd, int family, int kind, timeout):
         self.fd = fd
         self.family = family
-        self.tcp = kind == SOCK_STREAM and (family == AF_INET or family == AF_INET6)
+        self.stream = kind == SOCK_STREAM
+        self.tcp = self.stream and (family == AF_INET or family == AF_INET6)
         self.owner = new_fd_owner()
         self.set_timeout(timeout)
 
@@ -209,19 +229,52 @@ cdef class Endpoint:
             fd_closed(self.fd, self.owner)
 
 
+# Where a socket's endpoint is, for the class of gevlite.socket and what is made from it: looking an attribute up by its
+# name would be a good part of the cost of a call.
+cdef PyTypeObject *socket_class = NULL
+cdef Py_ssize_t endpoint_offset = 0
+
+
+def set_endpoint_slot(descriptor):
+    """`descriptor` is the slot of the socket class in which its instances keep their endpoint."""
+    global socket_class, endpoint_offset
+    if type(descriptor) is not MemberDescriptorType:
+        raise TypeError(f"a slot was expected, not {descriptor!r}")
+    endpoint_offset = gevlite_slot_offset(descriptor)
+    socket_class = gevlite_slot_class(descriptor)
+    Py_INCREF(<object> socket_class)
+
+
 cdef Endpoint endpoint(object sock):
-    cdef Endpoint ep = sock._ep
+    cdef PyObject *found = NULL
+    cdef Endpoint ep
+    if socket_class != NULL and PyObject_TypeCheck(sock, socket_class):
+        found = (<PyObject **> (<char *> <PyObject *> sock + endpoint_offset))[0]
+        if found == NULL:
+            errno_raise(EBADF)      # made without __init__: never opened
+        ep = <Endpoint?> found
+    else:
+        ep = sock._ep
     if ep.fd < 0:
         errno_raise(EBADF)
     return ep
 
 
-cdef FdEntry *entry_of(Endpoint ep, Hub hub) noexcept:
+cdef inline FdEntry *entry_of(Endpoint ep, Hub hub) noexcept:
+    """What the running hub knows of the fd; NULL if it has not met it."""
+    if ep.hub_serial == hub.serial and ep.entry.owner == ep.owner:
+        return ep.entry
     return hub.fd_known(ep.fd, ep.owner) if ep.known else NULL
 
 
-cdef inline bint may_try(Endpoint ep, FdEntry *entry, int flag) noexcept:
-    return entry == NULL or entry.flags & flag or ep.limit == 0
+cdef inline bint may_try(Endpoint ep, FdEntry *entry, int event, int flags) noexcept:
+    """Whether to make the system call: not if it is known to block."""
+    return (
+        entry == NULL
+        or entry.flags & (READ_READY if event == READ else WRITE_READY)
+        or ep.limit == 0
+        or flags & TRY_ANYWAY
+    )
 
 
 cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
@@ -240,21 +293,37 @@ cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -
             remaining = deadline[0] - now_ns()
             if remaining <= 0:
                 return 0
-    ep.known = True
     entry = hub.fd_own(ep.fd, ep.owner)
+    ep.known = True
+    ep.entry = entry
+    ep.hub_serial = hub.serial
     entry.flags &= ~(READ_READY if event == READ else WRITE_READY)
-    got = hub.fd_wait(ep.fd, event, remaining)
+    got = hub.fd_wait(entry, event, remaining)
     if ep.fd < 0:
         errno_raise(EBADF)
     return got
 
 
-cdef inline int wait_for(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
-    """`wait_event` that raises: BlockingIOError in non-blocking mode, TimeoutError, or OSError(EBADF)."""
-    if ep.limit == 0:
+cdef inline int wait_for(Endpoint ep, Hub hub, int event, int flags, int64_t *deadline) except -1:
+    """`wait_event` that raises: BlockingIOError if the call may not block, TimeoutError, or OSError(EBADF)."""
+    if ep.limit == 0 or flags & NEVER_BLOCK:
         errno_raise(EAGAIN)
     if not wait_event(ep, hub, event, deadline):
         raise TimeoutError("timed out")
+    return 0
+
+
+cdef int nap(Endpoint ep, int64_t *deadline, double *length) except -1:
+    """Wait a little for what no kernel reports; longer each time. Raises TimeoutError, or OSError(EBADF)."""
+    if ep.limit > 0:
+        if deadline[0] == UNSET:
+            deadline[0] = now_ns() + ep.limit
+        elif now_ns() >= deadline[0]:
+            raise TimeoutError("timed out")
+    length[0] = min(length[0] * 2, LONGEST_NAP) if length[0] else SHORTEST_NAP
+    sleep(length[0])
+    if ep.fd < 0:
+        errno_raise(EBADF)
     return 0
 
 
@@ -276,61 +345,94 @@ cdef int failed(Hub hub, FdEntry *entry, int code) except -1:
     errno_raise(code)
 
 
-cdef Py_ssize_t recv_once(Endpoint ep, Hub hub, void *buf, size_t n, int flags,
-                          sockaddr *addr, socklen_t *addrlen) except -1:
-    """One recv or recvfrom, if the fd may be ready. Keeps the readiness flag."""
-    cdef FdEntry *entry = entry_of(ep, hub)
+cdef inline int give_way(Endpoint ep, Hub hub) except -1:
+    """Before an operation: once in so many, see whether the others have waited long enough."""
+    hub.fd_calls += 1
+    if hub.fd_calls % GIVE_WAY_EVERY == 0:
+        hub.fd_give_way()
+    return 0
+
+
+cdef Py_ssize_t once(Endpoint ep, FdEntry *entry, int event, void *buf, size_t n, int flags,
+                     sockaddr *addr, socklen_t *addrlen) noexcept:
+    """One recv, recvfrom, send or sendto. What it returned; -1 leaves `errno`."""
     cdef Py_ssize_t got
-    if not may_try(ep, entry, READ_READY) and not flags & MSG_OOB:
-        return WOULD_BLOCK
-    while True:
-        if addr == NULL:
-            got = c_recv(ep.fd, buf, n, flags)
-        else:
-            got = c_recvfrom(ep.fd, buf, n, flags, addr, addrlen)
-        if got >= 0:
-            break
-        if not failed(hub, entry, errno):
-            return WOULD_BLOCK
-    if entry != NULL:
-        if 0 < got < <Py_ssize_t> n and ep.tcp and not entry.flags & STICKY and not flags & (MSG_PEEK | MSG_OOB):
-            entry.flags &= ~READ_READY
-        else:
-            pass_on(hub, entry)
+    if event == WRITE:
+        return c_send(ep.fd, buf, n, flags) if addr == NULL else c_sendto(ep.fd, buf, n, flags, addr, addrlen[0])
+    if addr == NULL:
+        got = c_recv(ep.fd, buf, n, flags)
+    else:
+        got = c_recvfrom(ep.fd, buf, n, flags, addr, addrlen)
+    if entry != NULL and 0 < got < <Py_ssize_t> n and ep.tcp and not entry.flags & STICKY \
+            and not flags & (MSG_PEEK | MSG_OOB):
+        entry.flags &= ~READ_READY
     return got
 
 
-cdef inline int wait_to_read(Endpoint ep, Hub hub, int flags, int64_t *deadline) except -1:
-    # The flag says nothing of urgent data, and to receive that never blocks (Linux: tcp_recv_urg in net/ipv4/tcp.c).
-    if flags & (MSG_DONTWAIT | MSG_OOB):
-        errno_raise(EAGAIN)
-    return wait_for(ep, hub, READ, deadline)
+cdef Py_ssize_t transfer(Endpoint ep, Hub hub, int event, void *buf, size_t n, int flags,
+                         sockaddr *addr, socklen_t *addrlen, int64_t *deadline) except -1:
+    """`once`, and if it would block again when the fd is ready. `buf` must stay where it is meanwhile."""
+    cdef FdEntry *entry
+    cdef Py_ssize_t got
+    cdef double length = 0
+    while True:
+        entry = entry_of(ep, hub)
+        if may_try(ep, entry, event, flags):
+            got = once(ep, entry, event, buf, n, flags, addr, addrlen)
+            if got >= 0:
+                pass_on(hub, entry)
+                return got
+            if failed(hub, entry, errno):
+                continue
+            if event == WRITE and unreported(ep, flags):
+                nap(ep, deadline, &length)
+                continue
+        wait_for(ep, hub, event, flags, deadline)
 
 
-cdef Py_ssize_t recv_loop(Endpoint ep, void *buf, size_t n, int flags, sockaddr *addr, socklen_t *addrlen) except -1:
+cdef bint unreported(Endpoint ep, int flags) except -1:
+    """Sending would block. True: for a reason that no kernel reports the end of.
+
+    That is the full queue of another UNIX datagram socket that ours is not connected to (unix(7)); ours counts as
+    writable all the time.
+    """
+    return (
+        ep.family == AF_UNIX
+        and not ep.stream
+        and ep.limit != 0
+        and not flags & NEVER_BLOCK
+        and poll_now(ep.fd, WRITE) != 0
+    )
+
+
+cdef Py_ssize_t receive(Endpoint ep, void *buf, size_t n, int flags, sockaddr *addr, socklen_t *addrlen) except -1:
     """recv or recvfrom into memory that stays while it waits."""
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
     cdef Py_ssize_t got, filled = 0
+    give_way(ep, hub)
     while True:
-        got = recv_once(ep, hub, <char *> buf + filled, n - filled, flags, addr, addrlen)
-        if got >= 0:
-            filled += got
-            # The kernel does not wait for the whole on a non-blocking socket: we do.
-            if not flags & MSG_WAITALL or got == 0 or filled == <Py_ssize_t> n or not ep.tcp:
-                return filled
-            continue
-        wait_to_read(ep, hub, flags, &deadline)
+        got = transfer(ep, hub, READ, <char *> buf + filled, n - filled, flags, addr, addrlen, &deadline)
+        filled += got
+        # The kernel does not wait for the whole on a non-blocking socket: we do.
+        if not flags & MSG_WAITALL or got == 0 or filled >= <Py_ssize_t> n or not ep.stream or ep.limit == 0 \
+                or flags & NEVER_BLOCK:
+            return filled
 
 
-cdef bytes fit(bytes data, Py_ssize_t n):
-    """`data`, of which nobody else knows, cut to `n` bytes."""
-    cdef PyObject *p = <PyObject *> data
-    if n == len(data):
+cdef object fresh_bytes(Py_ssize_t size, int flags):
+    """A bytes object to fill that nobody else knows; of zeros if the call may report more than it writes."""
+    cdef object data = PyBytes_FromStringAndSize(NULL, size)
+    if flags & MSG_TRUNC:
+        memset(PyBytes_AS_STRING(data), 0, size)
+    return data
+
+
+cdef object fit(bytes data, Py_ssize_t n):
+    """`data`, of which nobody else knows, cut to `n` bytes. (With MSG_TRUNC a datagram's length may be more than it.)"""
+    if n >= len(data):
         return data
-    if n < len(data) >> 3:
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), n)
-    return data[:n]
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), n)
 
 
 def recv(self, Py_ssize_t bufsize, int flags=0, /):
@@ -339,45 +441,51 @@ def recv(self, Py_ssize_t bufsize, int flags=0, /):
     Raises TimeoutError after the socket's time-out, OSError(EBADF) if another greenlet closes the socket.
     """
     cdef Endpoint ep = endpoint(self)
-    cdef Hub hub = current_hub()
+    cdef Hub hub
+    cdef FdEntry *entry
+    cdef PyObject *data
+    cdef Py_ssize_t got
     cdef int64_t deadline = UNSET
     if bufsize < 0:
         raise ValueError("negative buffersize in recv")
-    if flags & MSG_WAITALL:
-        whole = PyBytes_FromStringAndSize(NULL, bufsize)
-        return fit(whole, recv_loop(ep, PyBytes_AS_STRING(whole), bufsize, flags, NULL, NULL))
+    if flags & (MSG_WAITALL | MSG_TRUNC):
+        whole = fresh_bytes(bufsize, flags)
+        return fit(whole, receive(ep, PyBytes_AS_STRING(whole), bufsize, flags, NULL, NULL))
+    hub = current_hub()
+    give_way(ep, hub)
     while True:
-        data = recv_bytes(ep, hub, bufsize, flags)
-        if data is not None:
-            return data
-        # No buffer is held while parked: thousands of idle connections would each pin one.
-        wait_to_read(ep, hub, flags, &deadline)
+        # As in `transfer`, but no buffer is held while parked: thousands of idle connections would each pin one.
+        entry = entry_of(ep, hub)
+        if may_try(ep, entry, READ, flags):
+            data = hub.take_buffer(bufsize)
+            got = once(ep, entry, READ, bytes_at(data), bufsize, flags, NULL, NULL)
+            if got >= 0:
+                return received(hub, entry, data, bufsize, got)
+            if failed_recv(hub, entry, data, bufsize, errno):
+                continue
+        wait_for(ep, hub, READ, flags, &deadline)
 
 
-cdef object recv_bytes(Endpoint ep, Hub hub, Py_ssize_t bufsize, int flags):
-    """One recv into a new bytes object; None if it would block.
+cdef object received(Hub hub, FdEntry *entry, PyObject *data, Py_ssize_t bufsize, Py_ssize_t got):
+    """The `got` bytes in `data`, which came from the hub.
 
     Most programs ask for far more than comes. The hub keeps the large object it read into for the next call, and a small
     result is a copy: to allocate and shrink 64 KiB for each request costs more than the rest of the call.
     """
-    cdef PyObject *data
-    cdef Py_ssize_t got
-    if not may_try(ep, entry_of(ep, hub), READ_READY) and not flags & MSG_OOB:
-        return None
-    data = hub.take_buffer(bufsize)
-    try:
-        got = recv_once(ep, hub, bytes_at(data), bufsize, flags, NULL, NULL)
-    except BaseException:
-        hub.keep_buffer(data, bufsize)
-        raise
-    if got < 0:
-        hub.keep_buffer(data, bufsize)
-        return None
+    cdef object result
     if bufsize > 512 and got <= bufsize >> 2:
         result = PyBytes_FromStringAndSize(bytes_at(data), got)
         hub.keep_buffer(data, bufsize)
-        return result
-    return cut_bytes(data, bufsize, got)
+    else:
+        result = cut_bytes(data, bufsize, got)
+    pass_on(hub, entry)
+    return result
+
+
+cdef int failed_recv(Hub hub, FdEntry *entry, PyObject *data, Py_ssize_t bufsize, int code) except -1:
+    """`failed`, after the buffer was given back."""
+    hub.keep_buffer(data, bufsize)
+    return failed(hub, entry, code)
 
 
 def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
@@ -386,7 +494,7 @@ def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
     cdef Py_buffer view
     PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
     try:
-        return recv_loop(ep, view.buf, _room(&view, nbytes, "recv_into"), flags, NULL, NULL)
+        return receive(ep, view.buf, _room(&view, nbytes, "recv_into"), flags, NULL, NULL)
     finally:
         PyBuffer_Release(&view)
 
@@ -409,9 +517,9 @@ def recvfrom(self, Py_ssize_t bufsize, int flags=0, /):
         raise ValueError("negative buffersize in recvfrom")
     if not plain_family(ep.family):
         return by_original(self, ep, READ, flags, _StdSocket.recvfrom, (bufsize, flags))
-    data = PyBytes_FromStringAndSize(NULL, bufsize)
+    data = fresh_bytes(bufsize, flags)
     memset(&storage, 0, sizeof(storage))
-    got = recv_loop(ep, PyBytes_AS_STRING(data), bufsize, flags, <sockaddr *> &storage, &size)
+    got = receive(ep, PyBytes_AS_STRING(data), bufsize, flags, <sockaddr *> &storage, &size)
     return fit(data, got), from_sockaddr(&storage, size)
 
 
@@ -427,51 +535,38 @@ def recvfrom_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
     PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
     try:
         memset(&storage, 0, sizeof(storage))
-        got = recv_loop(ep, view.buf, _room(&view, nbytes, "recvfrom_into"), flags, <sockaddr *> &storage, &size)
+        got = receive(ep, view.buf, _room(&view, nbytes, "recvfrom_into"), flags, <sockaddr *> &storage, &size)
     finally:
         PyBuffer_Release(&view)
     return got, from_sockaddr(&storage, size)
 
 
-cdef Py_ssize_t send_once(Endpoint ep, Hub hub, const void *buf, size_t n, int flags,
-                          const sockaddr *addr, socklen_t addrlen) except -1:
-    """One send or sendto, if the fd may be ready. Keeps the readiness flag."""
-    cdef FdEntry *entry = entry_of(ep, hub)
+cdef Py_ssize_t send_some(Endpoint ep, const void *buf, Py_ssize_t n, int flags, sockaddr *addr, socklen_t addrlen,
+                          bint whole) except -1:
+    """Send from memory that stays: what the kernel takes at once, or `whole`. Returns how many bytes it took last."""
+    cdef Hub hub = current_hub()
+    cdef int64_t deadline = UNSET
     cdef Py_ssize_t sent
-    if not may_try(ep, entry, WRITE_READY):
-        return WOULD_BLOCK
+    give_way(ep, hub)
+    if whole and ep.limit > 0 and n > SENT_AT_ONCE:
+        deadline = now_ns() + ep.limit
     while True:
-        if addr == NULL:
-            sent = c_send(ep.fd, buf, n, flags)
-        else:
-            sent = c_sendto(ep.fd, buf, n, flags, addr, addrlen)
-        if sent >= 0:
-            pass_on(hub, entry)
+        sent = transfer(ep, hub, WRITE, <void *> buf, n, flags, addr, &addrlen, &deadline)
+        if not whole or sent >= n:
             return sent
-        if not failed(hub, entry, errno):
-            return WOULD_BLOCK
-
-
-cdef inline int wait_to_write(Endpoint ep, Hub hub, int flags, int64_t *deadline) except -1:
-    if flags & MSG_DONTWAIT:
-        errno_raise(EAGAIN)
-    return wait_for(ep, hub, WRITE, deadline)
+        buf = <char *> buf + sent
+        n -= sent
 
 
 def send(self, data, int flags=0, /):
     """Send bytes; block until some can be taken. Returns how many were."""
     cdef Endpoint ep = endpoint(self)
-    cdef Hub hub = current_hub()
-    cdef int64_t deadline = UNSET
-    cdef Py_ssize_t sent
     cdef Py_buffer view
+    if type(data) is bytes:
+        return send_some(ep, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), flags, NULL, 0, False)
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
-        while True:
-            sent = send_once(ep, hub, view.buf, view.len, flags, NULL, 0)
-            if sent >= 0:
-                return sent
-            wait_to_write(ep, hub, flags, &deadline)
+        return send_some(ep, view.buf, view.len, flags, NULL, 0, False)
     finally:
         PyBuffer_Release(&view)
 
@@ -482,24 +577,13 @@ def sendall(self, data, int flags=0, /):
     After an error there is no telling how much was sent.
     """
     cdef Endpoint ep = endpoint(self)
-    cdef Hub hub = current_hub()
-    cdef int64_t deadline = UNSET
-    cdef Py_ssize_t sent, done = 0
     cdef Py_buffer view
+    if type(data) is bytes:
+        send_some(ep, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), flags, NULL, 0, True)
+        return
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
-        if ep.limit > 0 and view.len > 65536:
-            deadline = now_ns() + ep.limit
-        while True:
-            sent = send_once(ep, hub, <char *> view.buf + done, view.len - done, flags, NULL, 0)
-            if sent == WOULD_BLOCK:
-                wait_to_write(ep, hub, flags, &deadline)
-                continue
-            done += sent
-            if done >= view.len:
-                return
-            if ep.fd < 0:
-                errno_raise(EBADF)
+        send_some(ep, view.buf, view.len, flags, NULL, 0, True)
     finally:
         PyBuffer_Release(&view)
 
@@ -510,12 +594,9 @@ cdef object NOT_GIVEN = object()
 def sendto(self, data, flags_or_address, address=NOT_GIVEN, /):
     """`sendto(data, address)` or `sendto(data, flags, address)`: send a datagram; block until it can be taken."""
     cdef Endpoint ep = endpoint(self)
-    cdef Hub hub = current_hub()
-    cdef int64_t deadline = UNSET
     cdef sockaddr_storage storage
     cdef socklen_t size
     cdef int flags = 0
-    cdef Py_ssize_t sent
     cdef Py_buffer view
     if address is NOT_GIVEN:
         address = flags_or_address
@@ -530,11 +611,7 @@ def sendto(self, data, flags_or_address, address=NOT_GIVEN, /):
             return by_original(self, ep, WRITE, flags, _StdSocket.sendto, (data, flags, address))
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
-        while True:
-            sent = send_once(ep, hub, view.buf, view.len, flags, <sockaddr *> &storage, size)
-            if sent >= 0:
-                return sent
-            wait_to_write(ep, hub, flags, &deadline)
+        return send_some(ep, view.buf, view.len, flags, <sockaddr *> &storage, size, False)
     finally:
         PyBuffer_Release(&view)
 
@@ -548,23 +625,23 @@ def accept_fd(self):
     cdef socklen_t size
     cdef FdEntry *entry
     cdef int fd
+    give_way(ep, hub)
     if not plain_family(ep.family):
         fd, address = by_original(self, ep, READ, 0, _StdSocket._accept, ())
         os.set_blocking(fd, False)
         return fd, address
     while True:
         entry = entry_of(ep, hub)
-        if may_try(ep, entry, READ_READY):
+        if may_try(ep, entry, READ, 0):
             size = sizeof(storage)
             memset(&storage, 0, sizeof(storage))
             fd = gevlite_accept(ep.fd, <sockaddr *> &storage, &size)
             if fd >= 0:
                 pass_on(hub, entry)
                 return fd, from_sockaddr(&storage, size)
-            # The peer gave up before we came to it (accept(2)): there may be more behind it.
-            if errno == ECONNABORTED or failed(hub, entry, errno):
+            if failed(hub, entry, errno):
                 continue
-        wait_for(ep, hub, READ, &deadline)
+        wait_for(ep, hub, READ, 0, &deadline)
 
 
 def connect_wait(self, address):
@@ -575,6 +652,7 @@ def connect_wait(self, address):
     cdef Endpoint ep = endpoint(self)
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
+    cdef double length = 0
     cdef int code
     while True:
         code = _StdSocket.connect_ex(self, address)
@@ -584,18 +662,11 @@ def connect_wait(self, address):
         if code != EAGAIN or ep.family != AF_UNIX or ep.limit == 0:
             break
         # A UNIX listener's backlog is full, and nothing reports that there is room again (connect(2), EAGAIN).
-        if deadline == UNSET and ep.limit > 0:
-            deadline = now_ns() + ep.limit
-        if deadline > 0 and now_ns() >= deadline:
-            raise TimeoutError("timed out")
-        sleep(0.002)
-        endpoint(self)
+        nap(ep, &deadline, &length)
     if (code != EINPROGRESS and code != EALREADY) or ep.limit == 0:
         return code
-    if deadline == UNSET and ep.limit > 0:
-        deadline = now_ns() + ep.limit
     while True:
-        wait_for(ep, hub, WRITE, &deadline)
+        wait_for(ep, hub, WRITE, 0, &deadline)
         code = self.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
         if code:
             return code
@@ -615,18 +686,22 @@ cdef object by_original(object self, Endpoint ep, int event, int flags, object m
     """
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
-    cdef FdEntry *entry
+    cdef double length = 0
+    give_way(ep, hub)
     while True:
-        if ep.limit == 0 or flags & MSG_DONTWAIT or poll_now(ep.fd, event):
+        if ep.limit == 0 or flags & TRY_ANYWAY or poll_now(ep.fd, event):
             try:
                 result = method(self, *args)
             except BlockingIOError:
-                if ep.limit == 0 or flags & MSG_DONTWAIT:
+                if ep.limit == 0 or flags & NEVER_BLOCK:
                     raise
+                if event == WRITE and unreported(ep, flags):
+                    nap(ep, &deadline, &length)
+                    continue
             else:
                 pass_on(hub, entry_of(ep, hub))
                 return result
-        wait_for(ep, hub, event, &deadline)
+        wait_for(ep, hub, event, flags, &deadline)
 
 
 def recvmsg(self, Py_ssize_t bufsize, Py_ssize_t ancbufsize=0, int flags=0, /):
@@ -638,48 +713,53 @@ def recvmsg(self, Py_ssize_t bufsize, Py_ssize_t ancbufsize=0, int flags=0, /):
 
 def recvmsg_into(self, buffers, Py_ssize_t ancbufsize=0, int flags=0, /):
     """As the original; blocks cooperatively."""
-    return by_original(self, endpoint(self), READ, flags, _StdSocket.recvmsg_into, (buffers, ancbufsize, flags))
+    # A list, because the call may have to be made again.
+    return by_original(self, endpoint(self), READ, flags, _StdSocket.recvmsg_into, (list(buffers), ancbufsize, flags))
 
 
 def sendmsg(self, buffers, ancdata=(), int flags=0, address=None, /):
     """As the original; blocks cooperatively until something can be taken."""
     if address is not None:
         address = self._resolved(address)
-    return by_original(self, endpoint(self), WRITE, flags, _StdSocket.sendmsg, (buffers, ancdata, flags, address))
+    cdef tuple arguments = (list(buffers), list(ancdata), flags, address)
+    return by_original(self, endpoint(self), WRITE, flags, _StdSocket.sendmsg, arguments)
 
 
-def sendfile_range(self, int in_fd, long long offset, Py_ssize_t count):
-    """Send `count` bytes of the file `in_fd` from `offset` (count < 0: to its end) by sendfile(2). Returns how many.
+if hasattr(_StdSocket, "sendmsg_afalg"):
 
-    Raises OSError as the call does; with EINVAL or ENOSYS before the first byte it is the wrong kind of file.
+    def sendmsg_afalg(self, *args, **kwargs):
+        """As the original; blocks cooperatively until the kernel can take it."""
+        method = functools.partial(_StdSocket.sendmsg_afalg, **kwargs)
+        return by_original(self, endpoint(self), WRITE, 0, method, args)
+
+
+def sendfile_some(self, int in_fd, long long offset, Py_ssize_t count):
+    """Send up to `count` bytes of the file `in_fd` from `offset` (count < 0: to its end) by sendfile(2).
+
+    Returns how many bytes the kernel took, 0 at the end of the file. Raises OSError as the call does: with EINVAL or
+    ENOSYS it is the wrong kind of file.
     """
     cdef Endpoint ep = endpoint(self)
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
     cdef FdEntry *entry
-    cdef Py_ssize_t sent, total = 0
-    cdef size_t chunk
-    while count < 0 or total < count:
+    cdef Py_ssize_t sent
+    # Bounded, because the file may have to be read from a disk meanwhile.
+    cdef size_t chunk = SENDFILE_AT_ONCE
+    if 0 <= count < SENDFILE_AT_ONCE:
+        chunk = count
+    give_way(ep, hub)
+    while True:
         entry = entry_of(ep, hub)
-        if may_try(ep, entry, WRITE_READY):
-            # Bounded, because the file may have to be read from a disk meanwhile.
-            chunk = 1 << 20
-            if count >= 0 and count - total < <Py_ssize_t> chunk:
-                chunk = count - total
+        if may_try(ep, entry, WRITE, 0):
             with nogil:
-                sent = gevlite_sendfile(ep.fd, in_fd, offset + total, chunk)
+                sent = gevlite_sendfile(ep.fd, in_fd, offset, chunk)
             if sent >= 0:
                 pass_on(hub, entry)
-                if sent == 0:
-                    break
-                total += sent
-                if ep.fd < 0:
-                    errno_raise(EBADF)
-                continue
+                return sent
             if failed(hub, entry, errno):
                 continue
-        wait_for(ep, hub, WRITE, &deadline)
-    return total
+        wait_for(ep, hub, WRITE, 0, &deadline)
 
 
 # ---------------------------------------------------------------- waiting for any descriptor

@@ -110,9 +110,11 @@ def _wait(ask, masks, timeout):
             try:
                 hub.wait_fds(pairs, limit)
             except OSError as exc:
-                # One was closed, or detached: the kernel tells which and what that means.
+                # One is closed, or detached: the kernel tells which and what that means; perhaps not yet, if another
+                # thread is about to do it.
                 if exc.errno != EBADF:
                     raise
+                longest = _LOOK_AGAIN
             ready = ask()
             if ready:
                 return ready

@@ -7,8 +7,10 @@ that do are in `_socketio`.
 import _socket
 import os
 import socket as _std
+import stat
 import sys
-from errno import EAGAIN, EINVAL, ENOSYS, ENOTSOCK, EOPNOTSUPP
+from errno import EAGAIN, EBADF, EINVAL, ENOSYS, ENOTSOCK, EOPNOTSUPP
+from operator import index
 
 from gevlite import (
     _socketio,
@@ -32,7 +34,7 @@ __implements__ = [
     "socket",
     "socketpair",
 ]
-__extensions__ = ["wait_read", "wait_readwrite", "wait_write"]
+__extensions__ = ["cancel_wait", "wait_read", "wait_readwrite", "wait_write"]
 
 # Everything of the original that needs no twin: constants, exceptions, byte order, ...
 __imports__ = [
@@ -45,6 +47,16 @@ _StdSocket = _std.socket
 _CSocket = _socket.socket
 _SOCK_NONBLOCK = getattr(_socket, "SOCK_NONBLOCK", 0)
 _GLOBAL_DEFAULT_TIMEOUT = _std._GLOBAL_DEFAULT_TIMEOUT
+_BLOCK = 65536         # read at once of a file that sendfile(2) cannot send
+_NO_NAMES = ("", b"", "<broadcast>", b"<broadcast>")
+
+
+def _is_index(value):
+    try:
+        index(value)
+    except TypeError:
+        return False
+    return True
 
 
 class socket(_StdSocket):
@@ -109,6 +121,8 @@ class socket(_StdSocket):
     sendto = _socketio.sendto
     sendmsg = _socketio.sendmsg
     recvmsg_into = _socketio.recvmsg_into
+    if hasattr(_socketio, "sendmsg_afalg"):
+        sendmsg_afalg = _socketio.sendmsg_afalg
 
     def accept(self):
         """Block until somebody connects; return `(socket, address)`."""
@@ -135,10 +149,22 @@ class socket(_StdSocket):
         if family not in (_socket.AF_INET, _socket.AF_INET6) or not isinstance(address, tuple) or len(address) < 2:
             return address
         host, port = address[:2]
-        if not isinstance(host, str) or not isinstance(port, int) or host in ("", "<broadcast>"):
-            return address
-        found = get_hub().resolver.getaddrinfo(host, None, family)
-        return (found[0][4][0], port, *address[2:]) if len(address) > 2 else (found[0][4][0], port, *found[0][4][2:])
+        if not isinstance(host, (str, bytes, bytearray)) or host in _NO_NAMES or not _is_index(port):
+            return address          # not a name, or an error that the original is to report
+        if isinstance(host, str):
+            try:
+                _socket.inet_pton(family, host)
+                return address
+            except OSError:
+                pass                # not in digits
+        elif isinstance(host, bytearray):
+            host = bytes(host)
+        numbers = get_hub().resolver.getaddrinfo(host, None, family)[0][4]
+        return (numbers[0], port, *(address[2:] or numbers[2:]))
+
+    def bind(self, address, /):
+        """Bind to an address. Blocks only if that holds a host name, while it is looked up."""
+        _CSocket.bind(self, self._resolved(address))
 
     def bind(self, address, /):
         """As the original. A host name in `address` is looked up without stopping other greenlets."""
@@ -160,28 +186,62 @@ class socket(_StdSocket):
     def sendfile(self, file, offset=0, count=None):
         """Send a file, opened in binary mode, from `offset`; `count` bytes or all. Returns how many bytes were sent.
 
-        By sendfile(2) where it can be, else by reading and sending. The file's position is moved behind what was sent.
+        A regular file by sendfile(2), anything else (a pipe, a device, one of /proc) by reading and sending. The file's
+        position, if it has one, is moved behind what was sent, after an error too. The socket's time-out is for each
+        piece that is sent.
         """
         self._check_sendfile_params(file, offset, count)
-        if _socketio.HAVE_SENDFILE:
-            try:
-                fd = file.fileno()
-                os.fstat(fd)
-            except (AttributeError, OSError, ValueError):
-                pass        # not a real file
-            else:
-                if self._ep.timeout == 0:
-                    raise ValueError("non-blocking sockets are not supported")
-                try:
-                    sent = _socketio.sendfile_range(self, fd, offset, -1 if count is None else count)
-                except OSError as exc:
-                    if exc.errno not in (EINVAL, ENOSYS, EOPNOTSUPP, ENOTSOCK):
-                        raise
-                else:
-                    if sent and hasattr(file, "seek"):
-                        file.seek(offset + sent)
-                    return sent
-        return self._sendfile_use_send(file, offset, count)
+        if self._ep.timeout == 0:
+            raise ValueError("non-blocking sockets are not supported")
+        try:
+            fd = file.fileno()
+            status = os.fstat(fd)
+        except (AttributeError, OSError, ValueError):
+            return self._sendfile_use_send(file, offset, count)     # not a real file
+        if not stat.S_ISREG(status.st_mode):
+            return self._sendfile_use_send(file, offset, count)
+        total = 0
+        # Those of /proc have no size, and sendfile(2) finds nothing in them.
+        refused = not _socketio.HAVE_SENDFILE or not status.st_size
+        try:
+            while not refused and (count is None or total < count):
+                sent = _socketio.sendfile_some(self, fd, offset + total, -1 if count is None else count - total)
+                if not sent:
+                    break
+                total += sent
+        except OSError as exc:
+            refused = not total and exc.errno in (EINVAL, ENOSYS, EOPNOTSUPP, ENOTSOCK)     # not of this file system
+            if not refused:
+                raise
+        finally:
+            if total and hasattr(file, "seek"):
+                file.seek(offset + total)
+        if refused:
+            file.seek(offset)
+            return self._sendfile_use_send(file, offset, count)
+        return total
+
+    def _sendfile_use_send(self, file, offset=0, count=None):
+        self._check_sendfile_params(file, offset, count)
+        if self.gettimeout() == 0:
+            raise ValueError("non-blocking sockets are not supported")
+        if offset:
+            file.seek(offset)
+        total = 0
+        try:
+            while count is None or total < count:
+                with memoryview(file.read(_BLOCK if count is None else min(count - total, _BLOCK))) as block:
+                    sent = 0
+                    while sent < len(block):
+                        n = self.send(block[sent:])
+                        sent += n
+                        total += n
+                if not sent:
+                    break
+        finally:
+            if total and (file.seekable() if hasattr(file, "seekable") else hasattr(file, "seek")):
+                file.seek(offset + total)
+        return total
 
     # -------- the end
 
@@ -220,6 +280,8 @@ class socket(_StdSocket):
         return made
 
 
+_socketio.set_endpoint_slot(socket._ep)
+
 SocketType = socket
 
 
@@ -239,7 +301,7 @@ def create_connection(address, timeout=_GLOBAL_DEFAULT_TIMEOUT, source_address=N
     """Connect to `(host, port)`, trying each of the host's addresses in turn; return the socket.
 
     timeout: seconds for each blocking call of the socket, from now on. source_address: to bind to. If none answers, the
-    first error is raised, or with `all_errors` an ExceptionGroup of all.
+    last error is raised, or with `all_errors` an ExceptionGroup of all.
     """
     host, port = address
     errors = []
@@ -264,7 +326,7 @@ def create_connection(address, timeout=_GLOBAL_DEFAULT_TIMEOUT, source_address=N
             raise OSError(f"getaddrinfo returned nothing for {host!r}")
         if all_errors:
             raise ExceptionGroup("create_connection failed", errors)
-        raise errors[0]
+        raise errors[-1]
     finally:
         errors.clear()      # their tracebacks hold this frame
 
@@ -292,7 +354,7 @@ def create_server(address, *, family=_socket.AF_INET, backlog=None, reuse_port=F
         try:
             sock.bind(address)
         except OSError as exc:
-            raise type(exc)(exc.errno, f"{exc.strerror} (while attempting to bind on address {address!r})") from None
+            raise OSError(exc.errno, f"{exc.strerror} (while attempting to bind on address {address!r})") from None
         if backlog is None:
             sock.listen()
         else:
@@ -362,12 +424,23 @@ def wait_read(fileno, timeout=None, timeout_exc=None):
     _socketio.wait_on(fileno, READ, timeout, timeout_exc)
 
 
-def wait_write(fileno, timeout=None, timeout_exc=None):
-    """Block until `fileno` can be written to. Otherwise as `wait_read`."""
+def wait_write(fileno, timeout=None, timeout_exc=None, event=None):
+    """Block until `fileno` can be written to. Otherwise as `wait_read`; `event` is ignored, as in gevent."""
     _socketio.wait_on(fileno, WRITE, timeout, timeout_exc)
 
 
-def wait_readwrite(fileno, timeout=None, timeout_exc=None):
-    """Block until `fileno` can be read or written to. Otherwise as `wait_read`."""
+def wait_readwrite(fileno, timeout=None, timeout_exc=None, event=None):
+    """Block until `fileno` can be read or written to. Otherwise as `wait_write`."""
     _socketio.wait_on(fileno, READ | WRITE, timeout, timeout_exc)
 
+
+class cancel_wait_ex(OSError):
+    """What `cancel_wait` raises in the greenlet that waits."""
+
+    def __init__(self):
+        super().__init__(EBADF, "File descriptor was closed in another greenlet")
+
+
+def cancel_wait(watcher, error=cancel_wait_ex):
+    """Raise `error` in the greenlet that blocks in `get_hub().wait(watcher)`, if there is one. Does not block."""
+    get_hub().cancel_wait(watcher, error)
