@@ -309,7 +309,6 @@ cdef class Hub(greenlet):
     cdef int fd_wait(self, FdEntry *entry, int events, int64_t timeout_ns) except -1
     cdef int _fd_leave(self, FdEntry *entry, Waiter w, _ForwardLink second) except -1
     cdef int fd_pass_on(self, FdEntry *entry) except -1
-    cdef int fd_give_way(self) except -1
     cdef int fd_forget(self, int fd, uint64_t owner, object exc) except -1
     cdef int fd_event(self, int fd, int events) except -1
     cdef int fd_rearm(self, FdEntry *entry) except -1

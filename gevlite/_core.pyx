@@ -2104,12 +2104,6 @@ cdef class Hub(greenlet):
             if limit > 0:
                 limit = max(deadline - gevlite_now_ns(), 0)
 
-    cdef int fd_give_way(self) except -1:
-        """Somebody makes one call after the other on fds that are always ready: the others shall run all the same."""
-        if gevlite_coarse_ns() >= self.slice_end and current_greenlet() is not self:
-            sleep(0)
-        return 0
-
     def wait_fds(self, pairs, timeout=None):
         """Block until one of many fds may be ready, at most `timeout` seconds.
 

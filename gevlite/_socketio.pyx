@@ -41,6 +41,7 @@ from gevlite._core cimport (
     fd_closed,
     fd_number,
     fd_number_closed,
+    give_way_if_due,
     new_fd_owner,
     now_ns,
     poll_now,
@@ -345,11 +346,11 @@ cdef int failed(Hub hub, FdEntry *entry, int code) except -1:
     errno_raise(code)
 
 
-cdef inline int give_way(Endpoint ep, Hub hub) except -1:
+cdef inline int give_way(Hub hub) except -1:
     """Before an operation: once in so many, see whether the others have waited long enough."""
     hub.fd_calls += 1
     if hub.fd_calls % GIVE_WAY_EVERY == 0:
-        hub.fd_give_way()
+        give_way_if_due()
     return 0
 
 
@@ -410,7 +411,7 @@ cdef Py_ssize_t receive(Endpoint ep, void *buf, size_t n, int flags, sockaddr *a
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
     cdef Py_ssize_t got, filled = 0
-    give_way(ep, hub)
+    give_way(hub)
     while True:
         got = transfer(ep, hub, READ, <char *> buf + filled, n - filled, flags, addr, addrlen, &deadline)
         filled += got
@@ -452,7 +453,7 @@ def recv(self, Py_ssize_t bufsize, int flags=0, /):
         whole = fresh_bytes(bufsize, flags)
         return fit(whole, receive(ep, PyBytes_AS_STRING(whole), bufsize, flags, NULL, NULL))
     hub = current_hub()
-    give_way(ep, hub)
+    give_way(hub)
     while True:
         # As in `transfer`, but no buffer is held while parked: thousands of idle connections would each pin one.
         entry = entry_of(ep, hub)
@@ -547,7 +548,7 @@ cdef Py_ssize_t send_some(Endpoint ep, const void *buf, Py_ssize_t n, int flags,
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
     cdef Py_ssize_t sent
-    give_way(ep, hub)
+    give_way(hub)
     if whole and ep.limit > 0 and n > SENT_AT_ONCE:
         deadline = now_ns() + ep.limit
     while True:
@@ -625,7 +626,7 @@ def accept_fd(self):
     cdef socklen_t size
     cdef FdEntry *entry
     cdef int fd
-    give_way(ep, hub)
+    give_way(hub)
     if not plain_family(ep.family):
         fd, address = by_original(self, ep, READ, 0, _StdSocket._accept, ())
         os.set_blocking(fd, False)
@@ -687,7 +688,7 @@ cdef object by_original(object self, Endpoint ep, int event, int flags, object m
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
     cdef double length = 0
-    give_way(ep, hub)
+    give_way(hub)
     while True:
         if ep.limit == 0 or flags & TRY_ANYWAY or poll_now(ep.fd, event):
             try:
@@ -748,7 +749,7 @@ def sendfile_some(self, int in_fd, long long offset, Py_ssize_t count):
     cdef size_t chunk = SENDFILE_AT_ONCE
     if 0 <= count < SENDFILE_AT_ONCE:
         chunk = count
-    give_way(ep, hub)
+    give_way(hub)
     while True:
         entry = entry_of(ep, hub)
         if may_try(ep, entry, WRITE, 0):

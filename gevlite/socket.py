@@ -163,10 +163,6 @@ class socket(_StdSocket):
         return (numbers[0], port, *(address[2:] or numbers[2:]))
 
     def bind(self, address, /):
-        """Bind to an address. Blocks only if that holds a host name, while it is looked up."""
-        _CSocket.bind(self, self._resolved(address))
-
-    def bind(self, address, /):
         """As the original. A host name in `address` is looked up without stopping other greenlets."""
         _StdSocket.bind(self, self._resolved(address))
 
