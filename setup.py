@@ -85,5 +85,9 @@ if WERROR:
 setup(
     ext_modules=modules("gevlite", "gevlite") + modules("gevlite.backends", "backends"),
     cmdclass={"build_ext": CythonBuild},
-    options={"build_ext": {"parallel": os.cpu_count()}},
+    options={
+        "build_ext": {"parallel": os.cpu_count()},
+        # What one build leaves there is part of the next one's wheel.
+        "build": {"build_base": "build/standin" if KQUEUE_INCLUDE else "build"},
+    },
 )

@@ -53,7 +53,10 @@ def check_sdist(path):
     wanted |= {"pyproject.toml", "setup.py", "tox.ini", "LICENSE", "README.md", "CHANGELOG.md"}
     wanted |= {"docs/index.md", "tests/test_cli.py", "tests/test_docs.py"}
     yield from (f"{name} is not in the sdist" for name in sorted(wanted - names))
-    yield from (f"{name} does not belong in the sdist" for name in sorted(names) if name.endswith((".c", ".so")))
+    wanted = {source.relative_to(ROOT).as_posix() for source in (ROOT / "tests" / "kqueue_standin").rglob("*.[ch]")}
+    yield from (f"{name} is not in the sdist" for name in sorted(wanted - names))
+    surplus = {name for name in names - wanted if name.endswith((".c", ".so"))}
+    yield from (f"{name} does not belong in the sdist" for name in sorted(surplus))
 
 
 def check_wheel(path):
@@ -64,8 +67,9 @@ def check_wheel(path):
         stem = installed.removesuffix(".pyx")
         if f"{stem}.pyi" not in names:
             yield f"{source} has no stub"
-        if Path(stem).name not in ELSEWHERE and not any(n.startswith(f"{stem}.") and n.endswith(".so") for n in names):
-            yield f"{source} is not compiled in the wheel"
+        compiled = any(n.startswith(f"{stem}.") and n.endswith(".so") for n in names)
+        if compiled == (Path(stem).name in ELSEWHERE):
+            yield f"{stem} {'is compiled' if compiled else 'is not compiled'} in the wheel"
     if not any(name.endswith("licenses/LICENSE") for name in names):
         yield "the wheel has no licence"
     for name in sorted(names):
