@@ -1,0 +1,9 @@
+from typing import Any
+
+__all__ = ["patch", "unpatch", "wait"]
+
+def patch() -> None: ...
+def unpatch() -> None: ...
+
+# A psycopg2.extensions.connection.
+def wait(connection: Any) -> None: ...
