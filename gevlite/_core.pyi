@@ -205,6 +205,7 @@ class _CacheStats(TypedDict):
     hits: int
     misses: int
 
+signals_without_ref: dict[int, Callable[..., object]]
 def set_backend_chooser(
     chooser: Callable[[str | Sequence[str] | Backend | type[Backend] | None], tuple[Backend, str]],
 ) -> None: ...

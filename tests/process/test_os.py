@@ -493,6 +493,35 @@ def test_the_child_of_a_fork_watches_none_of_its_siblings(run_script):
     """)
 
 
+@pytest.mark.parametrize("switch", ["", "_children._pidfd_open = None"], ids=["pidfd", "thread"])
+def test_a_watcher_tells_of_its_child_in_the_process_that_made_it_only(run_script, switch):
+    result = run_script(f"""
+        import os, sys, gevlite
+        from gevlite import _children, os as gevlite_os
+        {switch}
+        r, w = os.pipe()
+        told = []
+        sibling = gevlite_os.fork_and_watch(told.append)
+        if not sibling:
+            os.read(r, 1)
+            os._exit(3)
+        gevlite.sleep(0)
+        pid = gevlite_os.fork()
+        if not pid:
+            os.write(w, b"x")
+            for _ in range(20):
+                gevlite.sleep(0.005)
+            stats = gevlite.get_hub().stats()
+            os._exit(1 if told or stats["watchers"] or stats["fds"] or stats["refs"] else 7)
+        assert os.waitstatus_to_exitcode(gevlite_os.waitpid(pid, 0)[1]) == 7
+        assert os.waitstatus_to_exitcode(gevlite_os.waitpid(sibling, 0)[1]) == 3
+        gevlite.sleep(0)
+        assert len(told) == 1
+        print("end")
+    """)
+    assert result.stdout == "end\n"
+
+
 def test_what_keeps_the_loop_alive_is_counted_right_in_the_child_of_a_fork(run_script):
     """A sum that is wrong by one is a LoopExit too many, or one too few."""
     run_script("""
