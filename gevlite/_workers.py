@@ -30,7 +30,7 @@ _forks = 0
 
 _crews = weakref.WeakSet()
 _workers = set()        # get_ident() of each
-_mine = _local()        # .crew, in a worker
+_mine = _local()        # .place, in a worker: its crew and _forks
 
 
 def count_workers():
@@ -147,7 +147,7 @@ class Crew:
 
     def is_here(self):
         """True in one of its threads."""
-        return getattr(_mine, "crew", None) is self
+        return getattr(_mine, "place", None) == (self, _forks)
 
     # -------- the threads
 
@@ -156,7 +156,7 @@ class Crew:
         self.size += 1
 
     def _work(self, forks):
-        _mine.crew = self
+        _mine.place = (self, forks)
         _workers.add(get_ident())
         add_idle_workers(1)
         try:
@@ -235,7 +235,7 @@ class Crew:
                 taken.append(self.tasks.get_nowait())
         except Empty:
             pass
-        for _ in range(self.surplus):
+        for _ in range(taken.count(None)):
             self.tasks.put(None)
         return [task for task in taken if task is not None]
 

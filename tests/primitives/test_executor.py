@@ -328,7 +328,7 @@ def test_waiting_blocks_the_greenlet_only(executor, gate, wait):
 def test_kill_while_waiting_leaves_nothing_linked(executor, gate, wait):
     future = executor.submit(gate, 5)
     g = gevlite.spawn(wait, future)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     g.kill()
     assert linked(future) == 0
     gate.open()
@@ -403,7 +403,7 @@ def test_mixed_with_standard_futures(executor, gate):
     with futures.ThreadPoolExecutor(1) as standard:
         both = [standard.submit(gate, 1), executor.submit(gate, 2)]
         g = gevlite.spawn(lambda: {f.result() for f in futures.as_completed(both)})
-        gevlite.sleep(0.001)
+        gevlite.idle()
         gate.open()
         assert g.get(timeout=WAIT) == {1, 2}
 
@@ -441,13 +441,51 @@ def test_shutdown_blocks_the_greenlet_only(gate):
     executor = ThreadPoolExecutor(1)
     executor.submit(gate)
     g = gevlite.spawn(executor.shutdown)
-    gevlite.sleep(0.01)
+    gevlite.idle()
     assert not g.ready()
     g.kill()
     assert not executor._crew.changed._waiting
     gate.open()
     executor.kill()
     assert executor._crew.size == 0
+
+
+def test_a_shutdown_that_cancels_ends_the_waits_for_what_it_cancels(gate):
+    """With the standard executor, `wait` would go on for ever."""
+    executor = ThreadPoolExecutor(1)
+    running, queued = executor.submit(gate), executor.submit(int)
+    gate.wait_for(1)
+    g = gevlite.spawn(futures.wait, [queued])
+    gevlite.idle()
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert g.get(timeout=WAIT).done == {queued}
+    gate.open()
+    executor.shutdown()
+    assert running.done()
+
+
+def test_an_initializer_that_fails_during_a_shutdown_does_not_keep_the_others_from_ending(gate, monkeypatch, settle):
+    monkeypatch.setattr("sys.unraisablehook", lambda args: None)
+    first, go_on = [True], threading.Event()
+
+    def initialize():
+        if not first:
+            go_on.wait(WAIT)
+            fail()
+        first.clear()
+
+    executor = ThreadPoolExecutor(2, initializer=initialize)
+    running = executor.submit(gate, 5)
+    gate.wait_for(1)
+    queued = executor.submit(int)
+    g = gevlite.spawn(executor.shutdown)
+    gevlite.idle()
+    go_on.set()
+    assert isinstance(queued.exception(timeout=WAIT), futures.BrokenExecutor)
+    assert settle(lambda: executor._crew.size == 1)
+    gate.open()
+    g.get(timeout=WAIT)
+    assert running.result() == 5
 
 
 def test_a_worker_cannot_wait_for_its_own_shutdown(executor):
@@ -536,9 +574,17 @@ def test_fork_while_futures_are_pending(run_script):
         cancelled = executor.submit(gate.wait)
         waiting = [gevlite.spawn(f.exception, 20) for f in (running, queued)]
         waiting.append(gevlite.spawn(futures.wait, [running, queued, cancelled], 20))
-        gevlite.sleep(0.001)
+        gevlite.idle()
         cancelled.cancel()
-        pid = os.fork()
+        held, forked = threading.Event(), threading.Event()
+        def hold():
+            with running._condition:
+                held.set()
+                forked.wait()
+        threading.Thread(target=hold).start()
+        held.wait()
+        pid = os.fork()             # the child has no such thread, but the lock as it was
+        forked.set()
         if pid == 0:
             try:
                 for g in waiting[:2]:

@@ -135,6 +135,15 @@ def test_discard_twice_or_of_a_stranger_gives_nothing_back(held):
     assert held.pool.free_count() == 1
 
 
+def test_one_that_was_discarded_does_not_keep_the_pool(held):
+    pool = Pool(1)
+    pool.add(held.members[0])
+    pool.discard(held.members[0])
+    ref = weakref.ref(pool)
+    del pool
+    assert ref() is None
+
+
 def test_one_that_was_discarded_can_be_added_again(held):
     held.pool.discard(held.members[0])
     held.pool.add(held.members[0])
@@ -266,7 +275,7 @@ def wait_fixture(request):
 
 def test_it_blocks_until_there_is_a_place(held, wait):
     g = gevlite.spawn(wait, held.pool)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert not g.ready()
     held.let_go()
     g.get(timeout=5)
@@ -277,7 +286,7 @@ def test_it_blocks_until_there_is_a_place(held, wait):
 def test_kill_while_waiting_for_a_place_takes_none_and_starts_nothing(held, wait):
     before = gevlite.get_hub().stats()["spawned"]
     g = gevlite.spawn(wait, held.pool)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     g.kill()
     held.let_go()
     assert held.pool.free_count() == 1 and len(held.pool) == 0
@@ -295,7 +304,7 @@ def test_a_timeout_while_waiting_for_a_place_takes_none(held, wait):
 @pytest.mark.parametrize("kill_first", [True, False])
 def test_a_place_that_comes_free_as_the_waiter_is_killed_is_not_lost(held, wait, kill_first):
     g = gevlite.spawn(wait, held.pool)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     if kill_first:
         g.kill(block=False)
         held.event.set()
@@ -350,7 +359,7 @@ def test_wait_available_returns_after_its_timeout(held):
 def test_places_are_given_to_those_who_wait_in_the_order_in_which_they_came(held):
     order = []
     waiting = [gevlite.spawn(held.pool.spawn, order.append, n) for n in range(20)]
-    gevlite.sleep(0.001)
+    gevlite.idle()
     held.let_go()
     gevlite.joinall(waiting, raise_error=True)
     held.pool.join()
@@ -360,7 +369,7 @@ def test_places_are_given_to_those_who_wait_in_the_order_in_which_they_came(held
 def test_who_waits_is_not_overtaken_by_a_newcomer(held):
     order = []
     waiting = gevlite.spawn(held.pool.spawn, order.append, "waiting")
-    gevlite.sleep(0.001)
+    gevlite.idle()
     held.let_go()
     held.pool.spawn(order.append, "newcomer")
     waiting.join()
@@ -682,7 +691,7 @@ def test_a_killed_apply_leaves_its_greenlet_running(held):
     """As documented: what runs belongs to the pool."""
     pool, event = Pool(1), Event()
     g = gevlite.spawn(pool.apply, event.wait)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     g.kill()
     assert len(pool) == 1
     event.set()
@@ -697,13 +706,13 @@ def test_apply_async_and_callbacks(errors):
     assert pool.apply_cb(lambda: 6, callback=called.append) == 6
     assert pool.map_cb(lambda x: x, [7], callback=called.append) == [7]
     assert pool.map_async(lambda x: x, [8], callback=called.append).get() == [8]
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert called == [5, 6, [7], [8]]
 
 
 def test_apply_async_of_a_full_pool_does_not_block_and_waits_its_turn(held):
     g = held.pool.apply_async(lambda: 5)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert not g.started and len(held.pool) == 1
     held.let_go()
     assert g.get(timeout=5) == 5 and held.pool.free_count() == 1
@@ -712,7 +721,7 @@ def test_apply_async_of_a_full_pool_does_not_block_and_waits_its_turn(held):
 def test_apply_async_that_is_killed_before_its_turn_never_runs(held):
     ran = []
     g = held.pool.apply_async(ran.append, (1,))
-    gevlite.sleep(0.001)
+    gevlite.idle()
     g.kill()
     held.let_go()
     assert held.pool.spawn(lambda: 6).get(timeout=5) == 6
@@ -780,7 +789,7 @@ def test_a_map_that_is_given_up_starts_nothing_more_and_leaves_alone_what_runs(h
             pool.map(work, range(10))
     else:
         g = pool.map_async(work, range(10)) if how == "map_async" else gevlite.spawn(pool.map, work, range(10))
-        gevlite.sleep(0.001)
+        gevlite.idle()
         g.kill()
     go_on.set()
     assert pool.join(timeout=5)
@@ -790,7 +799,7 @@ def test_a_map_that_is_given_up_starts_nothing_more_and_leaves_alone_what_runs(h
 def test_results_of_members_that_were_killed_are_their_greenlet_exits():
     pool = Pool(2)
     g = gevlite.spawn(pool.map, gevlite.sleep, [100, 100])
-    gevlite.sleep(0.001)
+    gevlite.idle()
     pool.kill()
     assert [type(value) for value in g.get(timeout=5)] == [gevlite.GreenletExit] * 2
 
@@ -845,7 +854,7 @@ def test_imap_keeps_the_order_and_imap_unordered_does_not():
 def test_it_begins_before_anybody_asks(imap):
     pool, done = Pool(2), []
     results = imap(pool, done.append, range(5))
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert done == list(range(5))
     assert list(results) == [None] * 5
 
@@ -899,7 +908,7 @@ def test_maxsize_bounds_what_is_begun_and_not_taken(make, imap):
     items = Counted()
     results = imap(make(), lambda n: n, items, maxsize=3)
     for taken in range(5):
-        gevlite.sleep(0.001)
+        gevlite.idle()
         assert items.taken == 3 + taken
         next(results)
     results.close()
@@ -909,7 +918,7 @@ def test_maxsize_bounds_what_is_begun_and_not_taken(make, imap):
 def test_without_maxsize_everything_is_begun(imap, maxsize):
     items = Counted(100)
     results = imap(Pool(3), lambda n: n, items, maxsize=maxsize)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert items.taken == 100
     assert sorted(results) == list(range(100))
 
@@ -917,7 +926,7 @@ def test_without_maxsize_everything_is_begun(imap, maxsize):
 def test_places_are_free_while_results_wait_to_be_taken(imap):
     pool = Pool(2)
     results = imap(pool, lambda n: n, range(10), maxsize=2)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert pool.free_count() == 2
     assert len(list(results)) == 10
 
@@ -933,7 +942,7 @@ def test_a_consumer_that_goes_away_leaves_nobody_waiting(imap, how, wait, settle
         results = imap(pool, lambda n: n, range(10), maxsize=1)
     else:
         results = imap(pool, lambda n: n, (event.wait() for _ in range(10)))
-    gevlite.sleep(0.001)
+    gevlite.idle()
     if how == "drop":
         del results
     elif how == "close":
@@ -949,14 +958,14 @@ def test_a_consumer_that_goes_away_leaves_nobody_waiting(imap, how, wait, settle
 def test_one_that_is_dropped_before_it_began_starts_nothing(imap):
     done = []
     imap(Pool(1), done.append, range(5))
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert done == []
 
 
 def test_calls_that_run_go_on_after_a_close(imap):
     pool, event, done = Pool(2), Event(), []
     results = imap(pool, lambda n: event.wait() and done.append(n), range(10))
-    gevlite.sleep(0.001)
+    gevlite.idle()
     results.close()
     event.set()
     assert pool.join(timeout=5) and done == [0, 1]
@@ -983,7 +992,7 @@ def test_close_ends_the_waiting_of_others():
     event = Event()
     results = Pool(1).imap_unordered(lambda n: event.wait(), range(3))
     g = gevlite.spawn(list, results)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     results.close()
     assert g.get(timeout=5) == []
     event.set()
@@ -993,7 +1002,7 @@ def test_kill_while_waiting_for_a_result_loses_none(imap):
     event = Event()
     results = imap(Pool(2), lambda n: event.wait() and n, range(5))
     g = gevlite.spawn(next, results)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     g.kill()
     event.set()
     assert sorted(results) == list(range(5))
@@ -1019,7 +1028,7 @@ def test_a_result_that_comes_as_the_consumer_is_killed_is_not_lost(imap, kill_fi
             gevlite.sleep(100)
 
     g = gevlite.spawn(consume)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     if kill_first:
         g.kill(block=False)
         event.set()
@@ -1042,7 +1051,7 @@ def test_consumers_of_an_ordered_one_are_served_in_their_order():
     gate = Event()
     results = Group().imap(lambda n: gate.wait() and n, range(5))
     consumers = [gevlite.spawn(next, results) for _ in range(5)]
-    gevlite.sleep(0.001)
+    gevlite.idle()
     gate.set()
     assert [g.get(timeout=5) for g in consumers] == [0, 1, 2, 3, 4]
 
@@ -1050,7 +1059,7 @@ def test_consumers_of_an_ordered_one_are_served_in_their_order():
 def test_a_killed_pool_ends_what_runs_and_the_results_say_so(imap):
     pool = Pool(2)
     results = imap(pool, gevlite.sleep, [100, 100])
-    gevlite.sleep(0.001)
+    gevlite.idle()
     pool.kill()
     assert [type(value) for value in results] == [gevlite.GreenletExit] * 2
 
@@ -1064,7 +1073,7 @@ def test_items_are_not_kept(imap):
     results = imap(Pool(1), lambda item: None, iter([items.pop() for _ in range(3)]), maxsize=1)
     for _ in range(3):
         next(results)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     gc.collect()
     assert [ref() for ref in refs] == [None] * 3
     results.close()
@@ -1177,7 +1186,7 @@ def test_works_on_after_fork(run_script):
         member = pool.spawn(event.wait)
         waiting = gevlite.spawn(pool.spawn, lambda: 5)
         results = Pool(2).imap(lambda n: event.wait() and n, range(5))
-        gevlite.sleep(0.001)
+        gevlite.idle()
         pid = os.fork()
         event.set()
         assert waiting.get(timeout=5).get(timeout=5) == 5

@@ -12,6 +12,7 @@ import weakref
 import pytest
 
 import gevlite
+from gevlite._core import hubs
 from gevlite._workers import count_workers
 from gevlite.event import AsyncResult
 from gevlite.threadpool import ThreadPool, get_default_size
@@ -129,7 +130,7 @@ def test_an_exception_is_raised_where_the_result_is_asked_for(exc):
 def test_others_run_while_a_call_blocks_its_thread(gate):
     pool, order = ThreadPool(1), []
     g = gevlite.spawn(lambda: order.append(pool.apply(gate, ("result",))))
-    gevlite.sleep(0.01)
+    gevlite.idle()
     order.append("meanwhile")
     gate.open()
     g.get(timeout=WAIT)
@@ -167,6 +168,20 @@ def test_arguments_and_results_are_not_kept():
     del thing, result
     pool.join()
     assert ref() is None
+
+
+def test_the_arguments_are_free_when_the_result_is_there():
+    class Thing:
+        pass
+
+    pool = ThreadPool(1)
+    for _ in range(20):
+        thing = Thing()
+        ref = weakref.ref(thing)
+        result = pool.spawn(lambda x: None, thing)
+        del thing
+        result.get(timeout=WAIT)
+        assert ref() is None
 
 
 def test_an_error_leaves_no_reference_cycle():
@@ -248,7 +263,7 @@ def test_gc_may_free_a_pool_at_any_moment():
 def test_spawn_blocks_while_all_threads_are_busy_and_one_call_waits(gate, maxsize):
     busy = Busy(gate, maxsize)
     g = gevlite.spawn(busy.pool.spawn, thread_id)
-    gevlite.sleep(0.01)
+    gevlite.idle()
     assert not g.ready() and len(busy.pool) == maxsize + 1 and busy.pool.size == maxsize
     assert busy.pool.task_queue.qsize() == 1
     gate.open()
@@ -271,7 +286,7 @@ def wait_fixture(request):
 def test_kill_while_waiting_for_a_place_makes_no_call(busy, wait):
     made = []
     g = gevlite.spawn(wait, busy.pool, lambda: made.append(1))
-    gevlite.sleep(0.001)
+    gevlite.idle()
     g.kill()
     busy.let_go()
     assert busy.pool.apply(lambda: 7) == 7
@@ -290,7 +305,7 @@ def test_a_timeout_while_waiting_for_a_place_makes_no_call(busy, wait):
 @pytest.mark.parametrize("kill_first", [True, False])
 def test_a_place_that_comes_free_as_the_waiter_is_killed_is_not_lost(busy, kill_first, settle):
     g = gevlite.spawn(busy.pool.spawn, int)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     if kill_first:
         g.kill(block=False)
         busy.gate.open()
@@ -307,7 +322,7 @@ def test_a_place_that_comes_free_as_the_waiter_is_killed_is_not_lost(busy, kill_
 def test_places_are_given_in_the_order_in_which_they_were_asked_for(busy):
     order = []
     waiting = [gevlite.spawn(busy.pool.spawn, order.append, n) for n in range(10)]
-    gevlite.sleep(0.001)
+    gevlite.idle()
     busy.let_go()
     gevlite.joinall(waiting, raise_error=True)
     assert busy.pool.join(WAIT) and order == list(range(10))
@@ -317,7 +332,7 @@ def test_spawn_in_a_hub_callback_works_unless_it_would_block(gate, hub, errors):
     pool, results = ThreadPool(1), []
     for _ in range(3):
         hub.call_soon(lambda: results.append(pool.spawn(gate)))
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert len(results) == 2 and isinstance(errors[0][1], gevlite.hub.BlockingSwitchOutError)
     gate.open()
     assert pool.join(WAIT) and pool._places.counter == 2
@@ -383,6 +398,15 @@ def test_a_thread_without_work_ends_after_its_time(settle):
     assert pool.apply(lambda: 5) == 5
 
 
+def test_a_call_that_comes_as_the_last_thread_is_about_to_end_is_made():
+    pool = ThreadPool(1, idle_task_timeout=0.005)
+    pool.apply(int)
+    with pool._crew.lock:
+        time.sleep(0.02)  # the thread's time is over, and it waits for the lock
+        result = pool.spawn(lambda: 5)
+    assert result.get(timeout=WAIT) == 5
+
+
 def test_threads_stay_without_an_idle_timeout():
     for forever in (-1, None, 0):
         pool = ThreadPool(2, idle_task_timeout=forever)
@@ -403,7 +427,7 @@ def test_size_starts_and_ends_threads():
 
 def test_a_busy_thread_ends_when_its_call_has(busy):
     g = gevlite.spawn(setattr, busy.pool, "size", 0)
-    gevlite.sleep(0.01)
+    gevlite.idle()
     assert not g.ready() and busy.pool.size == 1
     busy.gate.open()
     g.get(timeout=WAIT)
@@ -412,7 +436,7 @@ def test_a_busy_thread_ends_when_its_call_has(busy):
 
 def test_kill_lets_queued_calls_finish_and_the_pool_can_be_used_again(busy):
     g = gevlite.spawn(busy.pool.kill)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     busy.gate.open()
     assert g.get(timeout=WAIT) is True
     assert busy.pool.size == 0 and [result.get() for result in busy.results] == [0, 1]
@@ -430,7 +454,7 @@ def test_kill_and_join_return_false_after_their_timeout(busy):
 @pytest.mark.parametrize("wait", ["join", "kill"])
 def test_a_kill_of_who_waits_for_the_pool_leaves_nothing(busy, wait):
     g = gevlite.spawn(getattr(busy.pool, wait))
-    gevlite.sleep(0.001)
+    gevlite.idle()
     g.kill()
     assert not busy.pool._crew.changed._waiting
     busy.let_go()
@@ -438,7 +462,7 @@ def test_a_kill_of_who_waits_for_the_pool_leaves_nothing(busy, wait):
 
 def test_maxsize_may_grow_and_those_who_wait_get_in(busy):
     waiting = [gevlite.spawn(busy.pool.spawn, busy.gate, n) for n in range(3)]
-    gevlite.sleep(0.001)
+    gevlite.idle()
     busy.pool.maxsize = 3
     busy.gate.wait_for(1)  # the queued one has a thread now
     gevlite.joinall(waiting[:2], timeout=WAIT)
@@ -453,7 +477,7 @@ def test_maxsize_may_shrink_while_places_are_taken(gate, settle):
     busy.pool.maxsize = 1
     assert busy.pool.maxsize == 1
     g = gevlite.spawn(busy.pool.spawn, int)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert not g.ready()
     gate.open()
     g.get(timeout=WAIT)
@@ -461,6 +485,15 @@ def test_maxsize_may_shrink_while_places_are_taken(gate, settle):
     assert busy.pool._places.counter == 2 and busy.pool._debt == 0
     busy.pool.maxsize = 2
     assert busy.pool._places.counter == 3
+
+
+def test_maxsize_may_shrink_and_grow_again_while_places_are_taken(gate):
+    busy = Busy(gate, 3)
+    for maxsize in (1, 2, 1, 4):
+        busy.pool.maxsize = maxsize
+    assert busy.pool._places.counter == 1 and busy.pool._debt == 0
+    busy.let_go()
+    assert busy.pool._places.counter == 5
 
 
 def test_adjust_changes_nothing_that_is_right(gate):
@@ -549,7 +582,7 @@ def test_the_mapping_methods(gate):
     assert pool.map(lambda n: n * 2, range(10)) == list(range(0, 20, 2))
     assert pool.map_async(lambda n: n, [7], callback=called.append).get(timeout=WAIT) == [7]
     assert pool.map_cb(lambda n: n, [8], callback=called.append) == [8]
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert called == [5, 6, [7], [8]]
 
 
@@ -594,7 +627,7 @@ def test_an_imap_that_is_dropped_starts_no_further_call(kind, busy, hub, settle)
     before = hub.stats()["greenlets"]
     made = []
     results = getattr(busy.pool, kind)(made.append, range(10))
-    gevlite.sleep(0.001)
+    gevlite.idle()
     del results
     assert settle(lambda: hub.stats()["greenlets"] == before)
     busy.let_go()
@@ -605,7 +638,7 @@ def test_an_imap_that_is_dropped_starts_no_further_call(kind, busy, hub, settle)
 def test_kill_while_waiting_for_a_result_of_imap_loses_none(kind, gate):
     results = getattr(ThreadPool(2), kind)(gate, range(4))
     g = gevlite.spawn(next, results)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     gate.wait_for(2)
     g.kill()
     gate.open()
@@ -679,7 +712,6 @@ def test_the_pool_of_a_thread_s_hub_ends_with_the_thread(settle):
         assert gevlite.get_hub().threadpool.apply(lambda: 5) == 5
 
     in_threads(thread, 3)
-    gc.collect()
     assert settle(lambda: count_workers() == before)
 
 
@@ -688,6 +720,17 @@ def test_a_worker_may_use_greenlets_of_its_own():
         return [g.value for g in gevlite.joinall([gevlite.spawn(lambda: gevlite.sleep(0.001) or 5)])]
 
     assert ThreadPool(1).apply(work) == [5]
+
+
+def test_the_hub_of_a_worker_goes_with_it():
+    pool = ThreadPool(2)
+    pool.map(lambda n: gevlite.sleep(0.001), range(4))
+    assert len(hubs()) > 1
+    pool.kill()
+    deadline = time.monotonic() + WAIT
+    while len(hubs()) > 1 and time.monotonic() < deadline:
+        gevlite.sleep(0.001)
+    assert hubs() == [gevlite.get_hub()]
 
 
 def test_pools_in_each_others_workers():
@@ -827,15 +870,18 @@ def test_a_call_in_progress_at_a_fork_is_finished_by_the_parent_and_fails_in_the
         pool = ThreadPool(1)
         results = [pool.spawn(gate.wait) for _ in range(2)]
         getting = [gevlite.spawn(lambda r=r: r.get()) for r in results]
-        waiting = [gevlite.spawn(pool.spawn, lambda n=n: n) for n in range(3)]
+        waiting = [gevlite.spawn(pool.spawn, lambda n=n: gate.wait() and n) for n in range(3)]
         gevlite.get_hub().handle_error = lambda *args: None
-        gevlite.sleep(0.001)
+        gevlite.idle()
         pid = os.fork()
         if pid == 0:
             try:
                 for g in getting:
                     g.join(timeout=10)
                     assert isinstance(g.exception, RuntimeError) and "fork" in str(g.exception), g.exception
+                gevlite.idle()
+                assert [g.ready() for g in waiting] == [True, True, False]
+                gate.set()
                 assert [g.get(timeout=10).get(timeout=10) for g in waiting] == [0, 1, 2]
                 assert pool.join(timeout=10) and len(pool) == 0 and pool._places.counter == 2
                 assert gevlite.wait(timeout=10) is True
@@ -865,7 +911,7 @@ def test_fork_while_results_are_on_their_way(run_script):
                 time.sleep(0.001)               # the hub does not run
             pid = os.fork()
             if pid == 0:
-                gevlite.sleep(0.001)
+                gevlite.idle()
                 assert gevlite.get_hub().stats()["refs"] == 0
                 assert [r.get() for r in results] == [0, 0, 0]
                 os._exit(0)
@@ -876,14 +922,19 @@ def test_fork_while_results_are_on_their_way(run_script):
 
 def test_fork_in_a_worker(run_script):
     run_script("""
-        import os, gevlite
+        import os, threading, traceback, gevlite
         from gevlite.threadpool import ThreadPool
         pool = ThreadPool(1)
         def work():
             pid = os.fork()
             if pid == 0:
-                ok = pool.apply(lambda: 7) == 7     # we are no worker of the child's: it makes one
-                os._exit(0 if ok else 1)
+                try:                                # we are no worker of the child's
+                    assert pool.apply(threading.get_ident) != threading.get_ident()
+                    assert pool.kill(timeout=10)
+                except BaseException:
+                    traceback.print_exc()
+                    os._exit(1)
+                os._exit(0)
             return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         assert pool.apply(work) == 0
         assert pool.apply(lambda: 5) == 5
