@@ -8,10 +8,7 @@ too.
 import sys
 import threading as _std
 
-from gevlite import (
-    thread,
-    threadpool,
-)
+from gevlite import thread
 from gevlite._core import get_hub, get_hub_if_exists
 from gevlite._threadlock import Lock, RLock, get_ident
 from gevlite.greenlet import GreenletExit, getcurrent
