@@ -13,9 +13,9 @@ import importlib
 import os
 
 from gevlite._core import register_hub_attribute
-from gevlite.resolver._abstract import AbstractResolver
+from gevlite.resolver._abstract import AbstractResolver, lookup_error
 
-__all__ = ["AbstractResolver", "ResolverError", "available", "choose", "names"]
+__all__ = ["AbstractResolver", "ResolverError", "available", "choose", "lookup_error", "names"]
 
 ENV = "GEVLITE_RESOLVER"
 DEFAULT = "thread"

@@ -774,6 +774,22 @@ def test_a_second_kill_does_not_wait_for_the_disk(tmp_path, open_twin, slow_writ
     assert settle(lambda: path.read_bytes() == b"12345")
 
 
+def test_an_interruption_is_not_left_for_the_next_one_if_the_operation_fails_too(
+    tmp_path, open_twin, slow_writes, start, settle
+):
+    file = open_twin(tmp_path / "file", "w+b")
+    file.write(b"12345")
+    seeking = start(file.seek, -1)      # writes first, and then finds that it cannot be
+    assert settle(slow_writes.begun.is_set)
+    seeking.greenlet.kill(block=False)
+    gevlite.sleep(0)
+    slow_writes.gate.set()
+    seeking.greenlet.join(5)
+    assert isinstance(seeking.greenlet.value, gevlite.GreenletExit)
+    file.seek(0)
+    assert file.read() == b"12345"
+
+
 def test_others_run_while_the_disk_writes(tmp_path, open_twin, slow_writes, start, settle):
     path = tmp_path / "file"
     file = open_twin(path, "w")
@@ -803,6 +819,18 @@ def test_any_object_in_a_thread():
         file.read()
     assert FileObjectThread(io.BytesIO(b"one\r\ntwo"), encoding="ascii").read() == "one\ntwo"
     assert FileObjectThread(io.StringIO("text")).read() == "text"
+
+
+def test_a_thread_reads_each_line(start):
+    class Slow(io.BytesIO):
+        def readline(self, size=-1):
+            threads.append(threading.get_ident())
+            return super().readline(size)
+
+    threads = []
+    assert list(FileObjectThread(Slow(b"one\ntwo\n"), "rb")) == [b"one\n", b"two\n"]
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 def test_paths_in_a_thread(tmp_path):
