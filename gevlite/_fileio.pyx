@@ -24,7 +24,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EBADF, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, errno
 from libc.string cimport memcpy
 
-from gevlite._core cimport READ, WRITE, current_greenlet, current_hub, errno_raise, fd_number_closed, fd_number_closed
+from gevlite._core cimport READ, WRITE, current_greenlet, current_hub, errno_raise, fd_number_closed
 from gevlite.lock cimport RLock
 
 import codecs
@@ -364,19 +364,19 @@ cdef class Shared:
             self.write(line)
 
     def flush(self):
-        return self.call(apply, self.file.flush)
+        return self.call(_apply, self.file.flush)
 
     def seek(self, offset, whence=os.SEEK_SET, /):
         return self.call(partial(self.file.seek, offset), whence)
 
     def tell(self):
-        return self.call(apply, self.file.tell)
+        return self.call(_apply, self.file.tell)
 
     def truncate(self, size=None, /):
         return self.call(self.file.truncate, size)
 
     def detach(self):
-        return self.call(apply, self.file.detach)
+        return self.call(_apply, self.file.detach)
 
     @property
     def closed(self):
@@ -386,7 +386,7 @@ cdef class Shared:
         if self.file.closed:        # raises if it was detached
             return
         try:
-            self.call(apply, self.file.close)
+            self.call(_apply, self.file.close)
         finally:
             self.raw_file.close()       # also if that was interrupted
 
@@ -409,7 +409,7 @@ cdef class Shared:
         return f"<{type(self).__name__} {self.file!r}>"
 
 
-def apply(operation):
+def _apply(operation):
     return operation()
 
 
@@ -438,7 +438,7 @@ cdef class SharedBuffer(Shared):
         return self.call(self.file.peek, size)
 
     def readlines(self, hint=-1, /):
-        return read_lines(self, hint, b"")
+        return read_lines(self, self.lock, hint, b"")
 
     # By way of bytes, which can be given back.
 
@@ -467,10 +467,11 @@ cdef object fill(buffer, read):
         return len(data)
 
 
-cdef object read_lines(file, hint, empty):
+cdef object read_lines(file, RLock lock, hint, empty):
     """`readlines`, of which nothing is lost if it is interrupted."""
     cdef list lines = []
     cdef Py_ssize_t left = hint if hint is not None and hint > 0 else PY_SSIZE_T_MAX
+    lock.acquire()
     try:
         while left > 0 and (line := file.readline()):
             lines.append(line)
@@ -479,6 +480,8 @@ cdef object read_lines(file, hint, empty):
         if lines and not file.closed:
             file.unread(empty.join(lines))
         raise
+    finally:
+        lock.release()
     return lines
 
 
@@ -608,7 +611,7 @@ cdef class TextReader:
         return "".join(taken)
 
     def readlines(self, hint=-1, /):
-        return read_lines(self, hint, "")
+        return read_lines(self, self.lock, hint, "")
 
     cdef str take(self, Py_ssize_t end):
         """What is decoded, up to there."""

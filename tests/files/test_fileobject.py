@@ -316,6 +316,43 @@ def test_kill_one_who_waits_for_his_turn(pipe, open_twin, start, settle):
     assert third.get() == b"33333"
 
 
+@pytest.mark.parametrize("mode", ["rb", "r"])
+def test_readlines_is_one_turn(mode, pipe, open_twin, start, settle):
+    reader, writer = pipe()
+    file = open_twin(reader, mode)
+    first, second = start(file.readlines), start(file.readlines)
+    assert settle(parked_on_fd())
+    os.write(writer, b"one\ntwo\n")
+    assert settle(lambda: get_hub().stats()["ready"] == 0)
+    second.greenlet.kill()
+    third = start(file.readline)
+    gevlite.sleep(0)
+    first.greenlet.kill()
+    assert third.get() == ("one\n" if mode == "r" else b"one\n")
+    os.close(writer)
+    assert file.readlines() == ["two\n" if mode == "r" else b"two\n"]
+
+
+def test_what_cannot_wait_is_told_so(pipe, open_twin, hub, settle):
+    """The hub itself, in a callback."""
+    reader, writer = pipe()
+    file = open_twin(reader, "rb")
+    outcome = []
+
+    def read():
+        try:
+            outcome.append(file.read(1))
+        except gevlite.hub.BlockingSwitchOutError as exc:
+            outcome.append(exc)
+
+    hub.call_soon(read)
+    assert settle(lambda: outcome)
+    assert isinstance(outcome[0], gevlite.hub.BlockingSwitchOutError)
+    os.write(writer, b"xy")
+    hub.call_soon(read)
+    assert settle(lambda: outcome[1:] == [b"x"])
+
+
 @pytest.mark.parametrize("buffering", [-1, 0])
 def test_one_reads_while_another_writes_a_socket(buffering, open_twin, start, settle):
     ours, theirs = std_socket.socketpair()
