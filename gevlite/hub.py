@@ -2,7 +2,7 @@
 
 import os
 
-from gevlite._core import Hub, Waiter, get_hub, sleep
+from gevlite._core import Hub, Waiter, get_hub, register_hub_attribute, sleep
 from gevlite.exceptions import BlockingSwitchOutError, InvalidSwitchError, LoopExit
 from gevlite.greenlet import GreenletExit, getcurrent, kill, spawn_raw
 
@@ -39,3 +39,13 @@ def fork():
 
 def reinit(hub=None):
     """For code written for gevent: nothing to do, every fork already gives the child's hub a fresh backend."""
+
+
+def _make_resolver(hub):
+    # Only who uses it pays for its import.
+    from gevlite.resolver import choose
+
+    return choose()(hub)
+
+
+register_hub_attribute("resolver", _make_resolver)

@@ -10,10 +10,7 @@ import socket as _std
 import sys
 from errno import EAGAIN, EINVAL, ENOSYS, ENOTSOCK, EOPNOTSUPP
 
-from gevlite import (
-    _socketio,
-    resolver,  # noqa: F401  (provides hub.resolver)
-)
+from gevlite import _socketio
 from gevlite._core import READ, WRITE, get_hub
 from gevlite._socketio import Endpoint
 

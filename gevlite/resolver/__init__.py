@@ -12,7 +12,6 @@ and getnameinfo. GEVLITE_RESOLVER says which it is for a new hub:
 import importlib
 import os
 
-from gevlite._core import register_hub_attribute
 from gevlite.resolver._abstract import AbstractResolver, lookup_error
 
 __all__ = ["AbstractResolver", "ResolverError", "available", "choose", "lookup_error", "names"]
@@ -101,6 +100,3 @@ def _unusable(name):
 
 def _usable_text():
     return "usable here: " + ", ".join(name for name, problem in available().items() if problem is None)
-
-
-register_hub_attribute("resolver", lambda hub: choose()(hub))
