@@ -24,7 +24,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EBADF, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, errno
 from libc.string cimport memcpy
 
-from gevlite._core cimport READ, WRITE, current_greenlet, current_hub, errno_raise, fd_number_closed, fd_number_closed
+from gevlite._core cimport READ, WRITE, current_greenlet, current_hub, errno_raise, fd_number_closed
 from gevlite.lock cimport RLock
 
 import codecs
@@ -73,6 +73,7 @@ cdef extern from *:
         return writing ? write(fd, p, n) : read(fd, p, n);
     }
     """
+    Py_ssize_t PyUnicode_FindChar(str text, Py_UCS4 ch, Py_ssize_t start, Py_ssize_t end, int direction) except -2
     int GEVLITE_HAVE_NOWAIT
     Py_ssize_t PY_SSIZE_T_MAX
     ssize_t gevlite_transfer(int fd, bint writing, char *p, size_t n, bint nowait)
@@ -319,24 +320,28 @@ cdef class Shared:
 
     cdef object call(self, operation, argument):
         """`operation(argument)` when it is our turn. An exception that a raw file has kept meanwhile is raised then."""
-        cdef object result, exception
+        cdef object result = None
+        cdef bint before
         cdef bint locked = self.enter(True)
-        cdef bint before = self.deferral.on
         try:
+            before = self.deferral.on
             self.deferral.on = True
             try:
                 result = operation(argument)
             finally:
                 self.deferral.on = before
-            exception = self.deferral.exception
-            if exception is not None:
-                self.deferral.exception = None
-                self.give_back(result)
-                raise exception
+                if self.deferral.exception is not None:
+                    self.raise_kept(result)
             return result
         finally:
             if locked:
                 self.lock.release()
+
+    cdef int raise_kept(self, result) except -1:
+        exception = self.deferral.exception
+        self.deferral.exception = None
+        self.give_back(result)
+        raise exception
 
     cdef bint enter(self, bint blocking) except -1:
         try:
@@ -370,19 +375,19 @@ cdef class Shared:
             self.write(line)
 
     def flush(self):
-        return self.call(apply, self.file.flush)
+        return self.call(_apply, self.file.flush)
 
     def seek(self, offset, whence=os.SEEK_SET, /):
         return self.call(partial(self.file.seek, offset), whence)
 
     def tell(self):
-        return self.call(apply, self.file.tell)
+        return self.call(_apply, self.file.tell)
 
     def truncate(self, size=None, /):
         return self.call(self.file.truncate, size)
 
     def detach(self):
-        return self.call(apply, self.file.detach)
+        return self.call(_apply, self.file.detach)
 
     @property
     def closed(self):
@@ -392,7 +397,7 @@ cdef class Shared:
         if self.file.closed:        # raises if it was detached
             return
         try:
-            self.call(apply, self.file.close)
+            self.call(_apply, self.file.close)
         finally:
             self.raw_file.close()       # also if that was interrupted
 
@@ -415,7 +420,7 @@ cdef class Shared:
         return f"<{type(self).__name__} {self.file!r}>"
 
 
-def apply(operation):
+def _apply(operation):
     return operation()
 
 
@@ -444,7 +449,7 @@ cdef class SharedBuffer(Shared):
         return self.call(self.file.peek, size)
 
     def readlines(self, hint=-1, /):
-        return read_lines(self, hint, b"")
+        return read_lines(self, self.lock, hint, b"")
 
     # By way of bytes, which can be given back.
 
@@ -473,10 +478,11 @@ cdef object fill(buffer, read):
         return len(data)
 
 
-cdef object read_lines(file, hint, empty):
+cdef object read_lines(file, RLock lock, hint, empty):
     """`readlines`, of which nothing is lost if it is interrupted."""
     cdef list lines = []
     cdef Py_ssize_t left = hint if hint is not None and hint > 0 else PY_SSIZE_T_MAX
+    lock.acquire()
     try:
         while left > 0 and (line := file.readline()):
             lines.append(line)
@@ -485,6 +491,8 @@ cdef object read_lines(file, hint, empty):
         if lines and not file.closed:
             file.unread(empty.join(lines))
         raise
+    finally:
+        lock.release()
     return lines
 
 
@@ -568,56 +576,65 @@ cdef class TextReader:
     def read(self, size=-1, /):
         """Block for `size` characters, or for all up to the end of the file."""
         cdef bint everything = size is None or size < 0
-        cdef Py_ssize_t left = PY_SSIZE_T_MAX if everything else size
+        cdef Py_ssize_t stop, left = PY_SSIZE_T_MAX if everything else size
         cdef list taken = []
-        with self.lock:
-            self.check_open()
-            try:
-                while left > 0:
-                    if self.at < len(self.text):
-                        left -= self.take(taken, min(len(self.text) - self.at, left))
-                    elif not self.decode(self.buffer.read() if everything else self.buffer.read1()):
-                        break
-            except BaseException:
-                self.unread("".join(taken))
-                raise
+        self.lock.acquire()
+        try:
+            while left > 0:
+                stop = len(self.text)
+                if self.at < stop:
+                    taken.append(self.take(min(stop, self.at + left) if left < stop else stop))
+                    left -= len(taken[-1])
+                elif not self.decode(self.buffer.read() if everything else self.buffer.read1()):
+                    break
+        except BaseException:
+            self.unread("".join(taken))
+            raise
+        finally:
+            self.lock.release()
         return "".join(taken)
 
     def readline(self, size=-1, /):
         """Block for a line, or `size` characters of it; "" at the end of the file."""
-        cdef Py_ssize_t left = PY_SSIZE_T_MAX if size is None or size < 0 else size
-        cdef Py_ssize_t end
+        return self.line(PY_SSIZE_T_MAX if size is None or size < 0 else size)
+
+    cdef str line(self, Py_ssize_t left):
+        cdef Py_ssize_t end, stop
         cdef list taken = []
-        with self.lock:
-            self.check_open()
-            try:
-                while left > 0:
-                    end = self.line_end()
-                    left -= self.take(taken, min((end if end else len(self.text)) - self.at, left))
-                    if end or left and not self.decode(self.buffer.read1()):
-                        break
-            except BaseException:
-                self.unread("".join(taken))
-                raise
-        return taken[0] if len(taken) == 1 else "".join(taken)
+        cdef str part
+        self.lock.acquire()
+        try:
+            while left > 0:
+                end = self.line_end()
+                stop = end if end else len(self.text)
+                part = self.take(min(stop, self.at + left) if left < stop else stop)
+                if end and not taken:
+                    return part
+                taken.append(part)
+                left -= len(part)
+                if end or left and not self.decode(self.buffer.read1()):
+                    break
+        except BaseException:
+            self.unread("".join(taken))
+            raise
+        finally:
+            self.lock.release()
+        return "".join(taken)
 
     def readlines(self, hint=-1, /):
-        return read_lines(self, hint, "")
+        return read_lines(self, self.lock, hint, "")
 
-    cdef int check_open(self) except -1:
-        if self.closed:
-            raise ValueError("I/O operation on closed file.")
-        return 0
-
-    cdef Py_ssize_t take(self, list taken, Py_ssize_t n) except -1:
-        if n:
-            taken.append(self.text[self.at : self.at + n])
-            self.at += n
-        return n
+    cdef str take(self, Py_ssize_t end):
+        """What is decoded, up to there."""
+        cdef str part = self.text[self.at : end]
+        self.at = end
+        return part
 
     cdef Py_ssize_t line_end(self) except -1:
         """Where in `text` the next line ends, 0 if it does not end there."""
         cdef Py_ssize_t start
+        if self.newline == "\n":
+            return PyUnicode_FindChar(self.text, u"\n", self.at, len(self.text), 1) + 1
         if not self.newline:
             found = ANY_NEWLINE.search(self.text, self.at)
             return found.end() if found else 0
@@ -643,13 +660,15 @@ cdef class TextReader:
 
     def close(self):
         if self.source is not None:
+            self.text = ""      # from now on it is the buffer that says that it is closed
+            self.at = 0
             self.source.close()
 
     def __iter__(self):
         return self
 
     def __next__(self):
-        line = self.readline()
+        line = self.line(PY_SSIZE_T_MAX)
         if not line:
             raise StopIteration
         return line

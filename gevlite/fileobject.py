@@ -13,7 +13,7 @@ from greenlet import getcurrent
 
 from gevlite._core import get_hub
 from gevlite._fileio import Shared, SharedBuffer, TextReader, closed_while_waiting, throw_into
-from gevlite._rawfile import ThreadRaw, in_thread, raw_file
+from gevlite._rawfile import ThreadRaw, cannot_wait, in_thread, raw_file
 from gevlite.greenlet import spawn
 from gevlite.lock import DummySemaphore, Semaphore
 
@@ -348,6 +348,17 @@ class FileObjectThread(FileObjectBase):
             raise AttributeError("this file object was not opened")
         return getattr(self.io, name)
 
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+    next = __next__
+
     def _call(self, name, operation, *args, **options):
         if self._closed:
             raise ValueError("I/O operation on closed file.")
@@ -361,11 +372,12 @@ class FileObjectThread(FileObjectBase):
             self._reading.discard(me)
 
     def _in_thread(self, operation, *args, **options):
-        if getcurrent() is get_hub():
+        if cannot_wait():
             return operation(*args, **options)
         self.lock.acquire()
         try:
-            result = (self.threadpool or get_hub().threadpool).spawn(operation, *args, **options)
+            pool = self.threadpool if self.threadpool is not None else get_hub().threadpool
+            result = pool.spawn(operation, *args, **options)
         except BaseException:
             self.lock.release()
             raise

@@ -49,3 +49,13 @@ def fork():
 
 def reinit(hub=None):
     """For code written for gevent: nothing to do, every fork already gives the child's hub a fresh backend."""
+
+
+def _make_resolver(hub):
+    # Only who uses it pays for its import.
+    from gevlite.resolver import choose
+
+    return choose()(hub)
+
+
+register_hub_attribute("resolver", _make_resolver)

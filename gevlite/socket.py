@@ -12,10 +12,7 @@ import sys
 from errno import EAGAIN, EBADF, EINVAL, ENOSYS, ENOTSOCK, EOPNOTSUPP
 from operator import index
 
-from gevlite import (
-    _socketio,
-    resolver,  # noqa: F401  (provides hub.resolver)
-)
+from gevlite import _socketio
 from gevlite._core import READ, WRITE, get_hub
 from gevlite._socketio import Endpoint
 

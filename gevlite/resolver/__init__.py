@@ -1,7 +1,7 @@
 """Name resolution that does not stop the hub, and the one place where a hub's resolver is chosen.
 
 `hub.resolver` has the five functions of the socket module: getaddrinfo, gethostbyname, gethostbyname_ex, gethostbyaddr
-and getnameinfo. GEVLITE_RESOLVER says which it is for a new hub:
+and getnameinfo. `gevlite.config.resolver`, or else GEVLITE_RESOLVER, says which it is for a hub that has none yet:
 
 * a name: `thread` (the system's resolver, in threads; the default), `block` (the same, which stops the hub),
   `dnspython` or `ares` (DNS without threads; each needs a package);
@@ -10,15 +10,11 @@ and getnameinfo. GEVLITE_RESOLVER says which it is for a new hub:
 """
 
 import importlib
-import os
 
-from gevlite._core import register_hub_attribute
-from gevlite.resolver._abstract import AbstractResolver
+from gevlite._config import Config, config
+from gevlite.resolver._abstract import AbstractResolver, lookup_error
 
-__all__ = ["AbstractResolver", "ResolverError", "available", "choose", "names"]
-
-ENV = "GEVLITE_RESOLVER"
-DEFAULT = "thread"
+__all__ = ["AbstractResolver", "ResolverError", "available", "choose", "lookup_error", "names"]
 
 BUILT_IN = {
     "thread": "gevlite.resolver.thread:Resolver",
@@ -48,11 +44,11 @@ def choose(wanted=None, source="the argument"):
     """The class of the resolver for a new hub.
 
     `wanted` is a class, a name, an order of preference (a text or a sequence) or `module:Class`; None means what
-    GEVLITE_RESOLVER says. source: where it comes from, for the message of ResolverError, which lists the usable ones.
+    `gevlite.config.resolver` says. source: where it comes from, for the message of ResolverError, which lists the usable ones.
     """
     if wanted is None:
-        wanted = os.environ.get(ENV, "").strip() or DEFAULT
-        source = f"{ENV}={wanted}"
+        source = Config.resolver.source(config)
+        wanted = config.resolver
     if isinstance(wanted, type):
         return _checked(wanted, wanted.__name__)
     choices = wanted.split(",") if isinstance(wanted, str) else wanted
@@ -101,6 +97,3 @@ def _unusable(name):
 
 def _usable_text():
     return "usable here: " + ", ".join(name for name, problem in available().items() if problem is None)
-
-
-register_hub_attribute("resolver", lambda hub: choose()(hub))

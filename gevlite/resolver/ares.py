@@ -196,7 +196,7 @@ def _environment():
     return found
 
 
-_resolvers = weakref.WeakSet()
+_resolvers: weakref.WeakSet[Resolver] = weakref.WeakSet()
 
 
 def _after_fork_in_child():

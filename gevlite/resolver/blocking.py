@@ -9,13 +9,27 @@ class Resolver:
     """The functions of the original socket module, as they are."""
 
     def __init__(self, hub=None):
-        pass
+        self.hub = hub
 
     def close(self):
         """Nothing to give back."""
 
-    getaddrinfo = staticmethod(_socket.getaddrinfo)
-    gethostbyaddr = staticmethod(_socket.gethostbyaddr)
-    gethostbyname = staticmethod(_socket.gethostbyname)
-    gethostbyname_ex = staticmethod(_socket.gethostbyname_ex)
-    getnameinfo = staticmethod(_socket.getnameinfo)
+    def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):
+        """As `socket.getaddrinfo`, with plain numbers in the result."""
+        return _socket.getaddrinfo(host, port, family, type, proto, flags)
+
+    def gethostbyname(self, hostname):
+        """As `socket.gethostbyname`."""
+        return _socket.gethostbyname(hostname)
+
+    def gethostbyname_ex(self, hostname):
+        """As `socket.gethostbyname_ex`."""
+        return _socket.gethostbyname_ex(hostname)
+
+    def gethostbyaddr(self, ip_address):
+        """As `socket.gethostbyaddr`."""
+        return _socket.gethostbyaddr(ip_address)
+
+    def getnameinfo(self, sockaddr, flags):
+        """As `socket.getnameinfo`."""
+        return _socket.getnameinfo(sockaddr, flags)

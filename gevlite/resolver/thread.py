@@ -3,7 +3,7 @@
 import _socket
 
 from gevlite._core import get_hub
-from gevlite.threadpool import ThreadPool
+from gevlite.threadpool import IDLE_SECONDS, ThreadPool
 
 __all__ = ["Resolver"]
 
@@ -21,10 +21,10 @@ class Resolver:
 
     def __init__(self, hub=None):
         self.hub = hub if hub is not None else get_hub()
-        self.pool = ThreadPool(THREADS, self.hub)
+        self.pool = ThreadPool(THREADS, self.hub, IDLE_SECONDS)
 
     def close(self):
-        """Let the threads end when they have done what they do."""
+        """End the threads, each after what it does."""
         self.pool.kill()
 
     def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):

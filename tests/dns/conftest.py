@@ -157,10 +157,23 @@ def use_resolver(hub):
         hub.resolver = before
 
 
+def skip_unless_usable(name):
+    problem = resolvers.available()[name]
+    if problem is not None:
+        pytest.skip(problem)
+
+
+@pytest.fixture(params=resolvers.names())
+def each_resolver(request, use_resolver):
+    """Each resolver that can be used here; the hub's."""
+    skip_unless_usable(request.param)
+    return use_resolver(resolvers.choose(request.param)())
+
+
 @pytest.fixture(params=["dnspython", "ares"])
 def resolver_for(request, use_resolver, tmp_path):
     """`resolver_for(port)`: a resolver that asks 127.0.0.1:port; the hub's. For each kind that asks by itself."""
-    pytest.importorskip({"dnspython": "dns", "ares": "pycares"}[request.param])
+    skip_unless_usable(request.param)
 
     def resolver_for(port, timeout=3, tries=3):
         cls = resolvers.choose(request.param)

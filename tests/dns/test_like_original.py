@@ -5,24 +5,15 @@ Only for what is answered without a name server: addresses in digits, localhost,
 
 import _socket
 import errno
-import importlib.util
 import socket as original
 
 import pytest
 
-from gevlite import resolver as resolvers, socket
+from gevlite import socket
 
 STREAM, DGRAM, RAW = original.SOCK_STREAM, original.SOCK_DGRAM, original.SOCK_RAW
 INET, INET6 = original.AF_INET, original.AF_INET6
 NUMERIC = original.AI_NUMERICHOST
-
-
-@pytest.fixture(params=resolvers.names())
-def resolver(request, use_resolver):
-    needs = {"dnspython": "dns", "ares": "pycares"}.get(request.param)
-    if needs is not None and importlib.util.find_spec(needs) is None:
-        pytest.skip(f"needs {needs}")
-    return use_resolver(resolvers.choose(request.param)())
 
 
 def outcome(function, args):
@@ -89,7 +80,7 @@ GETADDRINFO = [
 
 
 @pytest.mark.parametrize("args", GETADDRINFO, ids=repr)
-def test_getaddrinfo(args, resolver):
+def test_getaddrinfo(args, each_resolver):
     assert outcome(socket.getaddrinfo, args) == outcome(original.getaddrinfo, args)
 
 
@@ -99,17 +90,17 @@ HOSTS = [
 
 
 @pytest.mark.parametrize("host", [*HOSTS, "", "<broadcast>", "::1", "192.0.2.1"], ids=repr)
-def test_gethostbyname(host, resolver):
+def test_gethostbyname(host, each_resolver):
     assert outcome(socket.gethostbyname, (host,)) == outcome(original.gethostbyname, (host,))
 
 
 @pytest.mark.parametrize("host", [*HOSTS, "::1", "192.0.2.1"], ids=repr)
-def test_gethostbyname_ex(host, resolver):
+def test_gethostbyname_ex(host, each_resolver):
     assert outcome(socket.gethostbyname_ex, (host,)) == outcome(original.gethostbyname_ex, (host,))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "localhost", b"localhost", "", 5, None, "a..b"], ids=repr)
-def test_gethostbyaddr(host, resolver):
+def test_gethostbyaddr(host, each_resolver):
     assert outcome(socket.gethostbyaddr, (host,)) == outcome(original.gethostbyaddr, (host,))
 
 
@@ -136,18 +127,18 @@ GETNAMEINFO = [
 
 
 @pytest.mark.parametrize("args", GETNAMEINFO, ids=repr)
-def test_getnameinfo(args, resolver):
+def test_getnameinfo(args, each_resolver):
     assert outcome(socket.getnameinfo, args) == outcome(original.getnameinfo, args)
 
 
 @pytest.mark.parametrize("name", ["", "localhost", "127.0.0.1", "0.0.0.0"])
-def test_getfqdn(name, resolver, monkeypatch):
+def test_getfqdn(name, each_resolver, monkeypatch):
     monkeypatch.setattr(_socket, "gethostname", lambda: "localhost")
     monkeypatch.setattr(original, "gethostname", lambda: "localhost")
     assert socket.getfqdn(name) == original.getfqdn(name)
 
 
-def test_names_are_looked_up_at_bind(resolver):
+def test_names_are_looked_up_at_bind(each_resolver):
     with socket.socket(INET) as sock:
         sock.bind(("localhost", 0))
         assert sock.getsockname()[0] == "127.0.0.1"
@@ -156,7 +147,7 @@ def test_names_are_looked_up_at_bind(resolver):
         assert caught.value.errno == errno.EINVAL
 
 
-def test_connect_to_localhost(resolver):
+def test_connect_to_localhost(each_resolver):
     with socket.create_server(("localhost", 0)) as listener:
         with socket.create_connection(("localhost", listener.getsockname()[1]), timeout=5) as client:
             assert client.getpeername() == listener.getsockname()

@@ -316,6 +316,43 @@ def test_kill_one_who_waits_for_his_turn(pipe, open_twin, start, settle):
     assert third.get() == b"33333"
 
 
+@pytest.mark.parametrize("mode", ["rb", "r"])
+def test_readlines_is_one_turn(mode, pipe, open_twin, start, settle):
+    reader, writer = pipe()
+    file = open_twin(reader, mode)
+    first, second = start(file.readlines), start(file.readlines)
+    assert settle(parked_on_fd())
+    os.write(writer, b"one\ntwo\n")
+    assert settle(lambda: get_hub().stats()["ready"] == 0)
+    second.greenlet.kill()
+    third = start(file.readline)
+    gevlite.sleep(0)
+    first.greenlet.kill()
+    assert third.get() == ("one\n" if mode == "r" else b"one\n")
+    os.close(writer)
+    assert file.readlines() == ["two\n" if mode == "r" else b"two\n"]
+
+
+def test_what_cannot_wait_is_told_so(pipe, open_twin, hub, settle):
+    """The hub itself, in a callback."""
+    reader, writer = pipe()
+    file = open_twin(reader, "rb")
+    outcome = []
+
+    def read():
+        try:
+            outcome.append(file.read(1))
+        except gevlite.hub.BlockingSwitchOutError as exc:
+            outcome.append(exc)
+
+    hub.call_soon(read)
+    assert settle(lambda: outcome)
+    assert isinstance(outcome[0], gevlite.hub.BlockingSwitchOutError)
+    os.write(writer, b"xy")
+    hub.call_soon(read)
+    assert settle(lambda: outcome[1:] == [b"x"])
+
+
 @pytest.mark.parametrize("buffering", [-1, 0])
 def test_one_reads_while_another_writes_a_socket(buffering, open_twin, start, settle):
     ours, theirs = std_socket.socketpair()
@@ -770,6 +807,22 @@ def test_a_second_kill_does_not_wait_for_the_disk(tmp_path, open_twin, slow_writ
     assert settle(lambda: path.read_bytes() == b"12345")
 
 
+def test_an_interruption_is_not_left_for_the_next_one_if_the_operation_fails_too(
+    tmp_path, open_twin, slow_writes, start, settle
+):
+    file = open_twin(tmp_path / "file", "w+b")
+    file.write(b"12345")
+    seeking = start(file.seek, -1)      # writes first, and then finds that it cannot be
+    assert settle(slow_writes.begun.is_set)
+    seeking.greenlet.kill(block=False)
+    gevlite.sleep(0)
+    slow_writes.gate.set()
+    seeking.greenlet.join(5)
+    assert isinstance(seeking.greenlet.value, gevlite.GreenletExit)
+    file.seek(0)
+    assert file.read() == b"12345"
+
+
 def test_others_run_while_the_disk_writes(tmp_path, open_twin, slow_writes, start, settle):
     path = tmp_path / "file"
     file = open_twin(path, "w")
@@ -799,6 +852,18 @@ def test_any_object_in_a_thread():
         file.read()
     assert FileObjectThread(io.BytesIO(b"one\r\ntwo"), encoding="ascii").read() == "one\ntwo"
     assert FileObjectThread(io.StringIO("text")).read() == "text"
+
+
+def test_a_thread_reads_each_line(start):
+    class Slow(io.BytesIO):
+        def readline(self, size=-1):
+            threads.append(threading.get_ident())
+            return super().readline(size)
+
+    threads = []
+    assert list(FileObjectThread(Slow(b"one\ntwo\n"), "rb")) == [b"one\n", b"two\n"]
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 def test_paths_in_a_thread(tmp_path):

@@ -36,6 +36,18 @@ def test_the_environment_names_one(monkeypatch):
     assert resolver.choose().__module__ == "gevlite.resolver.blocking"
 
 
+def test_an_assignment_counts_before_the_environment(monkeypatch):
+    monkeypatch.setenv("GEVLITE_RESOLVER", "thread")
+    monkeypatch.setattr(gevlite.config, "_assigned", {})
+    gevlite.config.resolver = "block"
+    assert resolver.choose().__module__ == "gevlite.resolver.blocking"
+    gevlite.config.resolver = Own
+    assert resolver.choose() is Own
+    gevlite.config.resolver = ["nosuch"]
+    with pytest.raises(ResolverError, match=r"gevlite.config.resolver=nosuch cannot be used"):
+        resolver.choose()
+
+
 def test_the_first_usable_one_of_several(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycares", None)
     monkeypatch.delitem(sys.modules, "gevlite.resolver.ares", raising=False)
@@ -90,11 +102,12 @@ def test_a_missing_package_is_named(name, module, monkeypatch):
 def test_the_hub_takes_what_the_environment_says(run_script):
     source = """
         import gevlite
+        print(type(gevlite.get_hub().resolver).__module__)
         from gevlite import socket
-        print(type(gevlite.get_hub().resolver).__module__, socket.gethostbyname("localhost"))
+        print(socket.gethostbyname("localhost"))
     """
     done = run_script(source, env={"GEVLITE_RESOLVER": "nosuch,block"})
-    assert done.stdout == "gevlite.resolver.blocking 127.0.0.1\n"
+    assert done.stdout == "gevlite.resolver.blocking\n127.0.0.1\n"
     done = run_script(source, env={"GEVLITE_RESOLVER": "nosuch"}, code=1)
     assert "ResolverError: GEVLITE_RESOLVER=nosuch cannot be used" in done.stderr
 
