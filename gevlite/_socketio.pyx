@@ -51,6 +51,7 @@ from gevlite._core cimport (
 import _socket
 import functools
 import os
+import sys
 from types import MemberDescriptorType
 
 from gevlite._core import sleep
@@ -170,6 +171,9 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **data, Py_ssize_t n) except -1
+
+# A second connect() returns what became of the first. Elsewhere it may begin another one: SO_ERROR has to be asked.
+cdef bint ASKING_TELLS = sys.platform == "linux"
 
 HAVE_SENDFILE = bool(GEVLITE_HAVE_SENDFILE)
 
@@ -668,11 +672,12 @@ def connect_wait(self, address):
         return code
     while True:
         wait_for(ep, hub, WRITE, 0, &deadline)
-        code = self.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
-        if code:
-            return code
-        # To ask again ends the attempt for Linux too, which would otherwise accept one more connect() before it says
-        # EISCONN. EALREADY: reported too early, as happens once in a while.
+        if not ASKING_TELLS:
+            code = self.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+            if code:
+                return code
+        # To ask again ends the attempt for Linux, which otherwise would accept one more connect() before it says EISCONN,
+        # or refuse the next one with ECONNABORTED. EALREADY: reported too early, as happens once in a while.
         code = _StdSocket.connect_ex(self, address)
         if code == EISCONN:
             return 0

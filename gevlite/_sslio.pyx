@@ -16,7 +16,18 @@ flag of an edge-triggered fd may be cleared. What else is to know:
 
 from libc.stdint cimport int64_t
 
-from gevlite._core cimport READ, READ_READY, WRITE, FdEntry, Hub, current_hub, notify_all, now_ns, poll_now
+from gevlite._core cimport (
+    READ,
+    READ_READY,
+    WRITE,
+    FdEntry,
+    Hub,
+    current_hub,
+    notify_all,
+    notify_one,
+    now_ns,
+    poll_now,
+)
 from gevlite._socketio cimport UNSET_DEADLINE, Endpoint, endpoint, entry_of, wait_event
 
 from _ssl import SSLWantReadError, SSLWantWriteError
@@ -61,6 +72,10 @@ cdef class Conversation:
             result = self.converse(ep, sslobj.read, (size, buffer), READ, "The read operation timed out", &deadline, woken_by)
         # b"" or 0 is the end: there the kernel has nothing to say, and reading again must say so at once.
         self.quiet = bool(result)
+        entry = entry_of(ep, current_hub())
+        if entry != NULL and entry.readers.count and sslobj.pending():
+            # More of the same record: the kernel knows nothing of it.
+            notify_one(&entry.readers, READ)
         return result
 
     def write(self, sock, sslobj, data):

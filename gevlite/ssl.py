@@ -319,7 +319,7 @@ class SSLSocket(_Socket, _StdSSLSocket):
                 if self.do_handshake_on_connect:
                     self.do_handshake()
             return failed
-        except (OSError, ValueError):
+        except BaseException:
             self._sslobj = None
             raise
 

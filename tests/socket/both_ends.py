@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import struct
 import time
 from contextlib import contextmanager
@@ -131,3 +132,29 @@ def no_more_descriptors():
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def blocked(handle):
+    """A condition: its greenlet waits, for whatever it is."""
+    hub = gevlite.get_hub()
+    return lambda: any(waiter.parked is handle.greenlet for waiter in hub.parked_waiters())
+
+
+@contextmanager
+def alarm(handler, times=3):
+    """SIGALRM again and again, soon and then every 20 ms, until `handler` was called `times` times."""
+    seen = []
+
+    def handle(*_args):
+        seen.append(True)
+        if len(seen) >= times:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            handler()
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+    try:
+        yield seen
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

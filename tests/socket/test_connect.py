@@ -21,6 +21,19 @@ def test_connection_refused(sockets, opened):
         sockets.create_connection(address)
 
 
+def test_connecting_again_after_a_refusal(sockets, opened):
+    """The same socket is refused in the same way, and accepted once somebody listens."""
+    listener = opened.enter_context(sockets.socket())
+    listener.bind((LOCALHOST, 0))
+    sock = opened.enter_context(sockets.socket())
+    for _ in range(3):
+        with pytest.raises(ConnectionRefusedError):
+            sock.connect(listener.getsockname())
+    listener.listen()
+    sock.connect(listener.getsockname())
+    assert sock.getpeername() == listener.getsockname()
+
+
 def test_connecting_twice(sockets, opened):
     a, _b = tcp_pair(sockets, opened)
     for timeout in (None, 5, 0):

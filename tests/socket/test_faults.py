@@ -5,17 +5,17 @@ Each test goes through every call that can block. Those that take `lib` run agai
 
 import errno
 import os
-import signal
 import socket as std_socket
 import sys
 import threading
-from contextlib import contextmanager
 
 import pytest
 from both_ends import (
     BIG,
     LOCALHOST,
     abstract_name,
+    alarm,
+    blocked,
     fill,
     full_listener,
     let_run,
@@ -317,26 +317,6 @@ def test_errors_of_accept_are_raised(lib, run_script, number):
 
 # ---------------------------------------------------------------- signals
 
-@contextmanager
-def alarm(handler, times=3):
-    """SIGALRM again and again, soon and then every 20 ms, until `handler` was called `times` times."""
-    seen = []
-
-    def handle(*_args):
-        seen.append(True)
-        if len(seen) >= times:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            handler()
-
-    before = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
-    try:
-        yield seen
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 @reading
 def test_signals_while_reading(ends, call):
     """The handlers run at once, and the call goes on (PEP 475)."""
@@ -464,12 +444,6 @@ def poll_once(sock):
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return poll.poll()
-
-
-def blocked(handle):
-    """A condition: its greenlet waits, for whatever it is."""
-    hub = gevlite.get_hub()
-    return lambda: any(waiter.parked is handle.greenlet for waiter in hub.parked_waiters())
 
 
 @each
