@@ -15,7 +15,7 @@ from time import monotonic as _monotonic
 
 from greenlet import getcurrent as _getcurrent
 
-from gevlite._core import READ, WRITE, get_hub, sleep as _sleep
+from gevlite._core import READ, WRITE, get_hub, get_hub_if_exists, sleep as _sleep
 
 # Would block everybody, and have no twin yet.
 _NOT_YET = ("devpoll", "kqueue", "kevent")
@@ -63,16 +63,18 @@ def _wait(ask, masks, timeout):
     masks: {fd: poll(2) events}; the descriptors must be open.
     """
     global _calls
-    # Before there is a hub: its own descriptors could take the number of one that has been closed.
+    hub = get_hub_if_exists()
+    if hub is not None and _getcurrent() is not hub:
+        _calls += 1
+        if not _calls % GIVE_WAY_EVERY:
+            # In a loop something may always be ready; the others must run all the same. Before the kernel is asked: what
+            # an edge-triggered epoll object has told once it does not tell again.
+            _sleep(0)
     ready = ask()
-    hub = get_hub()
-    _calls += 1
-    if not _calls % GIVE_WAY_EVERY and _getcurrent() is not hub:
-        # In a loop something may always be ready; the others must run all the same.
-        _sleep(0)
-        ready = ask()
     if ready:
         return ready
+    # Not made before the kernel was asked: a hub's own descriptors could take the number of one that has been closed.
+    hub = get_hub()
     if timeout == 0:
         # Somebody who asks again and again must not keep the others from running.
         if _getcurrent() is not hub:

@@ -604,6 +604,17 @@ def test_epoll_edges_are_reported_once(lib, selects, ends):
 
 
 @needs_epoll
+def test_no_edge_is_lost_when_a_call_gives_way(ours):
+    """Which it does once in so many, whatever is ready."""
+    a, b = ours
+    with select.epoll() as epoll:
+        epoll.register(a, select.EPOLLIN | select.EPOLLET)
+        for i in range(select.GIVE_WAY_EVERY * 3):
+            b.send(b"x")
+            assert epoll.poll(0 if i % 2 else 5) == [(a.fileno(), select.EPOLLIN)]
+
+
+@needs_epoll
 def test_epoll_refuses(selects, ends, opened):
     r, _w = ends
     epoll = selects.epoll()
