@@ -6,7 +6,7 @@ test_*.py     the cases, one file a subject; pytest-benchmark runs them too (`py
 worker.py     one process that runs one case for one library and prints JSON
 run.py        runs workers in turn (A B A B ...) and gathers pairs of results
 report.py     the table and the JSON
-echo*.{py,c}  servers and the load generator of the network cases
+network.py    servers and loads in processes of their own: servers.py, *_server.c, *_client.{c,py}
 
 Nothing here is installed with the package.
 """

@@ -89,7 +89,10 @@ class Case:
 CASES: dict[str, Case] = {}
 
 # The order in reports; a file that is not named comes last.
-_SUBJECTS = ("switch", "spawn", "event", "queue", "lock", "local", "pool", "timer", "echo", "memory", "startup")
+_SUBJECTS = (
+    "switch", "spawn", "event", "queue", "lock", "local", "pool", "timer", "echo", "throughput", "idle", "backend",
+    "file", "dns", "subprocess", "memory", "startup",
+)  # fmt: skip
 
 
 def _order(path: Path):

@@ -2,7 +2,7 @@
  *
  *   echo_client ADDRESS PORT CONNECTIONS BYTES WARMUP SECONDS SERVER_PID
  *
- * After WARMUP seconds it takes SECONDS seconds of measurements and prints them as JSON: requests, wall time, the CPU
+ * After WARMUP seconds it takes SECONDS seconds of measurements and prints them as JSON: requests done, wall time, the CPU
  * time of this process and of the server in exactly that window (clock_getcpuclockid(3), which counts nanoseconds where
  * /proc/PID/stat counts hundredths of a second), and latency in seconds.
  *
@@ -143,7 +143,7 @@ int main(int argc, char **argv) {
         }
     }
     qsort(samples, count, sizeof *samples, by_size);
-    printf("{\"requests\": %zu, \"seconds\": %.9f, \"client_cpu\": %.9f, \"server_cpu\": %.9f, "
+    printf("{\"done\": %zu, \"seconds\": %.9f, \"client_cpu\": %.9f, \"server_cpu\": %.9f, "
            "\"p50\": %.9f, \"p99\": %.9f, \"p999\": %.9f, \"max\": %.9f}\n",
            count, (now - start) / 1e9, cpu / 1e9, server_cpu / 1e9, percentile(count, 0.5), percentile(count, 0.99),
            percentile(count, 0.999), percentile(count, 1));

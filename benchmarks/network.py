@@ -1,0 +1,155 @@
+"""What the network cases share: a server in a process of its own, a load in another one, each with a core to itself.
+
+The headline of each case is the server's CPU time: it does not depend on how fast the load is, and it is what a busy
+machine runs out of.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.native import compiled
+
+HERE = Path(__file__).parent
+ADDRESS = "127.0.0.1"
+WARMUP = 0.3
+SECONDS = 1.0
+BUSY = 0.95  # a server that used this much of its core was the bottleneck
+
+
+def remarks(result):
+    for library, figures in result.turns.items():
+        busy, load, waited = (
+            statistics.median(figures[name]) for name in ("server busy", "load busy", "server waited")
+        )
+        if busy >= BUSY:
+            continue
+        if load < BUSY - 0.1 or waited > 1 - BUSY:
+            # One of the two always has work to do.
+            yield f"{library}: server busy {busy:.0%}, load {load:.0%} of the time: other processes had the cores"
+        else:
+            yield (
+                f"{library}: server busy {busy:.0%}, load {load:.0%} of the time: its throughput and latency are "
+                "the load's, its CPU time holds"
+            )
+
+
+def two_cores():
+    """One for the server, one for the load; the same one for both if there is no other."""
+    cores = sorted(os.sched_getaffinity(0))
+    return {cores[0]}, {cores[-1]}
+
+
+def most_files():
+    """How many descriptors a process may be allowed to have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
+def allow_files(count):
+    """Let processes that are started from here have that many descriptors open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count:
+        # Beyond the hard limit only with the privilege for it; else this raises, and the case says so.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(hard, count)))
+
+
+@functools.cache
+def certificate():
+    """The files of a certificate for localhost, with its key, and of the authority it is from."""
+    import trustme
+
+    folder = Path(tempfile.mkdtemp(prefix="gevlite-benchmarks-"))
+    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    made = authority.issue_cert("localhost", key_type=trustme.KeyType.ECDSA)
+    made.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    return str(folder / "server.pem"), str(folder / "ca.pem")
+
+
+def python(script, *arguments):
+    """The command line of a Python program of this folder. -P: what is installed comes before what lies there."""
+    return [sys.executable, "-P", str(HERE / script), *arguments]
+
+
+@contextlib.contextmanager
+def server(command, cores):
+    """Starts a server, yields the process, the port and its messages, and stops it by closing its standard input."""
+    errors = tempfile.TemporaryFile("w+")
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
+    with errors, child:
+        try:
+            line = child.stdout.readline()
+            if not line:
+                child.wait()
+                raise RuntimeError(last_line(errors) or f"the server ended with {child.returncode}")
+            yield child, line.strip(), errors
+        finally:
+            child.stdin.close()
+            try:
+                child.wait(5)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                raise RuntimeError("the server did not end when its standard input was closed") from None
+
+
+def last_line(errors):
+    errors.seek(0)
+    return (errors.read().strip().splitlines() or [""])[-1]
+
+
+def measure(command, load, *options):
+    """Run a server and the load `load ADDRESS PORT OPTIONS... WARMUP SECONDS PID`; its figures, and shares of time.
+
+    The load prints JSON: how much was `done`, and the `seconds`, `server_cpu` and `client_cpu` that it took.
+    """
+    server_cores, load_cores = two_cores()
+    with server([*command, ADDRESS], server_cores) as (child, port, errors):
+        done = subprocess.run(
+            [*load, ADDRESS, port, *map(str, options), str(WARMUP), str(SECONDS), str(child.pid)],
+            preexec_fn=lambda: os.sched_setaffinity(0, load_cores),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if done.returncode:
+            message = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise RuntimeError(f"{message}; server: {last_line(errors) or 'no message'}")
+        # Nanoseconds on a core and on its run queue: Documentation/scheduler/sched-stats.rst in the kernel's source.
+        ran, waited, _ = Path(f"/proc/{child.pid}/schedstat").read_text().split()
+    figures = json.loads(done.stdout)
+    if not figures["done"]:
+        raise RuntimeError("nothing was done")
+    shares = {
+        "server busy": figures["server_cpu"] / figures["seconds"],
+        "server waited": int(waited) / (int(ran) + int(waited)),
+        "load busy": figures["client_cpu"] / figures["seconds"],
+    }
+    return figures, shares
+
+
+__all__ = [
+    "ADDRESS",
+    "allow_files",
+    "certificate",
+    "compiled",
+    "measure",
+    "most_files",
+    "python",
+    "remarks",
+    "server",
+    "two_cores",
+]
