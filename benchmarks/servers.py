@@ -80,6 +80,7 @@ def protocol(what, package, certificate, address):
             while not writer.is_closing():
                 writer.write(BLOCK)
                 await writer.drain()
+                await asyncio.sleep(0)  # drain() may not wait; over TLS it then never hears that the client has left
 
     async def serve():
         loop = asyncio.get_running_loop()

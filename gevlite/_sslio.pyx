@@ -37,6 +37,7 @@ from gevlite.lock import Semaphore
 # Told to a waiter instead of READ or WRITE: the kernel has no news, but try again.
 cdef enum:
     NUDGE = 16
+    RECORD = 16384
 
 
 cdef class Conversation:
@@ -94,6 +95,18 @@ cdef class Conversation:
             return self.converse(ep, sslobj.write, (data,), WRITE, "The write operation timed out", &deadline, 0)
         finally:
             self.write_turn.release()
+
+    def write_all(self, sock, sslobj, data):
+        """Send all of `data`, in pieces as OpenSSL takes them: one record, 16 KiB."""
+        cdef Py_ssize_t done = 0, size
+        if type(data) is bytes and 0 < len(data) <= RECORD:
+            done = self.write(sock, sslobj, data)
+            if done == len(data):
+                return
+        with memoryview(data) as view, view.cast("B") as octets:
+            size = len(octets)
+            while done < size:
+                done += self.write(sock, sslobj, octets[done:])
 
     def call(self, sock, operation, timed_out=None):
         """`operation()`: a handshake or a shutdown. timed_out: the message; None names the direction it waited for."""

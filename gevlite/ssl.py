@@ -181,7 +181,6 @@ class SSLSocket(_Socket, _StdSSLSocket):
 
     def read(self, len=1024, buffer=None):
         """Up to `len` bytes, b"" at the end; or read into `buffer` and return how many bytes, 0 at the end."""
-        self._checkClosed()
         sslobj = self._sslobj
         if sslobj is None:
             raise ValueError("Read on closed or unwrapped SSL socket.")
@@ -194,7 +193,6 @@ class SSLSocket(_Socket, _StdSSLSocket):
 
     def write(self, data):
         """Send some of `data`, at least one byte; returns how many."""
-        self._checkClosed()
         sslobj = self._sslobj
         if sslobj is None:
             raise ValueError("Write on closed or unwrapped SSL socket.")
@@ -213,39 +211,36 @@ class SSLSocket(_Socket, _StdSSLSocket):
     def _refuse(self, name):
         raise ValueError(f"{name} not allowed on instances of {self.__class__}")
 
-    def _no_flags(self, name, flags):
-        if flags != 0:
-            raise ValueError(f"non-zero flags not allowed in calls to {name}() on {self.__class__}")
+    def _refuse_flags(self, name):
+        raise ValueError(f"non-zero flags not allowed in calls to {name}() on {self.__class__}")
 
     def recv(self, buflen=1024, flags=0):
         """Receive up to `buflen` bytes; b"" at the end."""
-        self._checkClosed()
         if self._sslobj is None:
             return _Socket.recv(self, buflen, flags)
-        self._no_flags("recv", flags)
+        if flags != 0:
+            self._refuse_flags("recv")
         return self.read(buflen)
 
     def recv_into(self, buffer, nbytes=None, flags=0):
         """As `recv`, into `buffer`. Returns the number of bytes."""
-        self._checkClosed()
         if not nbytes and self._sslobj is not None:
             with memoryview(buffer) as view:
                 nbytes = view.nbytes or 1024
         if self._sslobj is None:
             return _Socket.recv_into(self, buffer, nbytes or 0, flags)
-        self._no_flags("recv_into", flags)
+        if flags != 0:
+            self._refuse_flags("recv_into")
         return self.read(nbytes, buffer)
 
     def recvfrom(self, buflen=1024, flags=0):
         """Only before TLS begins."""
-        self._checkClosed()
         if self._sslobj is not None:
             self._refuse("recvfrom")
         return _Socket.recvfrom(self, buflen, flags)
 
     def recvfrom_into(self, buffer, nbytes=None, flags=0):
         """Only before TLS begins."""
-        self._checkClosed()
         if self._sslobj is not None:
             self._refuse("recvfrom_into")
         return _Socket.recvfrom_into(self, buffer, nbytes or 0, flags)
@@ -260,26 +255,22 @@ class SSLSocket(_Socket, _StdSSLSocket):
 
     def send(self, data, flags=0):
         """Send some of `data`, at least one byte; returns how many."""
-        self._checkClosed()
         if self._sslobj is None:
             return _Socket.send(self, data, flags)
-        self._no_flags("send", flags)
+        if flags != 0:
+            self._refuse_flags("send")
         return self.write(data)
 
     def sendall(self, data, flags=0):
         """Send all of `data`. The time-out is for each piece of 16 KiB, which is how much TLS sends at once."""
-        self._checkClosed()
         if self._sslobj is None:
             return _Socket.sendall(self, data, flags)
-        self._no_flags("sendall", flags)
-        with memoryview(data) as view, view.cast("B") as octets:
-            done = 0
-            while done < len(octets):
-                done += self.send(octets[done:])
+        if flags != 0:
+            self._refuse_flags("sendall")
+        self._conversation.write_all(self, self._sslobj, data)
 
     def sendto(self, data, flags_or_addr, addr=None):
         """Only before TLS begins."""
-        self._checkClosed()
         if self._sslobj is not None:
             self._refuse("sendto")
         if addr is None:
@@ -344,7 +335,6 @@ class SSLSocket(_Socket, _StdSSLSocket):
 
     def shutdown(self, how):
         """Shut down the connection below TLS; what is sent after this would be clear text."""
-        self._checkClosed()
         self._sslobj = None
         _Socket.shutdown(self, how)
 
