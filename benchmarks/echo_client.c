@@ -10,17 +10,14 @@
  * recv and one send for each connection that is ready; no allocation while it runs.
  */
 #define _GNU_SOURCE
+#include "benchmark.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_BYTES 65536
@@ -34,18 +31,6 @@ struct connection {
 
 static char message[MAX_BYTES], answer[MAX_BYTES];
 static uint32_t samples[MAX_SAMPLES]; /* latencies in nanoseconds */
-
-static void die(const char *what) {
-    perror(what);
-    exit(1);
-}
-
-static int64_t clock_ns(clockid_t clock) {
-    struct timespec t;
-    if (clock_gettime(clock, &t) < 0)
-        die("clock_gettime");
-    return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
 
 static int by_size(const void *a, const void *b) {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;

@@ -6,21 +6,15 @@
  * request: epoll_wait for as many as there are, then one recv and one send for each.
  */
 #define _GNU_SOURCE
+#include "benchmark.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static void die(const char *what) {
-    perror(what);
-    exit(1);
-}
 
 static void watch(int epoll, int fd) {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};

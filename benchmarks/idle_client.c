@@ -7,20 +7,13 @@
  * has some 28,000 ports, so the connections come from 127.1.0.1, 127.1.0.2, ..., 20,000 from each.
  */
 #define _GNU_SOURCE
+#include "benchmark.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define FROM_ONE_ADDRESS 20000
-
-static void die(const char *what) {
-    perror(what);
-    exit(1);
-}
 
 int main(int argc, char **argv) {
     if (argc != 4) {

@@ -12,10 +12,11 @@ HERE = Path(__file__).parent
 
 
 def compiled(name: str) -> str:
-    """The path of the program made from `name`.c; kept in a cache folder under the source's own hash."""
+    """The path of the program made from `name`.c; kept in a cache folder under the hash of its source."""
     source = HERE / f"{name}.c"
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
-    digest = hashlib.sha256(source.read_bytes() + compiler.encode()).hexdigest()[:16]
+    written = source.read_bytes() + (HERE / "benchmark.h").read_bytes()
+    digest = hashlib.sha256(written + compiler.encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gevlite-benchmarks"
     program = cache / f"{name}-{digest}"
     if not program.exists():

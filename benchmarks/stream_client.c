@@ -6,29 +6,14 @@
  * which has TCP throw the data away without copying it (tcp(7)): the server is to be the one that is busy.
  */
 #define _GNU_SOURCE
+#include "benchmark.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 static char room[1 << 20];
-
-static void die(const char *what) {
-    perror(what);
-    exit(1);
-}
-
-static int64_t clock_ns(clockid_t clock) {
-    struct timespec t;
-    if (clock_gettime(clock, &t) < 0)
-        die("clock_gettime");
-    return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
 
 int main(int argc, char **argv) {
     if (argc != 8 || atoi(argv[3]) != 1) {
