@@ -445,17 +445,21 @@ def recv(self, Py_ssize_t bufsize, int flags=0, /):
 
     Raises TimeoutError after the socket's time-out, OSError(EBADF) if another greenlet closes the socket.
     """
-    cdef Endpoint ep = endpoint(self)
+    if bufsize < 0:
+        raise ValueError("negative buffersize in recv")
+    return receive_bytes(endpoint(self), bufsize, flags, NULL, NULL)
+
+
+cdef object receive_bytes(Endpoint ep, Py_ssize_t bufsize, int flags, sockaddr *addr, socklen_t *addrlen):
+    """recv or recvfrom into a new bytes object."""
     cdef Hub hub
     cdef FdEntry *entry
     cdef PyObject *data
     cdef Py_ssize_t got
     cdef int64_t deadline = UNSET
-    if bufsize < 0:
-        raise ValueError("negative buffersize in recv")
     if flags & (MSG_WAITALL | MSG_TRUNC):
         whole = fresh_bytes(bufsize, flags)
-        return fit(whole, receive(ep, PyBytes_AS_STRING(whole), bufsize, flags, NULL, NULL))
+        return fit(whole, receive(ep, PyBytes_AS_STRING(whole), bufsize, flags, addr, addrlen))
     hub = current_hub()
     give_way(hub)
     while True:
@@ -463,7 +467,7 @@ def recv(self, Py_ssize_t bufsize, int flags=0, /):
         entry = entry_of(ep, hub)
         if may_try(ep, entry, READ, flags):
             data = hub.take_buffer(bufsize)
-            got = once(ep, entry, READ, bytes_at(data), bufsize, flags, NULL, NULL)
+            got = once(ep, entry, READ, bytes_at(data), bufsize, flags, addr, addrlen)
             if got >= 0:
                 return received(hub, entry, data, bufsize, got)
             if failed_recv(hub, entry, data, bufsize, errno):
@@ -517,15 +521,13 @@ def recvfrom(self, Py_ssize_t bufsize, int flags=0, /):
     cdef Endpoint ep = endpoint(self)
     cdef sockaddr_storage storage
     cdef socklen_t size = sizeof(storage)
-    cdef Py_ssize_t got
     if bufsize < 0:
         raise ValueError("negative buffersize in recvfrom")
     if not plain_family(ep.family):
         return by_original(self, ep, READ, flags, _StdSocket.recvfrom, (bufsize, flags))
-    data = fresh_bytes(bufsize, flags)
     memset(&storage, 0, sizeof(storage))
-    got = receive(ep, PyBytes_AS_STRING(data), bufsize, flags, <sockaddr *> &storage, &size)
-    return fit(data, got), from_sockaddr(&storage, size)
+    data = receive_bytes(ep, bufsize, flags, <sockaddr *> &storage, &size)
+    return data, from_sockaddr(&storage, size)
 
 
 def recvfrom_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):

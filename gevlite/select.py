@@ -67,8 +67,8 @@ def _wait(ask, masks, timeout):
     if hub is not None and _getcurrent() is not hub:
         _calls += 1
         if not _calls % GIVE_WAY_EVERY:
-            # In a loop something may always be ready; the others must run all the same. Before the kernel is asked: what
-            # an edge-triggered epoll object has told once it does not tell again.
+            # In a loop something may always be ready; the others must run all the same. And before the kernel is
+            # asked: what an edge-triggered epoll object has told once it does not tell again.
             _sleep(0)
     ready = ask()
     if ready:

@@ -13,9 +13,10 @@ __implements__ = [
     for name in ("EpollSelector", "PollSelector", "SelectSelector")
     if hasattr(_std, name) and (name == "SelectSelector" or hasattr(_select, name.removesuffix("Selector").lower()))
 ] + ["DefaultSelector"]
+__extra__ = ["GeventSelector"]
 __imports__ = ["BaseSelector", "EVENT_READ", "EVENT_WRITE", "SelectorKey"]
 globals().update({name: getattr(_std, name) for name in __imports__})
-__all__ = __implements__ + __imports__
+__all__ = __implements__ + __extra__ + __imports__
 
 
 class SelectSelector(_std.SelectSelector):
@@ -43,3 +44,6 @@ if "EpollSelector" in __implements__:
         _selector_cls = _select.epoll
 
     DefaultSelector = EpollSelector
+
+# gevent's name for it.
+GeventSelector = DefaultSelector

@@ -3,6 +3,7 @@ import sys
 
 __implements__: list[str]
 __imports__: list[str]
+__extra__: list[str]
 
 class SelectSelector(_std.SelectSelector): ...
 class PollSelector(_std.PollSelector): ...
@@ -12,6 +13,8 @@ if sys.platform == "linux":
     DefaultSelector = EpollSelector
 else:
     DefaultSelector = PollSelector
+
+GeventSelector = DefaultSelector
 
 # Last, because type checkers keep the first of two definitions.
 from selectors import *  # type: ignore[assignment]  # noqa: E402, F403

@@ -690,6 +690,7 @@ def test_the_best_selector_is_the_default():
     expected = std_selectors.DefaultSelector.__name__
     assert selectors.DefaultSelector.__name__ == expected
     assert issubclass(selectors.DefaultSelector, getattr(std_selectors, expected))
+    assert selectors.GeventSelector is selectors.DefaultSelector
 
 
 def test_asyncio_runs_in_a_greenlet(start, ours, settle):
