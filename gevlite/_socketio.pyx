@@ -57,9 +57,6 @@ cdef extern from "sys/types.h" nogil:
     ctypedef long off_t
 
 cdef extern from "sys/socket.h" nogil:
-    ctypedef unsigned int socklen_t
-    struct sockaddr:
-        unsigned short sa_family
     struct sockaddr_storage:
         unsigned short ss_family
     ssize_t c_recv "recv"(int fd, void *buf, size_t n, int flags)
@@ -153,10 +150,6 @@ HAVE_SENDFILE = bool(GEVLITE_HAVE_SENDFILE)
 
 _StdSocket = _socket.socket
 
-# What a single call returns when it would have blocked. -1 stays free for "raised".
-cdef enum:
-    WOULD_BLOCK = -2
-
 cdef int64_t UNSET = UNSET_DEADLINE
 
 
@@ -223,9 +216,7 @@ cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -
 
     Raises OSError(EBADF) if the socket is closed meanwhile.
     """
-    cdef FdEntry *entry
     cdef int64_t remaining = -1
-    cdef int got
     if ep.limit > 0:
         if deadline[0] == UNSET:
             deadline[0] = now_ns() + ep.limit
@@ -234,6 +225,13 @@ cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -
             remaining = deadline[0] - now_ns()
             if remaining <= 0:
                 return 0
+    return wait_ns(ep, hub, event, remaining)
+
+
+cdef int wait_ns(Endpoint ep, Hub hub, int event, int64_t remaining) except -1:
+    """`wait_event` with a time-out of its own in place of the socket's; -1: no limit."""
+    cdef FdEntry *entry
+    cdef int got
     ep.known = True
     entry = hub.fd_own(ep.fd, ep.owner)
     entry.flags &= ~(READ_READY if event == READ else WRITE_READY)
@@ -638,6 +636,22 @@ def sendmsg(self, buffers, ancdata=(), int flags=0, address=None, /):
     return by_original(self, endpoint(self), WRITE, flags, _StdSocket.sendmsg, (buffers, ancdata, flags, address))
 
 
+cdef Py_ssize_t sendfile_once(Endpoint ep, Hub hub, int in_fd, long long offset, size_t n) except -1:
+    """One sendfile, if the fd may be ready. Keeps the readiness flag. 0: the file ends here."""
+    cdef FdEntry *entry = entry_of(ep, hub)
+    cdef Py_ssize_t sent
+    if not may_try(ep, entry, WRITE_READY):
+        return WOULD_BLOCK
+    while True:
+        with nogil:
+            sent = gevlite_sendfile(ep.fd, in_fd, offset, n)
+        if sent >= 0:
+            pass_on(hub, entry)
+            return sent
+        if not failed(hub, entry, errno):
+            return WOULD_BLOCK
+
+
 def sendfile_range(self, int in_fd, long long offset, Py_ssize_t count):
     """Send `count` bytes of the file `in_fd` from `offset` (count < 0: to its end) by sendfile(2). Returns how many.
 
@@ -646,29 +660,22 @@ def sendfile_range(self, int in_fd, long long offset, Py_ssize_t count):
     cdef Endpoint ep = endpoint(self)
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
-    cdef FdEntry *entry
     cdef Py_ssize_t sent, total = 0
     cdef size_t chunk
     while count < 0 or total < count:
-        entry = entry_of(ep, hub)
-        if may_try(ep, entry, WRITE_READY):
-            # Bounded, because the file may have to be read from a disk meanwhile.
-            chunk = 1 << 20
-            if count >= 0 and count - total < <Py_ssize_t> chunk:
-                chunk = count - total
-            with nogil:
-                sent = gevlite_sendfile(ep.fd, in_fd, offset + total, chunk)
-            if sent >= 0:
-                pass_on(hub, entry)
-                if sent == 0:
-                    break
-                total += sent
-                if ep.fd < 0:
-                    errno_raise(EBADF)
-                continue
-            if failed(hub, entry, errno):
-                continue
-        wait_for(ep, hub, WRITE, &deadline)
+        # Bounded, because the file may have to be read from a disk meanwhile.
+        chunk = 1 << 20
+        if count >= 0 and count - total < <Py_ssize_t> chunk:
+            chunk = count - total
+        sent = sendfile_once(ep, hub, in_fd, offset + total, chunk)
+        if sent == WOULD_BLOCK:
+            wait_for(ep, hub, WRITE, &deadline)
+            continue
+        if sent == 0:
+            break
+        total += sent
+        if ep.fd < 0:
+            errno_raise(EBADF)
     return total
 
 
