@@ -1,11 +1,14 @@
 """What the server tests share: servers that are stopped when the test ends, and clients for them."""
 
 import contextlib
+import os
 
 import pytest
-from serving import LOCALHOST
+from serving import LOCALHOST, Client
+from wsgi_apps import ANY
 
 from gevlite import socket
+from gevlite.pywsgi import WSGIServer
 
 
 @pytest.fixture
@@ -36,3 +39,32 @@ def dial():
             return sock
 
         yield connect
+
+
+@pytest.fixture
+def http(dial):
+    """`http(server)`: a Client connected to it."""
+    return lambda server: Client(dial(server))
+
+
+@pytest.fixture
+def site(serve):
+    """`site(app, **arguments)`: a server for it that does not log, started."""
+
+    def start(app, listener=ANY, **kwargs):
+        return serve(WSGIServer(listener, app, **{"log": None, **kwargs}))
+
+    return start
+
+
+@pytest.fixture
+def visit(site, http):
+    """`visit(app, **arguments)`: a Client of a new server for it."""
+    return lambda app, **kwargs: http(site(app, **kwargs))
+
+
+@pytest.fixture
+def big_file(tmp_path):
+    path = tmp_path / "big"
+    path.write_bytes(os.urandom(1 << 20) * 5)
+    return path
