@@ -26,3 +26,18 @@ cdef enum:
 cdef Endpoint endpoint(object sock)
 cdef FdEntry *entry_of(Endpoint ep, Hub hub) noexcept
 cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1
+cdef int wait_ns(Endpoint ep, Hub hub, int event, int64_t remaining) except -1
+
+# What a single call returns when it would have blocked. -1 stays free for "raised".
+cdef enum:
+    WOULD_BLOCK = -2
+
+cdef extern from "sys/socket.h" nogil:
+    ctypedef unsigned int socklen_t
+    struct sockaddr:
+        unsigned short sa_family
+
+# One system call each, if the fd may be ready, else WOULD_BLOCK. `event` is READ or WRITE; `addr` may be NULL.
+cdef Py_ssize_t transfer_once(Endpoint ep, Hub hub, int event, void *buf, size_t n, int flags,
+                              sockaddr *addr, socklen_t *addrlen) except -1
+cdef Py_ssize_t sendfile_once(Endpoint ep, Hub hub, int in_fd, long long offset, size_t n) except -1

@@ -61,9 +61,6 @@ cdef extern from "sys/types.h" nogil:
     ctypedef long off_t
 
 cdef extern from "sys/socket.h" nogil:
-    ctypedef unsigned int socklen_t
-    struct sockaddr:
-        unsigned short sa_family
     struct sockaddr_storage:
         unsigned short ss_family
     ssize_t c_recv "recv"(int fd, void *buf, size_t n, int flags)
@@ -287,9 +284,7 @@ cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -
 
     Raises OSError(EBADF) if the socket is closed meanwhile.
     """
-    cdef FdEntry *entry
     cdef int64_t remaining = -1
-    cdef int got
     if ep.limit > 0:
         if deadline[0] == UNSET:
             deadline[0] = now_ns() + ep.limit
@@ -298,6 +293,13 @@ cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -
             remaining = deadline[0] - now_ns()
             if remaining <= 0:
                 return 0
+    return wait_ns(ep, hub, event, remaining)
+
+
+cdef int wait_ns(Endpoint ep, Hub hub, int event, int64_t remaining) except -1:
+    """`wait_event` with a time-out of its own in place of the socket's; -1: no limit."""
+    cdef FdEntry *entry
+    cdef int got
     entry = hub.fd_own(ep.fd, ep.owner)
     ep.known = True
     ep.entry = entry
@@ -311,7 +313,8 @@ cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -
 
 cdef inline int wait_for(Endpoint ep, Hub hub, int event, int flags, int64_t *deadline) except -1:
     """`wait_event` that raises: BlockingIOError if the call may not block, TimeoutError, or OSError(EBADF)."""
-    if ep.limit == 0 or flags & NEVER_BLOCK:
+    if ep.limit == 0 or flags & NEVER_BLOCK or (flags & MSG_OOB and event == READ):
+        # Readiness says nothing of urgent data, and to receive it never blocks (tcp_recv_urg in Linux's net/ipv4/tcp.c).
         errno_raise(EAGAIN)
     if not wait_event(ep, hub, event, deadline):
         raise TimeoutError("timed out")
@@ -358,8 +361,8 @@ cdef inline int give_way(Hub hub) except -1:
     return 0
 
 
-cdef Py_ssize_t once(Endpoint ep, FdEntry *entry, int event, void *buf, size_t n, int flags,
-                     sockaddr *addr, socklen_t *addrlen) noexcept:
+cdef Py_ssize_t system_call(Endpoint ep, FdEntry *entry, int event, void *buf, size_t n, int flags,
+                            sockaddr *addr, socklen_t *addrlen) noexcept:
     """One recv, recvfrom, send or sendto. What it returned; -1 leaves `errno`."""
     cdef Py_ssize_t got
     if event == WRITE:
@@ -374,25 +377,36 @@ cdef Py_ssize_t once(Endpoint ep, FdEntry *entry, int event, void *buf, size_t n
     return got
 
 
+cdef Py_ssize_t transfer_once(Endpoint ep, Hub hub, int event, void *buf, size_t n, int flags,
+                              sockaddr *addr, socklen_t *addrlen) except -1:
+    """One recv, recvfrom, send or sendto if the fd may be ready. Returns what it did, or WOULD_BLOCK."""
+    cdef FdEntry *entry
+    cdef Py_ssize_t got
+    while True:
+        entry = entry_of(ep, hub)
+        if not may_try(ep, entry, event, flags):
+            return WOULD_BLOCK
+        got = system_call(ep, entry, event, buf, n, flags, addr, addrlen)
+        if got >= 0:
+            pass_on(hub, entry)
+            return got
+        if not failed(hub, entry, errno):
+            return WOULD_BLOCK
+
+
 cdef Py_ssize_t transfer(Endpoint ep, Hub hub, int event, void *buf, size_t n, int flags,
                          sockaddr *addr, socklen_t *addrlen, int64_t *deadline) except -1:
-    """`once`, and if it would block again when the fd is ready. `buf` must stay where it is meanwhile."""
-    cdef FdEntry *entry
+    """`transfer_once` until it does something. `buf` must stay where it is meanwhile."""
     cdef Py_ssize_t got
     cdef double length = 0
     while True:
-        entry = entry_of(ep, hub)
-        if may_try(ep, entry, event, flags):
-            got = once(ep, entry, event, buf, n, flags, addr, addrlen)
-            if got >= 0:
-                pass_on(hub, entry)
-                return got
-            if failed(hub, entry, errno):
-                continue
-            if event == WRITE and unreported(ep, flags):
-                nap(ep, deadline, &length)
-                continue
-        wait_for(ep, hub, event, flags, deadline)
+        got = transfer_once(ep, hub, event, buf, n, flags, addr, addrlen)
+        if got != WOULD_BLOCK:
+            return got
+        if event == WRITE and unreported(ep, flags):
+            nap(ep, deadline, &length)
+        else:
+            wait_for(ep, hub, event, flags, deadline)
 
 
 cdef bint unreported(Endpoint ep, int flags) except -1:
@@ -467,7 +481,7 @@ cdef object receive_bytes(Endpoint ep, Py_ssize_t bufsize, int flags, sockaddr *
         entry = entry_of(ep, hub)
         if may_try(ep, entry, READ, flags):
             data = hub.take_buffer(bufsize)
-            got = once(ep, entry, READ, bytes_at(data), bufsize, flags, addr, addrlen)
+            got = system_call(ep, entry, READ, bytes_at(data), bufsize, flags, addr, addrlen)
             if got >= 0:
                 return received(hub, entry, data, bufsize, got)
             if failed_recv(hub, entry, data, bufsize, errno):
@@ -741,6 +755,21 @@ if hasattr(_StdSocket, "sendmsg_afalg"):
         return by_original(self, endpoint(self), WRITE, 0, method, args)
 
 
+cdef Py_ssize_t sendfile_once(Endpoint ep, Hub hub, int in_fd, long long offset, size_t n) except -1:
+    """One sendfile, or WOULD_BLOCK. Returns how many bytes the kernel took, 0 at the end of the file."""
+    cdef FdEntry *entry = entry_of(ep, hub)
+    cdef Py_ssize_t sent
+    while may_try(ep, entry, WRITE, 0):
+        with nogil:
+            sent = gevlite_sendfile(ep.fd, in_fd, offset, n)
+        if sent >= 0:
+            pass_on(hub, entry)
+            return sent
+        if not failed(hub, entry, errno):
+            break
+    return WOULD_BLOCK
+
+
 def sendfile_some(self, int in_fd, long long offset, Py_ssize_t count):
     """Send up to `count` bytes of the file `in_fd` from `offset` (count < 0: to its end) by sendfile(2).
 
@@ -750,7 +779,6 @@ def sendfile_some(self, int in_fd, long long offset, Py_ssize_t count):
     cdef Endpoint ep = endpoint(self)
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
-    cdef FdEntry *entry
     cdef Py_ssize_t sent
     # Bounded, because the file may have to be read from a disk meanwhile.
     cdef size_t chunk = SENDFILE_AT_ONCE
@@ -758,15 +786,9 @@ def sendfile_some(self, int in_fd, long long offset, Py_ssize_t count):
         chunk = count
     give_way(hub)
     while True:
-        entry = entry_of(ep, hub)
-        if may_try(ep, entry, WRITE, 0):
-            with nogil:
-                sent = gevlite_sendfile(ep.fd, in_fd, offset, chunk)
-            if sent >= 0:
-                pass_on(hub, entry)
-                return sent
-            if failed(hub, entry, errno):
-                continue
+        sent = sendfile_once(ep, hub, in_fd, offset, chunk)
+        if sent != WOULD_BLOCK:
+            return sent
         wait_for(ep, hub, WRITE, 0, &deadline)
 
 

@@ -1,0 +1,961 @@
+"""WSGI (PEP 3333) on an HTTP connection: environ in, the application's response out.
+
+`Handler` is the whole of `pywsgi.WSGIHandler`, whose methods people override. Each step is a `cpdef` method, and
+calls the next one as Python would, so that an override is heeded. A handler class that overrides none of them is `quick`:
+the same methods, called as C functions. Nothing is written twice.
+
+A response is sent in as few pieces as it can be: the head goes out together with the first piece of the body. Apart,
+and with delayed acknowledgements on the other side, each request on a kept connection would take 40 ms.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Copy
+from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_AsLatin1String
+from libc.stdint cimport int64_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport free, malloc
+from libc.string cimport memchr, memcpy
+
+from gevlite._http cimport BLOCK, BODY_DONE, BODY_LENGTH, EXPECTED, LET_DOWN, Connection, Reader
+
+import errno
+import os
+import stat
+import time
+from datetime import datetime
+from email.utils import formatdate
+from http.client import HTTPMessage
+
+from gevlite._core import get_hub
+from gevlite._http import RequestError
+from gevlite.greenlet import GreenletExit
+
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **data, Py_ssize_t n) except -1
+    object steal_bytes "(PyObject *)"(PyObject *data)
+    PyObject *bytes_new "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t n) except NULL
+    char *bytes_at "PyBytes_AS_STRING"(PyObject *data)
+    void Py_XDECREF(PyObject *o)
+
+cdef enum:
+    TOGETHER = 16384        # up to here a piece of body is copied, to be sent together with what is around it
+    DISCARD = 262144        # how much of a body nobody wanted is read, for the sake of keeping the connection
+    FIRST_READ = 1048576    # a body is believed to be as long as it says up to here
+
+
+# ---------------------------------------------------------------- the request's body
+
+cdef class Input:
+    """`environ["wsgi.input"]`: the body of the request, decoded, up to its end.
+
+    Reading blocks only the calling greenlet. Raises an OSError: `RequestError` if the body is malformed, too large or
+    too slow, which becomes a response if nobody catches it; ConnectionResetError if the client hangs up.
+    """
+
+    cdef Connection connection      # None once the request is over: what comes then is the next one's
+    cdef Handler handler
+
+    @property
+    def content_length(self):
+        """Its length as the request states it, None if it does not."""
+        if self.connection is None or self.connection.content_length < 0:
+            return None
+        return self.connection.content_length
+
+    @property
+    def trailers(self):
+        """The fields behind a chunked body, a list of (name, value), once it was read to its end; else None."""
+        return None if self.connection is None else self.connection.trailers
+
+    @property
+    def rfile(self):
+        """The connection's incoming bytes as a file. Who takes this takes the connection over: no response is sent
+        for a request whose application returns without `start_response`, and the connection is closed.
+        """
+        if self.handler is None:
+            raise ValueError("the request is over")
+        self.handler.taken_over = True
+        return self.handler.rfile
+
+    def read(self, size=None, /):
+        """`size` bytes, fewer only at the end; all with None or a negative number."""
+        cdef int64_t n = -1 if size is None else size
+        if self.connection is None:
+            return b""
+        return read_body(self.connection, n)
+
+    def readline(self, size=None, /):
+        """Up to and with the next line feed, at most `size` bytes."""
+        cdef Connection connection = self.connection
+        cdef int64_t left = -1 if size is None else size
+        cdef char *p
+        cdef const char *found
+        cdef Py_ssize_t n
+        cdef bytes line = b""
+        if connection is None:
+            return line
+        while left:
+            n = connection.body_peek(&p)
+            if n == 0:
+                break
+            if 0 <= left < n:
+                n = left
+            found = <const char *> memchr(p, b"\n", n)
+            if found != NULL:
+                n = found - p + 1
+            line = PyBytes_FromStringAndSize(p, n) if not line else line + p[:n]
+            connection.body_take(n)
+            if found != NULL:
+                break
+            if left > 0:
+                left -= n
+        return line
+
+    def readlines(self, hint=None, /):
+        """The rest as a list of lines; with `hint`, no more than it takes to reach that many bytes."""
+        lines = []
+        total = 0
+        for line in self:
+            lines.append(line)
+            total += len(line)
+            if hint is not None and 0 < hint <= total:
+                break
+        return lines
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+
+cdef object read_body(Connection connection, int64_t n):
+    """`n` bytes of the body, or what there is up to its end; -1: all."""
+    cdef PyObject *data
+    cdef Py_ssize_t size, got
+    cdef Py_ssize_t filled = 0
+    if n == 0 or connection.body == BODY_DONE:
+        return b""
+    if connection.body == BODY_LENGTH and (n < 0 or n > connection.remaining):
+        n = connection.remaining
+    size = n if 0 <= n <= FIRST_READ else BLOCK
+    data = bytes_new(NULL, size)
+    try:
+        while filled != n:
+            if filled == size:
+                size = 2 * size if n < 0 or 2 * size < n else n
+                _PyBytes_Resize(&data, size)
+            got = connection.body_into(bytes_at(data) + filled, size - filled)
+            if got == 0:
+                break
+            filled += got
+        if filled != size:
+            _PyBytes_Resize(&data, filled)
+    except BaseException:
+        Py_XDECREF(data)
+        raise
+    return steal_bytes(data)
+
+
+class FileWrapper:
+    """`environ["wsgi.file_wrapper"]`: return one for a file, and it is sent by sendfile(2) where that can be.
+
+    From its current position to its end, or as far as Content-Length says.
+    """
+
+    def __init__(self, filelike, blksize=65536):
+        self.filelike = filelike
+        self.blksize = blksize
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        data = self.filelike.read(self.blksize)
+        if not data:
+            raise StopIteration
+        return data
+
+    def close(self):
+        close = getattr(self.filelike, "close", None)
+        if close is not None:
+            close()
+
+
+# ---------------------------------------------------------------- heads of responses
+
+cdef enum HeaderCode:
+    HEADER_OTHER = 0
+    HEADER_DATE
+    HEADER_CONTENT_LENGTH
+    HEADER_CONNECTION
+    HEADER_TRANSFER_ENCODING
+
+_HEADER_CODES = {
+    "date": HEADER_DATE,
+    "content-length": HEADER_CONTENT_LENGTH,
+    "connection": HEADER_CONNECTION,
+    "transfer-encoding": HEADER_TRANSFER_ENCODING,
+}
+_TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~")
+
+# What applications use again and again, checked already: status -> (bytes, code), name -> (bytes, HeaderCode).
+cdef dict known_statuses = {}
+cdef dict known_names = {}
+cdef enum:
+    KNOWN = 512
+
+cdef tuple DATE_OF_NOW = (0, None)
+
+cdef tuple CONNECTION_CLOSE = (b"Connection", b"close")
+cdef tuple CONNECTION_KEEP_ALIVE = (b"Connection", b"keep-alive")
+cdef tuple TRANSFER_ENCODING_CHUNKED = (b"Transfer-Encoding", b"chunked")
+
+
+cdef tuple parse_status(status):
+    """(bytes, code). Raises TypeError or ValueError for what is no status of a final response."""
+    if not isinstance(status, str):
+        raise TypeError(f"the status must be a str, not {status!r}")
+    data = check_text(status, "status")
+    if len(data) < 3 or not data[:3].isdigit() or len(data) > 3 and data[3:4] != b" ":
+        raise ValueError(f"the status must be like '200 OK', not {status!r}")
+    code = int(data[:3])
+    if code != 101 and not 200 <= code <= 599:
+        raise ValueError(f"{status!r} cannot be the status of a response")
+    found = (data, code)
+    if len(known_statuses) < KNOWN:
+        known_statuses[status] = found
+    return found
+
+
+cdef tuple parse_name(name):
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a header must be a str, not {name!r}")
+    if not name or not _TOKEN.issuperset(name):
+        raise ValueError(f"not the name of a header: {name!r}")
+    found = (name.encode("ascii"), _HEADER_CODES.get(name.lower(), HEADER_OTHER))
+    if len(known_names) < KNOWN:
+        known_names[name] = found
+    return found
+
+
+cdef bint has_control(const char *p, Py_ssize_t n) noexcept:
+    """RFC 9110, 5.5: what must not be in a field's value. A line break there would begin another field, or a response."""
+    cdef Py_ssize_t i
+    cdef unsigned char c
+    for i in range(n):
+        c = p[i]
+        if (c < 32 and c != 9) or c == 127:
+            return True
+    return False
+
+
+cdef bytes check_text(text, str what):
+    cdef bytes data
+    if not isinstance(text, str):
+        raise TypeError(f"the {what} must be a str, not {text!r}")
+    data = PyUnicode_AsLatin1String(text)
+    if has_control(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
+        raise ValueError(f"control character in the {what}: {text!r}")
+    return data
+
+
+cdef object date_header():
+    """("Date", now), made once a second (RFC 9110, 6.6.1)."""
+    global DATE_OF_NOW
+    now = int(time.time())
+    if DATE_OF_NOW[0] != now:
+        DATE_OF_NOW = (now, (b"Date", formatdate(now, usegmt=True).encode("ascii")))
+    return DATE_OF_NOW[1]
+
+
+cdef inline char *put(char *to, bytes data) noexcept:
+    memcpy(to, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    return to + PyBytes_GET_SIZE(data)
+
+
+# ---------------------------------------------------------------- the handler
+
+# The steps that a subclass may override.
+_STEPS = (
+    "handle",
+    "handle_one_request",
+    "get_environ",
+    "handle_one_response",
+    "run_application",
+    "process_result",
+    "start_response",
+    "write",
+    "finalize_headers",
+    "handle_error",
+    "log_request",
+)
+
+
+cdef bint overrides(type cls, names) except -1:
+    for name in names:
+        if getattr(cls, name) is not getattr(Handler, name):
+            return True
+    return False
+
+
+cdef class Handler:
+    """Serves one connection; see `pywsgi.WSGIHandler`."""
+
+    protocol_version = "HTTP/1.1"
+    ApplicationError = AssertionError
+    MessageClass = HTTPMessage
+    ignored_socket_errors = (errno.EPIPE, errno.ECONNRESET)
+
+    cdef readonly Connection connection
+    cdef public object socket
+    cdef public object client_address
+    cdef public object server
+    cdef public object application
+    cdef public object environ
+    cdef public object wsgi_input
+    cdef public object result
+    cdef public object status                   # bytes, once start_response was called
+    cdef public object code                     # its number
+    cdef public object response_headers         # list of (bytes, bytes)
+    cdef public object provided_date
+    cdef public object provided_content_length
+    cdef public object time_start
+    cdef public object time_finish
+    cdef public int64_t response_length         # bytes sent, with the head
+    cdef public bint headers_sent
+    cdef public bint response_use_chunked
+    cdef public bint close_connection
+    cdef public bint connection_upgraded
+    cdef public bint taken_over                 # somebody else speaks on the connection
+    cdef object _requestline
+    cdef object head                            # a copy of the request's head, where somebody might ask
+    cdef Reader _rfile
+    cdef Input input
+    cdef dict template                          # environ of this connection, before a request is added
+    cdef bint quick
+    cdef bint reads_itself
+    cdef bint logs
+    cdef bint more_follows                      # than the head, at once
+    cdef bint no_body                           # the response has none, whatever the application sends
+    cdef bint provided_connection
+    cdef int64_t left                           # of Content-Length; -1: there is none
+
+    def __init__(self, sock, address, server, rfile=None):
+        self.socket = sock
+        self.client_address = address
+        self.server = server
+        self.connection = Connection(sock, server._settings, rfile)
+        cls = type(self)
+        self.quick = not overrides(cls, _STEPS)
+        self.reads_itself = overrides(cls, ("read_requestline", "read_request"))
+        self.logs = server._logs or not self.quick
+
+    # -------- what is known of the request
+
+    @property
+    def rfile(self):
+        """The client's bytes that were not used yet, as a file."""
+        if self._rfile is None:
+            self._rfile = Reader(self.connection)
+        return self._rfile
+
+    @property
+    def requestline(self):
+        """The first line of the request, as text."""
+        if self._requestline is None and self.head is not None:
+            self._requestline = (<bytes> self.head).partition(b"\r\n")[0].decode("latin-1")
+        return self._requestline
+
+    @requestline.setter
+    def requestline(self, value):
+        self._requestline = value
+
+    def _word(self, n):
+        words = (self.requestline or "").split()
+        return words[n] if len(words) == 3 else None
+
+    @property
+    def command(self):
+        """The method."""
+        return self._word(0)
+
+    @property
+    def path(self):
+        """The target as it was sent: not decoded, with the query."""
+        return self._word(1)
+
+    @property
+    def request_version(self):
+        """"HTTP/1.1" or "HTTP/1.0"."""
+        return self._word(2)
+
+    @property
+    def content_length(self):
+        """The length that the request states for its body, None if it states none."""
+        return self.connection.content_length if self.connection.content_length >= 0 else None
+
+    @property
+    def headers(self):
+        """The request's header fields, a new `MessageClass`."""
+        message = self.MessageClass()
+        if self.head is not None:
+            for line in (<bytes> self.head).split(b"\r\n")[1:-2]:
+                name, _, value = line.decode("latin-1").partition(":")
+                message[name] = value.strip(" \t")
+        return message
+
+    # -------- requests
+
+    cpdef handle(self):
+        """Serve one request after the other until the connection is to be closed, which its server does."""
+        try:
+            while True:
+                if self.quick:
+                    outcome = Handler.handle_one_request(self)
+                else:
+                    outcome = self.handle_one_request()
+                if outcome is True:
+                    continue
+                if outcome is not None:
+                    # A subclass may return (status, body): the last words on this connection.
+                    self.status, body = outcome
+                    self.connection.send_object(body)
+                    self.log_request()
+                break
+        except OSError:
+            if not self.connection.dead:
+                raise
+        finally:
+            self.connection.release()
+            self.environ = self.wsgi_input = self.result = self.application = self._rfile = None
+            self.end_input()
+
+    cdef int reset(self) except -1:
+        self.status = self.code = self.response_headers = self.result = None
+        self.provided_date = self.provided_content_length = None
+        self.environ = self.head = self._requestline = self.time_start = self.time_finish = None
+        self.response_length = 0
+        self.left = -1
+        self.headers_sent = self.response_use_chunked = self.connection_upgraded = self.no_body = False
+        self.provided_connection = self.taken_over = self.more_follows = False
+        return 0
+
+    cpdef handle_one_request(self):
+        """Read a request, and answer it. True if another one may follow, None if the connection is to be closed."""
+        cdef Connection connection = self.connection
+        self.reset()
+        try:
+            if not self.reads_itself:
+                if not connection.read_head():
+                    return None
+                self.parse()
+            else:
+                line = self.read_requestline()
+                if not line or not self.read_request(line):
+                    return None
+        except RequestError as exc:
+            self.refuse(exc)
+            return None
+        self.application = self.server.application
+        if self.quick:
+            self.environ = Handler.get_environ(self)
+            Handler.handle_one_response(self)
+        else:
+            self.environ = self.get_environ()
+            self.handle_one_response()
+        if self.close_connection:
+            if connection.body != BODY_DONE and not connection.dead:
+                connection.linger()
+            return None
+        return True
+
+    cpdef read_requestline(self):
+        """Block until there is a line; take it. b"" if there is none: the client has finished, or took too long."""
+        return self.connection.take_line()
+
+    cpdef read_request(self, raw_requestline):
+        """Read the rest of the request that begins with this line. False if there is none."""
+        self.connection.put_back(raw_requestline)
+        if not self.connection.read_head():
+            return False
+        self.parse()
+        return True
+
+    cdef int parse(self) except -1:
+        """The head is here: make environ of it."""
+        cdef Connection connection = self.connection
+        cdef dict environ
+        if self.logs:
+            self.time_start = time.time()
+            self.head = connection.buffer[connection.start:connection.start + connection.head_size]
+        if self.template is None:
+            self.make_template()
+        environ = PyDict_Copy(self.template)
+        connection.parse_head(environ)
+        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if connection.minor else "HTTP/1.0"
+        connection.consume_head()
+        self.close_connection = not connection.keep_alive or connection.settings.closing
+        self.input = Input.__new__(Input)
+        self.input.connection = connection
+        self.input.handler = self
+        self.wsgi_input = environ["wsgi.input"] = self.input
+        self.environ = environ
+        return 0
+
+    cdef int make_template(self) except -1:
+        environ = {} if self.server._own_environ else dict(self.server.get_environ())
+        # So that they are replaced, not added, in every copy.
+        for key in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "SERVER_PROTOCOL", "wsgi.input"):
+            environ.setdefault(key, "")
+        address = self.client_address
+        if isinstance(address, tuple):
+            environ["REMOTE_ADDR"] = str(address[0])
+            environ["REMOTE_PORT"] = str(address[1])
+        else:
+            environ["REMOTE_ADDR"] = ""         # a UNIX socket
+        self.template = environ
+        return 0
+
+    cpdef get_environ(self):
+        """The environ of the request. A subclass may add to it."""
+        if self.server._own_environ:
+            environ = self.server.get_environ()
+            environ.update(self.environ)
+            return environ
+        return self.environ
+
+    cdef int end_input(self) except -1:
+        if self.input is not None:
+            self.input.connection = None
+            self.input.handler = None
+            self.input = None
+        return 0
+
+    # -------- responses
+
+    cpdef handle_one_response(self):
+        """Run the application, send what it returns, and leave the connection ready for the next request."""
+        try:
+            try:
+                if self.quick:
+                    Handler.run_application(self)
+                else:
+                    self.run_application()
+            finally:
+                self.close_result()
+            if self.status is None and not self.taken_over:
+                raise self.ApplicationError("the application did not call start_response()")
+            if self.left > 0 and not self.no_body:
+                raise self.ApplicationError(f"the response is {self.left} bytes shorter than its Content-Length")
+        except GreenletExit:
+            raise
+        except RequestError as exc:
+            # The application read the body and did not catch this.
+            self.close_connection = True
+            if not self.headers_sent:
+                self.refuse(exc)
+                return
+        except BaseException as exc:
+            self.close_connection = True
+            if not self.connection.dead or not isinstance(exc, OSError):
+                self.handle_error(type(exc), exc, exc.__traceback__)
+        finally:
+            self.end_input()
+            if self.taken_over or self.connection_upgraded or self.connection.dead:
+                self.close_connection = True
+        if not self.close_connection and self.connection.body != BODY_DONE:
+            self.close_connection = not self.connection.discard(DISCARD)
+        if self.logs:
+            self.time_finish = time.time()
+            self.log_request()
+
+    cdef int close_result(self) except -1:
+        result = self.result
+        self.result = None
+        if result is None or type(result) is list or type(result) is tuple:
+            return 0
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()
+        return 0
+
+    cpdef run_application(self):
+        """Call the application and send its result."""
+        self.result = self.application(self.environ, self.start_response)
+        if self.quick:
+            Handler.process_result(self)
+        else:
+            self.process_result()
+
+    cpdef process_result(self):
+        """Send the pieces of `result`."""
+        result = self.result
+        if type(result) is list or type(result) is tuple:
+            if len(result) > 1 and sum([len(data) for data in result]) <= TOGETHER:
+                result = (b"".join(result),)
+        elif type(result) is FileWrapper and self.status is not None and self.send_file(result):
+            return
+        for data in result:
+            if data:
+                if self.quick:
+                    Handler.write(self, data)
+                else:
+                    self.write(data)
+        if self.status is not None and not self.headers_sent:
+            if self.quick:
+                Handler.write(self, b"")
+            else:
+                self.write(b"")
+        if self.response_use_chunked and not self.no_body:
+            self.connection.send(b"0\r\n\r\n", 5, False)
+            self.response_length += 5
+
+    cpdef start_response(self, status, headers, exc_info=None):
+        """PEP 3333: begin the response, and return `write`. The head is sent with the first piece of the body.
+
+        Raises ValueError or TypeError if status or headers are not what HTTP allows, AssertionError on a second call
+        without `exc_info`; with `exc_info`, what that holds, if the head was sent already.
+        """
+        cdef list encoded = []
+        cdef tuple found
+        if exc_info:
+            try:
+                if self.headers_sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self.status is not None:
+            raise self.ApplicationError("start_response() was called already")
+        found = known_statuses.get(status) if type(status) is str else None
+        if found is None:
+            found = parse_status(status)
+        new_status, code = found
+        length = date = None
+        connection = None
+        for name, value in headers:
+            found = known_names.get(name) if type(name) is str else None
+            if found is None:
+                found = parse_name(name)
+            data = check_text(value, "value of a header")
+            if found[1] == HEADER_OTHER:
+                pass
+            elif found[1] == HEADER_CONTENT_LENGTH:
+                if not data.isdigit() or length is not None and length != data:
+                    raise ValueError(f"Content-Length: {value!r}")
+                if length is not None:
+                    continue
+                length = data
+            elif found[1] == HEADER_DATE:
+                date = data
+            elif found[1] == HEADER_CONNECTION:
+                connection = data
+            else:
+                # PEP 3333, other HTTP features: how the body is transferred is the server's business.
+                raise ValueError("an application must not set Transfer-Encoding")
+            encoded.append((found[0], data))
+        self.status = new_status
+        self.code = code
+        self.response_headers = encoded
+        self.provided_date = date
+        self.provided_content_length = length
+        self.provided_connection = connection is not None
+        if connection is not None and b"close" in connection.lower():
+            self.close_connection = True
+        return self.write
+
+    cpdef finalize_headers(self):
+        """Add the headers that are the server's to give to `response_headers`. Called before the head is sent."""
+        cdef list headers = self.response_headers
+        cdef int code = self.code
+        cdef Connection connection = self.connection
+        cdef bint close
+        if code < 200:
+            # The connection speaks something else from here on (RFC 9110, 15.2.2).
+            self.connection_upgraded = self.close_connection = True
+            self.no_body = False
+            return
+        if connection.expect == EXPECTED and connection.body != BODY_DONE:
+            connection.expect = LET_DOWN
+            self.close_connection = True
+        if connection.settings.closing:
+            self.close_connection = True
+        if self.provided_date is None:
+            headers.append(date_header())
+        self.no_body = connection.is_head or code == 204 or code == 304
+        if code == 204:
+            # RFC 9110, 8.6
+            if self.provided_content_length is not None:
+                headers[:] = [pair for pair in headers if pair[0].lower() != b"content-length"]
+        elif code == 304:
+            pass
+        elif self.provided_content_length is not None:
+            if self.provided_content_length is not False:
+                self.left = int(self.provided_content_length)
+        elif type(self.result) is list or type(self.result) is tuple:
+            length = 0
+            for data in self.result:
+                length += len(data)
+            if length or not self.no_body:
+                headers.append((b"Content-Length", b"%d" % length))
+                self.left = length
+        elif connection.minor == 1:
+            self.response_use_chunked = True
+            headers.append(TRANSFER_ENCODING_CHUNKED)
+        elif not self.no_body:
+            self.close_connection = True        # the end of the connection is the end of the body
+        if not self.provided_connection:
+            if self.close_connection:
+                headers.append(CONNECTION_CLOSE)
+            elif connection.minor == 0:
+                headers.append(CONNECTION_KEEP_ALIVE)
+
+    cpdef write(self, data):
+        """Send a piece of the body; before the first one, the head. Blocks while the client takes no more.
+
+        Raises AssertionError if it is more than Content-Length allows; OSError if the client is gone, TimeoutError if it
+        is too slow.
+        """
+        cdef Py_ssize_t n
+        cdef bint too_long = False
+        if type(data) is not bytes:
+            if isinstance(data, str):
+                raise TypeError(f"the body of a response is made of bytes, not {type(data).__name__}")
+            data = bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else bytes(memoryview(data))
+        if self.status is None:
+            raise self.ApplicationError("write() before start_response()")
+        n = PyBytes_GET_SIZE(data)
+        if not self.headers_sent:
+            if self.quick:
+                Handler.finalize_headers(self)
+            else:
+                self.finalize_headers()
+        if self.no_body:
+            if n and self.code in (204, 304):
+                raise self.ApplicationError(f"a response {self.code} has no body")
+            n = 0
+        elif 0 <= self.left < n:
+            too_long = True
+            n = self.left
+        if not self.headers_sent:
+            self.send_with_head(PyBytes_AS_STRING(data), n)
+        elif n:
+            self.send_piece(PyBytes_AS_STRING(data), n)
+        if self.left >= 0:
+            self.left -= n
+        if too_long:
+            raise self.ApplicationError("the response is longer than its Content-Length")
+
+    cdef int send_with_head(self, const char *data, Py_ssize_t n) except -1:
+        cdef Connection connection = self.connection
+        cdef bytes status = as_bytes(self.status)
+        cdef list headers = self.response_headers
+        cdef Py_ssize_t size = 9 + PyBytes_GET_SIZE(status) + 5
+        cdef bint chunked = self.response_use_chunked and n > 0
+        cdef bint together = n <= TOGETHER
+        cdef char *out
+        cdef char *p
+        cdef bytes name, value
+        if not self.quick:
+            self.response_headers = headers = [(as_bytes(pair[0]), as_bytes(pair[1])) for pair in headers]
+        for pair in headers:
+            size += len(<bytes> (<tuple> pair)[0]) + len(<bytes> (<tuple> pair)[1]) + 4
+        size += 32 + (n if together else 0)
+        out = connection.settings.take_block() if size <= BLOCK else <char *> malloc(size)
+        if out == NULL:
+            raise MemoryError()
+        try:
+            memcpy(out, b"HTTP/1.1 ", 9)
+            p = put(out + 9, status)
+            if PyBytes_GET_SIZE(status) == 3:
+                p[0] = b" "         # RFC 9112, 4: also where there is no reason
+                p += 1
+            memcpy(p, b"\r\n", 2)
+            p += 2
+            for pair in headers:
+                name = <bytes> (<tuple> pair)[0]
+                value = <bytes> (<tuple> pair)[1]
+                p = put(p, name)
+                memcpy(p, b": ", 2)
+                p = put(p + 2, value)
+                memcpy(p, b"\r\n", 2)
+                p += 2
+            memcpy(p, b"\r\n", 2)
+            p += 2
+            if chunked:
+                p += snprintf(p, 24, b"%zx\r\n", <size_t> n)
+            if together and n:
+                memcpy(p, data, n)
+                p += n
+                if chunked:
+                    memcpy(p, b"\r\n", 2)
+                    p += 2
+            self.headers_sent = True
+            connection.send(out, p - out, not together or self.more_follows)
+            self.response_length += p - out
+            if not together:
+                connection.send(data, n, chunked)
+                self.response_length += n
+                if chunked:
+                    connection.send(b"\r\n", 2, False)
+                    self.response_length += 2
+        finally:
+            if size <= BLOCK:
+                connection.settings.give_block(out)
+            else:
+                free(out)
+        return 0
+
+    cdef int send_piece(self, const char *data, Py_ssize_t n) except -1:
+        cdef Connection connection = self.connection
+        cdef char[24] frame
+        cdef char *out
+        cdef int size
+        if not self.response_use_chunked:
+            self.response_length += n
+            return connection.send(data, n, False)
+        size = snprintf(frame, 24, b"%zx\r\n", <size_t> n)
+        self.response_length += size + n + 2
+        if n > TOGETHER:
+            connection.send(frame, size, True)
+            connection.send(data, n, True)
+            return connection.send(b"\r\n", 2, False)
+        out = connection.settings.take_block()
+        try:
+            memcpy(out, frame, size)
+            memcpy(out + size, data, n)
+            memcpy(out + size + n, b"\r\n", 2)
+            connection.send(out, size + n + 2, False)
+        finally:
+            connection.settings.give_block(out)
+        return 0
+
+    cdef bint send_file(self, wrapper) except -1:
+        """Send a FileWrapper's file by sendfile(2). False if it is not a file for that; nothing was sent then."""
+        cdef Connection connection = self.connection
+        cdef Py_ssize_t sent
+        if connection.ep is None or self.headers_sent or self.code in (101, 204, 304):
+            return False
+        try:
+            fd = wrapper.filelike.fileno()
+            info = os.fstat(fd)
+            offset = wrapper.filelike.tell()
+        except (AttributeError, OSError, ValueError):
+            return False
+        if not stat.S_ISREG(info.st_mode) or type(fd) is not int or type(offset) is not int:
+            return False
+        count = max(info.st_size - offset, 0)
+        if self.provided_content_length is None:
+            self.provided_content_length = b"%d" % count
+            self.response_headers.append((b"Content-Length", self.provided_content_length))
+        elif self.provided_content_length is False:
+            return False
+        self.more_follows = True
+        self.write(b"")
+        if self.no_body:
+            return True
+        count = min(count, self.left)
+        try:
+            sent = connection.send_file(fd, offset, count)
+        except OSError as exc:
+            # A file system that cannot do it (sendfile(2), EINVAL).
+            if connection.dead:
+                raise
+            for data in wrapper:
+                self.write(data[:self.left])
+                if self.left == 0:
+                    break
+            return True
+        self.left -= sent
+        self.response_length += sent
+        return True
+
+    # -------- errors and the log
+
+    cdef int refuse(self, exc) except -1:
+        """Answer a request that cannot be served, if there still is somebody to answer to."""
+        cdef bytes status = exc.status.encode("ascii")
+        cdef bytes body = status[4:] + b"\n"
+        self.close_connection = True
+        self.status = status
+        self.code = int(status[:3])
+        if self.logs and self.time_start is None:
+            self.time_start = time.time()
+        response = b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\n%b: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (
+            status, *date_header(), len(body), b"" if self.connection.is_head else body
+        )
+        try:
+            self.connection.send_object(response)
+            self.response_length += len(response)
+        except OSError:
+            pass
+        if self.logs:
+            self.time_finish = time.time()
+            self.log_request()
+        return self.connection.linger()
+
+    cpdef handle_error(self, t, v, tb):
+        """The application failed: report it by `Hub.handle_error`, and send a 500 that says nothing of it, if the head
+        of the response is not yet sent; else the connection is closed before the response is complete.
+        """
+        server = self.server
+        context = self.environ
+        if not isinstance(context, server.secure_environ_class):
+            context = server.secure_environ_class(context)
+        get_hub().handle_error(context, t, v, tb)
+        self.close_connection = True
+        if self.headers_sent or self.connection.dead:
+            return
+        self.status = None
+        self.result = None
+        self.left = -1
+        body = b"Internal Server Error"
+        try:
+            self.start_response(
+                "500 Internal Server Error",
+                [("Content-Type", "text/plain"), ("Connection", "close"), ("Content-Length", str(len(body)))],
+            )
+            self.write(body)
+        except OSError:
+            pass
+
+    cpdef log_request(self):
+        """Write the line of `format_request` to the server's log."""
+        self.server.log.write(self.format_request() + "\n")
+
+    def format_request(self):
+        """The line for the log: who, when, the request line, status, bytes sent, seconds."""
+        address = self.client_address
+        if isinstance(address, tuple):
+            address = address[0]
+        status = (as_bytes(self.status)[:3].decode() if self.status is not None else "") or "000"
+        if self.time_finish and self.time_start:
+            took = f"{self.time_finish - self.time_start:.6f}"
+        else:
+            took = "-"
+        now = datetime.now().replace(microsecond=0)
+        return f'{address or "-"} - - [{now}] "{self.requestline or ""}" {status} {self.response_length or "-"} {took}'
+
+    def log_error(self, msg, *args):
+        """Write `msg % args` to the server's error log."""
+        try:
+            message = msg % args
+        except Exception:
+            message = f"{msg!r} {args!r}"
+        self.server.error_log.write(message + "\n")
+
+
+cdef bytes as_bytes(text):
+    """What a subclass may have made of a status or a header: str or bytes. Raises ValueError for control characters."""
+    cdef bytes data
+    if isinstance(text, str):
+        return check_text(text, "head of a response")
+    data = bytes(text)
+    if has_control(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
+        raise ValueError(f"control character in the head of a response: {text!r}")
+    return data

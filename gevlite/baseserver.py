@@ -1,0 +1,443 @@
+"""What all servers have in common: one greenlet waits for clients, and each client gets a greenlet of its own.
+
+The accepting greenlet blocks in `do_read`, hands what it got to `do_handle`, and never ends because of an error unless
+the listener itself is broken: if the process has no file descriptors left, say, it waits a little longer each time and
+tries again, while the clients wait in the listener's backlog.
+
+Who is being served is known (`_serving`), so that `stop` can wait for them.
+"""
+
+import errno
+import os
+import stat
+import sys
+import time
+
+from gevlite import socket
+from gevlite._core import get_hub, sleep
+from gevlite.event import Event
+from gevlite.greenlet import Greenlet, getcurrent, killall, spawn_raw
+from gevlite.timeout import Timeout
+
+__all__ = ["BaseServer"]
+
+
+class BaseServer:
+    """Abstract: `do_read` and `init_socket` are a subclass's. `StreamServer` and `DatagramServer` are the public ones.
+
+    listener: an address to bind to, or a socket that is bound (and listens) already. An address is `(host, port)`,
+    `"host:port"`, a port number (on all interfaces), `"unix:/path"`, or `"fd://3"` for an inherited descriptor.
+
+    handle: called for each client; a subclass may define it as a method instead.
+
+    spawn: how `handle` is run.
+
+    * `"default"`: in a new Greenlet
+    * a number, or a pool (anything with `spawn` and `full`): in a greenlet of the pool. While that is full nothing is
+      accepted, and clients wait in the backlog
+    * `"raw"`: in a bare greenlet, with a little less overhead
+    * any callable: called as `spawn(function, *args)`
+    * `None`: in the greenlet that accepts. Until `handle` returns nobody else is served
+
+    An exception in `handle` is reported by `Hub.handle_error`.
+    """
+
+    #: Seconds to wait after an error of accept; doubled each time up to the second.
+    min_delay = 0.01
+    max_delay = 1
+    #: How many clients are accepted in a row before other greenlets have a turn.
+    max_accept = 100
+    #: Seconds that `stop` waits for those who are being served.
+    stop_timeout = 1
+    #: Errors of accept after which there is no point in going on.
+    fatal_errors = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
+
+    _spawn = Greenlet.spawn
+
+    def __init__(self, listener, handle=None, spawn="default"):
+        self._stop_event = Event()
+        self._stop_event.set()
+        self._acceptor = None
+        self._socket_file = None
+        self._stop_deadline = 0
+        self._serving = set()
+        self._served = Event()      # somebody left `_serving`
+        self.delay = self.min_delay
+        self.pool = None
+        self.set_spawn(spawn)
+        self.set_handle(handle)
+        self.set_listener(listener)
+
+    def __repr__(self):
+        return f"<{type(self).__name__} {self._formatinfo()}>"
+
+    def _formatinfo(self):
+        info = []
+        if hasattr(self, "socket"):
+            try:
+                info.append(f"fileno={self.socket.fileno()}")
+            except Exception as exc:
+                info.append(f"fileno={exc!r}")
+        address = getattr(self, "address", None)
+        if isinstance(address, tuple) and len(address) == 2:
+            info.append(f"address={address[0]}:{address[1]}")
+        else:
+            info.append(f"address={address!r}")
+        handle = self.__dict__.get("handle")
+        if handle is not None:
+            info.append(f"handle={handle!r}")
+        return " ".join(info)
+
+    @property
+    def loop(self):
+        """The running thread's `hub.loop`."""
+        return get_hub().loop
+
+    # -------- what it is made of
+
+    def set_listener(self, listener):
+        """Take `listener`, see the class. Raises TypeError or ValueError if it is no address and no socket."""
+        if hasattr(listener, "accept"):
+            if hasattr(listener, "do_handshake"):
+                raise TypeError(f"expected a plain socket, not {listener!r}: pass ssl_context and the like instead")
+            self.family = listener.family
+            self.socket = listener
+            if not isinstance(listener, socket.socket):
+                # One that blocks: work on a duplicate, which leaves the caller's object as it is until `close`.
+                self._given = listener
+                self.socket = socket.fromfd(listener.fileno(), listener.family, listener.type, listener.proto)
+            self.address = self.socket.getsockname()
+            return
+        self.family, self.address = parse_address(listener)
+        if self.family is None:
+            self.socket = socket.socket(fileno=self.address)
+            self.family = self.socket.family
+            self.address = self.socket.getsockname()
+
+    def set_spawn(self, spawn):
+        """Take `spawn`, see the class. Raises TypeError for what cannot be called."""
+        self.pool = None
+        if spawn == "default":
+            self._spawn = type(self)._spawn
+        elif spawn == "raw":
+            self._spawn = spawn_raw
+        elif spawn is None:
+            self._spawn = None
+        elif hasattr(spawn, "spawn"):
+            self.pool = spawn
+            self._spawn = spawn.spawn
+        elif isinstance(spawn, int):
+            from gevlite.pool import Pool
+
+            self.pool = Pool(spawn)
+            self._spawn = self.pool.spawn
+        elif callable(spawn):
+            self._spawn = spawn
+        else:
+            raise TypeError(f"spawn must be 'default', 'raw', None, a number, a pool or a callable, not {spawn!r}")
+
+    def set_handle(self, handle):
+        """Take what serves a client. Raises TypeError if there is nothing."""
+        if handle is not None:
+            self.handle = handle
+        if not hasattr(self, "handle"):
+            raise TypeError("'handle' must be provided")
+        self._handle = self.handle
+
+    def init_socket(self):
+        """Make, bind and listen on the socket, unless there is one. `start` calls it.
+
+        To serve with several processes call it before `fork()` and `start` in each child.
+        """
+        if not self.closed:
+            return
+        self.socket = self._bind()
+        self.address = self.socket.getsockname()
+        if self.family == socket.AF_UNIX and isinstance(self.address, str) and self.address:
+            self._socket_file = self.address, os.getpid()
+
+    def _bind(self):
+        raise NotImplementedError
+
+    # -------- accepting
+
+    def do_read(self):
+        """Block until there is somebody to serve; the tuple to call `handle` with, or None for nothing this time."""
+        raise NotImplementedError
+
+    def full(self):
+        """True if nobody more can be served now: the pool has no room."""
+        pool_is_full = getattr(self.pool, "full", None)
+        return pool_is_full is not None and pool_is_full()
+
+    def start_accepting(self):
+        """Let the accepting greenlet begin."""
+        if self._acceptor is None:
+            self._acceptor = Greenlet.spawn(self._accept)
+
+    def stop_accepting(self):
+        """Accept nobody for now; who comes waits in the backlog until `start_accepting`."""
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None and acceptor is not getcurrent() and acceptor not in self._serving:
+            acceptor.kill(block=False)
+
+    def _accept(self):
+        me = getcurrent()
+        in_a_row = 0
+        while self._acceptor is me:
+            try:
+                if self.full():
+                    self._wait_for_room()
+                    continue
+                args = self.do_read()
+            except Exception as exc:
+                if self._acceptor is not me:
+                    return      # stopped meanwhile: the socket is closed
+                self._accept_failed(exc)
+                continue
+            self.delay = self.min_delay
+            if args is None:
+                continue
+            try:
+                self.do_handle(*args)
+            except Exception:
+                self._report(args)
+            in_a_row += 1
+            if in_a_row >= self.max_accept:
+                in_a_row = 0
+                sleep(0)
+
+    def _wait_for_room(self):
+        wait_available = getattr(self.pool, "wait_available", None)
+        if wait_available is None or not self.pool.full():
+            sleep(self.min_delay)       # a pool, or a `full` of the subclass, that cannot tell when there is room
+        else:
+            wait_available()
+
+    def _accept_failed(self, exc):
+        self._report(())
+        if self.is_fatal_error(exc):
+            self.close()
+        elif not isinstance(exc, (ConnectionError, TimeoutError)):      # those were the client's, not ours
+            delay = self.delay
+            self.delay = min(self.max_delay, delay * 2)
+            sleep(delay)
+
+    def is_fatal_error(self, ex):
+        """True if the listener can never accept again after this exception."""
+        return isinstance(ex, OSError) and ex.errno in self.fatal_errors
+
+    def _report(self, args):
+        get_hub().handle_error((args, self), *sys.exc_info())
+
+    # -------- serving
+
+    def do_handle(self, *args):
+        """Serve one client, in the way that `spawn` said."""
+        if self._spawn is None:
+            self._serve(*args)
+            return
+        try:
+            self._spawn(self._serve, *args)
+        except BaseException:
+            self.do_close(*args)
+            raise
+
+    def _serve(self, *args):
+        me = getcurrent()
+        self._serving.add(me)
+        try:
+            return self._handle(*args)
+        finally:
+            self._serving.discard(me)
+            self._served.set()
+            self.do_close(*args)
+
+    def do_close(self, *args):
+        """Called when a client has been served, however that ended, with the arguments of `handle`."""
+
+    # -------- start and stop
+
+    @property
+    def started(self):
+        """True from `start` to `close`."""
+        return not self._stop_event.is_set()
+
+    @property
+    def closed(self):
+        """True while there is no socket: before `start` made it, and after `close`."""
+        return not hasattr(self, "socket")
+
+    @property
+    def server_host(self):
+        """The IP address it is bound to, None if it is a UNIX socket."""
+        return self.address[0] if isinstance(self.address, tuple) else None
+
+    @property
+    def server_port(self):
+        """The port it is bound to; the real one, if 0 was asked for, once it is started."""
+        return self.address[1] if isinstance(self.address, tuple) else None
+
+    def start(self):
+        """Bind, listen, and begin to accept; returns at once. A server that was stopped can be started again if it was
+        given an address.
+
+        Raises RuntimeError if it is started already, OSError if it cannot bind.
+        """
+        if self.started:
+            raise RuntimeError(f"{self!r} is already started")
+        self.init_socket()
+        self._stop_event.clear()
+        self._stop_deadline = 0
+        try:
+            self.start_accepting()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        """Stop accepting and close the listener. Who is being served is not disturbed. Never blocks."""
+        self._stop_event.set()
+        self.stop_accepting()
+        for name in ("socket", "_given"):
+            listener = self.__dict__.pop(name, None)
+            if listener is not None:
+                listener.close()
+        made, self._socket_file = self._socket_file, None
+        # Not in a child process, which has a copy of all this: the file is its parent's.
+        if made is not None and made[1] == os.getpid():
+            try:
+                os.unlink(made[0])
+            except OSError:
+                pass
+
+    def stop(self, timeout=None):
+        """`close()`, then block until those who are being served have finished, at most `timeout` seconds (default:
+        `stop_timeout`). Those who have not by then are killed if they are in a pool, and else left alone.
+
+        Of two calls at the same time the one with more patience counts. In the hub, where nothing may block, a greenlet
+        is started that does the waiting. A handler of `signal.signal` runs in whatever greenlet the signal found, maybe
+        one that serves a client: there call `close()`, and `serve_forever` does the waiting.
+        """
+        self.close()
+        hub = get_hub()
+        if timeout is None:
+            timeout = self.stop_timeout
+        self._stop_deadline = max(self._stop_deadline, time.monotonic() + timeout)
+        if getcurrent() is hub:
+            Greenlet.spawn(self._drain)
+        else:
+            self._drain()
+
+    def _drain(self):
+        me = getcurrent()
+        sleep(0)        # who was accepted last has not begun yet
+        while self._serving - {me}:
+            remaining = self._stop_deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            self._served.clear()
+            self._served.wait(remaining)
+        if self.pool is not None:
+            try:
+                killall(self._serving - {me}, block=True, timeout=1)
+            except Timeout:
+                pass        # one that does not die of it
+
+    def serve_forever(self, stop_timeout=None):
+        """Start, unless it is started, and block until somebody stops the server; then `stop(stop_timeout)`.
+
+        Also when the wait is ended by an exception: KeyboardInterrupt (Ctrl-C), SystemExit, a Timeout.
+        """
+        if not self.started:
+            self.start()
+        try:
+            self._stop_event.wait()
+        finally:
+            # In a greenlet of its own: a second Ctrl-C ends the waiting here and not the work there.
+            Greenlet.spawn(self.stop, timeout=stop_timeout).join()
+
+
+def parse_address(address):
+    """`(family, address)` for `bind`, from what a server takes as its listener; `(None, fd)` for `"fd://N"`.
+
+    Raises TypeError or ValueError for what is no address.
+    """
+    if isinstance(address, tuple):
+        if len(address) < 2:
+            raise ValueError(f"an address must be (host, port), not {address!r}")
+        host, port = address[:2]
+        if not isinstance(host, (str, bytes)) or not isinstance(port, int):
+            raise TypeError(f"an address must be (host, port), not {address!r}")
+        host = host.decode("ascii") if isinstance(host, bytes) else host
+        if ":" in host:
+            return socket.AF_INET6, (host, *address[1:])
+        if host == "":
+            return _everywhere(port)
+        return socket.AF_INET, (host, port)
+    if isinstance(address, int) and not isinstance(address, bool):
+        return _everywhere(address)
+    if isinstance(address, str):
+        if address.startswith("unix:"):
+            return socket.AF_UNIX, address.removeprefix("unix:")
+        try:
+            if address.startswith("fd://"):
+                return None, int(address.removeprefix("fd://"))
+            host, _, port = address.rpartition(":")
+            if host.startswith("[") and host.endswith("]"):
+                return socket.AF_INET6, (host[1:-1], int(port))
+            if not host and not address.startswith(":"):
+                return _everywhere(int(port))
+            return socket.AF_INET, (host, int(port))
+        except ValueError as exc:
+            raise ValueError(f"cannot parse the address {address!r}: {exc}") from None
+    raise TypeError(f"expected a tuple, a string, a port number or a socket, not {address!r}")
+
+
+def _everywhere(port):
+    # A system without IPv6 at run time, such as many a container, says so only when asked.
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return socket.AF_INET, ("", port)
+    return socket.AF_INET6, ("::", port)
+
+
+def bound_socket(family, address, kind, reuse_addr=None, reuse_port=False):
+    """A socket of ours, bound to `address`. Raises OSError that names the address."""
+    sock = socket.socket(family, kind)
+    try:
+        if family == socket.AF_UNIX:
+            _remove_stale(address)
+        elif reuse_addr:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse_addr)
+        if reuse_port:
+            if not hasattr(socket, "SO_REUSEPORT"):
+                raise ValueError("SO_REUSEPORT not supported on this platform")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            sock.bind(address)
+        except OSError as exc:
+            exc.strerror = f"{exc.strerror}: {address!r}"
+            raise
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path):
+    """Remove the socket file that a dead process left. One that somebody listens on stays, and binding will fail."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except (OSError, ValueError):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError:
+            pass

@@ -1,0 +1,355 @@
+"""A WSGI server: HTTP/1.0 and 1.1, one greenlet for each connection.
+
+    WSGIServer(("", 8000), application).serve_forever()
+
+The server and its settings are here; what happens on a connection is in `_wsgi` (requests and responses) and `_http`
+(the protocol). Needs the package httptools: `pip install 'gevlite[wsgi]'`.
+"""
+
+import dataclasses
+import logging
+import sys
+
+from gevlite import socket
+from gevlite._http import RequestError, Settings
+from gevlite._version import __version__
+from gevlite._wsgi import FileWrapper, Handler, Input
+from gevlite.server import StreamServer
+
+__all__ = [
+    "Environ",
+    "FileWrapper",
+    "Input",
+    "Limits",
+    "LoggingLogAdapter",
+    "RequestError",
+    "SecureEnviron",
+    "WSGIHandler",
+    "WSGISecureEnviron",
+    "WSGIServer",
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much, and how slowly, a client may send. Sizes are in bytes, times in seconds; None: no limit.
+
+    Who goes beyond gets a response that says so (413, 414, 431, 408), and the connection is closed.
+    """
+
+    #: The request line.
+    max_request_line: int = 8190
+    #: How many header fields, and how many trailers.
+    max_headers: int = 100
+    #: All header fields together.
+    max_header_bytes: int = 65536
+    #: The body, decoded.
+    max_body: int | None = 1 << 30
+    #: From the first byte of a request to the end of its head. Also how long a new connection may say nothing.
+    header_timeout: float | None = 10
+    #: Between two requests on a connection.
+    keepalive_timeout: float | None = 60
+    #: How long nothing of the body may come while the application waits for it.
+    body_timeout: float | None = 30
+    #: How long the client may take nothing of the response.
+    write_timeout: float | None = 30
+    #: Bytes in a second that must come, or be taken, on average of the time spent waiting; those two times shrink for
+    #: who is slower. 0: however slowly.
+    min_rate: int = 500
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None and "None" in str(field.type):
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float) if "timeout" in field.name else int):
+                raise TypeError(f"{field.name}: {value!r}")
+            if value < 0 or value == 0 and field.name not in ("max_body", "max_headers", "min_rate"):
+                raise ValueError(f"{field.name}: {value!r}")
+
+
+class LoggingLogAdapter:
+    """Makes a log for `WSGIServer` of a `logging.Logger`: each line is logged with `level`."""
+
+    def __init__(self, logger, level=logging.INFO):
+        self.__dict__.update(_logger=logger, _level=level)
+
+    def write(self, msg):
+        """Log a line."""
+        msg = msg.rstrip("\n")
+        if msg:
+            self._logger.log(self._level, msg)
+
+    def flush(self):
+        """Does nothing."""
+
+    def writelines(self, lines):
+        """Log each of `lines`."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name):
+        return getattr(self._logger, name)
+
+    def __setattr__(self, name, value):
+        setattr(self._logger, name, value)
+
+    def __delattr__(self, name):
+        delattr(self._logger, name)
+
+
+class _NoLog:
+    """What `log=None` stands for."""
+
+    def write(self, msg):
+        pass
+
+    def flush(self):
+        pass
+
+    def writelines(self, lines):
+        pass
+
+
+class Environ(dict):
+    """A base class for environs other than dict."""
+
+    __slots__ = ()
+
+    def copy(self):
+        """A new one of the same class."""
+        return self.__class__(self)
+
+    def iteritems(self):
+        """`items()`."""
+        return self.items()
+
+
+class SecureEnviron(Environ):
+    """An environ whose `repr`, which may end up in a log, shows only what is harmless.
+
+    Masked are all values except those of `whitelist_keys`; with `print_masked_keys` their keys are shown. If
+    `secure_repr` is false everything is. The attributes named `default_...` of the class hold for all its instances
+    that have no value of their own.
+    """
+
+    default_secure_repr = True
+    default_whitelist_keys: tuple[str, ...] = ()
+    default_print_masked_keys = True
+
+    __slots__ = ("print_masked_keys", "secure_repr", "whitelist_keys")
+    secure_repr: bool
+    whitelist_keys: tuple[str, ...]
+    print_masked_keys: bool
+
+    def __getattr__(self, name):
+        if name in SecureEnviron.__slots__:
+            return getattr(type(self), f"default_{name}")
+        raise AttributeError(name)
+
+    def __repr__(self):
+        if not self.secure_repr:
+            return dict.__repr__(self)
+        if not self.whitelist_keys:
+            module = type(self).__module__.rpartition(".")[2]
+            return f"<{module}.{type(self).__name__} dict (keys: {len(self)}) at {id(self)}>"
+        shown = [f"{key!r}: {self[key]!r}" for key in self if key in self.whitelist_keys]
+        hidden = [key for key in self if key not in self.whitelist_keys]
+        if self.print_masked_keys:
+            shown += [f"{key!r}: '<MASKED>'" for key in hidden]
+        elif hidden:
+            shown.append(f"(hidden keys: {len(hidden)})")
+        return "{" + ", ".join(shown) + "}"
+
+    __str__ = __repr__
+
+
+class WSGISecureEnviron(SecureEnviron):
+    """What the server makes of an environ before it reports an error: shows who asked, and nothing else."""
+
+    default_whitelist_keys = ("REMOTE_ADDR", "REMOTE_PORT", "HTTP_HOST")
+    default_print_masked_keys = False
+
+    __slots__ = ()
+
+
+class WSGIHandler(Handler):
+    """Serves the requests of one connection, one after the other. Give a subclass to `WSGIServer` as `handler_class`.
+
+    Each step is a method that may be overridden, and calls the next:
+
+    * `handle()` for the connection: `handle_one_request()` until that returns something else than True
+    * `handle_one_request()`: reads a head, then `get_environ()`, `handle_one_response()`
+    * `handle_one_response()`: `run_application()`, then `log_request()`; `handle_error()` if that fails
+    * `run_application()`: calls the application, which calls `start_response()`; then `process_result()`
+    * `process_result()`: `write()` for each piece of the body
+    * `write()`: the first time, `finalize_headers()`; then sends
+
+    `socket`, `client_address`, `server`, `environ`, `application`, `status`, `code`, `response_headers`, `result`,
+    `headers_sent`, `response_length`, `close_connection`, `time_start` and `time_finish` are attributes; of the request
+    also `command`, `path`, `request_version`, `requestline`, `headers`, `content_length`.
+
+    To speak another protocol on the connection (WebSocket: RFC 6455) override `run_application`, call
+    `start_response("101 Switching Protocols", headers)` and `write(b"")`, and then use `socket` to send and `rfile` to
+    receive. The connection is closed when `run_application` returns.
+    """
+
+
+class WSGIServer(StreamServer):
+    """Serves a WSGI application.
+
+    For `listener`, `backlog`, `spawn` and the TLS arguments see `StreamServer`.
+
+    log: where each request is reported: a file, a `logging.Logger`, "default" for sys.stderr, None for nowhere.
+    error_log: the same for `wsgi.errors`, where None throws away what applications write there.
+    handler_class: what serves a connection, a subclass of `WSGIHandler`.
+    environ: what each request's environ is to have in addition, a dict.
+    limits: `Limits` of sizes and times.
+
+    Raises ImportError if httptools is not installed.
+    """
+
+    handler_class = WSGIHandler
+    limits = Limits()
+    environ_class = dict
+    secure_environ_class = WSGISecureEnviron
+    log = None
+    error_log = None
+
+    base_env = {
+        "GATEWAY_INTERFACE": "CGI/1.1",
+        "SERVER_SOFTWARE": f"gevlite/{__version__} Python/{sys.version_info[0]}.{sys.version_info[1]}",
+        "SCRIPT_NAME": "",
+        "wsgi.version": (1, 0),
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+
+    def __init__(
+        self,
+        listener,
+        application=None,
+        backlog=None,
+        spawn="default",
+        log="default",
+        error_log="default",
+        handler_class=None,
+        environ=None,
+        *,
+        limits=None,
+        **ssl_args,
+    ):
+        if limits is not None:
+            if not isinstance(limits, Limits):
+                raise TypeError(f"limits must be a Limits, not {limits!r}")
+            self.limits = limits
+        self._settings = Settings(self.limits, _parser_class())
+        self._handlers = set()
+        if application is not None:
+            self.application = application
+        if handler_class is not None:
+            self.handler_class = handler_class
+        self.log = _log(log, logging.INFO)
+        self.error_log = _log(error_log, logging.ERROR)
+        super().__init__(listener, backlog=backlog, spawn=spawn, **ssl_args)
+        self.set_environ(environ)
+        self.set_max_accept()
+
+    # -------- environ
+
+    def set_environ(self, environ=None):
+        """Let environs be made of `base_env`, what `environ_class` makes of it, and `environ`."""
+        if environ is not None:
+            self.environ = environ
+        made = dict(self.base_env)
+        made["wsgi.url_scheme"] = "https" if self.ssl_enabled else "http"
+        made["wsgi.errors"] = sys.stderr if self.error_log is None else self.error_log
+        made["wsgi.input_terminated"] = True
+        made["wsgi.file_wrapper"] = FileWrapper
+        made.update(getattr(self, "environ", None) or {})
+        self.environ = self.environ_class(made)
+
+    def set_max_accept(self):
+        """Leave clients to other processes, if there are any."""
+        if self.environ.get("wsgi.multiprocess"):
+            self.max_accept = 1
+
+    def get_environ(self):
+        """A new copy of what all requests have in common."""
+        return self.environ.copy()
+
+    _plain_get_environ = get_environ
+
+    def update_environ(self):
+        """Called once the address is known: set SERVER_NAME and SERVER_PORT, where `environ` does not say otherwise."""
+        address = self.address
+        if isinstance(address, tuple):
+            host, port = address[0], str(address[1])
+            if host in ("", "0.0.0.0", "::"):
+                host = socket.gethostname()
+            elif ":" in host:
+                host = f"[{host}]"      # RFC 3875, 4.1.14
+        else:
+            host, port = "localhost", "443" if self.ssl_enabled else "80"
+        self.environ.setdefault("SERVER_NAME", host)
+        if self.environ.get("SERVER_PORT") in (None, "0", ""):
+            self.environ["SERVER_PORT"] = port
+
+    # -------- life
+
+    def init_socket(self):
+        super().init_socket()
+        self.update_environ()
+
+    def start_accepting(self):
+        self._settings.closing = False
+        super().start_accepting()
+
+    def close(self):
+        """Stop accepting and close the listener. Connections are closed after the request that is being served; those
+        without one, at once.
+        """
+        super().close()
+        self._settings.closing = True
+        for handler in list(self._handlers):
+            handler.connection.close_if_idle()
+
+    @property
+    def _logs(self):
+        return not isinstance(self.log, _NoLog)
+
+    @property
+    def _own_environ(self):
+        return type(self.environ) is not dict or type(self).get_environ is not WSGIServer.get_environ
+
+    def handle(self, sock, address):
+        """Serve a connection until it is to be closed."""
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        handler = self.handler_class(sock, address, self)
+        self._handlers.add(handler)
+        try:
+            handler.handle()
+        finally:
+            self._handlers.discard(handler)
+
+
+def _log(log, level):
+    if log == "default":
+        return sys.stderr
+    if log is None:
+        return _NoLog()
+    if isinstance(log, logging.Logger):
+        return LoggingLogAdapter(log, level)
+    return log
+
+
+def _parser_class():
+    try:
+        from httptools import HttpRequestParser
+    except ImportError as exc:
+        raise ImportError(
+            "gevlite.pywsgi needs the package httptools to parse HTTP: pip install 'gevlite[wsgi]'"
+        ) from exc
+    return HttpRequestParser

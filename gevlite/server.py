@@ -1,0 +1,163 @@
+"""Servers for streams (TCP, TLS, UNIX sockets) and for datagrams."""
+
+from gevlite import socket, ssl
+from gevlite.baseserver import BaseServer, bound_socket
+from gevlite.lock import Semaphore
+
+__all__ = ["DatagramServer", "StreamServer"]
+
+_CONTEXT_ARGS = ("keyfile", "certfile", "cert_reqs", "ca_certs", "ciphers", "ssl_version", "password")
+_WRAP_ARGS = ("do_handshake_on_connect", "suppress_ragged_eofs")
+
+
+class StreamServer(BaseServer):
+    """Accepts connections and calls `handle(socket, address)` for each; afterwards the socket is closed.
+
+    For `listener`, `handle` and `spawn` see `BaseServer`. backlog: how many connections the kernel keeps for us while
+    they wait to be accepted.
+
+    With TLS arguments `handle` gets a TLS socket whose handshake is done. They are `ssl_context`, or what one is to be
+    made of: `certfile`, `keyfile`, `password`, `cert_reqs`, `ca_certs`, `ciphers`. A handshake takes place in the
+    greenlet of its connection; a client that fails it, or takes more than `handshake_timeout` seconds, is dropped
+    without a word.
+    """
+
+    backlog = 1024
+    reuse_addr = 1
+    #: Set SO_REUSEPORT, so that several processes can listen on the same port and the kernel spreads the load.
+    reuse_port = False
+    #: Seconds in which a TLS client must have shaken hands.
+    handshake_timeout = 10
+
+    def __init__(self, listener, handle=None, backlog=None, spawn="default", **ssl_args):
+        self.ssl_args = ssl_args
+        self._context = None
+        self._wrap_args = {name: ssl_args[name] for name in _WRAP_ARGS if name in ssl_args}
+        if ssl_args:
+            self._context = _context_of(ssl_args)
+        if backlog is not None:
+            if hasattr(listener, "accept"):
+                raise TypeError("backlog must be None when the listener is a socket")
+            self.backlog = backlog
+        super().__init__(listener, handle, spawn)
+
+    @property
+    def ssl_enabled(self):
+        """True if connections are TLS."""
+        return self._context is not None
+
+    def set_handle(self, handle):
+        super().set_handle(handle)
+        if self.ssl_enabled:
+            self._handle = self.wrap_socket_and_handle
+
+    @classmethod
+    def get_listener(cls, address, backlog=None, family=None):
+        """A listening socket of ours, bound to `address`. Raises OSError that names the address."""
+        return cls._listener(address, cls.backlog if backlog is None else backlog, family, cls.reuse_port)
+
+    @classmethod
+    def _listener(cls, address, backlog, family, reuse_port):
+        family = socket.AF_INET if family is None else family
+        sock = bound_socket(family, address, socket.SOCK_STREAM, cls.reuse_addr, reuse_port)
+        try:
+            sock.listen(backlog)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _bind(self):
+        return self._listener(self.address, self.backlog, self.family, self.reuse_port)
+
+    def do_read(self):
+        return self.socket.accept()
+
+    def do_close(self, sock, *args):
+        sock.close()
+
+    def wrap_socket_and_handle(self, client_socket, address):
+        """Shake hands, then `handle`."""
+        client_socket.settimeout(self.handshake_timeout)
+        try:
+            secure = ssl.SSLSocket._create(
+                client_socket, server_side=True, context=self._context, **self._wrap_args
+            )
+        except OSError:         # SSLError and TimeoutError too
+            return
+        try:
+            secure.settimeout(None)
+            return self.handle(secure, address)
+        finally:
+            _say_goodbye(secure)
+            secure.close()
+
+
+def _say_goodbye(secure):
+    """Send TLS's close_notify, by which the client knows that nobody cut the connection; do not wait for its answer."""
+    try:
+        secure.settimeout(0)
+        secure.unwrap()
+    except (OSError, ValueError):
+        pass
+
+
+def _context_of(args):
+    """The server's SSLContext. Raises TypeError for arguments that do not go together."""
+    unknown = [name for name in args if name not in (*_CONTEXT_ARGS, *_WRAP_ARGS, "ssl_context", "server_side")]
+    if unknown:
+        raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
+    context = args.get("ssl_context")
+    if context is not None:
+        both = [name for name in _CONTEXT_ARGS if name in args]
+        if both:
+            raise TypeError(f"{both[0]!r} is to be set on the ssl_context that is given")
+        return context
+    if not args.get("certfile"):
+        raise TypeError("a TLS server needs certfile or ssl_context")
+    context = ssl.SSLContext(args.get("ssl_version") or ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(args["certfile"], args.get("keyfile"), args.get("password"))
+    if args.get("ca_certs"):
+        context.load_verify_locations(args["ca_certs"])
+    if args.get("cert_reqs") is not None:
+        context.verify_mode = args["cert_reqs"]
+    if args.get("ciphers"):
+        context.set_ciphers(args["ciphers"])
+    return context
+
+
+class DatagramServer(BaseServer):
+    """Calls `handle(data, address)` for each datagram; answer with `sendto(data, address)`.
+
+    For the arguments see `BaseServer`. Datagrams that come faster than they are taken are dropped by the kernel.
+    """
+
+    reuse_addr = 1
+    reuse_port = False
+    #: The longest datagram; of a longer one the rest is lost.
+    max_size = 65536
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._writelock = Semaphore()
+
+    @classmethod
+    def get_listener(cls, address, family=None):
+        """A datagram socket of ours, bound to `address`. Raises OSError that names the address."""
+        return cls._listener(address, family, cls.reuse_port)
+
+    @classmethod
+    def _listener(cls, address, family, reuse_port):
+        family = socket.AF_INET if family is None else family
+        return bound_socket(family, address, socket.SOCK_DGRAM, cls.reuse_addr, reuse_port)
+
+    def _bind(self):
+        return self._listener(self.address, self.family, self.reuse_port)
+
+    def do_read(self):
+        return self.socket.recvfrom(self.max_size)
+
+    def sendto(self, *args):
+        """`socket.sendto` of the server's socket; several greenlets take turns. Blocks until the datagram is taken."""
+        with self._writelock:
+            return self.socket.sendto(*args)

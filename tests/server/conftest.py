@@ -1,0 +1,70 @@
+"""What the server tests share: servers that are stopped when the test ends, and clients for them."""
+
+import contextlib
+import os
+
+import pytest
+from serving import LOCALHOST, Client
+from wsgi_apps import ANY
+
+from gevlite import socket
+from gevlite.pywsgi import WSGIServer
+
+
+@pytest.fixture
+def serve():
+    """`serve(server)`: start it, stop it after the test; returns it."""
+    servers = []
+
+    def start(server):
+        server.start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.stop(5)
+
+
+@pytest.fixture
+def dial():
+    """`dial(server)`: a connection to it, closed after the test; every call on it may take 20 seconds."""
+    with contextlib.ExitStack() as stack:
+
+        def connect(server):
+            family = socket.AF_UNIX if isinstance(server.address, str) else socket.AF_INET
+            sock = stack.enter_context(socket.socket(family))
+            sock.settimeout(20)
+            sock.connect(server.address if family == socket.AF_UNIX else (LOCALHOST, server.server_port))
+            return sock
+
+        yield connect
+
+
+@pytest.fixture
+def http(dial):
+    """`http(server)`: a Client connected to it."""
+    return lambda server: Client(dial(server))
+
+
+@pytest.fixture
+def site(serve):
+    """`site(app, **arguments)`: a server for it that does not log, started."""
+
+    def start(app, listener=ANY, **kwargs):
+        return serve(WSGIServer(listener, app, **{"log": None, **kwargs}))
+
+    return start
+
+
+@pytest.fixture
+def visit(site, http):
+    """`visit(app, **arguments)`: a Client of a new server for it."""
+    return lambda app, **kwargs: http(site(app, **kwargs))
+
+
+@pytest.fixture
+def big_file(tmp_path):
+    path = tmp_path / "big"
+    path.write_bytes(os.urandom(1 << 20) * 5)
+    return path
