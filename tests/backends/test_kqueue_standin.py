@@ -276,7 +276,7 @@ def test_a_child_does_not_inherit_it_nor_loses_what_has_its_number(kq, library, 
     if pid == 0:
         code = 1
         try:
-            expect_error(errno.EBADF, os.fstat, kq.fd)
+            # (fstat would not tell: the hub's new backend may have taken the number.)
             expect_error(errno.EBADF, kq.call)
             os.write(w, b"x")
             assert os.read(r, 1) == b"x"

@@ -6,6 +6,7 @@ import pytest
 
 import gevlite
 from gevlite import resolver, socket
+from gevlite._config import Config
 from gevlite.resolver import ResolverError
 
 
@@ -38,12 +39,12 @@ def test_the_environment_names_one(monkeypatch):
 
 def test_an_assignment_counts_before_the_environment(monkeypatch):
     monkeypatch.setenv("GEVLITE_RESOLVER", "thread")
-    monkeypatch.setattr(gevlite.config, "_assigned", {})
-    gevlite.config.resolver = "block"
+    monkeypatch.setattr(resolver, "config", Config())
+    resolver.config.resolver = "block"
     assert resolver.choose().__module__ == "gevlite.resolver.blocking"
-    gevlite.config.resolver = Own
+    resolver.config.resolver = Own
     assert resolver.choose() is Own
-    gevlite.config.resolver = ["nosuch"]
+    resolver.config.resolver = ["nosuch"]
     with pytest.raises(ResolverError, match=r"gevlite.config.resolver=nosuch cannot be used"):
         resolver.choose()
 

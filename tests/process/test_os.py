@@ -555,13 +555,26 @@ def test_what_keeps_the_loop_alive_is_counted_right_in_the_child_of_a_fork(run_s
     """)
 
 
-def test_threads_that_wait_for_children_are_counted_as_ours(monkeypatch, start, hub, settle, pipe):
-    """Else they would look like somebody who may wake us, and a dead end would not be found."""
-    monkeypatch.setattr(_children, "_pidfd_open", None)
-    before = hub.worker_threads
-    pid = child(until=pipe[0])
-    start(gevlite_os.waitpid, pid, 0)
-    gevlite.sleep(0)
-    assert hub.worker_threads == before + 1
-    os.write(pipe[1], b"x")
-    assert settle(lambda: hub.worker_threads == before)
+def test_a_thread_that_waits_for_a_child_does_not_hide_a_dead_end(run_script):
+    """It would look like somebody who may wake us. Once nobody is interested in the child, nothing will."""
+    assert run_script("""
+        import os
+        import signal
+        import gevlite
+        from gevlite import _children, event, os as gevlite_os
+
+        _children._pidfd_open = None
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+        waiting = gevlite.spawn(gevlite_os.waitpid, pid, 0)
+        gevlite.sleep(0)
+        try:
+            waiting.join(0.01)
+            waiting.kill()
+            event.Event().wait()
+        except gevlite.exceptions.LoopExit:
+            print("dead end")
+        os.kill(pid, signal.SIGKILL)
+        print(os.waitpid(pid, 0)[0] == pid)
+    """).stdout == "dead end\nTrue\n"
