@@ -12,9 +12,6 @@ from gevlite.pool import GroupMappingMixin
 
 __all__ = ["ThreadPool", "ThreadPoolExecutor", "get_default_size"]      # noqa: F822 (see __getattr__)
 
-# A worker of a hub's own pool that has had no work for so long ends.
-IDLE_SECONDS = 30.0
-
 
 def get_default_size():
     """How many threads a hub's own pool may have: `gevlite.config.threadpool_size`."""
@@ -213,7 +210,7 @@ class ThreadPool(GroupMappingMixin):
 
 def make_hub_pool(hub):
     """What `hub.threadpool` is."""
-    return ThreadPool(get_default_size(), hub, IDLE_SECONDS)
+    return ThreadPool(get_default_size(), hub, config.threadpool_idle_task_timeout)
 
 
 # ---------------------------------------------------------------- fork

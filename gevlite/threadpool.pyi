@@ -11,7 +11,6 @@ __all__ = ["ThreadPool", "ThreadPoolExecutor", "get_default_size"]
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-IDLE_SECONDS: float
 
 def get_default_size() -> int: ...
 def make_hub_pool(hub: Hub) -> ThreadPool: ...

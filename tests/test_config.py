@@ -278,4 +278,5 @@ def test_the_documentation_knows_no_other_variables():
     assert set(re.findall(r"GEVLITE_\w+", page)) == settings
     assert re.findall(r"^### `(\w+)`$", page, re.MULTILINE) == NAMES
     for other in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        assert set(re.findall(r"GEVLITE_\w+", other.read_text(encoding="utf-8"))) <= settings, other.name
+        # (The options of one resolver, which has them from its library, are its own.)
+        assert set(re.findall(r"GEVLITE_(?!ARES_)\w+", other.read_text(encoding="utf-8"))) <= settings, other.name

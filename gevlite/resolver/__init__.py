@@ -44,8 +44,8 @@ def choose(wanted=None, source="the argument"):
     """The class of the resolver for a new hub.
 
     `wanted` is a class, a name, an order of preference (a text or a sequence) or `module:Class`; None means what
-    `gevlite.config.resolver` says. source: where it comes from, for the message of ResolverError, which lists the usable
-    ones.
+    `gevlite.config.resolver` says. source: where it comes from, for the message of ResolverError, which lists the
+    usable ones.
     """
     if wanted is None:
         source = Config.resolver.source(config)

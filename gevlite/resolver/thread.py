@@ -2,8 +2,9 @@
 
 import _socket
 
+from gevlite._config import config
 from gevlite._core import get_hub
-from gevlite.threadpool import IDLE_SECONDS, ThreadPool
+from gevlite.threadpool import ThreadPool
 
 __all__ = ["Resolver"]
 
@@ -21,7 +22,7 @@ class Resolver:
 
     def __init__(self, hub=None):
         self.hub = hub if hub is not None else get_hub()
-        self.pool = ThreadPool(THREADS, self.hub, IDLE_SECONDS)
+        self.pool = ThreadPool(THREADS, self.hub, config.threadpool_idle_task_timeout)
 
     def close(self):
         """End the threads, each after what it does."""

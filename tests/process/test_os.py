@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 import gevlite
-from gevlite import _children, os as gevlite_os, socket
+from gevlite import os as gevlite_os, socket
 
 # The tests' worker threads hold no lock that a child of theirs needs.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
