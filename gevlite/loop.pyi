@@ -66,6 +66,7 @@ class signal(Watcher):
     def __init__(
         self, loop: Loop, signalnum: int | Signals, ref: bool = True, priority: int | None = None
     ) -> None: ...
+    def set_ref(self, value: bool) -> None: ...
 
 class child(Watcher):
     pid: int

@@ -81,6 +81,7 @@ def patch_all(
     subprocess=True,
     sys=False,
     aggressive=True,
+    Event=True,
     builtins=True,
     signal=True,
     queue=True,
@@ -90,8 +91,9 @@ def patch_all(
 ):
     """Patch everything, or all that is not turned off; see `patch_socket` and so on. Calling it again is harmless.
 
-    `dns` counts only together with `socket`, `aggressive` for `socket` and `select`. Raises TypeError for an argument
-    it does not know.
+    `dns` counts only together with `socket`, `aggressive` for `socket` and `select`. `Event` is accepted for code
+    written for gevent: with `thread`, `threading.Event` is cooperative whatever it says. Raises TypeError for an
+    argument it does not know.
 
     Modules that have already imported what is replaced keep the originals: a MonkeyPatchWarning names them all. With
     `fix=True` the replacements are put into those modules, so that the warning is only of what cannot be repaired:
@@ -104,7 +106,7 @@ def patch_all(
         if time:
             patch_time()
         if thread:
-            patch_thread()
+            patch_thread(Event=Event)
         if socket:
             patch_socket(dns=dns, aggressive=aggressive)
         if select:

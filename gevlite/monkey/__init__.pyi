@@ -9,14 +9,19 @@ __all__ = [
     "is_module_patched",
     "is_object_patched",
     "patch_all",
+    "patch_builtins",
+    "patch_contextvars",
     "patch_dns",
     "patch_item",
     "patch_module",
     "patch_os",
     "patch_queue",
     "patch_select",
+    "patch_signal",
     "patch_socket",
     "patch_ssl",
+    "patch_subprocess",
+    "patch_sys",
     "patch_thread",
     "patch_time",
     "saved",
@@ -35,19 +40,34 @@ def patch_all(
     thread: bool = True,
     os: bool = True,
     ssl: bool = True,
-    queue: bool = True,
+    subprocess: bool = True,
+    sys: bool = False,
     aggressive: bool = True,
+    Event: bool = True,
+    builtins: bool = True,
+    signal: bool = True,
+    queue: bool = True,
+    contextvars: bool = True,
     *,
     fix: bool = False,
 ) -> None: ...
+def patch_builtins() -> None: ...
+def patch_contextvars() -> None: ...
 def patch_dns() -> None: ...
 def patch_os() -> None: ...
 def patch_queue() -> None: ...
 def patch_select(aggressive: bool = True) -> None: ...
+def patch_signal() -> None: ...
 def patch_socket(dns: bool = True, aggressive: bool = True) -> None: ...
 def patch_ssl() -> None: ...
+def patch_subprocess() -> None: ...
+def patch_sys(stdin: bool = True, stdout: bool = True, stderr: bool = True) -> None: ...
 def patch_thread(
-    threading: bool = True, _threading_local: bool = True, logging: bool = True, existing_locks: bool = True
+    threading: bool = True,
+    _threading_local: bool = True,
+    Event: bool = True,
+    logging: bool = True,
+    existing_locks: bool = True,
 ) -> None: ...
 def patch_time() -> None: ...
 def patch_item(owner: ModuleType | type, attribute: str, replacement: object) -> None: ...

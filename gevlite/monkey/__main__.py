@@ -17,16 +17,19 @@ from typing import NamedTuple
 from gevlite import monkey
 
 AREAS = tuple(name for name in inspect.signature(monkey.patch_all).parameters if name not in ("fix", "kwargs"))
+# These are no areas, but say how one is patched.
+MANNERS = {"aggressive", "Event"}
 
 USAGE = f"""\
-usage: python -m gevlite.monkey [--no-AREA ...] script.py [argument ...]
-       python -m gevlite.monkey [--no-AREA ...] -m module [argument ...]
-       python -m gevlite.monkey --check [--no-AREA ...] script.py | -m module
+usage: python -m gevlite.monkey [--no-AREA ... | --AREA ...] script.py [argument ...]
+       python -m gevlite.monkey [--no-AREA ... | --AREA ...] -m module [argument ...]
+       python -m gevlite.monkey --check [--no-AREA ... | --AREA ...] script.py | -m module
 
 Patch the standard library, then run the script or module as Python would.
 
   --check     carry out only its imports, report what would still block all greenlets, and end with 1 if there is any
   --no-AREA   leave an area as it is: {", ".join(AREAS)}
+  --AREA      patch only this one, and those named in the same way
   -h, --help  print this text
 """
 
@@ -57,19 +60,22 @@ def parse(arguments):
     for i, argument in enumerate(arguments):
         if argument in ("-h", "--help"):
             raise SystemExit(print(USAGE, end=""))
-        if argument == "-m":
+        if argument in ("-m", "--module"):
             if i + 1 == len(arguments):
-                raise UsageError("-m needs the name of a module")
+                raise UsageError(f"{argument} needs the name of a module")
             return Command(options, check, arguments[i + 1], None, arguments[i + 2 :])
         if not argument.startswith("-"):
             return Command(options, check, None, argument, arguments[i + 1 :])
         if argument == "--check":
             check = True
             continue
-        area = argument.removeprefix("--no-")
-        if area == argument or area not in AREAS:
+        wanted = not argument.startswith("--no-")
+        area = argument.removeprefix("--" if wanted else "--no-")
+        if area not in AREAS:
             raise UsageError(f"unknown option {argument}")
-        options[area] = False
+        if wanted and True not in options.values():
+            options = dict.fromkeys(set(AREAS) - MANNERS, False) | options
+        options[area] = wanted
     raise UsageError("no script and no module given")
 
 

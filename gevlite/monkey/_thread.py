@@ -9,11 +9,12 @@ __all__ = ["patch_thread"]
 
 
 @patching()
-def patch_thread(threading=True, _threading_local=True, logging=True, existing_locks=True):
+def patch_thread(threading=True, _threading_local=True, Event=True, logging=True, existing_locks=True):
     """Let new threads be greenlets, and locks block only the greenlet that waits for them.
 
     threading: also the `threading` module; without it only `_thread`.
     _threading_local: also the `local` of that module.
+    Event: without effect, for code written for gevent: the locks below make `threading.Event` cooperative.
     existing_locks: replace the locks that exist already wherever they are kept, if nobody has them at the moment.
     logging: do that for the locks of `logging` at least.
 

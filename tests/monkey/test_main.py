@@ -69,6 +69,12 @@ def test_areas_can_be_left_out(script, compare, tmp_path):
     assert "socket" in areas and not {"threading", "_thread", "ssl"} & set(areas)
 
 
+def test_areas_can_be_chosen(script, compare, tmp_path):
+    path = script.write(REPORT)
+    areas = compare(path, options=["--socket", "--time"], cwd=tmp_path)
+    assert "socket" in areas and not {"threading", "_thread", "ssl", "select"} & set(areas)
+
+
 def test_it_is_really_patched(script):
     path = script.write(
         """
@@ -124,7 +130,7 @@ def test_what_runs_after_the_script_still_finds_its_main_module(script):
         ([], "no script and no module given"),
         (["--no-ssl"], "no script and no module given"),
         (["--no-such-area", "script.py"], "unknown option --no-such-area"),
-        (["--ssl", "script.py"], "unknown option --ssl"),
+        (["--ssl"], "no script and no module given"),
         (["-x"], "unknown option -x"),
         (["-m"], "-m needs the name of a module"),
         (["-m", "no_such_module"], "no_such_module"),
