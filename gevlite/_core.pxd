@@ -286,7 +286,7 @@ cdef class Hub(greenlet):
     cdef int _drop_dead_pending(self) except -1
     cdef int _report(self, object context, object exc) except -1
     cdef Callback _call_soon(self, object callback, tuple args)
-    cdef int _after_fork(self) except -1
+    cdef int _after_fork(self, set signal_fds) except -1
     cdef int _fd_set_armed(self, FdEntry *entry, int events) except -1
     cdef int _fd_disarm(self, FdEntry *entry) except -1
     cdef int _fd_drop(self, FdEntry *entry) except -1

@@ -2216,10 +2216,10 @@ cdef class Hub(greenlet):
             except ValueError:
                 pass
 
-    cdef int _after_fork(self) except -1:
+    cdef int _after_fork(self, set signal_fds) except -1:
+        """signal_fds: what the hubs of this process, of which this is the last one, may have given to set_wakeup_fd."""
         cdef int i
         cdef FdEntry *entry
-        cdef int old_signal_fd = self.backend.signal_fd
         cdef int pipes
         cdef _LostBackend lost
         self.pid = getpid()
@@ -2238,10 +2238,10 @@ cdef class Hub(greenlet):
             self.backend = lost
         try:
             before = _signal.set_wakeup_fd(self.backend.signal_fd, warn_on_full_buffer=False)
-            if before not in (-1, old_signal_fd):
-                _signal.set_wakeup_fd(before)
             self.is_main_thread = True      # the thread that forked is the child's main thread
-        except ValueError:
+            if before != -1 and before not in signal_fds:
+                _signal.set_wakeup_fd(before)
+        except (ValueError, OSError):       # OSError: somebody else's that is closed
             pass
         self.interest = 0
         for i in range(self.fds_size):
@@ -2549,9 +2549,10 @@ def after_fork_in_child():
     cdef Hub hub
     _threads_before_fork = _thread_count()
     _idle_workers = 0
+    signal_fds = {(<Hub> hub).backend.signal_fd for hub in _hubs if (<Hub> hub).backend is not None}
     for hub in list(_hubs):
         if <PyObject *> hub == gevlite_thread_hub:
-            hub._after_fork()
+            hub._after_fork(signal_fds)
         else:
             hub.closed = True
             _hubs.remove(hub)

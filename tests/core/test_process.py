@@ -333,6 +333,38 @@ assert not failed
 """)
 
 
+def test_the_hub_of_a_thread_that_forks_is_told_of_signals_in_the_child(run_script):
+    """Not that of the main thread, which is no more, and on whose descriptor signals were reported before."""
+    run_script("""
+        import os, signal, threading, gevlite
+        codes = []
+        first, second = threading.Event(), threading.Event()
+
+        def fork():
+            hub = gevlite.get_hub()
+            first.set()
+            second.wait()
+            reader, writer = os.pipe()
+            waiting = gevlite.spawn(hub.wait_fd, reader, 1, 20)
+            gevlite.sleep(0)
+            pid = os.fork()
+            if not pid:
+                os.write(writer, b"x")
+                assert waiting.get(timeout=20) == 1
+                assert signal.set_wakeup_fd(-1) == hub.backend.signal_fd
+                os._exit(7)
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+        thread = threading.Thread(target=fork)
+        thread.start()
+        first.wait()    # so that the child will not use the numbers of the main hub's descriptors again
+        gevlite.sleep(0.001)
+        second.set()
+        thread.join()
+        assert codes == [7], codes
+    """)
+
+
 def test_fork_while_other_threads_wait_in_their_hubs(run_script):
     run_script(FORK + """
 ready, stop = threading.Semaphore(0), Event()
