@@ -2,7 +2,7 @@ import socket
 import sys
 from collections.abc import Iterable
 from types import MemberDescriptorType
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
 from typing_extensions import disjoint_base
@@ -36,7 +36,10 @@ def recvmsg_into(
 ) -> tuple[int, list[tuple[int, int, bytes]], int, Any]: ...
 def send(self: socket.socket, data: ReadableBuffer, flags: int = 0, /) -> int: ...
 def sendall(self: socket.socket, data: ReadableBuffer, flags: int = 0, /) -> None: ...
-def sendto(self: socket.socket, data: ReadableBuffer, flags_or_address: Any, address: Any = ..., /) -> int: ...
+@overload
+def sendto(self: socket.socket, data: ReadableBuffer, address: Any, /) -> int: ...
+@overload
+def sendto(self: socket.socket, data: ReadableBuffer, flags: int, address: Any, /) -> int: ...
 def sendmsg(
     self: socket.socket,
     buffers: Iterable[ReadableBuffer],

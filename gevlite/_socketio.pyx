@@ -609,20 +609,20 @@ def sendall(self, data, int flags=0, /):
         PyBuffer_Release(&view)
 
 
-cdef object NOT_GIVEN = object()
-
-
-def sendto(self, data, flags_or_address, address=NOT_GIVEN, /):
+def sendto(self, data, /, *flags_and_address):
     """`sendto(data, address)` or `sendto(data, flags, address)`: send a datagram; block until it can be taken."""
     cdef Endpoint ep = endpoint(self)
     cdef sockaddr_storage storage
     cdef socklen_t size
     cdef int flags = 0
     cdef Py_buffer view
-    if address is NOT_GIVEN:
-        address = flags_or_address
+    cdef Py_ssize_t more = len(flags_and_address)
+    if more == 1:
+        address = flags_and_address[0]
+    elif more == 2:
+        flags, address = flags_and_address
     else:
-        flags = flags_or_address
+        raise TypeError(f"sendto() takes 2 or 3 arguments ({more + 1} given)")
     size = to_sockaddr(ep.family, address, &storage)
     if size == 0:
         # A name, or a family that only the original can translate.

@@ -312,3 +312,10 @@ def test_ipv6(lib, sockets, opened):
     assert b.recvfrom(10) == (b"six", a.getsockname())
     a.sendto(b"six", b.getsockname()[:2])
     assert b.recvfrom(10) == (b"six", a.getsockname())
+
+
+@pytest.mark.parametrize("arguments", [(b"x",), (b"x", 0, (LOCALHOST, 9), 4)])
+def test_sendto_counts_its_arguments(sockets, opened, arguments):
+    sock = opened.enter_context(sockets.socket(sockets.AF_INET, sockets.SOCK_DGRAM))
+    with pytest.raises(TypeError, match=rf"sendto\(\) takes 2 or 3 arguments \({len(arguments)} given\)"):
+        sock.sendto(*arguments)

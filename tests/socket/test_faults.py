@@ -23,6 +23,7 @@ from both_ends import (
     recv_exactly,
     refused,
     reset,
+    skip_if_a_listener_cannot_be_shut_down,
     tcp_pair,
     udp,
     unix_pair,
@@ -211,7 +212,8 @@ def test_shutdown_wakes_a_reader(lib, ends):
     assert reader.get() == b""
 
 
-def test_shutdown_wakes_an_accept(lib, sockets, opened):
+def test_shutdown_wakes_an_accept(lib, sockets, opened, hub):
+    skip_if_a_listener_cannot_be_shut_down(hub)
     listener = opened.enter_context(sockets.create_server((LOCALHOST, 0)))
     accepting = lib.spawn(listener.accept)
     let_run(lib)

@@ -2,6 +2,7 @@
 
 import errno
 import socket as std_socket
+import sys
 import time
 
 import pytest
@@ -130,6 +131,8 @@ def test_a_timeout_is_read_only_but_by_its_methods(sockets, opened):
 
 @pytest.mark.parametrize(("flag", "timeout"), [(True, None), (False, 0.0), (1, None), (0, 0.0), ([], 0.0), ("x", None)])
 def test_setblocking_takes_any_truth(sockets, opened, flag, timeout):
+    if sockets is std_socket and not isinstance(flag, int) and sys.version_info < (3, 12):
+        pytest.skip("the original takes integers only, until Python 3.12")
     sock = opened.enter_context(sockets.socket())
     sock.settimeout(7)
     sock.setblocking(flag)
