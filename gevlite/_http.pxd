@@ -100,6 +100,7 @@ cdef class Connection:
     cdef int64_t content_length     # -1: not known
     cdef int64_t remaining      # of the body or of the current chunk
     cdef int64_t received
+    cdef int64_t overhead       # bytes in the lines before chunks, beyond what their data excuses
     cdef bint chunk_open        # the CRLF behind the last chunk has not been read
     cdef readonly list trailers     # (name, value), once the end of a chunked body was read
     cdef int64_t waited         # ns, for the body and for the client to take the response

@@ -93,9 +93,10 @@ cdef class Input:
         cdef char *p
         cdef const char *found
         cdef Py_ssize_t n
-        cdef bytes line = b""
+        cdef bytes piece
+        cdef list pieces = []
         if connection is None:
-            return line
+            return b""
         while left:
             n = connection.body_peek(&p)
             if n == 0:
@@ -105,13 +106,14 @@ cdef class Input:
             found = <const char *> memchr(p, b"\n", n)
             if found != NULL:
                 n = found - p + 1
-            line = PyBytes_FromStringAndSize(p, n) if not line else line + p[:n]
+            piece = PyBytes_FromStringAndSize(p, n)
             connection.body_take(n)
+            pieces.append(piece)
             if found != NULL:
                 break
             if left > 0:
                 left -= n
-        return line
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def readlines(self, hint=None, /):
         """The rest as a list of lines; with `hint`, no more than it takes to reach that many bytes."""
@@ -470,7 +472,8 @@ cdef class Handler:
             self.environ = self.get_environ()
             self.handle_one_response()
         if self.close_connection:
-            if connection.body != BODY_DONE and not connection.dead:
+            unread = connection.body != BODY_DONE or connection.end > connection.start
+            if unread and not (connection.dead or self.taken_over or self.connection_upgraded):
                 connection.linger()
             return None
         return True
