@@ -946,8 +946,8 @@ cdef class Connection:
             size = size << 4 | hex_value(p[0])
             p += 1
         self.start += n
-        # Ordinary lines cost nothing; one byte a chunk behind a long extension, over and over, is an attack that no limit
-        # on the body would end.
+        # Ordinary lines cost nothing; one byte a chunk behind a long extension, over and over, is an attack that no
+        # limit on the body would end.
         self.overhead = max(0, self.overhead + n - 16 - 2 * size)
         if self.overhead > OVERHEAD:
             self.dead = True

@@ -452,7 +452,8 @@ while sock.recv_into(block):
     pass
 """
     server = site(app)
-    reader = std_subprocess.Popen([sys.executable, "-c", source, str(server.server_port)], stderr=std_subprocess.DEVNULL)
+    command = [sys.executable, "-c", source, str(server.server_port)]
+    reader = std_subprocess.Popen(command, stderr=std_subprocess.DEVNULL)
     try:
         while blocks[0] < 50:
             gevlite.sleep(0.001)
