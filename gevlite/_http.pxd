@@ -10,6 +10,7 @@ cdef enum:
 cdef class Settings:
     """What all connections of a server share: its limits, spare memory, and header names it has seen."""
     cdef public bint closing    # the server is stopping: no further request on any connection
+    cdef public bint raw_uri    # environ is to have RAW_URI, the target as it was sent
     cdef Py_ssize_t max_request_line
     cdef Py_ssize_t max_headers
     cdef Py_ssize_t max_header_bytes

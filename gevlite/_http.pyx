@@ -715,6 +715,8 @@ cdef class Connection:
         else:
             method = line[:self.method_size].decode("latin-1")
         environ["REQUEST_METHOD"] = method
+        if self.settings.raw_uri:
+            environ["RAW_URI"] = PyUnicode_DecodeLatin1(p, end - p, NULL)
         if p[0] != b"/":
             if method == "CONNECT":
                 if not host_is_valid(p, end - p) or not memchr(p, b":", end - p):
