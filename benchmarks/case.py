@@ -90,8 +90,8 @@ CASES: dict[str, Case] = {}
 
 # The order in reports; a file that is not named comes last.
 _SUBJECTS = (
-    "switch", "spawn", "event", "queue", "lock", "local", "pool", "timer", "echo", "throughput", "idle", "backend",
-    "file", "dns", "subprocess", "memory", "startup",
+    "switch", "spawn", "event", "queue", "lock", "local", "pool", "timer", "echo", "throughput", "wsgi", "idle",
+    "backend", "file", "dns", "subprocess", "memory", "startup",
 )  # fmt: skip
 
 

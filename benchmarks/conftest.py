@@ -51,7 +51,8 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture
 def bench(benchmark):
     def run(case, lib):
-        if lib != "c" and importlib.util.find_spec(lib) is None and lib != "python":
+        package = lib.partition("-")[0]     # granian-1 is granian with other settings
+        if lib != "c" and importlib.util.find_spec(package) is None and lib != "python":
             pytest.skip(f"{lib} is not installed")
         rounds = []
         for _ in range(WORKERS if case.rounds == 1 else 1):

@@ -10,6 +10,7 @@ cdef enum:
 cdef class Settings:
     """What all connections of a server share: its limits, spare memory, and header names it has seen."""
     cdef public bint closing    # the server is stopping: no further request on any connection
+    cdef public bint raw_uri    # environ is to have RAW_URI, the target as it was sent
     cdef Py_ssize_t max_request_line
     cdef Py_ssize_t max_headers
     cdef Py_ssize_t max_header_bytes
@@ -100,6 +101,7 @@ cdef class Connection:
     cdef int64_t content_length     # -1: not known
     cdef int64_t remaining      # of the body or of the current chunk
     cdef int64_t received
+    cdef int64_t overhead       # bytes in the lines before chunks, beyond what their data excuses
     cdef bint chunk_open        # the CRLF behind the last chunk has not been read
     cdef readonly list trailers     # (name, value), once the end of a chunked body was read
     cdef int64_t waited         # ns, for the body and for the client to take the response

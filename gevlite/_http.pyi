@@ -9,6 +9,7 @@ class RequestError(OSError):
 @disjoint_base
 class Settings:
     closing: bool
+    raw_uri: bool
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def __init__(self, limits: Any, parser_class: Any) -> None: ...
 

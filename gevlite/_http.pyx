@@ -23,13 +23,14 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
-from gevlite._core cimport READ, WRITE, Hub, current_hub, now_ns, timeout_ns
+from gevlite._core cimport READ, WRITE, Hub, current_hub, give_way_if_due, now_ns, timeout_ns
 from gevlite._socketio cimport WOULD_BLOCK, endpoint, sendfile_once, transfer_once, wait_ns
 
 import _socket
 import errno
 
 from gevlite._core import sleep
+from gevlite.server import say_goodbye
 from gevlite.socket import socket as _Socket
 
 
@@ -51,6 +52,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     LINE_OF_CHUNK = 4096        # the longest line with a chunk's size and extensions
+    OVERHEAD = 16384            # how much more than data may go into such lines
     SMALL = 512                 # what an unfinished head is rounded up to
     READ_AT_LEAST = 4096        # for which there is to be space
     NAMES = 256
@@ -381,6 +383,7 @@ cdef class Connection:
         cdef Hub hub
         cdef int64_t deadline = -1
         cdef Py_ssize_t got
+        give_way_if_due()       # who sends as fast as we read must not keep others from being served
         if self.ep is None:
             return self.fill_by_method(timeout)
         hub = current_hub()
@@ -422,6 +425,7 @@ cdef class Connection:
         cdef Hub hub = current_hub()
         cdef int64_t deadline = -1
         cdef Py_ssize_t got
+        give_way_if_due()
         while True:
             got = transfer_once(self.ep, hub, READ, where, n, 0, NULL, NULL)
             if got != WOULD_BLOCK:
@@ -444,7 +448,7 @@ cdef class Connection:
         self.head_size = self.line = self.looked = self.lines = self.blank = 0
         self.expect = NOT_EXPECTED
         self.upgrade = self.chunk_open = self.says_close = self.says_keep_alive = False
-        self.received = self.waited = self.write_waited = self.sent = 0
+        self.received = self.waited = self.write_waited = self.sent = self.overhead = 0
         self.content_length = -1
         self.head_deadline = 0
         self.trailers = None
@@ -711,6 +715,8 @@ cdef class Connection:
         else:
             method = line[:self.method_size].decode("latin-1")
         environ["REQUEST_METHOD"] = method
+        if self.settings.raw_uri:
+            environ["RAW_URI"] = PyUnicode_DecodeLatin1(p, end - p, NULL)
         if p[0] != b"/":
             if method == "CONNECT":
                 if not host_is_valid(p, end - p) or not memchr(p, b":", end - p):
@@ -942,6 +948,12 @@ cdef class Connection:
             size = size << 4 | hex_value(p[0])
             p += 1
         self.start += n
+        # Ordinary lines cost nothing; one byte a chunk behind a long extension, over and over, is an attack that no
+        # limit on the body would end.
+        self.overhead = max(0, self.overhead + n - 16 - 2 * size)
+        if self.overhead > OVERHEAD:
+            self.dead = True
+            bad("more extensions than data in the chunked body")
         if self.settings.max_body >= 0 and self.received + size > self.settings.max_body:
             self.dead = True
             refuse("413 Content Too Large", "chunked body")
@@ -1003,10 +1015,13 @@ cdef class Connection:
         """
         cdef int64_t deadline = now_ns() + LINGER
         cdef int64_t left = LINGER
-        if self.ep is None:
+        if not isinstance(self.sock, _Socket):
             return 0
         try:
-            self.sock.shutdown(_socket.SHUT_WR)
+            if self.ep is None:
+                say_goodbye(self.sock)
+                self.ep = endpoint(self.sock)       # from here on it need not be understood
+            _Socket.shutdown(self.sock, _socket.SHUT_WR)
             while left > 0:
                 self.start = self.end = 0
                 if self.fill(left) <= 0:
@@ -1051,6 +1066,7 @@ cdef class Connection:
                 self.sent += done
                 data += done
                 n -= done
+                give_way_if_due()
         except OSError:
             self.dead = True
             raise
@@ -1065,6 +1081,7 @@ cdef class Connection:
             self.dead = True
             raise
         self.sent += len(data)
+        give_way_if_due()
         return 0
 
     cdef int send_object(self, data) except -1:
@@ -1093,6 +1110,7 @@ cdef class Connection:
                     break
                 total += done
                 self.sent += done
+                give_way_if_due()
         except OSError as exc:
             self.dead = total > 0 or exc.errno not in NO_SENDFILE
             raise

@@ -93,9 +93,10 @@ cdef class Input:
         cdef char *p
         cdef const char *found
         cdef Py_ssize_t n
-        cdef bytes line = b""
+        cdef bytes piece
+        cdef list pieces = []
         if connection is None:
-            return line
+            return b""
         while left:
             n = connection.body_peek(&p)
             if n == 0:
@@ -105,13 +106,14 @@ cdef class Input:
             found = <const char *> memchr(p, b"\n", n)
             if found != NULL:
                 n = found - p + 1
-            line = PyBytes_FromStringAndSize(p, n) if not line else line + p[:n]
+            piece = PyBytes_FromStringAndSize(p, n)
             connection.body_take(n)
+            pieces.append(piece)
             if found != NULL:
                 break
             if left > 0:
                 left -= n
-        return line
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def readlines(self, hint=None, /):
         """The rest as a list of lines; with `hint`, no more than it takes to reach that many bytes."""
@@ -281,7 +283,7 @@ cdef inline char *put(char *to, bytes data) noexcept:
 
 # ---------------------------------------------------------------- the handler
 
-# The steps that a subclass may override.
+# The steps of each request that a subclass may override. Others are looked up in any case: they are rare.
 _STEPS = (
     "handle",
     "handle_one_request",
@@ -292,8 +294,6 @@ _STEPS = (
     "start_response",
     "write",
     "finalize_headers",
-    "handle_error",
-    "log_request",
 )
 
 
@@ -354,7 +354,7 @@ cdef class Handler:
         cls = type(self)
         self.quick = not overrides(cls, _STEPS)
         self.reads_itself = overrides(cls, ("read_requestline", "read_request"))
-        self.logs = server._logs or not self.quick
+        self.logs = server._logs or not self.quick or overrides(cls, ("log_request",))
 
     # -------- what is known of the request
 
@@ -470,7 +470,8 @@ cdef class Handler:
             self.environ = self.get_environ()
             self.handle_one_response()
         if self.close_connection:
-            if connection.body != BODY_DONE and not connection.dead:
+            unread = connection.body != BODY_DONE or connection.end > connection.start
+            if unread and not (connection.dead or self.taken_over or self.connection_upgraded):
                 connection.linger()
             return None
         return True
@@ -500,7 +501,9 @@ cdef class Handler:
         connection.parse_head(environ)
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if connection.minor else "HTTP/1.0"
         connection.consume_head()
-        self.close_connection = not connection.keep_alive or connection.settings.closing
+        self.close_connection = (
+            not connection.keep_alive or connection.settings.closing or connection.settings.keepalive_time == 0
+        )
         self.input = Input.__new__(Input)
         self.input.connection = connection
         self.input.handler = self
@@ -513,14 +516,16 @@ cdef class Handler:
         # So that they are replaced, not added, in every copy.
         for key in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "SERVER_PROTOCOL", "wsgi.input"):
             environ.setdefault(key, "")
-        address = self.client_address
-        if isinstance(address, tuple):
-            environ["REMOTE_ADDR"] = str(address[0])
-            environ["REMOTE_PORT"] = str(address[1])
-        else:
-            environ["REMOTE_ADDR"] = ""         # a UNIX socket
+        environ.update(self.get_connection_environ())
         self.template = environ
         return 0
+
+    cpdef get_connection_environ(self):
+        """What all requests of the connection have in their environ: REMOTE_ADDR, REMOTE_PORT."""
+        address = self.client_address
+        if isinstance(address, tuple):
+            return {"REMOTE_ADDR": str(address[0]), "REMOTE_PORT": str(address[1])}
+        return {"REMOTE_ADDR": ""}          # a UNIX socket
 
     cpdef get_environ(self):
         """The environ of the request. A subclass may add to it."""
@@ -900,14 +905,10 @@ cdef class Handler:
         return self.connection.linger()
 
     cpdef handle_error(self, t, v, tb):
-        """The application failed: report it by `Hub.handle_error`, and send a 500 that says nothing of it, if the head
-        of the response is not yet sent; else the connection is closed before the response is complete.
+        """The application failed: `report_error`, and send a 500 that says nothing of it, if the head of the response
+        is not yet sent; else the connection is closed before the response is complete.
         """
-        server = self.server
-        context = self.environ
-        if not isinstance(context, server.secure_environ_class):
-            context = server.secure_environ_class(context)
-        get_hub().handle_error(context, t, v, tb)
+        self.report_error(t, v, tb)
         self.close_connection = True
         if self.headers_sent or self.connection.dead:
             return
@@ -923,6 +924,13 @@ cdef class Handler:
             self.write(body)
         except OSError:
             pass
+
+    cpdef report_error(self, t, v, tb):
+        """Tell us, not the client, of an exception: by `Hub.handle_error`, with an environ that keeps its secrets."""
+        context = self.environ
+        if not isinstance(context, self.server.secure_environ_class):
+            context = self.server.secure_environ_class(context)
+        get_hub().handle_error(context, t, v, tb)
 
     cpdef log_request(self):
         """Write the line of `format_request` to the server's log."""

@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 
+_MAY_BE_ZERO = ("max_body", "max_headers", "keepalive_timeout", "min_rate")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
     """How much, and how slowly, a client may send. Sizes are in bytes, times in seconds; None: no limit.
@@ -47,7 +50,7 @@ class Limits:
     max_body: int | None = 1 << 30
     #: From the first byte of a request to the end of its head. Also how long a new connection may say nothing.
     header_timeout: float | None = 10
-    #: Between two requests on a connection.
+    #: Between two requests on a connection. 0: a connection is closed after its first one.
     keepalive_timeout: float | None = 60
     #: How long nothing of the body may come while the application waits for it.
     body_timeout: float | None = 30
@@ -64,7 +67,7 @@ class Limits:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float) if "timeout" in field.name else int):
                 raise TypeError(f"{field.name}: {value!r}")
-            if value < 0 or value == 0 and field.name not in ("max_body", "max_headers", "min_rate"):
+            if value < 0 or value == 0 and field.name not in _MAY_BE_ZERO:
                 raise ValueError(f"{field.name}: {value!r}")
 
 
@@ -179,8 +182,10 @@ class WSGIHandler(Handler):
     Each step is a method that may be overridden, and calls the next:
 
     * `handle()` for the connection: `handle_one_request()` until that returns something else than True
-    * `handle_one_request()`: reads a head, then `get_environ()`, `handle_one_response()`
-    * `handle_one_response()`: `run_application()`, then `log_request()`; `handle_error()` if that fails
+    * `handle_one_request()`: reads a head, then `get_environ()` (the first time `get_connection_environ()`),
+      `handle_one_response()`
+    * `handle_one_response()`: `run_application()`, then `log_request()`; if that fails `handle_error()`, which calls
+      `report_error()`
     * `run_application()`: calls the application, which calls `start_response()`; then `process_result()`
     * `process_result()`: `write()` for each piece of the body
     * `write()`: the first time, `finalize_headers()`; then sends

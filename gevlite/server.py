@@ -89,11 +89,11 @@ class StreamServer(BaseServer):
             secure.settimeout(None)
             return self.handle(secure, address)
         finally:
-            _say_goodbye(secure)
+            say_goodbye(secure)
             secure.close()
 
 
-def _say_goodbye(secure):
+def say_goodbye(secure):
     """Send TLS's close_notify, by which the client knows that nobody cut the connection; do not wait for its answer."""
     try:
         secure.settimeout(0)

@@ -223,8 +223,7 @@ R = "9110 7.2"
 case(R, "Host with port", b"GET / HTTP/1.1\r\nHost: a.example:8080\r\n\r\n", "200 open", "GET /")
 case(R, "Host with IPv6", b"GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n", "200 open", "GET /")
 for value in (b"a b", b"a/b", b"me@a", b"a?b", b"a#b", b"a\\b", b"a:b", b"a:80:80", b"[::1", b"[]", b"[x]", b"[::1]a",
-b"<a>",
-              b'"a"', b"\xfc.example", b"http://a"):
+              b"<a>", b'"a"', b"\xfc.example", b"http://a"):
     case(R, f"Host {value.decode('latin-1')}", b"GET / HTTP/1.1\r\nHost: " + value + b"\r\n\r\n", "400 closed")
 
 # ---------------------------------------------------------------- Content-Length
@@ -245,8 +244,7 @@ case(R, "Content-Length twice", POST + b"Content-Length: 3\r\nContent-Length: 4\
 case(R, "Content-Length twice in other cases", POST + b"Content-Length: 0\r\ncontent-length: 44\r\n\r\n" + GET,
      "400 closed")
 for value in (b"3, 3", b"3,4", b"+3", b"-3", b"-0", b"0x3", b"3.0", b"3e0", b"3 3", b"", b" ", b"three", b"3;",
-b"\xb3", b"1_0",
-              b"'3'", b"\x0b3", b"3\x00", b"99999999999999999999999", b"18446744073709551619"):
+              b"\xb3", b"1_0", b"'3'", b"\x0b3", b"3\x00", b"99999999999999999999999", b"18446744073709551619"):
     case(R, f"Content-Length {value.decode('latin-1')!r}", POST + b"Content-Length: " + value + b"\r\n\r\nabc",
          "400 closed")
 case("9110 8.6", "white space around Content-Length", POST + b"Content-Length: \t3 \r\n\r\nabc", "200 open",
@@ -275,9 +273,8 @@ case(R, "chunked with white space", POST + b"Transfer-Encoding: \tchunked \r\n\r
 case(R, "name in another case", POST + b"tRANSFER-eNCODING: chunked\r\n\r\n" + LAST, "200 open", "POST /p")
 case(R, "an unknown coding before", POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + LAST, "501 closed")
 for value in (b"identity", b"gzip", b"chunked, gzip", b"chunked, identity", b"chunked, chunked", b"xchunked",
-b"chunkedx", b"chunked;q=1",
-              b'"chunked"', b"'chunked'", b"chunk", b"\x0bchunked", b"chunked\x00", b"chunked\x0b", b"chun ked", b"x",
-                  b"ch\xfcnked"):
+              b"chunkedx", b"chunked;q=1", b'"chunked"', b"'chunked'", b"chunk", b"\x0bchunked", b"chunked\x00",
+              b"chunked\x0b", b"chun ked", b"x", b"ch\xfcnked"):
     case(R, f"Transfer-Encoding {value.decode('latin-1')!r}",
          POST + b"Transfer-Encoding: " + value + b"\r\n\r\n" + LAST, "4xx/501 closed")
 case(R, "no coding", POST + b"Transfer-Encoding:\r\n\r\n" + LAST, "4xx/501 closed")
@@ -333,6 +330,9 @@ case(R, "extension with CR", CHUNKED + b"3;a\rb\r\nabc\r\n" + LAST, "400 closed"
 case(R, "extension with NUL", CHUNKED + b"3;a\0\r\nabc\r\n" + LAST, "400 closed")
 case(R, "extension with LF in quotation marks", CHUNKED + b'3;a="\n"\r\nabc\r\n' + LAST, "400 closed")
 case(R, "extension too long", CHUNKED + b"3;" + b"a" * 5000 + b"\r\nabc\r\n" + LAST, "400 closed")
+case(R, "a short extension with every byte", CHUNKED + b"1;a=b\r\nx\r\n" * 2000 + LAST, "200 open",
+     "POST /p " + "x" * 2000)
+case(R, "a long extension with every byte", CHUNKED + (b"1;" + b"a" * 1000 + b"\r\nx\r\n") * 20 + LAST, "400 closed")
 case(R, "endless extension", CHUNKED + b"3;" + b"a" * 100000, "400 closed")
 R = "9112 7.1.2"
 case(R, "trailer", CHUNKED + b"3\r\nabc\r\n0\r\nX-T: y\r\n\r\n", "200 open", "POST /p abc [X-T=y]")

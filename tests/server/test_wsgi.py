@@ -3,6 +3,7 @@
 import logging
 import re
 import socket as std_socket
+import subprocess as std_subprocess
 import sys
 from wsgiref.validate import validator
 
@@ -429,6 +430,42 @@ def test_a_fast_client_does_not_starve_others(site, http, start):
     ticks += [served[0]] * 1000
     ticking.get()
     assert max(b - a for a, b in zip(ticks, ticks[1:], strict=False)) < 100
+
+
+def test_a_client_that_takes_all_there_is_does_not_starve_others(site):
+    """Sending to it never blocks, so its greenlet would never have to wait."""
+    blocks = [0]
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        while True:
+            blocks[0] += 1
+            yield block
+
+    block = bytes(1 << 20)
+    source = """
+import socket, sys
+sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+sock.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+block = bytearray(1 << 22)
+while sock.recv_into(block):
+    pass
+"""
+    server = site(app)
+    command = [sys.executable, "-c", source, str(server.server_port)]
+    reader = std_subprocess.Popen(command, stderr=std_subprocess.DEVNULL)
+    try:
+        while blocks[0] < 50:
+            gevlite.sleep(0.001)
+        ticks = []
+        while blocks[0] < 2000:
+            ticks.append(blocks[0])
+            gevlite.sleep(0.001)
+    finally:
+        reader.kill()
+        reader.wait()
+    # A greenlet's turn is 5 ms.
+    assert max(b - a for a, b in zip(ticks, ticks[1:], strict=False)) < 200
 
 
 # ---------------------------------------------------------------- logs

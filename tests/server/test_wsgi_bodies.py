@@ -296,6 +296,19 @@ def test_input_reads_as_any_file_does(site, http, framing):
     check()
 
 
+def test_a_long_line_in_small_pieces(visit):
+    """In time that grows with the line, not with its square: what an attacker would make of this."""
+    seen = []
+
+    def app(environ, start_response):
+        seen.append(environ["wsgi.input"].readline())
+        return hello(environ, start_response)
+
+    client = visit(app)
+    assert client.ask(chunked(*[b"x"] * 100_000, b"y" * 300_000, b"\n")).status == 200
+    assert seen == [b"x" * 100_000 + b"y" * 300_000 + b"\n"]
+
+
 def test_a_body_is_read_while_it_comes(visit):
     seen = []
 
@@ -345,6 +358,16 @@ def test_a_long_body_that_nobody_wants_ends_the_connection_but_not_before_the_re
     sending = start(client.send, post(bytes(3_000_000)))
     response = client.response()
     assert (response.status, response.body) == (403, b"no")
+    client.sock.close()
+    sending.get()
+
+
+def test_requests_behind_the_last_one_do_not_cost_its_response(visit, start):
+    """Closing a socket with something unread in it resets the connection, and what was sent may be lost (9112 9.6)."""
+    client = visit(answers([b"x" * 5_000_000]))
+    sending = start(client.send, GET + GET * 100_000)
+    assert len(client.response().body) == 5_000_000
+    assert client.is_closed()
     client.sock.close()
     sending.get()
 

@@ -1,0 +1,325 @@
+"""gunicorn: a worker that serves with `gevlite.pywsgi`.
+
+    gunicorn -k gevlite.integrations.gunicorn.GevliteWorker app:application
+
+A worker process is patched before it loads the application, and has one greenlet for each connection. It heeds
+gunicorn's settings, but for what it has no counterpart of: threads, HTTP/2, the PROXY and uwsgi protocols.
+
+Where things are decided: `GevliteWorker` is the life of the process (signals, heartbeat, stop); `_Application` is
+around each call of the application; the handlers are for what needs the connection, and the costlier they are the fewer
+settings ask for them.
+"""
+
+import functools
+import ipaddress
+import os
+import signal
+import time
+from datetime import timedelta
+
+import gunicorn
+from gunicorn.glogging import Logger
+from gunicorn.http.errors import ConfigurationProblem
+from gunicorn.http.wsgi import base_environ
+from gunicorn.sock import ssl_context
+from gunicorn.workers.base import Worker
+
+from gevlite import monkey, sleep, spawn
+from gevlite._version import __version__
+from gevlite.event import Event
+from gevlite.pool import Pool
+from gevlite.pywsgi import Limits, WSGIHandler, WSGIServer
+
+__all__ = ["GevliteWorker"]
+
+UNLIMITED = 1 << 30
+_BAD = "400 Bad Request"
+
+
+class GevliteWorker(Worker):
+    """gunicorn's worker; see the module.
+
+    Stop and reload (TERM, HUP): no new connections, idle ones are closed, requests get `graceful_timeout` seconds. QUIT
+    and INT: at once. A worker whose greenlets do not give way for `timeout` seconds is killed by the master.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.servers = []
+        self._over = None
+
+    # -------- start
+
+    def init_process(self):
+        """Called in the new process. Blocks until the worker is to end."""
+        self.check()
+        monkey.patch_all()
+        self._over = Event()
+        super().init_process()
+
+    def check(self):
+        """Raise RuntimeError for a setting that cannot be heeded and that would be unsafe or useless to ignore."""
+        if getattr(self.cfg, "proxy_protocol", False) not in (False, "off"):
+            raise RuntimeError("GevliteWorker does not speak the PROXY protocol: remove proxy_protocol")
+        if getattr(self.cfg, "protocol", "http") != "http":
+            raise RuntimeError(f"GevliteWorker does not speak {self.cfg.protocol}: remove the setting protocol")
+
+    def init_signals(self):
+        super().init_signals()
+        # gunicorn asks for a byte in a pipe of its own with every signal. Nobody reads that here: the hub is told.
+        signal.set_wakeup_fd(-1)
+
+    def run(self):
+        """Serve until `alive` is False; then stop."""
+        spawn(self._beat)
+        pool = Pool(self.cfg.worker_connections)
+        application = _Application(self)
+        self.servers = [self._server(listener.sock, application, pool) for listener in self.sockets]
+        for server in self.servers:
+            server.start()
+        self._over.wait()
+        self._stop()
+
+    def _server(self, listener, application, pool):
+        environ = base_environ(self.cfg)
+        del environ["wsgi.file_wrapper"]        # pywsgi has one that uses sendfile
+        environ["wsgi.multithread"] = True      # while the application waits it is called again
+        environ["SERVER_SOFTWARE"] = f"gevlite/{__version__} gunicorn/{gunicorn.__version__}"
+        server = WSGIServer(
+            listener,
+            application,
+            spawn=pool,
+            log=None,
+            error_log=environ["wsgi.errors"],
+            handler_class=_handler_class(self.cfg, self.log),
+            environ=environ,
+            limits=_limits(self.cfg),
+            **self._tls(),
+        )
+        server.worker = self
+        server._settings.raw_uri = True
+        return server
+
+    def _tls(self):
+        if not self.cfg.is_ssl:
+            return {}
+        context = ssl_context(self.cfg)
+        if "h2" in getattr(self.cfg, "http_protocols", ()):
+            self.log.warning("GevliteWorker does not speak HTTP/2: clients are offered HTTP/1.1")
+            context.set_alpn_protocols(["http/1.1"])
+        return {"ssl_context": context, "suppress_ragged_eofs": self.cfg.suppress_ragged_eofs}
+
+    # -------- life
+
+    def _beat(self):
+        """Show the master that greenlets have their turn, and see whether the worker is to end."""
+        while True:
+            self.notify()
+            if self.ppid != os.getppid():
+                self.log.info("Parent changed, shutting down: %s", self)
+                self.alive = False
+            if not self.alive:
+                self._over.set()
+            # gunicorn hands us half of the time after which it kills.
+            sleep(min(1.0, self.timeout / 2 or 1.0))
+
+    def count(self):
+        """A request begins."""
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+            for server in self.servers:
+                server._settings.closing = True
+            self._over.set()
+
+    def _stop(self):
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        for server in self.servers:
+            server.close()
+        for server in self.servers:
+            server.stop(max(deadline - time.monotonic(), 0))
+        if time.monotonic() >= deadline:
+            self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
+
+    # -------- signals. A handler runs in whatever greenlet it finds, maybe one of the application, and must not block.
+
+    def handle_exit(self, sig, frame):
+        super().handle_exit(sig, frame)
+        self._over.set()
+
+    def handle_quit(self, sig, frame):
+        spawn(super().handle_quit, sig, frame)      # its SystemExit ends the main greenlet
+
+    def handle_usr1(self, sig, frame):
+        spawn(super().handle_usr1, sig, frame)
+
+    def handle_abort(self, sig, frame):
+        # The greenlet it finds is the one that does not give way. SystemExit ends that; the other one the process, as
+        # the server takes the former for an error of the application.
+        spawn(self._exit, 1)
+        super().handle_abort(sig, frame)
+
+    def _exit(self, code):
+        raise SystemExit(code)
+
+
+class _Application:
+    """What the server calls: the application, and what gunicorn does around it."""
+
+    def __init__(self, worker):
+        cfg = worker.cfg
+        self.wsgi = worker.wsgi
+        self.count = worker.count
+        # At a proxy's word.
+        self.schemes = [
+            ("HTTP_" + name.upper().replace("-", "_"), value) for name, value in cfg.secure_scheme_headers.items()
+        ]
+        self.trusts = functools.lru_cache(1024)(functools.partial(_is_in, _addresses(cfg.forwarded_allow_ips)))
+        self.script_name = os.environ.get("SCRIPT_NAME", "")
+
+    def __call__(self, environ, start_response):
+        self.count()
+        schemes = {
+            "https" if environ[name] == secure else "http" for name, secure in self.schemes if name in environ
+        }
+        if schemes and self.trusts(environ["REMOTE_ADDR"]):
+            if len(schemes) > 1:
+                start_response(_BAD, [("Content-Type", "text/plain"), ("Connection", "close")])
+                return [b"Contradictory scheme headers\n"]
+            environ["wsgi.url_scheme"] = schemes.pop()
+        if self.script_name:
+            path = environ["PATH_INFO"]
+            if not path.startswith(self.script_name):
+                raise ConfigurationProblem(f"Request path {path!r} does not start with SCRIPT_NAME {self.script_name!r}")
+            environ["SCRIPT_NAME"] = self.script_name
+            environ["PATH_INFO"] = path[len(self.script_name):]
+        try:
+            return self.wsgi(environ, start_response)
+        except StopIteration:
+            # How an application tells gunicorn that it has spoken on "gunicorn.socket" itself (simple-websocket does).
+            environ["wsgi.input"].rfile     # noqa: B018: that takes the connection over
+            return ()
+
+
+def _addresses(allowed):
+    """What `forwarded_allow_ips` means: networks, or None for everybody."""
+    if isinstance(allowed, str):
+        allowed = [text.strip() for text in allowed.split(",") if text.strip()]
+    return None if "*" in allowed else [ipaddress.ip_network(text, strict=False) for text in allowed]
+
+
+def _is_in(networks, address):
+    if networks is None or not address:         # "": a UNIX socket
+        return True
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    found = getattr(found, "ipv4_mapped", None) or found
+    return any(found in network for network in networks)
+
+
+def _limits(cfg):
+    return Limits(
+        max_request_line=cfg.limit_request_line or UNLIMITED,
+        max_headers=cfg.limit_request_fields,
+        max_header_bytes=max(Limits.max_header_bytes, cfg.limit_request_field_size or UNLIMITED),
+        keepalive_timeout=cfg.keepalive,
+    )
+
+
+# ---------------------------------------------------------------- handlers
+
+class _Handler(WSGIHandler):
+    """Overrides nothing that is called for each request."""
+
+    def get_connection_environ(self):
+        environ = super().get_connection_environ()
+        environ["gunicorn.socket"] = self.socket
+        return environ
+
+    def report_error(self, t, v, tb):
+        environ = self.environ or {}
+        method, uri = environ.get("REQUEST_METHOD", "?"), environ.get("RAW_URI", "?")
+        self.server.worker.log.error("Error handling request %s %s", method, uri, exc_info=(t, v, tb))
+
+
+class _LoggingHandler(_Handler):
+    """With an access log, or statsd, which is an access log to gunicorn."""
+
+    def log_request(self):
+        log = self.server.worker.log
+        if self.environ is None:
+            status = _text(self.status)
+            log.warning("Invalid request from ip=%s: %s", _host(self.client_address), status)
+            return
+        took = timedelta(seconds=self.time_finish - self.time_start)
+        log.access(_Response(self), self.headers.items(), self.environ, took)
+
+
+class _HookedHandler(_LoggingHandler):
+    """With the hooks `pre_request` and `post_request`."""
+
+    def run_application(self):
+        worker = self.server.worker
+        request = _Request(self)
+        worker.cfg.pre_request(worker, request)
+        try:
+            super().run_application()
+        finally:
+            try:
+                worker.cfg.post_request(worker, request, self.environ, _Response(self))
+            except Exception:
+                worker.log.exception("Exception in post_request hook")
+
+
+def _handler_class(cfg, log):
+    """The least that does what the settings ask for."""
+    hooks = [cfg.settings[name] for name in ("pre_request", "post_request")]
+    # By default `pre_request` logs a line for who debugs.
+    if any(hook.get() is not hook.default for hook in hooks) or cfg.loglevel.lower() == "debug":
+        return _HookedHandler
+    if type(log).access is not Logger.access or getattr(log, "access_log_enabled", True):
+        return _LoggingHandler
+    return _Handler
+
+
+class _Request:
+    """What hooks get to see of a request, under the names that gunicorn's own has."""
+
+    def __init__(self, handler):
+        environ = handler.environ
+        self.method = environ["REQUEST_METHOD"]
+        self.uri = environ["RAW_URI"]
+        self.path, _, self.query = self.uri.partition("?")
+        self.fragment = ""
+        self.version = (1, int(environ["SERVER_PROTOCOL"] == "HTTP/1.1"))
+        self.headers = [(name.upper(), value) for name, value in handler.headers.items()]
+        self.scheme = environ["wsgi.url_scheme"]
+        self.body = environ["wsgi.input"]
+        self.peer_addr = self.remote_addr = handler.client_address
+
+
+class _Response:
+    """What the access log and hooks get to see of a response, under the names that gunicorn's own has."""
+
+    def __init__(self, handler):
+        self.status = _text(handler.status)
+        self.status_code = handler.code
+        self.headers = [(_text(name), _text(value)) for name, value in handler.response_headers or ()]
+        self.headers_sent = handler.headers_sent
+        self.upgrade = handler.connection_upgraded
+        # Of the body, as Apache's %b: what was sent, less the head.
+        self.sent = None
+        if handler.headers_sent:
+            head = len(self.status) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            self.sent = max(handler.response_length - head - len("HTTP/1.1 \r\n\r\n"), 0)
+
+
+def _text(data):
+    return data.decode("latin-1") if isinstance(data, bytes) else data or "000"
+
+
+def _host(address):
+    return address[0] if isinstance(address, tuple) else address or "unix socket"

@@ -1,0 +1,55 @@
+"""What a strict type checker knows of servers; see test_greenlets.py."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, assert_type
+
+import pytest
+
+from gevlite import socket
+from gevlite.backdoor import BackdoorServer
+from gevlite.pool import Pool
+from gevlite.pywsgi import Limits, RequestError, WSGIHandler, WSGIServer
+from gevlite.server import DatagramServer, StreamServer
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+
+def handle(sock: socket.socket, address: Any) -> None:
+    sock.sendall(b"hello")
+
+
+def test_a_server() -> None:
+    server = StreamServer(("127.0.0.1", 0), handle, spawn=Pool(10))
+    with pytest.raises(TypeError):
+        StreamServer(1.5, handle)  # type: ignore[arg-type]
+    server.start()
+    assert_type(server.server_port, int | None)
+    assert_type(server.started, bool)
+    server.stop(timeout=1)
+    assert_type(server.closed, bool)
+    DatagramServer("127.0.0.1:0", lambda data, address: None).close()
+    BackdoorServer(("127.0.0.1", 0), locals={"server": server}).close()
+
+
+class Handler(WSGIHandler):
+    def log_request(self) -> None:
+        assert_type(self.requestline, str | None)
+
+
+def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+
+
+def test_a_wsgi_server() -> None:
+    server = WSGIServer(
+        ("127.0.0.1", 0), application, log=None, handler_class=Handler, limits=Limits(max_body=None, header_timeout=5)
+    )
+    assert_type(server.limits, Limits)
+    assert_type(server.environ, dict[str, Any])
+    server.close()
+    with pytest.raises(TypeError):
+        Limits(5)  # type: ignore[call-arg]
+    error: OSError = RequestError("400 Bad Request", "because")
+    assert str(error) == "because"
