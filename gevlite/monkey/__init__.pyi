@@ -1,6 +1,6 @@
 from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 __all__ = [
     "MonkeyPatchWarning",
@@ -8,6 +8,7 @@ __all__ = [
     "is_anything_patched",
     "is_module_patched",
     "is_object_patched",
+    "main",
     "patch_all",
     "patch_dns",
     "patch_item",
@@ -27,6 +28,7 @@ saved: dict[str, dict[str, Any]]
 
 class MonkeyPatchWarning(RuntimeWarning): ...
 
+def main() -> NoReturn: ...
 def patch_all(
     socket: bool = True,
     dns: bool = True,
@@ -47,7 +49,11 @@ def patch_select(aggressive: bool = True) -> None: ...
 def patch_socket(dns: bool = True, aggressive: bool = True) -> None: ...
 def patch_ssl() -> None: ...
 def patch_thread(
-    threading: bool = True, _threading_local: bool = True, logging: bool = True, existing_locks: bool = True
+    threading: bool = True,
+    _threading_local: bool = True,
+    Event: bool = True,
+    logging: bool = True,
+    existing_locks: bool = True,
 ) -> None: ...
 def patch_time() -> None: ...
 def patch_item(owner: ModuleType | type, attribute: str, replacement: object) -> None: ...

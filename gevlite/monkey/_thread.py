@@ -9,13 +9,14 @@ __all__ = ["patch_thread"]
 
 
 @patching()
-def patch_thread(threading=True, _threading_local=True, logging=True, existing_locks=True):
+def patch_thread(threading=True, _threading_local=True, Event=True, logging=True, existing_locks=True):
     """Let new threads be greenlets, and locks block only the greenlet that waits for them.
 
     threading: also the `threading` module; without it only `_thread`.
     _threading_local: also the `local` of that module.
     existing_locks: replace the locks that exist already wherever they are kept, if nobody has them at the moment.
     logging: do that for the locks of `logging` at least.
+    Event: for code written for gevent; does nothing, see `patch_all`.
 
     OS threads that run already stay what they are; to join one blocks only the greenlet that does it.
     """
