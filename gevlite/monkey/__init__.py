@@ -49,6 +49,7 @@ __all__ = [
     "is_anything_patched",
     "is_module_patched",
     "is_object_patched",
+    "main",
     "patch_all",
     "patch_builtins",
     "patch_contextvars",
@@ -91,9 +92,9 @@ def patch_all(
 ):
     """Patch everything, or all that is not turned off; see `patch_socket` and so on. Calling it again is harmless.
 
-    `dns` counts only together with `socket`, `aggressive` for `socket` and `select`. `Event` is accepted for code
-    written for gevent: with `thread`, `threading.Event` is cooperative whatever it says. Raises TypeError for an
-    argument it does not know.
+    `dns` counts only together with `socket`, `aggressive` for `socket` and `select`. `Event` is for code written for
+    gevent and does nothing: events follow the locks that they are made of. Raises TypeError for an argument it does not
+    know.
 
     Modules that have already imported what is replaced keep the originals: a MonkeyPatchWarning names them all. With
     `fix=True` the replacements are put into those modules, so that the warning is only of what cannot be repaired:
@@ -125,3 +126,10 @@ def patch_all(
             patch_queue()
         if contextvars:
             patch_contextvars()
+
+
+def main():
+    """What `python -m gevlite.monkey` does with the arguments in sys.argv; ends the process with its exit code."""
+    from gevlite.monkey.__main__ import main
+
+    raise SystemExit(main())
