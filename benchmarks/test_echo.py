@@ -1,4 +1,4 @@
-"""TCP echo, from one connection to ten thousand, and over TLS: small messages."""
+"""TCP echo, from one connection to ten thousand, and over TLS: small messages. Over a socket pair, in one process."""
 
 from benchmarks.case import ASYNC, GREEN, Case, Metric, Target
 from benchmarks.network import allow_files, certificate, compiled, measure, python, remarks
@@ -68,6 +68,55 @@ def _(lib, n):
     own, authority = certificate()
     load = python("tls_client.py", authority, "echo")
     return figures(python("servers.py", "echo", lib.name, own), load, CONNECTIONS[0])
+
+
+socketpair_echo = Case("socketpair_echo", f"{BYTES} B there and back over a socket pair, in one process", n=10_000)
+
+
+@socketpair_echo.on(*GREEN)
+def _(lib, n):
+    here, there = lib.socket.socketpair()
+
+    def answer():
+        while data := there.recv(BYTES):
+            there.sendall(data)
+        there.close()
+
+    answering = lib.spawn(answer)
+    message = bytes(BYTES)
+    for _ in range(n):
+        here.sendall(message)
+        here.recv(BYTES)
+    here.close()
+    lib.joinall([answering])
+
+
+@socketpair_echo.on(*ASYNC)
+async def _(lib, n):
+    import asyncio
+    import socket
+
+    here, there = socket.socketpair()
+    here.setblocking(False)
+    there.setblocking(False)
+    loop = asyncio.get_running_loop()
+
+    async def answer():
+        while data := await loop.sock_recv(there, BYTES):
+            await loop.sock_sendall(there, data)
+        there.close()
+
+    answering = asyncio.create_task(answer())
+    message = bytes(BYTES)
+    for _ in range(n):
+        await loop.sock_sendall(here, message)
+        await loop.sock_recv(here, BYTES)
+    here.close()
+    await answering
+
+
+def test_socketpair_echo(bench, lib):
+    bench(socketpair_echo, lib)
 
 
 def test_echo(bench, lib):
