@@ -11,6 +11,7 @@ from pathlib import Path
 
 BASE = "gevlite"  # what everything is compared with
 GREEN = ("gevlite", "gevent")  # libraries with gevent's interface
+BLOCKING = (*GREEN, "eventlet", "threads")  # those, and what an adapter gives enough of it (libs.py)
 ASYNC = ("asyncio", "uvloop")  # libraries with asyncio's
 
 
@@ -44,6 +45,7 @@ class Metric:
     name: str
     unit: str = "s"
     must: tuple[Target, ...] = ()
+    size: int = 0  # of a metric that is one point of a curve
 
     @property
     def more_is_better(self) -> bool:
@@ -62,6 +64,10 @@ class Case:
     rounds: int | None = None  # in each worker; None: the runner's choice
     most_turns: int = 1000  # for a case that takes long
     quick: bool = True  # part of the quick set
+    by_backend: bool = False  # on each backend of the base library too
+    series: str = ""  # its metrics are points of these curves, at this size
+    size: int = 0
+    subject: str = ""  # the file it is in
     remarks: Callable | None = None  # from its Result to sentences for the reader
     bodies: dict[str, Callable] = field(default_factory=dict)
 
@@ -70,6 +76,7 @@ class Case:
             self.metrics = (Metric("time", "s", self.must),)
         if self.name in CASES:
             raise ValueError(f"two cases are called {self.name!r}")
+        self.subject = self.subject or _loading
         CASES[self.name] = self
 
     def on(self, *libraries: str):
@@ -87,11 +94,12 @@ class Case:
 
 
 CASES: dict[str, Case] = {}
+_loading = ""
 
 # The order in reports; a file that is not named comes last.
 _SUBJECTS = (
-    "switch", "spawn", "event", "queue", "lock", "local", "pool", "timer", "echo", "throughput", "wsgi", "idle",
-    "backend", "file", "dns", "subprocess", "memory", "startup",
+    "switch", "spawn", "event", "queue", "lock", "local", "pool", "timer", "echo", "churn", "throughput", "wsgi",
+    "idle", "backend", "file", "dns", "subprocess", "memory", "startup",
 )  # fmt: skip
 
 
@@ -102,6 +110,8 @@ def _order(path: Path):
 
 def load_cases() -> dict[str, Case]:
     """Import every file of cases; they register themselves."""
+    global _loading
     for path in sorted(Path(__file__).parent.glob("test_*.py"), key=_order):
+        _loading = path.stem.removeprefix("test_")
         importlib.import_module(f"benchmarks.{path.stem}")
     return CASES

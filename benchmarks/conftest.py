@@ -15,6 +15,7 @@ from benchmarks.run import run_worker
 
 ROUNDS = 5  # in one worker
 WORKERS = 3  # of a case that has one round in each
+BUILT_IN = ("c", "python", "threads")
 
 
 class _Playback:
@@ -52,7 +53,7 @@ def pytest_collection_modifyitems(config, items):
 def bench(benchmark):
     def run(case, lib):
         package = lib.partition("-")[0]     # granian-1 is granian with other settings
-        if lib != "c" and importlib.util.find_spec(package) is None and lib != "python":
+        if lib not in BUILT_IN and importlib.util.find_spec(package) is None:
             pytest.skip(f"{lib} is not installed")
         rounds = []
         for _ in range(WORKERS if case.rounds == 1 else 1):

@@ -2,18 +2,13 @@
  *
  *   echo_server ADDRESS
  *
- * Prints the port it listens on and serves until its standard input is closed. Level-triggered and one event a
+ * ADDRESS: an IPv4 address, or the path of a UNIX socket. Prints the port it listens on and serves until its standard input is closed. Level-triggered and one event a
  * request: epoll_wait for as many as there are, then one recv and one send for each.
  */
 #define _GNU_SOURCE
 #include "benchmark.h"
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 static void watch(int epoll, int fd) {
@@ -44,20 +39,20 @@ static void serve(int fd) {
 }
 
 int main(int argc, char **argv) {
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t length = sizeof address;
     struct epoll_event events[512];
     int one = 1;
 
-    if (argc != 2 || inet_pton(AF_INET, argv[1], &address.sin_addr) != 1) {
+    if (argc != 2) {
         fprintf(stderr, "usage: echo_server ADDRESS\n");
         return 2;
     }
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (listener < 0 || bind(listener, (struct sockaddr *)&address, length) < 0 || listen(listener, 1024) < 0)
+    struct address address = parse_address(argv[1], 0);
+    bool ip = address.any.sa_family == AF_INET;
+    int listener = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (listener < 0 || bind(listener, &address.any, address.length) < 0 || listen(listener, 1024) < 0)
         die("listen");
-    getsockname(listener, (struct sockaddr *)&address, &length);
-    printf("%d\n", ntohs(address.sin_port));
+    getsockname(listener, &address.any, &address.length);
+    printf("%d\n", ip ? ntohs(address.ip.sin_port) : 0);
     fflush(stdout);
 
     int epoll = epoll_create1(0);
@@ -78,7 +73,8 @@ int main(int argc, char **argv) {
                 continue;
             }
             while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
-                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+                if (ip)
+                    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
                 watch(epoll, fd);
             }
         }

@@ -8,9 +8,6 @@
  */
 #define _GNU_SOURCE
 #include "benchmark.h"
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define FROM_ONE_ADDRESS 20000
@@ -20,22 +17,19 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: idle_client ADDRESS PORT CONNECTIONS\n");
         return 2;
     }
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[2]))};
-    int connections = atoi(argv[3]), one = 1;
+    struct address address = parse_address(argv[1], atoi(argv[2]));
+    int connections = atoi(argv[3]);
     int *fds = calloc(connections, sizeof *fds);
-    if (inet_pton(AF_INET, argv[1], &address.sin_addr) != 1 || connections < 1)
-        die("bad argument");
+    if (connections < 1 || address.any.sa_family != AF_INET) {
+        fprintf(stderr, "idle_client: bad argument\n");
+        return 2;
+    }
     for (int i = 0; i < connections; i++) {
-        struct sockaddr_in from = {.sin_family = AF_INET};
-        from.sin_addr.s_addr = htonl((127u << 24 | 1u << 16) + 1 + i / FROM_ONE_ADDRESS);
         fds[i] = socket(AF_INET, SOCK_STREAM, 0);
         if (fds[i] < 0)
             die("socket");
-        /* The port is chosen by connect(), which may give one to several destinations (ip(7)). */
-        setsockopt(fds[i], IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-        if (bind(fds[i], (struct sockaddr *)&from, sizeof from) < 0)
-            die("bind");
-        if (connect(fds[i], (struct sockaddr *)&address, sizeof address) < 0)
+        come_from(fds[i], i / FROM_ONE_ADDRESS);
+        if (connect(fds[i], &address.any, address.length) < 0)
             die("connect");
     }
     char line[16];

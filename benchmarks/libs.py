@@ -6,6 +6,7 @@ Nothing is imported before a body asks for it: a case that starts servers elsewh
 import importlib
 import os
 
+# Where the interface of gevent is, within a package that has it; what is not named here is in the package itself.
 _MODULE_OF = {
     "AsyncResult": "event",
     "Event": "event",
@@ -16,9 +17,8 @@ _MODULE_OF = {
     "Semaphore": "lock",
     "ThreadPool": "threadpool",
     "local": "local",
-    "monkey": "monkey",
-    "socket": "socket",
 }
+_MODULES = ("monkey", "socket", "subprocess")
 
 
 def is_coroutine(body) -> bool:
@@ -34,17 +34,23 @@ class Library:
     def run(self, body, n):
         return body(self, n)
 
+    def __getattr__(self, attribute):
+        value = self.find(attribute)
+        setattr(self, attribute, value)  # from now on it costs what an attribute costs
+        return value
+
+    def find(self, attribute):
+        raise AttributeError(f"{self.name} has no {attribute}")
+
 
 class GreenLibrary(Library):
     """gevent, and what has its interface: `spawn, sleep, joinall, Timeout, Event, Queue, Pool, socket, ...`."""
 
-    def __getattr__(self, attribute):
-        module = importlib.import_module(self.name)
-        if attribute in _MODULE_OF:
-            module = importlib.import_module(f"{self.name}.{_MODULE_OF[attribute]}")
-        value = module if attribute in ("socket", "monkey") else getattr(module, attribute)
-        setattr(self, attribute, value)  # from now on it costs what an attribute costs
-        return value
+    def find(self, attribute):
+        if attribute in _MODULES:
+            return importlib.import_module(f"{self.name}.{attribute}")
+        module = f"{self.name}.{_MODULE_OF[attribute]}" if attribute in _MODULE_OF else self.name
+        return getattr(importlib.import_module(module), attribute)
 
     def timer_functions(self):
         """`start(seconds, callback) -> handle` and `cancel(handle)`, the cheapest public way to a timer."""
@@ -67,6 +73,82 @@ class Gevlite(GreenLibrary):
         return self.get_hub().call_later, lambda handle: handle.stop()
 
 
+class Eventlet(Library):
+    """What has another name in eventlet gets gevent's, without a call in between."""
+
+    _where = {
+        "PriorityQueue": "eventlet.queue",
+        "Queue": "eventlet.queue",
+        "Semaphore": "eventlet.semaphore",
+        "Timeout": "eventlet",
+        "local": "eventlet.corolocal",
+        "sleep": "eventlet",
+        "spawn": "eventlet",
+    }
+
+    def find(self, attribute):
+        if attribute in ("socket", "subprocess"):
+            return importlib.import_module(f"eventlet.green.{attribute}")
+        if attribute in self._where:
+            return getattr(importlib.import_module(self._where[attribute]), attribute)
+        if attribute == "Event":
+            from eventlet.event import Event
+
+            return type("Event", (Event,), {"set": Event.send, "clear": Event.reset})
+        if attribute == "AsyncResult":
+            from eventlet.event import Event
+
+            return type("AsyncResult", (Event,), {"set": Event.send, "get": Event.wait})
+        if attribute == "Pool":
+            from eventlet import GreenPool
+
+            return type("Pool", (GreenPool,), {"join": GreenPool.waitall})
+        return super().find(attribute)
+
+    def joinall(self, threads, raise_error=True):
+        """Errors are raised in any case."""
+        for thread in threads:
+            thread.wait()
+
+    def timer_functions(self):
+        from eventlet.hubs import get_hub
+
+        return get_hub().schedule_call_global, lambda timer: timer.cancel()
+
+
+class Threads(Library):
+    """The standard library, a thread for each greenlet."""
+
+    _where = {
+        "Event": "threading",
+        "PriorityQueue": "queue",
+        "Queue": "queue",
+        "RLock": "threading",
+        "Semaphore": "threading",
+        "local": "threading",
+        "sleep": "time",
+    }
+
+    def find(self, attribute):
+        if attribute in ("socket", "subprocess"):
+            return importlib.import_module(attribute)
+        if attribute in self._where:
+            return getattr(importlib.import_module(self._where[attribute]), attribute)
+        return super().find(attribute)
+
+    def spawn(self, function, *args):
+        from threading import Thread
+
+        thread = Thread(target=function, args=args)
+        thread.start()
+        return thread
+
+    def joinall(self, threads, raise_error=False):
+        """Errors are printed only."""
+        for thread in threads:
+            thread.join()
+
+
 class AsyncLibrary(Library):
     """asyncio and uvloop. A body that is a coroutine function runs in their loop."""
 
@@ -76,7 +158,14 @@ class AsyncLibrary(Library):
         return importlib.import_module(self.name).run(body(self, n))
 
 
-_CLASSES = {"gevlite": Gevlite, "gevent": GreenLibrary, "asyncio": AsyncLibrary, "uvloop": AsyncLibrary}
+_CLASSES = {
+    "gevlite": Gevlite,
+    "gevent": GreenLibrary,
+    "eventlet": Eventlet,
+    "asyncio": AsyncLibrary,
+    "uvloop": AsyncLibrary,
+    "threads": Threads,
+}
 
 
 def load(name: str) -> Library:

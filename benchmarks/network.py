@@ -47,11 +47,6 @@ def two_cores():
     return {cores[0]}, {cores[-1]}
 
 
-def most_files():
-    """How many descriptors a process may be allowed to have."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-
-
 def allow_files(count):
     """Let processes that are started from here have that many descriptors open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -111,15 +106,38 @@ def last_line(errors):
     return (errors.read().strip().splitlines() or [""])[-1]
 
 
-def measure(command, load, *options):
+def scheduled(pid):
+    """Nanoseconds that the threads of a process have been on a core, and on its run queue.
+
+    See Documentation/scheduler/sched-stats.rst in the kernel's source. Threads that have ended are not in it.
+    """
+    ran = waited = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            here = path.read_text().split()
+            ran, waited = ran + int(here[0]), waited + int(here[1])
+    return ran, waited
+
+
+def latencies(figures):
+    """What a load that measures them found."""
+    return {
+        "latency, median": figures["p50"],
+        "latency, 99th percentile": figures["p99"],
+        "latency, 99.9th percentile": figures["p999"],
+        "latency, longest": figures["max"],
+    }
+
+
+def measure(command, load, *options, address=ADDRESS):
     """Run a server and the load `load ADDRESS PORT OPTIONS... WARMUP SECONDS PID`; its figures, and shares of time.
 
     The load prints JSON: how much was `done`, and the `seconds`, `server_cpu` and `client_cpu` that it took.
     """
     server_cores, load_cores = two_cores()
-    with server([*command, ADDRESS], server_cores) as (child, port, errors):
+    with server([*command, address], server_cores) as (child, port, errors):
         done = subprocess.run(
-            [*load, ADDRESS, port, *map(str, options), str(WARMUP), str(SECONDS), str(child.pid)],
+            [*load, address, port, *map(str, options), str(WARMUP), str(SECONDS), str(child.pid)],
             preexec_fn=lambda: os.sched_setaffinity(0, load_cores),
             capture_output=True,
             text=True,
@@ -128,14 +146,13 @@ def measure(command, load, *options):
         if done.returncode:
             message = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise RuntimeError(f"{message}; server: {last_line(errors) or 'no message'}")
-        # Nanoseconds on a core and on its run queue: Documentation/scheduler/sched-stats.rst in the kernel's source.
-        ran, waited, _ = Path(f"/proc/{child.pid}/schedstat").read_text().split()
+        ran, waited = scheduled(child.pid)
     figures = json.loads(done.stdout)
     if not figures["done"]:
         raise RuntimeError("nothing was done")
     shares = {
         "server busy": figures["server_cpu"] / figures["seconds"],
-        "server waited": int(waited) / (int(ran) + int(waited)),
+        "server waited": waited / (ran + waited),
         "load busy": figures["client_cpu"] / figures["seconds"],
     }
     return figures, shares
@@ -146,8 +163,8 @@ __all__ = [
     "allow_files",
     "certificate",
     "compiled",
+    "latencies",
     "measure",
-    "most_files",
     "python",
     "remarks",
     "server",

@@ -8,13 +8,15 @@ import json
 import statistics
 import subprocess
 import sys
-from dataclasses import dataclass, field
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from benchmarks.case import BASE, Case, Metric
+from benchmarks.case import BASE, Case, Metric, Target
 
 WORKER = Path(__file__).parent / "worker.py"
 WORKER_TIMEOUT = 120
+BUSY = 0.9  # less CPU time than this, as a part of the time that passed, means that something else was running
 
 
 def run_worker(case: Case, library: str, rounds: int) -> dict:
@@ -46,19 +48,49 @@ class Spread:
 
 @dataclass
 class Result:
-    """All turns of one case: `turns[library][metric]` has one figure for each turn; `errors[library]` says why not."""
+    """All turns of one case, and what a report needs to know about it.
 
-    case: Case
+    `turns[library][metric]` has one figure for each turn; `errors[library]` says why there are none, or no more.
+    """
+
+    name: str
+    title: str
+    metrics: tuple[Metric, ...]
+    subject: str = ""
+    series: str = ""
+    size: int = 0
     turns: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    seconds: float = 0.0  # that measuring took
+
+    @classmethod
+    def of(cls, case: Case) -> "Result":
+        return cls(case.name, case.title, case.metrics, case.subject, case.series, case.size)
+
+    @classmethod
+    def from_json(cls, document: dict) -> "Result":
+        metrics = tuple(
+            Metric(**{**metric, "must": tuple(Target(**target) for target in metric["must"])})
+            for metric in document["metrics"]
+        )
+        return cls(**{**document, "metrics": metrics})
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    @property
+    def libraries(self) -> list[str]:
+        """Those that were tried."""
+        return list(dict.fromkeys([*self.turns, *self.errors]))
 
     def value(self, metric: str, library: str) -> Spread | None:
         figures = self.turns.get(library, {}).get(metric)
         return Spread.of(figures) if figures else None
 
-    def ratio(self, metric: Metric, library: str) -> Spread | None:
+    def ratio(self, metric: Metric, library: str, base: str = BASE) -> Spread | None:
         """How many times better the base library is, from the pairs of figures taken in the same turn."""
-        ours, theirs = (self.turns.get(name, {}).get(metric.name) for name in (BASE, library))
+        ours, theirs = (self.turns.get(name, {}).get(metric.name) for name in (base, library))
         if not ours or not theirs:
             return None
         if metric.more_is_better:
@@ -83,13 +115,14 @@ class Result:
 
 
 def run_case(case: Case, libraries: list[str], turns: int, rounds: int, progress) -> Result:
-    result = Result(case)
-    libraries = [name for name in libraries if name.partition(":")[0] in case.bodies]
+    """progress(case, library, turn) is called before each worker, also before one that a failure makes needless."""
+    result = Result.of(case)
+    started = time.monotonic()
     for turn in range(min(turns, case.most_turns)):
         for library in libraries:
+            progress(case, library, turn)
             if library in result.errors:
                 continue
-            progress(case, library, turn)
             answer = run_worker(case, library, rounds)
             if "error" in answer:
                 result.errors[library] = answer["error"]
@@ -98,4 +131,21 @@ def run_case(case: Case, libraries: list[str], turns: int, rounds: int, progress
             for metric in answer["rounds"][0]:
                 median = statistics.median(one[metric] for one in answer["rounds"])
                 figures.setdefault(metric, []).append(median)
+    result.remarks = remarks_on(case, result, turns)
+    result.seconds = round(time.monotonic() - started, 1)
     return result
+
+
+def remarks_on(case: Case, result: Result, turns: int) -> list[str]:
+    """What a reader of the figures must know."""
+    remarks = list(case.remarks(result)) if case.remarks else []
+    if case.most_turns < turns:
+        remarks.append(f"{case.most_turns} turns only")
+    if case.clock == "cpu":
+        timed = [figures for figures in result.turns.values() if "wall" in figures]
+        pairs = [pair for figures in timed for pair in zip(figures["cpu"], figures["wall"], strict=True)]
+        if pairs:
+            share = sum(cpu for cpu, _ in pairs) / sum(wall for _, wall in pairs)
+            if share < BUSY:
+                remarks.append(f"other processes took {1 - share:.0%} of the time")
+    return remarks

@@ -2,10 +2,11 @@
 
     python servers.py WHAT LIBRARY CERTIFICATE ADDRESS
 
-WHAT: `echo` sends back what comes, `stream` sends 1 MiB after the other. CERTIFICATE: a file for TLS, or `-`.
+WHAT: `echo` sends back what comes, `stream` sends 1 MiB after the other. CERTIFICATE: a file for TLS, or `-`. ADDRESS:
+an IPv4 address, or the path of a UNIX socket.
 
-Prints the port it listens on and serves until its standard input is closed. All of them set TCP_NODELAY, as asyncio
-does by itself.
+Prints the port it listens on (0 for a UNIX socket) and serves until its standard input is closed. All of them set
+TCP_NODELAY, as asyncio does by itself.
 """
 
 import contextlib
@@ -15,29 +16,32 @@ import sys
 
 READ = 65536
 BLOCK = bytes(1 << 20)
+BACKLOG = 1024
 
 
-def tls(package, certificate):
-    """The context of a server, made by the ssl module of that package; None without a certificate."""
+def tls(module, certificate):
+    """The context of a server, made by that ssl module; None without a certificate."""
     if certificate == "-":
         return None
-    ssl = importlib.import_module(package)
+    ssl = importlib.import_module(module)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     return context
 
 
-def green(what, package, certificate, address):
-    """A greenlet for each connection, straight-line code."""
-    library = importlib.import_module(package)
-    library_socket = importlib.import_module(f"{package}.socket")
-    context = tls(f"{package}.ssl", certificate)
-    listener = library_socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.bind((address, 0))
-    listener.listen(1024)
+def blocking(what, spawn, sockets, context, address, wait):
+    """A greenlet or a thread for each connection, straight-line code.
+
+    spawn: starts it; sockets: the library's socket module; wait: blocks until a descriptor is readable.
+    """
+    unix = address.startswith("/")
+    listener = sockets.socket(socket.AF_UNIX if unix else socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind(address if unix else (address, 0))
+    listener.listen(BACKLOG)
 
     def wrapped(connection):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not unix:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection if context is None else context.wrap_socket(connection, server_side=True)
 
     # The load hangs up in the middle of things when its time is over: OSError.
@@ -57,11 +61,41 @@ def green(what, package, certificate, address):
     def accept():
         while True:
             connection, _ = listener.accept()
-            library.spawn(handle, connection)
+            spawn(handle, connection)
 
-    print(listener.getsockname()[1], flush=True)
-    library.spawn(accept)
-    library_socket.wait_read(sys.stdin.fileno())
+    print(0 if unix else listener.getsockname()[1], flush=True)
+    spawn(accept)
+    wait(sys.stdin.fileno())
+
+
+def green(what, package, certificate, address):
+    spawn = importlib.import_module(package).spawn
+    sockets = importlib.import_module(f"{package}.socket")
+    blocking(what, spawn, sockets, tls(f"{package}.ssl", certificate), address, sockets.wait_read)
+
+
+def eventlet(what, package, certificate, address):
+    from eventlet import spawn
+    from eventlet.green import socket as sockets
+    from eventlet.hubs import trampoline
+
+    def wait(fd):
+        trampoline(fd, read=True)
+
+    blocking(what, spawn, sockets, tls("eventlet.green.ssl", certificate), address, wait)
+
+
+def threads(what, package, certificate, address):
+    import select
+    import threading
+
+    def spawn(function, *args):
+        threading.Thread(target=function, args=args, daemon=True).start()
+
+    def wait(fd):
+        select.select([fd], [], [])
+
+    blocking(what, spawn, socket, tls("ssl", certificate), address, wait)
 
 
 def protocol(what, package, certificate, address):
@@ -84,12 +118,14 @@ def protocol(what, package, certificate, address):
 
     async def serve():
         loop = asyncio.get_running_loop()
-        context = tls("ssl", certificate)
-        if what == "echo":
-            server = await loop.create_server(Echo, address, 0, backlog=1024, ssl=context)
+        options = {"backlog": BACKLOG, "ssl": tls("ssl", certificate)}
+        if what == "stream":
+            server = await asyncio.start_server(stream, address, 0, **options)
+        elif address.startswith("/"):
+            server = await loop.create_unix_server(Echo, address, **options)
         else:
-            server = await asyncio.start_server(stream, address, 0, backlog=1024, ssl=context)
-        print(server.sockets[0].getsockname()[1], flush=True)
+            server = await loop.create_server(Echo, address, 0, **options)
+        print(0 if address.startswith("/") else server.sockets[0].getsockname()[1], flush=True)
         over = asyncio.Event()
         loop.add_reader(sys.stdin.fileno(), over.set)
         await over.wait()
@@ -97,7 +133,14 @@ def protocol(what, package, certificate, address):
     importlib.import_module(package).run(serve())
 
 
-SERVERS = {"gevlite": green, "gevent": green, "asyncio": protocol, "uvloop": protocol}
+SERVERS = {
+    "gevlite": green,
+    "gevent": green,
+    "eventlet": eventlet,
+    "asyncio": protocol,
+    "uvloop": protocol,
+    "threads": threads,
+}
 
 if __name__ == "__main__":
     SERVERS[sys.argv[2]](*sys.argv[1:5])

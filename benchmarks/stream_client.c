@@ -7,10 +7,6 @@
  */
 #define _GNU_SOURCE
 #include "benchmark.h"
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 static char room[1 << 20];
@@ -20,18 +16,12 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: stream_client ADDRESS PORT 1 BYTES WARMUP SECONDS SERVER_PID\n");
         return 2;
     }
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[2]))};
-    int64_t warmup = atof(argv[5]) * 1e9, window = atof(argv[6]) * 1e9;
-    clockid_t server_clock;
-    if (inet_pton(AF_INET, argv[1], &address.sin_addr) != 1)
-        die("ADDRESS");
-    if ((errno = clock_getcpuclockid(atoi(argv[7]), &server_clock)) != 0)
-        die("clock_getcpuclockid");
+    struct address address = parse_address(argv[1], atoi(argv[2]));
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+    if (fd < 0 || connect(fd, &address.any, address.length) < 0)
         die("connect");
 
-    int64_t began = clock_ns(CLOCK_MONOTONIC), start = 0, cpu = 0, server_cpu = 0, done = 0, now;
+    struct window window = open_window(argv + 5);
     for (;;) {
         ssize_t got = recv(fd, room, sizeof room, MSG_TRUNC);
         if (got < 0 && errno == EINTR)
@@ -42,20 +32,11 @@ int main(int argc, char **argv) {
             fprintf(stderr, "stream_client: the server hung up\n");
             return 1;
         }
-        now = clock_ns(CLOCK_MONOTONIC);
-        if (start) {
-            done += got;
-            if (now - start >= window)
-                break;
-        } else if (now - began >= warmup) {
-            cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-            server_cpu = clock_ns(server_clock);
-            start = now;
-        }
+        if (window.started)
+            window.done += got;
+        if (window_over(&window))
+            break;
     }
-    cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
-    server_cpu = clock_ns(server_clock) - server_cpu;
-    printf("{\"done\": %lld, \"seconds\": %.9f, \"client_cpu\": %.9f, \"server_cpu\": %.9f}\n", (long long)done,
-           (now - start) / 1e9, cpu / 1e9, server_cpu / 1e9);
+    print_window(&window);
     return 0;
 }

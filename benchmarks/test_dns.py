@@ -3,7 +3,7 @@
 import importlib
 import socket
 
-from benchmarks.case import ASYNC, GREEN, Case
+from benchmarks.case import ASYNC, BLOCKING, GREEN, Case
 
 AT_ONCE = 100
 
@@ -19,7 +19,7 @@ def getaddrinfo(lib, host):
     return lib.socket.getaddrinfo(host, 80, socket.AF_INET, socket.SOCK_STREAM)
 
 
-@dns_numeric.on(*GREEN)
+@dns_numeric.on(*BLOCKING)
 def _(lib, n):
     for _ in range(n):
         getaddrinfo(lib, "127.0.0.1")
@@ -34,7 +34,7 @@ async def _(lib, n):
         await loop.getaddrinfo("127.0.0.1", 80, family=socket.AF_INET, type=socket.SOCK_STREAM)
 
 
-@dns_localhost.on(*GREEN)
+@dns_localhost.on(*BLOCKING)
 def _(lib, n):
     for _ in range(n):
         getaddrinfo(lib, "localhost")
@@ -53,10 +53,11 @@ def many(resolver):
     """The body for one kind of resolver."""
 
     def body(lib, n):
-        hub = lib.get_hub()
-        module = importlib.import_module(f"{lib.name}.resolver.{resolver}")
-        if type(getattr(hub, "resolver", None)) is not module.Resolver:
-            hub.resolver = module.Resolver(hub)
+        if lib.name in GREEN:
+            hub = lib.get_hub()
+            module = importlib.import_module(f"{lib.name}.resolver.{resolver}")
+            if type(getattr(hub, "resolver", None)) is not module.Resolver:
+                hub.resolver = module.Resolver(hub)
         for _ in range(n):
             lib.joinall([lib.spawn(getaddrinfo, lib, "localhost") for _ in range(AT_ONCE)], raise_error=True)
 
@@ -64,7 +65,8 @@ def many(resolver):
 
 
 for _name, _case in at_once.items():
-    _case.on(*GREEN)(many(_name))
+    # eventlet uses dnspython if that is there; threads are what the "thread" resolver saves others from writing.
+    _case.on(*GREEN, *{"thread": ("threads",), "dnspython": ("eventlet",)}.get(_name, ()))(many(_name))
 
 
 @at_once["thread"].on(*ASYNC)

@@ -1,16 +1,16 @@
 """Events and results: two greenlets that wake each other in turn, and one that wakes many."""
 
 from benchmarks import waking
-from benchmarks.case import ASYNC, GREEN, Case, Target
+from benchmarks.case import ASYNC, BLOCKING, GREEN, Case, Target
 
 event_ping_pong = Case(
     "event_ping_pong", "Event ping-pong, two greenlets, a round trip", n=10_000, must=(Target.faster("gevent", 4),)
 )
-event_set = waking.waking_case("event_set", "`Event.set`, each of those who wait")
+event_set = waking.waking_case("event_set", "`Event.set`, each of those who wait", quick=True)
 result = Case("result", "a result: make it, `set` it, wake one who waits in `get`", n=10_000)
 
 
-@event_ping_pong.on(*GREEN)
+@event_ping_pong.on(*BLOCKING)
 def _(lib, n):
     ping, pong = lib.Event(), lib.Event()
 
@@ -51,7 +51,7 @@ def waking_event(Event):
     return event.wait, wake
 
 
-@event_set.on(*GREEN)
+@event_set.on(*GREEN, "eventlet")
 def _(lib, n):
     return waking.green(lib, n, lambda: waking_event(lib.Event), wakes_all=True)
 
@@ -68,20 +68,23 @@ async def _(lib, n):
     return await waking.coroutines(n, lambda: waking_event(asyncio.Event), wakes_all=True)
 
 
-@result.on(*GREEN)
+@result.on(*GREEN, "eventlet")
 def _(lib, n):
     AsyncResult = lib.AsyncResult
+    sleep = lib.sleep
     current = AsyncResult()
+    left = n
 
     def get():
-        nonlocal current
-        for _ in range(n):
+        nonlocal current, left
+        while left:
             current.get()
             current = AsyncResult()
+            left -= 1
 
-    getter = lib.spawn(get)
-    while not getter.ready():
-        lib.sleep(0)
+    lib.spawn(get)
+    while left:
+        sleep(0)
         current.set(1)
 
 

@@ -3,7 +3,7 @@
 import importlib
 import os
 
-from benchmarks.case import GREEN, Case
+from benchmarks.case import BLOCKING, GREEN, Case
 
 CHUNK = b"x" * 65536
 LINE = b"x" * 49 + b"\n"
@@ -15,9 +15,18 @@ pipe_text_lines = Case("pipe_text_lines", "Pipe, write and read a line of 50 B a
 pipe_ping_pong = Case("pipe_ping_pong", "Pipes, 64 B there and back, unbuffered", n=5_000)
 
 
+def opener(lib):
+    """The function that makes a file object of a descriptor."""
+    if lib.name in GREEN:
+        return importlib.import_module(f"{lib.name}.fileobject").FileObject
+    if lib.name == "eventlet":
+        return importlib.import_module("eventlet.greenio").GreenPipe
+    return open
+
+
 def pipe(lib, mode="b", buffering=-1):
     """A file that reads and one that writes the same pipe."""
-    make = importlib.import_module(f"{lib.name}.fileobject").FileObject
+    make = opener(lib)
     reader, writer = os.pipe()
     return make(reader, "r" + mode, buffering=buffering), make(writer, "w" + mode, buffering=buffering)
 
@@ -32,11 +41,11 @@ def write_and_read(lib, n, what, mode, read):
 
     writing = lib.spawn(write)
     read(source)
-    writing.get()
+    lib.joinall([writing])
     source.close()
 
 
-@pipe_throughput.on(*GREEN)
+@pipe_throughput.on(*BLOCKING)
 def _(lib, n):
     def read(source):
         while source.read(len(CHUNK)):
@@ -50,17 +59,17 @@ def read_lines(source):
         pass
 
 
-@pipe_lines.on(*GREEN)
+@pipe_lines.on(*BLOCKING)
 def _(lib, n):
     write_and_read(lib, n, LINE, "b", read_lines)
 
 
-@pipe_text_lines.on(*GREEN)
+@pipe_text_lines.on(*BLOCKING)
 def _(lib, n):
     write_and_read(lib, n, LINE.decode(), "", read_lines)
 
 
-@pipe_ping_pong.on(*GREEN)
+@pipe_ping_pong.on(*BLOCKING)
 def _(lib, n):
     there, back = pipe(lib, buffering=0), pipe(lib, buffering=0)
 
@@ -73,7 +82,7 @@ def _(lib, n):
         there[1].write(MESSAGE)
         back[0].read(len(MESSAGE))
     there[1].close()
-    echoing.get()
+    lib.joinall([echoing])
     for file in (there[0], *back):
         file.close()
 

@@ -5,21 +5,40 @@ import subprocess
 import time
 from pathlib import Path
 
-from benchmarks.case import ASYNC, GREEN, Case, Metric
-from benchmarks.network import ADDRESS, allow_files, compiled, most_files, python, server, two_cores
+from benchmarks.case import ASYNC, BLOCKING, Case, Metric
+from benchmarks.network import ADDRESS, allow_files, compiled, python, server, two_cores
+from benchmarks.tls_client import server_clock
 
-# Fifty thousand, or as many as one process may have.
-CONNECTIONS = min(50_000, most_files() - 200)
+CONNECTIONS = (10_000, 50_000)
+MOST_THREADS = 10_000  # a thread for each connection
 SILENCE = 1.0
 
-idle = Case(
-    "idle",
-    f"{CONNECTIONS:,} idle TCP connections",
-    rounds=1,
-    most_turns=3,
-    quick=False,
-    metrics=(Metric("memory for each", "B"), Metric("CPU time in a second"), Metric("CPU time to accept one")),
-)
+
+def make_case(connections):
+    case = Case(
+        f"idle_{connections}",
+        f"{connections:,} idle TCP connections",
+        n=connections,
+        rounds=1,
+        most_turns=3,
+        quick=False,
+        by_backend=True,
+        metrics=(Metric("memory for each", "B"), Metric("CPU time in a second"), Metric("CPU time to accept one")),
+    )
+    blocking = BLOCKING if connections <= MOST_THREADS else BLOCKING[:-1]
+
+    @case.on(*blocking, *ASYNC)
+    def _(lib, n):
+        return measure(python("servers.py", "echo", lib.name, "-"), n)
+
+    @case.on("c")
+    def _(lib, n):
+        return measure([compiled("echo_server")], n)
+
+    return case
+
+
+idle_10000, idle_50000 = (make_case(connections) for connections in CONNECTIONS)
 
 
 def resident(pid) -> int:
@@ -28,19 +47,19 @@ def resident(pid) -> int:
 
 
 def cpu(pid) -> float:
-    """Seconds that its main thread has run."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+    """Seconds that it has run."""
+    return time.clock_gettime(server_clock(pid))
 
 
-def measure(command):
-    allow_files(CONNECTIONS + 200)
+def measure(command, connections):
+    allow_files(connections + 200)
     server_cores, load_cores = two_cores()
     program = compiled("idle_client")
     with server([*command, ADDRESS], server_cores) as (child, port, _errors):
 
-        def load(connections):
+        def load(count):
             return subprocess.Popen(
-                [program, ADDRESS, port, str(connections)],
+                [program, ADDRESS, port, str(count)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 preexec_fn=lambda: os.sched_setaffinity(0, load_cores),
@@ -50,7 +69,7 @@ def measure(command):
             alive(first)
             first.stdin.close()
         memory, began = resident(child.pid), cpu(child.pid)
-        with load(CONNECTIONS) as clients:
+        with load(connections) as clients:
             alive(clients)
             used, accepted = resident(child.pid) - memory, cpu(child.pid) - began
             began = cpu(child.pid)
@@ -61,9 +80,9 @@ def measure(command):
             alive(clients)
             clients.stdin.close()
     return {
-        "memory for each": used / CONNECTIONS,
+        "memory for each": used / connections,
         "CPU time in a second": silent / SILENCE,
-        "CPU time to accept one": accepted / CONNECTIONS,
+        "CPU time to accept one": accepted / connections,
     }
 
 
@@ -72,15 +91,9 @@ def alive(clients):
         raise RuntimeError(f"the clients ended with {clients.wait()}")
 
 
-@idle.on(*GREEN, *ASYNC)
-def _(lib, n):
-    return measure(python("servers.py", "echo", lib.name, "-"))
+def test_idle_10000(bench, lib):
+    bench(idle_10000, lib)
 
 
-@idle.on("c")
-def _(lib, n):
-    return measure([compiled("echo_server")])
-
-
-def test_idle(bench, lib):
-    bench(idle, lib)
+def test_idle_50000(bench, lib):
+    bench(idle_50000, lib)

@@ -1,6 +1,6 @@
-"""Greenlet-local attributes: what patched code that uses `threading.local` pays. The floor is the real one."""
+"""Greenlet-local attributes: what patched code that uses `threading.local` pays; of threads, the real one."""
 
-from benchmarks.case import ASYNC, GREEN, Case, Target
+from benchmarks.case import ASYNC, BLOCKING, Case, Target
 
 GREENLETS = 100
 
@@ -26,32 +26,24 @@ local_first = Case(
 )
 
 
-def local_class(lib):
-    if lib.name != "python":
-        return lib.local
-    import threading
-
-    return threading.local
-
-
-@local_get.on(*GREEN, "python")
+@local_get.on(*BLOCKING)
 def _(lib, n):
-    data = local_class(lib)()
+    data = lib.local()
     data.x = 1
     for _ in range(n):
         data.x  # noqa: B018
 
 
-@local_set.on(*GREEN, "python")
+@local_set.on(*BLOCKING)
 def _(lib, n):
-    data = local_class(lib)()
+    data = lib.local()
     for i in range(n):
         data.x = i
 
 
-@local_subclass.on(*GREEN, "python")
+@local_subclass.on(*BLOCKING)
 def _(lib, n):
-    class Data(local_class(lib)):
+    class Data(lib.local):
         def __init__(self, x):
             self._x = x
 
@@ -67,7 +59,7 @@ def _(lib, n):
         data.method()
 
 
-@local_in_turns.on(*GREEN)
+@local_in_turns.on(*BLOCKING)
 def _(lib, n):
     data, sleep = lib.local(), lib.sleep
 
@@ -80,7 +72,7 @@ def _(lib, n):
     lib.joinall([lib.spawn(run) for _ in range(GREENLETS)])
 
 
-@local_first.on(*GREEN)
+@local_first.on(*BLOCKING)
 def _(lib, n):
     data = lib.local()
 

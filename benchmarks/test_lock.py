@@ -1,7 +1,7 @@
 """Locks: nobody waits, two take turns, many wait."""
 
 from benchmarks import waking
-from benchmarks.case import ASYNC, GREEN, Case, Target
+from benchmarks.case import ASYNC, BLOCKING, GREEN, Case, Target
 
 semaphore = Case(
     "semaphore", "Semaphore, `acquire` + `release`, uncontended", n=100_000, must=(Target.faster("gevent", 1),)
@@ -10,7 +10,7 @@ rlock = Case("rlock", "RLock, `with`, taken again inside", n=100_000, must=(Targ
 semaphore_wake = waking.waking_case("semaphore_wake", "`Semaphore.release`, one of those who wait")
 
 
-@semaphore.on(*GREEN)
+@semaphore.on(*BLOCKING)
 def _(lib, n):
     lock = lib.Semaphore(1)
     acquire, release = lock.acquire, lock.release
@@ -30,7 +30,7 @@ async def _(lib, n):
         release()
 
 
-@rlock.on(*GREEN)
+@rlock.on(*GREEN, "threads")
 def _(lib, n):
     lock = lib.RLock()
     for _ in range(n):
@@ -38,7 +38,7 @@ def _(lib, n):
             pass
 
 
-@semaphore_wake.on(*GREEN)
+@semaphore_wake.on(*GREEN, "eventlet")
 def _(lib, n):
     def make():
         lock = lib.Semaphore(0)

@@ -22,7 +22,7 @@ def resident() -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@memory.on(*GREEN)
+@memory.on(*GREEN, "eventlet")
 def _(lib, n):
     event = lib.Event()
 
@@ -44,6 +44,26 @@ def _(lib, n):
     event.set()
     lib.joinall(keep)
     return {"memory": used / n}
+
+
+@memory.on("threads")
+def _(lib, n):
+    """Of a tenth as many: few systems let a process have so many threads. What the kernel keeps is not in it."""
+    event, count = lib.Event(), n // 10
+
+    def parked():
+        event.wait()
+
+    keep = [lib.spawn(parked) for _ in range(100)]
+    gc.collect()
+    before = resident()
+    keep += [lib.spawn(parked) for _ in range(count)]
+    lib.sleep(0.1)
+    gc.collect()
+    used = resident() - before
+    event.set()
+    lib.joinall(keep)
+    return {"memory": used / count}
 
 
 @memory.on("greenlet")

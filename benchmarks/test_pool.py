@@ -38,7 +38,7 @@ def nothing(item=None):
     pass
 
 
-@pool_spawn.on(*GREEN)
+@pool_spawn.on(*GREEN, "eventlet")
 def _(lib, n):
     pool = lib.Pool(SIZE)
     for _ in range(n):
@@ -72,6 +72,13 @@ def _(lib, n):
         pool.map(nothing, range(BATCH))
 
 
+@pool_map.on("eventlet")
+def _(lib, n):
+    pool = lib.Pool(SIZE)
+    for _ in range(n):
+        list(pool.imap(nothing, range(BATCH)))
+
+
 @pool_imap.on(*GREEN)
 def _(lib, n):
     pool = lib.Pool(SIZE)
@@ -95,7 +102,16 @@ async def _(lib, n):
         await asyncio.to_thread(nothing)
 
 
-@thread_round_trip.on("python")
+@thread_round_trip.on("eventlet")
+def _(lib, n):
+    from eventlet.tpool import execute, killall
+
+    for _ in range(n):
+        execute(nothing)
+    killall()
+
+
+@thread_round_trip.on("threads")
 def _(lib, n):
     """The standard executor, without a loop that could do something else meanwhile."""
     from concurrent.futures import ThreadPoolExecutor
@@ -123,7 +139,7 @@ async def _(lib, n):
             await asyncio.gather(*[loop.run_in_executor(executor, nothing) for _ in range(BATCH)])
 
 
-@thread_map.on("python")
+@thread_map.on("threads")
 def _(lib, n):
     from concurrent.futures import ThreadPoolExecutor
 

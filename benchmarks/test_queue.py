@@ -1,7 +1,7 @@
 """Queues: handing items from one greenlet to another, and the cost when nobody waits."""
 
 from benchmarks import waking
-from benchmarks.case import ASYNC, GREEN, Case, Target
+from benchmarks.case import ASYNC, BLOCKING, GREEN, Case, Target
 
 queue_rendezvous = Case(
     "queue_rendezvous", "Queue(1), producer and consumer, each item", n=10_000, must=(Target.faster("gevent", 4),)
@@ -15,7 +15,7 @@ priority_queue_put_get = Case(
 queue_wake = waking.waking_case("queue_wake", "`Queue.put`, one of those who wait in `get`")
 
 
-@queue_rendezvous.on(*GREEN)
+@queue_rendezvous.on(*BLOCKING)
 def _(lib, n):
     queue = lib.Queue(1)
 
@@ -47,7 +47,7 @@ async def _(lib, n):
     await asyncio.gather(produce(), consume())
 
 
-@queue_put_get.on(*GREEN)
+@queue_put_get.on(*BLOCKING)
 def _(lib, n):
     queue = lib.Queue()
     put, get = queue.put, queue.get
@@ -67,10 +67,12 @@ async def _(lib, n):
         await get()
 
 
-@priority_queue_put_get.on(*GREEN)
+@priority_queue_put_get.on(*BLOCKING)
 def _(lib, n):
-    queue = lib.PriorityQueue(None, range(100))
+    queue = lib.PriorityQueue()
     put, get = queue.put, queue.get
+    for i in range(100):
+        put(i)
     for i in range(n):
         put(i % 100)
         get()
@@ -89,7 +91,7 @@ async def _(lib, n):
         await get()
 
 
-@queue_wake.on(*GREEN)
+@queue_wake.on(*GREEN, "eventlet")
 def _(lib, n):
     def make():
         queue = lib.Queue()

@@ -1,6 +1,6 @@
 """Starting a greenlet and waiting for its end."""
 
-from benchmarks.case import ASYNC, GREEN, Case, Target
+from benchmarks.case import ASYNC, BLOCKING, Case, Target
 
 BATCH = 1000
 
@@ -13,7 +13,7 @@ def nothing():
     pass
 
 
-@spawn.on(*GREEN)
+@spawn.on(*BLOCKING)
 def _(lib, n):
     spawn = lib.spawn
     for _ in range(n):

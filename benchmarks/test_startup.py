@@ -33,6 +33,11 @@ def _(lib, n):
     return _run(f"import {lib.name}.monkey; {lib.name}.monkey.patch_all()")
 
 
+@startup.on("eventlet")
+def _(lib, n):
+    return _run("import eventlet; eventlet.monkey_patch()")
+
+
 @startup.on("python")
 def _(lib, n):
     """The bare interpreter, and the modules that a program which talks to a network imports anyway."""

@@ -1,8 +1,6 @@
 """Child processes: many short ones at once, and much data through one."""
 
-import importlib
-
-from benchmarks.case import ASYNC, GREEN, Case, Target
+from benchmarks.case import ASYNC, BLOCKING, Case, Target
 
 MEGABYTES = 16
 
@@ -23,11 +21,11 @@ communicate = Case(
 )
 
 
-@children.on(*GREEN)
+@children.on(*BLOCKING)
 def _(lib, n):
-    subprocess = importlib.import_module(f"{lib.name}.subprocess")
+    call = lib.subprocess.call
     for _ in range(n):
-        lib.joinall([lib.spawn(subprocess.call, ["true"]) for _ in range(100)], raise_error=True)
+        lib.joinall([lib.spawn(call, ["true"]) for _ in range(100)], raise_error=True)
 
 
 @children.on(*ASYNC)
@@ -42,20 +40,6 @@ async def _(lib, n):
         await asyncio.gather(*[child() for _ in range(100)])
 
 
-@children.on("python")
-def _(lib, n):
-    """A thread for each."""
-    import subprocess
-    import threading
-
-    for _ in range(n):
-        threads = [threading.Thread(target=subprocess.call, args=(["true"],)) for _ in range(100)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-
 def _exchange(subprocess, n):
     data = bytes(MEGABYTES << 20)
     for _ in range(n):
@@ -65,16 +49,9 @@ def _exchange(subprocess, n):
             raise RuntimeError(f"{len(out)} bytes came back")
 
 
-@communicate.on(*GREEN)
+@communicate.on(*BLOCKING)
 def _(lib, n):
-    _exchange(importlib.import_module(f"{lib.name}.subprocess"), n)
-
-
-@communicate.on("python")
-def _(lib, n):
-    import subprocess
-
-    _exchange(subprocess, n)
+    _exchange(lib.subprocess, n)
 
 
 @communicate.on(*ASYNC)

@@ -2,7 +2,7 @@
 
 import functools
 
-from benchmarks.case import ASYNC, GREEN, Case, Target
+from benchmarks.case import ASYNC, BLOCKING, Case, Target
 
 GREENLETS = 100
 
@@ -15,7 +15,7 @@ sleep0 = Case(
 )
 
 
-@sleep0.on(*GREEN)
+@sleep0.on(*BLOCKING)
 def _(lib, n):
     sleep = lib.sleep
 

@@ -1,6 +1,6 @@
 """How much CPU time it costs to send a lot: `sendall` of 1 MiB, again and again, to a reader that does nothing else."""
 
-from benchmarks.case import ASYNC, GREEN, Case, Metric, Target
+from benchmarks.case import ASYNC, BLOCKING, Case, Metric, Target
 from benchmarks.network import certificate, compiled, measure, python, remarks
 
 MIB = 1 << 20
@@ -11,6 +11,7 @@ def make_case(name, title, *must):
         name,
         title,
         rounds=1,
+        quick=False,
         metrics=(Metric("server CPU for each MiB", "s", must), Metric("throughput, MiB", "/s")),
         remarks=remarks,
     )
@@ -30,12 +31,12 @@ throughput = make_case("throughput", "sending, 1 MiB a call", Target.faster("gev
 throughput_tls = make_case("throughput_tls", "sending over TLS, 1 MiB a call", Target.faster("gevent", 1))
 
 
-@throughput.on(*GREEN, *ASYNC)
+@throughput.on(*BLOCKING, *ASYNC)
 def _(lib, n):
     return figures(python("servers.py", "stream", lib.name, "-"), [compiled("stream_client")])
 
 
-@throughput_tls.on(*GREEN, *ASYNC)
+@throughput_tls.on(*BLOCKING, *ASYNC)
 def _(lib, n):
     own, authority = certificate()
     return figures(python("servers.py", "stream", lib.name, own), python("tls_client.py", authority, "stream"))

@@ -3,7 +3,7 @@
 import random
 import time
 
-from benchmarks.case import ASYNC, GREEN, Case, Metric, Target
+from benchmarks.case import ASYNC, BLOCKING, GREEN, Case, Metric, Target
 
 timeout = Case("timeout", "`with Timeout(10): pass`", n=30_000, must=(Target.faster("gevent", 4),))
 sleepers = Case(
@@ -18,7 +18,7 @@ sleep_accuracy = Case(
 )
 
 
-@timeout.on(*GREEN)
+@timeout.on(*GREEN, "eventlet")
 def _(lib, n):
     Timeout = lib.Timeout
     for _ in range(n):
@@ -36,7 +36,7 @@ async def _(lib, n):
             pass
 
 
-@sleepers.on(*GREEN)
+@sleepers.on(*BLOCKING)
 def _(lib, n):
     spawn, sleep = lib.spawn, lib.sleep
     lib.joinall([spawn(sleep, 0.01) for _ in range(n)])
@@ -55,7 +55,7 @@ def _percentiles(late):
     return {"median": late[len(late) // 2], "99th percentile": late[len(late) * 99 // 100], "earliest": late[0]}
 
 
-@sleep_accuracy.on(*GREEN)
+@sleep_accuracy.on(*BLOCKING)
 def _(lib, n):
     sleep, now = lib.sleep, time.perf_counter
     late = []
@@ -79,19 +79,14 @@ async def _(lib, n):
     return _percentiles(late)
 
 
-@sleep_accuracy.on("python")
-def _(lib, n):
-    """time.sleep: what the kernel does for a thread."""
-    lib.sleep = time.sleep
-    return sleep_accuracy.bodies["gevlite"](lib, n)
-
-
 def _timers(n):
     return Case(
         f"timers_{n}",
         f"a timer among {n:,}",
         n=n,
         rounds=1,
+        series="a timer among others; timers",
+        size=n,
         metrics=(Metric("add"), Metric("cancel"), Metric("fire")),
         quick=n <= 100_000,
         most_turns=1000 if n <= 100_000 else 3,
@@ -167,7 +162,7 @@ async def _async_timers(lib, n):
 
 
 for _case in TIMERS.values():
-    _case.on(*GREEN)(_green_timers)
+    _case.on(*GREEN, "eventlet")(_green_timers)
     _case.on(*ASYNC)(_async_timers)
 
 

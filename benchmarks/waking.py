@@ -14,8 +14,9 @@ COUNTS = (1, 10, 100, 10_000)
 AT_ONCE = 10  # woken together, where a wake-up is for one
 
 
-def waking_case(name: str, title: str) -> Case:
-    return Case(name, title, n=20_000, metrics=tuple(Metric(_metric(count)) for count in COUNTS), remarks=_remarks)
+def waking_case(name: str, title: str, quick: bool = False) -> Case:
+    metrics = tuple(Metric(_metric(count), size=count) for count in COUNTS)
+    return Case(name, title, n=20_000, rounds=1, metrics=metrics, remarks=_remarks, quick=quick)
 
 
 def _metric(count: int) -> str:
