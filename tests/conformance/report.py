@@ -17,7 +17,8 @@ are installed with the interpreter, are run unmodified twice: as they are, and a
 passes unpatched has to pass patched. Each test has a time limit of 60 seconds, so a hang counts as a failure, and so
 does a crash.
 
-`tox -e conformance` runs all of it (`report.py`, beside it, writes this page); the suite runs the quick modules each time.
+`tox -e conformance` runs all of it, and `tests/conformance/report.py` writes this page; the project's test suite runs
+the quick modules each time.
 Tests that need a network or a screen are not run.
 """
 
