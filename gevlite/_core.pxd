@@ -241,6 +241,7 @@ cdef class Hub(greenlet):
     cdef readonly bint closed
     cdef bint closing               # unwinding what is parked
     cdef bint is_main_thread
+    cdef greenlet successor          # of a main greenlet that never runs again; None if it does
     cdef int budget                 # handoffs left before the hub must poll
     cdef int64_t slice_end          # coarse clock; the same limit in time
     cdef int interest               # fds the backend watches for us
@@ -294,6 +295,7 @@ cdef class Hub(greenlet):
     cdef int fd_fail_remote(self, FdEntry *entry, object exc) except -1
     cdef int _fd_reset(self, FdEntry *entry, object exc) except -1
     cdef int _leave_parked(self, Waiter w) except -1
+    cdef int _abandon_waiter(self, Waiter w) except -1
     cdef int to_main(self, object exc) except -1
     cdef int throw_into(self, greenlet g, object exc) except -1
     cdef bint cancel_throw(self, greenlet g, object exc) except -1

@@ -1634,18 +1634,68 @@ cdef class Hub(greenlet):
             if g.life != RUNNING:
                 g.life = FINISHED       # a ready entry, if there is one, passes over it
             return
-        w = <Waiter> g.waiter
-        w.state = DONE
+        self._abandon_waiter(<Waiter> g.waiter)
+        self.greenlets -= 1
+        g.waiter = NULL
+        g.life = FINISHED
+        Py_INCREF(g)
+
+    cdef int _abandon_waiter(self, Waiter w) except -1:
+        w.state = DONE              # its ready entry, if there is one, is passed over
         link_remove(w)
         if w.heap_index >= 0:
             self._forget_timer(w)
         self._leave_parked(w)
         if w.kind == WAIT_READ or w.kind == WAIT_WRITE:
             self.fd_waiters -= 1
-        self.greenlets -= 1
-        g.waiter = NULL
-        g.life = FINISHED
-        Py_INCREF(g)
+        Py_INCREF(w)
+        return 0
+
+    def abandon_main(self):
+        """`abandon` the main greenlet; the running one takes its place: it gets what is for the main greenlet.
+
+        Does nothing in the main greenlet itself.
+        """
+        cdef greenlet main = main_of(self)
+        cdef Waiter w
+        if current_greenlet() is main:
+            return
+        self.successor = current_greenlet()
+        w = self.waiter_of(main)
+        if w is not None:
+            self._abandon_waiter(w)
+
+    def abandon_others(self):
+        """`abandon` everybody but the running greenlet, those who wait and those who are about to start."""
+        cdef greenlet me = current_greenlet()
+        cdef PyObject *p = self.parked
+        cdef list waiters = []
+        cdef Waiter w
+        cdef Callback nothing
+        cdef Entry *e
+        cdef size_t i
+        self.abandon_main()
+        for i in range(self.ready.count):
+            e = &self.ready.items[(self.ready.head + i) & self.ready.mask]
+            if (e.kind == START or e.kind == THROW) and e.target != <PyObject *> me:
+                if isinstance(<object> e.target, CoreGreenlet):
+                    self.abandon(<CoreGreenlet> e.target)
+                # A raw greenlet cannot be marked as one that is not to run.
+                nothing = Callback.__new__(Callback)
+                Py_INCREF(nothing)
+                target = <object> e.target
+                Py_DECREF(target)
+                e.target = <PyObject *> nothing
+                e.kind = CALL
+        p = self.parked
+        while p != NULL:
+            waiters.append(<Waiter> p)
+            p = (<Waiter> p).parked_next
+        for w in waiters:
+            if isinstance(w.greenlet, CoreGreenlet):
+                self.abandon(<CoreGreenlet> w.greenlet)
+            else:
+                self._abandon_waiter(w)
 
     cdef int _leave_parked(self, Waiter w) except -1:
         self.n_parked -= 1
@@ -1659,7 +1709,7 @@ cdef class Hub(greenlet):
 
     cdef int to_main(self, object exc) except -1:
         """Deliver `exc` to the thread's main greenlet."""
-        cdef greenlet main = main_of(self)
+        cdef greenlet main = main_of(self) if self.successor is None else self.successor
         return self.throw_into(main, exc)
 
     # -------- errors

@@ -10,7 +10,9 @@ As with real threads, a fork takes along only the one that forks: in the child t
 import _thread as _std
 import contextvars
 import os
+import sys
 
+from gevlite._core import get_hub_if_exists
 from gevlite._threadlock import Lock, RLock, get_ident, report_thread_error
 from gevlite._workers import count_workers
 from gevlite.event import Event
@@ -64,6 +66,8 @@ def _ended(greenlet):
     _running.discard(greenlet)
     if greenlet.end is not None:
         greenlet.end.finish()
+    if _forked_by_thread and not _running:
+        _exit_process()
 
 
 def _start(greenlet):
@@ -250,7 +254,12 @@ def _before_fork():
     _main_idents.append(get_ident())
 
 
+# Whether this process was forked by a thread that was not its parent's main one. That thread's code is all there is.
+_forked_by_thread = False
+
+
 def _after_fork_in_child():
+    global _forked_by_thread
     me = getcurrent()
     for greenlet in list(_running):
         if greenlet is not me:
@@ -261,6 +270,28 @@ def _after_fork_in_child():
     _joined_at_exit.clear()
     if isinstance(me, ThreadGreenlet):
         _running.add(me)
+        _forked_by_thread = True
+        me.hub.abandon_main()
+    if _is_forked_by_multiprocessing():
+        # What it is to run is not the program once more: another pair of greenlets would read from the same pipes.
+        hub = get_hub_if_exists()
+        if hub is not None:
+            hub.abandon_others()
+
+
+def _is_forked_by_multiprocessing():
+    forker = sys._getframe(2)       # of the one that called our caller, a hook, by forking
+    return forker is not None and forker.f_globals.get("__name__") == "multiprocessing.popen_fork"
+
+
+def _exit_process():
+    """The last thread of such a process has ended. As with real threads, that ends it, without anything else being run."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:   # it is closed, or nobody takes it: that is all the same now
+            pass
+    os._exit(0)
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_main_idents.pop, after_in_child=_after_fork_in_child)

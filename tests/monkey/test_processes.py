@@ -108,3 +108,103 @@ def test_multiprocessing_queue_between_threads_of_one_process(script):
         channel.join_thread()
         """
     )
+
+
+def test_a_fork_in_a_thread_takes_along_that_thread_only(script):
+    """The main greenlet does not go on in the child, which ends when the thread has ended, without exit handlers."""
+    script.run(
+        """
+        import atexit, os, sys, threading, time
+        parent = os.getpid()
+        reader, writer = os.pipe()
+        atexit.register(lambda: os.write(writer, b"atexit"))
+        def forker():
+            pid = os.fork()
+            if not pid:
+                assert threading.current_thread() is threading.main_thread()
+                helper = threading.Thread(target=lambda: (time.sleep(0.02), os.write(writer, b"helper ")))
+                helper.start()
+                time.sleep(0.01)
+                os.write(writer, b"thread ")
+                return
+            statuses.append(os.waitpid(pid, 0)[1])
+        statuses = []
+        thread = threading.Thread(target=forker)
+        thread.start()
+        while not statuses:
+            time.sleep(0.001)           # would end in the child too, and go on below
+            assert os.getpid() == parent
+        assert statuses == [0]
+        assert os.read(reader, 100) == b"thread helper "
+        """
+    )
+
+
+def test_an_exception_for_the_main_thread_goes_to_the_thread_that_forked(script):
+    script.run(
+        """
+        import os, signal, sys, threading, time
+        import gevlite
+        reader, writer = os.pipe()
+        def forker():
+            pid = os.fork()
+            if not pid:
+                signal.signal(signal.SIGUSR1, lambda *args: 1 / 0)
+                gevlite.get_hub().loop.run_callback(os.write, writer, b"x")     # once it sleeps
+                try:
+                    time.sleep(20)
+                except ZeroDivisionError:
+                    os._exit(5)
+            os.read(reader, 1)
+            os.kill(pid, signal.SIGUSR1)
+            statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        statuses = []
+        thread = threading.Thread(target=forker)
+        thread.start()
+        thread.join()
+        assert statuses == [5], statuses
+        """
+    )
+
+
+def test_nobody_else_runs_in_a_process_of_multiprocessing(script):
+    """Not those who waited, not those about to start, and not the main greenlet, whoever starts the process."""
+    script.run(
+        """
+        import multiprocessing, os, threading, time
+        import gevlite
+        context = multiprocessing.get_context("fork")
+        seen = []
+        def tick():
+            while True:
+                seen.append(os.getpid())
+                time.sleep(0.001)
+        def child(end):
+            for name in range(3):
+                threading.Thread(target=time.sleep, args=(0.001,)).start()     # its own run, of course
+            time.sleep(0.03)
+            end.send(os.getpid() in seen)
+        def start():
+            mine, other = context.Pipe()
+            gevlite.spawn(seen.append, "in the parent only")
+            gevlite.spawn_raw(seen.append, "this too")
+            before = len(seen)
+            process = context.Process(target=child, args=(other,))
+            process.start()
+            answers.append(mine.recv())
+            process.join()
+            assert process.exitcode == 0
+        answers = []
+        ticking = gevlite.spawn(tick)
+        gevlite.spawn_raw(tick)
+        gevlite.sleep(0)
+        start()                                     # by the main greenlet,
+        gevlite.spawn(start).get(timeout=30)        # by another,
+        thread = threading.Thread(target=start)     # and by a thread
+        thread.start()
+        while len(answers) < 3:
+            seen.append(os.getpid())
+            time.sleep(0.001)
+        assert answers == [False] * 3, answers
+        """
+    )
