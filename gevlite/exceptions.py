@@ -1,6 +1,12 @@
 """Exceptions that belong to no single primitive."""
 
-__all__ = ["BlockingSwitchOutError", "HubDestroyed", "InvalidSwitchError", "LoopExit"]
+__all__ = [
+    "BlockingSwitchOutError",
+    "ConcurrentObjectUseError",
+    "HubDestroyed",
+    "InvalidSwitchError",
+    "LoopExit",
+]
 
 
 class LoopExit(Exception):
@@ -27,3 +33,7 @@ class BlockingSwitchOutError(AssertionError):
 
 class HubDestroyed(RuntimeError):
     """A blocking call used something that belongs to a hub which has been destroyed."""
+
+
+class ConcurrentObjectUseError(AssertionError):
+    """Two greenlets waited on what only one may wait on, a `gevlite.hub.Waiter`. A socket may have any number."""

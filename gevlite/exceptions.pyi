@@ -1,6 +1,12 @@
 from gevlite._core import Hub
 
-__all__ = ["BlockingSwitchOutError", "HubDestroyed", "InvalidSwitchError", "LoopExit"]
+__all__ = [
+    "BlockingSwitchOutError",
+    "ConcurrentObjectUseError",
+    "HubDestroyed",
+    "InvalidSwitchError",
+    "LoopExit",
+]
 
 class LoopExit(Exception):
     @property
@@ -9,3 +15,4 @@ class LoopExit(Exception):
 class InvalidSwitchError(AssertionError): ...
 class BlockingSwitchOutError(AssertionError): ...
 class HubDestroyed(RuntimeError): ...
+class ConcurrentObjectUseError(AssertionError): ...

@@ -2,12 +2,15 @@
 
 import os
 
-from gevlite._core import Hub, Waiter, get_hub, register_hub_attribute, sleep
-from gevlite.exceptions import BlockingSwitchOutError, InvalidSwitchError, LoopExit
+from gevlite import _core
+from gevlite._core import Hub, get_hub, register_hub_attribute, sleep
+from gevlite.exceptions import BlockingSwitchOutError, ConcurrentObjectUseError, InvalidSwitchError, LoopExit
 from gevlite.greenlet import GreenletExit, getcurrent, kill, spawn_raw
+from gevlite.signal import signal_handler as signal
 
 __all__ = [
     "BlockingSwitchOutError",
+    "ConcurrentObjectUseError",
     "GreenletExit",
     "Hub",
     "InvalidSwitchError",
@@ -19,6 +22,7 @@ __all__ = [
     "idle",
     "kill",
     "reinit",
+    "signal",
     "sleep",
     "spawn_raw",
 ]
@@ -59,3 +63,89 @@ def _make_resolver(hub):
 
 
 register_hub_attribute("resolver", _make_resolver)
+
+
+class Waiter:
+    """A value for the one greenlet that waits for it: `get()` blocks until somebody calls `switch` or `throw`.
+
+    Those may be called in the hub, in another greenlet or before `get`, and do not block: the one who waits runs when
+    its turn comes. It serves once; `clear()` makes it as new. New code had better use `gevlite.event.AsyncResult`.
+    """
+
+    __slots__ = ("_exception", "_outcome", "_parked", "hub")
+
+    def __init__(self, hub=None):
+        self.hub = get_hub() if hub is None else hub
+        self.clear()
+
+    def clear(self):
+        """Forget value and exception."""
+        self._parked = None
+        self._outcome = None        # a tuple of the value
+        self._exception = None
+
+    def ready(self):
+        """True if there is a value or an exception."""
+        return self._outcome is not None or self._exception is not None
+
+    def successful(self):
+        """True if there is a value."""
+        return self._outcome is not None
+
+    @property
+    def value(self):
+        """The value, or None."""
+        return self._outcome[0] if self._outcome is not None else None
+
+    @property
+    def exc_info(self):
+        """The exception as `sys.exc_info()` gives it; None if there is none."""
+        exc = self._exception
+        return None if exc is None else (type(exc), exc, exc.__traceback__)
+
+    @property
+    def greenlet(self):
+        """The greenlet that waits in `get()`, or None."""
+        return self._parked.parked if self._parked is not None else None
+
+    def switch(self, value=None):
+        """Give the value to who waits, or will."""
+        if self._parked is not None:
+            self._parked.wake(value)
+        else:
+            self._outcome, self._exception = (value,), None
+
+    def switch_args(self, *args):
+        """`switch(args)`."""
+        self.switch(args)
+
+    def throw(self, exception=GreenletExit, value=None, traceback=None):
+        """Raise an exception in who waits, or will: `throw(exception)` or `throw(type, value, traceback)`."""
+        exc = _as_exception(exception, value, traceback)
+        if self._parked is not None:
+            self._parked.throw(exc)
+        else:
+            self._outcome, self._exception = None, exc
+
+    def get(self):
+        """Block until there is a value and return it, or raise the exception.
+
+        Raises ConcurrentObjectUseError if another greenlet is waiting.
+        """
+        if self._exception is not None:
+            raise self._exception
+        if self._outcome is not None:
+            return self._outcome[0]
+        if self._parked is not None:
+            raise ConcurrentObjectUseError(f"{self.greenlet!r} is already waiting")
+        self._parked = _core.Waiter(self.hub)
+        try:
+            return self._parked.park()
+        finally:
+            self._parked = None
+
+
+def _as_exception(exception, value, traceback):
+    if isinstance(exception, type):
+        exception = value if isinstance(value, exception) else exception() if value is None else exception(value)
+    return exception if traceback is None else exception.with_traceback(traceback)

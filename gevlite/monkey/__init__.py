@@ -49,6 +49,7 @@ __all__ = [
     "is_anything_patched",
     "is_module_patched",
     "is_object_patched",
+    "main",
     "patch_all",
     "patch_builtins",
     "patch_contextvars",
@@ -125,3 +126,10 @@ def patch_all(
             patch_queue()
         if contextvars:
             patch_contextvars()
+
+
+def main():
+    """What `python -m gevlite.monkey` does with the arguments in sys.argv; ends the process with its exit code."""
+    from gevlite.monkey.__main__ import main
+
+    raise SystemExit(main())

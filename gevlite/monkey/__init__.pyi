@@ -1,6 +1,6 @@
 from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 __all__ = [
     "MonkeyPatchWarning",
@@ -8,6 +8,7 @@ __all__ = [
     "is_anything_patched",
     "is_module_patched",
     "is_object_patched",
+    "main",
     "patch_all",
     "patch_builtins",
     "patch_contextvars",
@@ -32,6 +33,7 @@ saved: dict[str, dict[str, Any]]
 
 class MonkeyPatchWarning(RuntimeWarning): ...
 
+def main() -> NoReturn: ...
 def patch_all(
     socket: bool = True,
     dns: bool = True,

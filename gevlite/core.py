@@ -1,0 +1,46 @@
+"""gevent's module of this name: the loop, and which backends there are. `hub.loop` is a `loop`."""
+
+from time import time
+
+from gevlite import backends
+from gevlite._version import __version__
+from gevlite.loop import Loop as loop
+
+__all__ = [
+    "READ",
+    "WRITE",
+    "embeddable_backends",
+    "get_header_version",
+    "get_version",
+    "loop",
+    "recommended_backends",
+    "supported_backends",
+    "time",
+]
+
+# What `loop.io(fd, events)` takes.
+READ = 1
+WRITE = 2
+
+
+def get_version():
+    """What the loop is: `gevlite-` and the version."""
+    return f"gevlite-{__version__}"
+
+
+get_header_version = get_version
+
+
+def supported_backends():
+    """The names of the backends that are installed."""
+    return backends.names()
+
+
+def recommended_backends():
+    """The names of the backends that can run here."""
+    return [name for name, problem in backends.available().items() if problem is None]
+
+
+def embeddable_backends():
+    """None: no backend can be put into another event loop."""
+    return []
