@@ -1,0 +1,231 @@
+"""Let `import gevent` mean gevlite, so that software written for gevent runs unmodified and without gevent.
+
+::
+
+    python -m gevlite.as_gevent -m gunicorn -k gevent app:application
+
+or, first thing in a program::
+
+    from gevlite import as_gevent
+    as_gevent.install()
+
+A finder at the head of `sys.meta_path` answers for `gevent` and all below it. A submodule, `gevent.pool`, *is* the
+module `gevlite.pool` under a second name: what one half of a program takes from there is what the other half compares
+it with. Only `gevent` itself is a module of its own, as its `__version__` has to be that of an API which other software
+knows: the version of gevent whose public names gevlite has.
+
+What is not there says so: an AttributeError or ImportError that names it, and where to go with it.
+"""
+
+import importlib
+import importlib.machinery
+import importlib.metadata
+import importlib.util
+import opcode
+import sys
+import types
+from typing import NamedTuple
+
+import gevlite
+from gevlite._program import UsageError, execute, find_module, find_script
+
+__all__ = ["API_VERSION", "install"]
+
+# The gevent whose public modules and names gevlite has.
+API_VERSION = "26.9.0"
+
+# Every public module of gevent that gevlite has, by its name below either package. What only gevlite has, and gevent's
+# private modules, are not to be found under `gevent`.
+MODULES = frozenset((
+    "backdoor", "baseserver", "builtins", "contextvars", "core", "event", "exceptions", "fileobject",
+    "greenlet", "hub", "local", "lock", "monkey", "monkey.__main__", "monkey.api", "os", "pool", "pywsgi", "queue",
+    "resolver", "resolver.ares", "resolver.blocking", "resolver.dnspython", "resolver.thread", "select", "selectors",
+    "server", "signal", "socket", "ssl", "subprocess", "thread", "threading", "threadpool", "time", "timeout",
+))
+
+USAGE = """\
+usage: python -m gevlite.as_gevent script.py [argument ...]
+       python -m gevlite.as_gevent -m module [argument ...]
+
+Run the script or module as Python would, with gevlite in the place of gevent: also where gevent is not installed.
+Nothing is patched; what is written for gevent does that itself. To patch as well:
+
+       python -m gevlite.as_gevent -m gevent.monkey script.py | -m module
+
+  -h, --help  print this text
+"""
+
+_IMPORT_FROM = opcode.opmap["IMPORT_FROM"]
+
+
+class VersionInfo(NamedTuple):
+    """`gevent.version_info`, as `sys.version_info`."""
+
+    major: int
+    minor: int
+    micro: int
+    releaselevel: str
+    serial: int
+
+
+def install():
+    """From here on `import gevent` gives gevlite, also if gevent is installed. Calling it again is harmless.
+
+    Raises RuntimeError if gevent itself was imported before: two hubs in one thread would wait for each other.
+    """
+    if _finder in sys.meta_path:
+        return
+    loaded = [name for name in sys.modules if name.partition(".")[0] == "gevent"]
+    if loaded:
+        place = getattr(sys.modules[loaded[0]], "__file__", None)
+        raise RuntimeError(
+            f"gevent itself was imported before gevlite.as_gevent.install() was called ({loaded[0]}, from {place}). "
+            "Call it first thing in the program, or start that with python -m gevlite.as_gevent"
+        )
+    sys.meta_path.insert(0, _finder)
+
+
+# ---------------------------------------------------------------- import
+
+
+class _Finder:
+    """Answers for `gevent` and what is below it, and to `importlib.metadata` for the distribution of that name."""
+
+    def find_spec(self, name, path=None, target=None):
+        package, _, rest = name.partition(".")
+        if package != "gevent":
+            return None
+        if not rest:
+            return importlib.machinery.ModuleSpec(name, _Gevent(), origin=gevlite.__file__, is_package=True)
+        real = importlib.util.find_spec(f"gevlite.{rest}") if rest in MODULES else None
+        if real is None:
+            raise ModuleNotFoundError(_complaint(f"no module {name}"), name=name)
+        is_package = real.submodule_search_locations is not None
+        return importlib.machinery.ModuleSpec(name, _Alias(real), origin=real.origin, is_package=is_package)
+
+    def find_distributions(self, context):
+        if context.name is not None and context.name.lower() == "gevent":
+            yield _Distribution()
+
+
+_finder = _Finder()
+
+
+class _Gevent:
+    """The loader of the module `gevent`."""
+
+    def create_module(self, spec):
+        return types.ModuleType(spec.name, "gevlite, in the place of gevent.\n\n" + gevlite.__doc__)
+
+    def exec_module(self, module):
+        module.__file__ = gevlite.__file__
+        module.__all__ = [name for name in gevlite.__all__ if not name.startswith("__")]
+        for name in module.__all__:
+            setattr(module, name, getattr(gevlite, name))
+        module.__version__ = API_VERSION
+        module.version_info = VersionInfo(*map(int, API_VERSION.split(".")), "final", 0)
+        module.__getattr__ = _missing("gevent", _submodule)
+
+
+class _Alias:
+    """The loader of a second name for a module of gevlite."""
+
+    def __init__(self, real):
+        self._real = real
+
+    def create_module(self, spec):
+        return importlib.import_module(self._real.name)
+
+    def exec_module(self, module):
+        # importlib has put the alias's spec there, by which a relative import in the module would go astray.
+        module.__spec__ = self._real
+        alias = "gevent" + self._real.name.removeprefix("gevlite")
+        module.__getattr__ = _missing(alias, getattr(module, "__getattr__", None))
+
+    # What `python -m` needs of a loader.
+
+    def get_code(self, name):
+        return self._real.loader.get_code(self._real.name)
+
+    def get_source(self, name):
+        return self._real.loader.get_source(self._real.name)
+
+
+def _submodule(name):
+    """`gevent.pool` without `import gevent.pool`: gevent happens to import most of its modules by itself."""
+    if name not in MODULES:
+        raise AttributeError(name)
+    return importlib.import_module(f"gevent.{name}")
+
+
+def _missing(module, own=None):
+    """A module's `__getattr__` which explains. own: the one that the module has, to be asked first."""
+
+    def __getattr__(name):
+        if own is not None:
+            try:
+                return own(name)
+            except AttributeError:
+                pass
+        text = f"{module} has no {name!r}"
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(text)
+        caller = sys._getframe(1)
+        # `from module import name` would put a text of its own in the place of an AttributeError's.
+        if caller.f_lasti >= 0 and caller.f_code.co_code[caller.f_lasti] == _IMPORT_FROM:
+            raise ImportError(_complaint(text), name=module)
+        raise AttributeError(_complaint(text), name=name)
+
+    return __getattr__
+
+
+def _complaint(text):
+    return (
+        f"{text}: gevlite {gevlite.__version__} stands in for gevent {API_VERSION} here (gevlite.as_gevent). If your "
+        "software needs this, please report it to gevlite: what is public in gevent is meant to be there"
+    )
+
+
+class _Distribution(importlib.metadata.Distribution):
+    """For software that asks `importlib.metadata.version("gevent")`."""
+
+    def read_text(self, filename):
+        if filename == "METADATA":
+            return f"Metadata-Version: 2.1\nName: gevent\nVersion: {API_VERSION}\nSummary: gevlite, in its place\n"
+        return None
+
+    def locate_file(self, path):
+        raise NotImplementedError("gevlite stands in for gevent: there are no files of gevent")
+
+
+# ---------------------------------------------------------------- the command
+
+
+def main(arguments=None):
+    """What the command does; returns an exit code, or never if the program raises SystemExit."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if not arguments:
+            raise UsageError("no script and no module given")
+        first, *rest = arguments
+        if first in ("-h", "--help"):
+            print(USAGE, end="")
+            return 0
+        if first.startswith("-") and first != "-m":
+            raise UsageError(f"unknown option {first}")
+        if first == "-m" and not rest:
+            raise UsageError("-m needs the name of a module")
+        install()
+        program = find_module(rest[0], rest[1:]) if first == "-m" else find_script(first, rest)
+    except UsageError as exc:
+        sys.stderr.write(f"{USAGE}\ngevlite.as_gevent: error: {exc}\n")
+        return 2
+    execute(program, program.code)
+    return 0
+
+
+if __name__ == "__main__":
+    # As `__main__` this file is a second module; the one that programs import is to have the finder.
+    from gevlite import as_gevent
+
+    sys.exit(as_gevent.main())
