@@ -1,18 +1,20 @@
-"""Real servers on 127.0.0.1 for the libraries under test, each started once, each a process of its own."""
+"""The libraries under test run in processes of their own, patched, against real servers."""
 
 import contextlib
-import glob
 import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
 import textwrap
-import time
-from types import SimpleNamespace
 
 import pytest
+from real_servers import (
+    folder_fixture as folder_fixture,
+    free_port,
+    postgres_fixture as postgres_fixture,
+    program,
+    redis_server_fixture as redis_server_fixture,
+    running,
+)
 
 # What every script begins with. `together(n, f)` runs f(0) ... f(n - 1) at once and checks that they wait at once.
 PRELUDE = """
@@ -35,88 +37,12 @@ def together(count, function, seconds=SECONDS):
 """
 
 
-def program(name, *places):
-    """The path of a server's program; the test is skipped, and says why, if there is none."""
-    for place in ("", *places):
-        found = sorted(glob.glob(os.path.join(place, name))) if place else []
-        path = found[-1] if found else shutil.which(name)
-        if path:
-            return path
-    pytest.skip(f"{name} is not installed")
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-@contextlib.contextmanager
-def running(command, port, log, stop=signal.SIGTERM, seconds=40, **options):
-    """A server that listens on `port`; ended afterwards by the signal `stop`."""
-    with open(log, "wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                   start_new_session=True, **options)
-    try:
-        deadline = time.monotonic() + seconds
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text(errors="replace")[-3000:]
-            time.sleep(0.05)
-        yield SimpleNamespace(host="127.0.0.1", port=port, process=process)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, stop)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("servers")
-    folder.chmod(0o755)
-    for parent in folder.parents:       # servers that give up root have to get there
-        if parent.stat().st_uid != os.getuid() or parent == parent.parent:
-            break
-        parent.chmod(parent.stat().st_mode | 0o011)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def redis_server(folder):
-    port = free_port()
-    command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    with running(command, port, folder / "redis.log", cwd=folder) as server:
-        yield server
-
-
 @pytest.fixture(scope="module")
 def memcached(folder):
     port = free_port()
     user = ["-u", "nobody"] if os.getuid() == 0 else []
     command = [program("memcached"), "-l", "127.0.0.1", "-p", str(port), *user]
     with running(command, port, folder / "memcached.log") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def postgres(folder):
-    place = "/usr/lib/postgresql/*/bin"
-    initdb, postgres = program("initdb", place), program("postgres", place)
-    data, port = folder / "postgres", free_port()
-    data.mkdir()
-    options = {}
-    if os.getuid() == 0:        # it refuses to run as root
-        shutil.chown(data, "postgres", "postgres")
-        options = {"user": "postgres", "group": "postgres", "extra_groups": []}
-    subprocess.run([initdb, "-D", data, "-A", "trust", "-U", "tester", "--no-sync", "--encoding=UTF8", "--locale=C"],
-                   check=True, capture_output=True, cwd=data, **options)
-    command = [postgres, "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F", "-c", "max_connections=60"]
-    with running(command, port, folder / "postgres.log", signal.SIGINT, cwd=data, **options) as server:
         yield server
 
 
