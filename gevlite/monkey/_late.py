@@ -43,7 +43,7 @@ def holders():
     for name, module in sorted(sys.modules.items()):
         root = name.partition(".")[0]
         # Modules that are patched themselves have been seen to, name by name.
-        if name in _engine.saved or root in ("gevlite", "greenlet") or not isinstance(module, types.ModuleType):
+        if name in _engine.saved or not isinstance(module, types.ModuleType) or _is_ours(module):
             continue
         is_standard = root in sys.stdlib_module_names and name != "__main__"
         if is_standard and _is_in_c(module):
@@ -72,6 +72,11 @@ def _replaced():
                 if before is None or (name.startswith("_"), owner) < (before[2].startswith("_"), before[1]):
                     found[id(original)] = (original, owner, name)
     return found
+
+
+def _is_ours(module):
+    # By its own name: `gevlite.as_gevent` enters it under a second one too.
+    return module.__name__.partition(".")[0] in ("gevlite", "greenlet")
 
 
 def _is_in_c(module):

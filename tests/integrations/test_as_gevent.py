@@ -256,3 +256,18 @@ def test_a_wrong_command_is_explained(command, arguments, text):
 
 def test_help(command):
     assert "usage:" in command("--help").stdout
+
+
+# ---------------------------------------------------------------- patching
+
+
+def test_patching_does_not_take_the_aliases_for_modules_that_came_too_early(aliased):
+    """They hold originals on purpose, and must keep them."""
+    assert aliased("""
+        import gevent.socket, gevent.ssl, gevent.subprocess, gevent.threadpool, gevent.monkey, warnings
+        warnings.simplefilter("error")
+        gevent.monkey.patch_all(fix=True)
+        import socket
+        assert socket.socket is gevent.socket.socket
+        print(gevent.get_hub().threadpool.apply(len, ("four",)))
+    """) == ["4"]
