@@ -725,7 +725,9 @@ cdef class Handler:
         cdef bint too_long = False
         if type(data) is not bytes:
             if isinstance(data, str):
-                raise TypeError(f"the body of a response is made of bytes, not {type(data).__name__}")
+                if data:
+                    raise TypeError(f"the body of a response is made of bytes, not {type(data).__name__}")
+                data = b""      # gevent-websocket sends the head of a response by `write("")`
             data = bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else bytes(memoryview(data))
         if self.status is None:
             raise self.ApplicationError("write() before start_response()")
