@@ -141,6 +141,9 @@ class _Alias:
         module.__spec__ = self._real
         alias = "gevent" + self._real.name.removeprefix("gevlite")
         module.__getattr__ = _missing(alias, getattr(module, "__getattr__", None))
+        if alias == "gevent.pywsgi":
+            # By this WebSocket libraries know where the socket of a request is (simple-websocket).
+            module.WSGIServer.base_env["SERVER_SOFTWARE"] = f"gevent/{API_VERSION} gevlite/{gevlite.__version__}"
 
     # What `python -m` needs of a loader.
 

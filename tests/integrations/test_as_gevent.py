@@ -271,3 +271,11 @@ def test_patching_does_not_take_the_aliases_for_modules_that_came_too_early(alia
         assert socket.socket is gevent.socket.socket
         print(gevent.get_hub().threadpool.apply(len, ("four",)))
     """) == ["4"]
+
+
+def test_the_wsgi_server_says_that_it_is_gevents(aliased):
+    assert aliased("""
+        import gevent.pywsgi
+        server = gevent.pywsgi.WSGIServer(("127.0.0.1", 0), None)
+        print(server.environ["SERVER_SOFTWARE"].partition("/")[0])
+    """) == ["gevent"]
