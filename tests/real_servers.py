@@ -10,7 +10,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -57,14 +59,13 @@ def running(command, port, log, stop=signal.SIGTERM, seconds=40, **options):
 
 
 @pytest.fixture(scope="module", name="folder")
-def folder_fixture(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("servers")
-    folder.chmod(0o755)
-    for parent in folder.parents:       # servers that give up root have to get there
-        if parent.stat().st_uid != os.getuid() or parent == parent.parent:
-            break
-        parent.chmod(parent.stat().st_mode | 0o011)
-    return folder
+def folder_fixture():
+    # Not below tmp_path: servers that give up root have to get there, and pytest closes its own to all others, again
+    # and again if it runs twice.
+    with tempfile.TemporaryDirectory(prefix="gevlite-servers-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 @pytest.fixture(scope="module", name="redis_server")
