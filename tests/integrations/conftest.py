@@ -27,6 +27,7 @@ class Programs:
         self.folder = folder
         self.stack = stack
         self.environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(HERE)]), "no_proxy": "*"}
+        self.environment["HOME"] = str(folder)      # where newer gunicorns put a socket
 
     def write(self, name, source):
         (self.folder / name).write_text(textwrap.dedent(source))

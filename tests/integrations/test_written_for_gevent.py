@@ -65,7 +65,7 @@ APPLICATION = """
 def gunicorn(request, programs, port):
     pytest.importorskip("gunicorn")
     programs.write("app.py", APPLICATION)
-    return programs.serve(port, "-m", "gunicorn", "-k", request.param, "-b", f"127.0.0.1:{port}", "--no-control-socket",
+    return programs.serve(port, "-m", "gunicorn", "-k", request.param, "-b", f"127.0.0.1:{port}",
                           "--graceful-timeout", 20, "app:application")
 
 

@@ -1,0 +1,201 @@
+"""Celery: a worker pool of greenlets.
+
+::
+
+    CELERY_CUSTOM_WORKER_POOL=gevlite.integrations.celery:TaskPool \\
+        python -m gevlite.monkey -m celery -A package worker -P custom -c 500
+
+`python -m gevlite.monkey` patches before Celery is imported; the pool refuses to work unpatched, where each task would
+stop all others and the worker itself. Celery's own event loop runs in the main greenlet, and each task in one of its
+own: heartbeats, remote control and tasks with an ETA go on while tasks wait. gevent is not needed.
+
+A task is ended, by a time limit or `revoke(terminate=True)`, by an exception raised where it waits. One that calculates
+without ever waiting ends when it next waits; it delays all others meanwhile.
+"""
+
+import itertools
+from collections import deque
+
+from billiard.einfo import ExceptionInfo
+from celery.concurrency import base
+from celery.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded
+
+import gevlite
+from gevlite import monkey
+from gevlite.event import Event
+
+__all__ = ["TaskPool"]
+
+_numbers = itertools.count(1)
+
+
+class TaskPool(base.BasePool):
+    """What `celery worker -P custom` runs tasks with: at most `limit` (`--concurrency`) at a time.
+
+    Tasks that Celery hands over while all places are taken wait for one in their order; the prefetch limit bounds them.
+    Raises ImproperlyConfigured if the process is not patched.
+    """
+
+    # Waiting for running tasks takes what a signal handler cannot do.
+    signal_safe = False
+    # A task may wait for the result of another one.
+    task_join_will_block = False
+
+    def __init__(self, *args, **kwargs):
+        if not (monkey.is_module_patched("socket") and monkey.is_module_patched("threading")):
+            raise ImproperlyConfigured(
+                "gevlite's pool needs a patched process: start the worker with python -m gevlite.monkey -m celery ..."
+            )
+        super().__init__(*args, **kwargs)
+        self._running = {}              # number: job
+        self._waiting = deque()
+        self._idle = Event()
+        self._idle.set()
+
+    def on_apply(
+        self,
+        target,
+        args=(),
+        kwargs=None,
+        callback=None,
+        error_callback=None,
+        accept_callback=None,
+        timeout_callback=None,
+        timeout=None,
+        soft_timeout=None,
+        **_,
+    ):
+        """Celery hands over a task. Does not block. Returns a `Job`."""
+        job = Job(
+            target, args, kwargs, callback, error_callback, accept_callback, timeout_callback,
+            timeout or self.options.get("timeout"), soft_timeout or self.options.get("soft_timeout"),
+        )
+        self._idle.clear()
+        self._waiting.append(job)
+        self._start_jobs()
+        return job
+
+    def _start_jobs(self):
+        while self._waiting and len(self._running) < self.limit:
+            job = self._waiting.popleft()
+            self._running[job.number] = job
+            job.greenlet = gevlite.spawn(self._run, job)
+
+    def _run(self, job):
+        try:
+            job.run()
+        finally:
+            del self._running[job.number]
+            self._start_jobs()
+            if not self._running and not self._waiting:
+                self._idle.set()
+
+    def grow(self, n=1):
+        """Let `n` more tasks run at a time."""
+        self.limit += n
+        self._start_jobs()
+
+    def shrink(self, n=1):
+        """Let `n` fewer tasks run at a time. Those that run come to their ends. Raises ValueError if none would be left."""
+        if n >= self.limit:
+            raise ValueError(f"cannot take {n} of {self.limit} places away")
+        self.limit -= n
+
+    def terminate_job(self, pid, signal=None):
+        """End the task that was accepted with the number `pid`, if it is still running. The signal does not matter."""
+        job = self._running.get(pid)
+        if job is not None:
+            job.end()
+
+    def on_stop(self):
+        """A warm shutdown: block until every task has come to its end."""
+        self._idle.wait()
+
+    def on_terminate(self):
+        """A cold shutdown: end every task now."""
+        self._waiting.clear()
+        for job in list(self._running.values()):
+            job.end()
+
+    def _get_info(self):
+        return {**super()._get_info(), "running": len(self._running), "waiting": len(self._waiting)}
+
+
+class Job:
+    """A task in the pool. The callbacks are Celery's: what is to be told of its course."""
+
+    def __init__(
+        self, target, args, kwargs, callback, error_callback, accept_callback, timeout_callback, timeout, soft_timeout
+    ):
+        self.number = next(_numbers)        # where other pools have the id of a process
+        self.greenlet = None
+        self._target = target
+        self._args = args
+        self._kwargs = kwargs
+        self._callback = callback
+        self._error_callback = error_callback
+        self._accept_callback = accept_callback
+        self._timeout_callback = timeout_callback
+        self._timeout = timeout
+        self._soft_timeout = soft_timeout
+        self._in_target = False
+        self._ended = False
+
+    def run(self):
+        """Run the task and tell Celery what became of it."""
+        try:
+            base.apply_target(
+                self._run_target, self._args, self._kwargs, self._callback, self._accept_callback, self.number,
+                propagate=gevlite.GreenletExit,
+            )
+        except gevlite.GreenletExit:
+            pass        # whoever has ended it tells
+        except Exception:
+            if self._error_callback is None:
+                raise
+            self._error_callback(ExceptionInfo())
+
+    def _run_target(self, *args, **kwargs):
+        if self._ended:                     # while it was being accepted
+            raise gevlite.GreenletExit
+        timers = [
+            self._timer(self._timeout, self._hard_limit),
+            self._timer(self._soft_timeout, self._soft_limit),
+        ]
+        self._in_target = True
+        try:
+            return self._target(*args, **kwargs)
+        finally:
+            self._in_target = False
+            for timer in timers:
+                if timer is not None:
+                    timer.close()
+
+    def _timer(self, seconds, function):
+        if not seconds:
+            return None
+        timer = gevlite.get_hub().loop.timer(seconds)
+        # In a greenlet of its own: what Celery does then waits for its backend.
+        timer.start(gevlite.spawn, function)
+        return timer
+
+    def _soft_limit(self):
+        if self._in_target and not self._ended:
+            self.greenlet.kill(SoftTimeLimitExceeded(self._soft_timeout), block=False)
+            if self._timeout_callback is not None:
+                self._timeout_callback(True, self._soft_timeout)
+
+    def _hard_limit(self):
+        if self._in_target and not self._ended:
+            self.end()
+            if self._timeout_callback is not None:
+                self._timeout_callback(False, self._timeout)
+
+    def end(self):
+        """Raise GreenletExit where the task waits. Once it has returned there is nothing to be ended."""
+        self._ended = True
+        if self._in_target:
+            self.greenlet.kill(block=False)
+
+    def terminate(self, signal=None):
+        """For Celery, which calls it beside `TaskPool.terminate_job`."""

@@ -1,0 +1,77 @@
+"""What the Celery workers of test_celery.py run. The broker is the Redis server at the port REDIS_PORT."""
+
+import os
+import threading
+import time
+
+import celery
+from celery.exceptions import SoftTimeLimitExceeded
+
+redis = f"redis://127.0.0.1:{os.environ['REDIS_PORT']}/"
+app = celery.Celery("celery_tasks", broker=redis + "0", backend=redis + "1")
+app.conf.update(
+    broker_connection_retry_on_startup=True,
+    worker_send_task_events=True,
+    task_track_started=True,
+    task_default_queue=os.environ.get("QUEUE", "celery"),
+)
+
+barriers = {size: threading.Barrier(size) for size in (4, 6)}
+
+
+@app.task
+def together(size):
+    """Only if `size` of them run at the same time does any of them end."""
+    barriers[size].wait(20)
+    return size
+
+
+@app.task
+def sleep(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+@app.task(soft_time_limit=0.1)
+def patient():
+    try:
+        time.sleep(30)
+    except SoftTimeLimitExceeded:
+        return "had to end"
+
+
+@app.task
+def stubborn(path):
+    """Tells how it was ended."""
+    try:
+        time.sleep(30)
+    except BaseException as exc:
+        with open(path, "w") as file:
+            file.write(type(exc).__name__)
+        raise
+
+
+@app.task(rate_limit="10/s")
+def rated():
+    return time.time()
+
+
+@app.task
+def now():
+    return time.time()
+
+
+@app.task
+def fail():
+    raise ValueError("as it should")
+
+
+@app.task
+def ask_another():
+    return now.delay().get(timeout=20)
+
+
+@app.task(acks_late=True)
+def acknowledged_late(seconds):
+    time.sleep(seconds)
+    return "done"

@@ -1,0 +1,199 @@
+"""`gevlite.integrations.celery`: Celery's workers on greenlets, with Redis as broker, driven by an ordinary client."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+celery = pytest.importorskip("celery")
+
+from celery import exceptions, states  # noqa: E402
+
+HERE = Path(__file__).parent
+CONCURRENCY = 4
+
+
+def environment(redis_server, **more):
+    return {
+        **os.environ,
+        "CELERY_CUSTOM_WORKER_POOL": "gevlite.integrations.celery:TaskPool",
+        "REDIS_PORT": str(redis_server.port),
+        "PYTHONPATH": str(HERE),
+        **more,
+    }
+
+
+@contextlib.contextmanager
+def worker_process(redis_server, log, queue="celery", launcher=("-m", "gevlite.monkey", "-m"), ready=True):
+    command = [sys.executable, *launcher, "celery", "-A", "celery_tasks", "worker", "-P", "custom", "-c",
+               str(CONCURRENCY), "-n", f"{queue}@here", "-Q", queue, "--heartbeat-interval", "1",
+               "--without-mingle", "--without-gossip", "-l", "info"]
+    with open(log, "wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                   env=environment(redis_server, QUEUE=queue))
+    try:
+        if ready:
+            wait_until(lambda: " ready." in log.read_text() or process.poll() is not None)
+            assert process.poll() is None, log.read_text()
+        yield SimpleNamespace(process=process, log=log, name=f"{queue}@here", queue=queue)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def app(redis_server):
+    address = f"redis://127.0.0.1:{redis_server.port}/"
+    app = celery.Celery(broker=address + "0", backend=address + "1")
+    yield app
+    app.close()
+
+
+@pytest.fixture(scope="module")
+def worker(redis_server, app, folder):
+    with worker_process(redis_server, folder / "worker.log") as worker:
+        yield worker
+    log = worker.log.read_text()
+    assert "MonkeyPatchWarning" not in log and "failed with" not in log, log     # the latter is the hub's word for it
+
+
+@pytest.fixture
+def send(app, worker):
+    """`send(task, *arguments, **options)`: the result of a task of celery_tasks.py."""
+
+    def send(name, *arguments, **options):
+        return app.send_task(f"celery_tasks.{name}", arguments, **options)
+
+    return send
+
+
+def test_as_many_tasks_run_at_once_as_there_are_places(send):
+    jobs = [send("together", CONCURRENCY) for _ in range(3 * CONCURRENCY)]
+    assert [job.get(timeout=20) for job in jobs] == [CONCURRENCY] * len(jobs)
+
+
+def test_what_a_task_raises_is_its_result(send):
+    with pytest.raises(ValueError, match="as it should"):
+        send("fail").get(timeout=20)
+
+
+def test_a_task_may_wait_for_another_one(send):
+    assert send("ask_another").get(timeout=20) <= time.time()
+
+
+def test_a_soft_time_limit_is_raised_in_the_task(send):
+    assert send("patient").get(timeout=20) == "had to end"
+
+
+def test_a_hard_time_limit_ends_the_task(send, tmp_path):
+    job = send("stubborn", str(tmp_path / "told"), time_limit=0.2)
+    with pytest.raises(exceptions.TimeLimitExceeded):
+        job.get(timeout=20)
+    wait_until((tmp_path / "told").exists)
+    wait_until(lambda: (tmp_path / "told").read_text() == "GreenletExit")
+
+
+def test_revoking_ends_a_running_task(send, tmp_path):
+    job = send("stubborn", str(tmp_path / "told"))
+    wait_until(lambda: job.state == states.STARTED)
+    job.revoke(terminate=True)
+    with pytest.raises(exceptions.TaskRevokedError):
+        job.get(timeout=20)
+    wait_until(lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text() == "GreenletExit")
+
+
+def test_a_task_that_is_revoked_while_it_waits_for_a_place_never_runs(send, app, worker, tmp_path):
+    blockers = [send("sleep", 30) for _ in range(CONCURRENCY)]
+    for job in blockers:
+        wait_until(lambda job=job: job.state == states.STARTED)
+    late = send("stubborn", str(tmp_path / "told"))
+    wait_until(lambda: any(request["id"] == late.id for request in app.control.inspect().reserved()[worker.name]))
+    late.revoke(terminate=True)
+    for job in blockers:
+        job.revoke(terminate=True)
+    with pytest.raises(exceptions.TaskRevokedError):
+        late.get(timeout=20)
+    assert send("now").get(timeout=20)      # the places are free again
+    assert not (tmp_path / "told").exists()
+
+
+def test_a_rate_limit_is_kept(send):
+    times = sorted(job.get(timeout=20) for job in [send("rated") for _ in range(6)])
+    assert times[-1] - times[0] > 0.3       # five pauses of 0.1 seconds, less what the first ones may save up
+
+
+def test_a_task_with_a_countdown_waits_for_its_time(send):
+    before = time.time()
+    assert send("now", countdown=0.5).get(timeout=20) >= before + 0.5
+
+
+def test_the_pool_grows_and_shrinks(send, app, worker):
+    app.control.pool_grow(2, destination=[worker.name], reply=True)
+    jobs = [send("together", CONCURRENCY + 2) for _ in range(CONCURRENCY + 2)]
+    assert [job.get(timeout=20) for job in jobs] == [CONCURRENCY + 2] * len(jobs)
+    app.control.pool_shrink(2, destination=[worker.name], reply=True)
+    pool = app.control.inspect().stats()[worker.name]["pool"]
+    assert pool["implementation"] == "gevlite.integrations.celery:TaskPool"
+    assert pool["max-concurrency"] == CONCURRENCY and pool["waiting"] == 0
+    reply = app.control.pool_shrink(CONCURRENCY, destination=[worker.name], reply=True)
+    assert "error" in reply[0][worker.name]
+
+
+def test_heartbeats_go_on_while_every_place_is_taken(send, app, worker):
+    jobs = [send("sleep", 30) for _ in range(CONCURRENCY)]
+    for job in jobs:
+        wait_until(lambda job=job: job.state == states.STARTED)
+    beats = []
+
+    def beat(event):
+        beats.append(event["active"])
+        if len(beats) == 3:
+            receiver.should_stop = True
+
+    with app.connection() as connection:
+        receiver = app.events.Receiver(connection, handlers={"worker-heartbeat": beat})
+        receiver.capture(limit=None, timeout=20, wakeup=False)
+    assert beats == [CONCURRENCY] * 3
+    for job in jobs:
+        job.revoke(terminate=True)
+
+
+def test_a_warm_shutdown_lets_tasks_come_to_their_end(redis_server, app, tmp_path):
+    with worker_process(redis_server, tmp_path / "worker.log", queue="warm") as worker:
+        running = app.send_task("celery_tasks.acknowledged_late", (1,), queue="warm")
+        wait_until(lambda: running.state == states.STARTED)
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(30) == 0
+        assert running.get(timeout=1) == "done"
+        assert "Warm shutdown" in worker.log.read_text()
+        # it was acknowledged, so nobody will run it again
+        with app.connection() as connection:
+            assert connection.default_channel.client.hlen("unacked") == 0
+
+
+def test_a_cold_shutdown_ends_tasks(redis_server, app, tmp_path):
+    with worker_process(redis_server, tmp_path / "worker.log", queue="cold") as worker:
+        job = app.send_task("celery_tasks.stubborn", (str(tmp_path / "told"),), queue="cold")
+        wait_until(lambda: job.state == states.STARTED)
+        worker.process.send_signal(signal.SIGQUIT)
+        worker.process.wait(20)
+        wait_until((tmp_path / "told").exists)
+
+
+def test_an_unpatched_worker_is_refused(redis_server, tmp_path):
+    with worker_process(redis_server, tmp_path / "worker.log", launcher=("-m",), ready=False) as worker:
+        assert worker.process.wait(30) != 0
+        assert "python -m gevlite.monkey -m celery" in worker.log.read_text()
