@@ -17,7 +17,6 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
     Event: without effect, for code written for gevent: the locks below make `threading.Event` cooperative.
     existing_locks: replace the locks that exist already wherever they are kept, if nobody has them at the moment.
     logging: do that for the locks of `logging` at least.
-    Event: for code written for gevent; does nothing, see `patch_all`.
 
     OS threads that run already stay what they are; to join one blocks only the greenlet that does it.
     """
