@@ -189,7 +189,8 @@ class GreenletTree:
             text.write(f"{line}\n")
         return text.getvalue()
 
-    __str__ = format
+    def __str__(self):
+        return self.format()
 
     def _add_lines(self, lines, indent, details):
         mark = "; current" if self.greenlet is getcurrent() else ""

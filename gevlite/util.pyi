@@ -3,7 +3,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from _typeshed import SupportsWrite
-from greenlet import greenlet
+from greenlet import greenlet as _Greenlet
 
 __all__ = ["GreenletTree", "assert_switches", "format_run_info", "print_run_info", "wrap_errors"]
 
@@ -39,9 +39,9 @@ def format_run_info(
 class GreenletTree:
     DEFAULT_DETAILS: ClassVar[dict[str, Any]]
     is_current_tree: bool
-    greenlet: greenlet
+    greenlet: _Greenlet
     child_trees: list[GreenletTree]
-    def __init__(self, greenlet: greenlet) -> None: ...
+    def __init__(self, greenlet: _Greenlet) -> None: ...
     def add_child(self, tree: GreenletTree) -> None: ...
     @property
     def root(self) -> bool: ...
