@@ -122,3 +122,15 @@ def test_the_argument_event_of_gevent_is_taken(run_script):
         monkey.patch_all(Event=True)
         print("patched")
     """).stdout == "patched\n"
+
+
+def test_a_socket_knows_whether_it_is_closed():
+    from gevlite import socket
+
+    for end in (socket.socket.close, socket.socket.detach):
+        sock = socket.socket()
+        assert not sock.closed
+        fd = end(sock)
+        assert sock.closed
+        if fd is not None:
+            socket.close(fd)
