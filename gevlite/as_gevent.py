@@ -37,10 +37,10 @@ API_VERSION = "26.9.0"
 # Every public module of gevent that gevlite has, by its name below either package. What only gevlite has, and gevent's
 # private modules, are not to be found under `gevent`.
 MODULES = frozenset((
-    "backdoor", "baseserver", "builtins", "contextvars", "core", "event", "exceptions", "fileobject",
+    "backdoor", "baseserver", "builtins", "contextvars", "core", "event", "events", "exceptions", "fileobject",
     "greenlet", "hub", "local", "lock", "monkey", "monkey.__main__", "monkey.api", "os", "pool", "pywsgi", "queue",
     "resolver", "resolver.ares", "resolver.blocking", "resolver.dnspython", "resolver.thread", "select", "selectors",
-    "server", "signal", "socket", "ssl", "subprocess", "thread", "threading", "threadpool", "time", "timeout",
+    "server", "signal", "socket", "ssl", "subprocess", "thread", "threading", "threadpool", "time", "timeout", "util",
 ))
 
 USAGE = """\

@@ -261,6 +261,11 @@ class socket(_StdSocket):
         return fd
 
     @property
+    def closed(self):
+        """True once there is no descriptor any more. Not in the standard library."""
+        return self.fileno() < 0
+
+    @property
     def hub(self):
         """The hub of the running thread: a socket belongs to none."""
         return get_hub()

@@ -285,7 +285,7 @@ def _is_forked_by_multiprocessing():
 
 
 def _exit_process():
-    """The last thread of such a process has ended. As with real threads, that ends it, without anything else being run."""
+    """The last thread of such a process has ended: as with real threads that ends it, and nothing else is run."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -96,7 +96,7 @@ class TaskPool(base.BasePool):
         self._start_jobs()
 
     def shrink(self, n=1):
-        """Let `n` fewer tasks run at a time. Those that run come to their ends. Raises ValueError if none would be left."""
+        """Let `n` fewer tasks run at a time; those that run may end. Raises ValueError if no place would be left."""
         if n >= self.limit:
             raise ValueError(f"cannot take {n} of {self.limit} places away")
         self.limit -= n

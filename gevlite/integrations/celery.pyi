@@ -1,5 +1,5 @@
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from celery.concurrency.base import BasePool
 
@@ -7,7 +7,7 @@ from gevlite.greenlet import Greenlet
 
 __all__ = ["TaskPool"]
 
-_Callback = Callable[..., object] | None
+_Callback: TypeAlias = Callable[..., object] | None
 
 class TaskPool(BasePool):
     limit: int

@@ -18,6 +18,7 @@ this package, and gevlite's own modules hold the originals of what they need.
 
 from importlib.util import find_spec
 
+from gevlite import events
 from gevlite.monkey._builtins import patch_builtins
 from gevlite.monkey._contextvars import patch_contextvars
 from gevlite.monkey._engine import (
@@ -99,8 +100,11 @@ def patch_all(
     Modules that have already imported what is replaced keep the originals: a MonkeyPatchWarning names them all. With
     `fix=True` the replacements are put into those modules, so that the warning is only of what cannot be repaired:
     classes that were derived from an original. References elsewhere than in a module, say in an instance or as the
-    default of an argument, are neither found nor repaired.
+    default of an argument, are neither found nor repaired. `gevlite.events` has what is told to subscribers.
     """
+    arguments = {name: value for name, value in locals().items() if name != "fix"}
+    if not events.may_patch(events.GeventWillPatchAllEvent(arguments, {})):
+        return
     with patching(fix):
         if os:
             patch_os()
@@ -126,6 +130,8 @@ def patch_all(
             patch_queue()
         if contextvars:
             patch_contextvars()
+    events.notify(events.GeventDidPatchBuiltinModulesEvent(arguments, {}))
+    events.notify(events.GeventDidPatchAllEvent(arguments, {}))
 
 
 def main():

@@ -10,6 +10,8 @@ import importlib.util
 import sys
 import warnings
 
+from gevlite import events
+
 __all__ = [
     "MonkeyPatchWarning",
     "get_original",
@@ -94,12 +96,16 @@ def patch_module(target, source, items=None):
     """Replace in module `target` what module `source` implements: `items`, by default all of its `__implements__`.
 
     What `target` does not have on this platform is left out, unless it is asked for in `items`: then AttributeError.
+    Subscribers of `gevlite.events` are told, and may prevent it.
     """
-    for name in source.__implements__ if items is None else items:
-        if items is None and not hasattr(target, name):
-            continue
+    if items is None:
+        items = [name for name in source.__implements__ if hasattr(target, name)]
+    if not events.may_patch(events.GeventWillPatchModuleEvent(target.__name__, source, target, items)):
+        return
+    for name in items:
         getattr(target, name)
         patch_item(target, name, getattr(source, name))
+    events.notify(events.GeventDidPatchModuleEvent(target.__name__, source, target))
 
 
 # gevlite's modules take what they need from the standard library when they are imported. All of them must have done so

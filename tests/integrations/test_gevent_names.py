@@ -122,3 +122,38 @@ def test_the_argument_event_of_gevent_is_taken(run_script):
         monkey.patch_all(Event=True)
         print("patched")
     """).stdout == "patched\n"
+
+
+def test_a_socket_knows_whether_it_is_closed():
+    from gevlite import socket
+
+    for end in (socket.socket.close, socket.socket.detach):
+        sock = socket.socket()
+        assert not sock.closed
+        fd = end(sock)
+        assert sock.closed
+        if fd is not None:
+            socket.close(fd)
+
+
+def test_writing_an_empty_text_sends_the_head_of_a_response():
+    """gevent-websocket does; any other text is refused."""
+    from gevlite import socket
+    from gevlite.pywsgi import WSGIServer
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [("Content-Length", "4")])
+        write("")
+        with pytest.raises(TypeError):
+            write("text")
+        return [b"body"]
+
+    server = WSGIServer(("127.0.0.1", 0), application, log=None)
+    server.start()
+    try:
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as sock:
+            sock.sendall(b"GET / HTTP/1.0\r\nHost: h\r\n\r\n")
+            answer = sock.makefile("rb").read()
+    finally:
+        server.stop(5)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and answer.endswith(b"\r\n\r\nbody")
