@@ -52,9 +52,14 @@ class GevliteWorker(Worker):
 
     def init_process(self):
         """Called in the new process. Blocks until the worker is to end."""
+        self._over = Event()
+        # Until gunicorn calls `init_signals` a signal would go to the master's handlers, which do nothing in this
+        # process, and patching takes its time: a worker that is told to end while it starts must not miss it.
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        signal.signal(signal.SIGQUIT, self.handle_quit)
+        signal.signal(signal.SIGINT, self.handle_quit)
         self.check()
         monkey.patch_all()
-        self._over = Event()
         super().init_process()
 
     def check(self):
@@ -149,7 +154,10 @@ class GevliteWorker(Worker):
         self._over.set()
 
     def handle_quit(self, sig, frame):
-        spawn(super().handle_quit, sig, frame)      # its SystemExit ends the main greenlet
+        if self.booted:
+            spawn(super().handle_quit, sig, frame)      # its SystemExit ends the main greenlet
+        else:
+            super().handle_quit(sig, frame)
 
     def handle_usr1(self, sig, frame):
         spawn(super().handle_usr1, sig, frame)
@@ -157,7 +165,8 @@ class GevliteWorker(Worker):
     def handle_abort(self, sig, frame):
         # The greenlet it finds is the one that does not give way. SystemExit ends that; the other one the process, as
         # the server takes the former for an error of the application.
-        spawn(self._exit, 1)
+        if self.booted:
+            spawn(self._exit, 1)
         super().handle_abort(sig, frame)
 
     def _exit(self, code):
@@ -180,6 +189,7 @@ class _Application:
 
     def __call__(self, environ, start_response):
         self.count()
+        stream = environ["wsgi.input"]      # which somebody may wrap
         schemes = {
             "https" if environ[name] == secure else "http" for name, secure in self.schemes if name in environ
         }
@@ -191,14 +201,14 @@ class _Application:
         if self.script_name:
             path = environ["PATH_INFO"]
             if not path.startswith(self.script_name):
-                raise ConfigurationProblem(f"Request path {path!r} does not start with SCRIPT_NAME {self.script_name!r}")
+                raise ConfigurationProblem(f"{path!r} does not start with SCRIPT_NAME {self.script_name!r}")
             environ["SCRIPT_NAME"] = self.script_name
             environ["PATH_INFO"] = path[len(self.script_name):]
         try:
             return self.wsgi(environ, start_response)
         except StopIteration:
             # How an application tells gunicorn that it has spoken on "gunicorn.socket" itself (simple-websocket does).
-            environ["wsgi.input"].rfile     # noqa: B018: that takes the connection over
+            stream.rfile        # noqa: B018  (takes the connection over)
             return ()
 
 
