@@ -106,7 +106,9 @@ class Connection:
 class Master:
     """A running gunicorn."""
 
-    def __init__(self, folder, *options, application="application", config="", bind="127.0.0.1:0", env=None, boots=True):
+    def __init__(
+        self, folder, *options, application="application", config="", bind="127.0.0.1:0", env=None, boots=True
+    ):
         self.folder = folder
         self.connections = []
         (folder / "site_app.py").write_text(APPLICATION)
@@ -121,6 +123,7 @@ class Master:
                 env={**os.environ, "HOME": str(folder), "PYTHONPATH": str(folder), **(env or {})},
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
         if boots:
             said = until(lambda: self.ended() or re.search(r"Listening at: (?:https?://[\d.]+:(\d+)|unix)", self.log()))
@@ -159,15 +162,14 @@ class Master:
         return [int(path.name.removeprefix("started-")) for path in self.folder.glob("started-*")]
 
     def stop(self):
+        """At once, and whatever state it is in."""
         for connection in self.connections:
             connection.close()
-        if not self.ended():
-            self.signal(signal.SIGTERM)
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)     # the workers, too
+        except ProcessLookupError:
+            pass
+        self.process.wait()
 
 
 @pytest.fixture

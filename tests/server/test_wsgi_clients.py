@@ -46,6 +46,13 @@ def test_who_stays_too_long_between_requests_is_hung_up_on(visit):
     assert client.is_closed()
 
 
+def test_who_may_not_stay_has_one_request(visit):
+    client = visit(hello, limits=Limits(keepalive_timeout=0))
+    response = client.get()
+    assert response.body == b"hello" and response["Connection"] == "close"
+    assert client.is_closed()
+
+
 def test_who_may_stay_for_ever_stays(visit):
     forever = Limits(header_timeout=None, keepalive_timeout=None, body_timeout=None, write_timeout=None)
     client = visit(echo, limits=forever)
