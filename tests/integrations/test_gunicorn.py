@@ -20,12 +20,15 @@ WORKER = "gevlite.integrations.gunicorn.GevliteWorker"
 PATIENCE = 20
 
 APPLICATION = '''
-import json, os, socket, time
+import json, os, socket, ssl, threading, time
+import requests
 from wsgiref.validate import validator
 from gevlite import monkey
 
 AT_IMPORT = monkey.is_module_patched("socket") and monkey.is_module_patched("time")
 VERSION = "one"
+CONTEXT = ssl.create_default_context()
+LOCK = threading.Lock()
 
 def application(environ, start_response):
     path = environ["PATH_INFO"]
@@ -41,6 +44,11 @@ def application(environ, start_response):
     elif path == "/raw":
         environ["gunicorn.socket"].sendall(b"HTTP/1.1 101 Switching Protocols\\r\\n\\r\\nspoken by hand")
         raise StopIteration()
+    elif path == "/made-before":
+        with LOCK:
+            CONTEXT.minimum_version = ssl.TLSVersion.TLSv1_3
+            ssl.create_default_context().minimum_version = ssl.TLSVersion.TLSv1_3
+            assert requests.get(f"http://127.0.0.1:{environ['SERVER_PORT']}/").status_code == 200
     elif path == "/errors":
         environ["wsgi.errors"].write("for the error log\\n")
     answer = {"pid": os.getpid(), "at_import": AT_IMPORT, "version": VERSION}
@@ -388,11 +396,31 @@ def test_several_workers(master):
     until(lambda: running.get().json["pid"] != first["pid"], "the other worker")
 
 
-def test_preload(master):
-    running = master("--preload", "-w", "2", application="validated")
-    assert running.get().json["at_import"] is False
+PATCHED = """
+from gevlite import monkey
+
+monkey.patch_all()
+preload_app = True
+"""
+
+
+@pytest.mark.parametrize("config", ["preload_app = True", PATCHED], ids=["plain", "patched"])
+def test_preload(master, config):
+    running = master("-w", "2", application="validated", config=config)
+    before = running.get().json
+    assert before["at_import"] is (config == PATCHED)
     with ThreadPoolExecutor() as pool:
-        assert {one.status for one in pool.map(running.get, ["/sleep/0.3"] * 10)} == {200}
+        assert {one.status for one in pool.map(running.get, ["/sleep/0.3", "/made-before"] * 5)} == {200}
+    # The master does its work also if it is patched itself.
+    os.kill(before["pid"], signal.SIGKILL)
+    until(lambda: not alive(before["pid"]))
+    until(lambda: running.log().count("Booting worker") == 3, "a worker in its place")
+    assert running.get().status == 200
+    running.signal(signal.SIGHUP)
+    until(lambda: running.log().count("Booting worker") >= 5, "new workers")
+    assert running.get().status == 200
+    running.signal(signal.SIGTERM)
+    assert running.wait() == 0
 
 
 def test_script_name(master):
