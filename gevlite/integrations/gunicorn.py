@@ -20,6 +20,7 @@ from datetime import timedelta
 import gunicorn
 from gunicorn.glogging import Logger
 from gunicorn.http.errors import ConfigurationProblem
+from gunicorn.http.message import MAX_HEADERS
 from gunicorn.http.wsgi import base_environ
 from gunicorn.sock import ssl_context
 from gunicorn.workers.base import Worker
@@ -233,7 +234,7 @@ def _is_in(networks, address):
 def _limits(cfg):
     return Limits(
         max_request_line=cfg.limit_request_line or UNLIMITED,
-        max_headers=cfg.limit_request_fields,
+        max_headers=cfg.limit_request_fields or MAX_HEADERS,
         max_header_bytes=max(Limits.max_header_bytes, cfg.limit_request_field_size or UNLIMITED),
         keepalive_timeout=cfg.keepalive,
     )

@@ -164,7 +164,8 @@ SPRINKLE = [
     b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Content-Length:\r\n 5\r\n", b"content-length : 5\r\n",
     b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: identity\r\n", b"Transfer-Encoding:\x0bchunked\r\n",
     b"Transfer_Encoding: chunked\r\n", b"Connection: close\r\n", b"Connection: keep-alive\r\n",
-    b"Expect: 100-continue\r\n", b"Connection: upgrade\r\nUpgrade: websocket\r\n", b"Host: other\r\n", b"X: y\r\n", b" folded\r\n",
+    b"Expect: 100-continue\r\n", b"Connection: upgrade\r\nUpgrade: websocket\r\n",
+    b"Host: other\r\n", b"X: y\r\n", b" folded\r\n",
     b"GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n", b"POST /s HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabcde",
     b"POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
 ]  # fmt: skip
@@ -260,8 +261,8 @@ class Fuzzer:
         assert len(rest) <= 1 and all(status >= 400 for status in rest), f"answered twice: {context}"
         left = found[len(seen):]
         if seen and mode in ("none", "some") and (found[len(seen) - 1].expects or found[len(seen) - 1].chunked):
-            # Not told to go on: whether there is a body nobody can know. Or the rest of the body was refused when nobody
-            # wanted it any more. In both cases the connection ends behind the response.
+            # Not told to go on: whether there is a body nobody can know. Or the rest of the body was refused when
+            # nobody wanted it any more. In both cases the connection ends behind the response.
             left = []
         if left and left[0].complete:
             assert rest, f"neither served nor refused: {context}"
