@@ -155,6 +155,8 @@ def test_an_application_is_not_faster_than_its_client(visit):
 
 
 def test_2000_slow_clients_do_not_keep_a_good_one_waiting(run_script):
+    if gevlite.get_hub().backend.name == "select":
+        pytest.skip("select() knows descriptors below 1024 only")
     done = run_script(
         """
         import resource, time, gevlite
