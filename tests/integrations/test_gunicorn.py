@@ -128,7 +128,7 @@ class Master:
                 [*command, *options, f"site_app:{application}"],
                 cwd=folder,
                 # gunicorn's control socket is put in the home directory.
-                env={**os.environ, "HOME": str(folder), "PYTHONPATH": str(folder), **(env or {})},
+                env={**os.environ, "HOME": str(folder), **(env or {})},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
