@@ -200,7 +200,7 @@ def shared(tmp_path_factory):
     running = Master(
         tmp_path_factory.mktemp("gunicorn"), "--access-logfile", "-", "--access-logformat",
         "%(h)s|%(r)s|%(s)s|%(b)s|%({x-in}i)s|%({content-type}o)s|%(M)s|", "--limit-request-fields", "20",
-        application="validated", config='forwarded_allow_ips = "127.0.0.0/8"',
+        application="validated",
     )  # fmt: skip
     yield running
     running.stop()
@@ -253,6 +253,26 @@ def test_a_proxy_says_which_scheme_it_was_asked_by(shared):
     assert shared.get(X_Forwarded_Proto="http").json["wsgi.url_scheme"] == "http"
     response = shared.get(X_Forwarded_Proto="http", X_Forwarded_Ssl="on")
     assert response.status == 400 and response.getheader("Connection") == "close"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "address", "trusted"),
+    [
+        ("127.0.0.1,::1", "127.0.0.1", True),
+        ("127.0.0.1, ::1", "::1", True),
+        (["127.0.0.1"], "127.0.0.2", False),
+        (["10.0.0.0/8"], "10.1.2.3", True),
+        (["10.0.0.0/8"], "::ffff:10.1.2.3", True),
+        (["10.0.0.0/8"], "fe80::1%eth0", False),
+        (["*"], "192.0.2.1", True),
+        ([], "", True),
+        ([], "no address", False),
+    ],
+)
+def test_who_is_a_proxy(allowed, address, trusted):
+    from gevlite.integrations.gunicorn import _addresses, _is_in
+
+    assert _is_in(_addresses(allowed), address) is trusted
 
 
 def test_limits(shared):
