@@ -122,7 +122,7 @@ class GevliteWorker(Worker):
         while True:
             self.notify()
             if self.ppid != os.getppid():
-                self.log.info("Parent changed, shutting down: %s", self)
+                self.log.info("The master is gone, stopping (pid:%s)", self.pid)
                 self.alive = False
             if not self.alive:
                 self._over.set()
@@ -133,7 +133,7 @@ class GevliteWorker(Worker):
         """A request begins."""
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
-            self.log.info("Autorestarting worker after current request.")
+            self.log.info("Replaced after %d requests (pid:%s)", self.nr, self.pid)
             self.alive = False
             for server in self.servers:
                 server._settings.closing = True
@@ -146,7 +146,7 @@ class GevliteWorker(Worker):
         for server in self.servers:
             server.stop(max(deadline - time.monotonic(), 0))
         if time.monotonic() >= deadline:
-            self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
+            self.log.warning("Requests that took longer than graceful_timeout were ended (pid:%s)", self.pid)
 
     # -------- signals. A handler runs in whatever greenlet it finds, maybe one of the application, and must not block.
 
@@ -282,7 +282,7 @@ class _HookedHandler(_LoggingHandler):
             try:
                 worker.cfg.post_request(worker, request, self.environ, _Response(self))
             except Exception:
-                worker.log.exception("Exception in post_request hook")
+                worker.log.exception("The hook post_request failed")
 
 
 def _handler_class(cfg, log):

@@ -343,7 +343,7 @@ def test_hooks(master):
     running.said(r"before GET /a\?b c")
     running.said(rf"after /a /a\?b 200 OK {response.getheader('Content-Length')}")
     assert running.get("/bad", X_In="c").status == 200
-    running.said("Exception in post_request hook")
+    running.said("The hook post_request failed")
 
 
 def test_usr1_opens_the_logs_again(master, tmp_path):
@@ -476,7 +476,7 @@ def test_term_has_an_end(master, background):
     running.signal(signal.SIGTERM)
     assert running.wait() == 0
     assert isinstance(asked.exception(), (http.client.HTTPException, ConnectionError))
-    running.said(r"Worker graceful timeout \(pid:\d+\)")
+    running.said(r"longer than graceful_timeout were ended \(pid:\d+\)")
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGQUIT"])
