@@ -7,6 +7,7 @@ APPLICATION: a name in wsgi_apps.py. Prints the port once it answers there, and 
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -58,9 +59,12 @@ SERVERS = {
 
 
 def free_port(address):
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
+    """One below those that the kernel gives to clients, of which another process may get it meanwhile."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((address, port))
+            return port
 
 
 def wait_until_it_answers(server, address, port):

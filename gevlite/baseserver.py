@@ -102,15 +102,18 @@ class BaseServer:
                 raise TypeError(f"expected a plain socket, not {listener!r}: pass ssl_context and the like instead")
             self.family = listener.family
             self.socket = listener
-            if not isinstance(listener, socket.socket):
-                # One that blocks: work on a duplicate, which leaves the caller's object as it is until `close`.
+            if not isinstance(listener, socket.socket) or listener.gettimeout() is not None:
+                # One that blocks, or does not wait for as long as it takes: work on a duplicate, which leaves the
+                # caller's object as it is until `close`.
                 self._given = listener
                 self.socket = socket.fromfd(listener.fileno(), listener.family, listener.type, listener.proto)
+                self.socket.settimeout(None)        # whatever socket.setdefaulttimeout says; here and below
             self.address = self.socket.getsockname()
             return
         self.family, self.address = parse_address(listener)
         if self.family is None:
             self.socket = socket.socket(fileno=self.address)
+            self.socket.settimeout(None)
             self.family = self.socket.family
             self.address = self.socket.getsockname()
 
@@ -152,6 +155,7 @@ class BaseServer:
         if not self.closed:
             return
         self.socket = self._bind()
+        self.socket.settimeout(None)
         self.address = self.socket.getsockname()
         if self.family == socket.AF_UNIX and isinstance(self.address, str) and self.address:
             self._socket_file = self.address, os.getpid()

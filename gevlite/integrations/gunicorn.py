@@ -20,6 +20,7 @@ from datetime import timedelta
 import gunicorn
 from gunicorn.glogging import Logger
 from gunicorn.http.errors import ConfigurationProblem
+from gunicorn.http.message import MAX_HEADERS
 from gunicorn.http.wsgi import base_environ
 from gunicorn.sock import ssl_context
 from gunicorn.workers.base import Worker
@@ -52,9 +53,14 @@ class GevliteWorker(Worker):
 
     def init_process(self):
         """Called in the new process. Blocks until the worker is to end."""
+        self._over = Event()
+        # Until gunicorn calls `init_signals` a signal would go to the master's handlers, which do nothing in this
+        # process, and patching takes its time: a worker that is told to end while it starts must not miss it.
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        signal.signal(signal.SIGQUIT, self.handle_quit)
+        signal.signal(signal.SIGINT, self.handle_quit)
         self.check()
         monkey.patch_all()
-        self._over = Event()
         super().init_process()
 
     def check(self):
@@ -116,7 +122,7 @@ class GevliteWorker(Worker):
         while True:
             self.notify()
             if self.ppid != os.getppid():
-                self.log.info("Parent changed, shutting down: %s", self)
+                self.log.info("The master is gone, stopping (pid:%s)", self.pid)
                 self.alive = False
             if not self.alive:
                 self._over.set()
@@ -127,7 +133,7 @@ class GevliteWorker(Worker):
         """A request begins."""
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
-            self.log.info("Autorestarting worker after current request.")
+            self.log.info("Replaced after %d requests (pid:%s)", self.nr, self.pid)
             self.alive = False
             for server in self.servers:
                 server._settings.closing = True
@@ -140,7 +146,7 @@ class GevliteWorker(Worker):
         for server in self.servers:
             server.stop(max(deadline - time.monotonic(), 0))
         if time.monotonic() >= deadline:
-            self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
+            self.log.warning("Requests that took longer than graceful_timeout were ended (pid:%s)", self.pid)
 
     # -------- signals. A handler runs in whatever greenlet it finds, maybe one of the application, and must not block.
 
@@ -149,7 +155,10 @@ class GevliteWorker(Worker):
         self._over.set()
 
     def handle_quit(self, sig, frame):
-        spawn(super().handle_quit, sig, frame)      # its SystemExit ends the main greenlet
+        if self.booted:
+            spawn(super().handle_quit, sig, frame)      # its SystemExit ends the main greenlet
+        else:
+            super().handle_quit(sig, frame)
 
     def handle_usr1(self, sig, frame):
         spawn(super().handle_usr1, sig, frame)
@@ -157,7 +166,8 @@ class GevliteWorker(Worker):
     def handle_abort(self, sig, frame):
         # The greenlet it finds is the one that does not give way. SystemExit ends that; the other one the process, as
         # the server takes the former for an error of the application.
-        spawn(self._exit, 1)
+        if self.booted:
+            spawn(self._exit, 1)
         super().handle_abort(sig, frame)
 
     def _exit(self, code):
@@ -180,6 +190,7 @@ class _Application:
 
     def __call__(self, environ, start_response):
         self.count()
+        stream = environ["wsgi.input"]      # which somebody may wrap
         schemes = {
             "https" if environ[name] == secure else "http" for name, secure in self.schemes if name in environ
         }
@@ -191,14 +202,14 @@ class _Application:
         if self.script_name:
             path = environ["PATH_INFO"]
             if not path.startswith(self.script_name):
-                raise ConfigurationProblem(f"Request path {path!r} does not start with SCRIPT_NAME {self.script_name!r}")
+                raise ConfigurationProblem(f"{path!r} does not start with SCRIPT_NAME {self.script_name!r}")
             environ["SCRIPT_NAME"] = self.script_name
             environ["PATH_INFO"] = path[len(self.script_name):]
         try:
             return self.wsgi(environ, start_response)
         except StopIteration:
             # How an application tells gunicorn that it has spoken on "gunicorn.socket" itself (simple-websocket does).
-            environ["wsgi.input"].rfile     # noqa: B018: that takes the connection over
+            stream.rfile        # noqa: B018  (takes the connection over)
             return ()
 
 
@@ -223,7 +234,7 @@ def _is_in(networks, address):
 def _limits(cfg):
     return Limits(
         max_request_line=cfg.limit_request_line or UNLIMITED,
-        max_headers=cfg.limit_request_fields,
+        max_headers=cfg.limit_request_fields or MAX_HEADERS,
         max_header_bytes=max(Limits.max_header_bytes, cfg.limit_request_field_size or UNLIMITED),
         keepalive_timeout=cfg.keepalive,
     )
@@ -271,7 +282,7 @@ class _HookedHandler(_LoggingHandler):
             try:
                 worker.cfg.post_request(worker, request, self.environ, _Response(self))
             except Exception:
-                worker.log.exception("Exception in post_request hook")
+                worker.log.exception("The hook post_request failed")
 
 
 def _handler_class(cfg, log):

@@ -162,6 +162,33 @@ def test_a_socket_that_listens_already(serve, dial, module):
         StreamServer(listener, echo, backlog=5)
 
 
+@pytest.mark.parametrize("timeout", [0, 0.01])
+def test_a_time_out_of_the_listener_does_not_matter(serve, dial, errors, timeout):
+    listener = socket.create_server(ANY)
+    listener.settimeout(timeout)
+    server = serve(StreamServer(listener, echo))
+    gevlite.sleep(0.05)
+    assert ask(dial(server)) == b"hello"
+    assert listener.gettimeout() == timeout
+    server.close()
+    assert listener.fileno() == -1
+    assert errors == []
+
+
+def test_a_default_time_out_of_sockets_does_not_matter(serve, dial, errors):
+    std_socket.setdefaulttimeout(0.01)
+    try:
+        servers = [
+            serve(StreamServer(listener, echo))
+            for listener in (ANY, std_socket.create_server(ANY), f"fd://{std_socket.create_server(ANY).detach()}")
+        ]
+    finally:
+        std_socket.setdefaulttimeout(None)
+    gevlite.sleep(0.05)
+    assert [ask(dial(server)) for server in servers] == [b"hello"] * 3
+    assert errors == []
+
+
 def test_an_inherited_descriptor(serve, dial):
     listener = std_socket.create_server(ANY)
     server = serve(StreamServer(f"fd://{listener.detach()}", echo))

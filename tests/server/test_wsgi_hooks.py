@@ -99,6 +99,36 @@ def test_get_environ_may_add_to_it(site, http):
     assert http(site(app, handler_class=Handler)).get("/a%20b").body == b"/a%20b 1"
 
 
+def test_get_connection_environ_is_asked_once_for_each_connection(site, http):
+    class Handler(WSGIHandler):
+        def get_connection_environ(self):
+            asked.append(self.client_address)
+            return super().get_connection_environ() | {"my.key": "my value"}
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return [f"{environ.pop('my.key')} {environ['REMOTE_ADDR']}".encode()]
+
+    asked = []
+    client = http(site(app, handler_class=Handler))
+    assert client.get().body == client.get().body == b"my value 127.0.0.1"
+    assert asked == [client.sock.getsockname()]
+
+
+def test_report_error_takes_the_place_of_the_hubs_report(site, http, errors):
+    class Handler(WSGIHandler):
+        def report_error(self, t, v, tb):
+            reported.append((t, v.args, self.environ["PATH_INFO"], tb is not None))
+
+    def app(environ, start_response):
+        raise ValueError("why")
+
+    reported = []
+    assert http(site(app, handler_class=Handler)).get("/bad").status == 500
+    assert reported == [(ValueError, ("why",), "/bad", True)]
+    assert errors == []
+
+
 @pytest.mark.parametrize("header", [("Server", "me"), (b"Server", b"me")])
 def test_finalize_headers_may_add_some(site, http, header):
     class Handler(WSGIHandler):

@@ -1,0 +1,586 @@
+"""The gunicorn worker, in real gunicorns."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+gunicorn = pytest.importorskip("gunicorn")
+
+WORKER = "gevlite.integrations.gunicorn.GevliteWorker"
+PATIENCE = 20
+
+APPLICATION = '''
+import json, os, socket, ssl, threading, time
+import requests
+from wsgiref.validate import validator
+from gevlite import monkey
+
+AT_IMPORT = monkey.is_module_patched("socket") and monkey.is_module_patched("time")
+VERSION = "one"
+CONTEXT = ssl.create_default_context()
+LOCK = threading.Lock()
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path.startswith("/sleep/"):
+        with open(f"started-{os.getpid()}", "w"):
+            pass
+        time.sleep(float(path.removeprefix("/sleep/")))
+    elif path == "/spin":
+        while True:
+            pass
+    elif path == "/boom":
+        raise ValueError("a secret")
+    elif path == "/raw":
+        environ["gunicorn.socket"].sendall(b"HTTP/1.1 101 Switching Protocols\\r\\n\\r\\nspoken by hand")
+        raise StopIteration()
+    elif path == "/made-before":
+        with LOCK:
+            CONTEXT.minimum_version = ssl.TLSVersion.TLSv1_3
+            ssl.create_default_context().minimum_version = ssl.TLSVersion.TLSv1_3
+            assert requests.get(f"http://127.0.0.1:{environ['SERVER_PORT']}/").status_code == 200
+    elif path == "/errors":
+        environ["wsgi.errors"].write("for the error log\\n")
+    answer = {"pid": os.getpid(), "at_import": AT_IMPORT, "version": VERSION}
+    answer |= {name: str(value) for name, value in environ.items()}
+    answer["body"] = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)).decode()
+    data = json.dumps(answer).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(data)))])
+    return [data]
+
+validated = validator(application)
+
+if os.environ.get("LOADING"):
+    with open("loading", "w"):
+        pass
+    time.sleep(1)
+'''
+
+
+def until(condition, what="the condition"):
+    """Wait for it in this process, whose threads and children are ordinary ones; what it returned."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+    return found
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] != "Z"
+
+
+class Connection:
+    """Keeps its connection from one request to the next, if the server does."""
+
+    def __init__(self, connect):
+        self.http = http.client.HTTPConnection("localhost", timeout=PATIENCE)
+        self.http.sock = connect()
+        self.http.auto_open = 0
+
+    def get(self, path="/", body=None, **headers):
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.http.request("GET" if body is None else "POST", path, body=body, headers=headers)
+        response = self.http.getresponse()
+        data = response.read()
+        response.json = json.loads(data) if response.status == 200 else data
+        return response
+
+    def is_closed(self):
+        try:
+            return self.http.sock is None or self.http.sock.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def close(self):
+        self.http.close()
+
+
+class Master:
+    """A running gunicorn."""
+
+    def __init__(
+        self, folder, *options, application="application", config="", bind="127.0.0.1:0", env=None, boots=True
+    ):
+        self.folder = folder
+        self.connections = []
+        (folder / "site_app.py").write_text(APPLICATION)
+        (folder / "conf.py").write_text(config)
+        self.logfile = folder / "log"
+        command = [sys.executable, "-m", "gunicorn", "-k", WORKER, "-c", "conf.py", "-b", bind, "--capture-output"]
+        with self.logfile.open("w") as log:
+            self.process = subprocess.Popen(
+                [*command, *options, f"site_app:{application}"],
+                cwd=folder,
+                # gunicorn's control socket is put in the home directory.
+                env={**os.environ, "HOME": str(folder), **(env or {})},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        if boots:
+            said = until(lambda: self.ended() or re.search(r"Listening at: (?:https?://[\d.]+:(\d+)|unix)", self.log()))
+            assert not self.ended(), self.log()
+            self.port = int(said[1] or 0)
+            until(lambda: self.ended() or "Booting worker" in self.log(), "a worker")
+
+    def log(self):
+        return self.logfile.read_text()
+
+    def said(self, pattern):
+        return until(lambda: re.search(pattern, self.log()), f"{pattern!r} in\n{self.log()}")
+
+    def ended(self):
+        return self.process.poll() is not None
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self):
+        return self.process.wait(PATIENCE)
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+
+    def open(self, connect=None):
+        connection = Connection(connect or self.connect)
+        self.connections.append(connection)
+        return connection
+
+    def get(self, path="/", **kwargs):
+        return self.open().get(path, **kwargs)
+
+    def started(self):
+        """pids of workers in which a request sleeps."""
+        return [int(path.name.removeprefix("started-")) for path in self.folder.glob("started-*")]
+
+    def stop(self):
+        """At once, and whatever state it is in."""
+        for connection in self.connections:
+            connection.close()
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)     # the workers, too
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+
+@pytest.fixture
+def master(tmp_path):
+    """`master(*options, ...)`: a new gunicorn, stopped after the test."""
+    running = []
+
+    def start(*options, **kwargs):
+        running.append(Master(tmp_path, *options, **kwargs))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.stop()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One gunicorn for the tests that do nothing to it."""
+    running = Master(
+        tmp_path_factory.mktemp("gunicorn"), "--access-logfile", "-", "--access-logformat",
+        "%(h)s|%(r)s|%(s)s|%(b)s|%({x-in}i)s|%({content-type}o)s|%(M)s|", "--limit-request-fields", "20",
+        application="validated",
+    )  # fmt: skip
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def background():
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit
+
+
+# ---------------------------------------------------------------- what applications see
+
+def test_environ(shared):
+    connection = shared.open()
+    seen = connection.get("/a%20b?c=d", body="abc").json
+    assert seen["PATH_INFO"] == "/a b" and seen["RAW_URI"] == "/a%20b?c=d" and seen["body"] == "abc"
+    assert seen["wsgi.multiprocess"] == "False" and seen["wsgi.multithread"] == "True"
+    assert seen["wsgi.url_scheme"] == "http" and seen["wsgi.input_terminated"] == "True"
+    assert re.fullmatch(r"gevlite/\S+ gunicorn/\S+", seen["SERVER_SOFTWARE"])
+    assert seen["SERVER_PORT"] == str(shared.port)
+    assert "gevlite.socket.socket" in seen["gunicorn.socket"]
+    assert connection.get("/again").json["RAW_URI"] == "/again"
+
+
+def test_the_process_is_patched_before_the_application_is_imported(shared):
+    assert shared.get().json["at_import"] is True
+
+
+def test_requests_run_at_the_same_time(shared, background):
+    began = time.monotonic()
+    asked = [background(shared.get, "/sleep/0.5") for _ in range(10)]
+    assert {one.result().status for one in asked} == {200}
+    assert time.monotonic() - began < 4
+
+
+def test_an_error_is_logged_and_says_nothing_to_the_client(shared):
+    response = shared.get("/boom?q")
+    assert response.status == 500 and b"secret" not in response.json
+    shared.said(r"Error handling request GET /boom\?q\nTraceback[^\[]*ValueError: a secret")
+
+
+def test_wsgi_errors_is_gunicorns_error_log(shared):
+    assert shared.get("/errors").status == 200
+    shared.said("for the error log")
+
+
+def test_a_proxy_says_which_scheme_it_was_asked_by(shared):
+    assert shared.get(X_Forwarded_Proto="https").json["wsgi.url_scheme"] == "https"
+    assert shared.get(X_Forwarded_Proto="http").json["wsgi.url_scheme"] == "http"
+    response = shared.get(X_Forwarded_Proto="http", X_Forwarded_Ssl="on")
+    assert response.status == 400 and response.getheader("Connection") == "close"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "address", "trusted"),
+    [
+        ("127.0.0.1,::1", "127.0.0.1", True),
+        ("127.0.0.1, ::1", "::1", True),
+        (["127.0.0.1"], "127.0.0.2", False),
+        (["10.0.0.0/8"], "10.1.2.3", True),
+        (["10.0.0.0/8"], "::ffff:10.1.2.3", True),
+        (["10.0.0.0/8"], "fe80::1%eth0", False),
+        (["*"], "192.0.2.1", True),
+        ([], "", True),
+        ([], "no address", False),
+    ],
+)
+def test_who_is_a_proxy(allowed, address, trusted):
+    from gevlite.integrations.gunicorn import _addresses, _is_in
+
+    assert _is_in(_addresses(allowed), address) is trusted
+
+
+def test_limits(shared):
+    assert shared.get(**{f"X_{n}": "y" for n in range(30)}).status == 431
+
+
+def test_the_socket_of_a_request_that_speaks_by_hand(shared):
+    with shared.connect() as sock:
+        sock.sendall(b"GET /raw HTTP/1.1\r\nHost: h\r\n\r\n")
+        data = b""
+        while piece := sock.recv(1000):
+            data += piece
+    assert data.endswith(b"\r\n\r\nspoken by hand")
+    assert "/raw\nTraceback" not in shared.log()
+
+
+# ---------------------------------------------------------------- logs and hooks
+
+def test_access_log(shared):
+    response = shared.get("/logged", X_In="asked")
+    length = response.getheader("Content-Length")
+    shared.said(rf"127\.0\.0\.1\|GET /logged HTTP/1\.1\|200\|{length}\|asked\|application/json\|\d+\|")
+    assert shared.get("/sleep/0.2").status == 200
+    took = shared.said(r"GET /sleep/0.2 HTTP/1\.1\|200\|\d+\|-\|application/json\|(\d+)\|")
+    assert int(took[1]) >= 190
+
+
+def test_what_is_no_request_is_logged(shared):
+    with shared.connect() as sock:
+        sock.sendall(b"NONSENSE\r\n\r\n")
+        assert sock.recv(100).startswith(b"HTTP/1.1 400 ")
+    shared.said(r"\[WARNING\] Invalid request from ip=127\.0\.0\.1: 400 Bad Request")
+
+
+def test_no_access_log(master):
+    running = master()
+    assert running.get("/quiet").status == 200
+    running.stop()
+    assert "/quiet" not in running.log()
+
+
+def test_statsd(master):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
+        statsd.bind(("127.0.0.1", 0))
+        statsd.settimeout(PATIENCE)
+        running = master("--statsd-host", f"127.0.0.1:{statsd.getsockname()[1]}")
+        assert running.get().status == 200
+        seen = b""
+        while b"gunicorn.request.status.200:1|c" not in seen:
+            seen += statsd.recv(1000) + b"\n"
+        assert re.search(rb"gunicorn\.request\.duration:[\d.]+\|ms", seen)
+
+
+HOOKS = """
+def pre_request(worker, req):
+    worker.log.info("before %s %s %s", req.method, req.uri, dict(req.headers)["X-IN"])
+
+def post_request(worker, req, environ, resp):
+    worker.log.info("after %s %s %s %s", req.path, environ["RAW_URI"], resp.status, resp.sent)
+    if req.path == "/bad":
+        raise ValueError("in a hook")
+"""
+
+
+def test_hooks(master):
+    running = master(config=HOOKS)
+    response = running.get("/a?b", X_In="c")
+    running.said(r"before GET /a\?b c")
+    running.said(rf"after /a /a\?b 200 OK {response.getheader('Content-Length')}")
+    assert running.get("/bad", X_In="c").status == 200
+    running.said("The hook post_request failed")
+
+
+def test_usr1_opens_the_logs_again(master, tmp_path):
+    log = tmp_path / "access"
+    running = master("--access-logfile", str(log))
+    pid = running.get("/first").json["pid"]
+    until(lambda: "/first" in log.read_text())
+    log.rename(tmp_path / "moved")
+    os.kill(pid, signal.SIGUSR1)
+    until(log.exists)
+    assert running.get("/second").status == 200
+    until(lambda: "/second" in log.read_text())
+
+
+# ---------------------------------------------------------------- listeners
+
+def test_unix_socket(master, tmp_path):
+    running = master(bind=f"unix:{tmp_path}/sock")
+
+    def connect():
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(PATIENCE)
+        sock.connect(f"{tmp_path}/sock")
+        return sock
+
+    seen = running.open(connect).get(X_Forwarded_Proto="https").json
+    assert seen["REMOTE_ADDR"] == "" and seen["wsgi.url_scheme"] == "https"
+
+
+def test_several_addresses(master, tmp_path):
+    running = master("-b", f"unix:{tmp_path}/other")
+    assert running.get().status == 200
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(f"{tmp_path}/other")
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert sock.recv(15) == b"HTTP/1.1 200 OK"
+
+
+CONTEXT = """
+def ssl_context(conf, default_ssl_context_factory):
+    import ssl
+    context = default_ssl_context_factory()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+"""
+
+
+@pytest.mark.parametrize("config", ["", CONTEXT], ids=["files", "hook"])
+def test_tls(master, certificates, config):
+    running = master("--certfile", certificates.server, "--keyfile", certificates.server, config=config)
+    context = ssl.create_default_context(cafile=certificates.ca)
+
+    def connect():
+        return context.wrap_socket(running.connect(), server_hostname="localhost")
+
+    connection = running.open(connect)
+    assert connection.get("/secret").json["wsgi.url_scheme"] == "https"
+    assert connection.get(body="x" * 100_000).json["body"] == "x" * 100_000
+    if config:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            connect()
+
+
+def test_several_workers(master):
+    running = master("-w", "2")
+    first = running.get().json
+    assert first["wsgi.multiprocess"] == "True"
+    # Who has one request more takes it.
+    until(lambda: running.get().json["pid"] != first["pid"], "the other worker")
+
+
+PATCHED = """
+from gevlite import monkey
+
+monkey.patch_all()
+preload_app = True
+"""
+
+
+@pytest.mark.parametrize("config", ["preload_app = True", PATCHED], ids=["plain", "patched"])
+def test_preload(master, config):
+    running = master("-w", "2", application="validated", config=config)
+    before = running.get().json
+    assert before["at_import"] is (config == PATCHED)
+    with ThreadPoolExecutor() as pool:
+        assert {one.status for one in pool.map(running.get, ["/sleep/0.3", "/made-before"] * 5)} == {200}
+    # The master does its work also if it is patched itself.
+    os.kill(before["pid"], signal.SIGKILL)
+    until(lambda: not alive(before["pid"]))
+    until(lambda: running.log().count("Booting worker") == 3, "a worker in its place")
+    assert running.get().status == 200
+    running.signal(signal.SIGHUP)
+    until(lambda: running.log().count("Booting worker") >= 5, "new workers")
+    assert running.get().status == 200
+    running.signal(signal.SIGTERM)
+    assert running.wait() == 0
+
+
+def test_script_name(master):
+    running = master(env={"SCRIPT_NAME": "/mounted"})
+    seen = running.get("/mounted/page").json
+    assert (seen["SCRIPT_NAME"], seen["PATH_INFO"], seen["RAW_URI"]) == ("/mounted", "/page", "/mounted/page")
+    assert running.get("/page").status == 500
+
+
+# ---------------------------------------------------------------- life
+
+def test_term_lets_requests_finish_and_closes_idle_connections(master, background):
+    running = master()
+    idle = running.open()
+    assert idle.get().status == 200
+    asked = background(running.get, "/sleep/1")
+    (pid,) = until(running.started)
+    running.signal(signal.SIGTERM)
+    assert idle.is_closed() and not asked.done()
+    response = asked.result()
+    assert response.status == 200 and response.getheader("Connection") == "close"
+    assert running.wait() == 0
+    assert not alive(pid)
+    with pytest.raises(ConnectionRefusedError):
+        running.connect()
+
+
+def test_term_has_an_end(master, background):
+    running = master("--graceful-timeout", "1")
+    connection = running.open()
+    asked = background(connection.get, "/sleep/1000")
+    until(running.started)
+    running.signal(signal.SIGTERM)
+    assert running.wait() == 0
+    assert isinstance(asked.exception(), (http.client.HTTPException, ConnectionError))
+    running.said(r"longer than graceful_timeout were ended \(pid:\d+\)")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGQUIT"])
+def test_int_and_quit_end_at_once(master, background, name):
+    running = master()
+    connection = running.open()
+    asked = background(connection.get, "/sleep/1000")
+    (pid,) = until(running.started)
+    running.signal(getattr(signal, name))
+    assert isinstance(asked.exception(PATIENCE), (http.client.HTTPException, ConnectionError))
+    assert running.wait() == 0
+    assert not alive(pid)
+
+
+def test_hup_loads_the_application_again_and_loses_no_request(master, background):
+    running = master("-w", "2")
+    asked = background(running.get, "/sleep/1")
+    until(running.started)
+    old = running.get().json["pid"]
+    path = running.folder / "site_app.py"
+    path.write_text(APPLICATION.replace('"one"', '"two"'))
+    # gunicorn's workers import from the file; Python goes by its time and size.
+    os.utime(path, (time.time() + 10, time.time() + 10))
+    running.signal(signal.SIGHUP)
+    statuses = []
+
+    def is_new():
+        response = running.get()
+        statuses.append(response.status)
+        return response.json["version"] == "two"
+
+    until(is_new, "the new version")
+    assert set(statuses) == {200}
+    assert asked.result().json["version"] == "one"
+    until(lambda: not alive(old), "the end of the old worker")
+    assert running.get().json["version"] == "two"
+
+
+def test_term_while_the_application_is_loaded(master):
+    running = master(env={"LOADING": "1"})
+    until(lambda: (running.folder / "loading").exists())
+    running.signal(signal.SIGTERM)
+    assert running.wait() == 0
+
+
+def test_max_requests(master):
+    running = master("--max-requests", "5")
+    pids = [running.get().json["pid"] for _ in range(12)]
+    assert len(set(pids)) >= 2 and max(map(pids.count, pids)) <= 5 + 1
+    connection = running.open()
+    while (response := connection.get()).getheader("Connection") != "close":
+        assert response.status == 200
+    assert connection.is_closed()
+
+
+def test_who_keeps_others_from_running_is_replaced(master, background):
+    running = master("--timeout", "1")
+    pid = running.get().json["pid"]
+    connection = running.open()
+    spinning = background(connection.get, "/spin")
+    running.said(r"WORKER TIMEOUT")
+    # What it was doing; then the end of it.
+    running.said(r"Error handling request GET /spin\nTraceback")
+    assert spinning.exception() or spinning.result().status == 500
+    until(lambda: not alive(pid))
+    assert running.get().json["pid"] != pid
+
+
+def test_a_slow_request_is_no_reason_to_kill(master):
+    running = master("--timeout", "1")
+    assert running.get("/sleep/2.5").status == 200
+    assert "WORKER TIMEOUT" not in running.log()
+
+
+def test_a_worker_without_a_master_ends(master):
+    running = master()
+    pid = running.get().json["pid"]
+    running.process.kill()
+    running.wait()
+    until(lambda: not alive(pid), "the end of the worker")
+
+
+def test_without_keepalive_each_connection_has_one_request(master):
+    running = master("--keep-alive", "0")
+    connection = running.open()
+    assert connection.get().getheader("Connection") == "close"
+    assert connection.is_closed()
+
+
+def test_worker_connections_are_the_most_at_a_time(master):
+    running = master("--worker-connections", "2")
+    first, second = running.open(), running.open()
+    assert first.get().status == second.get().status == 200
+    with running.connect() as third:
+        third.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        third.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            third.recv(1)
+        first.close()
+        third.settimeout(PATIENCE)
+        assert third.recv(15) == b"HTTP/1.1 200 OK"
+
+
+def test_what_cannot_be_heeded_is_an_error(master):
+    running = master(config="proxy_protocol = True", boots=False)
+    assert running.wait() == 3
+    running.said("GevliteWorker does not speak the PROXY protocol")
