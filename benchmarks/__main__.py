@@ -94,6 +94,8 @@ def run(arguments: list[str]) -> int:
     wanted = [*libraries, *(name for name in FLOORS if name not in libraries)]
     others = [] if options.python_libs else other_backends()
     plan = [(case, libraries_of(case, wanted, others)) for case in chosen]
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)  # better now than after the last case
     report = Report(shlex.join(["python", "-m", "benchmarks", *arguments]), turns, [])
     progress = Progress(sum(len(names) * min(turns, case.most_turns) for case, names in plan))
     interrupted = False
