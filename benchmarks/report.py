@@ -113,7 +113,7 @@ def times(ratio: Spread) -> str:
 
 def order(name: str):
     """Of libraries, in tables and pictures."""
-    known = ("gevlite", "gevent", "eventlet", "asyncio", "uvloop", "threads")
+    known = ("gevlite", "gevent", "eventlet", "asyncio", "uvloop", "threads", "uvicorn", "granian")
     base = name.partition(":")[0]
     return (known.index(base) if base in known else len(known), name)
 
@@ -228,7 +228,7 @@ is. Cases that never sleep are counted in CPU time, which for them is the time t
 def summary(report: Report) -> str:
     """The rows that must reach something, beside gevent: short enough for a README."""
     results = [result for result in report.results if any(metric.must for metric in result.metrics)]
-    return Table(results, only=(BASE, "gevent", "uvloop"), names=True).markdown(only_targets=True)
+    return Table(results, only=(BASE, "gevent", "uvloop", "granian"), names=True).markdown(only_targets=True)
 
 
 def markdown(report: Report, pictures: dict[str, list[tuple[str, str]]] | None = None) -> str:
