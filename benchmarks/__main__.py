@@ -14,10 +14,9 @@ from benchmarks import draw
 from benchmarks.case import BASE, CASES, Case, load_cases
 from benchmarks.compare import compare, show
 from benchmarks.progress import Progress
-from benchmarks.report import FLOORS, Report, markdown
+from benchmarks.report import FLOORS, Report, markdown, order
 from benchmarks.run import run_case
 
-LIBRARIES = (BASE, "gevent", "eventlet", "asyncio", "uvloop", "threads")
 QUICK_TURNS, FULL_TURNS = 3, 7
 QUICK_ROUNDS, FULL_ROUNDS = 3, 5
 
@@ -62,7 +61,7 @@ def run(arguments: list[str]) -> int:
         metavar="NAMES",
         type=split_names,
         help="libraries to compare, comma-separated; gevlite:select is gevlite on that backend "
-        f"(default: {','.join(LIBRARIES)}, and where it matters gevlite's other backends)",
+        "(default: all, and where it matters gevlite's other backends)",
     )
     parser.add_argument(
         "--turns", type=int, help=f"how often each library has its turn (default: {FULL_TURNS}, quick {QUICK_TURNS})"
@@ -80,8 +79,8 @@ def run(arguments: list[str]) -> int:
     unknown = [name for name in names if name not in CASES and name not in subjects]
     if unknown:
         parser.error(f"no such case: {', '.join(unknown)}; there are {', '.join(CASES)}")
-    libraries = options.python_libs or list(LIBRARIES)
     known = {library for case in CASES.values() for library in case.libraries}
+    libraries = options.python_libs or sorted(known - set(FLOORS), key=order)
     unknown = [name for name in libraries if name.partition(":")[0] not in known]
     if unknown:
         parser.error(f"no such library: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
@@ -94,6 +93,8 @@ def run(arguments: list[str]) -> int:
     wanted = [*libraries, *(name for name in FLOORS if name not in libraries)]
     others = [] if options.python_libs else other_backends()
     plan = [(case, libraries_of(case, wanted, others)) for case in chosen]
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)  # better now than after the last case
     report = Report(shlex.join(["python", "-m", "benchmarks", *arguments]), turns, [])
     progress = Progress(sum(len(names) * min(turns, case.most_turns) for case, names in plan))
     interrupted = False

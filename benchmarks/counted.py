@@ -1,31 +1,35 @@
 """The process that callgrind looks at: runs each operation so many times, then twice as many, and dumps the counts.
 
-    python -P counted.py REQUESTS_LIBRARY CASE[=COUNT]...
+    python -P counted.py REQUESTS_LIBRARY SUBJECT.CASE=COUNT...
 
-instructions.py starts it and takes the difference of each pair.
+instructions.py starts it and takes the difference of each pair. Only the files of these subjects are imported: what
+else a process has imported makes a difference of some per cent.
 """
 
 import ctypes
 import gc
+import importlib
 import random
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from benchmarks.case import BASE, load_cases
+from benchmarks.case import BASE, CASES
 from benchmarks.libs import load
 
 
 def main(requests: str, *operations: str) -> None:
     callgrind = ctypes.CDLL(requests)
     callgrind.dump.argtypes = [ctypes.c_char_p]
-    cases, lib = load_cases(), load(BASE)
+    lib = load(BASE)
     gc.disable()  # what a collection costs depends on what else the process has imported
     random.seed(0)
     for operation in operations:
-        name, _, count = operation.partition("=")
-        body, n = cases[name].bodies[BASE], int(count)
+        case, _, count = operation.partition("=")
+        subject, _, name = case.partition(".")
+        importlib.import_module(f"benchmarks.test_{subject}")
+        body, n = CASES[name].bodies[BASE], int(count)
         # What is made once is made here: hub, freelists, the interpreter's specialised bytecode.
         body(lib, 2 * n)
         for times in (n, 2 * n):

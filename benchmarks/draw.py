@@ -27,7 +27,7 @@ def group(result: Result, libraries: list[str], most: int | None = None) -> svg.
         if ratio is not None and value is not None:
             text = f"{times(Spread(ratio.median, 0, 0)).partition(' ')[0]} · {amount(value.median, metric.unit)}"
             found.append(svg.Bar(named(library), ratio, text))
-    title = f"{result.title}: {amount(ours.median, metric.unit)}"
+    title = f"{svg.shortened(result.title)}: {amount(ours.median, metric.unit)}"
     return svg.Group(title, found) if found else None
 
 

@@ -74,13 +74,14 @@ def count(operations: dict[str, int]) -> dict[str, float]:
         requests = compiled("callgrind_requests", "-shared", "-fPIC")
     except (OSError, subprocess.CalledProcessError) as exc:
         raise Unavailable(f"the C compiler, or valgrind's header files: {exc}") from None
+    cases = load_cases()
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [
                 *fixed_addresses(),
                 *("valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/counts"),
                 *(sys.executable, "-P", str(HERE / "counted.py"), requests),
-                *(f"{name}={n}" for name, n in operations.items()),
+                *(f"{cases[name].subject}.{name}={n}" for name, n in operations.items()),
             ],
             env=environment(),
             capture_output=True,
@@ -90,7 +91,6 @@ def count(operations: dict[str, int]) -> dict[str, float]:
         if done.returncode:
             raise RuntimeError(f"counting ended with {done.returncode}:\n{done.stderr}")
         counts = parse(path.read_text() for path in Path(folder).iterdir())
-    cases = load_cases()
     return {
         name: round((counts[name, 2 * n] - counts[name, n]) / (n * cases[name].per)) for name, n in operations.items()
     }

@@ -48,11 +48,15 @@ def two_cores():
 
 
 def allow_files(count):
-    """Let processes that are started from here have that many descriptors open."""
+    """Let processes that are started from here have that many descriptors open. Returns how many they may have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count:
-        # Beyond the hard limit only with the privilege for it; else this raises, and the case says so.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(hard, count)))
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(hard, count)))
+        except ValueError:  # beyond the hard limit only with the privilege for it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            return hard
+    return count
 
 
 @functools.cache

@@ -113,7 +113,7 @@ def times(ratio: Spread) -> str:
 
 def order(name: str):
     """Of libraries, in tables and pictures."""
-    known = ("gevlite", "gevent", "eventlet", "asyncio", "uvloop", "threads")
+    known = ("gevlite", "gevent", "eventlet", "asyncio", "uvloop", "threads", "uvicorn", "granian")
     base = name.partition(":")[0]
     return (known.index(base) if base in known else len(known), name)
 
@@ -125,9 +125,13 @@ def _row(cells: list[str]) -> str:
 class Table:
     """A row for each metric, a column for each library that one of the results has."""
 
-    def __init__(self, results: list[Result], only: tuple[str, ...] = ()):
-        """only: the columns to show, if there is something in them; the floors are always shown."""
+    def __init__(self, results: list[Result], only: tuple[str, ...] = (), names: bool = False):
+        """only: the columns to show, if there is something in them; the floors are always shown.
+
+        names: the name of each case, to run it again, too.
+        """
         self.results = results
+        self.names = names
         self.notes: list[str] = []
         seen = {name for result in results for name in result.libraries}
         shown = seen & set(only) if only else seen
@@ -136,7 +140,7 @@ class Table:
         self.has_targets = any(metric.must for result in results for metric in result.metrics)
 
     def markdown(self, only_targets: bool = False) -> str:
-        head = ["work", *self.columns]
+        head = ["work", *(["case"] if self.names else []), *self.columns]
         if self.has_floor:
             head.append("floor")
         if self.has_targets:
@@ -154,7 +158,8 @@ class Table:
         title = result.title
         if len(result.metrics) > 1:
             title += f": {metric.name}"
-        cells = [title, *(self._cell(result, metric, library) for library in self.columns)]
+        cells = [title, *([f"`{result.name}`"] if self.names else [])]
+        cells += [self._cell(result, metric, library) for library in self.columns]
         if self.has_floor:
             floors = [
                 f"{self._cell(result, metric, name)}, {NAMES[name]}" for name in FLOORS if name in result.libraries
@@ -223,7 +228,7 @@ is. Cases that never sleep are counted in CPU time, which for them is the time t
 def summary(report: Report) -> str:
     """The rows that must reach something, beside gevent: short enough for a README."""
     results = [result for result in report.results if any(metric.must for metric in result.metrics)]
-    return Table(results, only=(BASE, "gevent", "uvloop")).markdown(only_targets=True)
+    return Table(results, only=(BASE, "gevent", "uvloop", "granian"), names=True).markdown(only_targets=True)
 
 
 def markdown(report: Report, pictures: dict[str, list[tuple[str, str]]] | None = None) -> str:

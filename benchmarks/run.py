@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.case import BASE, Case, Metric, Target
 
 WORKER = Path(__file__).parent / "worker.py"
-WORKER_TIMEOUT = 120
+WORKER_TIMEOUT = 300
 BUSY = 0.9  # less CPU time than this, as a part of the time that passed, means that something else was running
 
 

@@ -119,7 +119,7 @@ def bars(title: str, groups: list[Group], base: str, left: str, right: str) -> s
     body = []
     for group in groups:
         height = max(len(group.bars) * (BAR + GAP), 16)
-        body.append(_text(LABEL_WIDTH - 10, round(y + height / 2 + 2, 1), _shortened(group.title), "end"))
+        body.append(_text(LABEL_WIDTH - 10, round(y + height / 2 + 2, 1), group.title, "end"))
         for bar in group.bars:
             a, b = sorted((axis(1), axis(bar.value.median)))
             body.append(
@@ -140,7 +140,8 @@ def bars(title: str, groups: list[Group], base: str, left: str, right: str) -> s
     return _document(y + 24, title, [*_legend(names, colours, 42), *grid, *body])
 
 
-def _shortened(title: str, most: int = 62) -> str:
+def shortened(title: str, most: int = 54) -> str:
+    """Without the marks of Markdown, and so that it fits to the left of the bars with a figure behind it."""
     title = title.replace("`", "")
     return title if len(title) <= most else title[: most - 1] + "…"
 

@@ -10,7 +10,13 @@ AT_ONCE = 100
 dns_numeric = Case("dns_numeric", "getaddrinfo of an address in digits", n=10_000)
 dns_localhost = Case("dns_localhost", "getaddrinfo of localhost, one after the other", n=1_000)
 at_once = {
-    name: Case(f"dns_at_once_{name}", f"getaddrinfo of localhost, {AT_ONCE} at once, {name}", n=20, per=AT_ONCE)
+    name: Case(
+        f"dns_at_once_{name}",
+        f"getaddrinfo of localhost, {AT_ONCE} at once, {name}",
+        n=20,
+        per=AT_ONCE,
+        quick=name == "thread",
+    )
     for name in ("thread", "dnspython", "ares")
 }
 

@@ -11,7 +11,8 @@ MOST_THREADS = 1000  # a thread for each connection
 
 
 def figures(command, load, connections, address=ADDRESS):
-    allow_files(connections + 100)
+    if allow_files(connections + 100) < connections + 100:
+        raise RuntimeError(f"a process may not have {connections} connections here")
     found, shares = measure(command, load, connections, BYTES, address=address)
     return {
         "server CPU for each request": found["server_cpu"] / found["done"],

@@ -11,7 +11,7 @@ MESSAGE = b"x" * 64
 
 pipe_throughput = Case("pipe_throughput", "Pipe, read and write 64 KiB", n=2_000)
 pipe_lines = Case("pipe_lines", "Pipe, write and read a line of 50 B", n=50_000)
-pipe_text_lines = Case("pipe_text_lines", "Pipe, write and read a line of 50 B as text", n=50_000)
+pipe_text_lines = Case("pipe_text_lines", "Pipe, write and read a line of 50 B as text", n=50_000, quick=False)
 pipe_ping_pong = Case("pipe_ping_pong", "Pipes, 64 B there and back, unbuffered", n=5_000)
 
 

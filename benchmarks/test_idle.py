@@ -11,7 +11,15 @@ from benchmarks.tls_client import server_clock
 
 CONNECTIONS = (10_000, 50_000)
 MOST_THREADS = 10_000  # a thread for each connection
+SPARE_FILES = 200
 SILENCE = 1.0
+
+
+def remarks(result):
+    for library, figures in result.turns.items():
+        connections = figures["connections"][0]
+        if connections < result.size:
+            yield f"{library}: with {connections:,.0f} connections; a process may have no more descriptors here"
 
 
 def make_case(connections):
@@ -23,6 +31,8 @@ def make_case(connections):
         most_turns=3,
         quick=False,
         by_backend=True,
+        size=connections,
+        remarks=remarks,
         metrics=(Metric("memory for each", "B"), Metric("CPU time in a second"), Metric("CPU time to accept one")),
     )
     blocking = BLOCKING if connections <= MOST_THREADS else BLOCKING[:-1]
@@ -52,7 +62,7 @@ def cpu(pid) -> float:
 
 
 def measure(command, connections):
-    allow_files(connections + 200)
+    connections = min(connections, allow_files(connections + SPARE_FILES) - SPARE_FILES)
     server_cores, load_cores = two_cores()
     program = compiled("idle_client")
     with server([*command, ADDRESS], server_cores) as (child, port, _errors):
@@ -62,6 +72,7 @@ def measure(command, connections):
                 [program, ADDRESS, port, str(count)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 preexec_fn=lambda: os.sched_setaffinity(0, load_cores),
             )
 
@@ -83,12 +94,13 @@ def measure(command, connections):
         "memory for each": used / connections,
         "CPU time in a second": silent / SILENCE,
         "CPU time to accept one": accepted / connections,
+        "connections": connections,
     }
 
 
 def alive(clients):
     if clients.stdout.readline() != b"alive\n":
-        raise RuntimeError(f"the clients ended with {clients.wait()}")
+        raise RuntimeError(f"the clients ended with {clients.wait()}: {clients.stderr.read().decode().strip()}")
 
 
 def test_idle_10000(bench, lib):

@@ -8,7 +8,11 @@ NO_SLOWER = (Target.faster("gevent", 1),)
 local_get = Case("local_get", "`local`, get an attribute", n=100_000, must=NO_SLOWER)
 local_set = Case("local_set", "`local`, set an attribute", n=100_000, must=NO_SLOWER)
 local_subclass = Case(
-    "local_subclass", "a subclass of `local`: call a method that reads a property", n=50_000, must=NO_SLOWER
+    "local_subclass",
+    "a subclass of `local`: call a method that reads a property",
+    n=50_000,
+    must=NO_SLOWER,
+    quick=False,
 )
 local_in_turns = Case(
     "local_in_turns",
@@ -16,6 +20,7 @@ local_in_turns = Case(
     n=500,
     per=GREENLETS,
     must=NO_SLOWER,
+    quick=False,
 )
 local_first = Case(
     "local_first",

@@ -21,6 +21,7 @@ pool_imap = Case(
     n=5,
     per=BATCH,
     must=(Target.faster("gevent", 3),),
+    quick=False,
 )
 thread_round_trip = Case(
     "thread_round_trip",

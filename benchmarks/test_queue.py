@@ -10,7 +10,11 @@ queue_put_get = Case(
     "queue_put_get", "unbounded Queue, `put` + `get`, nobody waits", n=100_000, must=(Target.faster("gevent", 1),)
 )
 priority_queue_put_get = Case(
-    "priority_queue_put_get", "PriorityQueue of 100, `put` + `get`", n=50_000, must=(Target.faster("gevent", 1),)
+    "priority_queue_put_get",
+    "PriorityQueue of 100, `put` + `get`",
+    n=50_000,
+    must=(Target.faster("gevent", 1),),
+    quick=False,
 )
 queue_wake = waking.waking_case("queue_wake", "`Queue.put`, one of those who wait in `get`")
 

@@ -53,7 +53,8 @@ def check_sdist(path):
     wanted |= {"pyproject.toml", "setup.py", "tox.ini", "LICENSE", "README.md", "CHANGELOG.md"}
     wanted |= {"docs/index.md", "tests/test_cli.py", "tests/test_docs.py"}
     yield from (f"{name} is not in the sdist" for name in sorted(wanted - names))
-    wanted = {source.relative_to(ROOT).as_posix() for source in (ROOT / "tests" / "kqueue_standin").rglob("*.[ch]")}
+    by_hand = [*(ROOT / "benchmarks").glob("*.[ch]"), *(ROOT / "tests" / "kqueue_standin").rglob("*.[ch]")]
+    wanted = {source.relative_to(ROOT).as_posix() for source in by_hand}
     yield from (f"{name} is not in the sdist" for name in sorted(wanted - names))
     surplus = {name for name in names - wanted if name.endswith((".c", ".so"))}
     yield from (f"{name} does not belong in the sdist" for name in sorted(surplus))
