@@ -12,7 +12,7 @@ memory = Case(
     f"memory of a greenlet parked in a Python function, of {COUNT:,}",
     n=COUNT,
     rounds=1,
-    metrics=(Metric("memory", "B", (Target.at_most(6800, "6.8 KB"),)),),
+    metrics=(Metric("memory", "B", (Target.at_most(6.8 * 1024, "6.8 KiB"),)),),
 )
 
 
