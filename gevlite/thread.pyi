@@ -1,3 +1,4 @@
+import sys
 from _thread import (
     TIMEOUT_MAX as TIMEOUT_MAX,
     error as error,
@@ -20,6 +21,8 @@ _Ts = TypeVarTuple("_Ts")
 LockType = Lock
 allocate_lock = Lock
 allocate = Lock
+if sys.version_info >= (3, 13):
+    lock = Lock
 
 class ThreadGreenlet(Greenlet):
     end: Any
