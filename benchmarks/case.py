@@ -65,6 +65,7 @@ class Case:
     most_turns: int = 1000  # for a case that takes long
     quick: bool = True  # part of the quick set
     by_backend: bool = False  # on each backend of the base library too
+    program: str = ""  # that has to be installed, to make the load
     series: str = ""  # its metrics are points of these curves, at this size
     size: int = 0
     subject: str = ""  # the file it is in

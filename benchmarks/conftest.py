@@ -6,6 +6,7 @@ library after the other; for ratios on a busy machine use `python -m benchmarks`
 """
 
 import importlib.util
+import shutil
 import statistics
 
 import pytest
@@ -52,7 +53,9 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture
 def bench(benchmark):
     def run(case, lib):
-        package = lib.partition("-")[0]     # granian-1 is granian with other settings
+        if case.program and shutil.which(case.program) is None:
+            pytest.skip(f"{case.program}, which makes the load, is not installed")
+        package = lib.partition("-")[0]  # granian-1 is granian with other settings
         if lib not in BUILT_IN and importlib.util.find_spec(package) is None:
             pytest.skip(f"{lib} is not installed")
         rounds = []

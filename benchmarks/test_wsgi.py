@@ -5,17 +5,11 @@
 uvicorn, for which WSGI is an afterthought, serves the ASGI twin of each application, except for Flask.
 """
 
-import shutil
-
-import pytest
-
 from benchmarks.case import Case, Metric, Target
 from benchmarks.network import measure, python, remarks
 
 CONNECTIONS = 100
 POSTED = 65536
-
-pytestmark = pytest.mark.skipif(shutil.which("wrk") is None, reason="the load, wrk, is not installed")
 
 
 def figures(server, application, size=0):
@@ -45,6 +39,7 @@ def make_case(name, title, application, *must, size=0, quick=False):
             Metric("latency, 99th percentile"),
         ),
         remarks=remarks,
+        program="wrk",
     )
 
     @case.on("gevlite", "gevent", "uvicorn", "granian", "granian-1")
@@ -67,6 +62,7 @@ def make_gunicorn_case(name, title, application, *must):
             Metric("latency, 99th percentile"),
         ),
         remarks=remarks,
+        program="wrk",
     )
 
     @case.on("gevlite", "gevent")
