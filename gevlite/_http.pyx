@@ -286,9 +286,9 @@ cdef class Connection:
         self.body = BODY_DONE
         self.dead = True
 
-    def close_if_idle(self):
-        """End the wait for another request; the socket is closed by who waits."""
-        if self.idle:
+    def close_if_idle(self, bint new=False):
+        """End the wait for another request, or, with `new`, for the first; the socket is closed by who waits."""
+        if self.idle and (self.served or new):
             try:
                 _Socket.shutdown(self.sock, _socket.SHUT_RD)
             except (OSError, TypeError):
@@ -477,10 +477,9 @@ cdef class Connection:
         cdef int64_t timeout
         cdef Py_ssize_t got
         self.idle = self.end == self.start and not self.blank
-        if self.idle and self.settings.closing:
-            timeout = 0             # but a request that is here already is served
-        elif self.idle and self.served:
-            timeout = self.settings.keepalive_time
+        if self.idle and self.served:
+            # 0: but a request that is here already is served.
+            timeout = 0 if self.settings.closing else self.settings.keepalive_time
         else:
             timeout = self.settings.header_time
             if timeout >= 0:

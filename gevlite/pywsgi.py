@@ -14,6 +14,7 @@ from gevlite import socket
 from gevlite._http import RequestError, Settings
 from gevlite._version import __version__
 from gevlite._wsgi import FileWrapper, Handler, Input
+from gevlite.greenlet import spawn_later
 from gevlite.server import StreamServer
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "WSGIServer",
 ]
 
+# Seconds for the first request of a connection once the server stops.
+NEW_CONNECTION_TIME = 1.0
 
 _MAY_BE_ZERO = ("max_body", "max_headers", "keepalive_timeout", "min_rate")
 
@@ -313,12 +316,25 @@ class WSGIServer(StreamServer):
 
     def close(self):
         """Stop accepting and close the listener. Connections are closed after the request that is being served; those
-        without one, at once.
+        between two requests, at once. Who has connected and not sent one yet has a second for it while `stop` waits.
         """
         super().close()
         self._settings.closing = True
         for handler in list(self._handlers):
             handler.connection.close_if_idle()
+
+    def _drain(self):
+        # A client that has just connected is about to send its request, and has done nothing to be turned away for.
+        timer = spawn_later(NEW_CONNECTION_TIME, self._close_new)
+        try:
+            super()._drain()
+        finally:
+            timer.kill(block=False)
+            self._close_new()
+
+    def _close_new(self):
+        for handler in list(self._handlers):
+            handler.connection.close_if_idle(new=True)
 
     @property
     def _logs(self):

@@ -624,6 +624,33 @@ def test_a_request_that_was_sent_before_the_server_stopped_is_answered(site, htt
     assert [client.response().status for client in clients] == [200] * 20
 
 
+def test_who_has_just_connected_gets_a_moment_for_a_request_when_the_server_stops(site, http, start):
+    server = site(hello)
+    asks, starts_to_ask, silent = clients = [http(server) for _ in range(3)]
+    while len(server._handlers) < len(clients):
+        gevlite.sleep(0)
+    starts_to_ask.send(b"GET / HTTP/1.1\r\n")
+    stopping = start(server.stop, 20)
+    gevlite.sleep(0.02)
+    asks.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    response = asks.response()
+    assert (response.body, response["Connection"]) == (b"hello", "close")
+    assert asks.is_closed() and not stopping.greenlet.ready()
+    assert silent.is_closed()           # after a second
+    starts_to_ask.send(b"Host: h\r\n\r\n")
+    assert starts_to_ask.response().body == b"hello"
+    stopping.get()
+
+
+def test_who_has_just_connected_does_not_keep_stop_longer_than_it_may(site, http):
+    server = site(hello)
+    silent = http(server)
+    while not server._handlers:
+        gevlite.sleep(0)
+    server.stop(0)
+    assert silent.is_closed()
+
+
 def test_stop_and_start_again(site, http):
     server = site(hello)
     assert http(server).get().status == 200
