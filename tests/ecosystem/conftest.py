@@ -52,9 +52,17 @@ def mariadb(folder):
     install = program("mariadb-install-db")
     data, port = folder / "mariadb", free_port()
     user = ["--user=root"] if os.getuid() == 0 else []
-    subprocess.run([install, f"--datadir={data}", "--auth-root-authentication-method=normal", "--skip-test-db", *user],
-                   check=True, capture_output=True)
-    command = [server, "--no-defaults", f"--datadir={data}", f"--port={port}", "--bind-address=127.0.0.1", *user,
+    # Two that are installed at the same time must not share a folder for temporary tables.
+    temporary = folder / "mariadb-temporary"
+    temporary.mkdir()
+    installed = subprocess.run(
+        [install, "--no-defaults", f"--datadir={data}", f"--tmpdir={temporary}",
+         "--auth-root-authentication-method=normal", "--skip-test-db", *user],
+        env={**os.environ, "TMPDIR": str(temporary)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )
+    assert installed.returncode == 0, installed.stdout
+    command = [server, "--no-defaults", f"--datadir={data}", f"--tmpdir={temporary}", f"--port={port}",
+               "--bind-address=127.0.0.1", *user,
                f"--socket={folder}/mariadb.sock", f"--pid-file={folder}/mariadb.pid", "--skip-grant-tables",
                "--skip-networking=0"]
     with running(command, port, folder / "mariadb.log") as it:

@@ -13,6 +13,7 @@ import urllib.request
 
 import psutil
 import pytest
+from real_servers import free_port
 
 
 def test_gevent_is_not_installed():
@@ -267,7 +268,9 @@ def test_locust(programs, port, processes):
     programs.write("locustfile.py", LOCUSTFILE)
     programs.write("server.py", LOCUST_SERVER)
     server = programs.serve(port, "server.py", port, launcher=())
-    several = ["--processes", processes] if processes > 1 else []
+    meet = free_port()
+    several = ["--processes", processes, "--master-bind-host", "127.0.0.1", "--master-bind-port", meet,
+               "--master-port", meet] if processes > 1 else []
     programs.run("-m", "locust", "--headless", "-u", 20, "-r", 20, "-t", "1s", "--host", server.url, "--json-file",
                  "result", *several)
     requests = {found["name"]: found for found in json.loads((programs.folder / "result.json").read_text())}
