@@ -42,8 +42,10 @@ def patient():
 
 @app.task
 def stubborn(path):
-    """Tells how it was ended."""
+    """Tells that it runs, and how it was ended."""
     try:
+        with open(path, "w") as file:
+            file.write("runs")
         time.sleep(30)
     except BaseException as exc:
         with open(path, "w") as file:
