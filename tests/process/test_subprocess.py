@@ -576,7 +576,7 @@ def test_waiting_again_and_again_starts_one_thread(monkeypatch):
 
 def test_kill_while_communicating_loses_nothing(start):
     process = subprocess.Popen(["sh", "-c", "echo one; read x; echo two"], stdin=PIPE, stdout=PIPE, stderr=PIPE)
-    talk = start(process.communicate, b"x" * 10_000_000)
+    talk = start(process.communicate, b"x" * 1_000_000)
     gevlite.sleep(0.05)
     talk.greenlet.kill()
     assert process.communicate(timeout=30) == (b"one\ntwo\n", b"")
