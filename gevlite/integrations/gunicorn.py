@@ -140,7 +140,8 @@ class GevliteWorker(Worker):
             self._over.set()
 
     def _stop(self):
-        deadline = time.monotonic() + self.cfg.graceful_timeout
+        # A little before the master would kill this process, and what is to be done at its end would not be.
+        deadline = time.monotonic() + 0.9 * self.cfg.graceful_timeout
         for server in self.servers:
             server.close()
         for server in self.servers:

@@ -468,7 +468,7 @@ def test_term_lets_requests_finish_and_closes_idle_connections(master, backgroun
 
 
 def test_term_has_an_end(master, background):
-    running = master("--graceful-timeout", "1")
+    running = master("--graceful-timeout", "3")
     connection = running.open()
     asked = background(connection.get, "/sleep/1000")
     until(running.started)
