@@ -746,8 +746,13 @@ cdef class _Collector:
                     rawlink = obj.rawlink
                 except AttributeError:
                     raise TypeError(f"cannot wait for {obj!r}: it has no rawlink()") from None
-                self.links.append(obj)
-                rawlink(self.on_ready)
+                # Links are called in the hub's next turn, before which a short time-out may be over.
+                ready = getattr(obj, "ready", None)
+                if callable(ready) and ready() is True:
+                    self.ready.append(obj)
+                else:
+                    self.links.append(obj)
+                    rawlink(self.on_ready)
         return 0
 
     cdef int unlink(self) except -1:

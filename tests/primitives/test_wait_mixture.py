@@ -391,3 +391,23 @@ def test_works_on_after_fork(run_script):
         else:
             os._exit(0)
     """)
+
+
+@pytest.mark.parametrize("timeout", [0, 0.001])
+def test_what_is_ready_is_returned_however_short_the_time(timeout, hub):
+    ended = gevlite.spawn(int)
+    ended.join()
+    done, result = Event(), AsyncResult()
+    done.set()
+    result.set(1)
+    ready = [ended, done, result, Semaphore(1)]
+
+    def busy():
+        end = time.monotonic() + 0.02       # longer than callbacks get in one go: the timers are next
+        while time.monotonic() < end:
+            pass
+
+    hub.call_soon(busy)
+    assert gevlite.wait([*ready, Event()], timeout=timeout) == ready
+    assert gevlite.joinall(ready, timeout=timeout) == ready
+    assert list(gevlite.iwait(ready, timeout=timeout)) == ready
