@@ -47,8 +47,13 @@ _HERRORS = {
 }
 
 
-# The error of two that says more.
+# Of two errors the one that says more comes first.
 _WEIGHT = (EAI_AGAIN, EAI_FAIL, EAI_NODATA, EAI_NONAME)
+
+
+def _weight(error):
+    # A resolver of somebody else's may raise any gaierror.
+    return _WEIGHT.index(error.errno) if error.errno in _WEIGHT else len(_WEIGHT)
 
 
 def lookup_error(code):
@@ -141,7 +146,7 @@ class AbstractResolver:
         try:
             name, aliases = self._names(address)
         except gaierror as exc:
-            raise herror(*_HERRORS[exc.errno]) from None
+            raise herror(*_HERRORS.get(exc.errno, _HERRORS[EAI_FAIL])) from None
         return name, aliases, [address]
 
     def getnameinfo(self, sockaddr, flags):
@@ -194,7 +199,7 @@ class AbstractResolver:
                 other.kill(block=False)
         answers = [answer for answer, _ in outcomes if answer is not None]
         if not answers:
-            raise min((error for _, error in outcomes), key=lambda error: _WEIGHT.index(error.errno))
+            raise min((error for _, error in outcomes), key=_weight)
         canonical, aliases, _ = answers[0]
         return canonical, aliases, best_first([address for _, _, known in answers for address in known])
 
@@ -230,11 +235,9 @@ def _outcome(function, *args):
 
 
 def _checked(hostname, original):
-    if isinstance(hostname, bytearray):
-        return bytes(hostname)
-    if not isinstance(hostname, (str, bytes)):
+    if not isinstance(hostname, (str, bytes, bytearray)) or ("\0" if isinstance(hostname, str) else 0) in hostname:
         original(hostname)      # raises TypeError
-    return hostname
+    return bytes(hostname) if isinstance(hostname, bytearray) else hostname
 
 
 def _is_name(host):

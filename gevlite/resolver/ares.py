@@ -60,7 +60,7 @@ class Resolver(AbstractResolver):
         _resolvers.add(self)
 
     def _open(self):
-        self._asked = 0             # look-ups that c-ares has not answered
+        self._asked = set()         # waiters whose look-up c-ares has not answered, also of greenlets that are gone
         self._waiters = set()
         self._watches = {}          # by descriptor
         self._timer = None
@@ -72,7 +72,10 @@ class Resolver(AbstractResolver):
                 resolver._socket_state(fd, readable, writable)
 
         # "b": not the hosts file, which is looked at before.
-        self._channel = pycares.Channel(sock_state_cb=socket_state, lookups="b", **self._options)
+        try:
+            self._channel = pycares.Channel(sock_state_cb=socket_state, lookups="b", **self._options)
+        except pycares.AresError as exc:
+            raise ValueError(f"c-ares cannot be used with {self._options}: {exc.args[-1]}") from None
 
     def close(self):
         """Close the sockets. Whoever waits for an answer gets gaierror(EAI_AGAIN), and so does who asks later."""
@@ -111,15 +114,22 @@ class Resolver(AbstractResolver):
             raise lookup_error(EAI_AGAIN)
         waiter = Waiter(self.hub)
 
+        asked = self._asked
+
         def answered(result, code):
-            self._asked -= 1
+            asked.discard(waiter)
             waiter.wake((result, code))
 
-        self._asked += 1
+        asked.add(waiter)
         try:
             getattr(self._channel, function)(*args, callback=answered)
+        except pycares.AresError as exc:
+            # Refused before anything is sent: what cannot be a name. (c-ares may call back as well; and says
+            # "out of memory" of a name that it cannot put into a question.)
+            asked.discard(waiter)
+            raise lookup_error(_CODES.get(exc.args[0], EAI_NONAME)) from None
         except BaseException:
-            self._asked -= 1
+            asked.discard(waiter)
             raise
         self._waiters.add(waiter)
         self._set_timer()
@@ -175,7 +185,7 @@ class Resolver(AbstractResolver):
         if self._channel is None:
             return
         waiters = self._waiters
-        self._asked = 0
+        self._asked = set()
         for fd in self._let_go():
             os.close(fd)        # nobody destroys the channel in the child: pycares's thread is not there
         self._open()

@@ -20,6 +20,8 @@ from gevlite.socket import socket
 
 __all__ = ["Resolver"]
 
+# What cannot be a name.
+_NO_NAMES = (dns.name.LabelTooLong, dns.name.NameTooLong, dns.name.EmptyLabel, dns.name.BadEscape)
 _TYPES = {AF_INET: dns.rdatatype.A, AF_INET6: dns.rdatatype.AAAA}
 
 
@@ -50,7 +52,7 @@ class Resolver(AbstractResolver):
     def _ask(self, question, *args, **options):
         try:
             return _run(question(*args, backend=_BACKEND, **options))
-        except (dns.resolver.NXDOMAIN, dns.name.LabelTooLong, dns.name.NameTooLong, dns.name.EmptyLabel):
+        except (dns.resolver.NXDOMAIN, *_NO_NAMES):
             raise lookup_error(EAI_NONAME) from None
         except dns.resolver.NoAnswer:
             raise lookup_error(EAI_NODATA) from None

@@ -3,7 +3,7 @@
 import _socket
 
 from gevlite._config import config
-from gevlite._core import get_hub
+from gevlite._core import HubDestroyed, get_hub
 from gevlite.threadpool import ThreadPool
 
 __all__ = ["Resolver"]
@@ -36,23 +36,31 @@ class Resolver:
             except _socket.gaierror as exc:
                 if exc.errno != _socket.EAI_NONAME or flags & _socket.AI_NUMERICHOST or host is None:
                     raise
-        return self.pool.apply(_socket.getaddrinfo, (host, port, family, type, proto, flags))
+        return self._in_thread(_socket.getaddrinfo, host, port, family, type, proto, flags)
 
     def gethostbyname(self, hostname):
         """As `socket.gethostbyname`."""
-        return self.pool.apply(_socket.gethostbyname, (hostname,))
+        return self._in_thread(_socket.gethostbyname, hostname)
 
     def gethostbyname_ex(self, hostname):
         """As `socket.gethostbyname_ex`."""
-        return self.pool.apply(_socket.gethostbyname_ex, (hostname,))
+        return self._in_thread(_socket.gethostbyname_ex, hostname)
 
     def gethostbyaddr(self, ip_address):
         """As `socket.gethostbyaddr`."""
-        return self.pool.apply(_socket.gethostbyaddr, (ip_address,))
+        return self._in_thread(_socket.gethostbyaddr, ip_address)
 
     def getnameinfo(self, sockaddr, flags):
         """As `socket.getnameinfo`."""
-        return self.pool.apply(_socket.getnameinfo, (sockaddr, flags))
+        return self._in_thread(_socket.getnameinfo, sockaddr, flags)
+
+    def _in_thread(self, function, *args):
+        try:
+            return self.pool.apply(function, args)
+        except HubDestroyed:
+            raise
+        except RuntimeError as exc:     # no thread can be started; may be better later
+            raise _socket.gaierror(_socket.EAI_AGAIN, f"Temporary failure in name resolution ({exc})") from exc
 
     def __repr__(self):
         return f"<{__name__}.Resolver of {self.hub!r}>"
