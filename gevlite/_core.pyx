@@ -1717,8 +1717,12 @@ cdef class Hub(greenlet):
     cdef int _report(self, object context, object exc) except -1:
         try:
             self.handle_error(context, type(exc), exc, exc.__traceback__)
+        except (KeyboardInterrupt, SystemExit) as wish:
+            self.to_main(wish)
         except BaseException as again:
-            self.to_main(again)
+            # Neither is the business of whoever happens to wait in the main greenlet.
+            print_plainly(self, context, exc)
+            print_plainly(self, "Hub.handle_error", again)
         return 0
 
     def handle_error(self, context, type, value, tb):
@@ -2370,6 +2374,18 @@ cdef class Hub(greenlet):
             link_remove(w)
 
 
+_print_exception = Hub.print_exception
+
+
+cdef int print_plainly(Hub hub, object context, object exc) except -1:
+    """Print an exception as the hub does if nobody has replaced anything; whatever fails here is passed over."""
+    try:
+        _print_exception(hub, context, type(exc), exc, exc.__traceback__)
+    except Exception:
+        pass
+    return 0
+
+
 # Number of a signal: its handler, which is not reason enough to go on waiting.
 signals_without_ref = {}
 
@@ -2456,10 +2472,19 @@ cdef int throw_to(PyObject *target, object exc) except -1:
 
 # ---------------------------------------------------------------- access
 
+_hub_class = Hub
+
+
+def set_hub_class(cls):
+    """Say which subclass of Hub `get_hub()` makes: one in Python has attributes that can be set on the class."""
+    global _hub_class
+    _hub_class = cls
+
+
 cdef Hub current_hub():
     if gevlite_thread_hub != NULL:
         return <Hub> gevlite_thread_hub
-    return Hub()
+    return _hub_class()
 
 
 def get_hub():

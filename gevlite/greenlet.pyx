@@ -214,6 +214,10 @@ cdef class Greenlet(CoreGreenlet):
 
     cdef int _failed(self, object exc) except -1:
         if isinstance(exc, GreenletExit):
+            # The frames that the traceback holds end here, in this greenlet and its context, and not with whoever is the
+            # last to know the result: destructors may block, and a context variable is reset where it was set.
+            exc.__traceback__ = None
+            exc.__context__ = None
             self._value = exc
             return 0
         self._error = exc

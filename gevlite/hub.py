@@ -3,7 +3,7 @@
 import os
 
 from gevlite import _core
-from gevlite._core import Hub, get_hub, register_hub_attribute, sleep
+from gevlite._core import get_hub, register_hub_attribute, set_hub_class, sleep
 from gevlite.exceptions import BlockingSwitchOutError, ConcurrentObjectUseError, InvalidSwitchError, LoopExit
 from gevlite.greenlet import GreenletExit, getcurrent, kill, spawn_raw
 from gevlite.signal import signal_handler as signal
@@ -29,6 +29,15 @@ __all__ = [
 
 # The real one, also when os.fork is patched.
 _fork = os.fork
+
+
+# Written in Python so that what concerns errors (`NOT_ERROR`, `SYSTEM_ERROR`, `handle_error`, `print_exception`) can be
+# set on the class: error trackers do, for the hubs of all threads.
+class Hub(_core.Hub):
+    __doc__ = _core.Hub.__doc__
+
+
+set_hub_class(Hub)
 
 
 def _make_threadpool(hub):

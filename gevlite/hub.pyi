@@ -3,7 +3,8 @@ from typing import Any
 
 from greenlet import greenlet
 
-from gevlite._core import Hub as Hub, get_hub as get_hub, sleep as sleep
+from gevlite import _core
+from gevlite._core import get_hub as get_hub, sleep as sleep
 from gevlite.exceptions import (
     BlockingSwitchOutError as BlockingSwitchOutError,
     ConcurrentObjectUseError as ConcurrentObjectUseError,
@@ -36,6 +37,8 @@ __all__ = [
     "sleep",
     "spawn_raw",
 ]
+
+class Hub(_core.Hub): ...
 
 def idle(priority: int = 0) -> None: ...
 def fork() -> int: ...

@@ -14,12 +14,12 @@ import signal as _std
 from gevlite import loop  # noqa: F401  (provides hub.loop)
 from gevlite._core import get_hub, get_hub_if_exists, sleep
 from gevlite.event import Event
-from gevlite.greenlet import Greenlet
+from gevlite.greenlet import Greenlet, GreenletExit
 
 __target__ = "signal"
 __implements__ = [
     name
-    for name in ("pause", "set_wakeup_fd", "sigtimedwait", "sigwait", "sigwaitinfo")
+    for name in ("getsignal", "pause", "set_wakeup_fd", "signal", "sigtimedwait", "sigwait", "sigwaitinfo")
     if hasattr(_std, name) and (not name.startswith("sigwait") or hasattr(_std, "sigtimedwait"))
 ]
 __imports__ = [name for name in dir(_std) if not name.startswith("_") and name not in __implements__]
@@ -28,9 +28,12 @@ __extensions__ = ["signal_handler"]
 __all__ = __implements__ + __imports__ + __extensions__
 
 # The originals, also when `signal` is patched.
+_getsignal = _std.getsignal
+_signal = _std.signal
 _set_wakeup_fd = _std.set_wakeup_fd
 _pause = getattr(_std, "pause", None)
 _sigtimedwait = getattr(_std, "sigtimedwait", None)
+_SIGCHLD = getattr(_std, "SIGCHLD", None)
 
 # A blocked signal that has come announces itself to nobody: how often to look, in seconds.
 _FIRST_LOOK = 0.001
@@ -41,6 +44,7 @@ class signal_handler:
     """Run `handler(*args, **kwargs)` in a new greenlet each time the signal `signalnum` comes, until `cancel()`.
 
     Replaces the handler that was set by `signal.signal`; `cancel()` puts that back. Main thread only. Does not block.
+    What the handler raises is raised in the main greenlet.
     Raises TypeError for a handler that cannot be called and ValueError for a number that is no signal.
     """
 
@@ -60,8 +64,13 @@ class signal_handler:
         self.greenlet_class(self.handle).start()
 
     def handle(self):
-        """Make the call; in the new greenlet."""
-        self.handler(*self.args, **self.kwargs)
+        """Make the call, in the new greenlet. What it raises is raised in the main greenlet, as with any handler."""
+        try:
+            self.handler(*self.args, **self.kwargs)
+        except GreenletExit:
+            raise
+        except BaseException as exc:
+            self.hub.handle_system_error(type(exc), exc, exc.__traceback__)
 
     @property
     def ref(self):
@@ -79,6 +88,36 @@ class signal_handler:
 
     def __repr__(self):
         return f"<signal_handler {self.watcher!r} {self.handler!r}>"
+
+
+class _InGreenlet:
+    """The handler of SIGCHLD that the interpreter knows: gives the real one a greenlet of its own."""
+
+    __slots__ = ("handler",)
+
+    def __init__(self, handler):
+        self.handler = handler
+
+    def __call__(self, signalnum, frame):
+        Greenlet.spawn(self.handler, signalnum, None)
+
+
+def signal(signalnum, handler, /):
+    """As `signal.signal`. A handler of SIGCHLD runs in a new greenlet, without a frame: children end in the middle of
+    anything, and what it raises is reported and hits nobody."""
+    if signalnum == _SIGCHLD and callable(handler) and not isinstance(handler, (int, _InGreenlet)):
+        get_hub()       # which is told of signals from now on
+        handler = _InGreenlet(handler)
+    return _handler_of(_signal(signalnum, handler))
+
+
+def getsignal(signalnum, /):
+    """As `signal.getsignal`."""
+    return _handler_of(_getsignal(signalnum))
+
+
+def _handler_of(handler):
+    return handler.handler if isinstance(handler, _InGreenlet) else handler
 
 
 def _hub_of_signals():

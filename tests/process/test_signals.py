@@ -334,5 +334,36 @@ def test_a_signal_while_the_hub_polls_for_ever_is_handled_at_once(run_script):
 
 
 def test_the_other_names_are_the_originals():
-    for name in ("signal", "getsignal", "SIGTERM", "Signals", "default_int_handler", "pthread_sigmask", "setitimer"):
+    for name in ("raise_signal", "SIGTERM", "Signals", "default_int_handler", "pthread_sigmask", "setitimer"):
         assert getattr(signal, name) is getattr(std_signal, name)
+
+
+# ---------------------------------------------------------------- SIGCHLD under patching
+
+
+def test_a_handler_of_sigchld_runs_in_a_greenlet_of_its_own(run_script):
+    run_script("""
+    import gevlite.monkey
+    gevlite.monkey.patch_all()
+    import os, signal, time, warnings
+    warnings.simplefilter("ignore")
+    seen = []
+    def handler(number, frame):
+        time.sleep(0.001)
+        seen.append((gevlite.getcurrent(), os.waitpid(-1, os.WNOHANG)[0]))
+        raise RuntimeError("of the handler, for nobody")
+    before = signal.signal(signal.SIGCHLD, handler)
+    assert signal.getsignal(signal.SIGCHLD) is handler
+    reported = []
+    gevlite.get_hub().handle_error = lambda context, kind, value, tb: reported.append(kind)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(3)
+    while not reported:
+        time.sleep(0.001)
+    assert seen[0][1] == pid and seen[0][0] is not gevlite.getcurrent()
+    assert reported == [RuntimeError]
+    assert signal.signal(signal.SIGCHLD, before) is handler
+    assert signal.getsignal(signal.SIGCHLD) == before
+    assert signal.signal(signal.SIGUSR1, handler) == signal.SIG_DFL and signal.getsignal(signal.SIGUSR1) is handler
+    """)
