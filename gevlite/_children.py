@@ -24,7 +24,7 @@ _waitid = _std.waitid
 _pidfd_open = getattr(_std, "pidfd_open", None)
 
 # How long to wait for what no thread could be started for, before the kernel is asked again.
-_LOOK_AGAIN = 0.05
+LOOK_AGAIN = 0.05
 
 # (idtype, id, options): the event that its thread will set.
 _watches = {}
@@ -88,10 +88,10 @@ def wait(idtype, id, options, timeout=None):
     try:
         event = watch(idtype, id, options)
     except RuntimeError:
-        if timeout is not None and timeout <= _LOOK_AGAIN:
+        if timeout is not None and timeout <= LOOK_AGAIN:
             sleep(max(timeout, 0))
             return False
-        sleep(_LOOK_AGAIN)
+        sleep(LOOK_AGAIN)
         return True
     hub.ref()
     try:

@@ -1388,12 +1388,12 @@ cdef class Hub(greenlet):
                 timeout = self.timers.items[0].deadline - gevlite_now_ns()
                 if timeout < 0:
                     timeout = 0
-            if self.spinning:
-                timeout = 0
-            elif self.timers.size == self.unref_timers and self.fd_waiters + self.refs + self.thread_refs <= 0:
+            if self.timers.size == self.unref_timers and self.fd_waiters + self.refs + self.thread_refs <= 0:
                 timeout = self.nothing_left(timeout)
                 if timeout < FOREVER:
                     continue
+            if self.spinning:
+                timeout = 0
             self.poll_once(timeout)
         return 0
 

@@ -2,21 +2,38 @@
 
 A watcher is made by a method of the loop and started with a callback, which the hub calls each time the thing happens,
 until `stop()`. Callbacks run in the hub and must not block; to wait for one thing, use `hub.wait(watcher)`. An active
-watcher keeps the loop alive unless it was made with `ref=False`. Priorities are accepted and ignored: callbacks run in
-the order in which things happened.
+watcher keeps the loop alive unless its `ref` is False, which may be changed at any time. Priorities are accepted and
+have no effect: callbacks run in the order in which things happened.
 """
 
+import functools
+import math
+import operator
 import os
 import signal as _signal
 import weakref
 
+from greenlet import getcurrent as _getcurrent
+
 from gevlite import _children
-from gevlite._core import READ, WRITE, FdWatch, fd_of, get_hub_if_exists, register_hub_attribute, signals_without_ref
+from gevlite._core import (
+    READ,
+    WRITE,
+    FdWatch,
+    Hub,
+    Waiter,
+    fd_of,
+    get_hub,
+    get_hub_if_exists,
+    register_hub_attribute,
+    signals_without_ref,
+)
+from gevlite.greenlet import spawn
 
 __all__ = ["Loop"]
 
 # Taken now: they may be patched later.
-_waitpid = os.waitpid
+_wait4 = os.wait4
 _set_signal = _signal.signal
 _close = os.close
 
@@ -24,18 +41,59 @@ _close = os.close
 class Watcher:
     """What all watchers have in common."""
 
-    _counts = True      # whether it is up to us to keep the loop alive
+    _core_counts = False    # whether the core counts it as a reason to stay alive, as soon as it is active
 
     def __init__(self, loop, ref=True, priority=None):
         self.loop = loop
         self.hub = loop.hub
-        self.ref = ref
-        self.priority = priority
-        self.callback = None
-        self.args = ()
         self.active = False
-        self._counted = False
+        self._ref = bool(ref)
+        self._callback = None
+        self._args = None
+        self._counted = 0       # how many `Hub.ref()` less `Hub.unref()` are ours
         self._queued = None
+        self.priority = priority
+
+    @property
+    def ref(self):
+        """Whether it keeps the loop alive while it is active. It can be changed at any time."""
+        return self._ref
+
+    @ref.setter
+    def ref(self, value):
+        self._ref = bool(value)
+        self._count()
+
+    @property
+    def priority(self):
+        """A number without effect, 0 by default. It can be set while the watcher is not active."""
+        return self._priority
+
+    @priority.setter
+    def priority(self, value):
+        if self.active:
+            raise AttributeError("the priority of a watcher cannot be set while it is active: stop() it first")
+        self._priority = 0 if value is None else operator.index(value)
+
+    @property
+    def callback(self):
+        """What is called; None if it has not been started, or was stopped."""
+        return self._callback
+
+    @callback.setter
+    def callback(self, value):
+        self._callback = None if value is None else _checked(value)
+
+    @property
+    def args(self):
+        """The tuple of arguments for `callback`, or None."""
+        return self._args
+
+    @args.setter
+    def args(self, value):
+        if value is not None and not isinstance(value, tuple):
+            raise TypeError(f"args must be a tuple or None, not {value!r}")
+        self._args = value
 
     @property
     def pending(self):
@@ -43,41 +101,46 @@ class Watcher:
         return self._queued is not None and self._queued.pending
 
     def start(self, callback, *args):
-        """Call `callback(*args)` from now on, each time it happens. Raises TypeError if it cannot be called."""
-        if not callable(callback):
-            raise TypeError(f"callback must be callable, not {callback!r}")
-        if self.active:
-            self.callback, self.args = callback, args
-            return
-        self._begin()
-        self.callback, self.args = callback, args
-        self.active = True
-        self.hub.watchers += 1
-        if self.ref and self._counts:
-            self._counted = True
-            self.hub.ref()
+        """Call `callback(*args)` from now on, each time it happens. Raises TypeError if it cannot be called.
+
+        If it is active already, that is what it calls from now on.
+        """
+        _checked(callback)
+        if not self.active:
+            self._begin()
+            self.active = True
+            self.hub.watchers += 1
+            self._count()
+        self._callback, self._args = callback, args
 
     def stop(self):
-        """Call no more. Calling it twice does nothing."""
+        """Call no more, also not what `feed` has asked for. Calling it twice does nothing."""
         if self.active:
             self.active = False
             self.hub.watchers -= 1
             self._end()
-        if self._counted:
-            self._counted = False
-            self.hub.unref()
+            self._count()
         if self._queued is not None:
             self._queued.stop()
             self._queued = None
-        self.callback, self.args = None, ()
+        self._callback = self._args = None
 
     def close(self):
         """The same as `stop()`: nothing else has to be given back."""
         self.stop()
 
     def feed(self, events, callback, *args):
-        """Call `callback(*args)` soon, once."""
-        self.hub.call_soon(callback, *args)
+        """Call `callback(*args)` soon, as if it had happened, whether the watcher is active or not."""
+        self._callback, self._args = _checked(callback), args
+        if not self.pending:
+            self._queued = self.hub.call_soon(self._fed)
+
+    def _fed(self):
+        callback, args = self._callback, self._args
+        if not self.active:
+            self._callback = self._args = None
+        if callback is not None:
+            callback(*args)
 
     def __enter__(self):
         return self
@@ -91,54 +154,99 @@ class Watcher:
     def _end(self):
         raise NotImplementedError
 
+    def _count(self):
+        """Make the hub's count of reasons to stay alive right: that of the core and ours together."""
+        wanted = (bool(self._ref) - self._core_counts) if self.active else 0
+        while self._counted < wanted:
+            self._counted += 1
+            self.hub.ref()
+        while self._counted > wanted:
+            self._counted -= 1
+            self.hub.unref()
+
     def _happened(self):
         """Make the call; in the hub."""
-        callback, args = self.callback, self.args
+        callback, args = self._callback, self._args
         if self.active and callback is not None:
             callback(*args)
 
     def __repr__(self):
-        state = f"active {self.callback!r}" if self.active else "stopped"
+        state = f"active {self._callback!r}" if self.active else "stopped"
         return f"<{type(self).__name__} watcher at {id(self):#x}{self._describe()} {state}>"
 
     def _describe(self):
         return ""
 
 
+def _checked(callback):
+    if not callable(callback):
+        raise TypeError(f"callback must be callable, not {callback!r}")
+    return callback
+
+
+def _seconds(value, what):
+    """A number of seconds, as it is."""
+    if math.isnan(value):       # TypeError for what is no number
+        raise ValueError(f"{what} must not be NaN")
+    return value
+
+
 class io(Watcher):
     """A file descriptor is ready, as long as it is: the callback comes again and again until it has been dealt with."""
 
-    _counts = False     # the core counts who waits for fds
+    _core_counts = True     # whoever waits for a descriptor
+    _pass_events = False
 
     def __init__(self, loop, fd, events, ref=True, priority=None):
         super().__init__(loop, ref, priority)
-        self.fd = fd_of(fd)
-        self.events = events
-        self._watch = FdWatch(self.hub, self.fd, events, self._ready)
+        self._watch = FdWatch(self.hub, fd_of(fd), events, self._ready)
+
+    @property
+    def fd(self):
+        """The descriptor. Another can be set while the watcher is not active."""
+        return self._watch.fd
+
+    @fd.setter
+    def fd(self, value):
+        self._watch_other(fd_of(value), self._watch.events)
+
+    @property
+    def events(self):
+        """READ (1), WRITE (2) or both. Others can be set while the watcher is not active."""
+        return self._watch.events
+
+    @events.setter
+    def events(self, value):
+        self._watch_other(self._watch.fd, value)
+
+    def _watch_other(self, fd, events):
+        if self.active:
+            raise AttributeError("fd and events of a watcher cannot be set while it is active: stop() it first")
+        self._watch = FdWatch(self.hub, fd, events, self._ready)
+
+    @property
+    def events_str(self):
+        """`events` in words, such as "READ|WRITE"."""
+        return "|".join(name for bit, name in ((READ, "READ"), (WRITE, "WRITE")) if self.events & bit)
 
     def start(self, callback, *args, pass_events=False):
         """As `Watcher.start`. With `pass_events`, what is ready is the first argument."""
-        self._pass_events = pass_events
         super().start(callback, *args)
+        self._pass_events = pass_events
 
     def _begin(self):
         self._watch.start()
-        if not self.ref:
-            self.hub.unref()        # the core counts who waits for an fd; one reference fewer evens it out
 
     def _end(self):
         self._watch.stop()
-        if not self.ref:
-            self.hub.ref()          # see _begin: the core counted the watch, this takes it out of the sum again
 
     def _ready(self, events):
         if not self.active:
             return
+        callback, args = self._callback, self._args
         try:
-            if self._pass_events:
-                self.callback(events, *self.args)
-            else:
-                self.callback(*self.args)
+            if callback is not None:
+                callback(*((events, *args) if self._pass_events else args))
         finally:
             if self.active:
                 try:
@@ -148,22 +256,25 @@ class io(Watcher):
                     raise
 
     def _describe(self):
-        names = "|".join(name for bit, name in ((READ, "READ"), (WRITE, "WRITE")) if self.events & bit)
-        return f" fd={self.fd} {names}"
+        return f" fd={self.fd} {self.events_str}"
 
 
 class timer(Watcher):
     """`after` seconds are over, and then every `repeat` seconds."""
 
-    _counts = False     # so does the timer heap
-
     def __init__(self, loop, after=0.0, repeat=0.0, ref=True, priority=None):
-        if repeat < 0:
+        if _seconds(repeat, "repeat") < 0:
             raise ValueError("repeat must not be negative")
         super().__init__(loop, ref, priority)
-        self.after = after
+        self.after = _seconds(after, "after")
         self.repeat = repeat
         self._timer = None
+        self._at = 0.0
+
+    @property
+    def at(self):
+        """When it fires next, by `loop.now()`; 0 if it has never been started."""
+        return self._at
 
     def start(self, callback, *args, update=None):
         """As `Watcher.start`; `update` is accepted and ignored, the clock is always read anew."""
@@ -171,8 +282,8 @@ class timer(Watcher):
 
     def again(self, callback, *args, update=None):
         """Start over: with `repeat` as the first delay too, if there is one."""
-        if self.active:
-            self.stop()
+        _checked(callback)
+        self.stop()
         after, self.after = self.after, self.repeat or self.after
         try:
             self.start(callback, *args)
@@ -180,22 +291,28 @@ class timer(Watcher):
             self.after = after
 
     def _begin(self):
-        self._timer = self.hub.call_later(max(self.after, 0), self._fired, repeat=self.repeat, ref=self.ref)
+        after = max(self.after, 0)
+        # ref: it is `_count` that counts.
+        self._timer = self.hub.call_later(after, self._fired, repeat=self.repeat, ref=False)
+        self._at = self.hub.now() + after
 
     def _end(self):
         self._timer.stop()
         self._timer = None
 
     def _fired(self):
-        callback, args = self.callback, self.args
-        if not self.repeat:
+        callback, args = self._callback, self._args
+        if self.repeat:
+            self._at = self.hub.now() + self.repeat
+        else:
             self.stop()
         if callback is not None:
             callback(*args)
 
     @property
     def pending(self):
-        return False if self._timer is None else self._timer.pending
+        """True if the time is over and the callback is about to be called."""
+        return super().pending or self._timer is not None and self._timer.pending and self._at <= self.hub.now()
 
     def _describe(self):
         return f" after={self.after} repeat={self.repeat}"
@@ -212,7 +329,7 @@ class async_(Watcher):
 
     def send(self):
         """Have the callback called soon. May be called from any thread; wakes the hub at once."""
-        if self.active and (self._queued is None or not self._queued.pending):
+        if self.active and not self.pending:
             self._queued = self.hub.call_soon_threadsafe(self._happened)
 
     def send_ignoring_arg(self, _ignored):
@@ -239,14 +356,12 @@ class prepare(_Hook):
     """The loop is about to poll."""
 
     _where = "before_poll"
-    _counts = False
 
 
 class check(_Hook):
     """The loop has just polled."""
 
     _where = "after_poll"
-    _counts = False
 
 
 class idle(_Hook):
@@ -266,7 +381,6 @@ class idle(_Hook):
 class fork(Watcher):
     """We are the child of a fork."""
 
-    _counts = False
     _all = weakref.WeakSet()
 
     def _begin(self):
@@ -294,9 +408,24 @@ class signal(Watcher):
     _all = {}       # number -> (the handler before, watchers)
 
     def __init__(self, loop, signalnum, ref=True, priority=None):
-        _signal.Signals(signalnum)      # ValueError for what is no signal
+        signalnum = operator.index(signalnum)
+        if signalnum not in _signal.valid_signals():
+            raise ValueError(f"{signalnum} is not the number of a signal")
         super().__init__(loop, ref, priority)
+        self._ref = ref if ref is None else bool(ref)
         self.signalnum = signalnum
+
+    @property
+    def ref(self):
+        """See the class."""
+        return self._ref
+
+    @ref.setter
+    def ref(self, value):
+        self._ref = value if value is None else bool(value)
+        self._count()
+        if self.active:
+            self._tell_core()
 
     def _begin(self):
         entry = self._all.get(self.signalnum)
@@ -305,15 +434,6 @@ class signal(Watcher):
             entry = self._all[self.signalnum] = (before, [])
         entry[1].append(self)
         self._tell_core()
-
-    def set_ref(self, value):
-        """Change `ref`, also while it is active."""
-        self.ref = value
-        if self.active:
-            if bool(value) != self._counted:
-                self._counted = bool(value)
-                (self.hub.ref if value else self.hub.unref)()
-            self._tell_core()
 
     def _tell_core(self):
         entry = self._all.get(self.signalnum)
@@ -342,11 +462,15 @@ class signal(Watcher):
                 watcher._queued = watcher.hub.call_soon_threadsafe(watcher._happened)
 
     def _describe(self):
-        return f" {_signal.Signals(self.signalnum).name}"
+        try:
+            return f" {_signal.Signals(self.signalnum).name}"
+        except ValueError:      # a real-time signal
+            return f" {self.signalnum}"
 
 
 class child(Watcher):
-    """The child process `pid` has ended: `rstatus` is its wait status, `returncode` as in subprocess. Calls back once.
+    """The child process `pid` has ended: `rstatus` is its wait status, `returncode` as in subprocess, `rusage` what it
+    has used (or None). Calls back once.
 
     The process is reaped here. `trace` is accepted and ignored. In the child of a fork, which has other children, the
     parent's watchers are stopped.
@@ -355,12 +479,14 @@ class child(Watcher):
     _all = weakref.WeakSet()
 
     def __init__(self, loop, pid, trace=0, ref=True):
+        pid = operator.index(pid)
         if pid <= 0:
             raise ValueError("a child watcher needs the pid of one child")
         super().__init__(loop, ref)
         self.pid = pid
-        self.rpid = None
+        self.rpid = 0
         self.rstatus = 0
+        self.rusage = None
         self._pidfd = None
         self._io = None
         self._event = None
@@ -368,14 +494,14 @@ class child(Watcher):
     @property
     def returncode(self):
         """The exit status, negative for a signal; None while it runs."""
-        return None if self.rpid is None else os.waitstatus_to_exitcode(self.rstatus)
+        return os.waitstatus_to_exitcode(self.rstatus) if self.rpid else None
 
     def _begin(self):
-        if self.rpid is not None:
+        if self.rpid:
             raise ValueError(f"child {self.pid} has already ended and was reported")
         self._pidfd = _children.pidfd(self.pid)
         if self._pidfd is not None:
-            self._io = self.loop.io(self._pidfd, READ, ref=self.ref)
+            self._io = self.loop.io(self._pidfd, READ, ref=False)
             self._io.start(self._look)
         else:
             self._event = _children.watch(os.P_PID, self.pid, os.WEXITED)
@@ -397,16 +523,26 @@ class child(Watcher):
         if not self.active:
             return
         try:
-            pid, status = _waitpid(self.pid, os.WNOHANG)
+            pid, status, usage = _wait4(self.pid, os.WNOHANG)
         except ChildProcessError:
-            pid, status = self.pid, 0       # somebody else has taken its status
+            pid, status, usage = self.pid, 0, None      # somebody else has taken its status
         if pid == 0:
             if self._event is not None:
                 self._event = _children.watch(os.P_PID, self.pid, os.WEXITED)
                 self._event.rawlink(self._look)
             return
-        self.rpid, self.rstatus = pid, status
-        callback, args = self.callback, self.args
+        self._report(status, usage)
+
+    def was_taken(self, status):
+        """Somebody else has taken the status of the child, which has ended, from the kernel: call back all the same."""
+        if self.active:
+            self.hub.call_soon(self._report, status, None)
+
+    def _report(self, status, usage):
+        if not self.active:
+            return
+        self.rpid, self.rstatus, self.rusage = self.pid, status, usage
+        callback, args = self._callback, self._args
         self.stop()
         callback(*args)
 
@@ -425,12 +561,18 @@ os.register_at_fork(after_in_child=child._forked)
 
 
 class stat(Watcher):
-    """A file's status changed, looked at every `interval` seconds (0: every 5). `attr` and `prev`: os.stat or None."""
+    """A file's status changed. `attr` and `prev` are what os.stat gave for it, now and before, or None.
+
+    It is looked at every `interval` seconds: 0 is every 5, and what is less than 0.1 is taken as 0.1.
+    """
+
+    DEFAULT_INTERVAL = 5.0
+    LEAST_INTERVAL = 0.1
 
     def __init__(self, loop, path, interval=0.0, ref=True, priority=None):
         super().__init__(loop, ref, priority)
         self.path = os.fspath(path)
-        self.interval = interval or 5.0
+        self.interval = _seconds(interval, "interval")
         self.attr = self.prev = None
         self._timer = None
 
@@ -442,7 +584,8 @@ class stat(Watcher):
 
     def _begin(self):
         self.attr = self._status()
-        self._timer = self.hub.call_later(self.interval, self._look, repeat=self.interval, ref=False)
+        interval = max(self.interval, self.LEAST_INTERVAL) if self.interval else self.DEFAULT_INTERVAL
+        self._timer = self.hub.call_later(interval, self._look, repeat=interval, ref=False)
 
     def _end(self):
         self._timer.stop()
@@ -459,13 +602,22 @@ class stat(Watcher):
         return f" {self.path!r}"
 
 
+# What libev numbers its backends by.
+_BACKEND_NUMBERS = {"select": 1, "poll": 2, "epoll": 4, "kqueue": 8}
+
+
 class Loop:
-    """The watchers of one hub, `hub.loop`."""
+    """The watchers of one hub, `hub.loop`.
 
-    MAXPRI = MINPRI = 0     # priorities are ignored
+    `Loop()` is another set of watchers of the running thread's hub: a thread has one loop. What gevent's takes, `flags`
+    and `default`, is accepted and has no effect.
+    """
 
-    def __init__(self, hub):
-        self.hub = hub
+    MAXPRI, MINPRI = 2, -2      # of watchers; without effect
+
+    def __init__(self, hub=None, default=None, *, flags=None):
+        self.hub = hub if isinstance(hub, Hub) else get_hub()
+        self._runs = []         # for each `run` under way what ends it
 
     def _maker(cls):
         def make(self, *args, **kwargs):
@@ -504,6 +656,63 @@ class Loop:
 
     update = update_now
 
+    def run(self, nowait=False, once=False):
+        """Block until nothing is left that keeps the loop alive, while everything else goes on; or until `break_()`.
+
+        nowait: only until what is ready now has had its turn. once: only until the loop has once waited for something
+        and that has happened.
+        """
+        if nowait:
+            self.hub.wait_idle()
+            return
+        waiter = Waiter(self.hub)
+        joiner = spawn(self._join, waiter)
+        self._runs.append(waiter)
+        polled = functools.partial(self.hub.call_later, 0, waiter.wake, ref=False)      # after the timers that are due
+        if once:
+            if self.hub.after_poll is None:
+                self.hub.after_poll = []
+            self.hub.after_poll.append(polled)
+        try:
+            waiter.park()
+        finally:
+            if once:
+                self.hub.after_poll.remove(polled)
+            self._runs.remove(waiter)
+            joiner.kill(block=False)
+
+    def _join(self, waiter):
+        self.hub.join()
+        waiter.wake()
+
+    def break_(self, how=None):
+        """Have the latest `run()` return, or with `how` 2 all of them."""
+        for waiter in self._runs if how == 2 else self._runs[-1:]:
+            waiter.wake()
+
+    def reinit(self):
+        """Nothing to do: every fork already gives the child's hub a fresh backend."""
+
+    def verify(self):
+        """Nothing to do; for code written for gevent."""
+
+    def install_sigchld(self):
+        """Nothing to do: children are waited for without a handler of SIGCHLD."""
+
+    reset_sigchld = install_sigchld
+
+    def closing_fd(self, fd):
+        """Say that `fd` is about to be closed: whoever waits for it gets EBADF. True if that is anybody."""
+        before = self.hub.stats()
+        self.hub._forget_fd(fd, 0)
+        after = self.hub.stats()
+        return after["ready"] > before["ready"] or after["fd_waiters"] < before["fd_waiters"]
+
+    def fileno(self):
+        """The descriptor of the kernel's poll object (epoll, kqueue); None if the backend has none."""
+        fileno = getattr(self.hub.backend, "fileno", None)
+        return None if fileno is None else fileno()
+
     @property
     def default(self):
         """True for the loop of the main thread."""
@@ -513,6 +722,14 @@ class Loop:
     def backend(self):
         """The name of the backend."""
         return self.hub.backend.name
+
+    @property
+    def backend_int(self):
+        """The number that libev has for such a backend, 0 if it has none."""
+        return _BACKEND_NUMBERS.get(self.backend, 0)
+
+    origflags = ()
+    origflags_int = 0
 
     @property
     def approx_timer_resolution(self):
@@ -525,9 +742,20 @@ class Loop:
         return self.hub.stats()["ready"]
 
     @property
+    def activecnt(self):
+        """How many timers, greenlets that wait for a descriptor, and other things keep the loop alive."""
+        stats = self.hub.stats()
+        return stats["timers"] - stats["unref_timers"] + stats["fd_waiters"] + stats["refs"]
+
+    @property
     def iteration(self):
         """How often the loop has polled."""
         return self.hub.stats()["polls"]
+
+    @property
+    def depth(self):
+        """1 in the loop's own callbacks, 0 elsewhere."""
+        return int(_getcurrent() is self.hub)
 
     def ref(self):
         """Keep the loop alive once more."""
@@ -542,8 +770,9 @@ class Loop:
         self.hub.handle_error(context, type, value, tb)
 
     def destroy(self):
-        """`Hub.destroy()`."""
-        self.hub.destroy()
+        """`Hub.destroy()`, if this is `hub.loop`."""
+        if vars(self.hub).get("loop") is self:
+            self.hub.destroy()
 
     def __repr__(self):
         return f"<Loop of {self.hub!r}>"

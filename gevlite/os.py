@@ -15,6 +15,7 @@ import os as _std
 import stat as _stat
 from fcntl import F_GETFL, fcntl as _fcntl
 from select import PIPE_BUF
+from signal import SIGCHLD
 from time import monotonic as _monotonic
 
 from greenlet import getcurrent as _getcurrent
@@ -30,7 +31,11 @@ __target__ = "os"
 __implements__ = [
     name for name in ("close", "read", "wait", "wait3", "wait4", "waitid", "waitpid", "write") if hasattr(_std, name)
 ]
-__imports__ = [name for name in ("fork", "forkpty", "posix_spawn", "posix_spawnp") if hasattr(_std, name)]
+__imports__ = [
+    name
+    for name in sorted({*dir(_std), *_std.__all__})
+    if name not in __implements__ and (not name.startswith("_") or name in _std.__all__)
+]
 globals().update({name: getattr(_std, name) for name in __imports__})
 __extensions__ = ["make_nonblocking", "nb_read", "nb_write", "tp_read", "tp_write"]
 
@@ -146,9 +151,7 @@ def tp_write(fd, buf):
 
 def waitpid(pid, options, /):
     """As `os.waitpid`: block until a child has ended (or, by `options`, stopped), and return `(pid, status)`."""
-    if pid in _watched:
-        return _watched_status(pid, options)
-    return _wait(lambda flags: _waits["waitpid"](pid, flags), pid, options)
+    return _answer(_Question(_waits["waitpid"], pid), options)
 
 
 def wait():
@@ -158,44 +161,169 @@ def wait():
 
 def wait4(pid, options):
     """As `os.wait4`: `waitpid` with the child's use of resources: `(pid, status, usage)`."""
-    return _wait(lambda flags: _waits["wait4"](pid, flags), pid, options)
+    return _answer(_UsageQuestion(_waits["wait4"], pid), options)
 
 
 def wait3(options):
     """As `os.wait3`: `wait4` for any child."""
-    return _wait(lambda flags: _waits["wait3"](flags), -1, options)
-
-
-def _wait(attempt, pid, options):
-    if options & _WNOHANG:
-        return attempt(options)
-    while True:
-        found = attempt(options | _WNOHANG)
-        if found[0]:
-            return found
-        if pid > 0:
-            which = (_std.P_PID, pid)
-        elif pid == -1:
-            which = (_std.P_ALL, 0)
-        else:
-            which = (_std.P_PGID, -pid if pid else _std.getpgrp())
-        _children.wait(*which, _std.WEXITED | options & _NOT_THE_END)
+    return wait4(-1, options)
 
 
 def waitid(idtype, id, options, /):
     """As `os.waitid`: block until a child's state has changed as `options` say; return what it is."""
-    if options & _WNOHANG:
-        return _waits["waitid"](idtype, id, options)
+    return _answer(_IdQuestion(idtype, id), options)
+
+
+class _Question:
+    """What `waitpid` asks: the kernel, or what the hub has taken from the kernel for `fork_and_watch`."""
+
+    def __init__(self, original, pid):
+        self.ask = lambda options: original(pid, options)
+        if pid > 0:
+            self.idtype, self.id = _std.P_PID, pid
+        elif pid == -1:
+            self.idtype, self.id = _std.P_ALL, 0
+        else:
+            self.idtype, self.id = _std.P_PGID, -pid if pid else _std.getpgrp()
+
+    def watched(self):
+        """The items of `_watched` that it concerns."""
+        if self.idtype == _std.P_PID:
+            return [(self.id, _watched[self.id])] if self.id in _watched else []
+        if self.idtype == _std.P_ALL:
+            return list(_watched.items())
+        return [item for item in _watched.items() if self.idtype == _std.P_PGID and item[1].group == self.id]
+
+    def pid(self, answer):
+        """Whom an answer is about; 0 if nobody."""
+        return answer[0]
+
+    def status(self, answer):
+        """The wait status of a child that has ended, by an answer; None if it has not."""
+        return answer[1] if _std.WIFEXITED(answer[1]) or _std.WIFSIGNALED(answer[1]) else None
+
+    def changes(self, options):
+        """What it waits for, as flags of `waitid`."""
+        return _std.WEXITED | options & _NOT_THE_END
+
+    def nothing(self):
+        """What the kernel says with WNOHANG if there is nothing to say."""
+        return 0, 0
+
+    def about(self, child):
+        """What the kernel would have said of a child that the hub has taken."""
+        return child.rpid, child.rstatus
+
+
+class _UsageQuestion(_Question):
+    """That of `wait4`."""
+
+    def nothing(self):
+        return 0, 0, _no_usage()
+
+    def about(self, child):
+        return child.rpid, child.rstatus, child.rusage or _no_usage()
+
+
+def _no_usage():
+    from resource import struct_rusage
+
+    return struct_rusage((0,) * 16)
+
+
+class _IdQuestion(_Question):
+    """That of `waitid`."""
+
+    def __init__(self, idtype, id):
+        self.ask = lambda options: _waits["waitid"](idtype, id, options)
+        self.idtype, self.id = idtype, id
+
+    def pid(self, answer):
+        return 0 if answer is None else answer.si_pid
+
+    def status(self, answer):
+        if answer.si_code == _std.CLD_EXITED:
+            return answer.si_status << 8
+        core = 0x80 if answer.si_code == _std.CLD_DUMPED else 0
+        return answer.si_status | core if answer.si_code in (_std.CLD_KILLED, _std.CLD_DUMPED) else None
+
+    def changes(self, options):
+        return options & ~_std.WNOWAIT
+
+    def nothing(self):
+        return None
+
+    def about(self, child):
+        if _std.WIFEXITED(child.rstatus):
+            how = _std.WEXITSTATUS(child.rstatus), _std.CLD_EXITED
+        else:
+            code = _std.CLD_DUMPED if _std.WCOREDUMP(child.rstatus) else _std.CLD_KILLED
+            how = _std.WTERMSIG(child.rstatus), code
+        return _std.waitid_result((child.rpid, _std.getuid(), SIGCHLD, *how))
+
+
+def _answer(question, options):
+    """Block until there is an answer, with WNOHANG not, and return it."""
+    keep = isinstance(question, _IdQuestion) and options & _std.WNOWAIT
     while True:
-        found = _waits["waitid"](idtype, id, options | _WNOHANG)
-        if found is not None:
-            return found
-        _children.wait(idtype, id, options & ~_std.WNOWAIT)
+        answer, childless = question.nothing(), False
+        try:
+            answer = question.ask(options | _WNOHANG)
+        except ChildProcessError:
+            childless = True
+            if not question.watched():
+                raise
+        pid = question.pid(answer)
+        if pid:
+            status = question.status(answer) if pid in _watched and not keep else None
+            if status is not None:
+                _watched.pop(pid).was_taken(status)
+            return answer
+        if question.idtype == _std.P_PID and not childless and question.id in _watched:
+            # If that one has ended, it has not been asked for in time, and its number is another child's now.
+            if _watched[question.id].ended.is_set():
+                del _watched[question.id]
+        watched = question.watched()
+        if question.changes(options) & _std.WEXITED:
+            for pid, one in watched:
+                if one.ended.is_set():
+                    if not keep:
+                        del _watched[pid]
+                    return question.about(one.watcher)
+        if options & _WNOHANG:
+            return answer
+        if watched:
+            _wait_for_either(question, question.changes(options), [one for _, one in watched], childless)
+        else:
+            _children.wait(question.idtype, question.id, question.changes(options))
+
+
+def _wait_for_either(question, changes, watched, only_watched):
+    """Block until the kernel may have an answer, or one of `watched` has ended."""
+    either = Event()
+    sources = [one.ended for one in watched]
+    if not only_watched:
+        try:
+            sources.append(_children.watch(question.idtype, question.id, changes))
+        except RuntimeError:
+            pass        # no thread can be started: what the hub watches will do
+    set_it = either.set
+    wake = lambda _source: set_it()     # noqa: E731  (one object, to be unlinked)
+    for source in sources:
+        source.rawlink(wake)
+    hub = get_hub()
+    hub.ref()           # the watcher, which counts for nothing, will wake us
+    try:
+        either.wait(None if len(sources) > len(watched) or only_watched else _children.LOOK_AGAIN)
+    finally:
+        hub.unref()
+        for source in sources:
+            source.unlink(wake)
 
 
 # ---------------------------------------------------------------- children whose status the hub takes
 
-# pid: its _Watched, until `waitpid` has given the status away or KEEP_STATUS_SECONDS have passed.
+# pid: its _Watched, until somebody has been given the status or KEEP_STATUS_SECONDS have passed.
 _watched = {}
 KEEP_STATUS_SECONDS = 60.0
 
@@ -208,6 +336,10 @@ class _Watched:
         self.ended = Event()
         self.at = None
         self.watcher = watcher
+        try:
+            self.group = _std.getpgid(watcher.pid)
+        except OSError:
+            self.group = None       # it has ended, and is no child of ours
         watcher.start(self.end)
 
     def end(self):
@@ -217,28 +349,9 @@ class _Watched:
         if self.callback is not None:
             self.callback(self.watcher)
 
-
-def _watched_status(pid, options):
-    """`waitpid` for a pid in `_watched`."""
-    watched = _watched[pid]
-    if not watched.ended.is_set():
-        if options & _WNOHANG:
-            return 0, 0
-        hub = get_hub()
-        hub.ref()       # the watcher, which counts for nothing, will wake us
-        try:
-            watched.ended.wait()
-        finally:
-            hub.unref()
-    mine = _watched.pop(pid, None) is watched       # else another greenlet was faster
-    try:
-        found = _waits["waitpid"](pid, options | _WNOHANG)
-    except ChildProcessError:
-        if not mine:
-            raise
-        return pid, watched.watcher.rstatus
-    # It has not been asked for in time, and the kernel has given its number to another child.
-    return found if found[0] or options & _WNOHANG else waitpid(pid, options)
+    def was_taken(self, status):
+        """Somebody has asked the kernel before the hub has, and got the status."""
+        self.watcher.was_taken(status)
 
 
 def _drop_old():

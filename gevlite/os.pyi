@@ -1,6 +1,6 @@
 import sys
 from collections.abc import Callable
-from os import fork as fork, forkpty as forkpty, posix_spawn as posix_spawn, posix_spawnp as posix_spawnp, waitid_result
+from os import waitid_result
 from resource import struct_rusage
 
 from _typeshed import ReadableBuffer
@@ -43,3 +43,6 @@ def forkpty_and_watch(
     ref: bool = False,
     forkpty: Callable[[], tuple[int, int]] = ...,
 ) -> tuple[int, int]: ...
+
+# Last, because type checkers keep the first of two definitions.
+from os import *  # type: ignore[assignment]  # noqa: E402, F403

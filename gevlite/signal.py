@@ -80,7 +80,7 @@ class signal_handler:
 
     @ref.setter
     def ref(self, value):
-        self.watcher.set_ref(value)
+        self.watcher.ref = value
 
     def cancel(self):
         """Put the earlier handler back. Calling it twice does nothing."""

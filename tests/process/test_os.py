@@ -446,7 +446,7 @@ def test_the_status_of_a_watched_child_that_nobody_asks_for_is_forgotten(monkeyp
 def test_a_number_that_is_used_again_is_not_mistaken_for_the_watched_child(pipe):
     pid = child(3, until=pipe[0])
     ended = SimpleNamespace(is_set=lambda: True)
-    old = SimpleNamespace(ended=ended, watcher=SimpleNamespace(rstatus=0), at=0)
+    old = SimpleNamespace(ended=ended, watcher=SimpleNamespace(rstatus=0), at=0, was_taken=id)
     gevlite_os._watched[pid] = old
     assert gevlite_os.waitpid(pid, os.WNOHANG) == (0, 0)
     gevlite_os._watched[pid] = old
@@ -578,3 +578,88 @@ def test_a_thread_that_waits_for_a_child_does_not_hide_a_dead_end(run_script):
         os.kill(pid, signal.SIGKILL)
         print(os.waitpid(pid, 0)[0] == pid)
     """).stdout == "dead end\nTrue\n"
+
+
+@pytest.mark.parametrize(
+    ("wait", "pid_and_code"),
+    [
+        (lambda pid: gevlite_os.waitpid(-1, 0), lambda found: (found[0], code_of(found[1]))),
+        (lambda pid: gevlite_os.waitpid(0, 0), lambda found: (found[0], code_of(found[1]))),
+        (lambda pid: gevlite_os.waitpid(-os.getpgrp(), 0), lambda found: (found[0], code_of(found[1]))),
+        (lambda pid: gevlite_os.waitpid(pid, 0), lambda found: (found[0], code_of(found[1]))),
+        (lambda pid: gevlite_os.wait(), lambda found: (found[0], code_of(found[1]))),
+        (lambda pid: gevlite_os.wait3(0), lambda found: (found[0], code_of(found[1]))),
+        (lambda pid: gevlite_os.wait4(-1, 0), lambda found: (found[0], code_of(found[1]))),
+        (lambda pid: gevlite_os.wait4(pid, 0), lambda found: (found[0], code_of(found[1]))),
+        (lambda pid: gevlite_os.waitid(os.P_ALL, 0, os.WEXITED), lambda found: (found.si_pid, found.si_status)),
+        (lambda pid: gevlite_os.waitid(os.P_PID, pid, os.WEXITED), lambda found: (found.si_pid, found.si_status)),
+        (
+            lambda pid: gevlite_os.waitid(os.P_PGID, os.getpgrp(), os.WEXITED),
+            lambda found: (found.si_pid, found.si_status),
+        ),
+    ],
+    ids=["any", "group", "group by number", "one", "wait", "wait3", "wait4", "wait4 one", "P_ALL", "P_PID", "P_PGID"],
+)
+@pytest.mark.parametrize("when", ["running", "ended", "taken"])
+def test_each_way_to_wait_finds_a_watched_child(wait, pid_and_code, when, pipe, start, settle, told_by):
+    told = []
+    pid = gevlite_os.fork_and_watch(told.append)
+    if not pid:
+        os.read(pipe[0], 1)
+        os._exit(3)
+    if when == "running":
+        waiting = start(wait, pid)
+        gevlite.sleep(0)
+        os.write(pipe[1], b"x")
+        found = waiting.get()
+    else:
+        os.write(pipe[1], b"x")
+        if when == "taken":
+            assert settle(lambda: told)
+        found = wait(pid)
+    assert pid_and_code(found) == (pid, 3)
+    assert settle(lambda: told)                 # it is told in any case
+    assert (told[0].rpid, told[0].returncode) == (pid, 3)
+    assert not gevlite_os._watched
+    with pytest.raises(ChildProcessError):
+        wait(pid)
+
+
+def test_a_child_that_is_not_watched_is_found_beside_one_that_is(pipe, told_by):
+    watched = gevlite_os.fork_and_watch()
+    if not watched:
+        os.read(pipe[0], 1)
+        os._exit(3)
+    other = child(4)
+    assert gevlite_os.waitpid(watched, os.WNOHANG) == (0, 0)
+    found = gevlite_os.waitpid(-1, 0)
+    assert (found[0], code_of(found[1])) == (other, 4)
+    assert gevlite_os.waitpid(-1, os.WNOHANG) == (0, 0)
+    assert gevlite_os.wait3(os.WNOHANG)[:2] == (0, 0)
+    assert gevlite_os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is None
+    os.write(pipe[1], b"x")
+    assert gevlite_os.wait()[0] == watched
+
+
+def test_waitid_can_leave_the_status_of_a_watched_child(settle, told_by):
+    told = []
+    pid = gevlite_os.fork_and_watch(told.append)
+    if not pid:
+        os.kill(os.getpid(), 9)
+    assert settle(lambda: told)
+    for _ in range(2):
+        found = gevlite_os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        assert (found.si_pid, found.si_status, found.si_code) == (pid, 9, os.CLD_KILLED)
+    found = gevlite_os.wait4(pid, 0)
+    assert code_of(found[1]) == -9
+    assert found[2].ru_utime >= 0
+    assert told[0].rusage is found[2]
+
+
+def test_the_twin_has_every_name_of_the_original():
+    missing = [name for name in {*os.__all__, *dir(os)} if not hasattr(gevlite_os, name) and not name.startswith("_")]
+    assert missing == []
+    assert gevlite_os._exit is os._exit
+    assert gevlite_os.environ is os.environ
+    assert gevlite_os.read is not os.read
+    assert {*os.__all__} <= {*gevlite_os.__all__}
