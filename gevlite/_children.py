@@ -13,7 +13,7 @@ a pool's threads would soon all be taken; all who wait for the same thing share 
 import os as _std
 from _thread import start_new_thread
 
-from gevlite._core import READ, add_idle_workers, get_hub, sleep
+from gevlite._core import READ, add_idle_workers, get_hub, is_finalizing, sleep
 from gevlite.event import Event
 
 __all__ = ["pidfd", "wait", "watch"]
@@ -45,6 +45,8 @@ def watch(idtype, id, options):
 
     Raises RuntimeError if no thread can be started.
     """
+    if is_finalizing():
+        raise RuntimeError("a thread would not run any more")
     key = (idtype, id, options)
     fresh = Event()
     event = _watches.setdefault(key, fresh)     # atomic; a lock could be held by a greenlet that a signal has stopped

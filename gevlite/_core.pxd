@@ -103,7 +103,7 @@ cdef class CoreGreenlet(greenlet):
     cdef object pending             # exception to raise at its next park
     cdef readonly Hub hub
     cdef char life                  # GreenletLife
-    cdef list locals                # what gevlite.local objects keep for it; None until one does
+    cdef object locals              # its places in gevlite.local objects; None until it has used one
 
     cdef int begin(self) except -1
     cdef int end(self) except -1
@@ -317,6 +317,7 @@ cdef class Hub(greenlet):
 
 cdef Hub current_hub()                      # the running thread's hub, made on first use
 cdef greenlet current_greenlet()
+cdef bint finalizing() noexcept             # the interpreter ends: only this thread runs, and nothing can be imported
 cdef int give_way_if_due() except -1        # in what is called over and over: others run if our slice is over
 cdef Waiter new_waiter(Hub hub, int kind)
 cdef int free_waiter(Waiter w) except -1

@@ -73,8 +73,15 @@ cdef extern from "_stack_cache.h":
 cdef extern from *:
     """
     static GEVLITE_THREAD_LOCAL PyObject *gevlite_thread_hub = NULL;
+
+    #if PY_VERSION_HEX >= 0x030D0000
+    #define gevlite_is_finalizing Py_IsFinalizing
+    #else
+    #define gevlite_is_finalizing _Py_IsFinalizing
+    #endif
     """
     PyObject *gevlite_thread_hub
+    bint gevlite_is_finalizing() noexcept
 
 cdef extern from "unistd.h" nogil:
     ssize_t c_read "read"(int fd, void *buf, size_t count)
@@ -134,15 +141,49 @@ _backend_chooser = None
 cdef uint64_t _fd_owners = 0
 cdef Py_ssize_t _threads_before_fork = 0    # what _thread_count() still holds of threads that the fork left behind
 cdef Py_ssize_t _idle_workers = 0           # threads of pools, less the calls they have to make
-cdef bint _exiting = False
+
+# The end of the interpreter. While atexit callbacks run everything works, but that no thread can be started any more
+# (CPython 3.12 and later). After them it is *finalized*: other threads never run again, nothing can be imported, modules
+# are taken apart, and all Python code that is left are finalizers. Those may use everything and may wait. But what was
+# parked before then does not run again: as a daemon thread it would find its modules gone. It is frozen by the first
+# finalizer that waits.
+cdef bint _exiting = False      # atexit callbacks run, or have run
+cdef bint _frozen = False
 
 
 def _mark_exit():
     global _exiting
     _exiting = True
+    try:
+        current_hub()           # what it is made of cannot be imported any more when a finalizer is the first to wait
+    except Exception:
+        pass                    # whoever needs it will be told
 
 
 atexit.register(_mark_exit)
+
+
+cdef bint finalizing() noexcept:
+    return _exiting and gevlite_is_finalizing()
+
+
+def is_finalizing():
+    """True once no thread but this one, and no greenlet that has not been started since, will ever run again."""
+    return finalizing()
+
+
+def too_late_for_threads(exc):
+    """True if this is why `start_new_thread` raised: the interpreter ends, and what is left must do without."""
+    return isinstance(exc, RuntimeError) and "interpreter shutdown" in str(exc)
+
+
+cdef int _freeze_others(Hub hub) except -1:
+    global _frozen
+    if not _frozen and gevlite_is_finalizing():
+        _frozen = True
+        hub.thread_refs = 0
+        hub.abandon_others()
+    return 0
 
 
 def set_backend_chooser(chooser):
@@ -613,6 +654,8 @@ cdef class Waiter(Link):
         """Count as parked from here on. Returns what to switch to; self if it is our own turn already."""
         cdef Hub hub = self.hub
         cdef PyObject *target
+        if _exiting:
+            _freeze_others(hub)
         self.greenlet = me
         if isinstance(me, CoreGreenlet):
             (<CoreGreenlet> me).waiter = <PyObject *> self
@@ -912,6 +955,11 @@ cdef class CoreGreenlet(greenlet):
 
 cdef greenlet current_greenlet():
     return <greenlet> gl_current()
+
+
+def getcurrent():
+    """The greenlet that runs. As `greenlet.getcurrent()`, but works in finalizers at the end of the interpreter, too."""
+    return current_greenlet()
 
 
 cdef greenlet main_of(greenlet g):
@@ -1407,7 +1455,9 @@ cdef class Hub(greenlet):
         # sys._current_frames() would not do: a thread that is in its hub has no Python frame.)
         threads = _thread_count() - _threads_before_fork - _idle_workers
         # A thread that ends is no longer counted while its greenlets are unwound; its hub still is.
-        if (threads > 0 or len(_hubs) > 1) and self.n_parked:
+        if _frozen:
+            dead_end = LoopExit(self._dead_end_message(), self)
+        elif (threads > 0 or len(_hubs) > 1) and self.n_parked:
             dead_end = None
             if not 0 <= timeout < DEAD_END_CHECK_NS:
                 timeout = DEAD_END_CHECK_NS
@@ -1646,7 +1696,7 @@ cdef class Hub(greenlet):
         if w.heap_index >= 0:
             self._forget_timer(w)
         self._leave_parked(w)
-        if w.kind == WAIT_READ or w.kind == WAIT_WRITE:
+        if w.kind == WAIT_READ or w.kind == WAIT_WRITE or w.kind == WAIT_FDS and w.detail:
             self.fd_waiters -= 1
         Py_INCREF(w)
         return 0
@@ -2182,6 +2232,7 @@ cdef class Hub(greenlet):
                 if events & WRITE:
                     links.append(forward(&entry.writers, w))
                 self.fd_rearm(entry)
+            w.detail = len(fds) > 0
             self.fd_waiters += len(fds) > 0
             try:
                 w.park_for(limit)

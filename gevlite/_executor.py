@@ -116,7 +116,8 @@ class _FutureCall(Task):
         self.future.set_result(value)
 
     def fail(self, exc):
-        self.future.set_exception(exc)
+        if not self.future.done():
+            self.future.set_exception(exc)
 
     def lose(self, exc):
         future = self.future
@@ -141,6 +142,12 @@ class _ExecutorCrew(Crew):
         self.initializer = initializer
         self.initargs = initargs
         self.broken = None
+
+    def check_open(self):
+        if self.broken:
+            raise BrokenThreadPool(self.broken)
+        if self.closing:
+            raise RuntimeError("cannot schedule new futures after shutdown")
 
     def begin_thread(self):
         super().begin_thread()
@@ -189,14 +196,8 @@ class ThreadPoolExecutor(_StdExecutor):
         """
         if not callable(fn):
             raise TypeError(f"fn must be callable, not {fn!r}")
-        crew = self._crew
         future = CooperativeFuture()
-        with crew.lock:
-            if crew.broken:
-                raise BrokenThreadPool(crew.broken)
-            if crew.closing:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            crew.submit(_FutureCall(future, fn, args, kwargs))
+        self._crew.submit(_FutureCall(future, fn, args, kwargs))
         return future
 
     def shutdown(self, wait=True, *, cancel_futures=False):

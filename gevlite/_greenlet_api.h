@@ -10,8 +10,26 @@ static inline int gl_import(void)
     return _PyGreenlet_API == NULL ? -1 : 0;
 }
 
-/* New reference. */
-static inline PyObject *gl_current(void) { return (PyObject *)PyGreenlet_GetCurrent(); }
+/* While the interpreter is finalized, greenlet 3.5 and later do not say which one is current, though all else works as
+   before. A new greenlet has the current one as its parent, so that is asked. New reference. */
+static inline PyObject *gl_current_at_exit(void)
+{
+    PyObject *fresh, *current;
+    PyErr_Clear();
+    fresh = (PyObject *)PyGreenlet_New(NULL, NULL);
+    if (fresh == NULL)
+        return NULL;
+    current = (PyObject *)PyGreenlet_GetParent((PyGreenlet *)fresh);
+    Py_DECREF(fresh);
+    return current;
+}
+
+/* New reference. The one place where the current greenlet is asked for: it works in finalizers, too. */
+static inline PyObject *gl_current(void)
+{
+    PyObject *current = (PyObject *)PyGreenlet_GetCurrent();
+    return current != NULL ? current : gl_current_at_exit();
+}
 
 /* New reference, or NULL without an exception for a main greenlet. */
 static inline PyObject *gl_parent(PyObject *g) { return (PyObject *)PyGreenlet_GetParent((PyGreenlet *)g); }

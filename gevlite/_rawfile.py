@@ -5,10 +5,8 @@ import os
 import stat
 import sys
 
-from greenlet import getcurrent
-
 from gevlite import threadpool  # noqa: F401  (provides hub.threadpool)
-from gevlite._core import get_hub
+from gevlite._core import get_hub, getcurrent
 from gevlite._fileio import Channel, Deferral, closed_while_waiting, forget_number
 
 _READ_BYTES = 64 * 1024

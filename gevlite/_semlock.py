@@ -7,9 +7,7 @@ again, with pauses in which others run. The pause grows from half a millisecond 
 
 import _multiprocessing
 
-from greenlet import getcurrent
-
-from gevlite._core import get_hub_if_exists, sleep
+from gevlite._core import get_hub_if_exists, getcurrent, sleep
 
 __all__ = ["SemLock"]
 

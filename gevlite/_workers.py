@@ -9,6 +9,10 @@ its crew to end. Since the garbage collector may do that at any moment, in any t
 
 A fork takes no worker along. In the child the crew begins anew, and whoever waits there for a task that had not ended
 is told that it never will.
+
+At the end of the interpreter there are no new threads: Python 3.12 and later start none once atexit callbacks run, and
+after those the existing ones never run again. A task for which there is no thread then is done by its caller, which
+blocks that OS thread, as the call itself does in a program without greenlets.
 """
 
 import os
@@ -18,7 +22,7 @@ from _queue import Empty, SimpleQueue
 from _thread import RLock, _local, get_ident, start_new_thread
 from contextvars import copy_context
 
-from gevlite._core import add_idle_workers, get_hub, get_hub_if_exists
+from gevlite._core import add_idle_workers, get_hub, get_hub_if_exists, is_finalizing, too_late_for_threads
 from gevlite._threadlock import report_thread_error
 from gevlite.pool import Watch
 from gevlite.timeout import Timeout
@@ -41,7 +45,8 @@ def count_workers():
 class Task:
     """A call of `function(*args, **kwargs)`, in a copy of the contextvars context in which the task is made.
 
-    A subclass says how whoever waits for it is told. All of that happens in the worker.
+    A subclass says how whoever waits for it is told. All of that happens in the worker. `fail` may also be called after
+    a `succeed` that was interrupted: whoever has been told is not told again.
     """
 
     __slots__ = ("args", "context", "function", "hub", "kwargs")
@@ -95,21 +100,46 @@ class Crew:
     # -------- from any thread
 
     def submit(self, task):
-        """Have a thread do `task`; start one if need be. Does not block. Raises RuntimeError if there can be none."""
-        with self.lock:
-            staying = self.size - self.surplus
-            if len(self.unfinished) >= staying and staying < self.limit:
-                try:
-                    self._start_thread()
-                except RuntimeError:
-                    if not staying:
-                        raise
-            self.unfinished.add(task)
-            self.untold.add(task)
-            add_idle_workers(-1)
-            if task.hub is not None:
-                task.hub.ref(thread=True)
-            self.tasks.put(task)
+        """Have a thread do `task`; start one if need be. Raises RuntimeError if there can be none.
+
+        Does not block, but at the end of the interpreter, when the task may have to be done here.
+        """
+        if is_finalizing():
+            # No lock: a thread that does not run any more may have it.
+            self.check_open()
+            self._add(task)
+        else:
+            with self.lock:
+                self.check_open()
+                here = not self._find_thread()
+                self._add(task)
+                if not here:
+                    self.tasks.put(task)
+                    return
+        self._do(task, _forks)
+
+    def check_open(self):
+        """Raise if there shall be no more tasks."""
+
+    def _find_thread(self):
+        """See to it that there is a thread for one more task. False: there can be no more, and all are busy."""
+        staying = self.size - self.surplus
+        if len(self.unfinished) >= staying and staying < self.limit:
+            try:
+                self._start_thread()
+            except RuntimeError as exc:
+                if too_late_for_threads(exc):
+                    return False
+                if not staying:
+                    raise
+        return True
+
+    def _add(self, task):
+        self.unfinished.add(task)
+        self.untold.add(task)
+        add_idle_workers(-1)
+        if task.hub is not None:
+            task.hub.ref(thread=True)
 
     def resize(self, size):
         """Start threads, or tell some to end as soon as what is queued now has been taken. Does not block."""
@@ -132,6 +162,8 @@ class Crew:
         """
         if condition():
             return True
+        if is_finalizing():
+            return False        # nothing will change any more
         if self.is_here():
             raise RuntimeError("a worker thread cannot wait for its own pool")
         hub, forks = get_hub(), _forks
@@ -156,22 +188,39 @@ class Crew:
         self.size += 1
 
     def _work(self, forks):
-        _mine.place = (self, forks)
-        _workers.add(get_ident())
-        add_idle_workers(1)
+        taken = []      # the task that we have in hand
         try:
+            _mine.place = (self, forks)
+            _workers.add(get_ident())
+            add_idle_workers(1)
             self.begin_thread()
-            self._serve(forks)
-        except BaseException:
-            # It could not begin. (Or something was thrown in from outside, which may have cost a task as well.)
-            with self.lock:
-                self.size -= 1
-            raise
+            self._serve(forks, taken)
+        except BaseException as exc:
+            # It could not begin, or something was thrown in from outside: by a tracing function, for one.
+            if forks != _forks or not self._give_up(exc, taken):
+                raise
         finally:
             if forks == _forks:
                 _workers.discard(get_ident())
                 add_idle_workers(-1)
                 self.changed.tell()
+
+    def _give_up(self, exc, lost):
+        """A thread ends because of `exc`. Whoever waited for it gets that; False if nobody did."""
+        with self.lock:
+            self.size -= 1
+            if self.size <= self.surplus:
+                lost += self.take_all()     # there is no other thread that would do them
+        told = bool(lost)
+        while lost:
+            task = lost.pop()
+            try:
+                if task.begin():
+                    self._made(task)
+                    task.fail(exc)
+            finally:
+                self.forget(task)
+        return told
 
     def begin_thread(self):
         """Called first thing in each thread."""
@@ -181,26 +230,29 @@ class Crew:
             sys.settrace(threading.gettrace())
             sys.setprofile(threading.getprofile())
 
-    def _serve(self, forks):
-        """Do tasks until it is time to end; then we are no longer counted in `size`."""
+    def _serve(self, forks, taken):
+        """Do tasks until it is time to end; then we are no longer counted in `size`.
+
+        taken: to keep the task in between `get` and `_do`, which sees to the end of it.
+        """
         while forks == _forks:      # else a task has forked: we are the child's main thread, and no worker
             try:
-                task = self.tasks.get(timeout=self.idle_seconds)
+                taken.append(self.tasks.get(timeout=self.idle_seconds))
             except Empty:
                 with self.lock:
                     if self.tasks.empty():
                         self.size -= 1
                         return
                 continue
-            if task is None:
+            if taken[0] is None:
+                del taken[0]
                 if self.closing:
                     self.tasks.put(None)
                 with self.lock:
                     self.size -= 1
                     self.surplus -= self.surplus > 0
                 return
-            self._do(task, forks)
-            task = None
+            self._do(taken.pop(), forks)
 
     def _do(self, task, forks):
         # The traceback of an error keeps this frame, and the frame must not keep the task, which leads to the error.
@@ -217,6 +269,7 @@ class Crew:
                 task.succeed(value)
         except BaseException as exc:
             report_thread_error(exc, task)
+            task.fail(exc)
         finally:
             if forks == _forks:
                 self.forget(task)

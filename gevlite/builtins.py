@@ -6,7 +6,12 @@ import stat as _stat
 import sys as _sys
 from _thread import start_new_thread as _start_new_thread
 
-from gevlite._core import add_idle_workers as _add_idle_workers, get_hub as _get_hub
+from gevlite._core import (
+    add_idle_workers as _add_idle_workers,
+    get_hub as _get_hub,
+    is_finalizing as _is_finalizing,
+    too_late_for_threads as _too_late_for_threads,
+)
 from gevlite._fileio import Shared as _Shared, TextReader as _TextReader
 from gevlite.event import Event as _Event
 from gevlite.lock import Semaphore as _Semaphore
@@ -44,7 +49,7 @@ def input(prompt="", /):
         line = stdin.readline()
     else:
         with _turn:
-            line = _next_line()
+            line = _sys.stdin.readline() if _is_finalizing() else _next_line()
     if not line:
         raise EOFError("EOF when reading a line")
     line = line.removesuffix("\n")
@@ -72,9 +77,11 @@ class _Line:
         _add_idle_workers(1)
         try:
             _start_new_thread(self.read, (stream,))
-        except RuntimeError:
-            _add_idle_workers(-1)
-            raise
+        except RuntimeError as exc:
+            if not _too_late_for_threads(exc):
+                _add_idle_workers(-1)
+                raise
+            self.read(stream)
 
     def read(self, stream):
         try:

@@ -9,9 +9,7 @@ import functools
 import io
 import os
 
-from greenlet import getcurrent
-
-from gevlite._core import get_hub
+from gevlite._core import get_hub, getcurrent
 from gevlite._fileio import Shared, SharedBuffer, TextReader, closed_while_waiting, throw_into
 from gevlite._rawfile import ThreadRaw, cannot_wait, in_thread, raw_file
 from gevlite.greenlet import spawn

@@ -5,10 +5,10 @@ from typing import Any, Generic, Self, overload
 from weakref import ref
 
 import greenlet as _greenlet
-from greenlet import GreenletExit as GreenletExit, getcurrent as getcurrent
+from greenlet import GreenletExit as GreenletExit
 from typing_extensions import ParamSpec, TypeVar, disjoint_base
 
-from gevlite._core import CoreGreenlet
+from gevlite._core import CoreGreenlet, getcurrent as getcurrent
 
 __all__ = [
     "FailureSpawnedLink",

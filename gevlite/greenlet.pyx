@@ -39,10 +39,10 @@ from types import GenericAlias
 
 import greenlet as _greenlet_module
 
+from gevlite._core import getcurrent
 from gevlite.timeout import Timeout
 
 GreenletExit = _greenlet_module.GreenletExit
-getcurrent = _greenlet_module.getcurrent
 _RawGreenlet = _greenlet_module.greenlet
 
 __all__ = [

@@ -1,16 +1,17 @@
 """Attributes that every greenlet has for itself, as `threading.local` gives them to every thread.
 
-A `local` owns one dict of attributes for each greenlet that has used it. The greenlet, for its part, holds a mark for each
-`local`; when the greenlet ends, its marks die, and each takes the greenlet's dict out of its `local`. So neither keeps the
-other alive, and values that refer back to the `local` are an ordinary cycle that the garbage collector finds.
+A `local` owns one place, with a dict of attributes, for each greenlet that has used it. The greenlet owns a list of its
+places, but not the places. When it ends, the list takes each of them out of its `local`; when a `local` is freed, its
+places take themselves out of the lists. So neither keeps the other alive, nothing stays behind in the one that lives on,
+and values that refer back to the `local` are an ordinary cycle that the garbage collector finds.
 
 The object's `__dict__` is set to that of the running greenlet before each access; then the access is an ordinary one. So
 properties, slots, class attributes and whatever else a subclass defines work by themselves. The pointer cannot go
 stale in between: the lookup of a plain attribute runs no Python code, and a descriptor that does comes before it.
 """
 
+from cpython.dict cimport PyDict_Next
 from cpython.object cimport PyObject, PyObject_GenericGetAttr, PyObject_GenericSetAttr
-from cpython.weakref cimport PyWeakref_NewRef
 
 from gevlite._core cimport CoreGreenlet, current_greenlet, greenlet
 
@@ -22,20 +23,57 @@ cdef extern from "Python.h":
     int PyObject_GenericDelAttr "PyObject_GenericSetAttr"(object o, object name, PyObject *null) except -1
     int PyObject_GenericSetDict(object o, object value, void *context) except -1
 
-# A greenlet that gevlite did not make keeps its marks in its own __dict__ under this name.
-_MARKS = "_gevlite_local_marks"
+# A greenlet that gevlite did not make keeps its list in its own __dict__ under this name.
+_PLACES = "_gevlite_local_places"
 
 
-cdef class _Mark:
-    """Held by a greenlet that has attributes in a `local`; takes them out when it dies."""
+cdef class _Place:
+    """What a `local` has for one greenlet."""
 
-    cdef object owner           # weak reference to the local
-    cdef object ident           # address of the greenlet, the key of its dict
+    cdef dict attributes
+    cdef object ident           # address of the greenlet
+    cdef PyObject *owner        # the local; borrowed, NULL once that is being freed
+    cdef PyObject *home         # the greenlet's _Places, NULL once taken out; this and the neighbours there are borrowed
+    cdef PyObject *prev
+    cdef PyObject *next
 
-    def __del__(self):
-        cdef object owner = self.owner()
-        if owner is not None:
-            (<local> owner).drop(self.ident)
+    cdef int take_out(self) noexcept:
+        if self.home == NULL:
+            return 0
+        if self.prev != NULL:
+            (<_Place> self.prev).next = self.next
+        else:
+            (<_Places> self.home).head = self.next
+        if self.next != NULL:
+            (<_Place> self.next).prev = self.prev
+        self.home = self.prev = self.next = NULL
+        return 0
+
+    def __dealloc__(self):
+        self.take_out()
+
+
+cdef class _Places:
+    """A greenlet's places, in all the locals that it has used."""
+
+    cdef PyObject *head
+
+    cdef int add(self, _Place place) noexcept:
+        place.home = <PyObject *> self
+        place.next = self.head
+        if self.head != NULL:
+            (<_Place> self.head).prev = <PyObject *> place
+        self.head = <PyObject *> place
+        return 0
+
+    def __dealloc__(self):
+        # The greenlet has ended. To free attributes may run any code, hence one by one, and whole in between.
+        cdef _Place place
+        while self.head != NULL:
+            place = <_Place> self.head
+            place.take_out()
+            if place.owner != NULL:
+                (<local> place.owner).drop(place)
 
 
 cdef class local:
@@ -46,7 +84,7 @@ cdef class local:
 
     cdef dict __dict__          # the attributes of the greenlet that used it last
     cdef PyObject *user         # that greenlet; borrowed, compared only
-    cdef dict dicts             # address of a greenlet: its attributes
+    cdef dict places            # address of a greenlet: its _Place
     cdef tuple init_args
     cdef dict init_kwargs
     cdef object __weakref__
@@ -54,38 +92,40 @@ cdef class local:
     def __cinit__(self, *args, **kwargs):
         if (args or kwargs) and type(self).__init__ is object.__init__:
             raise TypeError("Initialization arguments are not supported")
-        self.dicts = {}
+        self.places = {}
         self.init_args = args
         self.init_kwargs = kwargs
         # The maker's attributes; its __init__ is about to be called by Python.
         self.join(current_greenlet())
 
     cdef int join(self, greenlet g) except -1:
-        """A first use by `g`: give it a dict."""
-        cdef _Mark mark = _Mark.__new__(_Mark)
-        mark.owner = PyWeakref_NewRef(self, None)
-        mark.ident = <size_t> <PyObject *> g
+        """A first use by `g`: give it a place."""
+        cdef _Place place = _Place.__new__(_Place)
+        cdef _Places all_of_it
+        place.attributes = {}
+        place.ident = <size_t> <PyObject *> g
         if isinstance(g, CoreGreenlet):
             if (<CoreGreenlet> g).locals is None:
-                (<CoreGreenlet> g).locals = [mark]
-            else:
-                (<CoreGreenlet> g).locals.append(mark)
+                (<CoreGreenlet> g).locals = _Places.__new__(_Places)
+            all_of_it = (<CoreGreenlet> g).locals
         else:
-            g.__dict__.setdefault(_MARKS, []).append(mark)
-        attributes = {}
-        self.dicts[mark.ident] = attributes
-        return self.show(g, attributes)
+            all_of_it = g.__dict__.setdefault(_PLACES, _Places.__new__(_Places))
+        self.places[place.ident] = place
+        place.owner = <PyObject *> self
+        all_of_it.add(place)
+        return self.show(g, place.attributes)
 
     cdef int show(self, greenlet g, object attributes) except -1:
         PyObject_GenericSetDict(self, attributes, NULL)
         self.user = <PyObject *> g if g is not None else NULL
         return 0
 
-    cdef int drop(self, object ident) except -1:
-        """A greenlet has ended."""
-        if <size_t> self.user == <size_t> ident:
+    cdef int drop(self, _Place place) except -1:
+        """Its greenlet has ended."""
+        if <size_t> self.user == <size_t> place.ident:
             self.show(None, {})
-        self.dicts.pop(ident, None)
+        if self.places is not None:         # else the garbage collector is taking us apart
+            self.places.pop(place.ident, None)
         return 0
 
     cdef int enter(self) except -1:
@@ -94,16 +134,18 @@ cdef class local:
         cdef object found
         if <PyObject *> g == self.user:
             return 0
-        found = self.dicts.get(<size_t> <PyObject *> g)
+        found = self.places.get(<size_t> <PyObject *> g)
         if found is not None:
-            return self.show(g, found)
+            return self.show(g, (<_Place> found).attributes)
         self.join(g)
         if type(self).__init__ is not object.__init__:
+            found = self.places[<size_t> <PyObject *> g]
             try:
                 self.__init__(*self.init_args, **self.init_kwargs)
             except BaseException:
                 # As if this greenlet had never been here: the next access tries again.
-                self.drop(<size_t> <PyObject *> g)
+                (<_Place> found).take_out()
+                self.drop(found)
                 raise
             self.enter()        # __init__ may have blocked, and others have used it
         return 0
@@ -131,8 +173,17 @@ cdef class local:
         cdef local made
         self.enter()
         made = type(self).__new__(type(self), *self.init_args, **self.init_kwargs)
-        made.dicts[me].update(self.dicts[me])
+        (<_Place> made.places[me]).attributes.update((<_Place> self.places[me]).attributes)
         for name in _slotnames(type(self)):
             if hasattr(self, name):
                 setattr(made, name, getattr(self, name))
         return made
+
+    def __dealloc__(self):
+        # Before the attributes are freed: that may run any code, and end greenlets that have a place here.
+        cdef Py_ssize_t i = 0
+        cdef PyObject *place
+        if self.places is not None:
+            while PyDict_Next(self.places, &i, NULL, &place):
+                (<_Place> place).owner = NULL
+                (<_Place> place).take_out()

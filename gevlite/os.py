@@ -18,13 +18,11 @@ from select import PIPE_BUF
 from signal import SIGCHLD
 from time import monotonic as _monotonic
 
-from greenlet import getcurrent as _getcurrent
-
 from gevlite import (
     _children,
     loop as _loop,  # noqa: F401  (provides hub.loop)
 )
-from gevlite._core import READ, WRITE, fd_ready, get_hub, get_hub_if_exists
+from gevlite._core import READ, WRITE, fd_ready, get_hub, get_hub_if_exists, getcurrent as _getcurrent
 from gevlite.event import Event
 
 __target__ = "os"

@@ -13,9 +13,7 @@ import select as _std
 from errno import EBADF
 from time import monotonic as _monotonic
 
-from greenlet import getcurrent as _getcurrent
-
-from gevlite._core import READ, WRITE, get_hub, get_hub_if_exists, sleep as _sleep
+from gevlite._core import READ, WRITE, get_hub, get_hub_if_exists, getcurrent as _getcurrent, sleep as _sleep
 
 # Would block everybody, and have no twin yet.
 _NOT_YET = ("devpoll", "kqueue", "kevent")

@@ -13,7 +13,7 @@ from errno import EAGAIN, EBADF, EINVAL, ENOSYS, ENOTSOCK, EOPNOTSUPP
 from operator import index
 
 from gevlite import _socketio
-from gevlite._core import READ, WRITE, get_hub
+from gevlite._core import READ, WRITE, get_hub, is_finalizing
 from gevlite._socketio import Endpoint
 
 __target__ = "socket"
@@ -54,6 +54,12 @@ def _is_index(value):
     except TypeError:
         return False
     return True
+
+
+def _resolver():
+    # In a finalizer at the end of the interpreter: what a resolver still had to import is not to be had, and whoever
+    # could run meanwhile does not run any more.
+    return _socket if is_finalizing() else get_hub().resolver
 
 
 class socket(_StdSocket):
@@ -156,7 +162,7 @@ class socket(_StdSocket):
                 pass                # not in digits
         elif isinstance(host, bytearray):
             host = bytes(host)
-        numbers = get_hub().resolver.getaddrinfo(host, None, family)[0][4]
+        numbers = _resolver().getaddrinfo(host, None, family)[0][4]
         return (numbers[0], port, *(address[2:] or numbers[2:]))
 
     def bind(self, address, /):
@@ -369,7 +375,7 @@ def getaddrinfo(host, port, family=0, type=0, proto=0, flags=0):
     """As the original; looked up without stopping other greenlets."""
     return [
         (_as_enum(_std.AddressFamily, family), _as_enum(_std.SocketKind, kind), proto, name, address)
-        for family, kind, proto, name, address in get_hub().resolver.getaddrinfo(host, port, family, type, proto, flags)
+        for family, kind, proto, name, address in _resolver().getaddrinfo(host, port, family, type, proto, flags)
     ]
 
 
@@ -382,22 +388,22 @@ def _as_enum(enum, number):
 
 def gethostbyname(hostname):
     """As the original; looked up without stopping other greenlets."""
-    return get_hub().resolver.gethostbyname(hostname)
+    return _resolver().gethostbyname(hostname)
 
 
 def gethostbyname_ex(hostname):
     """As the original; looked up without stopping other greenlets."""
-    return get_hub().resolver.gethostbyname_ex(hostname)
+    return _resolver().gethostbyname_ex(hostname)
 
 
 def gethostbyaddr(ip_address):
     """As the original; looked up without stopping other greenlets."""
-    return get_hub().resolver.gethostbyaddr(ip_address)
+    return _resolver().gethostbyaddr(ip_address)
 
 
 def getnameinfo(sockaddr, flags):
     """As the original; looked up without stopping other greenlets."""
-    return get_hub().resolver.getnameinfo(sockaddr, flags)
+    return _resolver().getnameinfo(sockaddr, flags)
 
 
 def getfqdn(name=""):

@@ -9,7 +9,7 @@ import sys
 import threading as _std
 
 from gevlite import thread
-from gevlite._core import get_hub, get_hub_if_exists
+from gevlite._core import get_hub, get_hub_if_exists, is_finalizing
 from gevlite._threadlock import Lock, RLock, get_ident
 from gevlite.greenlet import GreenletExit, getcurrent
 from gevlite.local import local
@@ -45,7 +45,7 @@ def _make_invoke_excepthook():
 
 def _in_worker(function, *args):
     """Call what blocks the OS thread; from a greenlet, in a worker thread."""
-    if get_hub_if_exists() is None:
+    if get_hub_if_exists() is None or is_finalizing():
         return function(*args)
     return get_hub().threadpool.apply(function, args)
 

@@ -4,7 +4,7 @@ import os
 import weakref
 
 from gevlite._config import config
-from gevlite._core import get_hub
+from gevlite._core import get_hub, is_finalizing, register_hub_attribute
 from gevlite._workers import Crew, Task
 from gevlite.event import AsyncResult
 from gevlite.lock import Semaphore
@@ -41,11 +41,10 @@ class _Call(Task):
         self.result.set(value)
 
     def fail(self, exc):
-        self.result.set_exception(exc)
-
-    def lose(self, exc):
         if not self.result.ready():
             self.result.set_exception(exc)
+
+    lose = fail
 
 
 class ThreadPool(GroupMappingMixin):
@@ -126,12 +125,16 @@ class ThreadPool(GroupMappingMixin):
     def _take_place(self):
         while True:
             places = self._places
+            if is_finalizing():
+                return None         # the threads that have them never give them back
             places.acquire()
             if places is self._places:
                 return places
             # We have waited in the parent of a fork and go on in the child.
 
     def _give_place(self, places):
+        if places is None:
+            return
         with self._crew.lock:
             if self._debt and places is self._places:
                 self._debt -= 1
@@ -211,6 +214,10 @@ class ThreadPool(GroupMappingMixin):
 def make_hub_pool(hub):
     """What `hub.threadpool` is."""
     return ThreadPool(get_default_size(), hub, config.threadpool_idle_task_timeout)
+
+
+# Once we are loaded, `hub.threadpool` needs no import, which would fail in a finalizer at the end of the interpreter.
+register_hub_attribute("threadpool", make_hub_pool)
 
 
 # ---------------------------------------------------------------- fork
