@@ -14,6 +14,10 @@ module `gevlite.pool` under a second name: what one half of a program takes from
 it with. Only `gevent` itself is a module of its own, as its `__version__` has to be that of an API which other software
 knows: the version of gevent whose public names gevlite has.
 
+Children that start Python anew have it too if `install(children=True)` is asked for. That sets two environment
+variables for them, PYTHONPATH and GEVLITE_AS_GEVENT, see `_startup/sitecustomize.py`: no file is put where Python is
+installed, and where the variables do not go nothing changes.
+
 What is not there says so: an AttributeError or ImportError that names it, and where to go with it.
 """
 
@@ -22,6 +26,7 @@ import importlib.machinery
 import importlib.metadata
 import importlib.util
 import opcode
+import os
 import sys
 import types
 from typing import NamedTuple
@@ -44,14 +49,15 @@ MODULES = frozenset((
 ))
 
 USAGE = """\
-usage: python -m gevlite.as_gevent script.py [argument ...]
-       python -m gevlite.as_gevent -m module [argument ...]
+usage: python -m gevlite.as_gevent [--children] script.py [argument ...]
+       python -m gevlite.as_gevent [--children] -m module [argument ...]
 
 Run the script or module as Python would, with gevlite in the place of gevent: also where gevent is not installed.
 Nothing is patched; what is written for gevent does that itself. To patch as well:
 
        python -m gevlite.as_gevent -m gevent.monkey script.py | -m module
 
+  --children  also in every Python that the program starts, by subprocess, multiprocessing or exec
   -h, --help  print this text
 """
 
@@ -68,21 +74,44 @@ class VersionInfo(NamedTuple):
     serial: int
 
 
-def install():
+# What children find in their environment; "0" and nothing are no.
+VARIABLE = "GEVLITE_AS_GEVENT"
+_STARTUP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_startup")
+
+
+def install(children=None):
     """From here on `import gevent` gives gevlite, also if gevent is installed. Calling it again is harmless.
+
+    children: True for every Python that is started from here on, too: by subprocess, by multiprocessing with "spawn"
+    and "forkserver", by os.exec. It is their environment that tells them, so a child that is given another one, or runs
+    with `-I`, `-E` or `-S`, does not know. False takes that back. None leaves it as it is: a child tells its children.
 
     Raises RuntimeError if gevent itself was imported before: two hubs in one thread would wait for each other.
     """
-    if _finder in sys.meta_path:
-        return
-    loaded = [name for name in sys.modules if name.partition(".")[0] == "gevent"]
-    if loaded:
-        place = getattr(sys.modules[loaded[0]], "__file__", None)
-        raise RuntimeError(
-            f"gevent itself was imported before gevlite.as_gevent.install() was called ({loaded[0]}, from {place}). "
-            "Call it first thing in the program, or start that with python -m gevlite.as_gevent"
-        )
-    sys.meta_path.insert(0, _finder)
+    if _finder not in sys.meta_path:
+        loaded = [name for name in sys.modules if name.partition(".")[0] == "gevent"]
+        if loaded:
+            place = getattr(sys.modules[loaded[0]], "__file__", None)
+            raise RuntimeError(
+                f"gevent itself was imported before gevlite.as_gevent.install() was called ({loaded[0]}, from {place})."
+                " Call it first thing in the program, or start that with python -m gevlite.as_gevent"
+            )
+        sys.meta_path.insert(0, _finder)
+    if children is not None:
+        _tell_children(children)
+
+
+def _tell_children(tell):
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != _STARTUP]
+    if tell:
+        os.environ[VARIABLE] = "1"
+        paths.insert(0, _STARTUP)
+    else:
+        os.environ.pop(VARIABLE, None)
+    if paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    else:
+        os.environ.pop("PYTHONPATH", None)
 
 
 # ---------------------------------------------------------------- import
@@ -211,6 +240,12 @@ def main(arguments=None):
         if not arguments:
             raise UsageError("no script and no module given")
         first, *rest = arguments
+        children = None
+        if first == "--children":
+            if not rest:
+                raise UsageError("no script and no module given")
+            children = True
+            first, *rest = rest
         if first in ("-h", "--help"):
             print(USAGE, end="")
             return 0
@@ -218,7 +253,7 @@ def main(arguments=None):
             raise UsageError(f"unknown option {first}")
         if first == "-m" and not rest:
             raise UsageError("-m needs the name of a module")
-        install()
+        install(children)
         program = find_module(rest[0], rest[1:]) if first == "-m" else find_script(first, rest)
     except UsageError as exc:
         sys.stderr.write(f"{USAGE}\ngevlite.as_gevent: error: {exc}\n")

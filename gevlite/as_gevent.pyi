@@ -6,6 +6,7 @@ __all__ = ["API_VERSION", "install"]
 API_VERSION: Final = "26.9.0"
 MODULES: Final[frozenset[str]]
 USAGE: Final[str]
+VARIABLE: Final = "GEVLITE_AS_GEVENT"
 
 class VersionInfo(NamedTuple):
     major: int
@@ -14,5 +15,5 @@ class VersionInfo(NamedTuple):
     releaselevel: str
     serial: int
 
-def install() -> None: ...
+def install(children: bool | None = None) -> None: ...
 def main(arguments: Sequence[str] | None = None) -> int: ...

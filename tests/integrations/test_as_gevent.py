@@ -279,3 +279,104 @@ def test_the_wsgi_server_says_that_it_is_gevents(aliased):
         server = gevent.pywsgi.WSGIServer(("127.0.0.1", 0), None)
         print(server.environ["SERVER_SOFTWARE"].partition("/")[0])
     """) == ["gevent"]
+
+
+# ---------------------------------------------------------------- children that start Python anew
+
+CHILDREN = "from gevlite import as_gevent; as_gevent.install(children=True)\n"
+ASK = "import gevent, gevlite; print(gevent.spawn is gevlite.spawn)"
+
+
+def test_a_child_has_gevlite_for_gevent_only_if_asked_for(run_script):
+    ask = f"""
+import os, subprocess, sys
+print(subprocess.run([sys.executable, "-c", {ASK!r}], capture_output=True, text=True).stdout.strip())
+"""
+    assert run_script(CHILDREN + ask).stdout.split() == ["True"]
+    assert run_script(INSTALL + ask, env={"GEVLITE_AS_GEVENT": "1"}).stdout.split() != ["True"]
+    assert run_script(INSTALL + ask).stdout.split() != ["True"]
+    assert run_script(CHILDREN + "as_gevent.install(children=False)\n" + ask).stdout.split() != ["True"]
+
+
+def test_a_child_of_a_child_has_it_too(run_script):
+    assert run_script(CHILDREN + f"""
+import subprocess, sys
+inner = "import subprocess, sys; subprocess.run([sys.executable, '-c', {ASK!r}])"
+subprocess.run([sys.executable, "-c", inner])
+""").stdout.split() == ["True"]
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_multiprocessing_has_it_however_it_starts_children(command, method):
+    done = command("--children", "script.py", script=f"""
+        import multiprocessing
+
+        def ask(connection):
+            import gevent, gevlite
+            connection.send(gevent.spawn is gevlite.spawn)
+
+        if __name__ == "__main__":
+            context = multiprocessing.get_context({method!r})
+            ours, theirs = context.Pipe()
+            child = context.Process(target=ask, args=(theirs,))
+            child.start()
+            print(ours.poll(25) and ours.recv())
+            child.join()
+    """)
+    assert done.stdout.split() == ["True"]
+
+
+def test_a_program_that_replaces_itself_has_it_again(command):
+    done = command("--children", "script.py", script=f"""
+        import os, sys
+        os.execv(sys.executable, [sys.executable, "-c", {ASK!r}])
+    """)
+    assert done.stdout.split() == ["True"]
+
+
+def test_a_child_imports_gevlite_only_when_it_asks_for_gevent(run_script):
+    assert run_script(CHILDREN + """
+import os, subprocess, sys
+ask = "import sys; print('gevlite' in sys.modules, any(path.endswith('_startup') for path in sys.path))"
+subprocess.run([sys.executable, "-c", ask])
+metadata = "import sys, importlib.metadata; print(importlib.metadata.version('gevent'), 'gevlite' in sys.modules)"
+subprocess.run([sys.executable, "-c", metadata])
+""").stdout.split() == ["False", "False", as_gevent.API_VERSION, "True"]
+
+
+def test_the_sitecustomize_of_others_has_its_turn(run_script, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.theirs = __name__, __file__\n")
+    result = run_script(CHILDREN + """
+import subprocess, sys
+ask = "import sys, sitecustomize, gevent; print(*sys.theirs, sitecustomize.__file__ == sys.theirs[1])"
+subprocess.run([sys.executable, "-c", ask])
+""", env={"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])})
+    assert result.stdout.split() == ["sitecustomize", str(tmp_path / "sitecustomize.py"), "True"]
+
+
+def test_what_was_in_pythonpath_stays_there(run_script, tmp_path):
+    (tmp_path / "of_the_program.py").write_text("")
+    result = run_script("""
+import os, subprocess, sys
+before = os.environ["PYTHONPATH"]
+from gevlite import as_gevent
+for _ in range(3):
+    as_gevent.install(children=True)
+assert os.environ["PYTHONPATH"].endswith(before) and os.environ["PYTHONPATH"].count("_startup") == 1
+subprocess.run([sys.executable, "-c", "import of_the_program, gevent; print('there')"])
+as_gevent.install(children=False)
+print(os.environ["PYTHONPATH"] == before, "GEVLITE_AS_GEVENT" in os.environ)
+""", env={"PYTHONPATH": str(tmp_path)})
+    assert result.stdout.split() == ["there", "True", "False"]
+
+
+def test_a_python_without_gevlite_is_left_alone(run_script, other_gevent):
+    assert run_script(CHILDREN + """
+import subprocess, sys
+ask = "import sys; sys.modules['gevlite'] = None; import gevent; print(gevent.real)"
+subprocess.run([sys.executable, "-c", ask])
+""", env=other_gevent).stdout.split() == ["True"]
+
+
+def test_children_needs_a_program(command):
+    assert "no script and no module given" in command("--children", code=2).stderr
