@@ -192,6 +192,3 @@ def _text(exc: Exception) -> str:
 
 def _usable_text() -> str:
     return "usable here: " + ", ".join(name for name, problem in available().items() if problem is None)
-
-
-_core.set_backend_chooser(choose)

@@ -6,7 +6,7 @@ whose socket, timer or lock is ready. `gevlite.monkey.patch_all()` makes the sta
 
 from sys import getswitchinterval, setswitchinterval
 
-from gevlite import backends as backends  # which tells the core how to choose one
+from gevlite import _parts, backends as backends
 from gevlite._config import config
 from gevlite._core import get_hub, sleep
 from gevlite._version import __version__
@@ -30,6 +30,8 @@ from gevlite.greenlet import (
 from gevlite.hub import fork, idle, reinit
 from gevlite.signal import signal_handler
 from gevlite.timeout import Timeout, with_timeout
+
+_parts.register()
 
 __all__ = [
     "FailureSpawnedLink",

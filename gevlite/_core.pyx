@@ -2285,7 +2285,7 @@ cdef class Hub(greenlet):
         return self.is_main_thread
 
     def __getattr__(self, name):
-        """`loop`, `threadpool`, `resolver`: made on first use by the module that registered them."""
+        """`loop`, `threadpool`, `resolver`: made on first use, by what `gevlite._parts` registered."""
         try:
             factory = _hub_attributes[name]
         except KeyError:
@@ -2527,7 +2527,7 @@ _hub_class = Hub
 
 
 def set_hub_class(cls):
-    """Say which subclass of Hub `get_hub()` makes: one in Python has attributes that can be set on the class."""
+    """Say what `get_hub()` calls to make one: a subclass of Hub. One in Python has attributes that can be set on it."""
     global _hub_class
     _hub_class = cls
 

@@ -5,7 +5,6 @@ import os
 import stat
 import sys
 
-from gevlite import threadpool  # noqa: F401  (provides hub.threadpool)
 from gevlite._core import get_hub, getcurrent
 from gevlite._fileio import Channel, Deferral, closed_while_waiting, forget_number
 

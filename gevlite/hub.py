@@ -3,7 +3,7 @@
 import os
 
 from gevlite import _core
-from gevlite._core import get_hub, register_hub_attribute, set_hub_class, sleep
+from gevlite._core import get_hub, sleep
 from gevlite.exceptions import BlockingSwitchOutError, ConcurrentObjectUseError, InvalidSwitchError, LoopExit
 from gevlite.greenlet import GreenletExit, getcurrent, kill, spawn_raw
 from gevlite.signal import signal_handler as signal
@@ -37,19 +37,6 @@ class Hub(_core.Hub):
     __doc__ = _core.Hub.__doc__
 
 
-set_hub_class(Hub)
-
-
-def _make_threadpool(hub):
-    # Only who uses it pays for its import.
-    from gevlite.threadpool import make_hub_pool
-
-    return make_hub_pool(hub)
-
-
-register_hub_attribute("threadpool", _make_threadpool)
-
-
 def idle(priority=0):
     """Block until no greenlet and no file descriptor is ready: let everybody else go first. `priority` is ignored."""
     get_hub().wait_idle()
@@ -62,16 +49,6 @@ def fork():
 
 def reinit(hub=None):
     """For code written for gevent: nothing to do, every fork already gives the child's hub a fresh backend."""
-
-
-def _make_resolver(hub):
-    # Only who uses it pays for its import.
-    from gevlite.resolver import choose
-
-    return choose()(hub)
-
-
-register_hub_attribute("resolver", _make_resolver)
 
 
 class Waiter:

@@ -25,7 +25,6 @@ from gevlite._core import (
     fd_of,
     get_hub,
     get_hub_if_exists,
-    register_hub_attribute,
     signals_without_ref,
 )
 from gevlite.greenlet import spawn
@@ -776,6 +775,3 @@ class Loop:
 
     def __repr__(self):
         return f"<Loop of {self.hub!r}>"
-
-
-register_hub_attribute("loop", Loop)

@@ -11,7 +11,6 @@ main thread, where it normally does), and takes it back with the -1 that ends it
 
 import signal as _std
 
-from gevlite import loop  # noqa: F401  (provides hub.loop)
 from gevlite._core import get_hub, get_hub_if_exists, sleep
 from gevlite.event import Event
 from gevlite.greenlet import Greenlet, GreenletExit

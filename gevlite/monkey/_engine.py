@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+import types
 import warnings
 
 from gevlite import events
@@ -125,7 +126,22 @@ def load_twins():
             importlib.import_module(f"gevlite.{name}")
         if importlib.util.find_spec("_ssl") is not None:        # else a Python without OpenSSL
             importlib.import_module("gevlite.ssl")
+        _carry_out_lazy_imports()
         _loaded = True
+
+
+def _carry_out_lazy_imports():
+    """Those of gevlite's modules: from Python 3.15 on, all imports of a program may be lazy (PEP 810)."""
+    lazy = getattr(types, "LazyImportType", None)
+    seen = set()
+    while lazy is not None:
+        modules = [name for name in sys.modules if name.partition(".")[0] == "gevlite" and name not in seen]
+        if not modules:
+            return
+        seen.update(modules)
+        for module in map(sys.modules.get, modules):
+            for attribute in [name for name, value in vars(module).items() if isinstance(value, lazy)]:
+                getattr(module, attribute)      # which carries out the import
 
 
 def patch_twin(name, items=None):
