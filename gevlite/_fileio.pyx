@@ -34,6 +34,7 @@ import re
 import stat
 import sys
 from functools import partial
+from os import get_blocking, set_blocking    # the kernel's mode, also when `os` is patched
 
 from gevlite._core import hubs
 
@@ -140,14 +141,14 @@ cdef class Channel:
         """Without RWF_NOWAIT."""
         cdef int again
         self.nowait = False
-        if not os.get_blocking(self.fd):
+        if not get_blocking(self.fd):
             return 0
         again = open_again(self.fd, self.access)
         if again >= 0:
             self.fd = again
             self.own = True
         else:
-            os.set_blocking(self.fd, False)
+            set_blocking(self.fd, False)
         return 0
 
     cdef Py_ssize_t transfer(self, bint writing, char *p, Py_ssize_t n) except -1:

@@ -18,6 +18,8 @@ cdef class Endpoint:
 
     cpdef set_timeout(self, timeout)
     cpdef forget(self)
+    cdef int note_number(self) except -1
+    cdef void forget_number(self) noexcept
 
 # Deadlines: an operation computes its own at its first wait; UNSET_DEADLINE until then.
 cdef enum:

@@ -25,6 +25,7 @@ from libc.errno cimport (
     errno,
 )
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport realloc
 from libc.string cimport memset, strlen
 
 from gevlite._core cimport (
@@ -52,6 +53,7 @@ import _socket
 import functools
 import os
 import sys
+from os import set_blocking                    # the kernel's mode, also when `os` is patched
 from types import MemberDescriptorType
 
 from gevlite._core import sleep
@@ -67,7 +69,8 @@ cdef extern from "sys/socket.h" nogil:
     ssize_t c_send "send"(int fd, const void *buf, size_t n, int flags)
     ssize_t c_recvfrom "recvfrom"(int fd, void *buf, size_t n, int flags, sockaddr *addr, socklen_t *addrlen)
     ssize_t c_sendto "sendto"(int fd, const void *buf, size_t n, int flags, const sockaddr *addr, socklen_t addrlen)
-    int AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM
+    int getsockopt(int fd, int level, int option, void *value, socklen_t *size)
+    int AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, SOL_SOCKET, SO_TYPE
     int MSG_PEEK, MSG_OOB, MSG_WAITALL, MSG_TRUNC
 
 cdef extern from "netinet/in.h" nogil:
@@ -197,6 +200,7 @@ cdef class Endpoint:
         self.tcp = self.stream and (family == AF_INET or family == AF_INET6)
         self.owner = new_fd_owner()
         self.set_timeout(timeout)
+        self.note_number()
 
     cpdef set_timeout(self, timeout):
         """Seconds, 0 for non-blocking, None for no limit. Raises ValueError for a negative or absurd one."""
@@ -219,6 +223,7 @@ cdef class Endpoint:
         """The fd is about to be closed or given away: whoever waits on it gets OSError(EBADF)."""
         cdef int fd = self.fd
         if fd >= 0:
+            self.forget_number()
             self.fd = -1
             if self.known:
                 fd_closed(fd, self.owner)
@@ -227,8 +232,74 @@ cdef class Endpoint:
 
     def __dealloc__(self):
         # The socket was dropped without close(): its fd may already have another owner, who is not touched.
-        if self.fd >= 0 and self.known:
-            fd_closed(self.fd, self.owner)
+        if self.fd >= 0:
+            self.forget_number()
+            if self.known:
+                fd_closed(self.fd, self.owner)
+
+    # The one place where a number leads to its socket; the last socket made for a number counts.
+
+    cdef int note_number(self) except -1:
+        global by_number, n_numbers
+        cdef int size
+        cdef void *grown
+        if self.fd < 0:
+            return 0
+        if self.fd >= n_numbers:
+            size = max(2 * n_numbers, self.fd + 1, 64)
+            grown = realloc(by_number, size * sizeof(PyObject *))
+            if grown == NULL:
+                raise MemoryError()
+            by_number = <PyObject **> grown
+            memset(by_number + n_numbers, 0, (size - n_numbers) * sizeof(PyObject *))
+            n_numbers = size
+        by_number[self.fd] = <PyObject *> self
+        return 0
+
+    cdef void forget_number(self) noexcept:
+        if self.fd < n_numbers and by_number[self.fd] == <PyObject *> self:
+            by_number[self.fd] = NULL
+
+
+# The endpoints by their descriptors, borrowed. `os.read` and its like are given a bare number, and see an O_NONBLOCK
+# that is ours: what the user wants is known here only.
+cdef PyObject **by_number = NULL
+cdef int n_numbers = 0
+
+
+cdef Endpoint endpoint_of_number(int fd):
+    if 0 <= fd < n_numbers and by_number[fd] != NULL:
+        return <Endpoint> by_number[fd]
+    return None
+
+
+def mode_of(int fd):
+    """Whether calls on the descriptor wait as long as it takes, as its user wants it: True or False.
+
+    None if it is not that of a socket of gevlite.
+    """
+    cdef Endpoint ep = endpoint_of_number(fd)
+    return None if ep is None else ep.limit < 0
+
+
+def set_mode(int fd, bint blocking):
+    """Do for a socket of gevlite what `os.set_blocking` does to a socket. False if the descriptor is none of ours.
+
+    The socket's time-out is still reported as it was set; its calls wait for ever, or not at all. The descriptor itself
+    stays in non-blocking mode.
+    """
+    cdef Endpoint ep = endpoint_of_number(fd)
+    if ep is None:
+        return False
+    ep.limit = -1 if blocking else 0
+    return True
+
+
+def keeps_boundaries(int fd):
+    """True for a socket that sends messages, not a stream of bytes: what is written at once must be sent at once."""
+    cdef int kind = SOCK_STREAM
+    cdef socklen_t size = sizeof(kind)
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &size) == 0 and kind != SOCK_STREAM
 
 
 # Where a socket's endpoint is, for the class of gevlite.socket and what is made from it: looking an attribute up by its
@@ -649,7 +720,7 @@ def accept_fd(self):
     give_way(hub)
     if not plain_family(ep.family):
         fd, address = by_original(self, ep, READ, 0, _StdSocket._accept, ())
-        os.set_blocking(fd, False)
+        set_blocking(fd, False)
         return fd, address
     while True:
         entry = entry_of(ep, hub)

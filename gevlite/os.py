@@ -6,6 +6,9 @@ written to takes PIPE_BUF bytes without blocking (pipe(7)), so more than that is
 descriptor in non-blocking mode there are `nb_read` and `nb_write`; for regular files, whose reading and writing no
 kernel interface announces, `tp_read` and `tp_write` use the thread pool.
 
+The descriptor of a gevlite socket is always in non-blocking mode, which is our affair: here it counts as what its user
+has made it, blocking unless it has a time-out or `set_blocking` says otherwise.
+
 Waiting for children: see `_children`. A fork, and a program started by `posix_spawn`, need no twin: the core is told of
 each fork and gives the child a fresh backend. `fork_and_watch` has the hub take the child's status as soon as it is
 there, so that nobody else needs to.
@@ -18,16 +21,19 @@ from select import PIPE_BUF
 from signal import SIGCHLD
 from time import monotonic as _monotonic
 
-from gevlite import (
-    _children,
-    loop as _loop,  # noqa: F401  (provides hub.loop)
-)
+from gevlite import _children
 from gevlite._core import READ, WRITE, fd_ready, get_hub, get_hub_if_exists, getcurrent as _getcurrent
+from gevlite._socketio import keeps_boundaries as _keeps_boundaries, mode_of as _mode_of, set_mode as _set_mode
 from gevlite.event import Event
 
 __target__ = "os"
 __implements__ = [
-    name for name in ("close", "read", "wait", "wait3", "wait4", "waitid", "waitpid", "write") if hasattr(_std, name)
+    name
+    for name in (
+        "close", "get_blocking", "read", "readinto", "set_blocking", "write",
+        "wait", "wait3", "wait4", "waitid", "waitpid",
+    )
+    if hasattr(_std, name)
 ]
 __imports__ = [
     name
@@ -39,6 +45,8 @@ __extensions__ = ["make_nonblocking", "nb_read", "nb_write", "tp_read", "tp_writ
 
 # The originals, also when `os` is patched.
 _close = _std.close
+_get_blocking = _std.get_blocking
+_set_blocking = _std.set_blocking
 _read = _std.read
 _write = _std.write
 _waits = {name: getattr(_std, name) for name in __implements__ if name.startswith("wait")}
@@ -58,7 +66,7 @@ def _wait_fd(fd, events):
     """Block until `fd` is ready, unless the call would not wait for that but fail: then it shall say so itself."""
     while not fd_ready(fd, events):
         flags = _fcntl(fd, F_GETFL) if fd >= 0 else _std.O_NONBLOCK
-        if flags & _std.O_NONBLOCK or flags & _std.O_ACCMODE == _WRONG_MODE[events]:
+        if flags & _std.O_NONBLOCK and not _mode_of(fd) or flags & _std.O_ACCMODE == _WRONG_MODE[events]:
             return
         hub = get_hub()
         if _getcurrent() is hub:
@@ -66,33 +74,68 @@ def _wait_fd(fd, events):
         hub.wait_fd(fd, events)
 
 
+def _wait_and(call, fd, events, *args):
+    """`call(fd, *args)`, when `fd` is ready."""
+    while True:
+        _wait_fd(fd, events)
+        try:
+            return call(fd, *args)
+        except BlockingIOError:
+            # If it is a socket of ours, another thread was faster, or another process.
+            if not _mode_of(fd) or _getcurrent() is get_hub_if_exists():
+                raise
+
+
 def read(fd, length, /):
     """As `os.read`: block until there is something, and return up to `length` bytes; b"" at the end."""
-    _wait_fd(fd, READ)
-    return _read(fd, length)
+    return _wait_and(_read, fd, READ, length)
 
 
 def write(fd, data, /):
-    """As `os.write`: block until all of `data` is written to a pipe; return how many bytes were written."""
+    """As `os.write`: block until all of `data` is written to a pipe or a socket; return how many bytes were written."""
     with memoryview(data) as view:
         size = view.nbytes
-        if size <= PIPE_BUF:
-            _wait_fd(fd, WRITE)
-            return _write(fd, data)
-        mode = _std.fstat(fd).st_mode
-        if not _stat.S_ISFIFO(mode) and not _stat.S_ISSOCK(mode) or not _std.get_blocking(fd):
-            return _write(fd, data)
+        ours = _mode_of(fd)
+        if size <= PIPE_BUF and not ours:
+            return _wait_and(_write, fd, WRITE, data)
+        if not ours:
+            mode = _std.fstat(fd).st_mode
+            if not _stat.S_ISFIFO(mode) and not _stat.S_ISSOCK(mode) or not _get_blocking(fd):
+                return _write(fd, data)
+        if not size or _keeps_boundaries(fd):
+            return _wait_and(_write, fd, WRITE, data)
+        step = size if ours else PIPE_BUF       # what is in blocking mode must not be given more than it takes
         with view.cast("B") as octets:
             done = 0
             while done < size:
-                _wait_fd(fd, WRITE)
                 try:
-                    done += _write(fd, octets[done : done + PIPE_BUF])
+                    done += _wait_and(_write, fd, WRITE, octets[done : done + step])
                 except OSError:
                     if not done:
                         raise
                     break
             return done
+
+
+if "readinto" in __implements__:
+    _readinto = _std.readinto
+
+    def readinto(fd, buffer, /):
+        """As `os.readinto`: block until there is something, and return how many bytes `buffer` has got; 0: the end."""
+        return _wait_and(_readinto, fd, READ, buffer)
+
+
+def get_blocking(fd, /):
+    """As `os.get_blocking`. The mode of a gevlite socket is the one that its user has given it."""
+    mode = _mode_of(fd) if isinstance(fd, int) else None
+    return _get_blocking(fd) if mode is None else mode
+
+
+def set_blocking(fd, blocking, /):
+    """As `os.set_blocking`. The descriptor of a gevlite socket itself stays in non-blocking mode: give that away with
+    `detach()`, which puts it into the mode that the socket's time-out stands for."""
+    if not isinstance(fd, int) or not _set_mode(fd, blocking):
+        _set_blocking(fd, blocking)
 
 
 def close(fd):
@@ -106,8 +149,8 @@ def close(fd):
 def make_nonblocking(fd):
     """Put `fd` into non-blocking mode. True if it was not before, else None. Everybody who shares the descriptor's
     open file description, other processes too, gets that mode."""
-    if _std.get_blocking(fd):
-        _std.set_blocking(fd, False)
+    if _get_blocking(fd):
+        _set_blocking(fd, False)
         return True
     return None
 

@@ -7,6 +7,7 @@ import errno
 import os
 import pty
 import signal
+import socket as std_socket
 import time
 from types import SimpleNamespace
 
@@ -108,6 +109,117 @@ def test_a_descriptor_in_nonblocking_mode_does_not_wait(oss, pipe, name):
         else:
             while True:
                 oss.write(w, BIG)
+
+
+# ---------------------------------------------------------------- the descriptors of sockets
+
+def readinto(oss, fd):
+    space = bytearray(100)
+    return bytes(space[: oss.readinto(fd, space)])
+
+
+READERS = {"read": lambda oss, fd: oss.read(fd, 100)}
+if hasattr(os, "readinto"):     # from Python 3.14 on
+    READERS["readinto"] = readinto
+
+
+@pytest.fixture
+def sockets(lib, opened):
+    """A connected pair of sockets of the library under test."""
+    return [opened.enter_context(sock) for sock in lib.module("socket").socketpair()]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_reading_from_a_blocking_socket_waits(lib, oss, sockets, reader):
+    a, b = sockets
+    reading = lib.spawn(READERS[reader], oss, a.fileno())
+    if lib.name == "gevlite":
+        gevlite.idle()
+        assert not reading.greenlet.ready()
+    b.send(b"here")
+    assert reading.get() == b"here"
+    b.close()
+    assert READERS[reader](oss, a.fileno()) == b""
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_reading_from_a_pipe_waits(lib, oss, pipe, reader):
+    reading = lib.spawn(READERS[reader], oss, pipe[0])
+    os.write(pipe[1], b"here")
+    assert reading.get() == b"here"
+
+
+def test_writing_to_a_blocking_socket_writes_everything(lib, oss, sockets):
+    a, b = sockets
+    writing = lib.spawn(oss.write, a.fileno(), BIG)
+    received = bytearray()
+    while len(received) < len(BIG):
+        received += b.recv(100_000)
+    assert writing.get() == len(BIG) and received == BIG
+
+
+@pytest.mark.parametrize("own", ["original", "gevlite"])
+def test_a_message_is_written_in_one_piece(oss, opened, own):
+    kind = socket if own == "gevlite" else std_socket
+    a, b = [opened.enter_context(sock) for sock in kind.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)]
+    assert oss.write(a.fileno(), bytes(20_000)) == 20_000
+    assert len(b.recv(30_000)) == 20_000
+
+
+def refuses_to_wait(oss, sock):
+    with pytest.raises(BlockingIOError):
+        oss.read(sock.fileno(), 1)
+    with pytest.raises(BlockingIOError):
+        while True:
+            oss.write(sock.fileno(), BIG)
+
+
+@pytest.mark.parametrize("seconds", [0, 20])
+def test_a_socket_with_a_time_out_is_in_nonblocking_mode(oss, sockets, seconds):
+    sockets[0].settimeout(seconds)
+    assert not oss.get_blocking(sockets[0].fileno())
+    refuses_to_wait(oss, sockets[0])
+
+
+def test_a_sockets_descriptor_can_be_put_in_nonblocking_mode_and_back(lib, oss, sockets):
+    a, b = sockets
+    assert oss.get_blocking(a.fileno())
+    oss.set_blocking(a.fileno(), False)
+    assert not oss.get_blocking(a.fileno()) and a.gettimeout() is None
+    with pytest.raises(BlockingIOError):
+        a.recv(1)
+    refuses_to_wait(oss, a)
+    oss.set_blocking(a.fileno(), True)
+    assert oss.get_blocking(a.fileno())
+    reading = lib.spawn(a.recv, 1)
+    b.send(b"x")
+    assert reading.get() == b"x"
+
+
+def test_the_mode_is_that_of_the_socket_that_has_the_number_now(opened):
+    """Not that of one that had it before."""
+    first, peer = socket.socketpair()
+    fd = first.fileno()
+    first.close()
+    assert gevlite_os.get_blocking(peer.fileno())
+    peer.close()
+    a, _b = [opened.enter_context(sock) for sock in std_socket.socketpair()]
+    assert a.fileno() == fd
+    a.setblocking(False)
+    assert not gevlite_os.get_blocking(fd)
+    with pytest.raises(BlockingIOError):
+        gevlite_os.read(fd, 1)
+
+
+def test_a_detached_descriptor_is_nobodys(lib, oss, sockets, opened):
+    a, b = sockets
+    fd = a.detach()
+    opened.callback(os.close, fd)
+    assert os.get_blocking(fd) and oss.get_blocking(fd)
+    oss.set_blocking(fd, False)
+    assert not os.get_blocking(fd)
+    with pytest.raises(BlockingIOError):
+        oss.read(fd, 1)
 
 
 @pytest.mark.parametrize(
