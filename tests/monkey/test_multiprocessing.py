@@ -66,6 +66,61 @@ CASES = {
         """,
         ["{'x': 1}"],
     ),
+    "an RLock keeps greenlets out of each other's way": (
+        """
+        lock = context.RLock()
+        inside, most = [], []
+        def work(n):
+            with lock, lock:
+                inside.append(n)
+                most.append(len(inside))
+                gevlite.sleep(0.01)
+                inside.remove(n)
+        gevlite.joinall([gevlite.spawn(work, n) for n in range(3)], raise_error=True)
+        print(most)
+        with lock:
+            def other():
+                taken = lock.acquire(False), lock.acquire(timeout=0.01)
+                try:
+                    lock.release()
+                except AssertionError as exc:
+                    return *taken, str(exc)
+            print(gevlite.spawn(other).get(), lock._semlock._is_mine(), lock._semlock._count())
+            waiting = gevlite.spawn(lock.acquire)
+            gevlite.sleep(0.01)
+            print("SomeOtherThread" in gevlite.spawn(repr, lock).get(), waiting.ready())
+        print(waiting.get(timeout=30), lock.acquire(False))
+        """,
+        [
+            "[1, 1, 1]",
+            "(False, False, 'attempt to release recursive lock not owned by thread') True 1",
+            "True False",
+            "True False",
+        ],
+    ),
+    "a condition": (
+        """
+        condition = context.Condition()
+        told = []
+        def wait():
+            with condition, condition:
+                told.append(condition.wait(30))
+        waiting = [gevlite.spawn(wait) for _ in range(3)]
+        gevlite.sleep(0.05)
+        with condition:
+            condition.notify_all()
+        gevlite.joinall(waiting, raise_error=True)
+        print(told)
+        def notify():
+            try:
+                condition.notify()
+            except AssertionError as exc:
+                return exc
+        with condition:
+            print(gevlite.spawn(notify).get())
+        """,
+        ["[True, True, True]", "lock is not owned"],
+    ),
     "a lock that another process holds stops only who waits for it": (
         """
         lock = context.Lock()
@@ -87,7 +142,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(script, method, case):
     body, expected = CASES[case]
     main = textwrap.indent(textwrap.dedent(body), "    ")
