@@ -62,6 +62,11 @@ def _cooperative(file, bufsize):
     return FileObject(file, ("w" if file.writable() else "r") + kind, bufsize, **options).io
 
 
+def _remaining(deadline):
+    """Seconds until `deadline` of the monotonic clock, a negative number after it; None if there is none."""
+    return None if deadline is None else deadline - _monotonic()
+
+
 class _Exchange:
     """What `communicate` has still to write and to read. A time-out or a kill interrupts it, another call goes on."""
 
@@ -141,7 +146,7 @@ class Popen(_StdPopen):
         """Block until the child has ended; its return code. Raises TimeoutExpired after `timeout` seconds."""
         deadline = None if timeout is None else _monotonic() + timeout
         while not self._take_status():
-            remaining = None if deadline is None else deadline - _monotonic()
+            remaining = _remaining(deadline)
             if remaining is not None and remaining <= 0:
                 raise _std.TimeoutExpired(self.args, timeout)
             _children.wait(P_PID, self.pid, WEXITED, remaining)
@@ -163,10 +168,15 @@ class Popen(_StdPopen):
         exchange = self._exchange
         if exchange is None:
             exchange = self._exchange = self._begin_exchange(input)
-        if not exchange.run(self._remaining_time(endtime)):
-            stdout, stderr = (exchange.output(file) or None for file in (self.stdout, self.stderr))
-            raise _std.TimeoutExpired(self.args, orig_timeout, output=stdout, stderr=stderr)
-        self.wait(timeout=self._remaining_time(endtime))
+        try:
+            if not exchange.run(_remaining(endtime)):
+                raise _std.TimeoutExpired(self.args, orig_timeout)
+            self.wait(timeout=_remaining(endtime))
+        except _std.TimeoutExpired as exc:
+            # Whoever called asked for another time than what was left of it, and wants to see what came within it.
+            exc.timeout = orig_timeout
+            exc.stdout, exc.stderr = (exchange.output(file) or None for file in (self.stdout, self.stderr))
+            raise
         stdout, stderr = (exchange.output(file) for file in (self.stdout, self.stderr))
         if self.text_mode:
             if stdout is not None:
@@ -177,7 +187,7 @@ class Popen(_StdPopen):
 
     def _begin_exchange(self, input):
         stdin = self.stdin
-        if stdin is None:
+        if stdin is None or stdin.closed:       # closed: there is nobody to give input to, which is all right
             return _Exchange(None, None, (self.stdout, self.stderr))
         try:
             stdin.flush()       # may block, if much was written to it before

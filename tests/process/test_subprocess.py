@@ -155,6 +155,38 @@ def test_a_timeout_tells_what_has_come_so_far(sub):
     assert process.communicate() == (b"one\n", b"")
 
 
+def test_the_time_in_a_timeout_is_what_was_asked_for():
+    """As of the original from Python 3.15 on; before, it was in some cases what was left of the time."""
+    with subprocess.Popen(["sleep", "100"], stdout=PIPE, stderr=PIPE) as process:
+        for wait in (process.wait, lambda timeout: process.communicate(timeout=timeout)):
+            with pytest.raises(std_subprocess.TimeoutExpired) as caught:
+                wait(timeout=0.125)
+            assert caught.value.timeout == 0.125
+        process.kill()
+    for function in (subprocess.run, subprocess.call, subprocess.check_output):
+        with pytest.raises(std_subprocess.TimeoutExpired) as caught:
+            function(["sleep", "100"], timeout=0.125)
+        assert caught.value.timeout == 0.125
+
+
+def test_also_of_a_child_that_has_closed_its_output_and_lives_on():
+    with subprocess.Popen("echo all; exec sleep 100 >&- 2>&-", shell=True, stdout=PIPE, stderr=PIPE) as process:
+        with pytest.raises(std_subprocess.TimeoutExpired) as caught:
+            process.communicate(timeout=0.25)
+        process.kill()
+    assert (caught.value.timeout, caught.value.output, caught.value.stderr) == (0.25, b"all\n", None)
+
+
+@pytest.mark.parametrize("data", [None, b"", b"data"])
+@pytest.mark.parametrize("timeout", [None, 20])
+def test_communicate_when_the_childs_input_is_closed_already(data, timeout):
+    """The original can from Python 3.14 on."""
+    process = subprocess.Popen(["sh", "-c", "cat; echo why >&2"], stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    process.stdin.close()
+    assert process.communicate(data, timeout) == (b"", b"why\n")
+    assert process.returncode == 0
+
+
 def test_input_after_communication_has_begun_is_refused(sub):
     process = sub.Popen(["cat"], stdin=PIPE, stdout=PIPE)
     with pytest.raises(std_subprocess.TimeoutExpired):
@@ -730,7 +762,7 @@ def test_rawlink_is_told_once_and_unlink_takes_it_back(settle):
 
 # ---------------------------------------------------------------- the original
 
-def test_names_and_signatures_are_the_originals():
+def test_names_and_signatures_are_the_originals(monkeypatch):
     for name in std_subprocess.__all__:
         ours, original = getattr(subprocess, name), getattr(std_subprocess, name)
         if name not in subprocess.__implements__:
@@ -739,7 +771,8 @@ def test_names_and_signatures_are_the_originals():
             assert inspect.signature(ours) == inspect.signature(original), name
     assert issubclass(subprocess.Popen, std_subprocess.Popen)
     assert subprocess.list2cmdline is std_subprocess.list2cmdline
-    assert subprocess._USE_VFORK is std_subprocess._USE_VFORK
+    monkeypatch.setattr(std_subprocess, "_a_switch", True, raising=False)
+    assert subprocess._a_switch
     with pytest.raises(AttributeError):
         subprocess.no_such_name  # noqa: B018
 
@@ -750,7 +783,6 @@ def test_the_private_methods_we_replace_are_there_and_are_called_as_we_expect(mo
     assert list(inspect.signature(original._wait).parameters) == ["self", "timeout"]
     assert list(inspect.signature(original._communicate).parameters) == ["self", "input", "endtime", "orig_timeout"]
     assert list(inspect.signature(original._translate_newlines).parameters) == ["self", "data", "encoding", "errors"]
-    assert list(inspect.signature(original._remaining_time).parameters) == ["self", "endtime"]
     assert list(inspect.signature(original._try_wait).parameters) == ["self", "wait_flags"]
     inspect.signature(original._handle_exitstatus).bind(None, 0)
 

@@ -1,0 +1,95 @@
+"""The names of the standard library that gevlite relies on although they are private: a new Python may lack some.
+
+What is public gets replaced, wrapped or called everywhere in gevlite without a word here; what begins with an
+underscore must be in this list. tests/test_private_names.py says which of them a Python does not have, and finds what
+is used and not listed. `missing()` is also for whoever tries gevlite on a Python that it does not know yet.
+"""
+
+import importlib
+import sys
+
+__all__ = ["NAMES", "missing"]
+
+_BEFORE = (3, 0)
+_AFTER = (99, 0)
+
+
+class Names(dict):
+    """`{module or class: its names}`, of the Pythons from `since` up to, and without, `until`."""
+
+    def __init__(self, since=_BEFORE, until=_AFTER, /, **names):
+        super().__init__((owner.replace("__", "."), value.split()) for owner, value in names.items())
+        self.since, self.until = since, until
+
+
+# In the order of what uses them. `a__b` stands for `a.b`.
+NAMES = (
+    # gevlite.thread, gevlite.threading: Thread, Condition and the others stay, and what they are built on is replaced.
+    Names(
+        _thread="_count _local",
+        threading="_CRLock _active _active_limbo_lock _allocate_lock _dangling _make_invoke_excepthook",
+        threading__Thread="_bootstrap_inner _delete",
+    ),
+    Names(
+        _BEFORE,
+        (3, 13),
+        _thread="_set_sentinel",
+        threading="_DummyThread _set_sentinel _shutdown_locks _shutdown_locks_lock _start_new_thread",
+        threading__Thread="_stop _wait_for_tstate_lock",
+    ),
+    Names(
+        (3, 13),
+        _AFTER,
+        _thread="_ThreadHandle _get_main_thread_ident _make_thread_handle _shutdown",
+        threading="_DeleteDummyThreadOnDel _LockType _ThreadHandle _get_main_thread_ident _make_thread_handle "
+        "_start_joinable_thread _thread_local_info _thread_shutdown",
+    ),
+    Names((3, 14), _AFTER, threading="_set_name"),
+    # gevlite.subprocess
+    Names(
+        subprocess__Popen="_communicate _execute_child _handle_exitstatus _translate_newlines _try_wait _wait",
+    ),
+    # gevlite._semlock
+    Names(_multiprocessing__SemLock="_is_mine _count"),
+    # gevlite.socket, gevlite.ssl
+    Names(socket="_GLOBAL_DEFAULT_TIMEOUT", socket__socket="_accept _real_close", _ssl="_SSLContext"),
+    # gevlite.selectors
+    Names(selectors__SelectSelector="_select", selectors__PollSelector="_selector_cls"),
+    # gevlite.monkey: what holds originals that were taken earlier
+    Names(
+        logging="_handlerList _lock",
+        multiprocessing__connection__Connection="_recv _send",
+        multiprocessing__reduction="_reduce_socket",
+        multiprocessing__reduction__ForkingPickler="_extra_reducers",
+    ),
+    # gevlite.threadpool: futures like those of concurrent.futures
+    Names(concurrent__futures___base="CANCELLED PENDING"),
+)
+
+
+def missing():
+    """`["module.name", ...]`: what gevlite uses on this version of Python, and this Python does not have."""
+    return [
+        f"{owner}.{name}"
+        for names in NAMES
+        if names.since <= sys.version_info[:2] < names.until
+        for owner, wanted in names.items()
+        for name in wanted
+        if not _has(owner, name)
+    ]
+
+
+def _has(owner, name):
+    module, found = owner, None
+    parts = []
+    while found is None:
+        try:
+            found = importlib.import_module(module)
+        except ImportError:
+            module, _, part = module.rpartition(".")
+            if not module:
+                return False
+            parts.insert(0, part)
+    for part in parts:
+        found = getattr(found, part, None)
+    return hasattr(found, name)
