@@ -36,6 +36,7 @@ from gevlite._core cimport (
 )
 
 import _thread
+import sys
 
 from gevlite._core import hubs
 from gevlite.exceptions import LoopExit
@@ -76,6 +77,9 @@ cdef int64_t FOREVER = -1
 # call in so many asks whether it is time for others.
 cdef unsigned int CALLS_BETWEEN_LOOKS = 64
 cdef unsigned int calls = 0
+
+# The original ignored arguments before Python 3.15.
+cdef bint RLOCK_TAKES_NOTHING = sys.version_info >= (3, 15)
 
 # How long the hub sleeps between two looks at a lock that another OS thread holds.
 cdef unsigned int HUB_LOOK_US = 50
@@ -264,6 +268,8 @@ cdef class RLock:
     cdef object __weakref__
 
     def __cinit__(self, *args, **kwargs):
+        if RLOCK_TAKES_NOTHING and (args or kwargs) and type(self) is RLock:
+            raise TypeError(f"RLock() takes no {'positional' if args else 'keyword'} arguments")
         self.block = Lock.__new__(Lock)
 
     def acquire(self, bint blocking=True, timeout=-1):

@@ -98,6 +98,21 @@ def _count():
     return len(_running) + max(0, _std_count() - count_workers())
 
 
+if hasattr(_std, "set_name"):
+    __implements__ += ["set_name"]
+    _std_set_name = _std.set_name
+
+    def set_name(name):
+        """Name the OS thread, as the system's tools show it, if it is its main greenlet that asks.
+
+        The others share it: what a green thread is called is not its name.
+        """
+        if getcurrent().parent is None:
+            _std_set_name(name)
+        elif not isinstance(name, str):
+            raise TypeError(f"set_name() argument 'name' must be str, not {type(name).__name__}")
+
+
 # ---------------------------------------------------------------- the end of a thread, up to Python 3.12
 
 class _ThreadEnd:

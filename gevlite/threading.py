@@ -43,6 +43,12 @@ def _make_invoke_excepthook():
     return invoke_excepthook
 
 
+if hasattr(thread, "set_name"):
+    # Since Python 3.14 a Thread gives its name to the OS thread that it runs in.
+    __implements__ += ["_set_name"]
+    _set_name = thread.set_name
+
+
 def _in_worker(function, *args):
     """Call what blocks the OS thread; from a greenlet, in a worker thread."""
     if get_hub_if_exists() is None or is_finalizing():
@@ -74,10 +80,13 @@ if hasattr(_std, "_start_joinable_thread"):
 
     class _DeleteDummyThreadOnDel(_std._DeleteDummyThreadOnDel):
         # The main greenlet of an OS thread that has ended may be freed only while modules are torn down, when the names
-        # that the original needs are gone. The defaults are there even then.
-        def __del__(self, original=_std._DeleteDummyThreadOnDel.__del__, is_finalizing=sys.is_finalizing):
+        # that this needs are gone. The defaults are there even then. The original has the lock itself among them: the
+        # one that was there before patching.
+        def __del__(self, threading=_std, is_finalizing=sys.is_finalizing):
             if not is_finalizing():
-                original(self)
+                with threading._active_limbo_lock:
+                    if threading._active.get(self._tident) is self._dummy_thread:
+                        del threading._active[self._tident]
 
     class _NativeHandle(_ThreadHandle):
         """The handle of an OS thread that was running before."""

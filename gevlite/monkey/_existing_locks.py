@@ -1,10 +1,10 @@
 """Locks that were made before patching: put a cooperative one in the place of each, wherever it is kept.
 
 A lock of the system that a greenlet holds while another wants it stops the whole OS thread for ever. Such locks sit in
-modules, in instances, in Conditions (which keep the lock's methods too), among the functions to call at a fork. The
-garbage collector knows all those places. A lock is replaced everywhere or not at all: if it has one more reference than
-the places found, somebody keeps it where we cannot put another, and half a lock protects nothing. Nor is one replaced
-that is taken at the moment, because the one who has it will give back what he took.
+modules, in instances, in Conditions (which keep the lock's methods too), among the functions to call at a fork, in the
+defaults of arguments. The garbage collector knows all those places. A lock is replaced everywhere or not at all: if it
+has one more reference than the places found, somebody keeps it where we cannot put another, and half a lock protects
+nothing. Nor is one replaced that is taken at the moment, because the one who has it will give back what he took.
 """
 
 import gc
@@ -109,6 +109,8 @@ class _Replacement:
                     self.note(value, _set_item, container, key)
             elif isinstance(container, types.CellType):
                 self.note(container.cell_contents, setattr, container, "cell_contents")
+            elif isinstance(container, tuple):
+                self.look_into_defaults(container)
             elif isinstance(container, types.BuiltinMethodType):
                 if id(container.__self__) in self.wanted:
                     self.methods.setdefault(id(container.__self__), []).append(container)
@@ -122,6 +124,13 @@ class _Replacement:
                 self.note(value, setattr, owner, key)       # past the class, its caches would not notice
             else:
                 self.note(value, _set_item, container, key)
+
+    def look_into_defaults(self, container):
+        """A tuple is replaced as a whole, where it holds the defaults of a function's arguments."""
+        for function in gc.get_referrers(container):
+            if isinstance(function, types.FunctionType) and function.__defaults__ is container:
+                for index, value in enumerate(container):
+                    self.note(value, _set_default, function, index)
 
     def look_into_instance(self, container):
         try:
@@ -148,6 +157,11 @@ class _Replacement:
 
 def _set_item(container, key, value):
     container[key] = value
+
+
+def _set_default(function, index, value):
+    defaults = function.__defaults__
+    function.__defaults__ = (*defaults[:index], value, *defaults[index + 1 :])
 
 
 def _is_free(lock):

@@ -22,6 +22,11 @@ def test_locks_are_replaced_wherever_they_are_kept(script):
             in_cell = threading.Lock()
             return lambda: in_cell
         closure = make()
+        in_default = threading.Lock()
+        def with_defaults(one=in_default, two=threading.RLock(), three=3):
+            return one, two, three
+        def with_keyword(*, one=threading.Lock()):
+            return one
         condition, event, semaphore = threading.Condition(), threading.Event(), threading.Semaphore()
         tasks = queue.Queue()
 
@@ -34,6 +39,10 @@ def test_locks_are_replaced_wherever_they_are_kept(script):
                            (threading._active_limbo_lock, RLock)):
             assert type(lock) is kind, lock
         assert also_in_module is in_module
+        # What a function has as the default of an argument.
+        assert (type(with_defaults()[0]), type(with_defaults()[1]), with_defaults()[2]) == (Lock, RLock, 3)
+        assert with_defaults()[0] is in_default
+        assert type(with_keyword()) is Lock
         # A condition keeps the methods of its lock as well.
         assert condition.acquire.__self__ is condition._lock and condition.release.__self__ is condition._lock
         assert condition._is_owned.__self__ is condition._lock

@@ -97,6 +97,24 @@ def test_reinit_after_fork_frees_it(lock, lib):
     assert lib.spawn(lambda: (lock.acquire(False), lock.release())).get() == (True, None)
 
 
+def test_what_an_rlock_is_made_with_is_ignored_or_refused(lib):
+    """Ignored up to Python 3.14, refused from 3.15 on; a subclass may take what it likes."""
+    cls = _thread.RLock if lib.name == "original" else _threadlock.RLock
+    for arguments, keywords in (((1,), {}), ((), {"a": 1})):
+        if sys.version_info < (3, 15):
+            assert not cls(*arguments, **keywords)._is_owned()
+        else:
+            with pytest.raises(TypeError):
+                cls(*arguments, **keywords)
+
+    class Named(cls):
+        def __init__(self, name):
+            self.name = name
+
+    lock = Named("mine")
+    assert lock.name == "mine" and lock.acquire() and lock.release() is None
+
+
 def test_a_lock_may_be_released_by_another(lib):
     lock = (threading if lib.name == "original" else _threadlock).Lock()
     lock.acquire()

@@ -551,3 +551,76 @@ def test_a_condition_is_taken_again_by_who_is_killed_in_its_wait(script):
         """
     )
     assert lines == ["GreenletExit True True"]
+
+
+def test_a_green_thread_does_not_rename_the_os_thread_that_all_share(script):
+    """From Python 3.14 on a thread gives its name to the OS thread. With a space in it that would make `os.fork` count
+    threads that do not exist: it reads the number behind the name in /proc."""
+    script.run(
+        """
+        import os, threading, warnings
+
+        def name_of_os_thread():
+            with open("/proc/self/comm") as file:
+                return file.read().strip()
+
+        warnings.simplefilter("error")
+        before = name_of_os_thread()
+        seen = []
+
+        def work():
+            threading.current_thread().name = "another name, and long"
+            seen.append(name_of_os_thread())
+            pid = os.fork()
+            if not pid:
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+
+        threads = [threading.Thread(target=work, name=f"worker {n} of mine") for n in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert seen == [before] * 3 and name_of_os_thread() == before
+        """
+    )
+
+
+@pytest.mark.parametrize("kind", ["original", "patched"])
+def test_the_main_thread_and_threads_of_the_system_have_their_names(script, kind):
+    """What the system shows of them is up to the version of Python, the same with and without patching."""
+    patch = "from gevlite import monkey\nmonkey.patch_all()\n" if kind == "patched" else ""
+    lines = script.run(
+        """
+        import sys, threading
+        threading.current_thread().name = "main one"
+        with open("/proc/self/comm") as file:
+            print(file.read().strip() == "main one")
+        import _thread
+        if sys.version_info >= (3, 14):
+            try:
+                _thread.set_name(5)
+            except TypeError as exc:
+                print("TypeError")
+        else:
+            print("TypeError")
+        """,
+        patch=patch,
+    )
+    assert lines == [str(sys.version_info >= (3, 14)), "TypeError"]
+
+
+def test_what_threading_remembers_of_foreign_greenlets_goes_with_them(script):
+    """In `threading._active`, under the lock that is there now and not the one from before patching."""
+    script.run(
+        """
+        import threading, gevlite, gc
+        before = set(threading._active)
+        names = [gevlite.spawn(lambda: threading.current_thread().name).get() for _ in range(5)]
+        assert all(name.startswith("Dummy") for name in names), names
+        gc.collect()
+        assert set(threading._active) <= before | {threading.get_ident()}, threading._active
+        from gevlite._threadlock import RLock
+        assert type(threading._active_limbo_lock) is RLock
+        """
+    )
