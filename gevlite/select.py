@@ -9,7 +9,9 @@ woken by ordinary data over and over; such a wait goes to an epoll object of its
 """
 
 import math
+import operator
 import select as _std
+import sys
 from errno import EBADF
 from time import monotonic as _monotonic
 
@@ -26,6 +28,20 @@ __all__ = __implements__ + __imports__
 
 _StdPoll = _std.poll
 _StdEpoll = getattr(_std, "epoll", None)
+
+
+def _real(timeout):
+    """An int or float for any real number, as in the originals from Python 3.15 on. Raises TypeError, ValueError."""
+    if not isinstance(timeout, (int, float)):
+        if hasattr(timeout, "__float__"):
+            timeout = float(timeout)
+        elif hasattr(timeout, "__index__"):
+            timeout = operator.index(timeout)
+        else:
+            raise TypeError(f"timeout must be a real number or None, not {type(timeout).__name__}")
+    if math.isnan(timeout):
+        raise ValueError("Invalid value NaN (not a number)")
+    return timeout
 
 
 def _any_of(*names):
@@ -46,8 +62,9 @@ _READABLE = _SELECT_IN | _any_of("POLLHUP", "POLLERR")
 _WRITABLE = _OUT | _any_of("POLLERR")
 # What `register` watches for unless told otherwise.
 _ALL = _any_of("POLLIN", "POLLPRI", "POLLOUT")
-# poll(2) takes its milliseconds as an int.
-_INT_MAX = 2**31 - 1
+# In milliseconds. poll(2) takes them as an int, and up to Python 3.14 nothing longer is accepted; from 3.15 on, what a
+# 64-bit number of nanoseconds holds is.
+_LONGEST_POLL = 2**31 - 1 if sys.version_info < (3, 15) else (2**63 - 1) // 1_000_000
 # Calls that need not wait give way too, once in so many.
 GIVE_WAY_EVERY = 16
 _calls = 0
@@ -154,14 +171,11 @@ class poll:
 
         None or a negative time: no limit. 0: do not wait, but give way once if nothing is ready. What is registered
         meanwhile counts from the next call on. Raises RuntimeError if another greenlet is in `poll` of this object,
-        OverflowError if the time does not fit a C int.
+        OverflowError if the time is longer than the original takes.
         """
         if timeout is not None:
-            if not hasattr(timeout, "__index__") and not isinstance(timeout, float):
-                raise TypeError("timeout must be an integer or None")
-            if math.isnan(timeout):
-                raise ValueError("Invalid value NaN (not a number)")
-            if not -_INT_MAX - 1 <= timeout <= _INT_MAX:
+            timeout = _real(timeout)
+            if not -_LONGEST_POLL - 1 <= timeout <= _LONGEST_POLL:
                 raise OverflowError("timeout is too large")
             timeout = None if timeout < 0 else timeout / 1000
         if self._polling:
@@ -213,8 +227,7 @@ if _StdEpoll is not None:
             if the object is closed, also by another greenlet while we wait.
             """
             if timeout is not None:
-                if math.isnan(timeout):
-                    raise ValueError("Invalid value NaN (not a number)")
+                timeout = _real(timeout)
                 timeout = None if timeout < 0 else float(timeout)
             return _wait(lambda: self._epoll.poll(0, maxevents), {self._epoll.fileno(): _std.POLLIN}, timeout)
 
@@ -264,10 +277,7 @@ def select(rlist, wlist, xlist, timeout=None, /):
     Unlike the original it takes descriptors of any number, not only those below FD_SETSIZE.
     """
     if timeout is not None:
-        if isinstance(timeout, (str, bytes)) or not (hasattr(timeout, "__float__") or hasattr(timeout, "__index__")):
-            raise TypeError("timeout must be a float or None")
-        if math.isnan(timeout):
-            raise ValueError("Invalid value NaN (not a number)")
+        timeout = _real(timeout)
         if timeout < 0:
             raise ValueError("timeout must be non-negative")
         timeout = float(timeout)

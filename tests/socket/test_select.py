@@ -11,9 +11,12 @@ import select as std_select
 import selectors as std_selectors
 import signal
 import socket as std_socket
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 
@@ -543,10 +546,52 @@ def test_two_polls_at_once_of_one_object_raise(start, ours, settle):
     assert poll.poll() == [(a.fileno(), POLLIN)]
 
 
-@pytest.mark.parametrize("milliseconds", [2**31, -2**31 - 1, 1 << 64])
-def test_poll_refuses_a_time_that_is_no_c_int(selects, milliseconds):
+# What the longest time is depends on the Python: a C int of milliseconds, then what 64 bits of nanoseconds hold.
+TOO_LONG = [2**31, -2**31 - 1, 1 << 64] if sys.version_info < (3, 15) else [2**63, -2**63 - 1, 1 << 70]
+LONG = 2**31 - 1 if sys.version_info < (3, 15) else 2**33
+
+
+@pytest.mark.parametrize("milliseconds", TOO_LONG)
+def test_poll_refuses_a_time_that_is_too_long(selects, milliseconds):
     with pytest.raises(OverflowError):
         selects.poll().poll(milliseconds)
+
+
+def test_poll_takes_a_long_time(selects, ends):
+    r, w = ends
+    write(w)
+    poll = selects.poll()
+    poll.register(r, POLLIN)
+    assert poll.poll(LONG) == [(r.fileno(), POLLIN)]
+
+
+class FloatLike:
+    def __float__(self):
+        return 0.005
+
+
+class IntLike:
+    def __index__(self):
+        return 0
+
+
+REAL_NUMBERS = [Decimal("0.005"), Fraction(1, 200), FloatLike(), IntLike()]
+
+
+@pytest.mark.parametrize("timeout", REAL_NUMBERS, ids=lambda t: type(t).__name__)
+def test_a_time_may_be_any_real_number(ends, opened, timeout):
+    """The originals take all of them from Python 3.15 on."""
+    r, w = ends
+    poll = select.poll()
+    poll.register(r, POLLIN)
+    calls = [lambda: poll.poll(timeout), lambda: select.select([r], [], [], timeout)[0]]
+    if hasattr(select, "epoll"):
+        epoll = opened.enter_context(select.epoll())
+        epoll.register(r, POLLIN)
+        calls.append(lambda: epoll.poll(timeout))
+    assert [call() for call in calls] == [[]] * len(calls)
+    write(w)
+    assert all(call() for call in calls)
 
 
 # ---------------------------------------------------------------- the module
