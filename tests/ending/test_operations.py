@@ -66,7 +66,7 @@ LISTENER = "listener = socket.create_server(('127.0.0.1', 0)); address = listene
 # name: (preparation, operation)
 OPERATIONS = {
     "sleep": ("", "time.sleep(0.001); gevlite.sleep(0)"),
-    "lock": ("taken = threading.Lock(); taken.acquire()", "with threading.Lock(): assert not taken.acquire(timeout=0.001)"),
+    "lock": ("taken = threading.Lock(); taken.acquire()", "assert not taken.acquire(timeout=0.001)"),
     "RLock": ("", "with threading.RLock() as a, lock.RLock() as b: pass"),
     "semaphore": ("", "s = lock.Semaphore(0); assert not s.acquire(timeout=0.001); s.release(); assert s.acquire()"),
     "condition": ("", "c = threading.Condition()\nwith c: assert not c.wait(0.001)"),
@@ -113,7 +113,10 @@ OPERATIONS = {
         "t.join(0.001); before.stop.set(); t.join() if not sys.is_finalizing() else None",
     ),
     # CPython asks for this codec at each look-up, and cannot import it in a finalizer.
-    "look-up": ("'localhost'.encode('idna')", "assert ('127.0.0.1', 80) in [found[4] for found in socket.getaddrinfo('localhost', 80)]"),
+    "look-up": (
+        "'localhost'.encode('idna')",
+        "assert '127.0.0.1' in [found[4][0] for found in socket.getaddrinfo('localhost', 80)]",
+    ),
     "other look-ups": ("", """
         assert socket.gethostbyname("localhost") == "127.0.0.1"
         assert socket.gethostbyname_ex("localhost")[2]
