@@ -1,4 +1,4 @@
-"""`_thread`, `threading`, `_threading_local`, and the lock that `multiprocessing` shares between processes."""
+"""`_thread`, `threading`, `_threading_local`, the lock that `multiprocessing` shares between processes, interpreters."""
 
 import importlib.util
 import sys
@@ -29,6 +29,8 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
     patch_twin("thread")
     if importlib.util.find_spec("_multiprocessing") is not None:
         patch_twin("_semlock")
+    if importlib.util.find_spec("_interpreters") is not None:       # from Python 3.13 on
+        patch_twin("_subinterpreters")
     if threading:
         patch_twin("threading")
         if hasattr(target.Thread, "_wait_for_tstate_lock"):

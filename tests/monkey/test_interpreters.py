@@ -1,0 +1,120 @@
+"""Other interpreters (PEP 734) under patching: they stop no greenlet, and run beside each other."""
+
+import importlib.util
+import sys
+
+import pytest
+
+PUBLIC = sys.version_info >= (3, 14)
+HAVE = importlib.util.find_spec("_interpreters") is not None
+
+# What Python 3.13 has of it is private: no more than to run code.
+LOW_LEVEL = """
+    import gevlite
+    try:
+        import _interpreters
+    except ImportError:
+        print("none")
+    else:
+        import threading
+        ident = _interpreters.create()
+        ticks = []
+        def tick():
+            while True:
+                ticks.append(1)
+                gevlite.sleep(0.001)
+        beside = gevlite.spawn(tick)
+        assert _interpreters.exec(ident, "import time; time.sleep(0.05)") is None
+        print(len(ticks) > 5)
+        beside.kill()
+        problem = _interpreters.exec(ident, "1 / 0")
+        print(problem.type.__name__)
+        try:
+            _interpreters.exec(10**9, "pass")
+        except _interpreters.InterpreterNotFoundError as exc:
+            print("not found")
+        _interpreters.destroy(ident)
+    """
+
+
+def test_code_in_another_interpreter_stops_no_greenlet(script):
+    assert script.run(LOW_LEVEL) == (["True", "ZeroDivisionError", "not found"] if HAVE else ["none"])
+
+
+CASES = {
+    "a pool, whose interpreters run side by side": (
+        """
+        def meet(queues):
+            mine, theirs = queues
+            theirs.put("here")
+            return mine.get(timeout=30)
+
+        def fail():
+            raise ValueError("why")
+
+        if __name__ == "__main__":
+            a, b = interpreters.create_queue(), interpreters.create_queue()
+            with InterpreterPoolExecutor(2) as pool:
+                print(list(pool.map(meet, [(a, b), (b, a)])))
+                print(repr(pool.submit(fail).exception()))
+        """,
+        ["['here', 'here']", "ValueError('why')"],
+    ),
+    "more at once than the hub's pool has threads": (
+        """
+        def wait(queue):
+            import time
+            queue.put(1)
+            while queue.qsize() < 12:
+                time.sleep(0.001)
+            return True
+
+        if __name__ == "__main__":
+            gevlite.config.threadpool_size = 2
+            queue = interpreters.create_queue()
+            with InterpreterPoolExecutor(12) as pool:
+                print(sum(future.result() for future in [pool.submit(wait, queue) for _ in range(12)]))
+        """,
+        ["12"],
+    ),
+    "one interpreter, by hand": (
+        """
+        def double(n):
+            return 2 * n
+
+        if __name__ == "__main__":
+            interpreter, queue = interpreters.create(), interpreters.create_queue()
+            interpreter.prepare_main(queue=queue)
+            running = gevlite.spawn(interpreter.exec, "queue.put(queue.get() + 1)")
+            while not interpreter.is_running():
+                gevlite.sleep(0.001)
+            queue.put(1)
+            running.join()
+            print(queue.get(timeout=30), interpreter.call(double, 4))
+            thread = interpreter.call_in_thread(double, 5)
+            thread.join()
+            try:
+                interpreter.exec("import gevlite")
+            except interpreters.ExecutionFailed as exc:
+                print(exc.excinfo.type.__name__)
+            interpreter.close()
+        """,
+        ["2 8", "ImportError"],
+    ),
+}
+
+
+if PUBLIC:
+
+    @pytest.mark.parametrize("case", CASES)
+    def test_concurrent_interpreters(script, case):
+        body, expected = CASES[case]
+        prelude = """
+        from gevlite import monkey
+        monkey.patch_all()
+        import time
+        import gevlite
+        from concurrent import interpreters
+        from concurrent.futures import InterpreterPoolExecutor
+        """
+        assert script.run(prelude + body, patch="") == expected
