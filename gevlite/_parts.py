@@ -30,7 +30,7 @@ def _choose_backend(wanted=None):
 
 
 def _make_loop(hub):
-    return _loop.Loop(hub)
+    return getattr(hub, "loop_class", _loop.Loop)(hub)
 
 
 def _make_threadpool(hub):
@@ -40,6 +40,9 @@ def _make_threadpool(hub):
 
 
 def _make_resolver(hub):
-    from gevlite.resolver import choose
+    found = getattr(hub, "resolver_class", None)
+    if found is None:       # a hub of the core's own class
+        from gevlite.resolver import choose
 
-    return choose()(hub)
+        found = choose()
+    return found(hub)

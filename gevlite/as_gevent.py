@@ -42,11 +42,15 @@ API_VERSION = "26.9.0"
 # Every public module of gevent that gevlite has, by its name below either package. What only gevlite has, and gevent's
 # private modules, are not to be found under `gevent`.
 MODULES = frozenset((
-    "backdoor", "baseserver", "builtins", "contextvars", "core", "event", "events", "exceptions", "fileobject",
+    "ares", "backdoor", "baseserver", "builtins", "contextvars", "core", "event", "events", "exceptions", "fileobject",
     "greenlet", "hub", "local", "lock", "monkey", "monkey.__main__", "monkey.api", "os", "pool", "pywsgi", "queue",
-    "resolver", "resolver.ares", "resolver.blocking", "resolver.dnspython", "resolver.thread", "select", "selectors",
+    "resolver", "resolver.ares", "resolver.blocking", "resolver.dnspython", "resolver.thread", "resolver_ares",
+    "resolver_thread", "select", "selectors",
     "server", "signal", "socket", "ssl", "subprocess", "thread", "threading", "threadpool", "time", "timeout", "util",
 ))
+
+# Private modules of gevent in which tracers put classes of their own in the place of gevent's.
+_PRIVATE = {"_imap": "pool"}
 
 USAGE = """\
 usage: python -m gevlite.as_gevent [--children] script.py [argument ...]
@@ -126,7 +130,8 @@ class _Finder:
             return None
         if not rest:
             return importlib.machinery.ModuleSpec(name, _Gevent(), origin=gevlite.__file__, is_package=True)
-        real = importlib.util.find_spec(f"gevlite.{rest}") if rest in MODULES else None
+        ours = rest if rest in MODULES else _PRIVATE.get(rest)
+        real = importlib.util.find_spec(f"gevlite.{ours}") if ours is not None else None
         if real is None:
             raise ModuleNotFoundError(_complaint(f"no module {name}"), name=name)
         is_package = real.submodule_search_locations is not None
@@ -185,7 +190,7 @@ class _Alias:
 
 def _submodule(name):
     """`gevent.pool` without `import gevent.pool`: gevent happens to import most of its modules by itself."""
-    if name not in MODULES:
+    if name not in MODULES and name not in _PRIVATE:
         raise AttributeError(name)
     return importlib.import_module(f"gevent.{name}")
 

@@ -19,7 +19,7 @@ from gevlite.lock import Semaphore as _Semaphore
 __target__ = "builtins"
 __implements__ = ["input"]
 __imports__ = [name for name in dir(_std) if not name.startswith("_") and name not in __implements__]
-globals().update({name: getattr(_std, name) for name in __imports__})
+globals().update({name: getattr(_std, name) for name in [*__imports__, "__build_class__", "__import__"]})
 __all__ = __implements__ + __imports__
 
 _input = _std.input

@@ -3,12 +3,17 @@
 from time import time
 
 from gevlite import backends
+from gevlite._core import Callback as callback
 from gevlite._version import __version__
-from gevlite.loop import Loop as loop
+from gevlite.loop import Loop as loop, Watcher as watcher
 
 __all__ = [
+    "MAXPRI",
+    "MINPRI",
     "READ",
+    "READWRITE",
     "WRITE",
+    "callback",
     "embeddable_backends",
     "get_header_version",
     "get_version",
@@ -16,11 +21,15 @@ __all__ = [
     "recommended_backends",
     "supported_backends",
     "time",
+    "watcher",
 ]
 
 # What `loop.io(fd, events)` takes.
 READ = 1
 WRITE = 2
+READWRITE = READ | WRITE
+
+MAXPRI, MINPRI = loop.MAXPRI, loop.MINPRI
 
 
 def get_version():

@@ -19,6 +19,14 @@ __all__ = [
     "GeventWillPatchAllEvent",
     "GeventWillPatchEvent",
     "GeventWillPatchModuleEvent",
+    "IGeventDidPatchAllEvent",
+    "IGeventDidPatchBuiltinModulesEvent",
+    "IGeventDidPatchEvent",
+    "IGeventDidPatchModuleEvent",
+    "IGeventPatchEvent",
+    "IGeventWillPatchAllEvent",
+    "IGeventWillPatchEvent",
+    "IGeventWillPatchModuleEvent",
     "subscribers",
 ]
 
@@ -104,3 +112,58 @@ class GeventDidPatchBuiltinModulesEvent(_All, GeventDidPatchEvent):
 
 class GeventDidPatchAllEvent(_All, GeventDidPatchEvent):
     """`patch_all` has patched everything, and all subscribers of the event before this one have done what they do."""
+
+
+# ---------------------------------------------------------------- interfaces
+
+
+class _Interface(type):
+    """The type of an interface: `isinstance` and `providedBy` tell whether an event is of the class of that name."""
+
+    def __new__(mcs, name, bases, namespace):
+        made = super().__new__(mcs, name, bases, namespace)
+        made.__doc__ = f"What a {name[1:]} is. zope.interface is not needed, and knows nothing of it."
+        return made
+
+    def __instancecheck__(cls, instance):
+        return isinstance(instance, globals()[cls.__name__[1:]])
+
+    def providedBy(cls, event):
+        """True if `event` is of the class of that name."""
+        return isinstance(event, cls)
+
+    def implementedBy(cls, other):
+        """True if `other` is the class of that name, or derived from it."""
+        return issubclass(other, globals()[cls.__name__[1:]])
+
+
+class IGeventPatchEvent(metaclass=_Interface):
+    pass
+
+
+class IGeventWillPatchEvent(IGeventPatchEvent):
+    pass
+
+
+class IGeventDidPatchEvent(IGeventPatchEvent):
+    pass
+
+
+class IGeventWillPatchModuleEvent(IGeventWillPatchEvent):
+    pass
+
+
+class IGeventDidPatchModuleEvent(IGeventDidPatchEvent):
+    pass
+
+
+class IGeventWillPatchAllEvent(IGeventWillPatchEvent):
+    pass
+
+
+class IGeventDidPatchBuiltinModulesEvent(IGeventDidPatchEvent):
+    pass
+
+
+class IGeventDidPatchAllEvent(IGeventDidPatchEvent):
+    pass

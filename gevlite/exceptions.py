@@ -5,6 +5,7 @@ __all__ = [
     "ConcurrentObjectUseError",
     "HubDestroyed",
     "InvalidSwitchError",
+    "InvalidThreadUseError",
     "LoopExit",
 ]
 
@@ -25,6 +26,10 @@ class LoopExit(Exception):
 
 class InvalidSwitchError(AssertionError):
     """A greenlet parked in a gevlite call was switched into by hand instead of being woken by what it waits for."""
+
+
+class InvalidThreadUseError(RuntimeError):
+    """Something was used in another OS thread than the one it belongs to."""
 
 
 class BlockingSwitchOutError(AssertionError):

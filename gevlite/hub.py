@@ -3,9 +3,17 @@
 import os
 
 from gevlite import _core
-from gevlite._core import get_hub, sleep
-from gevlite.exceptions import BlockingSwitchOutError, ConcurrentObjectUseError, InvalidSwitchError, LoopExit
-from gevlite.greenlet import GreenletExit, getcurrent, kill, spawn_raw
+from gevlite._config import config
+from gevlite._core import get_hub, get_hub_if_exists, sleep
+from gevlite.exceptions import (
+    BlockingSwitchOutError,
+    ConcurrentObjectUseError,
+    HubDestroyed,
+    InvalidSwitchError,
+    LoopExit,
+)
+from gevlite.greenlet import GreenletExit, getcurrent, iwait, kill, spawn_raw, wait
+from gevlite.loop import Loop
 from gevlite.signal import signal_handler as signal
 
 __all__ = [
@@ -13,6 +21,7 @@ __all__ = [
     "ConcurrentObjectUseError",
     "GreenletExit",
     "Hub",
+    "HubDestroyed",
     "InvalidSwitchError",
     "LoopExit",
     "Waiter",
@@ -20,11 +29,14 @@ __all__ = [
     "get_hub",
     "getcurrent",
     "idle",
+    "iwait",
     "kill",
     "reinit",
+    "set_hub",
     "signal",
     "sleep",
     "spawn_raw",
+    "wait",
 ]
 
 # The real one, also when os.fork is patched.
@@ -35,6 +47,47 @@ _fork = os.fork
 # set on the class: error trackers do, for the hubs of all threads.
 class Hub(_core.Hub):
     __doc__ = _core.Hub.__doc__
+
+    # What is made of a hub's attributes when they are first asked for, and how.
+    loop_class = Loop
+
+    @property
+    def resolver_class(self):
+        """The class of `resolver`."""
+        from gevlite.resolver import choose
+
+        return choose()
+
+    @property
+    def threadpool_class(self):
+        """The class of `threadpool`."""
+        from gevlite.threadpool import ThreadPool
+
+        return ThreadPool
+
+    @property
+    def threadpool_size(self):
+        """How many threads `threadpool` may have: `gevlite.config.threadpool_size`."""
+        return config.threadpool_size
+
+    def __delattr__(self, name):
+        # One that has not been made yet is as good as deleted.
+        if name in ("resolver", "threadpool") and name not in vars(self):
+            return
+        super().__delattr__(name)
+
+
+def set_hub(hub):
+    """For code written for gevent. None destroys the hub of the running thread; the next `get_hub()` makes another.
+
+    A hub is its own thread's and can be given to no other: ValueError.
+    """
+    current = get_hub_if_exists()
+    if hub is None:
+        if current is not None:
+            current.destroy()
+    elif hub is not current:
+        raise ValueError(f"{hub!r} is not the hub of this thread, and cannot be made that")
 
 
 def idle(priority=0):
@@ -93,6 +146,13 @@ class Waiter:
     def greenlet(self):
         """The greenlet that waits in `get()`, or None."""
         return self._parked.parked if self._parked is not None else None
+
+    def __call__(self, source):
+        """A link: take over the value or the exception of `source`, a Greenlet or an AsyncResult that is ready."""
+        if source.exception is None:
+            self.switch(source.value)
+        else:
+            self.throw(source.exception)
 
     def switch(self, value=None):
         """Give the value to who waits, or will."""

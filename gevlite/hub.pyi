@@ -8,15 +8,19 @@ from gevlite._core import get_hub as get_hub, sleep as sleep
 from gevlite.exceptions import (
     BlockingSwitchOutError as BlockingSwitchOutError,
     ConcurrentObjectUseError as ConcurrentObjectUseError,
+    HubDestroyed as HubDestroyed,
     InvalidSwitchError as InvalidSwitchError,
     LoopExit as LoopExit,
 )
 from gevlite.greenlet import (
     GreenletExit as GreenletExit,
     getcurrent as getcurrent,
+    iwait as iwait,
     kill as kill,
     spawn_raw as spawn_raw,
+    wait as wait,
 )
+from gevlite.loop import Loop
 from gevlite.signal import signal_handler as signal
 
 __all__ = [
@@ -24,6 +28,7 @@ __all__ = [
     "ConcurrentObjectUseError",
     "GreenletExit",
     "Hub",
+    "HubDestroyed",
     "InvalidSwitchError",
     "LoopExit",
     "Waiter",
@@ -31,14 +36,27 @@ __all__ = [
     "get_hub",
     "getcurrent",
     "idle",
+    "iwait",
     "kill",
     "reinit",
+    "set_hub",
     "signal",
     "sleep",
     "spawn_raw",
+    "wait",
 ]
 
-class Hub(_core.Hub): ...
+class Hub(_core.Hub):
+    loop_class: type[Loop]
+    @property
+    def resolver_class(self) -> Any: ...
+    @property
+    def threadpool_class(self) -> Any: ...
+    @property
+    def threadpool_size(self) -> int: ...
+    def __delattr__(self, name: str) -> None: ...
+
+def set_hub(hub: Hub | None) -> None: ...
 
 def idle(priority: int = 0) -> None: ...
 def fork() -> int: ...
@@ -56,6 +74,7 @@ class Waiter:
     def exc_info(self) -> tuple[type[BaseException], BaseException, TracebackType | None] | None: ...
     @property
     def greenlet(self) -> greenlet | None: ...
+    def __call__(self, source: Any) -> None: ...
     def switch(self, value: object = None) -> None: ...
     def switch_args(self, *args: object) -> None: ...
     def throw(

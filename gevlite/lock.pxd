@@ -1,7 +1,7 @@
 from gevlite._core cimport LinkList, Waitable
 
 cdef class Semaphore(Waitable):
-    cdef readonly Py_ssize_t counter
+    cdef public Py_ssize_t counter      # set by gipc, after a fork; wakes nobody
     cdef LinkList watchers          # wait(): who wants to know, but takes nothing
 
     cpdef bint ready(self) except -1

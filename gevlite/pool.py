@@ -128,11 +128,11 @@ class GroupMappingMixin:
         raised after the results of the items before it, and is the end. When the iterator is closed, by its `close()`
         or at the end of a `with`, or is no longer referred to, no further call is started.
         """
-        return OrderedResults(self, func, iterables, maxsize)
+        return IMap(self, func, iterables, maxsize)
 
     def imap_unordered(self, func, *iterables, maxsize=None):
         """`imap`, but each result comes as soon as it is there."""
-        return Results(self, func, iterables, maxsize)
+        return IMapUnordered(self, func, iterables, maxsize)
 
 
 def _check_callable(func):
@@ -269,6 +269,11 @@ class OrderedResults(Results):
                 self._wait_for(running)
             queue.get_nowait()
         return self._outcome(running)
+
+
+# gevent's names for them, by which tracers put classes of their own in their place.
+IMap = OrderedResults
+IMapUnordered = Results
 
 
 # ---------------------------------------------------------------- groups

@@ -74,6 +74,10 @@ class Limits:
                 raise ValueError(f"{field.name}: {value!r}")
 
 
+# Under gevent's name. Another limit is given by `WSGIServer(limits=...)`.
+MAX_REQUEST_LINE = Limits.max_request_line
+
+
 class LoggingLogAdapter:
     """Makes a log for `WSGIServer` of a `logging.Logger`: each line is logged with `level`."""
 

@@ -74,6 +74,9 @@ JoinableQueue = Queue
 
 class LifoQueue(Queue[_T]): ...
 
+class UnboundQueue(Queue[_T]):
+    def __init__(self, maxsize: None = None, items: Iterable[_T] = ()) -> None: ...
+
 class PriorityQueue(Queue[_T]): ...
 
 @disjoint_base

@@ -656,6 +656,15 @@ cdef class LifoQueue(Queue):
         return self.add(item)
 
 
+class UnboundQueue(Queue):
+    """A Queue without a `maxsize`: an old name for it. Raises ValueError for a `maxsize` other than None."""
+
+    def __init__(self, maxsize=None, items=()):
+        if maxsize is not None:
+            raise ValueError("an UnboundQueue has no maxsize")
+        Queue.__init__(self, None, items)
+
+
 cdef class PriorityQueue(Queue):
     """A Queue that returns the smallest item first; typical items are `(priority, data)`.
 

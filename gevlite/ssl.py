@@ -358,3 +358,41 @@ del _name
 # By these names the original's functions know what it imported from `socket`.
 create_connection = _create_connection
 socket = _Socket
+
+
+if not hasattr(_std, "wrap_socket"):        # it left the original with Python 3.12
+
+    def wrap_socket(
+        sock,
+        keyfile=None,
+        certfile=None,
+        server_side=False,
+        cert_reqs=_std.CERT_NONE,
+        ssl_version=None,
+        ca_certs=None,
+        do_handshake_on_connect=True,
+        suppress_ragged_eofs=True,
+        ciphers=None,
+    ):
+        """A TLS socket over `sock`, without verification unless `cert_reqs` asks for it: for old code.
+
+        New code makes an SSLContext, by `create_default_context()`.
+        """
+        if server_side and not certfile:
+            raise ValueError("certfile must be given for a server's socket")
+        if keyfile and not certfile:
+            raise ValueError("keyfile needs a certfile")
+        if ssl_version is None:
+            ssl_version = _std.PROTOCOL_TLS_SERVER if server_side else _std.PROTOCOL_TLS_CLIENT
+        context = SSLContext(ssl_version)
+        context.check_hostname = False
+        context.verify_mode = cert_reqs
+        if ca_certs:
+            context.load_verify_locations(ca_certs)
+        if certfile:
+            context.load_cert_chain(certfile, keyfile)
+        if ciphers:
+            context.set_ciphers(ciphers)
+        return context.wrap_socket(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs)
+
+    __all__ += ["wrap_socket"]

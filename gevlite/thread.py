@@ -31,7 +31,14 @@ __implements__ = [
     "start_new",
     "start_new_thread",
 ]
-__imports__ = ["TIMEOUT_MAX", "error", "exit", "get_native_id", "interrupt_main", "stack_size"]
+__imports__ = [
+    name
+    for name in (
+        "TIMEOUT_MAX", "daemon_threads_allowed", "error", "exit", "exit_thread", "get_native_id", "interrupt_main",
+        "stack_size",
+    )
+    if hasattr(_std, name)
+]   # fmt: skip
 globals().update({name: getattr(_std, name) for name in __imports__})
 
 _std_count = _std._count

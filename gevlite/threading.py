@@ -211,3 +211,11 @@ def _wait_for_tstate_lock(self, block=True, timeout=-1):
     if end is not None and end.acquire(block, timeout):
         end.release()
         self._stop()
+
+
+# ---------------------------------------------------------------- the rest
+
+# So that `from gevlite import threading` has every name. The classes are the standard ones, whose objects are of
+# greenlets once `gevlite.monkey` has patched the module.
+__imports__ = [name for name in _std.__all__ if name not in globals()]
+globals().update({name: getattr(_std, name) for name in __imports__})

@@ -211,9 +211,13 @@ class ThreadPool(GroupMappingMixin):
         return self._resize(0, timeout)
 
 
+# What a call in a thread gives its caller, under gevent's name.
+ThreadResult = AsyncResult
+
+
 def make_hub_pool(hub):
     """What `hub.threadpool` is."""
-    return ThreadPool(get_default_size(), hub, config.threadpool_idle_task_timeout)
+    return getattr(hub, "threadpool_class", ThreadPool)(get_default_size(), hub, config.threadpool_idle_task_timeout)
 
 
 # Once we are loaded, `hub.threadpool` needs no import, which would fail in a finalizer at the end of the interpreter.

@@ -12,7 +12,7 @@ from greenlet import greenlet, settrace
 from gevlite._core import Hub
 from gevlite.greenlet import getcurrent
 
-__all__ = ["GreenletTree", "assert_switches", "format_run_info", "print_run_info", "wrap_errors"]
+__all__ = ["GreenletTree", "assert_switches", "dump_stacks", "format_run_info", "print_run_info", "wrap_errors"]
 
 # The originals, also when these are patched.
 _monotonic = time.monotonic
@@ -110,6 +110,11 @@ def format_run_info(thread_stacks=True, greenlet_stacks=True, limit=None, curren
         for tree in GreenletTree.forest():
             lines += tree.format_lines(details)
     return lines
+
+
+def dump_stacks():
+    """`format_run_info` as one text: an old name for it."""
+    return "\n".join(format_run_info())
 
 
 def _add_threads(lines, limit, current):

@@ -23,6 +23,7 @@ class assert_switches:
         self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
     ) -> None: ...
 
+def dump_stacks() -> str: ...
 def print_run_info(
     thread_stacks: bool = True,
     greenlet_stacks: bool = True,

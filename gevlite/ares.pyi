@@ -1,0 +1,3 @@
+from pycares import Channel as channel
+
+__all__ = ["channel"]

@@ -1,0 +1,5 @@
+"""An old name of `gevlite.resolver.ares`."""
+
+from gevlite.resolver.ares import Resolver
+
+__all__ = ["Resolver"]
