@@ -3,12 +3,18 @@
 A setting is a descriptor of `Config`. Its value is what a program assigned, else what its environment variable says,
 else its default. The environment is looked at whenever the value is needed; a variable that is empty counts as unset.
 
+Settings that gevent has and gevlite has under another name or not at all are `GeventSetting`s: they may be assigned and
+set in gevent's variables, GEVENT_..., and do what they do in gevent. One that means nothing here is accepted, and a
+RuntimeWarning says so once.
+
 The core reads its settings from here, so this module imports nothing of gevlite. Where an assignment has to reach the
 hub or the core, it imports them at that moment.
 """
 
+import importlib
 import operator
 import os
+import warnings
 from types import MappingProxyType
 
 __all__ = ["Config", "Setting", "config"]
@@ -19,16 +25,22 @@ PREFIX = "GEVLITE_"
 class Setting:
     """One setting of `Config`; its environment variable is GEVLITE_ and its name in capitals.
 
+    gevent: the variable that gevent has for it, which counts where ours is not set. gevent_names: what in it means
+    something here, if not all does.
+
     default: its value if nobody says anything. check(value): takes what was assigned, or the variable's text; returns
     the value, or raises ValueError or TypeError. must_be: what such an error says is wanted. assigned(value): makes an
     assignment take effect, or raises to refuse it.
     """
 
-    def __init__(self, default, check, must_be, doc, assigned=None):
+    def __init__(self, default, check, must_be, doc, assigned=None, gevent=None, gevent_names=None):
         self.default = default
         self.check = check
         self.must_be = must_be
         self.assigned = assigned
+        self.gevent = gevent
+        self.gevent_names = gevent_names
+        self._said = False
         self.__doc__ = doc
 
     def __set_name__(self, owner, name):
@@ -40,8 +52,8 @@ class Setting:
             return self
         if self.name in config._assigned:
             return config._assigned[self.name]
-        text = self._environment()
-        return self._checked(text, self.variable) if text else self.default
+        variable, text = self._environment()
+        return self._checked(text, variable) if text else self.default
 
     def __set__(self, config, value):
         value = self._checked(value, f"gevlite.config.{self.name}")
@@ -53,11 +65,24 @@ class Setting:
         """Where the value comes from, as users write it: an assignment, an environment variable, or "default"."""
         if self.name in config._assigned:
             return f"gevlite.config.{self.name}={as_text(config._assigned[self.name])}"
-        text = self._environment()
-        return f"{self.variable}={text}" if text else "default"
+        variable, text = self._environment()
+        return f"{variable}={text}" if text else "default"
 
     def _environment(self):
-        return os.environ.get(self.variable, "").strip()
+        """`(variable, text)`; the text is empty if there is none."""
+        text = os.environ.get(self.variable, "").strip()
+        if not text and self.gevent is not None:
+            text = os.environ.get(self.gevent, "").strip()
+            if text and self.gevent_names is not None:
+                known = ",".join(name for name in text.split(",") if name.strip() in self.gevent_names)
+                if not known and not self._said:
+                    self._said = True
+                    note = f"{self.gevent}={text} has no effect: gevlite has none of it"
+                    warnings.warn(note, RuntimeWarning, stacklevel=3)
+                text = known
+            if text:
+                return self.gevent, text
+        return self.variable, text
 
     def _checked(self, value, source):
         try:
@@ -140,6 +165,92 @@ def _resize_stack_cache(chunks):
 # ---------------------------------------------------------------- the settings
 
 
+class GeventSetting:
+    """A setting that only gevent has. variable: gevent's. note: why it means nothing here, if it does not."""
+
+    def __init__(self, variable, default, check, must_be, note=None):
+        self.variable = variable
+        self.default = default
+        self.check = check
+        self.must_be = must_be
+        self.note = note
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __get__(self, config, owner=None):
+        if config is None:
+            return self
+        if self.name in config._assigned:
+            return config._assigned[self.name]
+        text = os.environ.get(self.variable, "").strip()
+        return self._checked(text, self.variable) if text else self.default
+
+    def __set__(self, config, value):
+        value = None if value is None else self._checked(value, f"gevlite.config.{self.name}")
+        self.say_note(f"gevlite.config.{self.name}")
+        config._assigned[self.name] = value
+
+    def say_note(self, source):
+        """Warn, once, that it has no effect."""
+        if self.note is not None:
+            warnings.warn(f"{source} has no effect: {self.note}", RuntimeWarning, stacklevel=4)
+            self.note = None
+
+    def _checked(self, value, source):
+        try:
+            return self.check(value)
+        except (TypeError, ValueError, ImportError, AttributeError):
+            raise ValueError(f"{source} must be {self.must_be}, not {value!r}") from None
+
+    def __repr__(self):
+        return f"<setting {self.name} of gevent, {self.variable}, default {self.default!r}>"
+
+
+_YES = ("1", "true", "yes", "on")
+_NO = ("0", "false", "no", "off")
+
+
+def _yes_or_no(value):
+    if isinstance(value, str):
+        if value.lower() not in _YES + _NO:
+            raise ValueError
+        return value.lower() in _YES
+    return bool(value)
+
+
+def _list(value):
+    parts = value.split(",") if isinstance(value, str) else list(value)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _seconds(value):
+    seconds = float(value)
+    if not seconds > 0:
+        raise ValueError
+    return seconds
+
+
+def _found(value):
+    """What `package.module.name` or `package.module:name` is, of gevlite if it is of gevent; or the thing itself."""
+    if not isinstance(value, str):
+        return value
+    module, _, name = value.replace(":", ".").rpartition(".")
+    package, dot, rest = module.partition(".")
+    return getattr(importlib.import_module("gevlite" + dot + rest if package == "gevent" else module), name)
+
+
+def _function(value):
+    found = _found(value)
+    if not callable(found):
+        raise TypeError
+    return found
+
+
+def _anything(value):
+    return value
+
+
 class Config:
     """The settings of gevlite; `gevlite.config` is the one instance.
 
@@ -162,6 +273,8 @@ class Config:
         "hub is made, and raises RuntimeError after that; BackendError, which lists the usable ones, if none of what "
         "is wanted can run here.",
         _try_backend,
+        gevent="GEVENT_BACKEND",
+        gevent_names=("epoll", "kqueue", "poll", "select"),
     )
 
     resolver = Setting(
@@ -171,6 +284,7 @@ class Config:
         "Who looks up host names: a name (`thread`), an order of preference, `package.module:Class`; a program may "
         "also assign a sequence of names, or a class, which is called with the hub. It counts for each hub when that "
         "first looks up a name.",
+        gevent="GEVENT_RESOLVER",
     )
 
     threadpool_size = Setting(
@@ -186,6 +300,7 @@ class Config:
         "a number of seconds, or -1 for no limit",
         "After how many seconds without work a thread of `hub.threadpool` ends; -1 is never. It counts for pools that "
         "are made later.",
+        gevent="GEVENT_THREADPOOL_IDLE_TASK_TIMEOUT",
     )
 
     stack_cache = Setting(
@@ -197,6 +312,46 @@ class Config:
         _resize_stack_cache,
     )
 
+    # -------- what only gevent has
+
+    threadpool = GeventSetting("GEVENT_THREADPOOL", None, _function, "the class of a thread pool, or its path")
+    fileobject = GeventSetting("GEVENT_FILE", ("posix",), _names_or_class, "posix, thread or block")
+    format_context = GeventSetting("GEVENT_FORMAT_CONTEXT", repr, _function, "a function, or its path")
+    resolver_nameservers = GeventSetting("GEVENT_RESOLVER_NAMESERVERS", None, _list, "addresses of name servers")
+    resolver_timeout = GeventSetting("GEVENT_RESOLVER_TIMEOUT", None, _seconds, "a number of seconds")
+    ares_servers = GeventSetting("GEVENTARES_SERVERS", None, _list, "addresses of name servers")
+    ares_timeout = GeventSetting("GEVENTARES_TIMEOUT", None, _seconds, "a number of seconds")
+    ares_tries = GeventSetting("GEVENTARES_TRIES", None, _whole_number(1), "a number of tries")
+    ares_ndots = GeventSetting("GEVENTARES_NDOTS", None, _whole_number(0), "a number of dots")
+    ares_flags = GeventSetting("GEVENTARES_FLAGS", None, _whole_number(0), "a number")
+    ares_udp_port = GeventSetting("GEVENTARES_UDP_PORT", None, _whole_number(1), "the number of a port")
+    ares_tcp_port = GeventSetting("GEVENTARES_TCP_PORT", None, _whole_number(1), "the number of a port")
+    loop = GeventSetting(
+        "GEVENT_LOOP", None, _anything, "", "gevlite has one loop, and GEVLITE_BACKEND for what is below it"
+    )
+    disable_watch_children = GeventSetting(
+        "GEVENT_NOWAITPID", False, _yes_or_no, "yes or no", "gevlite has no handler of SIGCHLD that one would turn off"
+    )
+    trace_malloc = GeventSetting(
+        "GEVENT_TRACE_MALLOC", False, _yes_or_no, "yes or no", "gevlite has nothing of CFFI's to trace"
+    )
+    track_greenlet_tree = GeventSetting(
+        "GEVENT_TRACK_GREENLET_TREE", True, _yes_or_no, "yes or no", "the tree of greenlets costs nothing in gevlite"
+    )
+
+    @property
+    def libev_backend(self):
+        """gevent's name of `backend`."""
+        return self.backend
+
+    @libev_backend.setter
+    def libev_backend(self, value):
+        self.backend = value
+
+    def set(self, name, value):
+        """`setattr`, under gevent's name."""
+        setattr(self, name, value)
+
     @property
     def settings(self):
         """All settings by name; each has `name`, `variable`, `default`, `must_be` and `__doc__`."""
@@ -206,18 +361,19 @@ class Config:
         raise AttributeError(_unknown(name))
 
     def __setattr__(self, name, value):
-        if name not in SETTINGS:
+        if name not in SETTINGS and name not in GEVENT_SETTINGS and name != "libev_backend":
             raise AttributeError(_unknown(name))
         object.__setattr__(self, name, value)
 
     def __dir__(self):
-        return [*SETTINGS, "settings"]
+        return [*SETTINGS, *GEVENT_SETTINGS, "libev_backend", "set", "settings"]
 
     def __repr__(self):
         return f"<gevlite.config: {', '.join(SETTINGS)}>"
 
 
 SETTINGS = MappingProxyType({name: value for name, value in vars(Config).items() if isinstance(value, Setting)})
+GEVENT_SETTINGS = {name: value for name, value in vars(Config).items() if isinstance(value, GeventSetting)}
 
 
 def _unknown(name):
@@ -229,3 +385,7 @@ def _unknown(name):
 
 
 config = Config()
+
+for _setting in GEVENT_SETTINGS.values():
+    if os.environ.get(_setting.variable, "").strip():
+        _setting.say_note(_setting.variable)

@@ -25,6 +25,8 @@ class Setting(Generic[_T, _A]):
         must_be: str,
         doc: str,
         assigned: Callable[[_T], object] | None = None,
+        gevent: str | None = None,
+        gevent_names: tuple[str, ...] | None = None,
     ) -> None: ...
     def __set_name__(self, owner: type, name: str) -> None: ...
     @overload
@@ -36,7 +38,43 @@ class Setting(Generic[_T, _A]):
 
 def as_text(value: object) -> str: ...
 
+class GeventSetting:
+    name: str
+    variable: str
+    default: Any
+    note: str | None
+    check: Callable[[Any], Any]
+    must_be: str
+    def __init__(
+        self, variable: str, default: Any, check: Callable[[Any], Any], must_be: str, note: str | None = None
+    ) -> None: ...
+    def __set_name__(self, owner: type, name: str) -> None: ...
+    @overload
+    def __get__(self, config: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(self, config: Config, owner: type | None = None) -> Any: ...
+    def __set__(self, config: Config, value: Any) -> None: ...
+    def say_note(self, source: str) -> None: ...
+
 class Config:
+    threadpool: GeventSetting
+    fileobject: GeventSetting
+    format_context: GeventSetting
+    resolver_nameservers: GeventSetting
+    resolver_timeout: GeventSetting
+    ares_servers: GeventSetting
+    ares_timeout: GeventSetting
+    ares_tries: GeventSetting
+    ares_ndots: GeventSetting
+    ares_flags: GeventSetting
+    ares_udp_port: GeventSetting
+    ares_tcp_port: GeventSetting
+    loop: GeventSetting
+    disable_watch_children: GeventSetting
+    trace_malloc: GeventSetting
+    track_greenlet_tree: GeventSetting
+    libev_backend: Any
+    def set(self, name: str, value: object) -> None: ...
     backend: Setting[
         tuple[str, ...] | type[Backend] | None, str | list[str] | tuple[str, ...] | type[Backend] | None
     ]
@@ -47,5 +85,6 @@ class Config:
     @property
     def settings(self) -> Mapping[str, Setting[Any, Any]]: ...
 
+GEVENT_SETTINGS: Mapping[str, GeventSetting]
 SETTINGS: Mapping[str, Setting[Any, Any]]
 config: Config

@@ -1802,7 +1802,7 @@ cdef class Hub(greenlet):
         lines = traceback.format_exception(t, v, tb)
         if context is not None:
             try:
-                name = context if isinstance(context, str) else repr(context)
+                name = context if isinstance(context, str) else str((config.format_context or repr)(context))
             except Exception as exc:
                 name = f"<{type(context).__name__} whose repr failed with {type(exc).__name__}>"
             lines.append(f"{name} failed with {t.__name__}\n\n")

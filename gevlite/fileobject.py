@@ -9,6 +9,7 @@ import functools
 import io
 import os
 
+from gevlite._config import config
 from gevlite._core import get_hub, getcurrent
 from gevlite._fileio import Shared, SharedBuffer, TextReader, closed_while_waiting, throw_into
 from gevlite._rawfile import ThreadRaw, cannot_wait, in_thread, raw_file
@@ -415,4 +416,15 @@ class FileObjectBlock(FileObjectBase):
         return arguments.open_original()
 
 
-FileObject = FileObjectPosix
+_KINDS = {"posix": FileObjectPosix, "thread": FileObjectThread, "block": FileObjectBlock}
+
+
+def _chosen():
+    """What `gevlite.config.fileobject` says, gevent's setting for it."""
+    wanted = config.fileobject
+    if isinstance(wanted, type):
+        return wanted
+    return next((_KINDS[name] for name in wanted if name in _KINDS), FileObjectPosix)
+
+
+FileObject = _chosen()

@@ -63,7 +63,7 @@ class Hub(_core.Hub):
         """The class of `threadpool`."""
         from gevlite.threadpool import ThreadPool
 
-        return ThreadPool
+        return config.threadpool or ThreadPool
 
     @property
     def threadpool_size(self):

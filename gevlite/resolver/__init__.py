@@ -66,6 +66,9 @@ def choose(wanted=None, source="the argument"):
 
 
 def _load(name):
+    if name not in BUILT_IN and "." in name and ":" not in name:       # as gevent has it: package.module.Class
+        name = ":".join(name.rpartition(".")[::2])
+        name = "gevlite." + name.removeprefix("gevent.") if name.startswith("gevent.") else name
     target = name if ":" in name else BUILT_IN.get(name)
     if target is None:
         raise ResolverError(f"there is no resolver {name!r}")

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 import pycares
 from pycares import ARES_SOCKET_BAD, errno as status
 
+from gevlite._config import config
 from gevlite._core import READ, WRITE, FdWatch, Waiter, get_hub_if_exists
 from gevlite.resolver._abstract import EAI_NODATA, AbstractResolver, lookup_error
 
@@ -54,7 +55,7 @@ class Resolver(AbstractResolver):
     def __init__(self, hub=None, use_environ=True, **options):
         super().__init__(hub)
         if use_environ:
-            options = {**_environment(), **options}
+            options = {**_gevent_settings(), **_environment(), **options}
         self._options = options
         self._open()
         _resolvers.add(self)
@@ -191,6 +192,13 @@ class Resolver(AbstractResolver):
         self._open()
         for waiter in waiters:
             waiter.wake((None, status.ARES_ECANCELLED))
+
+
+def _gevent_settings():
+    """`gevlite.config.ares_servers` and the like, which have variables of gevent's."""
+    names = ("servers", "timeout", "tries", "ndots", "flags", "udp_port", "tcp_port")
+    found = {name: getattr(config, f"ares_{name}") for name in names}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _environment():

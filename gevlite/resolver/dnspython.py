@@ -14,6 +14,7 @@ import dns.name
 import dns.rdatatype
 import dns.resolver
 
+from gevlite._config import config
 from gevlite._core import sleep
 from gevlite.resolver._abstract import EAI_NODATA, AbstractResolver, lookup_error
 from gevlite.socket import socket
@@ -38,6 +39,10 @@ class Resolver(AbstractResolver):
         except dns.resolver.NoResolverConfiguration:
             self.resolver = dns.asyncresolver.Resolver(configure=False)
             self.resolver.nameservers = ["127.0.0.1"]       # the default of resolv.conf(5)
+        if config.resolver_nameservers:
+            self.resolver.nameservers = config.resolver_nameservers
+        if config.resolver_timeout:
+            self.resolver.lifetime = config.resolver_timeout
 
     def ask(self, name, family):
         answer = self._ask(self.resolver.resolve, name, _TYPES[family], search=True)
