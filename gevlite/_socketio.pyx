@@ -190,6 +190,26 @@ cdef double LONGEST_NAP = 0.02
 cdef int64_t UNSET = UNSET_DEADLINE
 
 
+cdef enum:
+    UNFORCED = 0
+    FORCED_BLOCKING = 1
+    FORCED_NONBLOCKING = 2
+
+cdef struct Numbered:
+    PyObject *endpoint      # borrowed
+    int forced              # the mode that its user has given the descriptor, past the socket
+
+# The endpoints by their descriptors. `os.read` and its like are given a bare number, and see an O_NONBLOCK that is ours:
+# what the user wants is known here only.
+cdef Numbered *by_number = NULL
+cdef int n_numbers = 0
+
+
+cdef void unforce(Endpoint ep) noexcept:
+    if 0 <= ep.fd < n_numbers and by_number[ep.fd].endpoint == <PyObject *> ep:
+        by_number[ep.fd].forced = UNFORCED
+
+
 cdef class Endpoint:
     """What the fast path keeps with a socket."""
 
@@ -206,6 +226,7 @@ cdef class Endpoint:
         """Seconds, 0 for non-blocking, None for no limit. Raises ValueError for a negative or absurd one."""
         cdef double seconds
         if timeout is None:
+            unforce(self)
             self.limit = -1
             self.timeout = None
             return
@@ -216,6 +237,7 @@ cdef class Endpoint:
             raise ValueError("Timeout value out of range")
         if seconds >= 9.2e9:
             raise OverflowError("timeout is too large")
+        unforce(self)
         self.limit = timeout_ns(seconds)
         self.timeout = seconds
 
@@ -247,51 +269,52 @@ cdef class Endpoint:
             return 0
         if self.fd >= n_numbers:
             size = max(2 * n_numbers, self.fd + 1, 64)
-            grown = realloc(by_number, size * sizeof(PyObject *))
+            grown = realloc(by_number, size * sizeof(Numbered))
             if grown == NULL:
                 raise MemoryError()
-            by_number = <PyObject **> grown
-            memset(by_number + n_numbers, 0, (size - n_numbers) * sizeof(PyObject *))
+            by_number = <Numbered *> grown
+            memset(by_number + n_numbers, 0, (size - n_numbers) * sizeof(Numbered))
             n_numbers = size
-        by_number[self.fd] = <PyObject *> self
+        by_number[self.fd].endpoint = <PyObject *> self
+        by_number[self.fd].forced = UNFORCED
         return 0
 
     cdef void forget_number(self) noexcept:
-        if self.fd < n_numbers and by_number[self.fd] == <PyObject *> self:
-            by_number[self.fd] = NULL
-
-
-# The endpoints by their descriptors, borrowed. `os.read` and its like are given a bare number, and see an O_NONBLOCK
-# that is ours: what the user wants is known here only.
-cdef PyObject **by_number = NULL
-cdef int n_numbers = 0
+        if self.fd < n_numbers and by_number[self.fd].endpoint == <PyObject *> self:
+            by_number[self.fd].endpoint = NULL
 
 
 cdef Endpoint endpoint_of_number(int fd):
-    if 0 <= fd < n_numbers and by_number[fd] != NULL:
-        return <Endpoint> by_number[fd]
+    if 0 <= fd < n_numbers and by_number[fd].endpoint != NULL:
+        return <Endpoint> by_number[fd].endpoint
     return None
 
 
 def mode_of(int fd):
-    """Whether calls on the descriptor wait as long as it takes, as its user wants it: True or False.
+    """The mode that its user has given the descriptor: True if it is blocking, False if not.
 
     None if it is not that of a socket of gevlite.
     """
     cdef Endpoint ep = endpoint_of_number(fd)
-    return None if ep is None else ep.limit < 0
+    if ep is None:
+        return None
+    if by_number[fd].forced != UNFORCED:
+        return by_number[fd].forced == FORCED_BLOCKING
+    return ep.limit < 0
 
 
 def set_mode(int fd, bint blocking):
     """Do for a socket of gevlite what `os.set_blocking` does to a socket. False if the descriptor is none of ours.
 
-    The socket's time-out is still reported as it was set; its calls wait for ever, or not at all. The descriptor itself
-    stays in non-blocking mode.
+    As with the original, a time-out goes on to count for the socket's own calls, and the next `settimeout` sets both.
+    The descriptor itself stays in non-blocking mode.
     """
     cdef Endpoint ep = endpoint_of_number(fd)
     if ep is None:
         return False
-    ep.limit = -1 if blocking else 0
+    by_number[fd].forced = FORCED_BLOCKING if blocking else FORCED_NONBLOCKING
+    if not ep.timeout:
+        ep.limit = -1 if blocking else 0
     return True
 
 

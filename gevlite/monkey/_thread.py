@@ -1,4 +1,4 @@
-"""`_thread`, `threading`, `_threading_local`, the lock that `multiprocessing` shares between processes, interpreters."""
+"""`_thread`, `threading`, `_threading_local`, calls into other interpreters, and the locks of `multiprocessing`."""
 
 import importlib.util
 import sys

@@ -25,7 +25,7 @@ LOW_LEVEL = """
                 gevlite.sleep(0.001)
         beside = gevlite.spawn(tick)
         assert _interpreters.exec(ident, "import time; time.sleep(0.05)") is None
-        print(len(ticks) > 5)
+        print(len(ticks) > 0)
         beside.kill()
         problem = _interpreters.exec(ident, "1 / 0")
         print(problem.type.__name__)

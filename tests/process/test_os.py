@@ -4,6 +4,7 @@ Tests that take `lib` run twice with the same assertions: against the original i
 """
 
 import errno
+import fcntl
 import os
 import pty
 import signal
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 import gevlite
-from gevlite import os as gevlite_os, socket
+from gevlite import _fcntl as gevlite_fcntl, os as gevlite_os, socket
 
 # The tests' worker threads hold no lock that a child of theirs needs.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -194,6 +195,46 @@ def test_a_sockets_descriptor_can_be_put_in_nonblocking_mode_and_back(lib, oss, 
     reading = lib.spawn(a.recv, 1)
     b.send(b"x")
     assert reading.get() == b"x"
+
+
+def test_the_mode_of_the_descriptor_and_the_time_out_of_the_socket_are_two_things(lib, oss, sockets):
+    a, b = sockets
+    a.settimeout(0.01)
+    oss.set_blocking(a.fileno(), False)         # as it is
+    with pytest.raises(TimeoutError):
+        a.recv(1)
+    oss.set_blocking(a.fileno(), True)
+    assert oss.get_blocking(a.fileno()) and a.gettimeout() == 0.01
+    with pytest.raises(TimeoutError):
+        a.recv(1)
+    reading = lib.spawn(oss.read, a.fileno(), 1)
+    b.send(b"x")
+    assert reading.get() == b"x"
+    a.settimeout(0.01)
+    assert not oss.get_blocking(a.fileno())
+
+
+def test_fcntl_shows_and_sets_the_mode_that_the_user_wants(lib, oss, opened):
+    control = fcntl.fcntl if lib.name == "original" else gevlite_fcntl.fcntl
+    a, b = [opened.enter_context(sock) for sock in lib.module("socket").socketpair()]
+    flags = control(a, fcntl.F_GETFL)
+    assert not flags & os.O_NONBLOCK
+    assert control(a.fileno(), fcntl.F_SETFL, flags | os.O_NONBLOCK) == 0
+    assert control(a, fcntl.F_GETFL) == flags | os.O_NONBLOCK and a.gettimeout() is None
+    refuses_to_wait(oss, a)
+    while True:
+        try:
+            b.recv(100_000, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            break
+    control(a.fileno(), fcntl.F_SETFL, flags)
+    reading = lib.spawn(oss.read, a.fileno(), 10)
+    b.send(b"x")
+    assert reading.get() == b"x"
+    assert control(a, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+    for bad in (-1, None, "0"):
+        with pytest.raises((OSError, TypeError, ValueError)):
+            control(bad, fcntl.F_GETFL)
 
 
 def test_the_mode_is_that_of_the_socket_that_has_the_number_now(opened):

@@ -1,0 +1,36 @@
+"""`fcntl.fcntl` that reads and sets the mode of a gevlite socket as its user has it: see `gevlite.os.set_blocking`.
+
+The descriptor itself stays in non-blocking mode, which would make `os.read` and its like wait, or not, against the
+user's wish.
+"""
+
+import fcntl as _std
+from os import O_NONBLOCK as _O_NONBLOCK
+
+from gevlite._socketio import mode_of as _mode_of, set_mode as _set_mode
+
+__target__ = "fcntl"
+__implements__ = ["fcntl"]
+__imports__ = [name for name in dir(_std) if not name.startswith("_") and name not in __implements__]
+globals().update({name: getattr(_std, name) for name in __imports__})
+__all__ = __implements__ + __imports__
+
+_fcntl = _std.fcntl
+
+
+def fcntl(fd, cmd, arg=0, /):
+    """As `fcntl.fcntl`. Of a gevlite socket, O_NONBLOCK is what its user has made of it."""
+    if cmd != _std.F_GETFL and cmd != _std.F_SETFL:
+        return _fcntl(fd, cmd, arg)
+    number = fd if isinstance(fd, int) else fd.fileno() if hasattr(fd, "fileno") else -1
+    mode = _mode_of(number)
+    if mode is None:
+        return _fcntl(fd, cmd, arg)
+    if cmd == _std.F_GETFL:
+        flags = _fcntl(fd, cmd)
+        return flags & ~_O_NONBLOCK if mode else flags
+    result = _fcntl(fd, cmd, arg | _O_NONBLOCK)
+    blocking = not arg & _O_NONBLOCK
+    if blocking is not mode:
+        _set_mode(number, blocking)
+    return result
