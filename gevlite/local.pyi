@@ -1,5 +1,7 @@
 from typing import Any, Self
 
+from greenlet import greenlet
+
 from typing_extensions import disjoint_base
 
 __all__ = ["local"]
@@ -11,3 +13,5 @@ class local:
     def __setattr__(self, name: str, value: Any, /) -> None: ...
     def __delattr__(self, name: str, /) -> None: ...
     def __copy__(self) -> Self: ...
+
+def all_local_dicts_for_greenlet(g: greenlet) -> list[tuple[tuple[type, int], dict[str, Any]]]: ...

@@ -187,3 +187,23 @@ cdef class local:
             while PyDict_Next(self.places, &i, NULL, &place):
                 (<_Place> place).owner = NULL
                 (<_Place> place).take_out()
+
+
+def all_local_dicts_for_greenlet(greenlet g not None):
+    """`[((type of the local, its id), its attributes for this greenlet), ...]`, of every `local` that it has used."""
+    cdef _Places places
+    cdef PyObject *p
+    cdef object owner
+    found = []
+    if isinstance(g, CoreGreenlet):
+        places = (<CoreGreenlet> g).locals
+    else:
+        places = g.__dict__.get(_PLACES)
+    if places is not None:
+        p = places.head
+        while p != NULL:
+            if (<_Place> p).owner != NULL:
+                owner = <object> (<_Place> p).owner
+                found.append(((type(owner), id(owner)), (<_Place> p).attributes))
+            p = (<_Place> p).next
+    return found

@@ -11,6 +11,7 @@ from greenlet import greenlet, settrace
 
 from gevlite._core import Hub
 from gevlite.greenlet import getcurrent
+from gevlite.local import all_local_dicts_for_greenlet
 
 __all__ = ["GreenletTree", "assert_switches", "dump_stacks", "format_run_info", "print_run_info", "wrap_errors"]
 
@@ -209,8 +210,14 @@ class GreenletTree:
         if details.get("spawning_stacks") and spawned:
             lines.append(f"{inside}Spawned at:")
             lines += [inside + line for line in "".join(spawned.format()).splitlines()]
-        if details.get("locals") and self.root and getattr(self.greenlet, "spawn_tree_locals", None):
-            lines.append(f"{inside}Spawn tree locals: {self.greenlet.spawn_tree_locals!r}")
+        if self.greenlet.parent is not None:
+            lines.append(f"{inside}Parent: {self.greenlet.parent!r}")
+        if details.get("locals"):
+            if getattr(self.greenlet, "spawn_tree_locals", None):
+                lines.append(f"{inside}Spawn tree locals: {self.greenlet.spawn_tree_locals!r}")
+            for (kind, ident), attributes in all_local_dicts_for_greenlet(self.greenlet):
+                if attributes:
+                    lines.append(f"{inside}Local {kind.__name__} at {ident:#x}: {attributes!r}")
         for tree in self.child_trees:
             tree._add_lines(lines, f"{indent} ", details)
 

@@ -161,3 +161,31 @@ def test_a_subscriber_can_prevent_all_patching(run_script):
         monkey.patch_all()
         print(monkey.is_anything_patched())
     """).stdout == "False\n"
+
+
+def test_run_info_says_what_belongs_to_each_greenlet():
+    from gevlite.local import all_local_dicts_for_greenlet, local
+
+    class Mine(local):
+        pass
+
+    kept = Mine()
+
+    def root():
+        kept.value = "in-a-local"
+        gevlite.getcurrent().spawn_tree_locals["key"] = "in-the-tree"
+        child = gevlite.spawn(gevlite.sleep, 10)
+        gevlite.sleep(0)
+        try:
+            return "\n".join(util.format_run_info()), all_local_dicts_for_greenlet(gevlite.getcurrent())
+        finally:
+            child.kill()
+
+    text, found = gevlite.spawn(root).get()
+    assert text.count("in-the-tree") == 2       # the child has them too
+    assert text.count("in-a-local") >= 1
+    assert "Parent: " in text
+    assert [(kind, attributes) for (kind, _), attributes in found if kind is Mine] == [(Mine, {"value": "in-a-local"})]
+    assert [ident for (kind, ident), _ in found if kind is Mine] == [id(kept)]
+    with pytest.raises(TypeError):
+        all_local_dicts_for_greenlet(None)
