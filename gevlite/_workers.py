@@ -209,18 +209,35 @@ class Crew:
         """A thread ends because of `exc`. Whoever waited for it gets that; False if nobody did."""
         with self.lock:
             self.size -= 1
+            if None in lost:
+                lost.remove(None)
+                self._heard_to_end()
             if self.size <= self.surplus:
                 lost += self.take_all()     # there is no other thread that would do them
-        told = bool(lost)
-        while lost:
-            task = lost.pop()
-            try:
-                if task.begin():
-                    self._made(task)
-                    task.fail(exc)
-            finally:
-                self.forget(task)
+        told = False
+        for task in lost:
+            if task in self.untold:
+                told = True
+                self._fail(task, exc)
+        lost.clear()
         return told
+
+    def _fail(self, task, exc):
+        """Whoever waits for `task`, which may have been begun, gets `exc`."""
+        try:
+            if task.function is not None:
+                self._made(task)
+            task.begin()
+        except BaseException:
+            pass                # it had been begun
+        finally:
+            task.fail(exc)
+            self.forget(task)
+
+    def _heard_to_end(self):
+        if self.closing:
+            self.tasks.put(None)
+        self.surplus -= self.surplus > 0
 
     def begin_thread(self):
         """Called first thing in each thread."""
@@ -233,7 +250,7 @@ class Crew:
     def _serve(self, forks, taken):
         """Do tasks until it is time to end; then we are no longer counted in `size`.
 
-        taken: to keep the task in between `get` and `_do`, which sees to the end of it.
+        taken: keeps the task that we have in hand, for whoever ends us meanwhile.
         """
         while forks == _forks:      # else a task has forked: we are the child's main thread, and no worker
             try:
@@ -245,14 +262,13 @@ class Crew:
                         return
                 continue
             if taken[0] is None:
-                del taken[0]
-                if self.closing:
-                    self.tasks.put(None)
                 with self.lock:
+                    taken.clear()
                     self.size -= 1
-                    self.surplus -= self.surplus > 0
+                    self._heard_to_end()
                 return
-            self._do(taken.pop(), forks)
+            self._do(taken[0], forks)
+            taken.clear()
 
     def _do(self, task, forks):
         # The traceback of an error keeps this frame, and the frame must not keep the task, which leads to the error.
@@ -269,6 +285,8 @@ class Crew:
                 task.succeed(value)
         except BaseException as exc:
             report_thread_error(exc, task)
+            if task.function is not None:
+                self._made(task)
             task.fail(exc)
         finally:
             if forks == _forks:

@@ -5,6 +5,7 @@ import gc
 import threading
 import weakref
 
+import greenlet
 import pytest
 
 import gevlite
@@ -319,3 +320,62 @@ def test_finalizer_of_a_value_may_use_the_local():
     inside(work)
     assert seen and seen[0].get("late")
     assert vars(data) == {}
+
+
+def test_a_local_and_a_greenlet_may_end_while_the_attributes_of_the_other_are_freed():
+    class Ends:
+        def __init__(self, *what):
+            self.what = what
+
+        def __del__(self):
+            ended.append(len(self.what))
+            self.what = None
+
+    ended = []
+
+    def fill(values, last):
+        values.last = last
+        gevlite.sleep(10)
+
+    # The attributes of each greenlet own the next local, so freeing the first frees all, each within the one before.
+    first = values = local()
+    greenlets = []
+    for _ in range(20):
+        following = local()
+        greenlets.append(gevlite.spawn(fill, values, Ends(following)))
+        greenlets.append(gevlite.spawn(fill, values, Ends(following, following)))
+        values = following
+    gevlite.sleep(0)
+    gevlite.killall(greenlets)
+    assert len(ended) == 40
+    values = following = None
+    first.x = Ends(first)
+    gone = weakref.ref(first)
+    del first, greenlets
+    gc.collect()
+    assert gone() is None and len(ended) == 41
+
+
+def test_a_freed_local_leaves_nothing_in_its_greenlets():
+    def use(count):
+        for _ in range(count):
+            values = local()
+            values.name = 1
+
+    def raw():
+        greenlet.getcurrent().parent.switch()
+        use(100)
+        greenlet.getcurrent().parent.switch()
+
+    for run in (lambda: use(100), lambda: inside(use, 100)):
+        run()
+        gc.collect()
+        before = len(gc.get_objects())
+        run()
+        gc.collect()
+        assert len(gc.get_objects()) - before < 50
+    other = greenlet.greenlet(raw)
+    other.switch()
+    other.switch()
+    assert len(gc.get_referents(other.__dict__)) <= 2
+    other.switch()
