@@ -146,7 +146,7 @@ cdef Py_ssize_t _idle_workers = 0           # threads of pools, less the calls t
 # (CPython 3.12 and later). After them it is *finalized*: other threads never run again, nothing can be imported, modules
 # are taken apart, and all Python code that is left are finalizers. Those may use everything and may wait. But what was
 # parked before then does not run again: as a daemon thread it would find its modules gone. It is frozen by the first
-# finalizer that waits.
+# finalizer that waits or starts a greenlet.
 cdef bint _exiting = False      # atexit callbacks run, or have run
 cdef bint _frozen = False
 
@@ -1303,6 +1303,8 @@ cdef class Hub(greenlet):
         return 0
 
     cdef int push_start(self, greenlet g, object args) except -1:
+        if _exiting:
+            _freeze_others(self)        # before there is one that is to run
         return self.push(START, <PyObject *> g, <PyObject *> args if args is not None else NULL)
 
     cdef PyObject *next_target(self) except NULL:

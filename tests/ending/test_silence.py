@@ -271,6 +271,13 @@ PROGRAMS = {
         time.sleep(0.01)
         signal.setitimer(signal.ITIMER_REAL, 0)
     """,
+    "a finalizer that starts a greenlet before anything has waited": """
+        class Last:
+            def __del__(self):
+                assert gevlite.spawn(abs, -1).get() == 1
+        last = Last()
+        last.cycle = last
+    """,
     "nothing at all": "",
 }
 
