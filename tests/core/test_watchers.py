@@ -401,9 +401,10 @@ def test_run_once_waits_for_one_thing(loop):
 
 
 def test_break_ends_run(loop, hub):
+    gevlite.idle()
+    before = hub.stats()["greenlets"]
     timer = loop.timer(1000)
     timer.start(nothing)
-    before = hub.stats()["greenlets"]
     for how in (None, 1, 2):
         loop.run_callback(loop.break_, how)
         with gevlite.Timeout(20):
