@@ -309,6 +309,8 @@ cdef class Shared:
     cdef Deferral deferral
     cdef RLock lock
     cdef object file_read, file_readline, file_write
+    cdef dict __dict__              # as files of `io` have
+    cdef object __weakref__
 
     def __init__(self, file, raw_file, Deferral deferral=None):
         self.file = file
@@ -426,10 +428,17 @@ def _apply(operation):
 
 
 cdef class SharedBuffer(Shared):
-    """A buffer on top of a raw file with a `deferral`; what an interrupted read has read, the next one reads."""
+    """A buffer on top of a raw file with a `deferral`; what an interrupted read has read, the next one reads.
 
-    def __init__(self, file):
+    close_waits: `close` waits for a read of another greenlet, as it does between threads in CPython. Else it ends the read,
+    with OSError(EBADF).
+    """
+
+    cdef readonly bint close_waits
+
+    def __init__(self, file, close_waits=False):
         Shared.__init__(self, file, file.raw, file.raw.deferral)
+        self.close_waits = close_waits
 
     cdef int give_back(self, result) except -1:
         if type(result) is bytes and result and not self.raw_file.closed:
@@ -461,7 +470,7 @@ cdef class SharedBuffer(Shared):
         return fill(buffer, self.read1)
 
     def close(self):
-        if self.file.closed or self.file.writable():
+        if self.file.closed or self.close_waits or self.file.writable():
             Shared.close(self)
         elif self.enter(False):
             try:
@@ -475,6 +484,8 @@ cdef class SharedBuffer(Shared):
 cdef object fill(buffer, read):
     with memoryview(buffer) as view, view.cast("B") as octets:
         data = read(len(octets))
+        if data is None:
+            return None         # of a socket in non-blocking mode
         octets[: len(data)] = data
         return len(data)
 
@@ -508,6 +519,8 @@ cdef class TextReader:
     cdef str newline                # "": any
     cdef str text                   # what is decoded, and used up to `at`
     cdef Py_ssize_t at
+    cdef dict __dict__
+    cdef object __weakref__
 
     def __init__(self, buffer, encoding=None, errors=None, newline=None):
         # Its rules for these arguments are the rules.
@@ -660,10 +673,19 @@ cdef class TextReader:
         return buffer
 
     def close(self):
-        if self.source is not None:
+        cdef bint waits
+        if self.source is None:
+            return
+        waits = self.source.close_waits
+        if waits:
+            self.lock.acquire()
+        try:
             self.text = ""      # from now on it is the buffer that says that it is closed
             self.at = 0
             self.source.close()
+        finally:
+            if waits:
+                self.lock.release()
 
     def __iter__(self):
         return self

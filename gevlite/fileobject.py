@@ -11,7 +11,8 @@ import os
 
 from gevlite._config import config
 from gevlite._core import get_hub, getcurrent
-from gevlite._fileio import Shared, SharedBuffer, TextReader, closed_while_waiting, throw_into
+from gevlite._fileio import Shared, SharedBuffer, closed_while_waiting, throw_into
+from gevlite._layers import layers
 from gevlite._rawfile import ThreadRaw, cannot_wait, in_thread, raw_file
 from gevlite.greenlet import spawn
 from gevlite.lock import DummySemaphore, Semaphore
@@ -71,11 +72,11 @@ class _Arguments:
 
     # -------- cooperative
 
-    def open(self):
+    def open(self, close_waits):
         """The io object for `FileObjectPosix`. May block, for a named pipe until somebody opens its other end."""
         raw = self._open_raw()
         try:
-            return self._layers(raw)
+            return self._layers(raw, close_waits)
         except BaseException:
             raw.close()
             raise
@@ -107,19 +108,19 @@ class _Arguments:
         raw.name = name
         return raw
 
-    def _layers(self, raw):
+    def _layers(self, raw, close_waits):
         if self.buffering == 0 and not self.text:
             return raw
         if isinstance(raw, ThreadRaw):
             return self._on_disk(raw)
-        if not self.writes:
-            return self._reader(raw)
-        if not self.reads:
-            return self._writer(raw)
-        # Each direction has a raw file: in one is what an interrupted read leaves to the next.
-        other = raw_file(raw.fileno(), "wb", False, None, self.buffering != 0)
-        other.name = raw.name
-        return Duplex(self._reader(raw), self._writer(other))
+        reader, writer = raw if self.reads else None, raw if self.writes else None
+        if self.reads and self.writes:
+            writer = raw_file(raw.fileno(), "wb", False, None, self.buffering != 0)
+            writer.name = raw.name
+        size = self.buffering and self._size(io.DEFAULT_BUFFER_SIZE)
+        text = (self.encoding, self.errors, self.newline) if self.text else None
+        lines = self.buffering == 1 or self.buffering < 0 and raw.isatty()
+        return layers(reader, writer, size, text, lines, close_waits)
 
     def _on_disk(self, raw):
         kind = io.BufferedReader if not self.writes else io.BufferedWriter if not self.reads else io.BufferedRandom
@@ -128,19 +129,6 @@ class _Arguments:
             return buffer
         options = {"line_buffering": self.buffering == 1, "write_through": self.buffering == 0}
         return Shared(io.TextIOWrapper(buffer, self.encoding, self.errors, self.newline, **options), raw)
-
-    def _reader(self, raw):
-        buffer = SharedBuffer(io.BufferedReader(raw, self._size(io.DEFAULT_BUFFER_SIZE)))
-        return TextReader(buffer, self.encoding, self.errors, self.newline) if self.text else buffer
-
-    def _writer(self, raw):
-        buffer = raw
-        if self.buffering != 0:
-            buffer = SharedBuffer(io.BufferedWriter(raw, self._size(io.DEFAULT_BUFFER_SIZE)))
-        if not self.text:
-            return buffer
-        lines = self.buffering == 1 or self.buffering < 0 and raw.isatty()
-        return TextWriter(buffer, self.encoding, self.errors, self.newline, lines, write_through=True)
 
     def _size(self, default):
         return self.buffering if self.buffering > 1 else default
@@ -177,60 +165,6 @@ def _one_of(name, value, other_name, other_value, default):
     if other_value is not None:
         raise TypeError(f"cannot specify both {name}={value!r} and {other_name}={other_value!r}")
     return value
-
-
-# They are of the kind, if not of the class.
-io.BufferedIOBase.register(SharedBuffer)
-io.TextIOBase.register(TextReader)
-
-
-class TextWriter(io.TextIOWrapper):
-    """For what cannot seek, with `write_through`: then it holds no text, which it would lose if writing is interrupted.
-
-    It needs no lock: all that it does in a write is done when it calls the buffer's.
-    """
-
-    def close(self):
-        self.buffer.close()     # once: if that is interrupted there is no second try
-
-
-class Duplex(io.IOBase):
-    """Both directions of a socket or a terminal. One who reads and one who writes do not wait for each other."""
-
-    _OF_READER = ("peek", "read", "read1", "readable", "readinto", "readinto1", "readline", "readlines")
-    _OF_WRITER = ("flush", "writable", "write", "writelines")
-
-    def __init__(self, reader, writer):
-        self.reader = reader
-        self.writer = writer
-        for side, names in ((reader, self._OF_READER), (writer, self._OF_WRITER)):
-            for name in names:
-                if hasattr(side, name):
-                    setattr(self, name, getattr(side, name))
-
-    def __getattr__(self, name):
-        if name in ("reader", "writer"):
-            raise AttributeError(name)
-        return getattr(self.reader, name)
-
-    def fileno(self):
-        return self.reader.fileno()
-
-    def isatty(self):
-        return self.reader.isatty()
-
-    @property
-    def closed(self):
-        return self.reader.closed
-
-    def close(self):
-        try:
-            self.writer.close()
-        finally:
-            self.reader.close()
-
-    def __repr__(self):
-        return f"<{type(self).__name__} {self.reader!r} {self.writer!r}>"
 
 
 # ---------------------------------------------------------------- the classes
@@ -314,8 +248,10 @@ class FileObjectPosix(FileObjectBase):
     with other processes, and its blocking mode is left alone where that is possible: see docs/files.md.
     """
 
+    _close_waits = False        # `close` ends a read; see SharedBuffer
+
     def _open(self, arguments):
-        return arguments.open()
+        return arguments.open(self._close_waits)
 
 
 class FileObjectThread(FileObjectBase):

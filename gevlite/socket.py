@@ -14,6 +14,7 @@ from operator import index
 
 from gevlite import _socketio
 from gevlite._core import READ, WRITE, get_hub, is_finalizing
+from gevlite._socketfile import makefile as _makefile
 from gevlite._socketio import Endpoint
 
 __target__ = "socket"
@@ -241,6 +242,14 @@ class socket(_StdSocket):
             if total and (file.seekable() if hasattr(file, "seekable") else hasattr(file, "seek")):
                 file.seek(offset + total)
         return total
+
+    def makefile(self, mode="r", buffering=None, *, encoding=None, errors=None, newline=None):
+        """A file object for the connection, as the original's. mode: "r", "w" or "rw", with "b" for bytes.
+
+        Several greenlets may use it; each call is done as a whole. A read that a kill or a `Timeout` ends loses
+        nothing: the next one gets it. `close()` waits for a read or write of another greenlet.
+        """
+        return _makefile(self, mode, buffering, encoding, errors, newline)
 
     # -------- the end
 

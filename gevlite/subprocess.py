@@ -49,6 +49,10 @@ def __getattr__(name):
     return getattr(_std, name)
 
 
+class _Pipe(FileObject):
+    _close_waits = True         # as the original's does in threads: a reader gets all that the child has written
+
+
 def _cooperative(file, bufsize):
     """A file object like `file`, a new one of the original, over the same descriptor, that blocks only the greenlet."""
     kind, options = "b", {}
@@ -59,7 +63,7 @@ def _cooperative(file, bufsize):
         file = file.detach()
     elif kind == "b":
         bufsize = 0
-    return FileObject(file, ("w" if file.writable() else "r") + kind, bufsize, **options).io
+    return _Pipe(file, ("w" if file.writable() else "r") + kind, bufsize, **options).io
 
 
 def _remaining(deadline):

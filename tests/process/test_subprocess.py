@@ -17,6 +17,7 @@ import pytest
 
 import gevlite
 from gevlite import _children, _fileio, subprocess
+from gevlite._core import get_hub
 from gevlite.event import Event
 from gevlite.exceptions import BlockingSwitchOutError
 
@@ -282,6 +283,17 @@ def test_writing_more_than_the_pipe_holds(lib, sub, bufsize):
             sent += process.stdin.write(BIG[sent:])
         process.stdin.close()
         assert reader.get() == BIG
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_whoever_reads_when_the_context_ends_gets_everything(start, settle, text):
+    """`close` waits for a read, as between threads."""
+    with subprocess.Popen(python("input(); print('x' * 100_000)"), stdin=PIPE, stdout=PIPE, text=text) as process:
+        reading = start(process.stdout.read)
+        assert settle(lambda: get_hub().stats()["fd_waiters"])
+        process.stdin.write("go\n" if text else b"go\n")
+        process.stdin.flush()
+    assert len(reading.get()) == 100_001
 
 
 def test_writing_to_a_child_that_is_gone_raises_broken_pipe(sub):
