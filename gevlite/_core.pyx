@@ -2566,6 +2566,15 @@ cdef int give_way_if_due() except -1:
     return 0
 
 
+def give_way():
+    """Let others run if the current greenlet has run for longer than its slice. Does nothing in the hub.
+
+    The one rule of fairness: each operation that may succeed without waiting calls this (or `give_way_if_due`, from C)
+    before it begins, if a program may make it in a loop. docs/synchronisation.md says which do.
+    """
+    give_way_if_due()
+
+
 def add_idle_workers(Py_ssize_t change):
     """Count threads that only wait for calls to make, 1 for each thread and -1 for each call. Any thread.
 

@@ -24,7 +24,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EBADF, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, errno
 from libc.string cimport memcpy
 
-from gevlite._core cimport READ, WRITE, current_greenlet, current_hub, errno_raise, fd_number_closed
+from gevlite._core cimport READ, WRITE, current_greenlet, current_hub, errno_raise, fd_number_closed, give_way_if_due
 from gevlite.lock cimport RLock
 
 import codecs
@@ -154,6 +154,7 @@ cdef class Channel:
     cdef Py_ssize_t transfer(self, bint writing, char *p, Py_ssize_t n) except -1:
         """One system call that does something. Waits for the file, if need be, and for nothing else."""
         cdef Py_ssize_t done
+        give_way_if_due()       # the file may always be ready
         while True:
             if self.fd < 0:
                 raise ValueError("I/O operation on closed file")
@@ -327,6 +328,7 @@ cdef class Shared:
         cdef bint before
         cdef bint locked = self.enter(True)
         try:
+            give_way_if_due()       # there may always be something in the buffer; not before it is our turn: that is kept
             before = self.deferral.on
             self.deferral.on = True
             try:
@@ -594,6 +596,7 @@ cdef class TextReader:
         cdef list taken = []
         self.lock.acquire()
         try:
+            give_way_if_due()
             while left > 0:
                 stop = len(self.text)
                 if self.at < stop:
@@ -618,6 +621,7 @@ cdef class TextReader:
         cdef str part
         self.lock.acquire()
         try:
+            give_way_if_due()       # many lines may be decoded already
             while left > 0:
                 end = self.line_end()
                 stop = end if end else len(self.text)

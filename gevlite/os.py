@@ -22,7 +22,15 @@ from signal import SIGCHLD
 from time import monotonic as _monotonic
 
 from gevlite import _children
-from gevlite._core import READ, WRITE, fd_ready, get_hub, get_hub_if_exists, getcurrent as _getcurrent
+from gevlite._core import (
+    READ,
+    WRITE,
+    fd_ready,
+    get_hub,
+    get_hub_if_exists,
+    getcurrent as _getcurrent,
+    give_way as _give_way,
+)
 from gevlite._socketio import keeps_boundaries as _keeps_boundaries, mode_of as _mode_of, set_mode as _set_mode
 from gevlite.event import Event
 
@@ -76,6 +84,7 @@ def _wait_fd(fd, events):
 
 def _wait_and(call, fd, events, *args):
     """`call(fd, *args)`, when `fd` is ready."""
+    _give_way()
     while True:
         _wait_fd(fd, events)
         try:
@@ -157,6 +166,7 @@ def make_nonblocking(fd):
 
 def nb_read(fd, n):
     """Read up to `n` bytes from a descriptor in non-blocking mode; block until there are some. b"" at the end."""
+    _give_way()
     while True:
         try:
             return _read(fd, n)
@@ -170,6 +180,7 @@ def nb_write(fd, buf):
 
     Returns how many bytes were written.
     """
+    _give_way()
     while True:
         try:
             return _write(fd, buf)

@@ -15,7 +15,7 @@ import sys
 from errno import EBADF
 from time import monotonic as _monotonic
 
-from gevlite._core import READ, WRITE, get_hub, get_hub_if_exists, getcurrent as _getcurrent, sleep as _sleep
+from gevlite._core import READ, WRITE, get_hub, getcurrent as _getcurrent, give_way as _give_way, sleep as _sleep
 
 # Would block everybody, and have no twin yet.
 _NOT_YET = ("devpoll", "kqueue", "kevent")
@@ -65,9 +65,6 @@ _ALL = _any_of("POLLIN", "POLLPRI", "POLLOUT")
 # In milliseconds. poll(2) takes them as an int, and up to Python 3.14 nothing longer is accepted; from 3.15 on, what a
 # 64-bit number of nanoseconds holds is.
 _LONGEST_POLL = 2**31 - 1 if sys.version_info < (3, 15) else (2**63 - 1) // 1_000_000
-# Calls that need not wait give way too, once in so many.
-GIVE_WAY_EVERY = 16
-_calls = 0
 # How often to look, where there is nothing that could wake us.
 _LOOK_AGAIN = 0.02
 
@@ -77,14 +74,8 @@ def _wait(ask, masks, timeout):
 
     masks: {fd: poll(2) events}; the descriptors must be open.
     """
-    global _calls
-    hub = get_hub_if_exists()
-    if hub is not None and _getcurrent() is not hub:
-        _calls += 1
-        if not _calls % GIVE_WAY_EVERY:
-            # In a loop something may always be ready; the others must run all the same. And before the kernel is
-            # asked: what an edge-triggered epoll object has told once it does not tell again.
-            _sleep(0)
+    # Before the kernel is asked: what an edge-triggered epoll object has told once it does not tell again.
+    _give_way()
     ready = ask()
     if ready:
         return ready
