@@ -117,7 +117,7 @@ cdef enum GreenletLife:
 cdef class Waitable:
     """Something that becomes ready: the waiters and links that events, results and locks share."""
     cdef LinkList waiters
-    cdef list callbacks             # of (hub, callback), None when there are none
+    cdef list callbacks             # of LinkCall, None when there are none
     cdef object __weakref__
 
     cpdef bint ready(self) except -1
@@ -158,6 +158,13 @@ cdef class Callback:
 
     cdef int run(self) except -1
     cpdef stop(self)
+
+cdef class LinkCall(Callback):
+    """A linked callback. It stays in its list until the hub calls it, so that it can be taken back until then."""
+    cdef list links
+
+cdef int links_due(list links, object source) except -1         # have the hubs call them
+cdef int unlink_from(list links, object callback) except -1
 
 cdef class Timer(Callback):
     cdef Py_ssize_t heap_index

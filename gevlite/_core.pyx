@@ -497,6 +497,38 @@ cdef class Callback:
         return f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} {state}>"
 
 
+cdef class LinkCall(Callback):
+    cdef int run(self) except -1:
+        if self.callback is None:
+            return 0            # taken back meanwhile
+        try:
+            self.links.remove(self)
+        except ValueError:
+            pass
+        self.links = None
+        return Callback.run(self)
+
+
+cdef int links_due(list links, object source) except -1:
+    cdef LinkCall link
+    for link in list(links):
+        if not link.queued:
+            link.queued = True
+            link.links = links
+            link.args = (source,)
+            link.hub.push(CALL, <PyObject *> link, NULL)
+    return 0
+
+
+cdef int unlink_from(list links, object callback) except -1:
+    cdef Py_ssize_t i
+    for i in range(len(links)):
+        if (<LinkCall> links[i]).callback == callback:
+            (<LinkCall> links.pop(i)).stop()
+            break
+    return 0
+
+
 @cython.no_gc
 cdef class Timer(Callback):
     """A `Callback` made at a moment, once or every `repeat` seconds. Made by `Hub.call_later`."""
@@ -872,38 +904,28 @@ cdef class Waitable:
         return wait_on(w, timeout)
 
     cdef int notify_callbacks(self) except -1:
-        cdef list callbacks = self.callbacks
-        if callbacks is not None:
-            self.callbacks = None
-            for hub, callback in callbacks:
-                (<Hub> hub)._call_soon(callback, (self,))
-        return 0
+        """Called before the waiters are woken: their turn comes after that of the callbacks."""
+        return links_due(self.callbacks, self)
 
     def rawlink(self, callback):
         """Have this thread's hub call `callback(self)` once, when it becomes ready (soon, if it is).
 
-        The callback runs in the hub and must not block.
+        The callback runs in the hub and must not block. It is called before those who began to wait later go on.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        entry = (current_hub(), callback)
+        link = LinkCall.__new__(LinkCall, current_hub(), callback)
         if self.callbacks is None:
-            self.callbacks = [entry]
+            self.callbacks = [link]
         else:
-            self.callbacks.append(entry)
+            self.callbacks.append(link)
         if self.ready():
             self.notify_callbacks()
 
     def unlink(self, callback):
-        """Take back a `rawlink`. An unknown one is ignored."""
-        cdef Py_ssize_t i
+        """Take back a `rawlink`, also when the call is due already. An unknown one is ignored."""
         if self.callbacks is not None:
-            for i in range(len(self.callbacks)):
-                if self.callbacks[i][1] == callback:
-                    del self.callbacks[i]
-                    break
-            if not self.callbacks:
-                self.callbacks = None
+            unlink_from(self.callbacks, callback)
 
     def linkcount(self):
         """How many greenlets wait for it and how many callbacks are linked, together."""

@@ -111,8 +111,10 @@ cdef class AsyncResult(Waitable):
 
     cdef int _finish(self) except -1:
         self.done_ = True
+        if self.callbacks is not None:
+            self.notify_callbacks()
         notify_all(&self.waiters, self)
-        return self.notify_callbacks()
+        return 0
 
     def set(self, value=None):
         """Give it a value and wake everybody who waits. Setting it again replaces the value."""

@@ -16,6 +16,7 @@ from gevlite._core cimport (
     CoreGreenlet,
     Hub,
     Link,
+    LinkCall,
     LinkList,
     Timer,
     Waiter,
@@ -25,10 +26,12 @@ from gevlite._core cimport (
     link_append,
     link_clear,
     link_remove,
+    links_due,
     new_waiter,
     notify_all,
     now_ns,
     timeout_ns,
+    unlink_from,
     wait_on,
 )
 
@@ -150,7 +153,7 @@ cdef class Greenlet(CoreGreenlet):
     cdef object _error              # the exception it ended with
     cdef object _traceback
     cdef LinkList waiters
-    cdef list callbacks
+    cdef list callbacks             # of LinkCall: the links
     cdef list end_callbacks         # of _on_end
     cdef Timer start_timer
     cdef object _ident
@@ -225,19 +228,32 @@ cdef class Greenlet(CoreGreenlet):
         return self.hub._report(self, exc)
 
     cdef int _ended(self) except -1:
-        cdef list callbacks = self.callbacks
         self.fn = None
         self._args = ()
         self._kwargs = None
         self.locals = None
+        if self.callbacks:
+            links_due(self.callbacks, self)
         if self.end_callbacks is not None:
             self._call_end_callbacks()
-        notify_all(&self.waiters, self)
-        if callbacks is not None:
-            self.callbacks = None
-            for callback in callbacks:
-                self.hub._call_soon(callback, (self,))
+        if self.callbacks:
+            self._after_links(self._notify)
+        else:
+            notify_all(&self.waiters, self)
         return 0
+
+    def _notify(self):
+        notify_all(&self.waiters, self)
+
+    def _after_links(self, function):
+        """Call it when the links that were due where it ended have been called, and what they spawned has begun.
+
+        The hub makes its calls one after the other, and those links come first.
+        """
+        if self.life == FINISHED and self.callbacks and self.hub.running and not self.hub.closed:
+            self.hub._call_soon(function, ())
+        else:
+            function()
 
     cdef int _call_end_callbacks(self) except -1:
         cdef list callbacks = self.end_callbacks
@@ -428,24 +444,45 @@ cdef class Greenlet(CoreGreenlet):
                 raise Timeout()
             if current_greenlet() is self:
                 raise RuntimeError("a greenlet cannot wait for its own end")
+            if isinstance(timeout, Timeout):
+                return within(timeout, RAISE, (<object> Greenlet).get, (self,))
             if not self._wait(timeout_ns(timeout)):
-                raise Timeout(timeout)
+                raise expired(timeout)
         if self._error is not None:
             raise self._error.with_traceback(self._traceback)
         return self._value
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        if exc_type is None:
+            try:
+                self.join()
+            except BaseException:
+                self.kill()
+                raise
+        else:
+            # The block's error is the reason. What ends the whole program would go from there to the main greenlet again.
+            self.kill(exc_value if isinstance(exc_value, (Exception, Timeout)) else GreenletExit)
+            exc_value.__traceback__ = traceback         # without the frames of the greenlet
+
     # -------- links
 
     def rawlink(self, callback):
-        """Have the hub call `callback(self)` when it has ended (soon, if it has). The callback must not block."""
+        """Have the hub call `callback(self)` when it has ended (soon, if it has). The callback must not block.
+
+        Links are called in their order, and before whoever waits for the end of the greenlet goes on.
+        """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        if self.life == FINISHED:
-            self.hub._call_soon(callback, (self,))
-        elif self.callbacks is None:
-            self.callbacks = [callback]
+        link = LinkCall.__new__(LinkCall, self.hub, callback)
+        if self.callbacks is None:
+            self.callbacks = [link]
         else:
-            self.callbacks.append(callback)
+            self.callbacks.append(link)
+        if self.life == FINISHED:
+            links_due(self.callbacks, self)
 
     def link(self, callback, SpawnedLink=SpawnedLink):
         """Run `callback(self)` in a new greenlet when it has ended."""
@@ -460,26 +497,25 @@ cdef class Greenlet(CoreGreenlet):
         self.rawlink(SpawnedLink(callback))
 
     def unlink(self, callback):
-        """Take back a link. An unknown one is ignored."""
-        if self.callbacks is not None and callback in self.callbacks:
-            self.callbacks.remove(callback)
-            if not self.callbacks:
-                self.callbacks = None
+        """Take back a link, also when the call is due already. An unknown one is ignored."""
+        if self.callbacks is not None:
+            unlink_from(self.callbacks, callback)
 
     def unlink_all(self):
         """Take back all links."""
-        self.callbacks = None
+        while self.callbacks:
+            (<LinkCall> self.callbacks.pop()).stop()
 
     def has_links(self):
-        """The number of links."""
+        """The number of links that are still to be called."""
         return len(self.callbacks) if self.callbacks is not None else 0
 
     # -------- who it is
 
     @property
     def _run(self):
-        """The callable it was given."""
-        return self.fn
+        """The callable it was given; one that does nothing if there was none."""
+        return self.fn if self.fn is not None else _nothing
 
     @_run.setter
     def _run(self, value):

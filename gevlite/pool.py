@@ -337,14 +337,20 @@ class Group(GroupMappingMixin):
         self._leave(greenlet)
 
     def _leave(self, greenlet):
-        """True if it was a member. One of several threads that come here at a time is told so."""
+        """True if it was a member. One of several threads that come here at a time is told so.
+
+        Its place is free at once; who waits for all to end goes on when its links have run.
+        """
         try:
             self.greenlets.remove(greenlet)
         except KeyError:
             return False
         self._killed.discard(greenlet)
         if not self.greenlets:
-            self._emptied.tell()
+            if isinstance(greenlet, Greenlet):
+                greenlet._after_links(self._emptied.tell)
+            else:
+                self._emptied.tell()
         return True
 
     def start(self, greenlet):

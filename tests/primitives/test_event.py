@@ -464,3 +464,62 @@ def test_the_repr_tells_the_state():
     assert "ValueError" in repr(r)
     r.set([r])
     assert "value=[<AsyncResult ... links=0>]" in repr(r)
+
+
+# ---------------------------------------------------------------- the order of links
+
+
+@pytest.mark.parametrize("make", [Event, AsyncResult])
+def test_links_have_run_when_a_wait_is_over(make):
+    for wait in (lambda source: source.wait(), lambda source: gevlite.wait([source])):
+        seen = []
+        source = make()
+        source.rawlink(seen.append)
+        gevlite.spawn(source.set)
+        wait(source)
+        assert seen == [source]
+
+
+@pytest.mark.parametrize("make", [Event, AsyncResult])
+def test_a_link_taken_back_by_another_link_is_not_called(make):
+    seen = []
+
+    def first(source):
+        seen.append("first")
+        source.unlink(second)
+
+    def second(source):
+        seen.append("second")
+
+    source = make()
+    source.rawlink(first)
+    source.rawlink(second)
+    source.set()
+    assert seen == [] and source.linkcount() == 2
+    gevlite.sleep(0)
+    assert seen == ["first"] and source.linkcount() == 0
+
+
+@pytest.mark.parametrize("make", [Event, AsyncResult])
+def test_a_link_is_called_once_however_often_it_is_set(make):
+    seen = []
+    source = make()
+    source.rawlink(seen.append)
+    source.set()
+    source.set()
+    gevlite.sleep(0)
+    source.set()
+    gevlite.sleep(0)
+    assert seen == [source]
+
+
+def test_an_event_can_stand_in_for_that_of_threading():
+    event = Event()
+    event._at_fork_reinit()         # threading calls it in the child of a fork
+    assert event.wait(0) is False
+
+
+def test_they_take_no_arguments():
+    for make in (Event, AsyncResult):
+        with pytest.raises(TypeError):
+            make(1)

@@ -234,7 +234,6 @@ def test_the_size_is_seen_in_its_numbers():
         (lambda pool: pool.add(5), TypeError),
         (lambda pool: pool.add(None), TypeError),
         (lambda pool: pool.spawn(5), TypeError),
-        (lambda pool: pool.spawn(), TypeError),
         (lambda pool: pool.map(5, []), TypeError),
         (lambda pool: pool.map(len, 5), TypeError),
         (lambda pool: pool.imap(5, []), TypeError),
@@ -1234,3 +1233,56 @@ def test_many_who_time_out_or_are_killed_leave_all_places_free():
         victim.kill(block=False)
     gevlite.joinall(clients, raise_error=True)
     assert pool.join(timeout=10) and pool.free_count() == 4 and busy.counter == 1
+
+
+# ---------------------------------------------------------------- order
+
+
+@pytest.mark.parametrize("make", [Group, lambda: Pool(4)])
+def test_callbacks_have_run_when_join_returns(make):
+    results = []
+    pool = make()
+    for n in range(4):
+        pool.apply_async(lambda n: n, (n,), callback=results.append)
+    assert pool.join() is True
+    assert sorted(results) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("link", ["link", "link_value", "rawlink"])
+def test_links_of_members_have_run_when_join_returns(link):
+    seen = []
+    pool = Pool(2)
+    for n in range(2):
+        getattr(pool.spawn(lambda n=n: n), link)(lambda source: seen.append(source.value))
+    pool.join()
+    assert sorted(seen) == [0, 1]
+
+
+def test_a_callback_has_run_one_turn_after_get():
+    seen = []
+    job = Pool(1).apply_async(lambda: 49, callback=seen.append)
+    assert job.get() == 49
+    gevlite.sleep(0)
+    assert seen == [49]
+
+
+def test_the_place_is_free_when_a_link_is_called():
+    pool = Pool(1)
+    free = []
+    g = pool.spawn(lambda: None)
+    g.rawlink(lambda source: free.append((pool.free_count(), source in pool)))
+    g.join()
+    assert free == [(1, False)]
+
+
+def test_discarding_a_member_that_has_links_ends_join():
+    group = Group()
+    g = gevlite.spawn(gevlite.sleep, 1000)
+    g.link(print)
+    group.add(g)
+    waiting = gevlite.spawn(group.join)
+    gevlite.sleep(0)
+    group.discard(g)
+    assert waiting.get(timeout=5) is True
+    g.unlink(print)
+    g.kill()
