@@ -17,7 +17,7 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy
 
-from gevlite._http cimport BLOCK, BODY_DONE, BODY_LENGTH, EXPECTED, LET_DOWN, Connection, Reader
+from gevlite._http cimport BLOCK, BODY_CHUNKED, BODY_DONE, BODY_LENGTH, EXPECTED, LET_DOWN, Connection, Reader
 
 import errno
 import os
@@ -52,10 +52,14 @@ cdef class Input:
 
     Reading blocks only the calling greenlet. Raises an OSError: `RequestError` if the body is malformed, too large or
     too slow, which becomes a response if nobody catches it; ConnectionResetError if the client hangs up.
+
+    After a response "101 Switching Protocols" it goes on with what else the client sends on the connection.
     """
 
     cdef Connection connection      # None once the request is over: what comes then is the next one's
     cdef Handler handler
+    #: True if the body comes in chunks.
+    cdef readonly bint chunked_input
 
     @property
     def content_length(self):
@@ -79,14 +83,19 @@ cdef class Input:
         self.handler.taken_over = True
         return self.handler.rfile
 
-    def read(self, size=None, /):
-        """`size` bytes, fewer only at the end; all with None or a negative number."""
-        cdef int64_t n = -1 if size is None else size
+    def read(self, length=None):
+        """`length` bytes, fewer only at the end; all with None or a negative number."""
+        cdef int64_t n = -1 if length is None else length
         if self.connection is None:
             return b""
+        if self.is_upgraded():
+            return self.handler.rfile.read(n)
         return read_body(self.connection, n)
 
-    def readline(self, size=None, /):
+    cdef bint is_upgraded(self):
+        return self.handler.connection_upgraded and self.connection.body == BODY_DONE
+
+    def readline(self, size=None):
         """Up to and with the next line feed, at most `size` bytes."""
         cdef Connection connection = self.connection
         cdef int64_t left = -1 if size is None else size
@@ -97,6 +106,8 @@ cdef class Input:
         cdef list pieces = []
         if connection is None:
             return b""
+        if self.is_upgraded():
+            return self.handler.rfile.readline(left)
         while left:
             n = connection.body_peek(&p)
             if n == 0:
@@ -115,7 +126,7 @@ cdef class Input:
                 left -= n
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def readlines(self, hint=None, /):
+    def readlines(self, hint=None):
         """The rest as a list of lines; with `hint`, no more than it takes to reach that many bytes."""
         lines = []
         total = 0
@@ -134,6 +145,10 @@ cdef class Input:
         if not line:
             raise StopIteration
         return line
+
+    def next(self):
+        """The same as `next(input)`."""
+        return next(self)
 
 
 cdef object read_body(Connection connection, int64_t n):
@@ -340,6 +355,7 @@ cdef class Handler:
     cdef dict template                          # environ of this connection, before a request is added
     cdef bint quick
     cdef bint reads_itself
+    cdef bint gone                              # the client, before the end of a head
     cdef bint logs
     cdef bint more_follows                      # than the head, at once
     cdef bint no_body                           # the response has none, whatever the application sends
@@ -457,8 +473,12 @@ cdef class Handler:
                 self.parse()
             else:
                 line = self.read_requestline()
-                if not line or not self.read_request(line):
+                if not line:
                     return None
+                if not self.read_request(line):
+                    if self.gone:
+                        return None
+                    raise RequestError("400 Bad Request", "read_request() refused it")
         except RequestError as exc:
             self.refuse(exc)
             return None
@@ -481,9 +501,12 @@ cdef class Handler:
         return self.connection.take_line()
 
     cpdef read_request(self, raw_requestline):
-        """Read the rest of the request that begins with this line. False if there is none."""
+        """Read the rest of the request that begins with this line. False if there is none. An override that returns
+        False without having asked this one refuses the request: 400.
+        """
         self.connection.put_back(raw_requestline)
         if not self.connection.read_head():
+            self.gone = True
             return False
         self.parse()
         return True
@@ -507,6 +530,7 @@ cdef class Handler:
         self.input = Input.__new__(Input)
         self.input.connection = connection
         self.input.handler = self
+        self.input.chunked_input = connection.body == BODY_CHUNKED
         self.wsgi_input = environ["wsgi.input"] = self.input
         self.environ = environ
         return 0
@@ -684,6 +708,8 @@ cdef class Handler:
             # The connection speaks something else from here on (RFC 9110, 15.2.2).
             self.connection_upgraded = self.close_connection = True
             self.no_body = False
+            if self.environ is not None:
+                self.environ["wsgi.input_terminated"] = False
             return
         if connection.expect == EXPECTED and connection.body != BODY_DONE:
             connection.expect = LET_DOWN

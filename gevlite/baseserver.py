@@ -12,6 +12,7 @@ import os
 import stat
 import sys
 import time
+from reprlib import recursive_repr
 
 from gevlite import socket
 from gevlite._core import get_hub, sleep
@@ -68,6 +69,7 @@ class BaseServer:
         self.set_handle(handle)
         self.set_listener(listener)
 
+    @recursive_repr("<...>")        # `handle` may be a method of the server
     def __repr__(self):
         return f"<{type(self).__name__} {self._formatinfo()}>"
 
@@ -145,7 +147,9 @@ class BaseServer:
             self.handle = handle
         if not hasattr(self, "handle"):
             raise TypeError("'handle' must be provided")
-        self._handle = self.handle
+
+    def _handle(self, *args):
+        return self.handle(*args)       # which may have been set meanwhile
 
     def init_socket(self):
         """Make, bind and listen on the socket, unless there is one. `start` calls it.
@@ -325,8 +329,7 @@ class BaseServer:
         """
         self.close()
         hub = get_hub()
-        if timeout is None:
-            timeout = self.stop_timeout
+        timeout = float(self.stop_timeout if timeout is None else timeout)
         self._stop_deadline = max(self._stop_deadline, time.monotonic() + timeout)
         if getcurrent() is hub:
             Greenlet.spawn(self._drain)
@@ -347,6 +350,13 @@ class BaseServer:
                 killall(self._serving - {me}, block=True, timeout=1)
             except Timeout:
                 pass        # one that does not die of it
+
+    def __enter__(self):
+        """For `with`, at the end of which it is stopped. Does not start it."""
+        return self
+
+    def __exit__(self, *exc_info):
+        self.stop()
 
     def serve_forever(self, stop_timeout=None):
         """Start, unless it is started, and block until somebody stops the server; then `stop(stop_timeout)`.

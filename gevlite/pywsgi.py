@@ -79,7 +79,7 @@ MAX_REQUEST_LINE = Limits.max_request_line
 
 
 class LoggingLogAdapter:
-    """Makes a log for `WSGIServer` of a `logging.Logger`: each line is logged with `level`."""
+    """Makes a log for `WSGIServer` of a `logging.Logger`, or what is like one: each line is logged with `level`."""
 
     def __init__(self, logger, level=logging.INFO):
         self.__dict__.update(_logger=logger, _level=level)
@@ -212,7 +212,8 @@ class WSGIServer(StreamServer):
 
     For `listener`, `backlog`, `spawn` and the TLS arguments see `StreamServer`.
 
-    log: where each request is reported: a file, a `logging.Logger`, "default" for sys.stderr, None for nowhere.
+    log: where each request is reported: anything with `write()`, such as a file; a `logging.Logger`, or anything with
+    its method `log()`; "default" for sys.stderr, None for nowhere.
     error_log: the same for `wsgi.errors`, where None throws away what applications write there.
     handler_class: what serves a connection, a subclass of `WSGIHandler`.
     environ: what each request's environ is to have in addition, a dict.
@@ -289,6 +290,8 @@ class WSGIServer(StreamServer):
 
     def get_environ(self):
         """A new copy of what all requests have in common."""
+        if not isinstance(self.environ, self.environ_class):
+            self.environ = self.environ_class(self.environ)     # it was set meanwhile
         return self.environ.copy()
 
     _plain_get_environ = get_environ
@@ -346,7 +349,9 @@ class WSGIServer(StreamServer):
 
     @property
     def _own_environ(self):
-        return type(self.environ) is not dict or type(self).get_environ is not WSGIServer.get_environ
+        if type(self.environ) is not dict or self.environ_class is not dict:
+            return True
+        return type(self).get_environ is not WSGIServer.get_environ
 
     def handle(self, sock, address):
         """Serve a connection until it is to be closed."""
@@ -365,7 +370,9 @@ def _log(log, level):
         return sys.stderr
     if log is None:
         return _NoLog()
-    if isinstance(log, logging.Logger):
+    if not hasattr(log, "write"):
+        if not hasattr(log, "log"):
+            raise TypeError(f"a log must have a method write() or, like a logger, log(), not {log!r}")
         return LoggingLogAdapter(log, level)
     return log
 

@@ -46,10 +46,9 @@ class StreamServer(BaseServer):
         """True if connections are TLS."""
         return self._context is not None
 
-    def set_handle(self, handle):
-        super().set_handle(handle)
-        if self.ssl_enabled:
-            self._handle = self.wrap_socket_and_handle
+    def _handle(self, *args):
+        serve = self.wrap_socket_and_handle if self.ssl_enabled else self.handle
+        return serve(*args)
 
     @classmethod
     def get_listener(cls, address, backlog=None, family=None):

@@ -755,3 +755,39 @@ def test_tls_ends_with_a_goodbye_so_that_nobody_can_cut_it_short_unnoticed(serve
     client.close()
 
 
+
+
+# ---------------------------------------------------------------- with, repr
+
+
+def test_the_end_of_with_stops_it():
+    with StreamServer(ANY, echo) as server:
+        assert not server.started
+        server.start()
+        with socket.create_connection(server.address) as client:
+            assert ask(client) == b"hello"
+    assert not server.started and server.closed
+    with pytest.raises(KeyError), StreamServer(ANY, echo) as server:
+        server.start()
+        raise KeyError
+    assert server.closed
+
+
+def test_repr_of_a_server_whose_handle_is_its_own_method():
+    class Own(StreamServer):
+        def __init__(self, listener):
+            super().__init__(listener, self.serve)
+
+        def serve(self, sock, address):
+            pass
+
+    text = repr(Own(ANY))
+    assert "Own" in text and "serve" in text and len(text) < 300
+
+
+def test_the_handle_may_be_set_until_somebody_comes():
+    with StreamServer(ANY, echo) as server:
+        server.start()
+        server.handle = lambda sock, address: sock.sendall(b"another")
+        with socket.create_connection(server.address) as client:
+            assert ask(client) == b"another"

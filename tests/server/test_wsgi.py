@@ -529,6 +529,28 @@ def test_loggers(visit, caplog):
     assert '"GET / HTTP/1.1" 200' in caplog.records[1].message
 
 
+def test_what_is_like_a_logger_is_a_log_too(visit, caplog):
+    caplog.set_level(logging.DEBUG)
+    adapter = logging.LoggerAdapter(logging.getLogger("access"), {})
+    visit(hello, log=adapter, error_log=adapter).get()
+    assert [(record.name, record.levelname) for record in caplog.records] == [("access", "INFO")]
+    with pytest.raises(TypeError, match="write"):
+        WSGIServer(ANY, hello, log=5)
+
+
+def test_the_class_of_environs_may_be_set_until_the_first_request(serve, http):
+    def app(environ, start_response):
+        kinds.append(type(environ))
+        return hello(environ, start_response)
+
+    kinds = []
+    server = WSGIServer(ANY, app, log=None)
+    server.environ_class = pywsgi.SecureEnviron
+    client = http(serve(server))
+    assert client.get().status == client.get().status == 200
+    assert kinds == [pywsgi.SecureEnviron] * 2
+
+
 def test_a_log_adapter_is_otherwise_its_logger(caplog):
     logger = logging.getLogger("adapted")
     adapter = pywsgi.LoggingLogAdapter(logger, level=logging.DEBUG)

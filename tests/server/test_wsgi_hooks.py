@@ -224,6 +224,55 @@ def test_a_handler_may_speak_another_protocol(site, http, settle, errors, early)
     assert errors == []
 
 
+def test_a_request_that_read_request_refuses_is_answered(site, http):
+    class Refusing(WSGIHandler):
+        def read_request(self, raw_requestline):
+            return b"bad" not in raw_requestline and super().read_request(raw_requestline)
+
+    server = site(hello, handler_class=Refusing)
+    assert http(server).get("/good").body == b"hello"
+    assert http(server).get("/bad").status == 400
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_names_that_the_input_has(visit, chunked):
+    def app(environ, start_response):
+        body = environ["wsgi.input"]
+        seen.append((body.chunked_input, body.read(length=2), body.readline(size=2), body.next()))
+        seen.append(body.readlines(hint=1))
+        return hello(environ, start_response)
+
+    seen = []
+    if chunked:
+        framed = b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n\nworld\r\n0\r\n\r\n"
+    else:
+        framed = b"Content-Length: 11\r\n\r\nhello\nworld"
+    client = visit(app)
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\n" + framed)
+    assert client.file.readline() == b"HTTP/1.1 200 OK\r\n"
+    assert seen == [(chunked, b"he", b"ll", b"o\n"), [b"world"]]
+
+
+def test_after_an_upgrade_the_input_is_what_the_client_sends(visit, errors):
+    def app(environ, start_response):
+        stream = environ["wsgi.input"]
+        seen.append((environ["wsgi.input_terminated"], stream.read()))
+        write = start_response("101 Switching Protocols", [("Upgrade", "shout"), ("Connection", "Upgrade")])
+        write(b"")
+        seen.append((environ["wsgi.input_terminated"], stream.read(5), stream.readline(), stream.read(1)))
+        write(b"bye")
+        return []
+
+    seen = []
+    client = visit(app)
+    client.send(UPGRADE + b"ear")
+    assert [client.file.readline() for _ in range(4)][0] == b"HTTP/1.1 101 Switching Protocols\r\n"
+    client.send(b"ly, a line\nz")
+    assert client.file.read() == b"bye"
+    assert seen == [(True, b""), (False, b"early", b", a line\n", b"z")]
+    assert errors == []
+
+
 def test_an_application_may_take_the_connection_over(visit, errors):
     def app(environ, start_response):
         stream = environ["wsgi.input"].rfile
