@@ -25,7 +25,7 @@ from contextvars import copy_context
 from gevlite._core import add_idle_workers, get_hub, get_hub_if_exists, is_finalizing, too_late_for_threads
 from gevlite._threadlock import report_thread_error
 from gevlite.pool import Watch
-from gevlite.timeout import Timeout
+from gevlite.timeout import Timeout, _within
 
 __all__ = ["Crew", "Task", "count_workers"]
 
@@ -164,6 +164,8 @@ class Crew:
             return True
         if is_finalizing():
             return False        # nothing will change any more
+        if isinstance(timeout, Timeout):
+            return _within(timeout, False, self.wait_until, condition)
         if self.is_here():
             raise RuntimeError("a worker thread cannot wait for its own pool")
         hub, forks = get_hub(), _forks

@@ -4,7 +4,7 @@ from gevlite._core cimport WAIT_EVENT, WAIT_RESULT, Waitable, notify_all, timeou
 
 from types import GenericAlias
 
-from gevlite.timeout import Timeout
+from gevlite.timeout cimport RAISE, Timeout, expired, within
 
 __all__ = ["AsyncResult", "Event"]
 
@@ -21,6 +21,9 @@ cdef class Event(Waitable):
 
     cdef bint flag
 
+    def __init__(self):
+        pass        # no arguments
+
     cpdef bint is_set(self):
         """True if the flag is set."""
         return self.flag
@@ -36,10 +39,10 @@ cdef class Event(Waitable):
     cpdef set(self):
         """Set the flag and wake everybody who waits. Does not block."""
         self.flag = True
-        if self.waiters.count:
-            notify_all(&self.waiters, self)
         if self.callbacks is not None:
             self.notify_callbacks()
+        if self.waiters.count:
+            notify_all(&self.waiters, self)
 
     cpdef clear(self):
         """Clear the flag. Those already woken by `set()` stay woken."""
@@ -49,10 +52,14 @@ cdef class Event(Waitable):
         """Block until the flag is set, at most `timeout` seconds. True if it was set, False if the time ran out."""
         if self.flag:
             return True
+        if isinstance(timeout, Timeout):
+            return within(timeout, False, (<object> Event).wait, (self,)) or self.flag
         return self.wait_here(WAIT_EVENT, timeout_ns(timeout)) or self.flag
 
-    def _reset_internal_locks(self):
+    def _at_fork_reinit(self):
         """After a fork: nobody who waited in another thread is left. (threading calls this on its events.)"""
+
+    _reset_internal_locks = _at_fork_reinit
 
     def __repr__(self):
         return f"<{type(self).__name__} {'set' if self.flag else 'clear'} links={self.linkcount()}>"
@@ -71,6 +78,9 @@ cdef class AsyncResult(Waitable):
     cdef object _traceback
 
     __class_getitem__ = classmethod(GenericAlias)
+
+    def __init__(self):
+        pass        # no arguments
 
     cpdef bint ready(self) except -1:
         """True if it has a value or an exception."""
@@ -157,8 +167,10 @@ cdef class AsyncResult(Waitable):
         if not self.done_:
             if not block:
                 raise Timeout()
+            if isinstance(timeout, Timeout):
+                return within(timeout, RAISE, (<object> AsyncResult).get, (self,))
             if not self.wait_here(WAIT_RESULT, timeout_ns(timeout)) and not self.done_:
-                raise Timeout(timeout)
+                raise expired(timeout)
         return self._result()
 
     def get_nowait(self):
@@ -172,7 +184,10 @@ cdef class AsyncResult(Waitable):
     def wait(self, timeout=None):
         """Block until it is ready, at most `timeout` seconds. Returns the value, None if there is none. Never raises it."""
         if not self.done_:
-            self.wait_here(WAIT_RESULT, timeout_ns(timeout))
+            if isinstance(timeout, Timeout):
+                within(timeout, None, (<object> AsyncResult).wait, (self,))
+            else:
+                self.wait_here(WAIT_RESULT, timeout_ns(timeout))
         return self._value
 
     def __repr__(self):

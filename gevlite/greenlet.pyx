@@ -42,8 +42,9 @@ from types import GenericAlias
 
 import greenlet as _greenlet_module
 
+from gevlite.timeout cimport RAISE, Timeout, expired, within
+
 from gevlite._core import getcurrent
-from gevlite.timeout import Timeout
 
 GreenletExit = _greenlet_module.GreenletExit
 _RawGreenlet = _greenlet_module.greenlet
@@ -142,8 +143,11 @@ cdef int copy_context_to(greenlet spawner, greenlet made) except -1:
 cdef class Greenlet(CoreGreenlet):
     """A function running concurrently on the hub of the thread that made it.
 
-    Give a callable and its arguments, or subclass and define `_run(self, *args, **kwargs)`. It begins when the current
-    greenlet next blocks, after `start()`; `spawn()` does both. It runs in a copy of the contextvars context of its maker.
+    Give a callable and its arguments, or subclass and define `_run(self, *args, **kwargs)`, or set `_run` before it
+    begins; without any it does nothing. It begins when the current greenlet next blocks, after `start()`; `spawn()` does
+    both. It runs in a copy of the contextvars context of its maker.
+
+    Usable in `with`, whose end waits for its end; if the block raises, that is raised in the greenlet too, as by `kill`.
     """
 
     cdef object fn
@@ -170,8 +174,6 @@ cdef class Greenlet(CoreGreenlet):
             if not callable(run):
                 raise TypeError(f"run must be callable, not {run!r}")
             self.fn = run
-        elif not callable(getattr(self, "_run", None)):
-            raise TypeError("give a callable, or define _run() in a subclass")
         self._prepare(args, kwargs)
 
     cdef int _prepare(self, tuple args, dict kwargs) except -1:
@@ -199,7 +201,7 @@ cdef class Greenlet(CoreGreenlet):
     cdef object _begin(self):
         self.begin()
         self.begun = True
-        return self.fn if self.fn is not None else self._run
+        return self._run if self.fn is None else self.fn
 
     cdef int _finish(self, PyObject *result) except -1:
         """The function has returned `result`, a new reference, or raised (NULL)."""
@@ -318,6 +320,8 @@ cdef class Greenlet(CoreGreenlet):
     @classmethod
     def spawn(cls, *args, **kwargs):
         """Make one with these arguments and start it."""
+        if cls is Greenlet and args and args[0] is None:
+            raise TypeError("give a callable to run, not None")
         g = cls(*args, **kwargs)
         g.start()
         return g
@@ -325,7 +329,7 @@ cdef class Greenlet(CoreGreenlet):
     @classmethod
     def spawn_later(cls, seconds, *args, **kwargs):
         """Make one with these arguments and start it in `seconds`."""
-        if cls is Greenlet and not args:
+        if cls is Greenlet and (not args or args[0] is None):
             raise TypeError("give a callable to run")
         g = cls(*args, **kwargs)
         g.start_later(seconds)
@@ -410,9 +414,9 @@ cdef class Greenlet(CoreGreenlet):
 
     @property
     def exc_info(self):
-        """`(type, exception, traceback)` of the error it ended with, or three times None."""
+        """`(type, exception, traceback)` of the error it ended with; empty if there was none."""
         if self._error is None:
-            return (None, None, None)
+            return ()
         return (type(self._error), self._error, self._traceback)
 
     cdef int _wait(self, int64_t timeout) except -1:
@@ -432,7 +436,10 @@ cdef class Greenlet(CoreGreenlet):
         if self.life != FINISHED:
             if current_greenlet() is self:
                 raise RuntimeError("a greenlet cannot wait for its own end")
-            self._wait(timeout_ns(timeout))
+            if isinstance(timeout, Timeout):
+                within(timeout, None, (<object> Greenlet).join, (self,))
+            else:
+                self._wait(timeout_ns(timeout))
 
     def get(self, block=True, timeout=None):
         """Return what it returned or raise what it raised; block until it has ended, at most `timeout` seconds.
@@ -632,6 +639,10 @@ cdef class Greenlet(CoreGreenlet):
         link_clear(&self.waiters)
 
 
+def _nothing(*args, **kwargs):
+    """What a greenlet runs that was given nothing."""
+
+
 def _short(value):
     try:
         text = repr(value)
@@ -727,8 +738,10 @@ def killall(greenlets, exception=GreenletExit, block=True, timeout=None):
         else:
             kill(g, exception)
     if block and dying:
-        if len(joinall(dying, timeout)) < len(dying):
-            raise Timeout(timeout)
+        if isinstance(timeout, Timeout):
+            within(timeout, RAISE, joinall, (dying,))
+        elif len(joinall(dying, timeout)) < len(dying):
+            raise expired(timeout)
     if me_too:
         if block:
             raise exception
@@ -808,6 +821,9 @@ cdef class _Collector:
     cdef bint enough(self):
         return len(self.ready) >= self.wanted or self.raise_error and len(self.ready) > self.seen
 
+    def wait_for(self, wanted):
+        return self.wait(wanted, -1)
+
     cdef int wait(self, Py_ssize_t wanted, int64_t timeout) except -1:
         """Block until `wanted` are ready; 0 after the time-out."""
         cdef Waiter w
@@ -848,9 +864,13 @@ def joinall(greenlets, timeout=None, raise_error=False, count=None):
     """
     cdef _Collector c
     cdef Py_ssize_t wanted, seen
-    cdef int64_t limit = timeout_ns(timeout)
+    cdef int64_t limit
     cdef int64_t deadline
     objects = _distinct(greenlets)
+    if isinstance(timeout, Timeout):
+        ended = within(timeout, None, joinall, (objects, None, raise_error, count))
+        return ended if ended is not None else joinall(objects, 0, raise_error, count)
+    limit = timeout_ns(timeout)
     wanted = len(objects)
     if count is not None and count < wanted:
         wanted = count
@@ -891,7 +911,8 @@ def iwait(objects, timeout=None, count=None):
     """Yield each of `objects` as it becomes ready: greenlets, events, results, semaphores, anything with `rawlink`.
 
     Blocks between them; ends after `count` of them or `timeout` seconds, counted from the first step. Inside a `with`
-    statement the links are removed at its end even if the iteration is abandoned.
+    statement the links are removed at its end even if the iteration is abandoned. A Timeout given as `timeout` limits
+    each wait between two steps, with what is left of it if it runs.
     """
     return _Iwait(_distinct(objects) if objects is not None else None, timeout, count)
 
@@ -919,7 +940,7 @@ class _Iwait:
 def _iwait_steps(objects, timeout, count):
     cdef _Collector c
     cdef Py_ssize_t given = 0, wanted
-    cdef int64_t limit = timeout_ns(timeout)
+    cdef int64_t limit = timeout_ns(timeout) if not isinstance(timeout, Timeout) else -1
     cdef int64_t deadline = now_ns() + limit if limit >= 0 else -1
     if objects is None:
         yield current_hub().join(timeout)
@@ -936,7 +957,10 @@ def _iwait_steps(objects, timeout, count):
                     limit = deadline - now_ns()
                     if limit < 0:
                         limit = 0
-                if not c.wait(given + 1, limit):
+                if isinstance(timeout, Timeout):
+                    if not within(timeout, False, c.wait_for, (given + 1,)):
+                        return
+                elif not c.wait(given + 1, limit):
                     return
             given += 1
             yield c.ready[given - 1]

@@ -21,6 +21,7 @@ from gevlite._core cimport (
     timeout_ns,
     wait_on,
 )
+from gevlite.timeout cimport Timeout, within
 
 __all__ = ["BoundedSemaphore", "DummySemaphore", "RLock", "Semaphore"]
 
@@ -53,6 +54,8 @@ cdef class Semaphore(Waitable):
             return True
         if not blocking:
             return False
+        if isinstance(timeout, Timeout):
+            return within(timeout, False, (<object> Semaphore).acquire, (self,))
         limit = timeout_ns(timeout)
         if limit == 0:
             return False
@@ -73,10 +76,10 @@ cdef class Semaphore(Waitable):
         if self.waiters.count and notify_one(&self.waiters, self):
             return self.counter
         self.counter += 1
-        if self.watchers.count:
-            notify_all(&self.watchers, self)
         if self.callbacks is not None:
             self.notify_callbacks()
+        if self.watchers.count:
+            notify_all(&self.watchers, self)
         return self.counter
 
     def wait(self, timeout=None):
@@ -84,6 +87,9 @@ cdef class Semaphore(Waitable):
         cdef Waiter w
         cdef int64_t limit
         if self.counter <= 0:
+            if isinstance(timeout, Timeout):
+                within(timeout, None, (<object> Semaphore).wait, (self,))
+                return self.counter
             limit = timeout_ns(timeout)
             w = new_waiter(current_hub(), WAIT_LOCK)
             if self.counter <= 0:           # still, see new_waiter

@@ -16,7 +16,7 @@ from gevlite.event import Event
 from gevlite.greenlet import Greenlet, GreenletExit, getcurrent, joinall, kill, killall
 from gevlite.lock import DummySemaphore, Semaphore
 from gevlite.queue import SimpleQueue
-from gevlite.timeout import Timeout
+from gevlite.timeout import Timeout, _within
 
 __all__ = ["Group", "Pool", "PoolFull"]
 
@@ -416,6 +416,9 @@ class Group(GroupMappingMixin):
         killed in their turn. A member that calls it is the last to go. One that is not a `Greenlet` is taken off the
         list.
         """
+        if block and isinstance(timeout, Timeout):
+            _within(timeout, None, Group.kill, self, exception)
+            return
         me = getcurrent()
         with Timeout(timeout if block else None, False):
             while self._kill_now(self.greenlets - {me}, exception) and block:

@@ -26,6 +26,7 @@ from gevlite._core cimport (
     timeout_ns,
     wait_on,
 )
+from gevlite.timeout cimport RAISE, Timeout, within
 
 import heapq
 import os
@@ -393,13 +394,31 @@ cdef class SimpleQueue(_Exchange):
     cdef bint hand_over(self, object item) except -1:
         """Give it straight to the first getter that takes it."""
         if self.hooked:
-            self.store(item)
-            item = self.fetch()
+            return self.hand_over_hooked(item)
         self.unfinished += 1
         if notify_one(&self.getting, item):
             return True
         self.unfinished -= 1
         return False
+
+    @cython.final
+    cdef bint hand_over_hooked(self, object item) except -1:
+        """By way of the container. What `_get` raises is the error of the getter whose turn it is."""
+        self.store(item)
+        self.unfinished += 1
+        while self.getting.count and self.size():
+            try:
+                item = self.fetch()
+            except BaseException as exc:
+                while self.getting.count and not (<Waiter> link_pop(&self.getting)).throw(exc):
+                    pass
+                continue
+            if notify_one(&self.getting, item):
+                return True
+            self._put(item)
+        if self.peeking.count:
+            notify_all(&self.peeking, None)
+        return True
 
     cpdef put(self, item, bint block=True, timeout=None):
         """Put `item` in; block while the queue is full, at most `timeout` seconds.
@@ -410,6 +429,8 @@ cdef class SimpleQueue(_Exchange):
         cdef _Putter w
         cdef int64_t limit = -1
         if timeout is not None and block:
+            if isinstance(timeout, Timeout):
+                return within(timeout, RAISE, (<object> SimpleQueue).put, (self, item))
             limit = _limit(timeout)     # a bad one is an error even if it is not needed
         if self.guard is None and self.accept(item):
             return                      # nothing to undo: the usual case costs no try statement
@@ -466,6 +487,8 @@ cdef class SimpleQueue(_Exchange):
         cdef Waiter w
         cdef int64_t limit = -1
         if timeout is not None and block:
+            if isinstance(timeout, Timeout):
+                return within(timeout, RAISE, (<object> SimpleQueue).get, (self,))
             limit = _limit(timeout)
         if self.guard is None and self.size():
             return self.take_and_let_in()
@@ -515,8 +538,11 @@ cdef class SimpleQueue(_Exchange):
     def peek(self, block=True, timeout=None):
         """Return the next item without removing it; otherwise as `get`."""
         cdef Waiter w
-        cdef int64_t limit = _limit(timeout) if block else 0
-        cdef int64_t deadline = now_ns() + limit if limit >= 0 else -1
+        cdef int64_t limit, deadline
+        if block and isinstance(timeout, Timeout):
+            return within(timeout, RAISE, (<object> SimpleQueue).peek, (self,))
+        limit = _limit(timeout) if block else 0
+        deadline = now_ns() + limit if limit >= 0 else -1
         while True:
             self.enter()
             try:
@@ -625,6 +651,8 @@ cdef class Queue(SimpleQueue):
         cdef Waiter w
         cdef int64_t limit
         if self.unfinished:
+            if isinstance(timeout, Timeout):
+                return within(timeout, False, (<object> Queue).join, (self,))
             limit = timeout_ns(timeout)
             w = new_waiter(current_hub(), WAIT_QUEUE)
             if self.unfinished:         # still, see new_waiter
@@ -758,6 +786,8 @@ cdef class Channel(_Exchange):
         cdef _Putter w
         cdef int64_t limit = -1
         if timeout is not None and block:
+            if isinstance(timeout, Timeout):
+                return within(timeout, RAISE, (<object> Channel).put, (self, item))
             limit = _limit(timeout)
         if notify_one(&self.getting, item):
             return
@@ -775,6 +805,8 @@ cdef class Channel(_Exchange):
         cdef Waiter w = None
         cdef int64_t limit = -1
         if timeout is not None and block:
+            if isinstance(timeout, Timeout):
+                return within(timeout, RAISE, (<object> Channel).get, (self,))
             limit = _limit(timeout)
         while True:
             if self.returned:

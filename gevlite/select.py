@@ -16,6 +16,7 @@ from errno import EBADF
 from time import monotonic as _monotonic
 
 from gevlite._core import READ, WRITE, get_hub, getcurrent as _getcurrent, give_way as _give_way, sleep as _sleep
+from gevlite.timeout import Timeout, _within
 
 # Would block everybody, and have no twin yet.
 _NOT_YET = ("devpoll", "kqueue", "kevent")
@@ -267,6 +268,8 @@ def select(rlist, wlist, xlist, timeout=None, /):
     give way once if nothing is ready. Raises OSError(EBADF) for a closed descriptor and ValueError for a negative one.
     Unlike the original it takes descriptors of any number, not only those below FD_SETSIZE.
     """
+    if isinstance(timeout, Timeout):
+        return _within(timeout, ([], [], []), select, rlist, wlist, xlist)
     if timeout is not None:
         timeout = _real(timeout)
         if timeout < 0:

@@ -5,6 +5,8 @@ from typing import Self, TypeVar
 
 from _typeshed import FileDescriptorLike
 
+from gevlite.timeout import Timeout
+
 _R = TypeVar("_R", bound=FileDescriptorLike)
 _W = TypeVar("_W", bound=FileDescriptorLike)
 _X = TypeVar("_X", bound=FileDescriptorLike)
@@ -38,7 +40,7 @@ if sys.platform == "linux":
         ) -> None: ...
 
 def select(
-    rlist: Iterable[_R], wlist: Iterable[_W], xlist: Iterable[_X], timeout: float | None = None, /
+    rlist: Iterable[_R], wlist: Iterable[_W], xlist: Iterable[_X], timeout: float | Timeout | None = None, /
 ) -> tuple[list[_R], list[_W], list[_X]]: ...
 
 # Last, because type checkers keep the first of two definitions.

@@ -16,6 +16,8 @@ from gevlite import _socketio
 from gevlite._core import READ, WRITE, get_hub, is_finalizing
 from gevlite._socketfile import makefile as _makefile
 from gevlite._socketio import Endpoint
+from gevlite.exceptions import ConcurrentObjectUseError
+from gevlite.timeout import _RAISE, Timeout, _within
 
 __target__ = "socket"
 __implements__ = [
@@ -32,7 +34,7 @@ __implements__ = [
     "socket",
     "socketpair",
 ]
-__extensions__ = ["cancel_wait", "wait_read", "wait_readwrite", "wait_write"]
+__extensions__ = ["cancel_wait", "wait", "wait_read", "wait_readwrite", "wait_write"]
 
 # Everything of the original that needs no twin: constants, exceptions, byte order, ...
 __imports__ = [
@@ -434,17 +436,40 @@ def wait_read(fileno, timeout=None, timeout_exc=None):
 
     Raises `timeout_exc` (TimeoutError) after `timeout` seconds, OSError(EBADF) for a closed descriptor.
     """
-    _socketio.wait_on(fileno, READ, timeout, timeout_exc)
+    _wait_on(fileno, READ, timeout, timeout_exc)
 
 
 def wait_write(fileno, timeout=None, timeout_exc=None, event=None):
     """Block until `fileno` can be written to. Otherwise as `wait_read`; `event` is ignored, as in gevent."""
-    _socketio.wait_on(fileno, WRITE, timeout, timeout_exc)
+    _wait_on(fileno, WRITE, timeout, timeout_exc)
 
 
 def wait_readwrite(fileno, timeout=None, timeout_exc=None, event=None):
     """Block until `fileno` can be read or written to. Otherwise as `wait_write`."""
-    _socketio.wait_on(fileno, READ | WRITE, timeout, timeout_exc)
+    _wait_on(fileno, READ | WRITE, timeout, timeout_exc)
+
+
+def _wait_on(fileno, events, timeout, timeout_exc):
+    if isinstance(timeout, Timeout):
+        _within(timeout, _RAISE, _socketio.wait_on, fileno, events, None, None)
+    else:
+        _socketio.wait_on(fileno, events, timeout, timeout_exc)
+
+
+def wait(io, timeout=None, timeout_exc=None):
+    """Block until `io`, a watcher of `get_hub().loop`, calls back; it is started here and stopped in any case.
+
+    Raises `timeout_exc` (TimeoutError) after `timeout` seconds, `ConcurrentObjectUseError` if the watcher has a
+    callback already: another greenlet waits with it.
+    """
+    if io.callback is not None:
+        raise ConcurrentObjectUseError(f"another greenlet uses {io!r}")
+    if timeout is None:
+        get_hub().wait(io)
+    else:
+        if not isinstance(timeout, Timeout):
+            timeout = Timeout(timeout, TimeoutError("timed out") if timeout_exc is None else timeout_exc)
+        _within(timeout, _RAISE, get_hub().wait, io)
 
 
 class cancel_wait_ex(OSError):

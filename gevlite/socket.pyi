@@ -4,6 +4,7 @@ from typing import Any, Self, TypeAlias, overload
 from _typeshed import FileDescriptorLike, ReadableBuffer
 
 from gevlite._core import Hub
+from gevlite.timeout import Timeout
 
 _Address: TypeAlias = tuple[Any, ...] | str | ReadableBuffer
 _Exception: TypeAlias = BaseException | type[BaseException] | None
@@ -28,7 +29,7 @@ SocketType = socket
 
 def create_connection(
     address: tuple[str | None, int],
-    timeout: float | None = ...,
+    timeout: float | Timeout | None = ...,
     source_address: tuple[str, int] | None = None,
     *,
     all_errors: bool = False,
@@ -50,12 +51,21 @@ class cancel_wait_ex(OSError):
     def __init__(self) -> None: ...
 
 def cancel_wait(watcher: Any, error: BaseException | type[BaseException] = ...) -> None: ...
-def wait_read(fileno: FileDescriptorLike, timeout: float | None = None, timeout_exc: _Exception = None) -> None: ...
+def wait(io: Any, timeout: float | Timeout | None = None, timeout_exc: _Exception = None) -> None: ...
+def wait_read(
+    fileno: FileDescriptorLike, timeout: float | Timeout | None = None, timeout_exc: _Exception = None
+) -> None: ...
 def wait_write(
-    fileno: FileDescriptorLike, timeout: float | None = None, timeout_exc: _Exception = None, event: Any = None
+    fileno: FileDescriptorLike,
+    timeout: float | Timeout | None = None,
+    timeout_exc: _Exception = None,
+    event: Any = None,
 ) -> None: ...
 def wait_readwrite(
-    fileno: FileDescriptorLike, timeout: float | None = None, timeout_exc: _Exception = None, event: Any = None
+    fileno: FileDescriptorLike,
+    timeout: float | Timeout | None = None,
+    timeout_exc: _Exception = None,
+    event: Any = None,
 ) -> None: ...
 
 # Last, because type checkers keep the first of two definitions.

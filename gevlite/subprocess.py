@@ -27,6 +27,7 @@ from gevlite._fileio import Channel
 from gevlite.event import Event
 from gevlite.fileobject import FileObject
 from gevlite.greenlet import joinall, killall, spawn
+from gevlite.timeout import Timeout
 
 _StdPopen = _std.Popen
 # Taken now: they may be patched later, in the class itself.
@@ -122,6 +123,10 @@ class _Exchange:
         return None if file is None else b"".join(self.received[file])
 
 
+def _seconds(timeout):
+    return float(timeout) if isinstance(timeout, Timeout) else timeout
+
+
 class Popen(_StdPopen):
     """`subprocess.Popen`, cooperative: `wait`, `communicate` and the pipes block only the calling greenlet.
 
@@ -145,6 +150,17 @@ class Popen(_StdPopen):
             if file is not None:
                 setattr(self, name, _cooperative(file, self._bufsize))
         return _std_execute_child(self, *args, **kwargs)
+
+    def wait(self, timeout=None):
+        """Block until the child has ended; its return code. Raises TimeoutExpired after `timeout` seconds."""
+        return _StdPopen.wait(self, _seconds(timeout))
+
+    def communicate(self, input=None, timeout=None):
+        """Write `input`, read everything, and block until the child has ended; `(stdout, stderr)`.
+
+        Raises TimeoutExpired after `timeout` seconds; a further call goes on with it.
+        """
+        return _StdPopen.communicate(self, input, _seconds(timeout))
 
     def _wait(self, timeout):
         """Block until the child has ended; its return code. Raises TimeoutExpired after `timeout` seconds."""

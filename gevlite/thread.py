@@ -83,7 +83,7 @@ def _start(greenlet):
     return get_ident(greenlet)
 
 
-def start_new_thread(function, args, kwargs=None, /):
+def start_new_thread(function, args=(), kwargs=None):
     """Run `function(*args, **kwargs)` in a new greenlet of this OS thread. Does not block. Returns its `get_ident()`.
 
     An exception that ends it goes to `sys.unraisablehook`; SystemExit ends it quietly.

@@ -57,13 +57,13 @@ class ThreadPool(GroupMappingMixin):
     hub: what `hub` says; by default the hub of the thread that makes the pool.
     idle_task_timeout: seconds after which a thread without work ends; -1 for never.
 
-    Raises ValueError for a `maxsize` below 1.
+    With a `maxsize` of 0 calls wait until it is raised. Raises ValueError for less.
     """
 
     _wait_for = staticmethod(AsyncResult.wait)
 
     def __init__(self, maxsize, hub=None, idle_task_timeout=-1):
-        _check_size("maxsize", maxsize, 1)
+        _check_size("maxsize", maxsize, 0)
         idle = idle_task_timeout if idle_task_timeout is not None and idle_task_timeout > 0 else None
         # Weak, because a hub refers to its own pool.
         self._hub = weakref.ref(hub if hub is not None else get_hub())
@@ -156,7 +156,7 @@ class ThreadPool(GroupMappingMixin):
 
     @maxsize.setter
     def maxsize(self, maxsize):
-        _check_size("maxsize", maxsize, 1)
+        _check_size("maxsize", maxsize, 0)
         with self._crew.lock:
             change = maxsize - self._crew.limit
             self._crew.limit = maxsize

@@ -1,6 +1,7 @@
 from collections.abc import Callable
+from traceback import FrameSummary
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeAlias, TypeVar, overload
 
 from typing_extensions import disjoint_base
 
@@ -9,7 +10,7 @@ __all__ = ["Timeout", "with_timeout"]
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _V = TypeVar("_V")
-_Exception: TypeAlias = BaseException | type[BaseException] | Literal[False] | str | None
+_Exception: TypeAlias = BaseException | type[BaseException] | bool | str | None
 
 @disjoint_base
 class Timeout(BaseException):
@@ -17,7 +18,7 @@ class Timeout(BaseException):
     exception: _Exception
     def __init__(
         self,
-        seconds: float | None = None,
+        seconds: float | Timeout | None = None,
         exception: _Exception = None,
         ref: bool = True,
         priority: int = -1,
@@ -33,6 +34,9 @@ class Timeout(BaseException):
     ) -> Self: ...
     @property
     def pending(self) -> bool: ...
+    @property
+    def where(self) -> FrameSummary | None: ...
+    def __float__(self) -> float: ...
     def start(self) -> None: ...
     def cancel(self) -> None: ...
     def close(self) -> None: ...

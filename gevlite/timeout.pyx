@@ -1,18 +1,62 @@
 """Time limits for any block of code that makes blocking calls."""
 
 cimport cython
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
 
-from gevlite._core cimport Hub, Timer, current_greenlet, current_hub, greenlet, timeout_ns
+from gevlite._core cimport Hub, Timer, current_greenlet, current_hub, now_ns, timeout_ns
 
 __all__ = ["Timeout", "with_timeout"]
+
+cdef extern from *:
+    """
+    /* Who calls us: a code object (a new reference) and the place in it. No frame object is made, which would cost more
+     * than all the rest of a Timeout. NULL if no Python code runs. */
+    #if PY_VERSION_HEX >= 0x030C0000
+    static PyObject *gevlite_caller(int *instruction)
+    {
+        PyThreadState *state = PyThreadState_Get();
+    #if PY_VERSION_HEX >= 0x030D0000
+        struct _PyInterpreterFrame *frame = state->current_frame;
+    #else
+        struct _PyInterpreterFrame *frame = state->cframe->current_frame;
+    #endif
+        PyObject *code = frame != NULL ? PyUnstable_InterpreterFrame_GetCode(frame) : NULL;
+        /* The lowest frame of a thread or greenlet has something else there. */
+        *instruction = code != NULL && PyCode_Check(code) ? PyUnstable_InterpreterFrame_GetLasti(frame) : -1;
+        return code;
+    }
+    #else
+    static PyObject *gevlite_caller(int *instruction)
+    {
+        PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+        PyObject *code;
+        *instruction = -1;
+        if (frame == NULL)
+            return NULL;
+        code = (PyObject *)PyFrame_GetCode(frame);
+        *instruction = PyFrame_GetLasti(frame);
+        Py_DECREF(frame);
+        return code;
+    }
+    #endif
+
+    static int gevlite_line(PyObject *code, int instruction)
+    {
+        return PyCode_Addr2Line((PyCodeObject *)code, instruction);
+    }
+    """
+    PyObject *gevlite_caller(int *instruction) noexcept
+
+    int gevlite_line(object code, int instruction) noexcept
+
+cdef extern from "Python.h":
+    bint PyCode_Check(object o) noexcept
 
 
 @cython.no_gc
 cdef class _TimeoutTimer(Timer):
     """Fires straight into the greenlet; no Python call on the way."""
-    cdef greenlet target
-    cdef object exc             # None when it has fired or was stopped
-    cdef object made            # what was raised, if `exc` was a class
 
     cdef int run(self) except -1:
         cdef object exc = self.exc
@@ -41,21 +85,19 @@ cdef class Timeout(BaseException):
     fires at the next blocking call that has to wait.
 
     exception: raised instead of the Timeout itself (an instance or a class). False: the Timeout is raised, and a `with`
-    statement swallows it.
+    statement swallows it. A str is what `str()` adds to the seconds.
     ref: False means that the pending time-out does not keep the loop alive. `priority` is accepted and ignored.
 
     It is a BaseException so that `except Exception` does not swallow somebody else's time limit. To tell yours from an
-    outer one, compare: `except Timeout as t: if t is not mine: raise`.
+    outer one, compare: `except Timeout as t: if t is not mine: raise`. `where` tells which code started it.
+
+    It may be given wherever a timeout in seconds is asked for. A call that raises when the time is over then raises this
+    Timeout. If it was not started before, the call starts and cancels it.
     """
 
-    cdef public object seconds
-    cdef public object exception
-    cdef bint ref
-    cdef bint one_shot
-    cdef _TimeoutTimer timer
-    cdef object __weakref__
-
     def __init__(self, seconds=None, exception=None, ref=True, priority=-1, _one_shot=False):
+        if isinstance(seconds, Timeout):
+            seconds = None if (<Timeout> seconds).seconds is None else float(seconds)
         if seconds is not None:
             timeout_ns(seconds)     # a bad number fails here, not at start()
         self.seconds = seconds
@@ -74,6 +116,7 @@ cdef class Timeout(BaseException):
             raise AssertionError(f"{self!r} is running: cancel() comes before another start()")
         if self.seconds is None:
             return 0
+        self._note_caller()
         hub = current_hub()
         timer = _TimeoutTimer.__new__(_TimeoutTimer, hub)
         timer.ref = self.ref
@@ -83,13 +126,40 @@ cdef class Timeout(BaseException):
         self.timer = timer
         return 0
 
+    cdef int _note_caller(self) except -1:
+        cdef PyObject *code = gevlite_caller(&self.instruction)
+        self.code = <object> code if code != NULL else None
+        Py_XDECREF(code)
+        return 0
+
+    @property
+    def where(self):
+        """Which code started it, a `traceback.FrameSummary`: `filename`, `lineno`, `name` of the function, `line`.
+
+        For one that a call with `timeout=` has made and raised, that is the call. None as long as it was not started.
+        """
+        if self.code is None or not PyCode_Check(self.code):
+            return None
+        from traceback import FrameSummary
+
+        line = gevlite_line(self.code, self.instruction)
+        return FrameSummary(self.code.co_filename, line, self.code.co_name, lookup_line=False)
+
+    def __float__(self):
+        """The seconds that are left if the clock runs, else those it was made with; infinite for None."""
+        if self.seconds is None:
+            return float("inf")
+        if self.timer is None or self.timer.heap_index < 0:
+            return float(self.seconds)
+        return max(self.timer.hub.timers.items[self.timer.heap_index].deadline - now_ns(), 0) / 1e9
+
     cdef bint _is_pending(self):
         return self.timer is not None and (self.timer.heap_index >= 0 or self.timer.queued)
 
     cdef object _raised(self):
         """What is raised when the time is over."""
         cdef object exception = self.exception
-        if exception is None or exception is False or isinstance(exception, str):
+        if exception is None or isinstance(exception, (bool, str)):
             return self
         return exception
 
@@ -160,7 +230,43 @@ cdef class Timeout(BaseException):
         return f"<{type(self).__name__} seconds={self.seconds}{what}{state}>"
 
 
+RAISE = object()
 _NOT_GIVEN = object()
+
+
+cdef Timeout expired(object seconds):
+    """The Timeout to raise for a call whose own time-out is over."""
+    cdef Timeout made = Timeout(seconds)
+    made._note_caller()
+    return made
+
+
+cdef object within(Timeout limit, object otherwise, object function, tuple args):
+    """`function(*args)`, a call that blocks, limited by a Timeout that was given as its `timeout`.
+
+    When the time is over returns `otherwise`, or raises `limit` if that is RAISE. An exception that `limit` raises in its
+    place is raised in any case. One that runs already goes on running.
+    """
+    cdef bint ours = not limit._is_pending()
+    if ours:
+        limit.start()
+    try:
+        return function(*args)
+    except Timeout as raised:
+        if raised is not limit or otherwise is RAISE:
+            raise
+        return otherwise
+    finally:
+        if ours:
+            limit.cancel()
+
+
+def _within(limit, otherwise, function, *args):
+    """`within` for Python code."""
+    return within(limit, otherwise, function, args)
+
+
+_RAISE = RAISE
 
 
 def with_timeout(seconds, function, *args, **kwds):

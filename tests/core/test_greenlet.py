@@ -3,6 +3,7 @@
 import contextvars
 import gc
 import io
+import threading
 import weakref
 
 import greenlet as raw_greenlet
@@ -25,7 +26,7 @@ class Unkillable(Exception):
 # ---------------------------------------------------------------- making and starting
 
 
-@pytest.mark.parametrize("bad", [None, 5, "text"])
+@pytest.mark.parametrize("bad", [5, "text"])
 @pytest.mark.parametrize("start", [gevlite.spawn, gevlite.spawn_raw, Greenlet, Greenlet.spawn])
 def test_spawning_what_cannot_be_called_is_a_type_error(start, bad, hub):
     before = hub.stats()["spawned"]
@@ -37,9 +38,68 @@ def test_spawning_what_cannot_be_called_is_a_type_error(start, bad, hub):
 
 
 def test_spawn_without_anything_is_a_type_error():
-    for start in (gevlite.spawn, gevlite.spawn_raw, Greenlet, Greenlet.spawn):
+    for start in (gevlite.spawn, gevlite.spawn_raw):
         with pytest.raises(TypeError):
             start()
+        with pytest.raises(TypeError):
+            start(None)
+
+
+def test_a_greenlet_without_a_function_does_nothing():
+    for g in (Greenlet(), Greenlet(None), Greenlet(None, 1, x=2)):
+        g.start()
+        g.join()
+        assert g.successful() and g.value is None and g.exc_info == ()
+
+
+def test_what_it_runs_may_be_set_after_it_was_made():
+    class Job(Greenlet):
+        def __init__(self, work):
+            Greenlet.__init__(self, None, 20)
+            self._run = work
+
+    job = Job(lambda n: n + 1)
+    job.start()
+    assert job.get() == 21
+    assert callable(Greenlet()._run)
+
+
+def test_the_end_of_with_waits_for_its_end():
+    with gevlite.spawn(lambda: gevlite.sleep(0.001) or 42) as g:
+        assert not g.ready()
+    assert g.value == 42
+
+
+def test_an_error_in_it_is_not_raised_by_with(errors):
+    with gevlite.spawn(lambda: 1 / 0) as g:
+        pass
+    assert isinstance(g.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("error", [KeyError("x"), Timeout(3)])
+def test_with_kills_it_by_what_the_block_raises(error, begun, errors):
+    with pytest.raises(type(error)) as caught, gevlite.spawn(for_ever) as g:
+        if begun:
+            gevlite.sleep(0)
+        raise error
+    assert g.dead and g.exception is error is caught.value and not g.successful()
+    assert "for_ever" not in str(caught.traceback)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GreenletExit])
+def test_what_ends_the_program_ends_it_quietly_and_is_raised_once(error):
+    with pytest.raises(error), gevlite.spawn(for_ever) as g:
+        gevlite.sleep(0)
+        raise error
+    assert g.dead and isinstance(g.value, GreenletExit)
+    gevlite.sleep(0)
+
+
+def test_with_kills_it_if_the_wait_for_its_end_is_ended():
+    with Timeout(0.001, False), gevlite.spawn(for_ever) as g:
+        pass
+    assert g.dead and isinstance(g.value, GreenletExit)
 
 
 def test_spawn_passes_arguments_and_does_not_run_at_once():
@@ -152,7 +212,7 @@ def test_value_and_state_through_its_life():
     assert (g.started, g.ready(), g.dead, g.successful(), bool(g)) == (True, False, False, False, True)
     assert g.get() == 5
     assert (g.started, g.ready(), g.dead, g.successful(), bool(g)) == (False, True, True, True, False)
-    assert g.value == 5 and g.exception is None and g.exc_info == (None, None, None)
+    assert g.value == 5 and g.exception is None and g.exc_info == ()
 
 
 def test_get_raises_what_it_raised_with_its_traceback(errors):
@@ -460,6 +520,98 @@ def test_throw_before_the_start_ends_it():
 
 
 # ---------------------------------------------------------------- links
+
+
+WAYS_TO_WAIT = {
+    "join": lambda g: g.join(),
+    "get": lambda g: g.get(),
+    "joinall": lambda g: gevlite.joinall([g]),
+    "joinall that raises": lambda g: gevlite.joinall([g], raise_error=True),
+    "wait": lambda g: gevlite.wait([g]),
+    "iwait": lambda g: next(gevlite.iwait([g])),
+}
+
+
+@pytest.mark.parametrize("how", WAYS_TO_WAIT)
+@pytest.mark.parametrize("link", ["link", "link_value", "rawlink"])
+def test_links_have_run_when_a_wait_for_its_end_is_over(link, how):
+    seen = []
+    g = gevlite.spawn(lambda: 42)
+    getattr(g, link)(lambda source: seen.append(source.value))
+    WAYS_TO_WAIT[how](g)
+    assert seen == [42]
+
+
+@pytest.mark.parametrize("kill", [lambda g: g.kill(), lambda g: gevlite.killall([g])])
+def test_links_have_run_when_it_has_been_killed(kill):
+    seen = []
+    g = gevlite.spawn(for_ever)
+    gevlite.sleep(0)
+    g.link(lambda source: seen.append("link"))
+    g.rawlink(lambda source: seen.append("rawlink"))
+    kill(g)
+    assert sorted(seen) == ["link", "rawlink"]
+
+
+def test_links_have_run_when_another_thread_has_waited_for_its_end():
+    seen, told = [], []
+    g = gevlite.spawn(lambda: 42)
+    g.rawlink(lambda source: seen.append(source.value))
+    thread = threading.Thread(target=lambda: told.append((g.get(), list(seen))))
+    thread.start()
+    while thread.is_alive():
+        gevlite.sleep(0.001)
+    assert told == [(42, [42])]
+
+
+def test_a_link_that_fails_keeps_nobody_waiting(errors):
+    def fail(source):
+        raise KeyError
+
+    seen = []
+    g = gevlite.spawn(lambda: 42)
+    g.rawlink(fail)
+    g.rawlink(seen.append)
+    g.link(fail)
+    g.join()
+    assert seen == [g]
+
+
+def test_a_link_may_wait_for_the_end_it_was_told_of():
+    seen = []
+    g = gevlite.spawn(lambda: 42)
+    g.link(lambda source: seen.append(source.get()))
+    g.rawlink(lambda source: seen.append(source.get()))
+    g.join()
+    assert seen == [42, 42]
+
+
+def test_a_link_taken_back_by_another_link_is_not_called():
+    seen = []
+
+    def first(source):
+        seen.append("first")
+        source.unlink(second)
+
+    def second(source):
+        seen.append("second")
+
+    g = gevlite.spawn(lambda: 42)
+    g.rawlink(first)
+    g.rawlink(second)
+    g.link(second)
+    assert g.has_links() == 3
+    g.join()
+    gevlite.sleep(0)
+    assert seen == ["first", "second"] and g.has_links() == 0
+    for take_back in (lambda source: source.unlink_all(), lambda source: source.unlink(second)):
+        seen.clear()
+        g = gevlite.spawn(lambda: 42)
+        g.rawlink(take_back)
+        g.link(second)
+        g.join()
+        gevlite.sleep(0)
+        assert seen == []
 
 
 def test_links_run_in_greenlets_of_their_own_in_order():

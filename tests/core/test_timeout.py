@@ -1,6 +1,7 @@
 """Timeout and with_timeout: raised in the right greenlet, once, and never early; cancelled, it leaves nothing."""
 
 import gc
+import inspect
 import time
 import weakref
 
@@ -237,3 +238,123 @@ def test_a_timeout_can_be_weakly_referenced():
     t.cancel()
     del t
     assert ref() is None
+
+
+# ---------------------------------------------------------------- who set it
+
+
+def line_of(function, text):
+    """The number of the line of `function` that holds `text`."""
+    lines, first = inspect.getsourcelines(function)
+    return first + next(i for i, line in enumerate(lines) if text in line)
+
+
+def start_by_with():
+    t = Timeout(100)
+    with t:     # here
+        return t
+
+
+def start_by_start():
+    t = Timeout(100)
+    t.start()   # here
+    t.cancel()
+    return t
+
+
+def start_by_start_new():
+    t = Timeout.start_new(100)   # here
+    t.cancel()
+    return t
+
+
+def start_by_subclass():
+    class Own(Timeout):
+        pass
+
+    with Own(100) as t:     # here
+        return t
+
+
+def start_by_get():
+    try:
+        AsyncResult().get(timeout=0.001)   # here
+    except Timeout as t:
+        return t
+
+
+def start_by_greenlet_get():
+    g = gevlite.spawn(gevlite.sleep, 1000)
+    try:
+        g.get(timeout=0.001)   # here
+    except Timeout as t:
+        return t
+    finally:
+        g.kill()
+
+
+def start_by_with_timeout():
+    try:
+        gevlite.with_timeout(0.001, gevlite.sleep, 1000)   # here
+    except Timeout as t:
+        return t
+
+
+def start_by_passing_it():
+    t = Timeout(0.001)
+    Event().wait(timeout=t)   # here
+    return t
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        start_by_with, start_by_start, start_by_start_new, start_by_subclass, start_by_get, start_by_greenlet_get,
+        start_by_with_timeout, start_by_passing_it,
+    ],
+)
+def test_it_tells_where_it_was_started(start):
+    where = start().where
+    assert (where.filename, where.lineno, where.name) == (__file__, line_of(start, "# here"), start.__name__)
+    assert "here" in where.line and str(where.lineno) in str(where)
+
+
+def test_where_is_none_before_it_was_started_and_without_python_code():
+    t = Timeout(0.001)
+    assert t.where is None
+    assert Timeout(None).where is None
+    gevlite.spawn_later(0, t.start)         # the hub begins a greenlet in which there is no other code
+    gevlite.sleep(0.003)
+    assert t.where is None
+    t.cancel()
+
+
+def test_where_names_the_last_start():
+    t = Timeout(100)
+    with t:
+        first = t.where.lineno
+    with t:
+        assert t.where.lineno == first + 2
+
+
+def test_where_keeps_no_frame_alive():
+    class Thing:
+        pass
+
+    def start():
+        thing = Thing()
+        t = Timeout.start_new(100)
+        t.cancel()
+        return t, weakref.ref(thing)
+
+    t, ref = start()
+    assert ref() is None and t.where.name == "start"
+
+
+@pytest.mark.parametrize("exception", [None, True, False, "text"])
+def test_what_is_no_exception_is_not_raised_instead(exception):
+    t = Timeout(0.001, exception)
+    with pytest.raises(Timeout) as caught:
+        t.start()
+        gevlite.sleep(100)
+    assert caught.value is t

@@ -302,7 +302,7 @@ def test_start_new_thread_checks_its_arguments_and_reports_errors(script):
         def work(n, *, fail):
             raise ValueError(n, fail)
         ident = _thread.start_new_thread(work, (1,), {"fail": True})
-        _thread.start_new_thread(sys.exit, ())
+        _thread.start_new_thread(sys.exit)
         assert _thread._count() == 2 and ident != _thread.get_ident()
         time.sleep(0.01)
         print(reported, _thread._count())

@@ -160,6 +160,53 @@ def test_a_subclass_may_keep_the_items_in_its_own_way():
     putter.get()
 
 
+class Picky(Queue):
+    failures = 0
+
+    def _get(self):
+        if self.failures:
+            self.failures -= 1
+            raise LookupError("not now")
+        return super()._get()
+
+
+def test_what_a_subclass_raises_while_an_item_is_taken_is_the_getters_error():
+    q = Picky()
+    getters = [gevlite.spawn(q.get) for _ in range(3)]
+    gevlite.sleep(0)
+    q.failures = 2
+    q.put("item")           # the putter hears nothing of it, and the next getter has its turn
+    gevlite.joinall(getters)
+    assert [type(g.exception) for g in getters] == [LookupError, LookupError, type(None)]
+    assert getters[2].value == "item" and q.empty() and q.unfinished_tasks == 1
+
+
+def test_an_item_that_no_getter_could_take_stays_in_the_queue():
+    q = Picky()
+    getter, peeker = gevlite.spawn(q.get), gevlite.spawn(q.peek)
+    gevlite.sleep(0)
+    q.failures = 1
+    q.put("item")
+    getter.join()
+    assert isinstance(getter.exception, LookupError) and peeker.get() == "item"
+    assert q.qsize() == 1 and q.get(timeout=1) == "item"
+    q.failures = 1
+    q.put("other")
+    with pytest.raises(LookupError):
+        q.get()
+    assert q.get_nowait() == "other"
+
+
+def test_a_putter_that_was_let_in_does_not_get_the_getters_error():
+    q = Picky(1)
+    q.put(1)
+    putter = gevlite.spawn(q.put, 2)
+    gevlite.sleep(0)
+    assert q.get() == 1
+    putter.get()
+    assert q.get() == 2
+
+
 def test_an_item_for_a_waiting_getter_too_goes_through_a_subclass():
     class Doubling(SimpleQueue):
         def _put(self, item):

@@ -201,13 +201,12 @@ def test_an_error_leaves_no_reference_cycle():
 
 def test_bad_input_is_an_error_at_the_call(busy):
     for call, error in [
-        (lambda: ThreadPool(0), ValueError),
         (lambda: ThreadPool(-1), ValueError),
         (lambda: ThreadPool("2"), TypeError),
         (lambda: ThreadPool(None), TypeError),
         (lambda: busy.pool.spawn(5), TypeError),
         (lambda: busy.pool.map(5, []), TypeError),
-        (lambda: setattr(busy.pool, "maxsize", 0), ValueError),
+        (lambda: setattr(busy.pool, "maxsize", -1), ValueError),
         (lambda: setattr(busy.pool, "size", -1), ValueError),
         (lambda: setattr(busy.pool, "size", 2), ValueError),
         (lambda: setattr(busy.pool, "size", 0.5), TypeError),
@@ -470,6 +469,18 @@ def test_maxsize_may_grow_and_those_who_wait_get_in(busy):
     busy.gate.open()
     gevlite.joinall(waiting, raise_error=True)
     assert busy.pool.join(WAIT) and busy.pool._places.counter == 4 and busy.pool.size <= 3
+
+
+@pytest.mark.parametrize("begin", [0, 1])
+def test_with_maxsize_0_calls_wait_until_it_is_raised(begin):
+    pool = ThreadPool(begin)
+    pool.maxsize = 0
+    results = [gevlite.spawn(pool.apply, len, ("x" * n,)) for n in range(3)]
+    gevlite.idle()
+    assert pool.maxsize == 0 and not any(result.ready() for result in results)
+    pool.maxsize = 2
+    assert [result.get(timeout=WAIT) for result in results] == [0, 1, 2]
+    pool.kill()
 
 
 def test_maxsize_may_shrink_while_places_are_taken(gate, settle):

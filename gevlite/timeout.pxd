@@ -1,0 +1,28 @@
+from gevlite._core cimport Timer, greenlet
+
+
+cdef class _TimeoutTimer(Timer):
+    cdef greenlet target
+    cdef object exc             # None when it has fired or was stopped
+    cdef object made            # what was raised, if `exc` was a class
+
+
+cdef class Timeout(BaseException):
+    cdef public object seconds
+    cdef public object exception
+    cdef bint ref
+    cdef bint one_shot
+    cdef _TimeoutTimer timer
+    cdef object code            # of the Python code that started it, and where in it: see `where`
+    cdef int instruction
+    cdef object __weakref__
+
+    cdef int _start(self) except -1
+    cdef bint _is_pending(self)
+    cdef object _raised(self)
+    cdef int _note_caller(self) except -1
+    cdef int _cancel(self) except -1
+
+cdef object RAISE
+cdef object within(Timeout limit, object otherwise, object function, tuple args)
+cdef Timeout expired(object seconds)
