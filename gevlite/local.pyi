@@ -1,7 +1,6 @@
 from typing import Any, Self
 
 from greenlet import greenlet
-
 from typing_extensions import disjoint_base
 
 __all__ = ["local"]
