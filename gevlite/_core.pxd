@@ -14,6 +14,16 @@ cpdef enum:
     END = 4
     URGENT = 8
 
+cdef extern from "Python.h":
+    # CPython's declaration has more fields. The first two are NULL unless somebody has set a tracer or a profiler.
+    ctypedef struct PyThreadState:
+        void *c_tracefunc
+        void *c_profilefunc
+        PyObject *async_gen_firstiter
+        PyObject *async_gen_finalizer
+        int coroutine_origin_tracking_depth
+    PyThreadState *PyThreadState_Get() noexcept
+
 # What a parked greenlet waits for; `Waiter.reason` in Python.
 cpdef enum WaitKind:
     WAIT_OTHER = 0
@@ -64,9 +74,15 @@ cdef enum WaiterState:
     RESUMED = 3     # the switch into its greenlet is under way
     DONE = 4
 
+cdef class Belongings:
+    """What a greenlet has of its own in the state of its thread: away while it is parked. See _core.pyx."""
+    cdef void put_away(self) noexcept
+    cdef void put_back(self) noexcept
+
 cdef class Waiter(Link):
     cdef readonly Hub hub
     cdef greenlet greenlet
+    cdef Belongings belongings      # of the parked greenlet; None for most
     cdef object value
     cdef object exc
     cdef Py_ssize_t heap_index      # place in the timer heap, -1: none
@@ -87,6 +103,8 @@ cdef class Waiter(Link):
     cdef greenlet _may_park(self)
     cdef PyObject *_switch_from(self, greenlet me) except NULL
     cdef int _leave(self, PyObject *result) except -1
+    cdef void _put_back(self) noexcept
+    cdef int _tell_tracer(self) except -1
     cdef int _undo(self) except -1
     cdef object _result(self)
     cpdef bint wake(self, object value=*) except -1
@@ -248,6 +266,8 @@ cdef class Hub(greenlet):
     cdef readonly bint closed
     cdef bint closing               # unwinding what is parked
     cdef bint is_main_thread
+    cdef PyThreadState *thread_state
+    cdef Belongings belongings       # of the running greenlet, in the thread's state now; None for most
     cdef greenlet successor          # of a main greenlet that never runs again; None if it does
     cdef int budget                 # handoffs left before the hub must poll
     cdef int64_t slice_end          # coarse clock; the same limit in time
@@ -325,6 +345,9 @@ cdef class Hub(greenlet):
 cdef Hub current_hub()                      # the running thread's hub, made on first use
 cdef greenlet current_greenlet()
 cdef bint finalizing() noexcept             # the interpreter ends: only this thread runs, and nothing can be imported
+cdef int set_belongings(Belongings belongings) except -1     # the running greenlet has these from now on; None: nothing
+cdef Belongings lay_down()                  # before a switch by hand: put them away. The result is for take_up().
+cdef int take_up(Belongings belongings) except -1
 cdef int give_way_if_due() except -1        # in what is called over and over: others run if our slice is over
 cdef Waiter new_waiter(Hub hub, int kind)
 cdef int free_waiter(Waiter w) except -1

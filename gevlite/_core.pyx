@@ -38,6 +38,7 @@ from _thread import _local as _thread_local
 from _thread import get_ident as _get_ident
 
 from gevlite._config import config
+from gevlite._frames import hub_frame, switched
 from gevlite.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
 
 from greenlet import GreenletExit
@@ -697,8 +698,12 @@ cdef class Waiter(Link):
             (<Waiter> hub.parked).parked_prev = <PyObject *> self
         hub.parked = <PyObject *> self
         hub.n_parked += 1
+        if hub.belongings is not None:
+            self.belongings = lay_down()
         target = hub.next_target()
         if target == <PyObject *> me:
+            if self.belongings is not None:
+                self._put_back()
             self._undo()
             return <PyObject *> self
         return target
@@ -711,8 +716,13 @@ cdef class Waiter(Link):
         cdef greenlet me
         if result != NULL:
             Py_DECREF(<object> result)
+            if self.belongings is not None:
+                self._put_back()
             if self.state == RESUMED:
-                return self._undo()
+                self._undo()
+                if self.hub.thread_state.c_tracefunc != NULL or self.hub.thread_state.c_profilefunc != NULL:
+                    self._tell_tracer()
+                return 0
             me = self.greenlet
             self._undo()
             raise InvalidSwitchError(
@@ -720,11 +730,34 @@ cdef class Waiter(Link):
                 "use wake(), kill() or throw through the hub instead"
             )
         PyErr_Fetch(&error, &value, &traceback)
+        if self.belongings is not None:
+            self._put_back()
         # If it was woken already, what it was given must go to somebody else.
         self.lost = self.state == WOKEN and self.exc is None and not self.timed_out
         self._undo()
+        if self.hub.thread_state.c_tracefunc != NULL or self.hub.thread_state.c_profilefunc != NULL:
+            try:
+                self._tell_tracer()
+            except BaseException as exc:
+                self.hub._report(self, exc)     # what was thrown is not to be lost
         PyErr_Restore(error, value, traceback)
         return -1
+
+    cdef void _put_back(self) noexcept:
+        cdef Belongings belongings = self.belongings
+        self.belongings = None
+        self.hub.belongings = belongings
+        belongings.put_back()
+
+    cdef int _tell_tracer(self) except -1:
+        """A tracer or profiler, such as coverage.py's, asks which greenlet is running only when it is told of a call."""
+        try:
+            switched()
+        except BaseException:
+            # The tracer's own: what we were woken with must go to somebody else.
+            self.lost = self.exc is None and not self.timed_out
+            raise
+        return 0
 
     cdef int _undo(self) except -1:
         """Be in no list and no heap any more."""
@@ -940,6 +973,63 @@ cdef class Waitable:
         link_clear(&self.waiters)
 
 
+# ---------------------------------------------------------------- what belongs to a greenlet
+
+cdef class Belongings:
+    """What a greenlet has put into the state of its OS thread, where every other one would find it: see `_running_loop`.
+
+    Whoever puts it there calls `set_belongings`. From then on it is away whenever that greenlet is parked: the core calls
+    `put_away` before it switches to somebody else and `put_back` before the greenlet goes on, whether it is woken or an
+    exception is thrown into it. A greenlet that has none pays for one test of a pointer at each end, and one that has just
+    been started has none. Both run where nothing may be raised, and must not switch.
+
+    A switch made by hand (`greenlet.switch` between two greenlets of the program's own) is no parking: what takes part in it
+    is one flow of control, and keeps what it has.
+    """
+
+    cdef void put_away(self) noexcept:
+        pass
+
+    cdef void put_back(self) noexcept:
+        pass
+
+
+# Says what the running greenlet has by the time its thread's hub is made.
+_belongings_finder = None
+
+
+def set_belongings_finder(finder):
+    """`finder()` returns the Belongings of the running greenlet, or None. Called when a hub is made."""
+    global _belongings_finder
+    _belongings_finder = finder
+
+
+cdef int set_belongings(Belongings belongings) except -1:
+    # In a thread without a hub nobody else can see them; a hub made later asks the finder.
+    if gevlite_thread_hub != NULL:
+        (<Hub> gevlite_thread_hub).belongings = belongings
+    return 0
+
+
+cdef Belongings lay_down():
+    cdef Hub hub
+    cdef Belongings belongings = None
+    if gevlite_thread_hub != NULL:
+        hub = <Hub> gevlite_thread_hub
+        belongings = hub.belongings
+        if belongings is not None:
+            hub.belongings = None
+            belongings.put_away()
+    return belongings
+
+
+cdef int take_up(Belongings belongings) except -1:
+    if belongings is not None:
+        set_belongings(belongings)
+        belongings.put_back()
+    return 0
+
+
 # ---------------------------------------------------------------- greenlets the core knows
 
 cdef class CoreGreenlet(greenlet):
@@ -961,6 +1051,8 @@ cdef class CoreGreenlet(greenlet):
     cdef int end(self) except -1:
         self.life = FINISHED
         self.hub.greenlets -= 1
+        if self.hub.belongings is not None:
+            lay_down()          # it has left something behind: nobody is to find it
         return 0
 
     def __del__(self):
@@ -1273,6 +1365,7 @@ cdef class Hub(greenlet):
         self.backend_reason = reason
         gl_set_parent(<PyObject *> self, <PyObject *> main)
         self.thread_ident = _get_ident()
+        self.thread_state = PyThreadState_Get()
         self.pid = getpid()
         self.serial = new_fd_owner()
         self.raw_pending = {}
@@ -1282,6 +1375,8 @@ cdef class Hub(greenlet):
         gevlite_thread_hub = <PyObject *> self
         _hubs.append(self)
         _local_storage.holder = _Holder(self)
+        if _belongings_finder is not None:
+            self.belongings = _belongings_finder()
 
     cdef int drop_spare(self) except -1:
         cdef Waiter w
@@ -1409,6 +1504,9 @@ cdef class Hub(greenlet):
 
     def run(self, *ignored):
         """The hub's own code; switched to, never called."""
+        hub_frame(self._run)
+
+    def _run(self):
         self.running = True
         while not self.closed:
             try:
@@ -1475,8 +1573,7 @@ cdef class Hub(greenlet):
             notify_all(&self.join_waiters, None)
             return -2
         # Another thread may still wake somebody, unless it is a worker without work.
-        # (The count leaves out the main thread, so it is that of the others for the main thread and for any other one.
-        # sys._current_frames() would not do: a thread that is in its hub has no Python frame.)
+        # (The count leaves out the main thread, so it is that of the others for the main thread and for any other one.)
         threads = _thread_count() - _threads_before_fork - _idle_workers
         # A thread that ends is no longer counted while its greenlets are unwound; its hub still is.
         if _frozen:
@@ -1696,7 +1793,11 @@ cdef class Hub(greenlet):
         if len(args) == 2 and isinstance(args[0], greenlet):
             self.throw_into(args[0], args[1])
             return None
-        return greenlet.throw(self, *args)
+        cdef Belongings belongings = lay_down()
+        try:
+            return greenlet.throw(self, *args)
+        finally:
+            take_up(belongings)
 
     def abandon(self, CoreGreenlet g):
         """Never run `g` again and do not unwind it either: what becomes of a thread in the child of a fork.
@@ -1934,7 +2035,11 @@ cdef class Hub(greenlet):
 
     def switch(self, *args, **kwargs):
         """Switch to the hub by hand. Nothing switches back unless it was arranged: prefer a `Waiter`."""
-        return greenlet.switch(self, *args, **kwargs)
+        cdef Belongings belongings = lay_down()
+        try:
+            return greenlet.switch(self, *args, **kwargs)
+        finally:
+            take_up(belongings)
 
     # -------- file descriptors
 
@@ -2405,6 +2510,7 @@ cdef class Hub(greenlet):
     def _shut_down(self, unwind):
         if self.closed:
             return
+        cdef Belongings belongings = lay_down() if unwind else None
         try:
             if unwind and self.running:
                 # Each loses its parking place; one that parks again is thrown out of that too, so this comes to an end.
@@ -2412,6 +2518,7 @@ cdef class Hub(greenlet):
                 self._unwind_parked()
         finally:
             self._tear_down(unwind)
+            take_up(belongings)
 
     def _tear_down(self, unwind):
         global gevlite_thread_hub

@@ -23,6 +23,7 @@ from gevlite._core cimport (
     current_greenlet,
     current_hub,
     greenlet,
+    lay_down,
     link_append,
     link_clear,
     link_remove,
@@ -30,6 +31,7 @@ from gevlite._core cimport (
     new_waiter,
     notify_all,
     now_ns,
+    take_up,
     timeout_ns,
     unlink_from,
     wait_on,
@@ -373,7 +375,11 @@ cdef class Greenlet(CoreGreenlet):
         One that has not begun ends with the exception.
         """
         if self.life == RUNNING or self.life == FINISHED:
-            return greenlet.throw(self, *args)
+            belongings = lay_down()
+            try:
+                return greenlet.throw(self, *args)
+            finally:
+                take_up(belongings)
         exc = args[0] if args else GreenletExit
         if len(args) > 1 and args[1] is not None:
             exc = args[1] if isinstance(args[1], BaseException) else args[0](args[1])

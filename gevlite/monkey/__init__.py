@@ -19,6 +19,7 @@ this package, and gevlite's own modules hold the originals of what they need.
 from importlib.util import find_spec
 
 from gevlite import events
+from gevlite.monkey._asyncio import patch_asyncio
 from gevlite.monkey._builtins import patch_builtins
 from gevlite.monkey._contextvars import patch_contextvars
 from gevlite.monkey._engine import (
@@ -52,6 +53,7 @@ __all__ = [
     "is_object_patched",
     "main",
     "patch_all",
+    "patch_asyncio",
     "patch_builtins",
     "patch_contextvars",
     "patch_dns",
@@ -89,6 +91,7 @@ def patch_all(
     queue=True,
     contextvars=True,
     *,
+    asyncio=True,
     fix=False,
 ):
     """Patch everything, or all that is not turned off; see `patch_socket` and so on. Calling it again is harmless.
@@ -130,6 +133,8 @@ def patch_all(
             patch_queue()
         if contextvars:
             patch_contextvars()
+        if asyncio:
+            patch_asyncio()
     events.notify(events.GeventDidPatchBuiltinModulesEvent(arguments, {}))
     events.notify(events.GeventDidPatchAllEvent(arguments, {}))
 

@@ -10,6 +10,7 @@ __all__ = [
     "is_object_patched",
     "main",
     "patch_all",
+    "patch_asyncio",
     "patch_builtins",
     "patch_contextvars",
     "patch_dns",
@@ -51,8 +52,10 @@ def patch_all(
     queue: bool = True,
     contextvars: bool = True,
     *,
+    asyncio: bool = True,
     fix: bool = False,
 ) -> None: ...
+def patch_asyncio() -> None: ...
 def patch_builtins() -> None: ...
 def patch_contextvars() -> None: ...
 def patch_dns() -> None: ...

@@ -30,6 +30,7 @@ __all__ = [
     "saved",
     "unpatch_all",
     "warn",
+    "when_imported",
 ]
 
 # name of the owner: {attribute: original}. An attribute that was not there before has the original MISSING.
@@ -158,6 +159,67 @@ def on_unpatch(undo):
     _undo.append(undo)
 
 
+class _Watcher:
+    """A finder at the head of `sys.meta_path` that finds nothing by itself: it has things done after an import."""
+
+    def __init__(self):
+        self.actions = {}
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in self.actions:
+            return None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            spec = find(name, path, target) if find is not None and finder is not self else None
+            if spec is not None:
+                if hasattr(spec.loader, "exec_module"):
+                    spec.loader = _Loader(spec.loader, self)
+                return spec
+        return None
+
+
+class _Loader:
+    """Loads as the loader that it wraps, which the module keeps, and then does what was to be done."""
+
+    def __init__(self, loader, watcher):
+        self._loader = loader
+        self._watcher = watcher
+
+    def __getattr__(self, name):
+        return getattr(self._loader, name)
+
+    def exec_module(self, module):
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        action = self._watcher.actions.pop(module.__name__, None)
+        if action is not None:
+            with patching():
+                action(module)
+
+
+_watcher = _Watcher()
+
+
+def when_imported(name, action):
+    """Call `action(module)` at once if the module `name` is imported, else when it is, unless it is unpatched before.
+
+    Once for each patching: what it does is undone by `unpatch_all`.
+    """
+    if name in _patched_imports:
+        return
+    _patched_imports.add(name)
+    module = sys.modules.get(name)
+    if module is not None:
+        action(module)
+        return
+    _watcher.actions[name] = action
+    if _watcher not in sys.meta_path:
+        sys.meta_path.insert(0, _watcher)
+
+
+# What `when_imported` has been asked for.
+_patched_imports = set()
+
 _depth = 0
 
 
@@ -214,6 +276,10 @@ def unpatch_all():
     """Put every original back. Objects made meanwhile stay as they are: sockets, locks, threads that are greenlets."""
     while _undo:
         _undo.pop()()
+    _watcher.actions.clear()
+    _patched_imports.clear()
+    if _watcher in sys.meta_path:
+        sys.meta_path.remove(_watcher)
     for name, items in saved.items():
         owner = _owners[name]
         for attribute, original in items.items():

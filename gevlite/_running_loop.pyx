@@ -1,0 +1,141 @@
+"""asyncio's running loop and current task belong to the greenlet that runs them.
+
+asyncio keeps them with the OS thread, where every greenlet would find them: a second `asyncio.run` in another greenlet
+says that it "cannot be called from a running event loop"; code that asks whether it may block is told that it is in a
+coroutine; and a future whose result is set by a green thread does not wake its loop, for that thread seems to be the
+loop's own (since Python 3.13.12 and 3.14.3, gh-105836).
+
+So they are put away whenever the greenlet that runs a loop is parked, and put back before it goes on, be it in the loop's
+own wait or in the middle of a coroutine that has called something that blocks. How the core does that, see `Belongings`
+there. That a loop begins to run it learns from `asyncio`'s `_set_running_loop`, which every loop calls to say so, uvloop
+included: `gevlite.monkey` puts a `Hook` in its place. What is put away is what is found at that moment, whoever has put it there.
+
+Where asyncio has it:
+
+* The running loop: behind `_get_running_loop` and `_set_running_loop`, of which there are two pairs, in C and in Python.
+* The current task: up to Python 3.13 in a dict by loop, where nobody looks for it who has no running loop. From 3.14 on in
+  the thread's state, where it would become that of the next loop; `_swap_current_task` is the way to it.
+* What `run_forever` sets for as long as it runs: the hooks for asynchronous generators, and in debug mode how much of a
+  coroutine's origin is kept. These are `sys` settings of the thread.
+"""
+
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
+
+from gevlite._core cimport Belongings, PyThreadState, PyThreadState_Get, set_belongings
+
+import os
+
+from gevlite._core import set_belongings_finder
+
+__all__ = ["Hook"]
+
+
+# All there are: two, for the pairs in C and in Python.
+cdef list hooks = []
+
+# A loop that was running when the process was forked does not run in the child: asyncio sees to that too.
+cdef unsigned long forks = 0
+
+
+def _after_fork():
+    global forks
+    forks += 1
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+cdef class RunningLoop(Belongings):
+    """The running loop of a greenlet. All but `hook` and `depth_outside` is set only while it is away."""
+
+    cdef void put_away(self) noexcept:
+        cdef PyThreadState *state = PyThreadState_Get()
+        self.loop = self.hook.get()
+        if self.loop is None:
+            return
+        if self.hook.swap_task is not None:
+            self.task = self.hook.swap_task(self.loop, None)
+        self.hook.set(None)
+        self.forks = forks
+        # As they are in a new thread. The references go along.
+        self.firstiter = state.async_gen_firstiter
+        self.finalizer = state.async_gen_finalizer
+        state.async_gen_firstiter = NULL
+        state.async_gen_finalizer = NULL
+        self.depth = state.coroutine_origin_tracking_depth
+        state.coroutine_origin_tracking_depth = self.depth_outside
+
+    cdef void put_back(self) noexcept:
+        cdef PyThreadState *state
+        cdef PyObject *firstiter
+        cdef PyObject *finalizer
+        cdef object loop = self.loop, task = self.task
+        if loop is None:
+            return
+        self.loop = self.task = None
+        if self.forks == forks:
+            self.hook.set(loop)
+            if task is not None:
+                self.hook.swap_task(loop, task)
+        state = PyThreadState_Get()
+        firstiter, finalizer = state.async_gen_firstiter, state.async_gen_finalizer
+        state.async_gen_firstiter, state.async_gen_finalizer = self.firstiter, self.finalizer
+        self.firstiter = self.finalizer = NULL
+        state.coroutine_origin_tracking_depth = self.depth
+        Py_XDECREF(firstiter)
+        Py_XDECREF(finalizer)
+
+    def __dealloc__(self):
+        Py_XDECREF(self.firstiter)
+        Py_XDECREF(self.finalizer)
+
+
+cdef class Hook:
+    """`Hook(get, set, swap_task)`: to be called in the place of `set`, with the loop that begins to run or None.
+
+    get, set: asyncio's `_get_running_loop` and `_set_running_loop`, or their twins in C or in Python; swap_task: its
+    `_swap_current_task` where the current task is kept with the thread, else None.
+    """
+
+    def __init__(self, get, set, swap_task=None):
+        self.get = get
+        self.set = set
+        self.swap_task = swap_task
+        self.__name__ = set.__name__
+        hooks.append(self)
+
+    def __call__(self, loop, /):
+        self.set(loop)
+        set_belongings(self.belongings(loop) if loop is not None else None)
+
+    cdef RunningLoop belongings(self, loop):
+        cdef RunningLoop made = RunningLoop.__new__(RunningLoop)
+        made.hook = self
+        # In debug mode the loop has changed it already.
+        if not loop.get_debug():
+            made.depth_outside = PyThreadState_Get().coroutine_origin_tracking_depth
+        return made
+
+    def begin(self, loop):
+        """`loop` is about to run, and will tell `set` and not us: it was imported before."""
+        set_belongings(self.belongings(loop))
+
+    def end(self):
+        """It runs no longer."""
+        set_belongings(None)
+
+    def __repr__(self):
+        return f"<{type(self).__module__}.{type(self).__name__} of {self.set!r}>"
+
+
+def _find():
+    cdef Hook hook
+    for hook in hooks:
+        loop = hook.get()
+        if loop is not None:
+            return hook.belongings(loop)
+    return None
+
+
+set_belongings_finder(_find)

@@ -1,0 +1,83 @@
+"""`asyncio`: who runs a loop.
+
+Its loops wait by `selectors` and their threads are green, so they need nothing else to be cooperative. How the running
+loop is kept with its greenlet stands in `gevlite._running_loop`.
+"""
+
+import functools
+import sys
+
+from gevlite.monkey._engine import load_twins, on_unpatch, patch_item, patching, when_imported
+
+__all__ = ["patch_asyncio"]
+
+
+@patching()
+def patch_asyncio():
+    """Let asyncio's running loop and current task be those of the greenlet, not of the OS thread.
+
+    Then each greenlet may run a loop of its own, as each thread may. The event loops stay what they are. What is not
+    imported yet is patched when it is.
+    """
+    when_imported("asyncio", _patch_asyncio)
+    when_imported("uvloop", _patch_uvloop)
+
+
+# Of the pair in C, or in Python if there is no other.
+_hook = None
+
+
+def _patch_asyncio(asyncio):
+    global _hook
+    load_twins()
+    from gevlite._running_loop import Hook
+
+    events = asyncio.events
+    in_c = sys.modules.get("_asyncio")
+    # Since 3.14 the thread's state holds the current task; before, a dict of the module.
+    swap_task = getattr(in_c, "_swap_current_task", None) if sys.version_info >= (3, 14) else None
+    for kind, swap in (("_py_", None), ("_c_", swap_task)):
+        original = getattr(events, f"{kind}_set_running_loop", None)
+        if original is None:
+            continue
+        _hook = Hook(getattr(events, f"{kind}_get_running_loop"), original, swap)
+        patch_item(events, f"{kind}_set_running_loop", _hook)
+        for module in (events, asyncio, in_c):
+            if getattr(module, "_set_running_loop", None) is original:
+                patch_item(module, "_set_running_loop", _hook)
+    _patch_policy(events)
+
+
+def _patch_policy(events):
+    """`set_event_loop`: kept in a `threading.local`, a real one if asyncio was imported before patching."""
+    from gevlite.local import local
+
+    policies = [getattr(events, name, None) for name in ("BaseDefaultEventLoopPolicy", "_BaseDefaultEventLoopPolicy")]
+    for policy in policies:
+        kept = getattr(policy, "_Local", None)
+        if kept is None or issubclass(kept, local):
+            continue
+        fields = {name: value for name, value in vars(kept).items() if name not in ("__dict__", "__weakref__")}
+        patch_item(policy, "_Local", type(kept.__name__, (local,), fields))
+        current = events._event_loop_policy
+        if isinstance(getattr(current, "_local", None), kept):
+            before = current._local
+            current._local = policy._Local()
+            vars(current._local).update(vars(before))
+            on_unpatch(functools.partial(setattr, current, "_local", before))
+        return
+
+
+def _patch_uvloop(uvloop):
+    """It has taken `_set_running_loop` for its own when it was imported, in C, where nobody can replace it."""
+    original = uvloop.Loop.run_forever
+
+    @functools.wraps(original)
+    def run_forever(self):
+        _hook.begin(self)
+        try:
+            return original(self)
+        finally:
+            _hook.end()
+
+    patch_item(uvloop.Loop, "run_forever", run_forever)
