@@ -112,8 +112,9 @@ cdef class Hook:
     cdef RunningLoop belongings(self, loop):
         cdef RunningLoop made = RunningLoop.__new__(RunningLoop)
         made.hook = self
-        # In debug mode the loop has changed it already.
-        if not loop.get_debug():
+        # In debug mode the loop has changed it already. (asyncio takes any object for a loop here.)
+        get_debug = getattr(loop, "get_debug", None)
+        if get_debug is None or not get_debug():
             made.depth_outside = PyThreadState_Get().coroutine_origin_tracking_depth
         return made
 
