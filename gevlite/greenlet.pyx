@@ -47,6 +47,7 @@ import greenlet as _greenlet_module
 from gevlite.timeout cimport RAISE, Timeout, expired, within
 
 from gevlite._core import getcurrent
+from gevlite.timeout import frame_summary
 
 GreenletExit = _greenlet_module.GreenletExit
 _RawGreenlet = _greenlet_module.greenlet
@@ -70,7 +71,7 @@ __all__ = [
 
 _idents = itertools.count(1)
 cdef tuple _spawn_callbacks = None       # None: the usual case, tested at each start
-cdef int _stack_limit = 0
+cdef int _stack_limit = 1                # frames of spawning_stack; one is remembered without making a frame object
 
 
 class SpawnedLink:
@@ -127,6 +128,10 @@ cdef extern from "Python.h":
     PyObject *raw_call "PyObject_Call"(object function, object args, PyObject *kwargs)
 
 
+cdef extern from "_caller.h":
+    PyObject *gevlite_caller(int *instruction) noexcept
+
+
 cdef inline PyObject *kwargs_of(Greenlet g) noexcept:
     return <PyObject *> g._kwargs if g._kwargs is not None else NULL
 
@@ -166,7 +171,8 @@ cdef class Greenlet(CoreGreenlet):
     cdef object _name
     cdef object _spawner            # weak reference
     cdef object _tree_locals
-    cdef object _stack
+    cdef object _stack              # where it was made: a StackSummary, or a code object
+    cdef int _instruction           # and the place in that
     cdef bint begun
 
     __class_getitem__ = classmethod(GenericAlias)
@@ -186,8 +192,17 @@ cdef class Greenlet(CoreGreenlet):
         self._spawner = PyWeakref_NewRef(spawner, None)
         if isinstance(spawner, Greenlet):
             self._tree_locals = (<Greenlet> spawner).spawn_tree_locals
-        if _stack_limit:
+        if _stack_limit == 1:
+            self._note_caller()
+        elif _stack_limit:
             self._stack = _capture_stack(_stack_limit)
+        return 0
+
+    cdef int _note_caller(self) except -1:
+        cdef PyObject *code = gevlite_caller(&self._instruction)
+        if code != NULL:
+            self._stack = <object> code
+            Py_DECREF(self._stack)
         return 0
 
     # -------- life
@@ -595,8 +610,14 @@ cdef class Greenlet(CoreGreenlet):
 
     @property
     def spawning_stack(self):
-        """The stack where it was made, a `traceback.StackSummary`; None unless `set_spawning_stack_limit` was called."""
-        return self._stack
+        """Where it was made, a `traceback.StackSummary` of the innermost frame, or of as many as
+        `set_spawning_stack_limit` says; None if that is 0, or if no Python code made it."""
+        if self._stack is None or isinstance(self._stack, list):
+            return self._stack
+        from traceback import StackSummary
+
+        found = frame_summary(self._stack, self._instruction)
+        return None if found is None else StackSummary.from_list([found])
 
     @property
     def spawning_stack_limit(self):
@@ -605,7 +626,7 @@ cdef class Greenlet(CoreGreenlet):
 
     @staticmethod
     def set_spawning_stack_limit(limit):
-        """Capture so many frames where each greenlet is made; 0, the default, for none, which is much cheaper."""
+        """Remember so many frames where each greenlet is made. 1, the default, costs next to nothing, more do; 0 is none."""
         global _stack_limit
         if limit < 0:
             raise ValueError("the limit must not be negative")

@@ -8,50 +8,21 @@ from gevlite._core cimport Hub, Timer, current_greenlet, current_hub, now_ns, ti
 
 __all__ = ["Timeout", "with_timeout"]
 
-cdef extern from *:
-    """
-    /* Who calls us: a code object (a new reference) and the place in it. No frame object is made, which would cost more
-     * than all the rest of a Timeout. NULL if no Python code runs. */
-    #if PY_VERSION_HEX >= 0x030C0000
-    static PyObject *gevlite_caller(int *instruction)
-    {
-        PyThreadState *state = PyThreadState_Get();
-    #if PY_VERSION_HEX >= 0x030D0000
-        struct _PyInterpreterFrame *frame = state->current_frame;
-    #else
-        struct _PyInterpreterFrame *frame = state->cframe->current_frame;
-    #endif
-        PyObject *code = frame != NULL ? PyUnstable_InterpreterFrame_GetCode(frame) : NULL;
-        /* The lowest frame of a thread or greenlet has something else there. */
-        *instruction = code != NULL && PyCode_Check(code) ? PyUnstable_InterpreterFrame_GetLasti(frame) : -1;
-        return code;
-    }
-    #else
-    static PyObject *gevlite_caller(int *instruction)
-    {
-        PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
-        PyObject *code;
-        *instruction = -1;
-        if (frame == NULL)
-            return NULL;
-        code = (PyObject *)PyFrame_GetCode(frame);
-        *instruction = PyFrame_GetLasti(frame);
-        Py_DECREF(frame);
-        return code;
-    }
-    #endif
-
-    static int gevlite_line(PyObject *code, int instruction)
-    {
-        return PyCode_Addr2Line((PyCodeObject *)code, instruction);
-    }
-    """
+cdef extern from "_caller.h":
     PyObject *gevlite_caller(int *instruction) noexcept
-
     int gevlite_line(object code, int instruction) noexcept
 
 cdef extern from "Python.h":
     bint PyCode_Check(object o) noexcept
+
+
+def frame_summary(code, int instruction):
+    """A place in Python code, as `gevlite_caller` remembers it, as a `traceback.FrameSummary`; None for no code."""
+    if not PyCode_Check(code):
+        return None
+    from traceback import FrameSummary
+
+    return FrameSummary(code.co_filename, gevlite_line(code, instruction), code.co_name, lookup_line=False)
 
 
 @cython.no_gc
@@ -138,12 +109,7 @@ cdef class Timeout(BaseException):
 
         For one that a call with `timeout=` has made and raised, that is the call. None as long as it was not started.
         """
-        if self.code is None or not PyCode_Check(self.code):
-            return None
-        from traceback import FrameSummary
-
-        line = gevlite_line(self.code, self.instruction)
-        return FrameSummary(self.code.co_filename, line, self.code.co_name, lookup_line=False)
+        return frame_summary(self.code, self.instruction)
 
     def __float__(self):
         """The seconds that are left if the clock runs, else those it was made with; infinite for None."""

@@ -3,6 +3,7 @@
 import contextvars
 import gc
 import io
+import sys
 import threading
 import weakref
 
@@ -746,16 +747,26 @@ def test_spawn_tree_locals_are_shared_by_a_family():
     assert seen == [{"key": 1}, {}]
 
 
-def test_the_spawning_stack_is_captured_only_on_request():
-    assert Greenlet(for_ever).spawning_stack is None
-    Greenlet.set_spawning_stack_limit(5)
+def test_the_spawning_stack_says_where_a_greenlet_was_made():
+    made = Greenlet(for_ever)
+    line = sys._getframe().f_lineno - 1
+    assert [(f.filename, f.lineno, f.name) for f in made.spawning_stack] == [
+        (__file__, line, "test_the_spawning_stack_says_where_a_greenlet_was_made")
+    ]
+    assert gevlite.spawn(len).spawning_stack is not None
+
+
+def test_the_spawning_stack_is_as_deep_as_asked_for():
+    before = Greenlet(for_ever).spawning_stack_limit
     try:
+        Greenlet.set_spawning_stack_limit(5)
         stack = Greenlet(for_ever).spawning_stack
-    finally:
         Greenlet.set_spawning_stack_limit(0)
-    assert 0 < len(stack) <= 5
-    assert any(frame.name == "test_the_spawning_stack_is_captured_only_on_request" for frame in stack)
-    assert Greenlet(for_ever).spawning_stack is None
+        assert Greenlet(for_ever).spawning_stack is None
+    finally:
+        Greenlet.set_spawning_stack_limit(before)
+    assert 1 < len(stack) <= 5
+    assert stack[-1].name == "test_the_spawning_stack_is_as_deep_as_asked_for"
 
 
 def test_spawn_callbacks_are_told_of_each_start():
