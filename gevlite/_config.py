@@ -312,6 +312,14 @@ class Config:
         _resize_stack_cache,
     )
 
+    monkey_strict = Setting(
+        False,
+        _yes_or_no,
+        "yes or no",
+        "Whether `monkey.patch_all()` refuses to patch, with MonkeyPatchError, where it would else warn of what was "
+        "imported or made too early. Its argument `strict` goes before.",
+    )
+
     # -------- what only gevent has
 
     threadpool = GeventSetting("GEVENT_THREADPOOL", None, _function, "the class of a thread pool, or its path")

@@ -82,6 +82,7 @@ class Config:
     threadpool_size: Setting[int, int | str]
     threadpool_idle_task_timeout: Setting[float, float | str]
     stack_cache: Setting[int, int | str]
+    monkey_strict: Setting[bool, bool | str]
     @property
     def settings(self) -> Mapping[str, Setting[Any, Any]]: ...
 

@@ -9,7 +9,9 @@ greenlet is noted here; `_is_mine` and `_count`, by which Condition learns whose
 """
 
 import _multiprocessing
+import _thread
 
+from gevlite._adopted import swap_method
 from gevlite._core import get_hub, get_hub_if_exists, getcurrent, sleep
 from gevlite._threadlock import get_ident
 
@@ -24,60 +26,98 @@ _LONGEST_PAUSE = 0.01
 # The kind of an RLock, `multiprocessing.synchronize.RECURSIVE_MUTEX`; an enum of the original's C code.
 _RECURSIVE_MUTEX = 0
 
+# What is called here. Once that is adopted, the original's own methods are ours.
+_StdSemLock = _multiprocessing.SemLock
+_std_acquire = _StdSemLock.acquire
+_std_release = _StdSemLock.release
+_std_is_mine = _StdSemLock._is_mine
+_thread_ident = _thread.get_ident
 
-class SemLock(_multiprocessing.SemLock):
+# id of an RLock that is taken: the `get_ident()` of the greenlet that did.
+_owners = {}
+
+
+def _acquire(self, block=True, timeout=None):
+    """Take it; block this greenlet until that works, at most `timeout` seconds. False if it did not."""
+    if _try(self):
+        return True
+    if not block:
+        return False
+    hub = get_hub_if_exists()
+    if (hub is None or getcurrent() is hub) and not _is_a_neighbours(self):
+        return _std_acquire(self, True, timeout) and _took(self)
+    hub = hub or get_hub()
+    deadline = None if timeout is None else hub.now() + timeout
+    pause = _FIRST_PAUSE
+    while True:
+        if deadline is not None:
+            left = deadline - hub.now()
+            if left <= 0:
+                return False
+            pause = min(pause, left)
+        sleep(pause)
+        if _try(self):
+            return True
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _try(self):
+    return not _is_a_neighbours(self) and _std_acquire(self, False) and _took(self)
+
+
+def _took(self):
+    if self.kind == _RECURSIVE_MUTEX:
+        _owners[id(self)] = get_ident()
+    return True
+
+
+def _is_a_neighbours(self):
+    """True if another greenlet of this OS thread has it, and the original would give it to us once more."""
+    return self.kind == _RECURSIVE_MUTEX and _std_is_mine(self) and not _is_owner(self)
+
+
+def _is_owner(self):
+    # One that was taken before patching is the main greenlet's.
+    return self.kind != _RECURSIVE_MUTEX or _owners.get(id(self), _thread_ident()) == get_ident()
+
+
+def _release(self):
+    """Give it back. Raises AssertionError if it is an RLock of another, ValueError if nobody has it."""
+    if _is_a_neighbours(self):
+        raise AssertionError("attempt to release recursive lock not owned by thread")
+    _std_release(self)
+    if not self._count():
+        _owners.pop(id(self), None)
+
+
+def _is_mine(self):
+    return _std_is_mine(self) and _is_owner(self)
+
+
+def _enter(self):
+    return _acquire(self)
+
+
+def _exit(self, *exc_info):
+    _release(self)
+
+
+class SemLock(_StdSemLock):
     """The original with a cooperative `acquire`. A thread without a hub, and the hub itself, wait as ever."""
 
-    # The `get_ident()` of the greenlet that took it last.
-    _owner = 0
+    acquire = _acquire
+    release = _release
+    _is_mine = _is_mine
+    __enter__ = _enter
+    __exit__ = _exit
 
-    def acquire(self, block=True, timeout=None):
-        """Take it; block this greenlet until that works, at most `timeout` seconds. False if it did not."""
-        if self._try():
-            return True
-        if not block:
-            return False
-        hub = get_hub_if_exists()
-        if (hub is None or getcurrent() is hub) and not self._is_a_neighbours():
-            if not super().acquire(True, timeout):
-                return False
-            self._owner = get_ident()
-            return True
-        hub = hub or get_hub()
-        deadline = None if timeout is None else hub.now() + timeout
-        pause = _FIRST_PAUSE
-        while True:
-            if deadline is not None:
-                left = deadline - hub.now()
-                if left <= 0:
-                    return False
-                pause = min(pause, left)
-            sleep(pause)
-            if self._try():
-                return True
-            pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _try(self):
-        if self._is_a_neighbours() or not super().acquire(False):
-            return False
-        self._owner = get_ident()
-        return True
-
-    def _is_a_neighbours(self):
-        """True if another greenlet of this OS thread has it, and the original would give it to us once more."""
-        return self.kind == _RECURSIVE_MUTEX and super()._is_mine() and self._owner != get_ident()
-
-    def release(self):
-        """Give it back. Raises AssertionError if it is an RLock of another, ValueError if nobody has it."""
-        if self._is_a_neighbours():
-            raise AssertionError("attempt to release recursive lock not owned by thread")
-        super().release()
-
-    def _is_mine(self):
-        return super()._is_mine() and self._owner == get_ident()
-
-    def __enter__(self):
-        return self.acquire()
-
-    def __exit__(self, *exc_info):
-        self.release()
+def adopt():
+    """Let those of the original type be cooperative too. Returns what is adopted."""
+    global _std_acquire, _std_release, _std_is_mine
+    _std_acquire = swap_method(_StdSemLock, "acquire", _acquire)
+    _std_release = swap_method(_StdSemLock, "release", _release)
+    _std_is_mine = swap_method(_StdSemLock, "_is_mine", _is_mine)
+    swap_method(_StdSemLock, "__enter__", _enter)
+    swap_method(_StdSemLock, "__exit__", _exit)
+    return [_StdSemLock]

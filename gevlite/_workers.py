@@ -22,6 +22,7 @@ from _queue import Empty, SimpleQueue
 from _thread import RLock, _local, get_ident, start_new_thread
 from contextvars import copy_context
 
+from gevlite._adopted import leave_native
 from gevlite._core import add_idle_workers, get_hub, get_hub_if_exists, is_finalizing, too_late_for_threads
 from gevlite._threadlock import report_thread_error
 from gevlite.pool import Watch
@@ -35,6 +36,7 @@ _forks = 0
 _crews = weakref.WeakSet()
 _workers = set()        # get_ident() of each
 _mine = _local()        # .place, in a worker: its crew and _forks
+leave_native(_mine)
 
 
 def count_workers():
@@ -92,6 +94,8 @@ class Crew:
     def _reset(self):
         self.lock = RLock()             # what is freed while it is held may come here again
         self.tasks = SimpleQueue()      # of Task; None tells the thread that takes it to end
+        leave_native(self.lock)
+        leave_native(self.tasks)
         self.size = 0                   # threads
         self.surplus = 0                # of them, how many will find a None
         self.unfinished = set()         # tasks whose call has not ended

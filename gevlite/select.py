@@ -15,7 +15,16 @@ import sys
 from errno import EBADF
 from time import monotonic as _monotonic
 
-from gevlite._core import READ, WRITE, get_hub, getcurrent as _getcurrent, give_way as _give_way, sleep as _sleep
+from gevlite._adopted import poll_masks, swap_method
+from gevlite._core import (
+    READ,
+    WRITE,
+    get_hub,
+    get_hub_if_exists,
+    getcurrent as _getcurrent,
+    give_way as _give_way,
+    sleep as _sleep,
+)
 from gevlite.timeout import Timeout, _within
 
 # Would block everybody, and have no twin yet.
@@ -29,6 +38,11 @@ __all__ = __implements__ + __imports__
 
 _StdPoll = _std.poll
 _StdEpoll = getattr(_std, "epoll", None)
+# What is called here. Once they are adopted, the types' own methods are ours.
+_PollType = type(_StdPoll())
+_poll_now = _PollType.poll
+if _StdEpoll is not None:
+    _epoll_now, _epoll_close = _StdEpoll.poll, _StdEpoll.close
 
 
 def _real(timeout):
@@ -129,7 +143,7 @@ def _wait(ask, masks, timeout):
                 return ready
     finally:
         if extra is not None:
-            extra.close()
+            _epoll_close(extra)
 
 
 class poll:
@@ -165,16 +179,12 @@ class poll:
         meanwhile counts from the next call on. Raises RuntimeError if another greenlet is in `poll` of this object,
         OverflowError if the time is longer than the original takes.
         """
-        if timeout is not None:
-            timeout = _real(timeout)
-            if not -_LONGEST_POLL - 1 <= timeout <= _LONGEST_POLL:
-                raise OverflowError("timeout is too large")
-            timeout = None if timeout < 0 else timeout / 1000
+        timeout = _seconds_of_poll(timeout)
         if self._polling:
             raise RuntimeError("concurrent poll() invocation")
         self._polling = True
         try:
-            return _wait(lambda: self._poll.poll(0), self._masks, timeout)
+            return _wait(lambda: _poll_now(self._poll, 0), self._masks, timeout)
         finally:
             self._polling = False
 
@@ -218,16 +228,11 @@ if _StdEpoll is not None:
             None or a negative time: no limit. 0: do not wait, but give way once if nothing is ready. Raises ValueError
             if the object is closed, also by another greenlet while we wait.
             """
-            if timeout is not None:
-                timeout = _real(timeout)
-                timeout = None if timeout < 0 else float(timeout)
-            return _wait(lambda: self._epoll.poll(0, maxevents), {self._epoll.fileno(): _std.POLLIN}, timeout)
+            return _wait_epoll(self._epoll, timeout, maxevents)
 
         def close(self):
             """Close it; who waits on it gets ValueError."""
-            if not self._epoll.closed:
-                get_hub()._forget_fd(self._epoll.fileno(), 0)
-            self._epoll.close()
+            _close_epoll(self._epoll)
 
         @property
         def closed(self):
@@ -245,6 +250,31 @@ if _StdEpoll is not None:
 
         def __exit__(self, *exc_info):
             self.close()
+
+
+def _seconds_of_poll(timeout):
+    """The milliseconds that `poll` takes, in seconds; None for no limit. Errors are the original's."""
+    if timeout is None:
+        return None
+    timeout = _real(timeout)
+    if not -_LONGEST_POLL - 1 <= timeout <= _LONGEST_POLL:
+        raise OverflowError("timeout is too large")
+    return None if timeout < 0 else timeout / 1000
+
+
+def _wait_epoll(epoll, timeout, maxevents):
+    if timeout is not None:
+        timeout = _real(timeout)
+        timeout = None if timeout < 0 else float(timeout)
+    return _wait(lambda: _epoll_now(epoll, 0, maxevents), {epoll.fileno(): _std.POLLIN}, timeout)
+
+
+def _close_epoll(epoll):
+    if not epoll.closed:
+        hub = get_hub_if_exists()
+        if hub is not None:
+            hub._forget_fd(epoll.fileno(), 0)
+    _epoll_close(epoll)
 
 
 def _number(fd):
@@ -290,7 +320,7 @@ def select(rlist, wlist, xlist, timeout=None, /):
         asked.register(fd, mask)
 
     def ask():
-        states = dict(asked.poll(0))
+        states = dict(_poll_now(asked, 0))
         if not states:
             return None
         if any(state & _std.POLLNVAL for state in states.values()):
@@ -302,3 +332,42 @@ def select(rlist, wlist, xlist, timeout=None, /):
         return found if any(found) else None
 
     return _wait(ask, masks, timeout) or ([], [], [])
+
+
+# ---------------------------------------------------------------- objects of the original types
+
+def adopt():
+    """Let the `poll` of objects of the original types block only the calling greenlet. Returns what is adopted.
+
+    A thread without a hub, and the hub itself, wait as ever.
+    """
+    global _poll_now, _epoll_now, _epoll_close
+    # It is said nowhere else what an object of the original is registered for. That is looked at in its memory.
+    probe = _StdPoll()
+    probe.register(1, _std.POLLIN)
+    if poll_masks(probe) != {1: _std.POLLIN}:
+        raise SystemError("a select.poll object is not laid out as it was in all Pythons up to 3.15")
+    _poll_now = swap_method(_PollType, "poll", _poll_of_original)
+    adopted = [_StdPoll]
+    if _StdEpoll is not None:
+        _epoll_now = swap_method(_StdEpoll, "poll", _epoll_of_original)
+        _epoll_close = swap_method(_StdEpoll, "close", _close_epoll)
+        adopted.append(_StdEpoll)
+    return adopted
+
+
+def _blocks_thread():
+    hub = get_hub_if_exists()
+    return hub is None or _getcurrent() is hub
+
+
+def _poll_of_original(self, timeout=None, /):
+    if _blocks_thread():
+        return _poll_now(self, timeout)
+    return _wait(lambda: _poll_now(self, 0), dict(poll_masks(self)), _seconds_of_poll(timeout))
+
+
+def _epoll_of_original(self, timeout=None, maxevents=-1):
+    if _blocks_thread():
+        return _epoll_now(self, timeout, maxevents)
+    return _wait_epoll(self, timeout, maxevents)

@@ -9,6 +9,7 @@ import os
 import socket as _std
 import stat
 import sys
+import weakref
 from errno import EAGAIN, EBADF, EINVAL, ENOSYS, ENOTSOCK, EOPNOTSUPP
 from operator import index
 
@@ -44,6 +45,9 @@ globals().update({name: getattr(_std, name) for name in __imports__})
 __all__ = [name for name in _std.__all__ if name in __imports__ or name in __implements__] + __extensions__
 
 _StdSocket = _std.socket
+# Taken now: the class itself may be adopted.
+_std_init = _StdSocket.__init__
+_std_detach = _StdSocket.detach
 _CSocket = _socket.socket
 _SOCK_NONBLOCK = getattr(_socket, "SOCK_NONBLOCK", 0)
 _GLOBAL_DEFAULT_TIMEOUT = _std._GLOBAL_DEFAULT_TIMEOUT
@@ -78,9 +82,9 @@ class socket(_StdSocket):
         if fileno is None:
             if type == -1:
                 type = _socket.SOCK_STREAM
-            _StdSocket.__init__(self, family, type | _SOCK_NONBLOCK, proto)
+            _std_init(self, family, type | _SOCK_NONBLOCK, proto)
         else:
-            _StdSocket.__init__(self, family, type, proto, fileno)
+            _std_init(self, family, type, proto, fileno)
         wanted_nonblocking = type != -1 and type & _SOCK_NONBLOCK
         if fileno is not None or not _SOCK_NONBLOCK:
             # The descriptor itself never blocks, and the C code never waits: time-outs are kept by the endpoint.
@@ -143,7 +147,7 @@ class socket(_StdSocket):
         made = socket.__new__(socket)
         family = _CSocket.family.__get__(self)
         kind = _CSocket.type.__get__(self)
-        _StdSocket.__init__(made, family, kind | _SOCK_NONBLOCK, _CSocket.proto.__get__(self), fd)
+        _std_init(made, family, kind | _SOCK_NONBLOCK, _CSocket.proto.__get__(self), fd)
         if not _SOCK_NONBLOCK:
             _CSocket.settimeout(made, 0)
         made._ep = Endpoint(fd, int(family), int(kind), _socket.getdefaulttimeout())
@@ -170,7 +174,7 @@ class socket(_StdSocket):
 
     def bind(self, address, /):
         """As the original. A host name in `address` is looked up without stopping other greenlets."""
-        _StdSocket.bind(self, self._resolved(address))
+        _CSocket.bind(self, self._resolved(address))
 
     def connect(self, address, /):
         """Connect; block until it is done. Raises ConnectionRefusedError and the like, TimeoutError, gaierror."""
@@ -257,7 +261,12 @@ class socket(_StdSocket):
 
     def _real_close(self, _ss=_CSocket):
         # Who waits on the descriptor is woken before the number can mean something else.
-        ep = getattr(self, "_ep", None)
+        try:
+            ep = socket._ep.__get__(self)
+        except AttributeError:          # __init__ has failed
+            ep = None
+        except TypeError:               # one of the original class
+            ep = _endpoints.take(self)
         if ep is not None:
             ep.forget()
         _ss.close(self)
@@ -269,7 +278,7 @@ class socket(_StdSocket):
         """
         blocking = self._ep.timeout is None
         self._ep.forget()
-        fd = _StdSocket.detach(self)
+        fd = _std_detach(self)
         if blocking and fd >= 0:
             try:
                 os.set_blocking(fd, True)
@@ -296,6 +305,60 @@ class socket(_StdSocket):
 
 
 _socketio.set_endpoint_slot(socket._ep)
+
+
+# ---------------------------------------------------------------- sockets of the original class
+
+class _Endpoints:
+    """A descriptor: the endpoint of a socket of the original class, made when it is first asked for.
+
+    From then on the descriptor never blocks, and the endpoint keeps the time-out.
+    """
+
+    def __init__(self):
+        self.kept = {}          # id of a socket: (its endpoint, a weak reference to it)
+
+    def __get__(self, sock, owner=None):
+        if sock is None:
+            return self
+        found = self.kept.get(id(sock))
+        if found is not None:
+            return found[0]
+        fd = _CSocket.fileno(sock)
+        timeout = _CSocket.gettimeout(sock)
+        ep = Endpoint(
+            fd, int(_CSocket.family.__get__(sock)), int(_CSocket.type.__get__(sock)) & ~_SOCK_NONBLOCK, timeout
+        )
+        if fd >= 0:
+            _CSocket.settimeout(sock, 0)
+            self.__set__(sock, ep)
+        return ep
+
+    def __set__(self, sock, ep):
+        key = id(sock)
+        self.kept[key] = ep, weakref.ref(sock, lambda reference: self.kept.pop(key, None))
+
+    def take(self, sock):
+        found = self.kept.pop(id(sock), None)
+        return None if found is None else found[0]
+
+    def give_back(self):
+        """Each keeps its time-out itself again."""
+        for ep, reference in list(self.kept.values()):
+            sock = reference()
+            if sock is not None and ep.fd >= 0:
+                _CSocket.settimeout(sock, ep.timeout)
+        self.kept.clear()
+
+
+_endpoints = _Endpoints()
+
+# What the original class gets, so that all of its instances, older or newer, block only the calling greenlet.
+ADOPTED = {
+    name: value
+    for name, value in vars(socket).items()
+    if name not in ("__init__", "__slots__", "__module__", "__doc__", "__firstlineno__", "__static_attributes__", "hub")
+} | {"_ep": _endpoints}
 
 SocketType = socket
 

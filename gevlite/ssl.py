@@ -343,6 +343,22 @@ class SSLSocket(_Socket, _StdSSLSocket):
         _Socket._real_close(self)
 
 
+class _MadeLater:
+    """The conversation of an original SSLSocket, which was made without one."""
+
+    def __get__(self, sock, owner=None):
+        return self if sock is None else vars(sock).setdefault("_conversation", Conversation())
+
+
+# What the original class gets, so that all of its instances block only the calling greenlet.
+ADOPTED = {
+    name: value
+    for name, value in vars(SSLSocket).items()
+    if name not in ("__init__", "__slots__", "__module__", "__doc__", "__dict__", "__weakref__", "_ep",
+                    "__firstlineno__", "__static_attributes__")
+} | {"_conversation": _MadeLater()}
+
+
 class SSLContext(_StdSSLContext):
     """The standard SSLContext whose `wrap_socket` makes cooperative sockets."""
 

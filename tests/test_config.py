@@ -18,6 +18,7 @@ GOOD_TEXTS = {
     "threadpool_size": {"1": 1, " 250 ": 250},
     "threadpool_idle_task_timeout": {"0.5": 0.5, "-1": -1.0, "inf": float("inf")},
     "stack_cache": {"0": 0, "4096": 4096},
+    "monkey_strict": {"1": True, "no": False, "TRUE": True},
 }
 GOOD_VALUES = {
     "backend": [("select", ("select",)), (["x", "select"], ("x", "select")), (None, None)],
@@ -25,6 +26,7 @@ GOOD_VALUES = {
     "threadpool_size": [(3, 3), ("3", 3)],
     "threadpool_idle_task_timeout": [(1, 1.0), (0.25, 0.25), (-1, -1.0), ("2", 2.0)],
     "stack_cache": [(0, 0), (7, 7), ("7", 7)],
+    "monkey_strict": [(True, True), (False, False), ("on", True)],
 }
 BAD_TEXTS = {
     "backend": [","],
@@ -32,6 +34,7 @@ BAD_TEXTS = {
     "threadpool_size": ["0", "-1", "many", "1.5"],
     "threadpool_idle_task_timeout": ["0", "-2", "nan", "soon"],
     "stack_cache": ["-1", "many", "1.5"],
+    "monkey_strict": ["2", "perhaps"],
 }
 BAD_VALUES = {
     "backend": [5, [5], "", [], b"select"],
@@ -39,6 +42,7 @@ BAD_VALUES = {
     "threadpool_size": [0, -1, 1.5, None, "many", True, [1]],
     "threadpool_idle_task_timeout": [0, -2, float("nan"), None, "soon", [1]],
     "stack_cache": [-1, 1.5, None, "many", True],
+    "monkey_strict": ["perhaps", ""],
 }
 
 

@@ -19,12 +19,15 @@ from collections import deque
 from billiard.einfo import ExceptionInfo
 from celery.concurrency import base
 from celery.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded
+from celery.utils.log import get_logger
 
 import gevlite
 from gevlite import monkey
 from gevlite.event import Event
 
 __all__ = ["TaskPool"]
+
+logger = get_logger(__name__)
 
 _numbers = itertools.count(1)
 
@@ -33,7 +36,8 @@ class TaskPool(base.BasePool):
     """What `celery worker -P custom` runs tasks with: at most `limit` (`--concurrency`) at a time.
 
     Tasks that Celery hands over while all places are taken wait for one in their order; the prefetch limit bounds them.
-    Raises ImproperlyConfigured if the process is not patched.
+    Raises ImproperlyConfigured if the process is not patched, or not early enough and `gevlite.config.monkey_strict`
+    is set. Else the log names what was imported or made too early.
     """
 
     # Waiting for running tasks takes what a signal handler cannot do.
@@ -46,6 +50,12 @@ class TaskPool(base.BasePool):
             raise ImproperlyConfigured(
                 "gevlite's pool needs a patched process: start the worker with python -m gevlite.monkey -m celery ..."
             )
+        # Celery and the tasks have been imported by now, in whatever order with patching.
+        problems = monkey.problems()
+        if problems and gevlite.config.monkey_strict:
+            raise ImproperlyConfigured(f"too late to patch: {' '.join(problems)}")
+        for problem in problems:
+            logger.warning("%s", problem)
         super().__init__(*args, **kwargs)
         self._running = {}              # number: job
         self._waiting = deque()

@@ -15,6 +15,7 @@ import ipaddress
 import os
 import signal
 import time
+import warnings
 from datetime import timedelta
 
 import gunicorn
@@ -60,8 +61,19 @@ class GevliteWorker(Worker):
         signal.signal(signal.SIGQUIT, self.handle_quit)
         signal.signal(signal.SIGINT, self.handle_quit)
         self.check()
-        monkey.patch_all()
+        self.patch()
         super().init_process()
+
+    def patch(self):
+        """Patch the process. With `preload_app` the application is there already: the log names what still blocks.
+
+        With `gevlite.config.monkey_strict` the worker does not start then: MonkeyPatchError.
+        """
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", monkey.MonkeyPatchWarning)
+            monkey.patch_all()
+        for warning in caught:
+            self.log.warning("%s: %s (pid:%s)", warning.category.__name__, warning.message, self.pid)
 
     def check(self):
         """Raise RuntimeError for a setting that cannot be heeded and that would be unsafe or useless to ignore."""

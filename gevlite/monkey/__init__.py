@@ -19,10 +19,12 @@ this package, and gevlite's own modules hold the originals of what they need.
 from importlib.util import find_spec
 
 from gevlite import events
+from gevlite._config import config
 from gevlite.monkey._asyncio import patch_asyncio
 from gevlite.monkey._builtins import patch_builtins
 from gevlite.monkey._contextvars import patch_contextvars
 from gevlite.monkey._engine import (
+    MonkeyPatchError,
     MonkeyPatchWarning,
     get_original,
     is_anything_patched,
@@ -34,6 +36,7 @@ from gevlite.monkey._engine import (
     saved,
     unpatch_all,
 )
+from gevlite.monkey._late import problems
 from gevlite.monkey._os import patch_os
 from gevlite.monkey._queue import patch_queue
 from gevlite.monkey._select import patch_select
@@ -46,6 +49,7 @@ from gevlite.monkey._thread import patch_thread
 from gevlite.monkey._time import patch_time
 
 __all__ = [
+    "MonkeyPatchError",
     "MonkeyPatchWarning",
     "get_original",
     "is_anything_patched",
@@ -69,6 +73,7 @@ __all__ = [
     "patch_sys",
     "patch_thread",
     "patch_time",
+    "problems",
     "saved",
     "unpatch_all",
 ]
@@ -93,6 +98,7 @@ def patch_all(
     *,
     asyncio=True,
     fix=False,
+    strict=None,
 ):
     """Patch everything, or all that is not turned off; see `patch_socket` and so on. Calling it again is harmless.
 
@@ -100,15 +106,21 @@ def patch_all(
     gevent and does nothing: events follow the locks that they are made of. Raises TypeError for an argument it does not
     know.
 
-    Modules that have already imported what is replaced keep the originals: a MonkeyPatchWarning names them all. With
-    `fix=True` the replacements are put into those modules, so that the warning is only of what cannot be repaired:
-    classes that were derived from an original. References elsewhere than in a module, say in an instance or as the
-    default of an argument, are neither found nor repaired. `gevlite.events` has what is told to subscribers.
+    Objects that exist already are repaired in their places: locks, also those that are taken, queues, locals, sockets,
+    selectors, executors, pipes. Modules that have already imported a function that is replaced keep the original: a
+    MonkeyPatchWarning names them all, and another one the objects that could not be repaired. With `fix=True` the
+    replacements are put into those modules. References elsewhere than in a module, say as the default of an argument,
+    are neither found nor repaired.
+
+    With `strict=True` nothing is patched if there would be a warning: MonkeyPatchError says what that would be. None
+    is what `gevlite.config.monkey_strict` says. `gevlite.events` has what is told to subscribers.
     """
-    arguments = {name: value for name, value in locals().items() if name != "fix"}
+    arguments = {name: value for name, value in locals().items() if name not in ("fix", "strict")}
     if not events.may_patch(events.GeventWillPatchAllEvent(arguments, {})):
         return
-    with patching(fix):
+    if strict is None:
+        strict = config.monkey_strict
+    with patching(fix, strict):
         if os:
             patch_os()
         if time:

@@ -3,6 +3,7 @@ from types import ModuleType
 from typing import Any, NoReturn, overload
 
 __all__ = [
+    "MonkeyPatchError",
     "MonkeyPatchWarning",
     "get_original",
     "is_anything_patched",
@@ -26,15 +27,18 @@ __all__ = [
     "patch_sys",
     "patch_thread",
     "patch_time",
+    "problems",
     "saved",
     "unpatch_all",
 ]
 
 saved: dict[str, dict[str, Any]]
 
+class MonkeyPatchError(RuntimeError): ...
 class MonkeyPatchWarning(RuntimeWarning): ...
 
 def main() -> NoReturn: ...
+def problems() -> list[str]: ...
 def patch_all(
     socket: bool = True,
     dns: bool = True,
@@ -54,6 +58,7 @@ def patch_all(
     *,
     asyncio: bool = True,
     fix: bool = False,
+    strict: bool | None = None,
 ) -> None: ...
 def patch_asyncio() -> None: ...
 def patch_builtins() -> None: ...

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gevlite import monkey
 from gevlite._program import UsageError, execute, find_module, find_script
 
-AREAS = tuple(name for name in inspect.signature(monkey.patch_all).parameters if name not in ("Event", "fix"))
+AREAS = tuple(name for name in inspect.signature(monkey.patch_all).parameters if name not in ("Event", "fix", "strict"))
 # This is no area, but says how one is patched.
 MANNERS = {"aggressive"}
 

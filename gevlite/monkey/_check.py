@@ -11,7 +11,6 @@ import warnings
 from typing import NamedTuple
 
 from gevlite import monkey
-from gevlite.monkey import _late
 
 __all__ = ["BLOCKING", "check", "imports_of"]
 
@@ -117,7 +116,7 @@ def check(run, path, options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)     # the report says it
         run()
-    problems = [*_unpatched(options), *_late_holders(), *_extensions()]
+    problems = [*_unpatched(options), *monkey.problems(), *_extensions()]
     for problem in problems:
         print(problem)
     print(f"{path}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'} found.")
@@ -141,15 +140,6 @@ def _unpatched(options):
     for area, (module, name) in _SIGNS.items():
         if module in sys.modules and options.get(area, True) and not monkey.is_object_patched(module, name):
             yield f"not patched: {area}. {module}.{name} is the original, and blocks all greenlets."
-
-
-def _late_holders():
-    for holder in _late.holders()[1]:
-        if holder.derived:
-            advice = "its base cannot be exchanged: patch before the module is imported"
-        else:
-            advice = "patch before the module is imported, or with patch_all(fix=True)"
-        yield f"unpatched: {holder}; {advice}."
 
 
 def _extensions():

@@ -14,7 +14,11 @@ import warnings
 from gevlite import events
 
 __all__ = [
+    "MonkeyPatchError",
     "MonkeyPatchWarning",
+    "adopt",
+    "adopt_class",
+    "afterwards",
     "get_original",
     "harmless",
     "is_anything_patched",
@@ -46,12 +50,18 @@ asked_for = set()
 
 _owners = {}
 _undo = []
+_adoptions = []     # what was given to `adopt`
+_changes = []       # and to `afterwards`
 # Originals that are as good as their replacements: it is no harm if somebody has kept one.
 harmless = []
 
 
 class MonkeyPatchWarning(RuntimeWarning):
     """Something was patched too late, or cannot be patched fully."""
+
+
+class MonkeyPatchError(RuntimeError):
+    """`patch_all(strict=True)` found what it would only have warned of. Nothing is patched that was not before."""
 
 
 def warn(message):
@@ -113,8 +123,8 @@ def patch_module(target, source, items=None):
 # gevlite's modules take what they need from the standard library when they are imported. All of them must have done so
 # before the first original is replaced.
 _NEEDED = (
-    "builtins", "contextvars", "os", "queue", "resolver.thread", "select", "signal", "socket", "subprocess", "thread",
-    "threading", "threadpool", "time",
+    "_adopted", "builtins", "contextvars", "os", "queue", "resolver.thread", "select", "signal", "socket", "subprocess",
+    "thread", "threading", "threadpool", "time",
 )
 _loaded = False
 
@@ -220,22 +230,88 @@ def when_imported(name, action):
 # What `when_imported` has been asked for.
 _patched_imports = set()
 
+
+def adopt(change):
+    """Let objects of original types, those that exist and those to come, be cooperative.
+
+    `change()` does that, and returns the types, and the functions that make such objects.
+    """
+    from gevlite import _adopted
+
+    harmless.extend(original for original in change() if original not in harmless)
+    _adoptions.append(change)
+    on_unpatch(_adopted.give_back)
+
+
+def adopt_class(original, attributes):
+    """Let instances of an original class be cooperative by new attributes of the class."""
+    for name, value in attributes.items():
+        patch_item(original, name, value)
+    if original not in harmless:
+        harmless.append(original)
+
+
+def afterwards(change):
+    """Have `change()` called at the end of the outermost `patching`, if that does not refuse: it changes objects."""
+    _changes.append(change)
+
+
 _depth = 0
 
 
 @contextlib.contextmanager
-def patching(fix=False):
-    """Around whatever patches, or as its decorator: at the end of the outermost, sees to who still has an original."""
+def patching(fix=False, strict=False):
+    """Around whatever patches, or as its decorator: at the end of the outermost, sees to what is still as it was.
+
+    fix: repair what can be. strict: if something is left, put back what was replaced here and raise MonkeyPatchError.
+    """
     global _depth
+    if not _depth:
+        load_twins()
+        _changes.clear()
+        mark = _Mark() if strict else None
     _depth += 1
     try:
         yield
-    finally:
+    except BaseException:
         _depth -= 1
+        raise
+    _depth -= 1
     if not _depth:
         from gevlite.monkey import _late
 
+        if strict:
+            problems = _late.left(fix)
+            if problems:
+                mark.go_back()
+                raise MonkeyPatchError(_late.refusal(problems))
+        for change in _changes:
+            change()
         _late.settle(fix)
+
+
+class _Mark:
+    """A moment to go back to."""
+
+    def __init__(self):
+        self.saved = {name: set(items) for name, items in saved.items()}
+        self.undo = len(_undo)
+        self.adoptions = len(_adoptions)
+        self.harmless = len(harmless)
+        self.imports = set(_patched_imports)
+
+    def go_back(self):
+        while len(_undo) > self.undo:
+            _undo.pop()()
+        for name in list(saved):
+            before = self.saved.get(name, ())
+            _restore(name, [item for item in saved[name] if item not in before])
+        for name in list(_patched_imports - self.imports):
+            _patched_imports.discard(name)
+            _watcher.actions.pop(name, None)
+        del harmless[self.harmless :], _adoptions[self.adoptions :]
+        for change in _adoptions:
+            change()        # what was undone with the others
 
 
 def get_original(mod_name, item_name):
@@ -280,14 +356,19 @@ def unpatch_all():
     _patched_imports.clear()
     if _watcher in sys.meta_path:
         sys.meta_path.remove(_watcher)
-    for name, items in saved.items():
-        owner = _owners[name]
-        for attribute, original in items.items():
-            if original is MISSING:
-                if _raw(owner, attribute) is not MISSING:
-                    delattr(owner, attribute)
-            else:
-                setattr(owner, attribute, original)
-    saved.clear()
-    _owners.clear()
+    for name in list(saved):
+        _restore(name, list(saved[name]))
     harmless.clear()
+    _adoptions.clear()
+
+
+def _restore(name, attributes):
+    owner, items = _owners[name], saved[name]
+    for attribute in attributes:
+        original = items.pop(attribute)
+        if original is not MISSING:
+            setattr(owner, attribute, original)
+        elif _raw(owner, attribute) is not MISSING:
+            delattr(owner, attribute)
+    if not items:
+        del saved[name], _owners[name]

@@ -14,9 +14,9 @@ import sys
 import types
 from typing import NamedTuple
 
-from gevlite.monkey import _engine
+from gevlite.monkey import _engine, _pipes
 
-__all__ = ["Holder", "holders", "settle"]
+__all__ = ["Holder", "explain", "holders", "left", "problems", "refusal", "settle", "unrepaired"]
 
 _CALLABLE = (type, types.FunctionType, types.BuiltinFunctionType)
 
@@ -43,19 +43,23 @@ def holders():
     for name, module in sorted(sys.modules.items()):
         root = name.partition(".")[0]
         # Modules that are patched themselves have been seen to, name by name.
-        if name in _engine.saved or not isinstance(module, types.ModuleType) or _is_ours(module):
+        if name in _engine.saved or not issubclass(type(module), types.ModuleType):
+            continue
+        # Past what a lazy one does when it is asked for an attribute: it would be imported now.
+        namespace = types.ModuleType.__getattribute__(module, "__dict__")
+        if _is_ours(namespace):
             continue
         is_standard = root in sys.stdlib_module_names and name != "__main__"
-        if is_standard and _is_in_c(module):
+        if is_standard and _is_in_c(namespace):
             continue        # where the originals come from
-        for attribute, value in list(vars(module).items()):
+        for attribute, value in list(namespace.items()):
             if (name, id(value)) in _engine.asked_for:
                 continue
             if id(value) in originals:
                 _original, owner, item = originals[id(value)]
                 (standard if is_standard else others).append(Holder(name, attribute, f"{owner}.{item}", False))
-            elif not is_standard and isinstance(value, type) and classes and _derived(value, classes, name):
-                base = next(cls for cls in value.__mro__ if id(cls) in originals)
+            elif not is_standard and issubclass(type(value), type) and classes and _derived(value, classes, name):
+                base = next(cls for cls in type.__getattribute__(value, "__mro__") if id(cls) in originals)
                 _original, owner, item = originals[id(base)]
                 others.append(Holder(name, attribute, f"{owner}.{item}", True))
     return standard, others
@@ -74,19 +78,19 @@ def _replaced():
     return found
 
 
-def _is_ours(module):
+def _is_ours(namespace):
     # By its own name: `gevlite.as_gevent` enters it under a second one too.
-    return module.__name__.partition(".")[0] in ("gevlite", "greenlet")
+    return str(namespace.get("__name__")).partition(".")[0] in ("gevlite", "greenlet")
 
 
-def _is_in_c(module):
-    loader = getattr(module, "__loader__", None)
+def _is_in_c(namespace):
+    loader = namespace.get("__loader__")
     return loader is importlib.machinery.BuiltinImporter or isinstance(loader, importlib.machinery.ExtensionFileLoader)
 
 
 def _derived(value, classes, module):
     try:
-        return issubclass(value, classes) and value.__module__ == module
+        return issubclass(value, classes) and type.__getattribute__(value, "__module__") == module
     except TypeError:       # a metaclass of its own mind
         return False
 
@@ -98,10 +102,47 @@ def settle(fix):
     if fix:
         _repair(holder for holder in others if not holder.derived)
         others = [holder for holder in others if holder.derived]
-    others = [holder for holder in others if holder not in _told]
-    if others:
-        _told.update(others)
-        _engine.warn(explain(others, fix))
+    late = _not_told(others)
+    if late:
+        _engine.warn(explain(late, fix))
+    objects = _not_told(unrepaired())
+    if objects:
+        _engine.warn(explain_objects(objects))
+
+
+def problems():
+    """What was imported or made before patching and blocks all greenlets: a sentence for each, with what to do.
+
+    Empty if there is nothing, and if nothing is patched.
+    """
+    found = []
+    for holder in holders()[1]:
+        if holder.derived:
+            advice = "its base cannot be exchanged: patch before the module is imported"
+        else:
+            advice = "patch before the module is imported, or with patch_all(fix=True)"
+        found.append(f"unpatched: {holder}; {advice}.")
+    found += [f"made too early: {thing}; start the process after patching." for thing in unrepaired()]
+    return found
+
+
+def left(fix):
+    """What `settle` would warn of, before anything is repaired. A list of holders and objects."""
+    late = [holder for holder in holders()[1] if not fix or holder.derived]
+    return late + [thing for thing in unrepaired() if thing.reason]
+
+
+def unrepaired():
+    """Objects made before that block all greenlets: pipes of processes, if `subprocess` is patched."""
+    original = _engine.saved.get("subprocess", {}).get("Popen")
+    return [] if original is None else _pipes.pipes(original)
+
+
+def _not_told(found):
+    """Those that nobody has been told of. It keeps none of them alive."""
+    new = [thing for thing in found if str(thing) not in _told]
+    _told.update(map(str, new))
+    return new
 
 
 def explain(found, fix=False):
@@ -114,6 +155,24 @@ def explain(found, fix=False):
     if not fix and not all(holder.derived for holder in found):
         text += "; or patch_all(fix=True), which puts the replacements there too, except for derived classes"
     return text + "."
+
+
+def explain_objects(found):
+    """The warning's text."""
+    return (
+        "patched too late for objects that were made before and cannot be changed, and will block all greenlets: "
+        f"{', '.join(map(str, found))}. Make them after gevlite.monkey.patch_all(), or use them in a thread of "
+        "gevlite.get_hub().threadpool only."
+    )
+
+
+def refusal(found):
+    """The text of the error for what `left` has found."""
+    return (
+        "nothing was patched, because what exists already would block all greenlets: "
+        f"{', '.join(map(str, found))}. Call gevlite.monkey.patch_all() before anything else is imported and made, at "
+        "the top of the program's main module."
+    )
 
 
 def _repair(found):

@@ -1,6 +1,6 @@
 """`queue`: SimpleQueue. The other queues are made of locks and become cooperative with `patch_thread`."""
 
-from gevlite.monkey._engine import patch_twin, patching
+from gevlite.monkey._engine import adopt, patch_twin, patching
 
 __all__ = ["patch_queue"]
 
@@ -9,3 +9,6 @@ __all__ = ["patch_queue"]
 def patch_queue():
     """Make `queue.SimpleQueue` cooperative, and with it the executors of `concurrent.futures`."""
     patch_twin("queue")
+    from gevlite import _adopted
+
+    adopt(_adopted.adopt_queue)

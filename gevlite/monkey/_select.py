@@ -1,6 +1,6 @@
 """`select` and `selectors`."""
 
-from gevlite.monkey._engine import patch_item, patch_twin, patching, remove_item
+from gevlite.monkey._engine import adopt, patch_item, patch_twin, patching, remove_item
 from gevlite.monkey._libraries import prefer_python_waits
 
 __all__ = ["patch_select"]
@@ -21,9 +21,10 @@ def patch_select(aggressive=True):
     """
     import selectors
 
-    from gevlite import selectors as source
+    from gevlite import select, selectors as source
 
     target = patch_twin("select")
+    adopt(select.adopt)
     # What a selector calls is an attribute of its class. As it stands in the twin's, so it can stand in the original.
     names = [name for name in source.__implements__ if name != "DefaultSelector"]
     for name in names:

@@ -1,6 +1,6 @@
 """`socket`: sockets and the look-up of names."""
 
-from gevlite.monkey._engine import patch_twin, patching, remove_item
+from gevlite.monkey._engine import adopt_class, get_original, on_unpatch, patch_twin, patching, remove_item
 from gevlite.monkey._multiprocessing import pass_on_sockets
 
 __all__ = ["DNS_ITEMS", "patch_dns", "patch_socket"]
@@ -24,6 +24,8 @@ def patch_socket(dns=True, aggressive=True):
     target = patch_twin("socket", [name for name in source.__implements__ if name not in DNS_ITEMS + _FOLLOW])
     if dns:
         patch_dns()
+    adopt_class(get_original("socket", "socket"), source.ADOPTED)
+    on_unpatch(source._endpoints.give_back)
     if aggressive:
         for name in _WITHOUT_TWIN:
             remove_item(target, name)

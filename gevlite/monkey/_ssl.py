@@ -1,13 +1,13 @@
 """`ssl`."""
 
-from gevlite.monkey._engine import get_original, patch_item, patch_twin, patching
+from gevlite.monkey._engine import adopt_class, get_original, is_module_patched, patch_item, patch_twin, patching
 
 __all__ = ["patch_ssl"]
 
 
 @patching()
 def patch_ssl():
-    """Make `ssl` cooperative. Contexts that exist already keep working; their connections go on blocking."""
+    """Make `ssl` cooperative, and contexts that exist already. Connections that do, too, if `socket` is patched."""
     patch_twin("ssl")
 
     from gevlite import ssl as source
@@ -15,3 +15,7 @@ def patch_ssl():
     # Contexts made earlier are of the original class; some of its properties would find themselves under the new name.
     for name, safe in source.SAFE_PROPERTIES.items():
         patch_item(get_original("ssl", "SSLContext"), name, safe)
+    # Their connections are of the original class of sockets. Those wait if sockets do.
+    if is_module_patched("socket"):
+        adopt_class(get_original("ssl", "SSLSocket"), source.ADOPTED)
+        adopt_class(get_original("ssl", "SSLContext"), {})

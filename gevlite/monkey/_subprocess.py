@@ -1,6 +1,7 @@
 """`subprocess`."""
 
-from gevlite.monkey._engine import get_original, harmless, patch_item, patch_twin, patching
+from gevlite.monkey import _pipes
+from gevlite.monkey._engine import adopt_class, afterwards, get_original, patch_twin, patching
 
 __all__ = ["patch_subprocess"]
 
@@ -18,9 +19,13 @@ def patch_subprocess():
     patch_twin("subprocess", ["Popen"])
     from gevlite.subprocess import Popen
 
-    original = get_original("subprocess", "Popen")
-    for name, value in vars(Popen).items():
-        if name not in _LEFT:
-            patch_item(original, name, value)
-    if original not in harmless:
-        harmless.append(original)
+    adopt_class(
+        get_original("subprocess", "Popen"), {name: value for name, value in vars(Popen).items() if name not in _LEFT}
+    )
+    afterwards(_repair_pipes)
+
+
+def _repair_pipes():
+    for pipe in _pipes.pipes(get_original("subprocess", "Popen")):
+        if not pipe.reason:
+            _pipes.repair(pipe)

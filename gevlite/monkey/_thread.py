@@ -3,7 +3,8 @@
 import importlib.util
 import sys
 
-from gevlite.monkey._engine import load_twins, on_unpatch, patch_item, patch_module, patch_twin, patching
+from gevlite._threadlock import RLock
+from gevlite.monkey._engine import adopt, load_twins, on_unpatch, patch_item, patch_module, patch_twin, patching
 
 __all__ = ["patch_thread"]
 
@@ -15,7 +16,7 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
     threading: also the `threading` module; without it only `_thread`.
     _threading_local: also the `local` of that module.
     Event: without effect, for code written for gevent: the locks below make `threading.Event` cooperative.
-    existing_locks: replace the locks that exist already wherever they are kept, if nobody has them at the moment.
+    existing_locks: let the locks that exist already block only greenlets too, whoever keeps them or has them.
     logging: do that for the locks of `logging` at least.
 
     OS threads that run already stay what they are; to join one blocks only the greenlet that does it.
@@ -23,12 +24,14 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
     load_twins()
     import threading as target
 
-    from gevlite import threading as source
-    from gevlite.monkey import _existing_locks
+    from gevlite import _adopted, threading as source
 
     patch_twin("thread")
     if importlib.util.find_spec("_multiprocessing") is not None:
         patch_twin("_semlock")
+        from gevlite import _semlock
+
+        adopt(_semlock.adopt)
     if importlib.util.find_spec("_interpreters") is not None:       # from Python 3.13 on
         patch_twin("_subinterpreters")
     if threading:
@@ -43,7 +46,25 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
         import _threading_local as target_local
 
         patch_module(target_local, source, ["local"])
+        adopt(_adopted.adopt_local)
     if existing_locks:
-        _existing_locks.replace()
+        adopt(_adopted.adopt_locks)
     elif logging and "logging" in sys.modules:
-        _existing_locks.replace(_existing_locks.of_logging)
+        _give_logging_new_locks(sys.modules["logging"])
+
+
+def _give_logging_new_locks(logging):
+    """In the place of those that nobody has taken."""
+    if _is_free(logging._lock):
+        patch_item(logging, "_lock", RLock())
+    for reference in list(logging._handlerList):
+        handler = reference()
+        if handler is not None and handler.lock is not None and _is_free(handler.lock):
+            handler.lock = RLock()
+
+
+def _is_free(lock):
+    if lock._is_owned() or not lock.acquire(False):
+        return False
+    lock.release()
+    return True

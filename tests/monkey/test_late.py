@@ -1,13 +1,10 @@
 """Patching after modules have taken what is replaced: it is explained, and repaired where that is safe."""
 
 HOLDER = """
-from socket import socket, create_connection, AF_INET
-from ssl import SSLContext
+from socket import create_connection, getaddrinfo, AF_INET
+from select import select
 from time import sleep as pause
 from threading import Thread
-
-class Mine(SSLContext):
-    pass
 
 class Job(Thread):
     pass
@@ -39,10 +36,9 @@ def test_one_warning_names_all_holders_and_where_to_patch(script):
         patch=CATCH,
     )
     for part in (
-        "holder.socket (socket.socket)",
-        "holder.SSLContext (ssl.SSLContext)",
+        "holder.getaddrinfo (socket.getaddrinfo)",
+        "holder.select (select.select)",
         "holder.pause (time.sleep)",
-        "holder.Mine (derived from ssl.SSLContext)",
         "gevlite.monkey.patch_all()",
         "fix=True",
     ):
@@ -51,8 +47,25 @@ def test_one_warning_names_all_holders_and_where_to_patch(script):
 
 
 def test_what_becomes_cooperative_by_itself_is_not_named(script):
-    """`create_connection` looks up `socket` when it is called, Thread its lock: those who hold them are not late."""
-    script.write("from socket import create_connection\nfrom threading import Thread\nclass Job(Thread): pass", "a.py")
+    """`create_connection` looks up `socket` when it is called, Thread its lock, and of the classes all objects are."""
+    script.write(
+        """
+        from queue import SimpleQueue
+        from select import epoll, poll
+        from socket import create_connection, socket
+        from ssl import SSLContext, SSLSocket
+        from subprocess import Popen
+        from threading import Lock, RLock, Thread, local
+        class Job(Thread): pass
+        class A(SimpleQueue): pass
+        class B(socket): pass
+        class C(SSLContext): pass
+        class D(SSLSocket): pass
+        class E(Popen): pass
+        class F(local): pass
+        """,
+        "a.py",
+    )
     script.run("import a\nassert warned(monkey.patch_all) == ([], [])", patch=CATCH)
 
 
@@ -76,13 +89,173 @@ def test_fix_puts_the_replacements_into_the_holders(script):
     script.write(HOLDER, "holder.py")
     script.run(
         """
-        import holder, socket, ssl, time
-        [text], _ = warned(monkey.patch_all, fix=True)
-        assert "holder.Mine" in text and "holder.socket" not in text and "fix=True" not in text
-        assert holder.socket is socket.socket and holder.SSLContext is ssl.SSLContext and holder.pause is time.sleep
+        import holder, socket, select, time
+        assert warned(monkey.patch_all, fix=True) == ([], [])
+        def fixed():
+            return (holder.getaddrinfo, holder.select, holder.pause) == (socket.getaddrinfo, select.select, time.sleep)
+        assert fixed()
         monkey.unpatch_all()
-        assert holder.socket is socket.socket and holder.SSLContext is ssl.SSLContext and holder.pause is time.sleep
-        assert holder.socket.__module__ == "socket"
+        assert fixed() and holder.getaddrinfo.__module__ == "socket"
+        """,
+        patch=CATCH,
+    )
+
+
+def test_a_class_derived_from_what_stays_as_it_is_is_named(script):
+    script.write("import threading\nclass Mine(type(threading.RLock())): pass", "holder.py")
+    script.run(
+        """
+        import holder
+        [text], _ = warned(lambda: monkey.patch_thread(existing_locks=False))
+        assert "holder.Mine (derived from " in text and "fix=True" not in text
+        """,
+        patch=CATCH,
+    )
+
+
+def test_strict_refuses_and_changes_nothing(script):
+    script.write(HOLDER, "holder.py")
+    script.run(
+        """
+        import holder, os, queue, select, socket, subprocess, sys, threading, time, _thread
+        process = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        raw = process.stdout.raw
+        monkey.patch_time()                 # who is told of this one already
+        def state():
+            modules = (_thread, os, queue, select, socket, subprocess, threading, time, socket.socket, subprocess.Popen)
+            saved = {name: dict(items) for name, items in monkey.saved.items()}
+            return [dict(vars(module)) for module in modules], saved
+        from gevlite.monkey import _engine
+        _engine.load_twins()
+        before = state()
+        for _ in range(2):
+            try:
+                monkey.patch_all(strict=True)
+            except monkey.MonkeyPatchError as exc:
+                text = str(exc)
+            else:
+                raise AssertionError
+        for part in ("holder.getaddrinfo (socket.getaddrinfo)", "holder.select (select.select)", "nothing was patched"):
+            assert part in text, text
+        assert state() == before and process.stdout.raw is raw
+        monkey.patch_all(strict=True, fix=True)
+        assert holder.select is select.select and process.stdout.raw is not raw
+        process.stdin.close(); process.stdout.close(); process.wait()
+        """,
+        patch="import warnings; warnings.simplefilter('ignore')\nfrom gevlite import monkey\n",
+    )
+
+
+def test_strict_refusal_leaves_what_was_patched_before_as_it_was(script):
+    script.write("from select import select", "holder.py")
+    script.run(
+        """
+        import holder, queue, threading
+        waiting = queue.SimpleQueue()
+        monkey.patch_thread()
+        monkey.patch_queue()
+        try:
+            monkey.patch_all(strict=True)
+        except monkey.MonkeyPatchError:
+            pass
+        threading.Thread(target=lambda: waiting.put(1)).start()
+        assert waiting.get(timeout=20) == 1             # still adopted
+        """,
+        patch=CATCH,
+    )
+
+
+def test_strict_can_be_set_for_the_process(script):
+    script.write("from select import select", "holder.py")
+    program = script.write("import holder\nfrom gevlite import monkey\nmonkey.patch_all()")
+    script.python(program, env={"GEVLITE_MONKEY_STRICT": "1"})
+    assert script.returncode == 1 and "MonkeyPatchError: nothing was patched" in script.stderr
+    script.python(program, env={"GEVLITE_MONKEY_STRICT": "0"})
+    assert script.returncode == 0 and "MonkeyPatchWarning" in script.stderr
+
+
+def test_a_pipe_that_cannot_be_changed_is_named(script):
+    script.run(
+        """
+        import subprocess, gevlite
+        process = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        held = process.stdout
+        try:
+            monkey.patch_all(strict=True)
+        except monkey.MonkeyPatchError as exc:
+            assert "stdout of <subprocess.Popen object" in str(exc) and "stdin" not in str(exc), exc
+        [text], _ = warned(monkey.patch_all)
+        assert "stdout of <subprocess.Popen object" in text and "held elsewhere" in text
+        assert warned(monkey.patch_all) == ([], [])
+        process.stdin.close(); held.close(); process.wait()
+        """,
+        patch=CATCH,
+    )
+
+
+def test_hostile_objects_are_let_be(script):
+    script.run(
+        """
+        class Hostile:
+            def __getattribute__(self, name): raise SystemExit(f"asked for {name}")
+            __class__ = property(lambda self: 1 / 0)
+            __eq__ = __hash__ = __bool__ = __len__ = __repr__ = lambda *args: 1 / 0
+        class Meta(type):
+            def __instancecheck__(cls, other): raise SystemExit("instance check")
+            def __subclasscheck__(cls, other): raise SystemExit("subclass check")
+            def __getattribute__(cls, name): raise SystemExit(f"class asked for {name}")
+            __eq__ = lambda *args: 1 / 0
+            __hash__ = None
+        held = [Hostile() for _ in range(3)], Meta("Odd", (), {})
+        thing = held[0][0]
+        monkey.patch_all(strict=True)
+        """,
+        patch=CATCH,
+    )
+
+
+def test_no_module_is_imported_that_the_program_has_not(script):
+    """But for what gevlite itself needs."""
+    script.run(
+        """
+        import sys
+        from gevlite.monkey import _engine
+        _engine.load_twins()
+        before = set(sys.modules)
+        monkey.patch_all()
+        assert {name for name in set(sys.modules) - before if not name.startswith("gevlite.")} <= {
+            "_threading_local", "_multiprocessing", "psycopg.waiting"}, set(sys.modules) - before
+        """,
+        patch=CATCH,
+    )
+
+
+def test_nothing_is_kept_alive(script):
+    script.run(
+        """
+        import gc, queue, socket, subprocess, threading, weakref
+        class Job(subprocess.Popen): pass
+        class Mine(threading.local): pass
+        process = Job(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        held = [threading.Lock(), threading.RLock(), queue.SimpleQueue(), Mine(), threading.local(), socket.socket(),
+                process]
+        references = [weakref.ref(thing) for thing in held]
+        monkey.patch_all()
+        import gevlite
+        from gevlite import _adopted
+        def use():
+            for lock in held[:2]:
+                with lock: gevlite.sleep(0)
+            held[2].put(1); held[2].get()
+            held[3].x = held[4].x = 1
+            held[5].settimeout(1)
+        gevlite.joinall([gevlite.spawn(use) for _ in range(3)], raise_error=True)
+        try: held[2].get(timeout=0.001)
+        except queue.Empty: pass
+        process.communicate(b""); held[5].close()
+        held.clear(); del process
+        gc.collect()
+        assert [reference() for reference in references] == [None] * 7
         """,
         patch=CATCH,
     )
@@ -108,14 +281,11 @@ def test_the_standard_library_is_repaired_without_a_word_and_restored(script):
     script.run(
         """
         import functools, reprlib, tempfile, threading, _thread
-        before = (functools.RLock, reprlib.get_ident, tempfile._allocate_lock)
-        before = [before]
+        before = [reprlib.get_ident]
         assert warned(monkey.patch_all) == ([], [])
-        assert functools.RLock is threading.RLock().__class__
         assert reprlib.get_ident is threading.get_ident
-        assert tempfile._allocate_lock is _thread.allocate_lock
         monkey.unpatch_all()
-        assert (functools.RLock, reprlib.get_ident, tempfile._allocate_lock) == before[0]
+        assert reprlib.get_ident is before[0]
         """,
         patch=CATCH,
     )

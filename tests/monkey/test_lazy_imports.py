@@ -137,6 +137,5 @@ def test_imports_that_are_lazy_one_by_one(script):
         """
     path = script.write(code if LAZY else code.replace("lazy ", ""))
     out = script.python("-W", "ignore::ResourceWarning", path)
-    # Without the keyword it has been taken too early, which is told.
-    assert out == ("" if LAZY else "blocked\n"), script.stderr
-    assert ("__main__.SimpleQueue (" in script.stderr) is not LAZY, script.stderr
+    # Without the keyword it has been taken too early: its objects are repaired.
+    assert (out, script.stderr) == ("", "")

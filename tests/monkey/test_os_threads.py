@@ -106,7 +106,6 @@ def test_logging_from_greenlets_threads_and_os_threads(script):
         + NATIVE.replace("\n", "\n        ")
         + """
         import gevlite.event
-        assert type(logging._lock) is type(handler.lock) is type(threading.RLock()) is gevlite._threadlock.RLock
         write = stream.write
         def slow_write(text):
             for letter in text:

@@ -1,0 +1,626 @@
+"""What locks, queues and thread-locals that the interpreter made do while the process is patched.
+
+Objects made before patching are of types written in C, and may be held where nobody can put another one: in a tuple, a
+frame, a closure, or taken by whoever is about to give them back. So they stay, and what the methods of their types do is
+exchanged (`_method_swap.h`). Each keeps its own state, which is what an OS thread without a hub goes by: such a thread
+waits as ever. A greenlet that would have to wait parks, and whoever gives back, or puts in, tells it.
+
+* A lock is really taken. To give one back for which a greenlet waits is to hand it over: it stays taken.
+* An RLock belongs to an OS thread, which is not enough: its greenlets would all own it. A `_threadlock.RLock` beside it
+  says which greenlet does, and while one does its thread owns the original. One that is taken when we first see it belongs to
+  the main greenlet of its thread.
+* A SimpleQueue keeps its items. A getter that was told of one has a claim on it until it has run.
+* A threading.local is what it was to main greenlets, the only ones that threads had before. For all others a
+  `gevlite.local` keeps the attributes.
+
+What gevlite itself shares with OS threads is to stay as it is: `leave_native` says so.
+"""
+
+from cpython.object cimport PyObject
+from cpython.pythread cimport PyThread_get_thread_ident
+from libc.stdint cimport int64_t
+
+from gevlite._core cimport (
+    WAIT_LOCK,
+    WAIT_QUEUE,
+    CoreGreenlet,
+    LinkList,
+    Waiter,
+    current_greenlet,
+    give_way_if_due,
+    greenlet,
+    link_append,
+    link_clear,
+    link_pop,
+    link_remove,
+    new_waiter,
+    now_ns,
+    timeout_ns,
+    wait_on,
+)
+from gevlite._threadlock cimport current_ident, time_limit
+
+import _queue
+import _thread
+import re
+import weakref
+
+from gevlite._core import get_hub_if_exists, sleep
+from gevlite._threadlock import RLock
+from gevlite.local import local
+
+__all__ = ["adopt_local", "adopt_locks", "adopt_queue", "give_back", "leave_native", "poll_masks", "swap_method", "unswap_methods"]
+
+cdef extern from "_greenlet_api.h":
+    int gl_import() except -1
+    PyObject *gl_parent(PyObject *g)
+
+cdef extern from "_method_swap.h":
+    ctypedef object (*gv_getattro)(object, object)
+    ctypedef int (*gv_setattro)(object, object, PyObject *) except -1
+    ctypedef struct PyTypeObject:
+        gv_getattro tp_getattro
+        gv_setattro tp_setattro
+        Py_ssize_t tp_weaklistoffset
+    object gv_swap_method(object owner, object descriptor, object instead)
+    void gv_unswap_all()
+    int gv_set_attribute_slots(PyTypeObject *type, gv_getattro get, gv_setattro set) except -1
+    void gv_inherit_attribute_slots(PyTypeObject *type, gv_getattro old_get, gv_getattro get, gv_setattro old_set,
+                                    gv_setattro set)
+
+cdef extern from "Python.h":
+    object _PyObject_GenericGetAttrWithDict(object thing, object name, object attributes, int suppress)
+    int _PyObject_GenericSetAttrWithDict(object thing, object name, PyObject *value, object attributes) except -1
+    void Py_DECREF(PyObject *thing)
+
+gl_import()
+
+# As for the locks of `_threadlock`: code that looks again and again must not keep the others from running.
+cdef unsigned int CALLS_BETWEEN_LOOKS = 64
+cdef unsigned int calls = 0
+
+# How long the hub blocks for a lock before it tries to wait like a greenlet. One that another OS thread has comes soon.
+cdef double HUB_BLOCKS = 0.05
+# Between two looks at an RLock that an OS thread had been waiting for when the process was patched.
+cdef double FIRST_PAUSE = 0.0005
+cdef double LONGEST_PAUSE = 0.01
+
+Empty = _queue.Empty
+# This module is imported before anything is replaced.
+_native_allocate_lock = _thread.allocate_lock
+_NativeLock = type(_native_allocate_lock())
+_NativeRLock = _thread.RLock
+_NativeQueue = _queue.SimpleQueue
+_NativeLocal = _thread._local
+
+
+def swap_method(owner, name, instead):
+    """Have `instead(self, ...)` called wherever the method `name` of the built-in type `owner` is, kept or looked up.
+
+    Returns the original as a method that is not affected. Raises TypeError if it is no such method.
+    """
+    return gv_swap_method(owner, vars(owner)[name], instead)
+
+
+def poll_masks(poll):
+    """The dict of a `select.poll` object: what each descriptor is watched for. It is the first thing in it."""
+    cdef PyObject *first = (<PyObject **> (<char *> <PyObject *> poll + sizeof(PyObject)))[0]
+    return <dict?> <object> first
+
+
+def unswap_methods():
+    """Undo every `swap_method`."""
+    gv_unswap_all()
+
+
+# ---------------------------------------------------------------- what is kept beside an object
+
+class _Reference(weakref.ref):
+    __slots__ = ("address",)
+
+
+cdef dict states = {}       # address: (what is kept beside the object, a _Reference to it)
+
+
+def _gone(reference):
+    states.pop(reference.address, None)
+
+
+cdef object remember(object thing, object state):
+    """Returns what is kept beside it: `state`, unless another thread was quicker."""
+    cdef object reference = _Reference(thing, _gone)
+    reference.address = <size_t> <PyObject *> thing
+    return states.setdefault(reference.address, (state, reference))[0]
+
+
+def leave_native(thing):
+    """Let an RLock, a SimpleQueue or a local of the interpreter's be what it is in OS threads, for greenlets too."""
+    remember(thing, None)
+
+
+cdef bint is_left(object thing):
+    cdef tuple found = states.get(<size_t> <PyObject *> thing)
+    return found is not None and found[0] is None
+
+
+cdef int count_call() except -1:
+    global calls
+    calls += 1
+    if calls % CALLS_BETWEEN_LOOKS == 0:
+        give_way_if_due()
+    return 0
+
+
+cdef class _Waiting:
+    """Who waits for one object. It is in `waiting` as long as somebody does."""
+
+    cdef LinkList waiters
+    cdef Py_ssize_t claims          # of waiters that were told of an item and have not run since
+
+    def __dealloc__(self):
+        link_clear(&self.waiters)
+
+
+cdef dict waiting = {}      # address: _Waiting
+
+
+cdef _Waiting waiting_for(object thing):
+    cdef object address = <size_t> <PyObject *> thing
+    cdef _Waiting found = waiting.get(address)
+    if found is None:
+        found = waiting.setdefault(address, _Waiting.__new__(_Waiting))
+    return found
+
+
+cdef int forget(object thing, _Waiting found) except -1:
+    cdef object address = <size_t> <PyObject *> thing
+    if not found.waiters.count and not found.claims and waiting.get(address) is found:
+        del waiting[address]
+    return 0
+
+
+# ---------------------------------------------------------------- locks
+
+cdef object native_acquire, native_release, native_locked, native_lock_reinit
+
+
+cdef object seconds(int64_t limit):
+    return -1 if limit < 0 else limit / 1e9
+
+
+def lock_acquire(self, bint blocking=True, timeout=-1):
+    cdef int64_t limit = time_limit(blocking, timeout)
+    count_call()
+    if native_acquire(self, False):
+        return True
+    if limit == 0:
+        return False
+    return wait_for_lock(self, limit)
+
+
+def lock_enter(self):
+    count_call()
+    return native_acquire(self, False) or wait_for_lock(self, -1)
+
+
+cdef object wait_for_lock(object lock, int64_t limit):
+    cdef object hub = get_hub_if_exists()
+    cdef _Waiting found
+    cdef Waiter w
+    if hub is None:
+        return native_acquire(lock, True, seconds(limit))
+    if current_greenlet() is hub:
+        if native_acquire(lock, True, HUB_BLOCKS if limit < 0 else min(seconds(limit), HUB_BLOCKS)):
+            return True
+        if limit >= 0:
+            return native_acquire(lock, True, seconds(limit))
+    w = new_waiter(hub, WAIT_LOCK)
+    found = waiting_for(lock)
+    link_append(&found.waiters, w)
+    try:
+        # Now that whoever gives it back will find us: it may have been free again before.
+        if native_acquire(lock, False):
+            link_remove(w)
+            return True
+        try:
+            return wait_on(w, limit)
+        except BaseException:
+            if w.lost:
+                lock_release(lock)      # it was handed to us, but something else ended our wait
+            raise
+    finally:
+        forget(lock, found)
+
+
+def lock_release(self):
+    cdef _Waiting found = waiting.get(<size_t> <PyObject *> self)
+    cdef Waiter w
+    if found is not None and native_locked(self):
+        while found.waiters.count:
+            w = <Waiter> link_pop(&found.waiters)
+            if w.wake(self):
+                return
+    native_release(self)
+
+
+def lock_exit(self, *exc_info):
+    lock_release(self)
+
+
+def lock_reinit(self):
+    waiting.pop(<size_t> <PyObject *> self, None)
+    native_lock_reinit(self)
+
+
+# ---------------------------------------------------------------- RLocks
+
+cdef object native_r_acquire, native_r_release, native_r_owned, native_r_save, native_r_reinit, native_r_locked
+cdef object native_r_recursion_count, native_r_restore
+
+_find_state = re.compile(r"owner=(-?\d+) count=(\d+)").search
+
+# Who patched: the OS thread, and its greenlet.
+cdef unsigned long patching_thread = 0
+cdef unsigned long patching_greenlet = 0
+
+
+cdef object beside(object lock):
+    """The `_threadlock.RLock` that says which greenlet has `lock`; None if it was left as it is."""
+    cdef tuple found = states.get(<size_t> <PyObject *> lock)
+    if found is not None:
+        return found[0]
+    made = RLock()
+    # Its methods tell only about the running thread.
+    match = _find_state(_NativeRLock.__repr__(lock))
+    if match is not None and int(match[2]):
+        owner = int(match[1]) & <unsigned long> -1
+        if owner == patching_thread:
+            owner = patching_greenlet
+        made._acquire_restore((int(match[2]), owner))
+    return remember(lock, made)
+
+
+cdef bint follow(object lock, object blocking, object timeout) except -1:
+    """A greenlet has taken `lock`; now its thread does. Only one that blocked before the process was patched delays that."""
+    cdef double pause = FIRST_PAUSE
+    cdef object hub
+    cdef int64_t limit, end
+    if native_r_acquire(lock, False):
+        return True
+    limit = time_limit(blocking, timeout)
+    end = now_ns() + limit
+    hub = get_hub_if_exists()
+    if hub is None or current_greenlet() is hub:
+        return native_r_acquire(lock, blocking, timeout)
+    while limit < 0 or now_ns() < end:
+        sleep(pause)
+        if native_r_acquire(lock, False):
+            return True
+        pause = min(2 * pause, LONGEST_PAUSE)
+    return False
+
+
+def rlock_acquire(self, blocking=True, timeout=-1):
+    cdef object owner = beside(self)
+    cdef bint taken = False
+    if owner is None:
+        return native_r_acquire(self, blocking, timeout)
+    count_call()
+    if not owner.acquire(blocking, timeout):
+        return False
+    if owner._recursion_count() > 1:
+        return True
+    try:
+        taken = follow(self, blocking, timeout)
+    finally:
+        if not taken:
+            owner.release()
+    return taken
+
+
+def rlock_enter(self):
+    return rlock_acquire(self)
+
+
+def rlock_release(self):
+    cdef object owner = beside(self)
+    if owner is None:
+        native_r_release(self)
+        return
+    if owner._recursion_count() == 1:
+        native_r_save(self)             # all of it: how often it was taken is counted beside it
+    owner.release()                     # or raises
+
+
+def rlock_exit(self, *exc_info):
+    rlock_release(self)
+
+
+def rlock_is_owned(self):
+    cdef object owner = beside(self)
+    return native_r_owned(self) if owner is None else owner._is_owned()
+
+
+def rlock_recursion_count(self):
+    cdef object owner = beside(self)
+    return native_r_recursion_count(self) if owner is None else owner._recursion_count()
+
+
+def rlock_locked(self):
+    cdef object owner = beside(self)
+    return native_r_locked(self) or owner is not None and owner.locked()
+
+
+def rlock_release_save(self):
+    cdef object owner = beside(self)
+    if owner is None:
+        return native_r_save(self)
+    if owner._is_owned():
+        native_r_save(self)
+    return owner._release_save()        # or raises
+
+
+def rlock_acquire_restore(self, state):
+    cdef object owner = beside(self)
+    cdef object interrupt = None
+    if owner is None:
+        return native_r_restore(self, state)
+    # The end of Condition.wait: it must be ours again, whatever is raised afterwards.
+    try:
+        owner._acquire_restore(state)
+    except BaseException as exc:
+        if not owner._is_owned():
+            raise
+        interrupt = exc
+    while True:
+        try:
+            follow(self, True, -1)
+            break
+        except BaseException as exc:
+            interrupt = exc
+    if interrupt is not None:
+        raise interrupt
+
+
+def rlock_reinit(self):
+    cdef object owner = beside(self)
+    native_r_reinit(self)
+    if owner is not None:
+        owner._at_fork_reinit()
+
+
+def adopt_locks():
+    """Locks and RLocks of the interpreter's block greenlets only, from now on. Returns what is adopted."""
+    global native_acquire, native_release, native_locked, native_lock_reinit, patching_thread, patching_greenlet
+    global native_r_acquire, native_r_release, native_r_owned, native_r_save, native_r_restore, native_r_reinit
+    global native_r_recursion_count, native_r_locked
+    patching_thread = PyThread_get_thread_ident()
+    patching_greenlet = current_ident()
+    native_locked = vars(_NativeLock)["locked"]
+    native_acquire = swap_method(_NativeLock, "acquire", lock_acquire)
+    native_release = swap_method(_NativeLock, "release", lock_release)
+    native_lock_reinit = swap_method(_NativeLock, "_at_fork_reinit", lock_reinit)
+    for name, instead in (
+        ("acquire_lock", lock_acquire), ("release_lock", lock_release), ("__enter__", lock_enter), ("__exit__", lock_exit)
+    ):
+        swap_method(_NativeLock, name, instead)
+    native_r_acquire = swap_method(_NativeRLock, "acquire", rlock_acquire)
+    native_r_release = swap_method(_NativeRLock, "release", rlock_release)
+    native_r_owned = swap_method(_NativeRLock, "_is_owned", rlock_is_owned)
+    native_r_save = swap_method(_NativeRLock, "_release_save", rlock_release_save)
+    native_r_restore = swap_method(_NativeRLock, "_acquire_restore", rlock_acquire_restore)
+    native_r_recursion_count = swap_method(_NativeRLock, "_recursion_count", rlock_recursion_count)
+    native_r_reinit = swap_method(_NativeRLock, "_at_fork_reinit", rlock_reinit)
+    swap_method(_NativeRLock, "__enter__", rlock_enter)
+    swap_method(_NativeRLock, "__exit__", rlock_exit)
+    if "locked" in vars(_NativeRLock):          # Python 3.14
+        native_r_locked = swap_method(_NativeRLock, "locked", rlock_locked)
+    return [_NativeLock, _NativeRLock, _native_allocate_lock]
+
+
+# ---------------------------------------------------------------- SimpleQueue
+
+cdef object native_get, native_put, native_size
+
+
+cdef bint has_item(object queue, _Waiting found) except -1:
+    """Whether there is an item that nobody has a claim on."""
+    return native_size(queue) > (found.claims if found is not None else 0)
+
+
+def queue_get(self, bint block=True, timeout=None):
+    cdef int64_t limit = -1
+    cdef int64_t end = 0
+    cdef object hub
+    cdef _Waiting found
+    cdef Waiter w
+    if block and timeout is not None:
+        if timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        limit = timeout_ns(timeout)
+        end = now_ns() + limit
+    if has_item(self, waiting.get(<size_t> <PyObject *> self)):
+        return native_get(self, False)
+    if not block:
+        count_call()
+        raise Empty
+    hub = get_hub_if_exists()
+    if hub is None or is_left(self):
+        return native_get(self, True, timeout)
+    while True:
+        w = new_waiter(hub, WAIT_QUEUE)
+        found = waiting_for(self)
+        link_append(&found.waiters, w)
+        try:
+            # Now that whoever puts something in will find us: it may have happened before.
+            if has_item(self, found):
+                link_remove(w)
+                return native_get(self, False)
+            try:
+                if not wait_on(w, limit):
+                    raise Empty
+            except BaseException:
+                if w.lost:
+                    found.claims -= 1
+                    tell(found)             # somebody else may have it
+                raise
+            found.claims -= 1
+            # An OS thread that knows of no claims may have taken it.
+            if native_size(self):
+                return native_get(self, False)
+        finally:
+            forget(self, found)
+        if limit >= 0:
+            limit = max(end - now_ns(), 0)
+
+
+def queue_get_nowait(self):
+    return queue_get(self, False)
+
+
+cdef int tell(_Waiting found) except -1:
+    cdef Waiter w
+    while found.waiters.count:
+        w = <Waiter> link_pop(&found.waiters)
+        if w.wake(None):
+            found.claims += 1
+            return 0
+    return 0
+
+
+def queue_put(self, item, block=True, timeout=None):
+    cdef _Waiting found
+    native_put(self, item)
+    found = waiting.get(<size_t> <PyObject *> self)
+    if found is not None:
+        tell(found)
+
+
+def queue_put_nowait(self, item):
+    queue_put(self, item)
+
+
+def adopt_queue():
+    """SimpleQueues of the interpreter's block greenlets only, from now on. Returns what is adopted."""
+    global native_get, native_put, native_size
+    native_size = vars(_NativeQueue)["qsize"]
+    native_get = swap_method(_NativeQueue, "get", queue_get)
+    native_put = swap_method(_NativeQueue, "put", queue_put)
+    swap_method(_NativeQueue, "get_nowait", queue_get_nowait)
+    swap_method(_NativeQueue, "put_nowait", queue_put_nowait)
+    return [_NativeQueue]
+
+
+# ---------------------------------------------------------------- threading.local
+
+cdef gv_getattro native_getattro = NULL
+cdef gv_setattro native_setattro = NULL
+
+
+cdef bint in_main_greenlet() except -1:
+    cdef greenlet g = current_greenlet()
+    cdef PyObject *parent
+    if isinstance(g, CoreGreenlet):
+        return False
+    parent = gl_parent(<PyObject *> g)
+    if parent == NULL:
+        return True
+    Py_DECREF(parent)
+    return False
+
+
+class _Attributes(local):
+    """Those that greenlets have in a local of the interpreter's."""
+
+    def __init__(self, owner):
+        """Called once in each greenlet. owner: a weak reference to the other one, which may have an __init__ too."""
+        cdef object thing = owner()
+        initialize = type(thing).__init__
+        if initialize is not object.__init__:
+            args, kwargs = init_arguments(thing)
+            initialize(thing, *args, **kwargs)
+
+
+cdef tuple init_arguments(object thing):
+    """What it was made with. It stands before the list of weak references in all versions; `adopt_local` has looked."""
+    cdef PyObject **end = <PyObject **> (
+        <char *> <PyObject *> thing + (<PyTypeObject *> <PyObject *> _NativeLocal).tp_weaklistoffset)
+    return (
+        () if end[-2] == NULL else <object> end[-2],
+        {} if end[-1] == NULL else <object> end[-1],
+    )
+
+
+cdef object attributes_of(object thing):
+    """The dict of the running greenlet; None if the object was left as it is."""
+    cdef object address = <size_t> <PyObject *> thing
+    cdef tuple found = states.get(address)
+    if found is not None:
+        return None if found[0] is None else found[0].__dict__
+    reference = weakref.ref(thing)
+    made = _Attributes.__new__(_Attributes, reference)
+    kept = remember(thing, made)
+    if kept is made:
+        try:
+            made.__init__(reference)
+        except BaseException:
+            states.pop(address, None)
+            raise
+    return kept.__dict__
+
+
+cdef object get_attribute(object self, object name):
+    cdef object attributes = None if in_main_greenlet() else attributes_of(self)
+    if attributes is None:
+        return native_getattro(self, name)
+    if name == "__dict__":
+        return attributes
+    return _PyObject_GenericGetAttrWithDict(self, name, attributes, 0)
+
+
+cdef int set_attribute(object self, object name, PyObject *value) except -1:
+    cdef object attributes = None if in_main_greenlet() else attributes_of(self)
+    if attributes is None:
+        return native_setattro(self, name, value)
+    if name == "__dict__":
+        kind = "_thread._local" if type(self) is _NativeLocal else type(self).__name__
+        raise AttributeError(f"{kind!r} object attribute '__dict__' is read-only")
+    return _PyObject_GenericSetAttrWithDict(self, name, value, attributes)
+
+
+cdef int set_slots(gv_getattro old_get, gv_getattro get, gv_setattro old_set, gv_setattro set_) except -1:
+    gv_set_attribute_slots(<PyTypeObject *> <PyObject *> _NativeLocal, get, set_)
+    cdef list classes = type.__subclasses__(_NativeLocal)
+    while classes:
+        cls = classes.pop()
+        gv_inherit_attribute_slots(<PyTypeObject *> <PyObject *> cls, old_get, get, old_set, set_)
+        classes += type.__subclasses__(cls)
+    return 0
+
+
+def adopt_local():
+    """Locals of the interpreter's keep the greenlets' attributes apart, from now on. Returns what is adopted.
+
+    What main greenlets see stays.
+    """
+    global native_getattro, native_setattro
+    if native_getattro == NULL:
+        probe = _LocalWithInit(1, x=2)
+        if init_arguments(probe) != ((1,), {"x": 2}) or init_arguments(_LocalWithInit()) not in (((), {}),):
+            raise SystemError("a threading.local is not laid out as it was in all Pythons up to 3.15")
+        native_getattro = (<PyTypeObject *> <PyObject *> _NativeLocal).tp_getattro
+        native_setattro = (<PyTypeObject *> <PyObject *> _NativeLocal).tp_setattro
+    set_slots(native_getattro, get_attribute, native_setattro, set_attribute)
+    return [_NativeLocal]
+
+
+class _LocalWithInit(_NativeLocal):
+    def __init__(self, *args, **kwargs):
+        pass
+
+
+def give_back():
+    """Undo all of it."""
+    unswap_methods()
+    if native_getattro != NULL:
+        set_slots(get_attribute, native_getattro, set_attribute, native_setattro)

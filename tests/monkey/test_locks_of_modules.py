@@ -1,0 +1,80 @@
+"""What is done to existing locks at patching, and imports between greenlets."""
+
+
+def test_only_those_of_logging_if_so_asked(script):
+    script.run(
+        """
+        import logging, threading
+        logging.basicConfig()
+        lock = threading.Lock()
+        kind = [type(lock)]
+        from gevlite import monkey
+        from gevlite._threadlock import RLock
+        monkey.patch_thread(existing_locks=False, logging=False)
+        assert type(logging._lock) is not RLock
+        monkey.patch_thread(existing_locks=False)
+        assert type(logging._lock) is RLock and type(logging.root.handlers[0].lock) is RLock
+        assert type(lock) is kind[0]
+        """,
+        patch="",
+    )
+
+
+def test_imports_between_greenlets_do_not_block_each_other(script):
+    """The lock of a module that is being imported was made before; who waits for it must let the others run."""
+    script.write("import slow_part\nvalue = slow_part.value\n", "slow_module.py")
+    script.write("import time\ntime.sleep(0.02)\nvalue = 1\n", "slow_part.py")
+    script.write(
+        """
+        from gevlite import monkey
+        monkey.patch_all()          # while this module's own lock is taken
+        import threading
+        seen = []
+        def work():
+            import slow_module
+            seen.append(slow_module.value)
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        late = threading.Thread(target=lambda: seen.append(__import__("patches_itself").late))
+        late.start()                # waits for us to be imported
+        threading.Event().wait(0.01)
+        late_too_early = len(seen) > 3
+        late_value = late = "done"
+        """,
+        "patches_itself.py",
+    )
+    lines = script.run(
+        """
+        import patches_itself, time
+        time.sleep(0.01)
+        print(patches_itself.seen, patches_itself.late_too_early)
+        """,
+        patch="",
+    )
+    assert lines == ["[1, 1, 1, 'done'] False"]
+
+
+def test_patching_in_another_os_thread_leaves_the_main_thread_the_main_thread(script):
+    lines = script.run(
+        """
+        import threading
+        def patch():
+            from gevlite import monkey
+            monkey.patch_all()
+        patcher = threading.Thread(target=patch)
+        patcher.start()
+        patcher.join()
+        import time
+        print(threading.current_thread() is threading.main_thread(), patcher.is_alive())
+        seen = []
+        thread = threading.Thread(target=lambda: (time.sleep(0.001), seen.append(threading.get_native_id())))
+        thread.start()
+        thread.join()
+        print(seen == [threading.get_native_id()], threading.enumerate() == [threading.main_thread()])
+        """,
+        patch="",
+    )
+    assert lines == ["True False", "True True"]
