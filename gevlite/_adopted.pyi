@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 __all__ = [
+    "acquire_in_thread",
     "adopt_local",
     "adopt_locks",
     "adopt_queue",
@@ -12,6 +13,7 @@ __all__ = [
     "unswap_methods",
 ]
 
+def acquire_in_thread(lock: object, timeout: float = -1) -> bool: ...
 def adopt_local() -> list[Callable[..., object]]: ...
 def adopt_locks() -> list[Callable[..., object]]: ...
 def adopt_queue() -> list[Callable[..., object]]: ...

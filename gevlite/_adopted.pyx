@@ -49,7 +49,17 @@ from gevlite._core import get_hub_if_exists, sleep
 from gevlite._threadlock import RLock
 from gevlite.local import local
 
-__all__ = ["adopt_local", "adopt_locks", "adopt_queue", "give_back", "leave_native", "poll_masks", "swap_method", "unswap_methods"]
+__all__ = [
+    "acquire_in_thread",
+    "adopt_local",
+    "adopt_locks",
+    "adopt_queue",
+    "give_back",
+    "leave_native",
+    "poll_masks",
+    "swap_method",
+    "unswap_methods",
+]
 
 cdef extern from "_greenlet_api.h":
     int gl_import() except -1
@@ -181,11 +191,20 @@ cdef int forget(object thing, _Waiting found) except -1:
 
 # ---------------------------------------------------------------- locks
 
-cdef object native_acquire, native_release, native_locked, native_lock_reinit
+cdef object native_acquire = _NativeLock.acquire
+cdef object native_release, native_locked, native_lock_reinit
 
 
 cdef object seconds(int64_t limit):
     return -1 if limit < 0 else limit / 1e9
+
+
+def acquire_in_thread(lock, timeout=-1):
+    """Take a lock of the interpreter's; block the whole OS thread until that works, at most `timeout` seconds.
+
+    For one that is given back by the interpreter itself, which tells nobody.
+    """
+    return native_acquire(lock, True, timeout)
 
 
 def lock_acquire(self, bint blocking=True, timeout=-1):
@@ -434,6 +453,7 @@ def queue_get(self, bint block=True, timeout=None):
     cdef object hub
     cdef _Waiting found
     cdef Waiter w
+    cdef bint told
     if block and timeout is not None:
         if timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
@@ -457,13 +477,14 @@ def queue_get(self, bint block=True, timeout=None):
                 link_remove(w)
                 return native_get(self, False)
             try:
-                if not wait_on(w, limit):
-                    raise Empty
+                told = wait_on(w, limit)
             except BaseException:
                 if w.lost:
                     found.claims -= 1
                     tell(found)             # somebody else may have it
                 raise
+            if not told:
+                raise Empty
             found.claims -= 1
             # An OS thread that knows of no claims may have taken it.
             if native_size(self):

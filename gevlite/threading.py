@@ -9,6 +9,7 @@ import sys
 import threading as _std
 
 from gevlite import thread
+from gevlite._adopted import acquire_in_thread
 from gevlite._core import get_hub, get_hub_if_exists, is_finalizing
 from gevlite._threadlock import Lock, RLock, get_ident
 from gevlite.greenlet import GreenletExit, getcurrent
@@ -170,7 +171,7 @@ else:
             return blocking and _in_worker(self._wait, timeout)
 
         def _wait(self, timeout):
-            ended = self._native.acquire(True, timeout)
+            ended = acquire_in_thread(self._native, timeout)
             if ended:
                 self._native.release()
             return ended

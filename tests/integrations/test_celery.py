@@ -197,3 +197,29 @@ def test_an_unpatched_worker_is_refused(redis_server, tmp_path):
     with worker_process(redis_server, tmp_path / "worker.log", launcher=("-m",), ready=False) as worker:
         assert worker.process.wait(30) != 0
         assert "python -m gevlite.monkey -m celery" in worker.log.read_text()
+
+
+EARLY = """
+import sys, types
+import early
+from gevlite import monkey
+import logging; logging.basicConfig()
+import warnings; warnings.simplefilter("ignore")
+monkey.patch_all(strict=False)
+from gevlite.integrations.celery import TaskPool
+TaskPool(2)
+"""
+
+
+def test_what_was_imported_too_early_is_in_the_log(tmp_path):
+    (tmp_path / "early.py").write_text("from time import sleep")
+    (tmp_path / "program.py").write_text(EARLY)
+
+    def run(**environment):
+        return subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=50,
+                              env={**os.environ, **environment})
+
+    done = run()
+    assert done.returncode == 0 and "unpatched: early.sleep (time.sleep)" in done.stderr
+    done = run(GEVLITE_MONKEY_STRICT="1")
+    assert done.returncode == 1 and "ImproperlyConfigured: too late to patch: unpatched: early.sleep" in done.stderr

@@ -20,7 +20,7 @@ WORKER = "gevlite.integrations.gunicorn.GevliteWorker"
 PATIENCE = 20
 
 APPLICATION = '''
-import json, os, socket, ssl, threading, time
+import concurrent.futures, json, os, queue, socket, ssl, threading, time
 import requests
 from wsgiref.validate import validator
 from gevlite import monkey
@@ -28,7 +28,10 @@ from gevlite import monkey
 AT_IMPORT = monkey.is_module_patched("socket") and monkey.is_module_patched("time")
 VERSION = "one"
 CONTEXT = ssl.create_default_context()
-LOCK = threading.Lock()
+LOCK = (threading.Lock(),)
+VISITOR = threading.local()
+JOBS = queue.SimpleQueue()
+POOL = concurrent.futures.ThreadPoolExecutor(2)
 
 def application(environ, start_response):
     path = environ["PATH_INFO"]
@@ -45,7 +48,12 @@ def application(environ, start_response):
         environ["gunicorn.socket"].sendall(b"HTTP/1.1 101 Switching Protocols\\r\\n\\r\\nspoken by hand")
         raise StopIteration()
     elif path == "/made-before":
-        with LOCK:
+        VISITOR.name = name = object()
+        time.sleep(0.02)
+        POOL.submit(lambda: (time.sleep(0.01), JOBS.put(1))).result(20)
+        JOBS.get(timeout=20)
+        assert VISITOR.name is name
+        with LOCK[0]:
             CONTEXT.minimum_version = ssl.TLSVersion.TLSv1_3
             ssl.create_default_context().minimum_version = ssl.TLSVersion.TLSv1_3
             assert requests.get(f"http://127.0.0.1:{environ['SERVER_PORT']}/").status_code == 200
@@ -440,6 +448,19 @@ def test_preload(master, config):
     assert running.get().status == 200
     running.signal(signal.SIGTERM)
     assert running.wait() == 0
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["warns", "refuses"])
+def test_what_the_application_took_before_the_worker_patched_is_in_the_log(master, tmp_path, strict):
+    (tmp_path / "early.py").write_text("from time import sleep")
+    environment = {"GEVLITE_MONKEY_STRICT": str(int(strict))}
+    running = master("-w", "1", config="import early\npreload_app = True", env=environment)
+    if strict:
+        running.said(r"MonkeyPatchError: nothing was patched.*early.sleep \(time.sleep\)")
+        assert running.wait() != 0
+    else:
+        running.said(r"\[WARNING\] MonkeyPatchWarning: patched too late .*early.sleep \(time.sleep\)")
+        assert running.get().status == 200
 
 
 def test_script_name(master):

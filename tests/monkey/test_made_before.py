@@ -187,6 +187,10 @@ CASES = _in_all_places({
         "done = []; thread = threading.Thread(target=lambda: (time.sleep(0.01), done.append(1)))",
         "thread.start(); thread.join(20); print(done, thread.is_alive())",
     ),
+    "Thread that runs": (
+        "go = threading.Event(); thread = threading.Thread(target=go.wait); thread.start()",
+        "later(go.set); thread.join(20); print(thread.is_alive())",
+    ),
     "cached_property and lru_cache": (
         """
         class Slow:
@@ -530,3 +534,51 @@ STRICT = "from gevlite import monkey; monkey.patch_all(strict=True)"
 @pytest.mark.parametrize("case", CASES)
 def test_what_was_made_before_works_as_with_threads(tmp_path, case):
     assert _run(tmp_path, case, STRICT) == _run(tmp_path, case, "")
+
+
+def test_the_end_of_the_process_waits_for_threads_that_ran_before(tmp_path):
+    path = tmp_path / "case.py"
+    path.write_text(f"""{HEAD}
+go = (threading.Event(),)
+def work():
+    go[0].wait()
+    os.write(1, b"done")
+threading.Thread(target=work).start()
+{STRICT}
+import gevlite
+gevlite.sleep(0)
+threading.Timer(0.02, go[0].set).start()
+""")
+    process = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=40)
+    assert (process.returncode, process.stdout, process.stderr) == (0, "done", "")
+
+
+def test_unpatching_gives_everything_back(tmp_path):
+    path = tmp_path / "case.py"
+    path.write_text(f"""{HEAD}
+lock, rlock, waiting, mine = threading.Lock(), threading.RLock(), queue.SimpleQueue(), threading.local()
+a, b = socket.socketpair(); a.settimeout(3)
+kinds = [type(thing) for thing in (lock, rlock, waiting, mine, select.poll())]
+kinds += [select.epoll, socket.socket, threading.local]
+def look():
+    return [(getattr(kind, name), kind.__dict__.get(name)) for kind in kinds for name in dir(kind)]
+before = look()
+for _ in range(3):
+    {STRICT}
+    import gevlite
+    def use():
+        with lock, rlock: gevlite.sleep(0.001)
+        waiting.put(1); waiting.get(); mine.x = 1
+    gevlite.joinall([gevlite.spawn(use) for _ in range(3)], raise_error=True)
+    rlock.acquire(); a.recv if a.gettimeout() == 3 else 1 / 0
+    monkey.unpatch_all()
+    rlock.release()
+    assert look() == before
+    with lock, rlock: assert not waiting.qsize() and not vars(mine)
+    def fails():
+        try: waiting.get(timeout=0.001)
+        except queue.Empty: return True
+    assert fails() and a.gettimeout() == 3 and not rlock._is_owned()
+""")
+    process = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=40)
+    assert (process.returncode, process.stderr) == (0, "")
