@@ -32,6 +32,8 @@ from gevlite.timeout import Timeout
 _StdPopen = _std.Popen
 # Taken now: they may be patched later, in the class itself.
 _std_init = _StdPopen.__init__
+_std_communicate = _StdPopen.communicate
+_std_wait = _StdPopen.wait
 _std_execute_child = _StdPopen._execute_child
 _FUNCTIONS = [name for name in _std.__all__ if isinstance(getattr(_std, name), types.FunctionType)]
 
@@ -153,14 +155,14 @@ class Popen(_StdPopen):
 
     def wait(self, timeout=None):
         """Block until the child has ended; its return code. Raises TimeoutExpired after `timeout` seconds."""
-        return _StdPopen.wait(self, _seconds(timeout))
+        return _std_wait(self, _seconds(timeout))
 
     def communicate(self, input=None, timeout=None):
         """Write `input`, read everything, and block until the child has ended; `(stdout, stderr)`.
 
         Raises TimeoutExpired after `timeout` seconds; a further call goes on with it.
         """
-        return _StdPopen.communicate(self, input, _seconds(timeout))
+        return _std_communicate(self, input, _seconds(timeout))
 
     def _wait(self, timeout):
         """Block until the child has ended; its return code. Raises TimeoutExpired after `timeout` seconds."""
