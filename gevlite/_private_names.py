@@ -62,6 +62,14 @@ NAMES = (
         multiprocessing__reduction="_reduce_socket",
         multiprocessing__reduction__ForkingPickler="_extra_reducers",
     ),
+    # gevlite.monkey._asyncio: the running loop and the current task
+    Names(
+        asyncio__events="_c__get_running_loop _c__set_running_loop _event_loop_policy _py__get_running_loop "
+        "_py__set_running_loop _set_running_loop",
+        _asyncio="_set_running_loop",
+    ),
+    Names(_BEFORE, (3, 14), asyncio__events__BaseDefaultEventLoopPolicy="_Local"),
+    Names((3, 14), _AFTER, asyncio__events="_BaseDefaultEventLoopPolicy", _asyncio="_swap_current_task"),
     # gevlite.threadpool: futures like those of concurrent.futures
     Names(concurrent__futures___base="CANCELLED PENDING"),
 )
