@@ -125,6 +125,11 @@ class Crew:
     def check_open(self):
         """Raise if there shall be no more tasks."""
 
+    def has_thread(self):
+        """See to it that there is a thread for the next task. False: `submit` would do it here."""
+        with self.lock:
+            return self._find_thread()
+
     def _find_thread(self):
         """See to it that there is a thread for one more task. False: there can be no more, and all are busy."""
         staying = self.size - self.surplus

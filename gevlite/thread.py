@@ -8,11 +8,12 @@ As with real threads, a fork takes along only the one that forks: in the child t
 """
 
 import _thread as _std
+import builtins
 import contextvars
 import os
 import sys
 
-from gevlite._core import get_hub_if_exists
+from gevlite._core import get_hub_if_exists, is_finalizing
 from gevlite._threadlock import Lock, RLock, get_ident, report_thread_error
 from gevlite._workers import count_workers
 from gevlite.event import Event
@@ -120,7 +121,36 @@ if hasattr(_std, "set_name"):
             raise TypeError(f"set_name() argument 'name' must be str, not {type(name).__name__}")
 
 
-# ---------------------------------------------------------------- the end of a thread, up to Python 3.12
+# ---------------------------------------------------------------- the end of a thread
+
+# That of Python 3.13 and later is a RuntimeError too.
+_FinalizationError = getattr(builtins, "PythonFinalizationError", RuntimeError)
+
+
+def _will_not_end(timeout):
+    """What it is to wait for the end of a thread that never runs again, as the interpreter ends.
+
+    False if there is a time-out: at once, since that would be over in vain for each thread of a pool. Else an error, as
+    in Python 3.14, where earlier ones block for ever.
+    """
+    if timeout is None:
+        raise _FinalizationError("cannot join a thread at the end of the interpreter: it will not run any more")
+    return False
+
+
+def _wait_for_end(ended, late, timeout):
+    """Block until `ended`, at most `timeout` seconds (None or a negative number: for ever). True if it is.
+
+    late: the thread has been started by a finalizer, and runs.
+    """
+    if timeout is not None and timeout < 0:
+        timeout = None
+    if not late and is_finalizing() and not ended.is_set():
+        return _will_not_end(timeout)
+    return ended.wait(timeout)
+
+
+# ---------------------------------------------------------------- up to Python 3.12
 
 class _ThreadEnd:
     """Looks like a lock that its thread holds for as long as it lives: to acquire it is to wait for the thread's end.
@@ -133,6 +163,7 @@ class _ThreadEnd:
 
     def _at_fork_reinit(self):
         self._begun = False
+        self._late = False
         self._ended = Event()
 
     def finish(self):
@@ -143,10 +174,11 @@ class _ThreadEnd:
         """The first time, by the thread itself: it lives. From then on: block until it has ended."""
         if not self._begun:
             self._begun = True
+            self._late = is_finalizing()
             return True
         if not blocking:
             return self._ended.is_set()
-        return self._ended.wait(None if timeout < 0 else timeout)
+        return _wait_for_end(self._ended, self._late, timeout)
 
     def release(self):
         """Whoever waited has nothing to give back. In this way `threading` says that the main thread has ended."""
@@ -166,7 +198,7 @@ def _set_sentinel():
     return end
 
 
-# ---------------------------------------------------------------- the end of a thread, from Python 3.13 on
+# ---------------------------------------------------------------- from Python 3.13 on
 
 class _ThreadHandle:
     """Waits for the end of a thread that is a greenlet."""
@@ -174,6 +206,7 @@ class _ThreadHandle:
     def __init__(self):
         self.ident = 0
         self._started = False
+        self._late = False
         self._ended = Event()
 
     def finish(self):
@@ -191,7 +224,7 @@ class _ThreadHandle:
             return
         if self.ident == get_ident():
             raise RuntimeError("Cannot join current thread")
-        self._ended.wait(None if timeout is None or timeout < 0 else timeout)
+        _wait_for_end(self._ended, self._late, timeout)
 
     def _set_done(self):
         if not self._started:
@@ -219,6 +252,7 @@ def start_joinable_thread(function, handle=None, daemon=True):
     greenlet = ThreadGreenlet(function, (), {})
     greenlet.end = handle
     handle._started = True
+    handle._late = is_finalizing()
     handle.ident = _start(greenlet)
     if not daemon:
         _joined_at_exit.difference_update([h for h in _joined_at_exit if h.is_done()])

@@ -10,10 +10,11 @@ import threading as _std
 
 from gevlite import thread
 from gevlite._adopted import acquire_in_thread
-from gevlite._core import get_hub, get_hub_if_exists, is_finalizing
+from gevlite._core import get_hub, get_hub_if_exists, is_finalizing, sleep
 from gevlite._threadlock import Lock, RLock, get_ident
 from gevlite.greenlet import GreenletExit, getcurrent
 from gevlite.local import local
+from gevlite.timeout import Timeout
 
 __target__ = "threading"
 __implements__ = ["Lock", "_CRLock", "_allocate_lock", "_make_invoke_excepthook", "get_ident", "local"]
@@ -50,11 +51,31 @@ if hasattr(thread, "set_name"):
     _set_name = thread.set_name
 
 
-def _in_worker(function, *args):
-    """Call what blocks the OS thread; from a greenlet, in a worker thread."""
-    if get_hub_if_exists() is None or is_finalizing():
-        return function(*args)
-    return get_hub().threadpool.apply(function, args)
+# Between two looks whether an OS thread has ended, when no other thread can wait for it.
+_LOOK_SECONDS = 0.005
+
+
+def _wait_for_native(is_done, wait, timeout):
+    """Block until an OS thread `is_done()`, at most `timeout` seconds (None: for ever). True if it is.
+
+    wait: does that with the whole OS thread that calls it, `wait(timeout)`. In a greenlet, a worker thread does it.
+    Where it is too late for one the greenlet looks again and again: the thread may need others of this hub to end.
+    """
+    if is_done():
+        return True
+    if is_finalizing():
+        return thread._will_not_end(timeout)
+    if get_hub_if_exists() is None:
+        wait(timeout)
+        return is_done()
+    pool = get_hub().threadpool
+    if pool._has_thread():
+        pool.apply(wait, (timeout,))
+    else:
+        with Timeout(timeout, False):
+            while not is_done():
+                sleep(_LOOK_SECONDS)
+    return is_done()
 
 
 if hasattr(_std, "_start_joinable_thread"):
@@ -74,7 +95,14 @@ if hasattr(_std, "_start_joinable_thread"):
     _get_main_thread_ident = thread._get_main_thread_ident
     _make_thread_handle = thread._make_thread_handle
     _start_joinable_thread = thread.start_joinable_thread
-    _thread_shutdown = thread._shutdown
+
+    def _thread_shutdown():
+        """Block until all threads that are not daemons have ended."""
+        for thing in list(_std._active.values()):
+            handle = getattr(thing, _HANDLE, None)
+            if isinstance(handle, _NativeHandle) and not thing.daemon:
+                handle.join()       # the original would block the whole OS thread
+        thread._shutdown()
 
     # By what it keeps here `threading` learns that a thread it did not start, any other greenlet, is gone.
     _thread_local_info = local()
@@ -103,8 +131,7 @@ if hasattr(_std, "_start_joinable_thread"):
             return self._native.is_done()
 
         def join(self, timeout=None):
-            if not self.is_done():
-                _in_worker(self._native.join, timeout)
+            _wait_for_native(self.is_done, self._native.join, None if timeout is None or timeout < 0 else timeout)
 
         def _set_done(self):
             self._native._set_done()
@@ -166,15 +193,16 @@ else:
             self._native = lock
 
         def acquire(self, blocking=True, timeout=-1):
-            if not self._native.locked():
-                return True
-            return blocking and _in_worker(self._wait, timeout)
+            if not blocking:
+                return self._is_done()
+            return _wait_for_native(self._is_done, self._wait, None if timeout < 0 else timeout)
+
+        def _is_done(self):
+            return not self._native.locked()
 
         def _wait(self, timeout):
-            ended = acquire_in_thread(self._native, timeout)
-            if ended:
+            if acquire_in_thread(self._native, -1 if timeout is None else timeout):
                 self._native.release()
-            return ended
 
         def release(self):
             pass

@@ -132,6 +132,10 @@ class ThreadPool(GroupMappingMixin):
                 return places
             # We have waited in the parent of a fork and go on in the child.
 
+    def _has_thread(self):
+        """False if it is too late for new threads, so that a call may have to be made by its caller."""
+        return not is_finalizing() and self._crew.has_thread()
+
     def _give_place(self, places):
         if places is None:
             return
