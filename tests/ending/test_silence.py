@@ -41,6 +41,21 @@ PRIMITIVES = {
     "FileObject": ("gevlite.fileobject.FileObject(sys.argv[1], 'w')", "thing.write('x'); thing.close()"),
 }
 
+PSYCOPG_POOL = """
+        import logging, psycopg_pool
+        logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())     # it warns when it cannot connect
+        import socket
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            where = f"host=127.0.0.1 port={taken.getsockname()[1]} connect_timeout=5"
+            pool = psycopg_pool.ConnectionPool(where, min_size=2, open=True, timeout=0.01)
+            try:
+                with pool.connection():
+                    raise AssertionError
+            except psycopg_pool.PoolTimeout:
+                pass
+"""
+
 PROGRAMS = {
     "logging, a handler that lives on": """
         import logging
@@ -93,28 +108,16 @@ PROGRAMS = {
         result = pool.spawn(__import__("gevlite.monkey").monkey.get_original("time", "sleep"), 100)
         gevlite.sleep(0.001)
     """,
-    "a pool of connections with threads that look after it, as psycopg's": """
-        class Pool:
-            def __init__(self):
-                self.condition = threading.Condition()
-                self.tasks = queue.Queue()
-                self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(3)]
-                for worker in self.workers:
-                    worker.start()
-            def work(self):
-                while (task := self.tasks.get()) is not None:
-                    task()
-            def close(self):
-                with self.condition:
-                    for worker in self.workers:
-                        self.tasks.put(None)
-                for worker in self.workers:
-                    worker.join(5)
-            def __del__(self):
-                self.close()
-        pool = Pool()
-        pool.tasks.put(lambda: None)
-        pool.self = pool
+    # Its workers try to connect to where nobody listens, again and again.
+    "a psycopg pool that is not closed": PSYCOPG_POOL + """
+        pool.cycle = pool
+    """,
+    "a psycopg pool that is a global": PSYCOPG_POOL,
+    "a psycopg pool, closed in atexit": PSYCOPG_POOL + """
+        atexit.register(pool.close)
+    """,
+    "a psycopg pool that a module keeps": PSYCOPG_POOL + """
+        threading.pool = pool
     """,
     "tempfile": """
         import tempfile
