@@ -2,6 +2,7 @@
 
 import os
 from _socket import AF_INET, AF_INET6
+from io import open as _open  # a finalizer at the end of the interpreter finds no built-in one
 
 PATH = "/etc/hosts"
 
@@ -36,7 +37,7 @@ class Hosts:
             status = os.stat(self.path)
             seen = (status.st_mtime_ns, status.st_size, status.st_ino)
             if seen != self._seen:
-                with open(self.path, encoding="utf-8", errors="surrogateescape") as file:
+                with _open(self.path, encoding="utf-8", errors="surrogateescape") as file:     # noqa: UP020
                     self._lines = [line for line in map(_parsed, file) if line is not None]
                 self._seen = seen
         except OSError:

@@ -11,6 +11,8 @@ import dns.asyncbackend
 import dns.asyncresolver
 import dns.exception
 import dns.name
+import dns.rdata
+import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
 
@@ -24,6 +26,10 @@ __all__ = ["Resolver"]
 # What cannot be a name.
 _NO_NAMES = (dns.name.LabelTooLong, dns.name.NameTooLong, dns.name.EmptyLabel, dns.name.BadEscape)
 _TYPES = {AF_INET: dns.rdatatype.A, AF_INET6: dns.rdatatype.AAAA}
+
+# dnspython imports the class of each kind of record when it meets the first one; a finalizer can import nothing.
+for _type in ("A", "AAAA", "CNAME", "PTR", "SOA"):
+    dns.rdata.get_rdata_class(dns.rdataclass.IN, dns.rdatatype.from_text(_type))
 
 
 class Resolver(AbstractResolver):

@@ -61,7 +61,25 @@ PLACES = {
     "thread that is not a daemon": "threading.Thread(target=lambda: (time.sleep(0.001), report())).start()",
 }
 
-LISTENER = "listener = socket.create_server(('127.0.0.1', 0)); address = listener.getsockname()"
+# To everything that it is asked it answers 192.0.2.1.
+NAME_SERVER = """
+class NameServer:
+    def __enter__(self):
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind(("127.0.0.1", 0))
+        self.greenlet = gevlite.spawn(self.serve)
+        return self.sock.getsockname()[1]
+    def serve(self):
+        while True:
+            query, address = self.sock.recvfrom(512)
+            question = query[12 : query.index(b"\\0", 12) + 5]
+            head = query[:2] + b"\\x81\\x80\\0\\1\\0\\1\\0\\0\\0\\0"
+            record = b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4\\xc0\\0\\2\\1"
+            self.sock.sendto(head + question + record, address)
+    def __exit__(self, *exc):
+        self.greenlet.kill()
+        self.sock.close()
+"""
 
 # name: (preparation, operation)
 OPERATIONS = {
@@ -123,7 +141,26 @@ OPERATIONS = {
         assert socket.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST)[0] == "127.0.0.1"
         assert socket.gethostbyaddr("127.0.0.1")
      """),
-    "connection": (LISTENER, """
+    "resolver block": ("from gevlite.resolver.blocking import Resolver as Block", """
+        assert '127.0.0.1' in [found[4][0] for found in Block().getaddrinfo('localhost', 80)]
+        assert Block().gethostbyname('localhost') == '127.0.0.1'
+     """),
+    "resolver ares": (NAME_SERVER + "from gevlite.resolver.ares import Resolver as Ares", """
+        with NameServer() as port:
+            r = Ares(servers=[f"127.0.0.1:{port}"])
+            assert r.gethostbyname("some.test") == "192.0.2.1"
+            assert r.getaddrinfo("other.test", 80, socket.AF_INET)[0][4] == ("192.0.2.1", 80)
+            r.close()
+     """),
+    # It reads a file when it is made, for which a finalizer has no built-in `open`.
+    "resolver dnspython": (NAME_SERVER + "from gevlite.resolver.dnspython import Resolver\nr = Resolver()", """
+        with NameServer() as port:
+            r.resolver.nameservers, r.resolver.port = ["127.0.0.1"], port
+            assert r.gethostbyname("some.test") == "192.0.2.1"
+            assert r.getaddrinfo("other.test", 80, socket.AF_INET)[0][4] == ("192.0.2.1", 80)
+     """),
+    "connection": ("", """
+        listener = socket.create_server(("127.0.0.1", 0)); address = listener.getsockname()
         with socket.create_connection(("localhost", address[1])) as a:
             b = listener.accept()[0]
             b.settimeout(0.001)
@@ -133,7 +170,7 @@ OPERATIONS = {
             b.settimeout(None)
             g = gevlite.spawn(lambda: (gevlite.sleep(0.001), a.sendall(b"hello")))
             assert b.recv(5) == b"hello"
-            b.close()
+            b.close(); listener.close()
      """),
     "makefile": ("", """
         a, b = socket.socketpair()
