@@ -224,7 +224,7 @@ def test_no_module_is_imported_that_the_program_has_not(script):
         before = set(sys.modules)
         monkey.patch_all()
         assert {name for name in set(sys.modules) - before if not name.startswith("gevlite.")} <= {
-            "_threading_local", "_multiprocessing", "psycopg.waiting"}, set(sys.modules) - before
+            "_threading_local", "_multiprocessing", "_interpreters", "psycopg.waiting"}, set(sys.modules) - before
         """,
         patch=CATCH,
     )
