@@ -27,6 +27,7 @@ from gevlite._core cimport (
     LinkList,
     Waiter,
     current_greenlet,
+    free_waiter,
     give_way_if_due,
     greenlet,
     link_append,
@@ -42,7 +43,9 @@ from gevlite._threadlock cimport current_ident, time_limit
 
 import _queue
 import _thread
+import gc
 import re
+import types
 import weakref
 
 from gevlite._core import get_hub_if_exists, sleep
@@ -50,15 +53,16 @@ from gevlite._threadlock import RLock
 from gevlite.local import local
 
 __all__ = [
+    "CannotAdopt",
     "acquire_in_thread",
     "adopt_local",
     "adopt_locks",
     "adopt_queue",
+    "adopt_rlocks",
     "give_back",
     "leave_native",
     "poll_masks",
-    "swap_method",
-    "unswap_methods",
+    "swap_methods",
 ]
 
 cdef extern from "_greenlet_api.h":
@@ -72,6 +76,7 @@ cdef extern from "_method_swap.h":
         gv_getattro tp_getattro
         gv_setattro tp_setattro
         Py_ssize_t tp_weaklistoffset
+    const char *gv_obstacle(object descriptor)
     object gv_swap_method(object owner, object descriptor, object instead)
     void gv_unswap_all()
     int gv_set_attribute_slots(PyTypeObject *type, gv_getattro get, gv_setattro set) except -1
@@ -104,23 +109,47 @@ _NativeQueue = _queue.SimpleQueue
 _NativeLocal = _thread._local
 
 
-def swap_method(owner, name, instead):
-    """Have `instead(self, ...)` called wherever the method `name` of the built-in type `owner` is, kept or looked up.
+class CannotAdopt(Exception):
+    """A type is not what it was in all Pythons up to 3.15. Its objects stay what they are."""
 
-    Returns the original as a method that is not affected. Raises TypeError if it is no such method.
+
+# False while nothing is exchanged. Who began to wait before must look for himself then.
+cdef bint adopted = False
+
+
+def swap_methods(owner, methods):
+    """Have `instead(self, ...)` called wherever a method of the built-in type `owner` is, kept or looked up.
+
+    methods: `{name: instead}`. Returns `{name: original}`, of methods that are not affected. Raises CannotAdopt, and
+    has exchanged nothing, if one of them cannot be.
     """
-    return gv_swap_method(owner, vars(owner)[name], instead)
+    global adopted
+    cdef const char *obstacle
+    descriptors = {}
+    for name in methods:
+        descriptors[name] = vars(owner).get(name)
+        obstacle = gv_obstacle(descriptors[name])
+        if obstacle != NULL:
+            raise CannotAdopt(f"{owner.__module__}.{owner.__qualname__}.{name} {obstacle.decode()}")
+    adopted = True
+    return {name: gv_swap_method(owner, descriptors[name], methods[name]) for name in methods}
+
+
+cdef struct PollObject:
+    PyObject *masks
+    int up_to_date
+    int length
+    void *list
+    int running
 
 
 def poll_masks(poll):
     """The dict of a `select.poll` object: what each descriptor is watched for. It is the first thing in it."""
-    cdef PyObject *first = (<PyObject **> (<char *> <PyObject *> poll + sizeof(PyObject)))[0]
+    cdef PyObject *first
+    if type(poll).__basicsize__ != sizeof(PyObject) + sizeof(PollObject):
+        raise CannotAdopt("select.poll objects are laid out in a new way")
+    first = (<PollObject *> (<char *> <PyObject *> poll + sizeof(PyObject))).masks
     return <dict?> <object> first
-
-
-def unswap_methods():
-    """Undo every `swap_method`."""
-    gv_unswap_all()
 
 
 # ---------------------------------------------------------------- what is kept beside an object
@@ -224,6 +253,9 @@ def lock_enter(self):
 
 cdef object wait_for_lock(object lock, int64_t limit):
     cdef object hub = get_hub_if_exists()
+    cdef object given
+    cdef int64_t end = now_ns() + limit
+    cdef bint timed_out
     cdef _Waiting found
     cdef Waiter w
     if hub is None:
@@ -242,13 +274,29 @@ cdef object wait_for_lock(object lock, int64_t limit):
             link_remove(w)
             return True
         try:
-            return wait_on(w, limit)
+            given = w.park_for(limit)
         except BaseException:
             if w.lost:
                 lock_release(lock)      # it was handed to us, but something else ended our wait
             raise
+        timed_out = w.timed_out
+        free_waiter(w)
     finally:
         forget(lock, found)
+    if given is lock:
+        return True
+    return not timed_out and look_again(native_acquire, lock, limit, end)
+
+
+cdef bint look_again(object acquire, object lock, int64_t limit, int64_t end) except -1:
+    """Take a lock that may be given back without a word; block this greenlet until that works."""
+    cdef double pause = FIRST_PAUSE
+    while not acquire(lock, False):
+        if limit >= 0 and now_ns() >= end:
+            return False
+        sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+    return True
 
 
 def lock_release(self):
@@ -301,22 +349,21 @@ cdef object beside(object lock):
 
 cdef bint follow(object lock, object blocking, object timeout) except -1:
     """A greenlet has taken `lock`; now its thread does. Only one that blocked before the process was patched delays that."""
-    cdef double pause = FIRST_PAUSE
     cdef object hub
-    cdef int64_t limit, end
+    cdef int64_t limit
     if native_r_acquire(lock, False):
         return True
     limit = time_limit(blocking, timeout)
-    end = now_ns() + limit
     hub = get_hub_if_exists()
     if hub is None or current_greenlet() is hub:
         return native_r_acquire(lock, blocking, timeout)
-    while limit < 0 or now_ns() < end:
-        sleep(pause)
-        if native_r_acquire(lock, False):
-            return True
-        pause = min(2 * pause, LONGEST_PAUSE)
-    return False
+    return look_again(native_r_acquire, lock, limit, now_ns() + limit)
+
+
+cdef bint is_beside(object owner, object lock):
+    """False if all has been given back since: then `owner` counts no more."""
+    cdef tuple found = states.get(<size_t> <PyObject *> lock)
+    return found is not None and found[0] is owner
 
 
 def rlock_acquire(self, blocking=True, timeout=-1):
@@ -332,8 +379,8 @@ def rlock_acquire(self, blocking=True, timeout=-1):
     try:
         taken = follow(self, blocking, timeout)
     finally:
-        if not taken:
-            owner.release()
+        if not taken or not is_beside(owner, self):
+            owner.release()             # the next one's turn
     return taken
 
 
@@ -374,9 +421,11 @@ def rlock_release_save(self):
     cdef object owner = beside(self)
     if owner is None:
         return native_r_save(self)
-    if owner._is_owned():
-        native_r_save(self)
-    return owner._release_save()        # or raises
+    if not owner._is_owned():
+        return owner._release_save()    # which raises, or is allowed to do that for another
+    # What the original understands, should it be the one to take it back.
+    thread = native_r_save(self)[1]
+    return owner._release_save()[0], thread
 
 
 def rlock_acquire_restore(self, state):
@@ -386,7 +435,7 @@ def rlock_acquire_restore(self, state):
         return native_r_restore(self, state)
     # The end of Condition.wait: it must be ours again, whatever is raised afterwards.
     try:
-        owner._acquire_restore(state)
+        owner._acquire_restore((state[0], current_ident()))
     except BaseException as exc:
         if not owner._is_owned():
             raise
@@ -397,6 +446,10 @@ def rlock_acquire_restore(self, state):
             break
         except BaseException as exc:
             interrupt = exc
+    if not is_beside(owner, self):
+        owner._release_save()
+        for _ in range(state[0] - 1):
+            native_r_acquire(self)
     if interrupt is not None:
         raise interrupt
 
@@ -409,32 +462,70 @@ def rlock_reinit(self):
 
 
 def adopt_locks():
-    """Locks and RLocks of the interpreter's block greenlets only, from now on. Returns what is adopted."""
-    global native_acquire, native_release, native_locked, native_lock_reinit, patching_thread, patching_greenlet
+    """Locks of the interpreter's block greenlets only, from now on. Returns what is adopted."""
+    global native_acquire, native_release, native_locked, native_lock_reinit
+    methods = {
+        "acquire": lock_acquire, "__enter__": lock_enter, "release": lock_release, "__exit__": lock_exit,
+        "_at_fork_reinit": lock_reinit,
+    }
+    old = {"acquire_lock": lock_acquire, "release_lock": lock_release}
+    methods.update((name, instead) for name, instead in old.items() if name in vars(_NativeLock))
+    native_locked = vars(_NativeLock)["locked"]     # first what may fail
+    originals = swap_methods(_NativeLock, methods)
+    native_acquire = originals["acquire"]
+    native_release = originals["release"]
+    native_lock_reinit = originals["_at_fork_reinit"]
+    return [_NativeLock, _native_allocate_lock]
+
+
+def adopt_rlocks():
+    """RLocks of the interpreter's block greenlets only, from now on. Returns what is adopted."""
     global native_r_acquire, native_r_release, native_r_owned, native_r_save, native_r_restore, native_r_reinit
-    global native_r_recursion_count, native_r_locked
+    global native_r_recursion_count, native_r_locked, patching_thread, patching_greenlet
     patching_thread = PyThread_get_thread_ident()
     patching_greenlet = current_ident()
-    native_locked = vars(_NativeLock)["locked"]
-    native_acquire = swap_method(_NativeLock, "acquire", lock_acquire)
-    native_release = swap_method(_NativeLock, "release", lock_release)
-    native_lock_reinit = swap_method(_NativeLock, "_at_fork_reinit", lock_reinit)
-    for name, instead in (
-        ("acquire_lock", lock_acquire), ("release_lock", lock_release), ("__enter__", lock_enter), ("__exit__", lock_exit)
-    ):
-        swap_method(_NativeLock, name, instead)
-    native_r_acquire = swap_method(_NativeRLock, "acquire", rlock_acquire)
-    native_r_release = swap_method(_NativeRLock, "release", rlock_release)
-    native_r_owned = swap_method(_NativeRLock, "_is_owned", rlock_is_owned)
-    native_r_save = swap_method(_NativeRLock, "_release_save", rlock_release_save)
-    native_r_restore = swap_method(_NativeRLock, "_acquire_restore", rlock_acquire_restore)
-    native_r_recursion_count = swap_method(_NativeRLock, "_recursion_count", rlock_recursion_count)
-    native_r_reinit = swap_method(_NativeRLock, "_at_fork_reinit", rlock_reinit)
-    swap_method(_NativeRLock, "__enter__", rlock_enter)
-    swap_method(_NativeRLock, "__exit__", rlock_exit)
+    probe = _NativeRLock()
+    taken = _find_state(_NativeRLock.__repr__(probe))
+    probe.acquire()
+    if taken is not None:
+        taken = taken[2], *_find_state(_NativeRLock.__repr__(probe)).groups()
+    probe.release()
+    if taken != ("0", str(patching_thread), "1"):
+        raise CannotAdopt(f"{_NativeRLock.__module__}.{_NativeRLock.__qualname__} does not tell its owner")
+    methods = {
+        "acquire": rlock_acquire, "__enter__": rlock_enter, "release": rlock_release, "__exit__": rlock_exit,
+        "_is_owned": rlock_is_owned, "_recursion_count": rlock_recursion_count, "_release_save": rlock_release_save,
+        "_acquire_restore": rlock_acquire_restore, "_at_fork_reinit": rlock_reinit,
+    }
     if "locked" in vars(_NativeRLock):          # Python 3.14
-        native_r_locked = swap_method(_NativeRLock, "locked", rlock_locked)
-    return [_NativeLock, _NativeRLock, _native_allocate_lock]
+        methods["locked"] = rlock_locked
+    originals = swap_methods(_NativeRLock, methods)
+    native_r_acquire = originals["acquire"]
+    native_r_release = originals["release"]
+    native_r_owned = originals["_is_owned"]
+    native_r_save = originals["_release_save"]
+    native_r_restore = originals["_acquire_restore"]
+    native_r_recursion_count = originals["_recursion_count"]
+    native_r_reinit = originals["_at_fork_reinit"]
+    native_r_locked = originals.get("locked")
+    return [_NativeRLock]
+
+
+cdef int give_rlocks_back() except -1:
+    """Who has one keeps the original. Whoever waits for one waits for the original from now on."""
+    for address, (owner, reference) in list(states.items()):
+        if not isinstance(owner, RLock):
+            continue
+        del states[address]
+        lock = reference()
+        count = int(_find_state(repr(owner))[2])
+        if not count:
+            continue
+        if lock is not None and native_r_owned(lock):
+            for _ in range(count - 1):
+                native_r_acquire(lock, False)
+        owner._release_save()           # the first who waits goes on, and sees to the next
+    return 0
 
 
 # ---------------------------------------------------------------- SimpleQueue
@@ -491,22 +582,36 @@ def queue_get(self, bint block=True, timeout=None):
                 return native_get(self, False)
         finally:
             forget(self, found)
+        if not adopted:
+            return look_for_item(self, limit, end)
         if limit >= 0:
             limit = max(end - now_ns(), 0)
+
+
+cdef object look_for_item(object queue, int64_t limit, int64_t end):
+    """As `look_again`."""
+    cdef double pause = FIRST_PAUSE
+    while not native_size(queue):
+        if limit >= 0 and now_ns() >= end:
+            raise Empty
+        sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+    return native_get(queue, False)
 
 
 def queue_get_nowait(self):
     return queue_get(self, False)
 
 
-cdef int tell(_Waiting found) except -1:
+cdef bint tell(_Waiting found) except -1:
+    """Wake the first. False if nobody waits."""
     cdef Waiter w
     while found.waiters.count:
         w = <Waiter> link_pop(&found.waiters)
         if w.wake(None):
             found.claims += 1
-            return 0
-    return 0
+            return True
+    return False
 
 
 def queue_put(self, item, block=True, timeout=None):
@@ -524,11 +629,12 @@ def queue_put_nowait(self, item):
 def adopt_queue():
     """SimpleQueues of the interpreter's block greenlets only, from now on. Returns what is adopted."""
     global native_get, native_put, native_size
-    native_size = vars(_NativeQueue)["qsize"]
-    native_get = swap_method(_NativeQueue, "get", queue_get)
-    native_put = swap_method(_NativeQueue, "put", queue_put)
-    swap_method(_NativeQueue, "get_nowait", queue_get_nowait)
-    swap_method(_NativeQueue, "put_nowait", queue_put_nowait)
+    native_size = vars(_NativeQueue)["qsize"]       # first what may fail
+    originals = swap_methods(_NativeQueue, {
+        "get": queue_get, "put": queue_put, "get_nowait": queue_get_nowait, "put_nowait": queue_put_nowait,
+    })
+    native_get = originals["get"]
+    native_put = originals["put"]
     return [_NativeQueue]
 
 
@@ -626,13 +732,30 @@ def adopt_local():
     """
     global native_getattro, native_setattro
     if native_getattro == NULL:
-        probe = _LocalWithInit(1, x=2)
-        if init_arguments(probe) != ((1,), {"x": 2}) or init_arguments(_LocalWithInit()) not in (((), {}),):
-            raise SystemError("a threading.local is not laid out as it was in all Pythons up to 3.15")
+        check_local()
         native_getattro = (<PyTypeObject *> <PyObject *> _NativeLocal).tp_getattro
         native_setattro = (<PyTypeObject *> <PyObject *> _NativeLocal).tp_setattro
     set_slots(native_getattro, get_attribute, native_setattro, set_attribute)
     return [_NativeLocal]
+
+
+def check_local():
+    """Raises CannotAdopt if `init_arguments` would not find them, or if attributes are not looked up by the slots."""
+    cdef PyTypeObject *kind = <PyTypeObject *> <PyObject *> _NativeLocal
+    cdef PyObject **end
+    cdef size_t word = sizeof(PyObject *)
+    probe = _LocalWithInit(1, x=2)
+    kept = {id(thing) for thing in gc.get_referents(probe)}
+    fits = kind.tp_weaklistoffset >= <Py_ssize_t> (sizeof(PyObject) + 2 * word)
+    if fits:
+        # No object is looked at before we know that it is one.
+        end = <PyObject **> (<char *> <PyObject *> probe + kind.tp_weaklistoffset)
+        fits = <size_t> end[-2] in kept and <size_t> end[-1] in kept
+    if not fits or init_arguments(probe) != ((1,), {"x": 2}):
+        raise CannotAdopt("threading.local objects are laid out in a new way")
+    for name in ("__getattribute__", "__setattr__", "__delattr__"):
+        if not isinstance(vars(_NativeLocal).get(name), types.WrapperDescriptorType):
+            raise CannotAdopt(f"threading.local.{name} is not a slot of a built-in type")
 
 
 class _LocalWithInit(_NativeLocal):
@@ -641,7 +764,15 @@ class _LocalWithInit(_NativeLocal):
 
 
 def give_back():
-    """Undo all of it."""
-    unswap_methods()
+    """Undo all of it. Whoever waits goes on to wait, by looking again and again."""
+    global adopted
+    cdef _Waiting found
+    gv_unswap_all()
     if native_getattro != NULL:
         set_slots(get_attribute, native_getattro, set_attribute, native_setattro)
+    if adopted:
+        adopted = False
+        give_rlocks_back()
+        for found in list(waiting.values()):
+            while tell(found):
+                pass

@@ -11,6 +11,10 @@
 #include <Python.h>
 #include <string.h>
 
+#if PY_VERSION_HEX < 0x030D0000
+#define Py_IsFinalizing _Py_IsFinalizing
+#endif
+
 #define GV_PLACES 40
 #define GV_EACH_PLACE(X) \
     X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) \
@@ -27,8 +31,12 @@ static gv_place gv_places[GV_PLACES];
 static int gv_used;
 static PyInterpreterState *gv_home;
 
-/* Other interpreters of this process share the structures, but not our objects. */
+/* Other interpreters of this process share the structures, but not our objects, and may run at the same time as we do:
+   what stands here is all that they look at. */
 #define GV_ELSEWHERE (PyInterpreterState_Get() != gv_home)
+/* Functions written in Python are of no use once the interpreter has emptied their modules at its end. Nothing else runs
+   then that the original could stop. */
+#define GV_ORIGINAL(n) (GV_ELSEWHERE || (Py_IsFinalizing() && PyFunction_Check(gv_places[n].instead)))
 #define GV_WAS(n, type) ((type)(void (*)(void))gv_places[n].was.ml_meth)
 
 static PyObject *gv_call(int n, PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -74,44 +82,44 @@ typedef PyObject *(*gv_fast_keywords)(PyObject *, PyObject *const *, Py_ssize_t,
 #define GV_DEFINE(n) \
     static PyObject *gv_plain_##n(PyObject *self, PyObject *args) \
     { \
-        if (GV_ELSEWHERE) \
+        if (GV_ORIGINAL(n)) \
             return gv_places[n].was.ml_meth(self, args); \
         return gv_call(n, self, &PyTuple_GET_ITEM(args, 0), PyTuple_GET_SIZE(args), NULL); \
     } \
     static PyObject *gv_keywords_##n(PyObject *self, PyObject *args, PyObject *kwargs) \
     { \
-        if (GV_ELSEWHERE) \
+        if (GV_ORIGINAL(n)) \
             return GV_WAS(n, PyCFunctionWithKeywords)(self, args, kwargs); \
         return gv_call_with_dict(n, self, args, kwargs); \
     } \
     static PyObject *gv_none_##n(PyObject *self, PyObject *ignored) \
     { \
-        if (GV_ELSEWHERE) \
+        if (GV_ORIGINAL(n)) \
             return gv_places[n].was.ml_meth(self, ignored); \
         return gv_call(n, self, NULL, 0, NULL); \
     } \
     static PyObject *gv_one_##n(PyObject *self, PyObject *arg) \
     { \
-        if (GV_ELSEWHERE) \
+        if (GV_ORIGINAL(n)) \
             return gv_places[n].was.ml_meth(self, arg); \
         return gv_call(n, self, &arg, 1, NULL); \
     } \
     static PyObject *gv_fast_##n(PyObject *self, PyObject *const *args, Py_ssize_t nargs) \
     { \
-        if (GV_ELSEWHERE) \
+        if (GV_ORIGINAL(n)) \
             return GV_WAS(n, gv_fast)(self, args, nargs); \
         return gv_call(n, self, args, nargs, NULL); \
     } \
     static PyObject *gv_fast_keywords_##n(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) \
     { \
-        if (GV_ELSEWHERE) \
+        if (GV_ORIGINAL(n)) \
             return GV_WAS(n, gv_fast_keywords)(self, args, nargs, kwnames); \
         return gv_call(n, self, args, nargs, kwnames); \
     } \
     static PyObject *gv_class_##n( \
         PyObject *self, PyTypeObject *cls, PyObject *const *args, size_t nargs, PyObject *kwnames) \
     { \
-        if (GV_ELSEWHERE) \
+        if (GV_ORIGINAL(n)) \
             return GV_WAS(n, PyCMethod)(self, cls, args, nargs, kwnames); \
         return gv_call(n, self, args, (Py_ssize_t)nargs, kwnames); \
     }
@@ -145,39 +153,60 @@ static int gv_convention(int flags)
     return -1;
 }
 
+/* Another interpreter may be about to call it. */
+static void gv_set_function(PyMethodDef *def, PyCFunction function)
+{
+    __atomic_store_n(&def->ml_meth, function, __ATOMIC_RELEASE);
+}
+
 /* Puts every function back. */
 static void gv_unswap_all(void)
 {
     for (int n = 0; n < gv_used; n++)
-        gv_places[n].def->ml_meth = gv_places[n].was.ml_meth;
+        gv_set_function(gv_places[n].def, gv_places[n].was.ml_meth);
+}
+
+/* A program may start Python again in the same process, and find the structures as they were left. */
+static void gv_at_exit(void)
+{
+    gv_unswap_all();
+    for (int n = 0; n < gv_used; n++)
+        gv_places[n].instead = NULL;        /* it is gone with its interpreter */
+    gv_home = NULL;
+}
+
+static int gv_find(PyMethodDef *def)
+{
+    int n = 0;
+    while (n < gv_used && gv_places[n].def != def)
+        n++;
+    return n;
+}
+
+/* Why `gv_swap_method` cannot be called for it; NULL if it can. */
+static const char *gv_obstacle(PyObject *descriptor)
+{
+    PyMethodDef *def;
+    if (!Py_IS_TYPE(descriptor, &PyMethodDescr_Type))
+        return "is not a method of a built-in type";
+    def = ((PyMethodDescrObject *)descriptor)->d_method;
+    if (gv_convention(def->ml_flags) < 0)
+        return "is called in an unknown way";
+    if (gv_find(def) == GV_PLACES)
+        return "finds no place: GV_PLACES in _method_swap.h is too small";
+    if (gv_home == NULL && Py_AtExit(gv_at_exit) < 0)
+        return "could not be put back at the end of the process";
+    gv_home = PyInterpreterState_Get();
+    return NULL;
 }
 
 /* Has `instead(self, ...)` called wherever the method `descriptor` of `owner` is. Returns the original, as a new
    descriptor that is not affected. */
 static PyObject *gv_swap_method(PyObject *owner, PyObject *descriptor, PyObject *instead)
 {
-    PyMethodDef *def;
-    int n, convention;
-    if (!Py_IS_TYPE(descriptor, &PyMethodDescr_Type)) {
-        PyErr_Format(PyExc_TypeError, "%R is not a method of a built-in type", descriptor);
-        return NULL;
-    }
-    def = ((PyMethodDescrObject *)descriptor)->d_method;
-    convention = gv_convention(def->ml_flags);
-    if (convention < 0) {
-        PyErr_Format(PyExc_SystemError, "%R is called in an unknown way", descriptor);
-        return NULL;
-    }
-    if (gv_home == NULL) {
-        gv_home = PyInterpreterState_Get();
-        /* A program may start Python again in the same process, and find these structures as they were left. */
-        if (Py_AtExit(gv_unswap_all) < 0) {
-            PyErr_SetString(PyExc_SystemError, "no place left for what is to be done at the end of the process");
-            return NULL;
-        }
-    }
-    for (n = 0; n < gv_used && gv_places[n].def != def; n++)
-        ;
+    PyMethodDef *def = ((PyMethodDescrObject *)descriptor)->d_method;
+    int n = gv_find(def);
+    PyObject *original;
     if (n == GV_PLACES) {
         PyErr_SetString(PyExc_SystemError, "GV_PLACES in _method_swap.h is too small");
         return NULL;
@@ -185,11 +214,15 @@ static PyObject *gv_swap_method(PyObject *owner, PyObject *descriptor, PyObject 
     if (n == gv_used) {
         gv_places[n].def = def;
         gv_places[n].was = *def;
-        gv_used++;
     }
+    original = PyDescr_NewMethod((PyTypeObject *)owner, &gv_places[n].was);
+    if (original == NULL)
+        return NULL;
+    if (n == gv_used)
+        gv_used++;
     Py_XSETREF(gv_places[n].instead, Py_NewRef(instead));
-    def->ml_meth = gv_functions[n][convention];
-    return PyDescr_NewMethod((PyTypeObject *)owner, &gv_places[n].was);
+    gv_set_function(def, gv_functions[n][gv_convention(def->ml_flags)]);
+    return original;
 }
 
 /* ---- the attributes of threading.local */

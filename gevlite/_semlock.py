@@ -11,7 +11,7 @@ greenlet is noted here; `_is_mine` and `_count`, by which Condition learns whose
 import _multiprocessing
 import _thread
 
-from gevlite._adopted import swap_method
+from gevlite._adopted import swap_methods
 from gevlite._core import get_hub, get_hub_if_exists, getcurrent, sleep
 from gevlite._threadlock import get_ident
 
@@ -115,9 +115,8 @@ class SemLock(_StdSemLock):
 def adopt():
     """Let those of the original type be cooperative too. Returns what is adopted."""
     global _std_acquire, _std_release, _std_is_mine
-    _std_acquire = swap_method(_StdSemLock, "acquire", _acquire)
-    _std_release = swap_method(_StdSemLock, "release", _release)
-    _std_is_mine = swap_method(_StdSemLock, "_is_mine", _is_mine)
-    swap_method(_StdSemLock, "__enter__", _enter)
-    swap_method(_StdSemLock, "__exit__", _exit)
+    originals = swap_methods(_StdSemLock, {
+        "acquire": _acquire, "release": _release, "_is_mine": _is_mine, "__enter__": _enter, "__exit__": _exit,
+    })
+    _std_acquire, _std_release, _std_is_mine = (originals[name] for name in ("acquire", "release", "_is_mine"))
     return [_StdSemLock]

@@ -15,7 +15,7 @@ import sys
 from errno import EBADF
 from time import monotonic as _monotonic
 
-from gevlite._adopted import poll_masks, swap_method
+from gevlite._adopted import CannotAdopt, poll_masks, swap_methods
 from gevlite._core import (
     READ,
     WRITE,
@@ -336,24 +336,27 @@ def select(rlist, wlist, xlist, timeout=None, /):
 
 # ---------------------------------------------------------------- objects of the original types
 
-def adopt():
-    """Let the `poll` of objects of the original types block only the calling greenlet. Returns what is adopted.
+def adopt_poll():
+    """Let the `poll` of objects of the original type block only the calling greenlet. Returns what is adopted.
 
     A thread without a hub, and the hub itself, wait as ever.
     """
-    global _poll_now, _epoll_now, _epoll_close
+    global _poll_now
     # It is said nowhere else what an object of the original is registered for. That is looked at in its memory.
     probe = _StdPoll()
     probe.register(1, _std.POLLIN)
     if poll_masks(probe) != {1: _std.POLLIN}:
-        raise SystemError("a select.poll object is not laid out as it was in all Pythons up to 3.15")
-    _poll_now = swap_method(_PollType, "poll", _poll_of_original)
-    adopted = [_StdPoll]
-    if _StdEpoll is not None:
-        _epoll_now = swap_method(_StdEpoll, "poll", _epoll_of_original)
-        _epoll_close = swap_method(_StdEpoll, "close", _close_epoll)
-        adopted.append(_StdEpoll)
-    return adopted
+        raise CannotAdopt("select.poll objects are laid out in a new way")
+    _poll_now = swap_methods(_PollType, {"poll": _poll_of_original})["poll"]
+    return [_StdPoll]
+
+
+def adopt_epoll():
+    """As `adopt_poll`."""
+    global _epoll_now, _epoll_close
+    originals = swap_methods(_StdEpoll, {"poll": _epoll_of_original, "close": _close_epoll})
+    _epoll_now, _epoll_close = originals["poll"], originals["close"]
+    return [_StdEpoll]
 
 
 def _blocks_thread():

@@ -32,6 +32,7 @@ __all__ = [
     "patching",
     "remove_item",
     "saved",
+    "unadopted",
     "unpatch_all",
     "warn",
     "when_imported",
@@ -54,6 +55,8 @@ _adoptions = []     # what was given to `adopt`
 _changes = []       # and to `afterwards`
 # Originals that are as good as their replacements: it is no harm if somebody has kept one.
 harmless = []
+# {kind of objects made before: why they stay as they are}. The memory of this Python's is not what we know.
+unadopted = {}
 
 
 class MonkeyPatchWarning(RuntimeWarning):
@@ -231,16 +234,23 @@ def when_imported(name, action):
 _patched_imports = set()
 
 
-def adopt(change):
+def adopt(kind, change):
     """Let objects of original types, those that exist and those to come, be cooperative.
 
-    `change()` does that, and returns the types, and the functions that make such objects.
+    kind: what they are called. `change()` does that, and returns the types, and the functions that make such objects.
+    If it raises it has changed nothing; then these objects stay as they are, and are named.
     """
     from gevlite import _adopted
 
-    harmless.extend(original for original in change() if original not in harmless)
-    _adoptions.append(change)
     on_unpatch(_adopted.give_back)
+    _adoptions.append((kind, change))
+    unadopted.pop(kind, None)
+    try:
+        originals = change()
+    except Exception as exc:        # whatever a Python to come has in stock: patching goes on
+        unadopted[kind] = f"{type(exc).__name__}: {exc}"
+        return
+    harmless.extend(original for original in originals if original not in harmless)
 
 
 def adopt_class(original, attributes):
@@ -310,8 +320,11 @@ class _Mark:
             _patched_imports.discard(name)
             _watcher.actions.pop(name, None)
         del harmless[self.harmless :], _adoptions[self.adoptions :]
-        for change in _adoptions:
-            change()        # what was undone with the others
+        again = _adoptions[:]
+        unadopted.clear()
+        _adoptions.clear()
+        for kind, change in again:
+            adopt(kind, change)     # what was undone with the others
 
 
 def get_original(mod_name, item_name):
@@ -359,6 +372,7 @@ def unpatch_all():
     for name in list(saved):
         _restore(name, list(saved[name]))
     harmless.clear()
+    unadopted.clear()
     _adoptions.clear()
 
 

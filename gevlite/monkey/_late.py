@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from gevlite.monkey import _engine, _pipes
 
-__all__ = ["Holder", "explain", "holders", "left", "problems", "refusal", "settle", "unrepaired"]
+__all__ = ["Holder", "explain", "holders", "left", "problems", "refusal", "settle", "unknown", "unrepaired"]
 
 _CALLABLE = (type, types.FunctionType, types.BuiltinFunctionType)
 
@@ -105,7 +105,7 @@ def settle(fix):
     late = _not_told(others)
     if late:
         _engine.warn(explain(late, fix))
-    objects = _not_told(unrepaired())
+    objects = _not_told([*unknown(), *unrepaired()])
     if objects:
         _engine.warn(explain_objects(objects))
 
@@ -123,13 +123,20 @@ def problems():
             advice = "patch before the module is imported, or with patch_all(fix=True)"
         found.append(f"unpatched: {holder}; {advice}.")
     found += [f"made too early: {thing}; start the process after patching." for thing in unrepaired()]
+    advice = "make them after patching, or use a Python that is supported"
+    found += [f"made too early: {kind}; {advice}." for kind in unknown()]
     return found
+
+
+def unknown():
+    """Kinds of objects that stay what they were, because this Python has made them in a way that we do not know."""
+    return [f"all {kind} ({reason})" for kind, reason in _engine.unadopted.items()]
 
 
 def left(fix):
     """What `settle` would warn of, before anything is repaired. A list of holders and objects."""
     late = [holder for holder in holders()[1] if not fix or holder.derived]
-    return late + [thing for thing in unrepaired() if thing.reason]
+    return late + unknown() + [thing for thing in unrepaired() if thing.reason]
 
 
 def unrepaired():

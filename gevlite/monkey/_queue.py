@@ -11,4 +11,4 @@ def patch_queue():
     patch_twin("queue")
     from gevlite import _adopted
 
-    adopt(_adopted.adopt_queue)
+    adopt("queue.SimpleQueue objects", _adopted.adopt_queue)

@@ -24,7 +24,9 @@ def patch_select(aggressive=True):
     from gevlite import select, selectors as source
 
     target = patch_twin("select")
-    adopt(select.adopt)
+    adopt("select.poll objects", select.adopt_poll)
+    if hasattr(select, "epoll"):
+        adopt("select.epoll objects", select.adopt_epoll)
     # What a selector calls is an attribute of its class. As it stands in the twin's, so it can stand in the original.
     names = [name for name in source.__implements__ if name != "DefaultSelector"]
     for name in names:

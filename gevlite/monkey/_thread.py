@@ -31,7 +31,7 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
         patch_twin("_semlock")
         from gevlite import _semlock
 
-        adopt(_semlock.adopt)
+        adopt("locks of multiprocessing", _semlock.adopt)
     if importlib.util.find_spec("_interpreters") is not None:       # from Python 3.13 on
         patch_twin("_subinterpreters")
     if threading:
@@ -46,9 +46,10 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
         import _threading_local as target_local
 
         patch_module(target_local, source, ["local"])
-        adopt(_adopted.adopt_local)
+        adopt("threading.local objects", _adopted.adopt_local)
     if existing_locks:
-        adopt(_adopted.adopt_locks)
+        adopt("locks", _adopted.adopt_locks)
+        adopt("RLocks", _adopted.adopt_rlocks)
     elif logging and "logging" in sys.modules:
         _give_logging_new_locks(sys.modules["logging"])
 
