@@ -17,6 +17,7 @@ there, so that nobody else needs to.
 import os as _std
 import stat as _stat
 from fcntl import F_GETFL, fcntl as _fcntl
+from functools import wraps as _wraps
 from select import PIPE_BUF
 from signal import SIGCHLD
 from time import monotonic as _monotonic
@@ -95,11 +96,28 @@ def _wait_and(call, fd, events, *args):
                 raise
 
 
+def _lasting(original):
+    """Have a function fall back on `original` when a finalizer calls it after our names have been taken away.
+
+    The original, written in C, works until the very end.
+    """
+    def decorate(function):
+        @_wraps(function)
+        def lasting(fd, argument, /):
+            return original(fd, argument) if get_hub is None else function(fd, argument)
+
+        return lasting
+
+    return decorate
+
+
+@_lasting(_read)
 def read(fd, length, /):
     """As `os.read`: block until there is something, and return up to `length` bytes; b"" at the end."""
     return _wait_and(_read, fd, READ, length)
 
 
+@_lasting(_write)
 def write(fd, data, /):
     """As `os.write`: block until all of `data` is written to a pipe or a socket; return how many bytes were written."""
     with memoryview(data) as view:
