@@ -8,7 +8,11 @@ So a call is made in a thread of its own. There is no limit to their number, as 
 between interpreters wait by `time.sleep`, and need no twin.
 """
 
-import _interpreters as _std
+try:
+    import _interpreters as _std
+except ImportError:         # it came with Python 3.13; before, there is nothing here to replace
+    _std = None
+
 from greenlet import getcurrent
 
 from gevlite._core import get_hub_if_exists
