@@ -2437,8 +2437,11 @@ cdef class Hub(greenlet):
             before = _signal.set_wakeup_fd(self.backend.signal_fd, warn_on_full_buffer=False)
         except ValueError:
             return False
-        if before != -1:
-            _signal.set_wakeup_fd(before)       # somebody else's loop has it; leave it alone
+        if before != -1 and before != self.backend.signal_fd:
+            try:
+                _signal.set_wakeup_fd(before)       # somebody else's loop has it; leave it alone
+            except (ValueError, OSError):
+                pass                                # that one is closed
         return True
 
     def _unwatch_signals(self):
@@ -2819,6 +2822,8 @@ def after_fork_in_child():
     for hub in list(_hubs):
         if <PyObject *> hub == gevlite_thread_hub:
             hub._after_fork(signal_fds)
+            # Hooks that run after this one may take the signals away from it: asyncio's calls set_wakeup_fd(-1).
+            hub.call_soon(hub._watch_signals)
         else:
             hub.closed = True
             _hubs.remove(hub)

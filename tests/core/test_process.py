@@ -365,6 +365,34 @@ def test_the_hub_of_a_thread_that_forks_is_told_of_signals_in_the_child(run_scri
     """)
 
 
+@pytest.mark.parametrize("before", ["", "import asyncio"])
+def test_a_child_is_told_of_signals_though_asyncio_was_imported(run_script, before):
+    """asyncio's own hook takes `set_wakeup_fd` back in the child; imported later than gevlite, it has the last word."""
+    run_script(f"""
+        {before}
+        import gevlite
+        import asyncio, os, signal, sys, threading
+        from gevlite.event import Event
+
+        gevlite.sleep(0)
+        pid = os.fork()
+        if not pid:
+            came = Event()
+            signal.signal(signal.SIGUSR1, lambda number, frame: came.set())
+            hub = gevlite.get_hub()
+
+            def send():
+                while "polling" not in repr(hub):
+                    pass
+                signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)     # to a thread that runs no handlers
+
+            threading.Thread(target=send, daemon=True).start()
+            told = came.wait(20)
+            os._exit(7 if told and signal.set_wakeup_fd(-1) == hub.backend.signal_fd else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    """)
+
+
 def test_fork_while_other_threads_wait_in_their_hubs(run_script):
     run_script(FORK + """
 ready, stop = threading.Semaphore(0), Event()
