@@ -279,7 +279,7 @@ def test_signal_is_put_back(script):
         names = ["pause", "set_wakeup_fd", "sigwait", "sigwaitinfo", "sigtimedwait", "signal", "getsignal"]
         before = [getattr(signal, name) for name in names]
         monkey.patch_signal()
-        assert signal.pause is not before[0] and signal.signal is before[-2]
+        assert all(getattr(signal, name) is not original for name, original in zip(names, before, strict=True))
         monkey.unpatch_all()
         assert [getattr(signal, name) for name in names] == before
         """,
@@ -394,7 +394,8 @@ def test_input_of_something_else_than_the_standard_input_is_the_original(script)
             print(exc)
         """
     )
-    assert lines == ["a line another", "end", "input(): lost sys.stdin"]
+    lost = "lost sys.stdin" if sys.version_info >= (3, 14) else "input(): lost sys.stdin"
+    assert lines == ["a line another", "end", lost]
 
 
 def test_a_greenlet_that_waits_for_input_does_not_keep_the_process_from_ending(talk):

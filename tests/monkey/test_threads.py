@@ -611,7 +611,7 @@ def test_the_main_thread_and_threads_of_the_system_have_their_names(script, kind
 
 
 def test_what_threading_remembers_of_foreign_greenlets_goes_with_them(script):
-    """In `threading._active`, under the lock that is there now and not the one from before patching."""
+    """In `threading._active`, under the lock that is there now, which keeps greenlets apart."""
     script.run(
         """
         import threading, gevlite, gc
@@ -620,7 +620,9 @@ def test_what_threading_remembers_of_foreign_greenlets_goes_with_them(script):
         assert all(name.startswith("Dummy") for name in names), names
         gc.collect()
         assert set(threading._active) <= before | {threading.get_ident()}, threading._active
-        from gevlite._threadlock import RLock
-        assert type(threading._active_limbo_lock) is RLock
+        lock = threading._active_limbo_lock
+        with lock:
+            assert not gevlite.spawn(lock.acquire, False).get()
+        assert gevlite.spawn(lambda: lock.acquire(False) and lock.release() is None).get()
         """
     )
