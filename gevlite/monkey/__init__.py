@@ -109,8 +109,8 @@ def patch_all(
     Objects that exist already are repaired in their places: locks, also those that are taken, queues, locals, sockets,
     selectors, executors, pipes. Modules that have already imported a function that is replaced keep the original: a
     MonkeyPatchWarning names them all, and another one the objects that could not be repaired. With `fix=True` the
-    replacements are put into those modules. References elsewhere than in a module, say as the default of an argument,
-    are neither found nor repaired.
+    replacements are put into those modules. Defaults of arguments and a module's partials are named only; references
+    in instances or closures are neither found nor repaired.
 
     With `strict=True` nothing is patched if there would be a warning: MonkeyPatchError says what that would be. None
     is what `gevlite.config.monkey_strict` says. `gevlite.events` has what is told to subscribers.

@@ -9,6 +9,9 @@ than that, so these are always repaired here. For the program's own modules it i
 which is explained in one warning, and repaired if asked for.
 """
 
+import builtins
+import functools
+import gc
 import importlib.machinery
 import sys
 import types
@@ -20,19 +23,21 @@ __all__ = ["Holder", "explain", "holders", "left", "problems", "refusal", "settl
 
 _CALLABLE = (type, types.FunctionType, types.BuiltinFunctionType)
 
+_input = builtins.input     # before it is patched
+
 _told = set()
 
 
 class Holder(NamedTuple):
-    """A module that holds an original, or a class derived from one."""
+    """A module that holds an original, or what is made of one."""
 
     module: str
     attribute: str
     original: str       # as `socket.socket`
-    derived: bool
+    how: str = ""       # what stands there, if it is not the original itself: then it cannot be exchanged
 
     def __str__(self):
-        return f"{self.module}.{self.attribute} ({'derived from ' if self.derived else ''}{self.original})"
+        return f"{self.module}.{self.attribute} ({self.how and self.how + ' '}{self.original})"
 
 
 def holders():
@@ -56,13 +61,40 @@ def holders():
             if (name, id(value)) in _engine.asked_for:
                 continue
             if id(value) in originals:
-                _original, owner, item = originals[id(value)]
-                (standard if is_standard else others).append(Holder(name, attribute, f"{owner}.{item}", False))
+                original, owner, item = originals[id(value)]
+                # Many that are never asked anything hold `input`, click for instance. That is nothing to complain of.
+                silently = is_standard or original is _input
+                (standard if silently else others).append(Holder(name, attribute, f"{owner}.{item}"))
+            elif not is_standard and type(value) is functools.partial and id(value.func) in originals:
+                _original, owner, item = originals[id(value.func)]
+                others.append(Holder(name, attribute, f"{owner}.{item}", "a partial of"))
             elif not is_standard and issubclass(type(value), type) and classes and _derived(value, classes, name):
                 base = next(cls for cls in type.__getattribute__(value, "__mro__") if id(cls) in originals)
                 _original, owner, item = originals[id(base)]
-                others.append(Holder(name, attribute, f"{owner}.{item}", True))
-    return standard, others
+                others.append(Holder(name, attribute, f"{owner}.{item}", "derived from"))
+    return standard, others + _defaults(originals)
+
+
+def _defaults(originals):
+    """Functions elsewhere than in the standard library that have an original as the default of an argument."""
+    found = []
+    for function in gc.get_objects():
+        if type(function) is not types.FunctionType or not (function.__defaults__ or function.__kwdefaults__):
+            continue
+        code, positional, named = function.__code__, function.__defaults__ or (), function.__kwdefaults__ or {}
+        first = code.co_argcount - len(positional)
+        names = [*code.co_varnames[first : code.co_argcount], *named]
+        module = str(function.__globals__.get("__name__"))
+        root = module.partition(".")[0]
+        for argument, value in zip(names, [*positional, *named.values()], strict=False):
+            if id(value) not in originals or (module, id(value)) in _engine.asked_for or _is_ours(function.__globals__):
+                continue
+            if root not in sys.stdlib_module_names or module == "__main__":
+                original, owner, item = originals[id(value)]
+                if original is not _input:
+                    where = f"{function.__qualname__}({argument}=...)"
+                    found.append(Holder(module, where, f"{owner}.{item}", "the default"))
+    return sorted(found)
 
 
 def _replaced():
@@ -100,8 +132,8 @@ def settle(fix):
     standard, others = holders()
     _repair(standard)
     if fix:
-        _repair(holder for holder in others if not holder.derived)
-        others = [holder for holder in others if holder.derived]
+        _repair(holder for holder in others if not holder.how)
+        others = [holder for holder in others if holder.how]
     late = _not_told(others)
     if late:
         _engine.warn(explain(late, fix))
@@ -117,8 +149,8 @@ def problems():
     """
     found = []
     for holder in holders()[1]:
-        if holder.derived:
-            advice = "its base cannot be exchanged: patch before the module is imported"
+        if holder.how:
+            advice = "this cannot be exchanged: patch before the module is imported"
         else:
             advice = "patch before the module is imported, or with patch_all(fix=True)"
         found.append(f"unpatched: {holder}; {advice}.")
@@ -135,7 +167,7 @@ def unknown():
 
 def left(fix):
     """What `settle` would warn of, before anything is repaired. A list of holders and objects."""
-    late = [holder for holder in holders()[1] if not fix or holder.derived]
+    late = [holder for holder in holders()[1] if not fix or holder.how]
     return late + unknown() + [thing for thing in unrepaired() if thing.reason]
 
 
@@ -159,8 +191,8 @@ def explain(found, fix=False):
         f"{', '.join(map(str, found))}. Call gevlite.monkey.patch_all() before anything else is imported, at the top "
         "of the program's main module"
     )
-    if not fix and not all(holder.derived for holder in found):
-        text += "; or patch_all(fix=True), which puts the replacements there too, except for derived classes"
+    if not fix and not all(holder.how for holder in found):
+        text += "; or patch_all(fix=True), which puts the replacements there too, except for what is made of them"
     return text + "."
 
 

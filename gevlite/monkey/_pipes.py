@@ -13,6 +13,7 @@ import os
 import sys
 from typing import NamedTuple
 
+from gevlite._fileio import SharedBuffer
 from gevlite._rawfile import PollRaw
 from gevlite._workers import count_workers
 
@@ -117,4 +118,8 @@ def repair(pipe):
     twin = PollRaw(fd, raw.mode, raw.closefd, raw)
     twin.unread(data)
     file.__init__(twin)
+    attributes = vars(pipe.popen)
+    if attributes[pipe.name] is file:
+        # Which lets greenlets use it at once, as threads could.
+        attributes[pipe.name] = SharedBuffer(file)
     return True

@@ -1,5 +1,7 @@
 """Patching after modules have taken what is replaced: it is explained, and repaired where that is safe."""
 
+import pytest
+
 HOLDER = """
 from socket import create_connection, getaddrinfo, AF_INET
 from select import select
@@ -339,3 +341,55 @@ def test_who_has_asked_for_the_original_keeps_it(script):
         """,
         patch=CATCH,
     )
+
+
+@pytest.mark.parametrize("made, named", [
+    ("def work(a, sleep=time.sleep): pass", "__main__.work(sleep=...) (the default time.sleep)"),
+    ("def work(*, a=1, wait=select.select): pass", "__main__.work(wait=...) (the default select.select)"),
+    ("class Kept:\n    def work(self, sleep=time.sleep, b=2): pass",
+     "__main__.Kept.work(sleep=...) (the default time.sleep)"),
+    ("work = functools.partial(time.sleep, 1)", "__main__.work (a partial of time.sleep)"),
+])
+def test_an_original_in_a_default_or_a_partial_is_named(script, made, named):
+    code = f"import functools, select, time, warnings\n{made}\n" + """
+from gevlite import monkey
+try: monkey.patch_all(strict=True)
+except monkey.MonkeyPatchError as exc: print(NAMED in str(exc))
+for fix in (False, True):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        monkey.patch_all(fix=fix)
+    print([NAMED in str(warning.message) for warning in caught])
+print([NAMED in problem for problem in monkey.problems()])
+"""
+    assert script.run(code.replace("NAMED", repr(named)), patch="") == ["True", "[True]", "[]", "[True]"]
+
+
+def test_defaults_that_are_no_originals_or_were_asked_for_are_not_named(script):
+    assert script.run(
+        """
+        import time
+        from gevlite import monkey
+        def calculate(a=time.time, b=print, *, c=len): pass
+        kept = monkey.get_original("time", "sleep")
+        def work(sleep=kept): pass
+        monkey.patch_all(strict=True)
+        print(monkey.problems())
+        """,
+        patch="",
+    ) == ["[]"]
+
+
+def test_who_holds_input_gets_the_replacement_and_no_word(script):
+    assert script.run(
+        """
+        import builtins
+        prompt = input
+        from gevlite import monkey
+        monkey.patch_all(strict=True)
+        print(prompt is builtins.input, monkey.problems())
+        monkey.unpatch_all()
+        print(prompt is builtins.input)
+        """,
+        patch="",
+    ) == ["True []", "True"]

@@ -482,6 +482,17 @@ CASES = _in_all_places({
         later(process.stdin.close); print(stdout[0].read(), process.wait(20)); stdout[0].close()
         """,
     ),
+    "pipes of a Popen, shared": (
+        "process = subprocess.Popen(['cat'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)",
+        """
+        got = []
+        threads = [threading.Thread(target=lambda: got.append(process.stdout.read(3))) for _ in range(3)]
+        for thread in threads: thread.start()
+        later(process.stdin.write, b"abcdefghi").join(); process.stdin.flush()
+        for thread in threads: thread.join()
+        print(sorted(got)); print(process.communicate(b"x"))
+        """,
+    ),
     "text pipes of a Popen": (
         "process = subprocess.Popen(['cat'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)",
         """
