@@ -121,6 +121,22 @@ def _idle_seconds(value):
     return seconds
 
 
+def _seconds_or_none(value):
+    return None if value is None else _seconds(value)
+
+
+_UNITS = {"kb": 1024, "mb": 1024**2, "gb": 1024**3}
+
+
+def _bytes_or_none(value):
+    if value is None:
+        return None
+    if isinstance(value, str):
+        number, unit = value[:-2], value[-2:].lower()
+        value = int(number) * _UNITS[unit] if unit in _UNITS else int(value)
+    return _whole_number(1)(value)
+
+
 def _names(value):
     """A tuple of names from a comma-separated text or a sequence of texts; at least one."""
     parts = value.split(",") if isinstance(value, str) else value
@@ -318,6 +334,51 @@ class Config:
         "yes or no",
         "Whether `monkey.patch_all()` refuses to patch, with MonkeyPatchError, where it would else warn of what was "
         "imported or made too early. Its argument `strict` goes before.",
+    )
+
+    monitor_thread = Setting(
+        False,
+        _yes_or_no,
+        "yes or no",
+        "Whether an OS thread watches each hub for a greenlet or a callback that runs on and lets nobody else run. It "
+        "counts for hubs that are made later, and the thread starts when the hub first runs; "
+        "`hub.start_periodic_monitoring_thread()` starts it at any time.",
+        gevent="GEVENT_MONITOR_THREAD_ENABLE",
+    )
+
+    max_blocking_time = Setting(
+        0.1,
+        _seconds_or_none,
+        "a positive number of seconds, or None",
+        "After how many seconds without a switch the monitoring thread reports who runs on; it looks as often. A "
+        "program may assign None: then it does not look. An assignment takes effect when it has looked next.",
+        gevent="GEVENT_MAX_BLOCKING_TIME",
+    )
+
+    print_blocking_reports = Setting(
+        True,
+        _yes_or_no,
+        "yes or no",
+        "Whether the monitoring thread prints its reports. Subscribers of `gevlite.events` are told in any case.",
+        gevent="GEVENT_MONITOR_PRINT_BLOCKING_REPORTS",
+    )
+
+    memory_monitor_period = Setting(
+        5.0,
+        _seconds_or_none,
+        "a positive number of seconds, or None",
+        "How often, in seconds, the monitoring thread looks how much memory the process uses, if `max_memory_usage` is "
+        "set; at most every 2 seconds. A program may assign None: then it does not look.",
+        gevent="GEVENT_MONITOR_MEMORY_PERIOD",
+    )
+
+    max_memory_usage = Setting(
+        None,
+        _bytes_or_none,
+        "a positive number of bytes, or one with kb, mb or gb, or None",
+        "How many bytes of its own the process may use before the monitoring thread tells the subscribers of "
+        "`gevlite.events`. A text may end with `kb`, `mb` or `gb`. None is any number.",
+        gevent="GEVENT_MONITOR_MEMORY_MAX",
     )
 
     # -------- what only gevent has

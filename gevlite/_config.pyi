@@ -83,6 +83,11 @@ class Config:
     threadpool_idle_task_timeout: Setting[float, float | str]
     stack_cache: Setting[int, int | str]
     monkey_strict: Setting[bool, bool | str]
+    monitor_thread: Setting[bool, bool | str | None]
+    max_blocking_time: Setting[float | None, float | str | None]
+    print_blocking_reports: Setting[bool, bool | str | None]
+    memory_monitor_period: Setting[float | None, float | str | None]
+    max_memory_usage: Setting[int | None, int | str | None]
     @property
     def settings(self) -> Mapping[str, Setting[Any, Any]]: ...
 

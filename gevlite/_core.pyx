@@ -2408,6 +2408,15 @@ cdef class Hub(greenlet):
             "spawned": self.n_spawned,
         }
 
+    def progress(self):
+        """A number that grows with each switch and each turn of the loop; None while the hub polls or is closed.
+
+        For other threads: if it is the same as before, one greenlet or one callback has run all the time.
+        """
+        if self.polling or self.closed:
+            return None
+        return self.n_switches + self.n_handoffs + self.n_polls + self.slice_end
+
     @property
     def main_hub(self):
         """True for the hub of the process's main thread."""

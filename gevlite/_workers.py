@@ -28,7 +28,7 @@ from gevlite._threadlock import report_thread_error
 from gevlite.pool import Watch
 from gevlite.timeout import Timeout, _within
 
-__all__ = ["Crew", "Task", "count_workers"]
+__all__ = ["Crew", "Task", "count_in", "count_out", "count_workers"]
 
 # How many forks lie between us and the first process: what was counted in a parent does not count here.
 _forks = 0
@@ -40,8 +40,20 @@ leave_native(_mine)
 
 
 def count_workers():
-    """How many worker threads there are in the process."""
+    """How many OS threads of gevlite's own there are in the process."""
     return len(_workers)
+
+
+def count_in():
+    """The running OS thread is one of gevlite's own: it is none of the program's, and by itself wakes nobody."""
+    _workers.add(get_ident())
+    add_idle_workers(1)
+
+
+def count_out():
+    """It ends."""
+    _workers.discard(get_ident())
+    add_idle_workers(-1)
 
 
 class Task:
@@ -202,8 +214,7 @@ class Crew:
         taken = []      # the task that we have in hand
         try:
             _mine.place = (self, forks)
-            _workers.add(get_ident())
-            add_idle_workers(1)
+            count_in()
             self.begin_thread()
             self._serve(forks, taken)
         except BaseException as exc:
@@ -212,8 +223,7 @@ class Crew:
                 raise
         finally:
             if forks == _forks:
-                _workers.discard(get_ident())
-                add_idle_workers(-1)
+                count_out()
                 self.changed.tell()
 
     def _give_up(self, exc, lost):

@@ -6,9 +6,11 @@ from typing import Any
 from gevlite._core import Hub
 from gevlite.pool import Watch
 
-__all__ = ["Crew", "Task", "count_workers"]
+__all__ = ["Crew", "Task", "count_in", "count_out", "count_workers"]
 
 def count_workers() -> int: ...
+def count_in() -> None: ...
+def count_out() -> None: ...
 
 class Task:
     args: tuple[Any, ...] | None

@@ -1,16 +1,20 @@
-"""Tell whoever wants to know what `gevlite.monkey` patches, and let them keep it from doing so.
+"""Tell whoever wants to know what `gevlite.monkey` patches, and let them keep it from doing so; and what a hub's
+monitoring thread (`gevlite.config.monitor_thread`) finds.
 
 ::
 
     from gevlite import events
     events.subscribers.append(print)
 
-Each of `subscribers` is called with one of the objects below, in the thread that patches; what it raises goes to who
-has called `patch_all`, except for DoNotPatch. The classes have gevent's names, the reason being code that knows these.
+Each of `subscribers` is called with one of the objects below, in the thread that patches; what it raises goes to
+whoever called `patch_all`, except for DoNotPatch. What the monitoring thread finds is told in that thread, where
+nothing may wait cooperatively; what is raised there goes to `sys.unraisablehook`. The classes have gevent's names,
+because code knows these.
 """
 
 __all__ = [
     "DoNotPatch",
+    "EventLoopBlocked",
     "GeventDidPatchAllEvent",
     "GeventDidPatchBuiltinModulesEvent",
     "GeventDidPatchEvent",
@@ -19,6 +23,7 @@ __all__ = [
     "GeventWillPatchAllEvent",
     "GeventWillPatchEvent",
     "GeventWillPatchModuleEvent",
+    "IEventLoopBlocked",
     "IGeventDidPatchAllEvent",
     "IGeventDidPatchBuiltinModulesEvent",
     "IGeventDidPatchEvent",
@@ -27,6 +32,13 @@ __all__ = [
     "IGeventWillPatchAllEvent",
     "IGeventWillPatchEvent",
     "IGeventWillPatchModuleEvent",
+    "IMemoryUsageThresholdExceeded",
+    "IMemoryUsageUnderThreshold",
+    "IPeriodicMonitorThread",
+    "IPeriodicMonitorThreadStartedEvent",
+    "MemoryUsageThresholdExceeded",
+    "MemoryUsageUnderThreshold",
+    "PeriodicMonitorThreadStartedEvent",
     "subscribers",
 ]
 
@@ -114,6 +126,64 @@ class GeventDidPatchAllEvent(_All, GeventDidPatchEvent):
     """`patch_all` has patched everything, and all subscribers of the event before this one have done what they do."""
 
 
+class EventLoopBlocked:
+    """One greenlet or callback has run for longer than `config.max_blocking_time`. It may be told again while it does.
+
+    greenlet: the one that runs, or None if that cannot be told from outside. blocking_time: since when, in seconds, at
+    least. info: the lines of the report, with the stack; a subscriber may change the list before it is printed. hub:
+    the hub whose other greenlets wait.
+    """
+
+    def __init__(self, greenlet, blocking_time, info, *, hub=None):
+        self.greenlet = greenlet
+        self.blocking_time = blocking_time
+        self.info = info
+        self.hub = hub
+
+    def __repr__(self):
+        return f"<{type(self).__name__} by {self.greenlet!r} for {self.blocking_time:.3f} s>"
+
+
+class _MemoryEvent:
+    def __init__(self, mem_usage, max_allowed, memory_info):
+        self.mem_usage = mem_usage
+        self.max_allowed = max_allowed
+        self.memory_info = memory_info
+
+    def __repr__(self):
+        return f"<{type(self).__name__} used={self.mem_usage} max={self.max_allowed} details={self.memory_info!r}>"
+
+
+class MemoryUsageThresholdExceeded(_MemoryEvent):
+    """The process uses more than `config.max_memory_usage`. Told again only if it uses still more.
+
+    mem_usage and max_allowed: in bytes. memory_info: what else is known, as psutil has it.
+    """
+
+
+class MemoryUsageUnderThreshold(_MemoryEvent):
+    """The process uses no more than it may, after it did. max_memory_usage: the most that it used, in bytes."""
+
+    def __init__(self, mem_usage, max_allowed, memory_info, max_usage):
+        super().__init__(mem_usage, max_allowed, memory_info)
+        self.max_memory_usage = max_usage
+
+
+class PeriodicMonitorThreadStartedEvent:
+    """The monitoring thread of a hub starts; told in the hub's thread. monitor: what controls it, as the hub has it.
+
+    After the subscribers, the entry points of this group are called with it.
+    """
+
+    ENTRY_POINT_NAME = "gevlite.plugins.hub.periodic_monitor_thread_started"
+
+    def __init__(self, monitor):
+        self.monitor = monitor
+
+    def __repr__(self):
+        return f"<{type(self).__name__} {self.monitor!r}>"
+
+
 # ---------------------------------------------------------------- interfaces
 
 
@@ -125,8 +195,16 @@ class _Interface(type):
         made.__doc__ = f"What a {name[1:]} is. zope.interface is not needed, and knows nothing of it."
         return made
 
+    @property
+    def _class(cls):
+        if cls is IPeriodicMonitorThread:
+            from gevlite._monitor import PeriodicMonitoringThread
+
+            return PeriodicMonitoringThread
+        return globals()[cls.__name__[1:]]
+
     def __instancecheck__(cls, instance):
-        return isinstance(instance, globals()[cls.__name__[1:]])
+        return isinstance(instance, cls._class)
 
     def providedBy(cls, event):
         """True if `event` is of the class of that name."""
@@ -134,7 +212,7 @@ class _Interface(type):
 
     def implementedBy(cls, other):
         """True if `other` is the class of that name, or derived from it."""
-        return issubclass(other, globals()[cls.__name__[1:]])
+        return issubclass(other, cls._class)
 
 
 class IGeventPatchEvent(metaclass=_Interface):
@@ -166,4 +244,24 @@ class IGeventDidPatchBuiltinModulesEvent(IGeventDidPatchEvent):
 
 
 class IGeventDidPatchAllEvent(IGeventDidPatchEvent):
+    pass
+
+
+class IEventLoopBlocked(metaclass=_Interface):
+    pass
+
+
+class IMemoryUsageThresholdExceeded(metaclass=_Interface):
+    pass
+
+
+class IMemoryUsageUnderThreshold(metaclass=_Interface):
+    pass
+
+
+class IPeriodicMonitorThread(metaclass=_Interface):
+    pass
+
+
+class IPeriodicMonitorThreadStartedEvent(metaclass=_Interface):
     pass

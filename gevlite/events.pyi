@@ -1,8 +1,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from greenlet import greenlet as greenlet_type
+
+from gevlite._monitor import PeriodicMonitoringThread
+from gevlite.hub import Hub
+
 __all__ = [
     "DoNotPatch",
+    "EventLoopBlocked",
     "GeventDidPatchAllEvent",
     "GeventDidPatchBuiltinModulesEvent",
     "GeventDidPatchEvent",
@@ -11,6 +17,7 @@ __all__ = [
     "GeventWillPatchAllEvent",
     "GeventWillPatchEvent",
     "GeventWillPatchModuleEvent",
+    "IEventLoopBlocked",
     "IGeventDidPatchAllEvent",
     "IGeventDidPatchBuiltinModulesEvent",
     "IGeventDidPatchEvent",
@@ -19,6 +26,13 @@ __all__ = [
     "IGeventWillPatchAllEvent",
     "IGeventWillPatchEvent",
     "IGeventWillPatchModuleEvent",
+    "IMemoryUsageThresholdExceeded",
+    "IMemoryUsageUnderThreshold",
+    "IPeriodicMonitorThread",
+    "IPeriodicMonitorThreadStartedEvent",
+    "MemoryUsageThresholdExceeded",
+    "MemoryUsageUnderThreshold",
+    "PeriodicMonitorThreadStartedEvent",
     "subscribers",
 ]
 
@@ -57,6 +71,32 @@ class GeventWillPatchAllEvent(_All, GeventWillPatchEvent):
 class GeventDidPatchBuiltinModulesEvent(_All, GeventDidPatchEvent): ...
 class GeventDidPatchAllEvent(_All, GeventDidPatchEvent): ...
 
+class EventLoopBlocked:
+    greenlet: greenlet_type | None
+    blocking_time: float
+    info: list[str]
+    hub: Hub | None
+    def __init__(
+        self, greenlet: greenlet_type | None, blocking_time: float, info: list[str], *, hub: Hub | None = None
+    ) -> None: ...
+
+class _MemoryEvent:
+    mem_usage: int
+    max_allowed: int
+    memory_info: Any
+    def __init__(self, mem_usage: int, max_allowed: int, memory_info: Any) -> None: ...
+
+class MemoryUsageThresholdExceeded(_MemoryEvent): ...
+
+class MemoryUsageUnderThreshold(_MemoryEvent):
+    max_memory_usage: int
+    def __init__(self, mem_usage: int, max_allowed: int, memory_info: Any, max_usage: int) -> None: ...
+
+class PeriodicMonitorThreadStartedEvent:
+    ENTRY_POINT_NAME: str
+    monitor: PeriodicMonitoringThread
+    def __init__(self, monitor: PeriodicMonitoringThread) -> None: ...
+
 class _Interface(type):
     def providedBy(cls, event: object) -> bool: ...
     def implementedBy(cls, other: type) -> bool: ...
@@ -69,3 +109,8 @@ class IGeventDidPatchModuleEvent(IGeventDidPatchEvent): ...
 class IGeventWillPatchAllEvent(IGeventWillPatchEvent): ...
 class IGeventDidPatchBuiltinModulesEvent(IGeventDidPatchEvent): ...
 class IGeventDidPatchAllEvent(IGeventDidPatchEvent): ...
+class IEventLoopBlocked(metaclass=_Interface): ...
+class IMemoryUsageThresholdExceeded(metaclass=_Interface): ...
+class IMemoryUsageUnderThreshold(metaclass=_Interface): ...
+class IPeriodicMonitorThread(metaclass=_Interface): ...
+class IPeriodicMonitorThreadStartedEvent(metaclass=_Interface): ...

@@ -51,6 +51,14 @@ class Hub(_core.Hub):
     # What is made of a hub's attributes when they are first asked for, and how.
     loop_class = Loop
 
+    #: The thread that `start_periodic_monitoring_thread` has started, None if it was not called.
+    periodic_monitoring_thread = None
+
+    def __init__(self, backend=None):
+        super().__init__(backend)
+        if config.monitor_thread:
+            self.call_soon(_start_monitoring, self)
+
     @property
     def resolver_class(self):
         """The class of `resolver`."""
@@ -70,11 +78,44 @@ class Hub(_core.Hub):
         """How many threads `threadpool` may have: `gevlite.config.threadpool_size`."""
         return config.threadpool_size
 
+    def start_periodic_monitoring_thread(self):
+        """Have an OS thread look regularly whether greenlets of this hub still take turns, and how much memory is used.
+
+        Returns the PeriodicMonitoringThread that controls it; the one that runs already, if there is one. It ends with
+        the hub. `gevlite.config.monitor_thread` starts one for each hub. Raises RuntimeError if no thread can be
+        started, HubDestroyed if the hub has ended.
+        """
+        from gevlite._monitor import PeriodicMonitoringThread
+
+        monitor = self.periodic_monitoring_thread
+        if monitor is None or not monitor.should_run:
+            monitor = PeriodicMonitoringThread(self)
+            self.periodic_monitoring_thread = monitor
+            monitor.tell_started()
+        return monitor
+
+    def _tear_down(self, unwind):
+        if self.periodic_monitoring_thread is not None:
+            self.periodic_monitoring_thread.kill()
+        super()._tear_down(unwind)
+
     def __delattr__(self, name):
         # One that has not been made yet is as good as deleted.
         if name in ("resolver", "threadpool") and name not in vars(self):
             return
         super().__delattr__(name)
+
+
+def _start_monitoring(hub):
+    from gevlite import _monitor
+
+    if _monitor.runs_here():
+        return          # the hub of a monitoring thread, in which a subscriber has waited: nobody watches the watchman
+    try:
+        hub.start_periodic_monitoring_thread()
+    except RuntimeError as exc:
+        if not _core.too_late_for_threads(exc):
+            raise
 
 
 def set_hub(hub):

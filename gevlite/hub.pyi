@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -5,6 +6,7 @@ from greenlet import greenlet
 
 from gevlite import _core
 from gevlite._core import get_hub as get_hub, sleep as sleep
+from gevlite._monitor import PeriodicMonitoringThread
 from gevlite.exceptions import (
     BlockingSwitchOutError as BlockingSwitchOutError,
     ConcurrentObjectUseError as ConcurrentObjectUseError,
@@ -47,6 +49,9 @@ __all__ = [
 ]
 
 class Hub(_core.Hub):
+    periodic_monitoring_thread: PeriodicMonitoringThread | None
+    def __init__(self, backend: str | Sequence[str] | _core.Backend | type[_core.Backend] | None = None) -> None: ...
+    def start_periodic_monitoring_thread(self) -> PeriodicMonitoringThread: ...
     loop_class: type[Loop]
     @property
     def resolver_class(self) -> Any: ...

@@ -7,6 +7,8 @@ import pytest
 import gevlite
 from gevlite._config import GEVENT_SETTINGS, Config
 
+# A text for each setting of ours that is not simply a number.
+OURS = {"resolver": "block", "backend": "epoll", "monitor_thread": "0", "print_blocking_reports": "1"}
 MEANINGLESS = {name for name, setting in GEVENT_SETTINGS.items() if setting.note is not None}
 
 
@@ -26,6 +28,11 @@ def config(monkeypatch):
         ("GEVENT_BACKEND", "backend", "select", ("select",)),
         ("GEVENT_BACKEND", "libev_backend", "linux_aio,poll", ("poll",)),
         ("GEVENT_THREADPOOL_IDLE_TASK_TIMEOUT", "threadpool_idle_task_timeout", "3", 3.0),
+        ("GEVENT_MONITOR_THREAD_ENABLE", "monitor_thread", "true", True),
+        ("GEVENT_MAX_BLOCKING_TIME", "max_blocking_time", "0.25", 0.25),
+        ("GEVENT_MONITOR_PRINT_BLOCKING_REPORTS", "print_blocking_reports", "0", False),
+        ("GEVENT_MONITOR_MEMORY_PERIOD", "memory_monitor_period", "3", 3.0),
+        ("GEVENT_MONITOR_MEMORY_MAX", "max_memory_usage", "2mb", 2 * 1024**2),
         ("GEVENT_FILE", "fileobject", "thread", ("thread",)),
         ("GEVENT_FORMAT_CONTEXT", "format_context", "builtins.ascii", ascii),
         ("GEVENT_RESOLVER_NAMESERVERS", "resolver_nameservers", "192.0.2.1, 192.0.2.2", ["192.0.2.1", "192.0.2.2"]),
@@ -42,7 +49,7 @@ def test_variables_of_gevent_are_read_after_ours(variable, name, text, value, co
     setting = config.settings.get("backend" if name == "libev_backend" else name)
     if setting is not None:
         assert setting.source(config).startswith(variable)
-        ours = {"resolver": "block", "backend": "epoll"}.get(setting.name, "7")
+        ours = OURS.get(setting.name, "7")
         monkeypatch.setenv(setting.variable, ours)
         assert setting.source(config) == f"{setting.variable}={ours}"
 

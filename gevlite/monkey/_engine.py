@@ -126,8 +126,8 @@ def patch_module(target, source, items=None):
 # gevlite's modules take what they need from the standard library when they are imported. All of them must have done so
 # before the first original is replaced.
 _NEEDED = (
-    "_adopted", "builtins", "contextvars", "os", "queue", "resolver.thread", "select", "signal", "socket", "subprocess",
-    "thread", "threading", "threadpool", "time",
+    "_adopted", "_monitor", "builtins", "contextvars", "os", "queue", "resolver.thread", "select", "signal", "socket",
+    "subprocess", "thread", "threading", "threadpool", "time",
 )
 _loaded = False
 
