@@ -432,6 +432,7 @@ CASES = _in_all_places({
         later(lambda: clients.append(socket.create_connection(server.getsockname())))
         clients = []
         made, address = server.accept()
+        while not clients: time.sleep(0.001)
         later(made.sendall, b"x"); print(clients[0].recv(1), address[0])
         """,
     ),
