@@ -226,7 +226,9 @@ def test_flask_socketio(programs, port, websockets):
 # ---------------------------------------------------------------- Locust
 
 LOCUSTFILE = """
+    import gevent
     from locust import FastHttpUser, HttpUser, constant, events, task
+    from locust.runners import WorkerRunner
     import stand_in
 
     class WithRequests(HttpUser):
@@ -242,6 +244,19 @@ LOCUSTFILE = """
         @task
         def post(self):
             self.client.post("/post", data="x" * 1000)
+
+    def quit_after_enough(environment):
+        def enough():
+            done = list(environment.stats.entries.values())
+            return len(done) == 2 and all(each.num_requests > 20 for each in done)
+        while not enough():
+            gevent.sleep(0.05)
+        environment.runner.quit()
+
+    @events.init.add_listener
+    def init(environment, **options):
+        if not isinstance(environment.runner, WorkerRunner):
+            gevent.spawn(quit_after_enough, environment)
 
     @events.quitting.add_listener
     def quitting(environment, **options):
@@ -271,8 +286,8 @@ def test_locust(programs, port, processes):
     meet = free_port()
     several = ["--processes", processes, "--master-bind-host", "127.0.0.1", "--master-bind-port", meet,
                "--master-port", meet] if processes > 1 else []
-    programs.run("-m", "locust", "--headless", "-u", 20, "-r", 20, "-t", "1s", "--host", server.url, "--json-file",
-                 "result", *several)
+    programs.run("-m", "locust", "--headless", "-u", 20, "-r", 20, "--host", server.url, "--json-file", "result",
+                 *several)
     requests = {found["name"]: found for found in json.loads((programs.folder / "result.json").read_text())}
     assert set(requests) == {"/get", "/post"}
     assert all(found["num_requests"] > 20 and found["num_failures"] == 0 for found in requests.values())
