@@ -750,8 +750,13 @@ cdef class Waiter(Link):
         belongings.put_back()
 
     cdef int _tell_tracer(self) except -1:
-        """A tracer or profiler, such as coverage.py's, asks which greenlet is running only when it is told of a call."""
+        """A tracer or profiler, such as coverage.py's, asks which greenlet is running only when it is told of a call.
+
+        A debugger does not ask: whoever steps would only be shown a function of ours.
+        """
         try:
+            if self.hub.thread_state.c_profilefunc == NULL and _is_debugger(sys.gettrace()):
+                return 0
             switched()
         except BaseException:
             # The tracer's own: what we were woken with must go to somebody else.
@@ -1065,6 +1070,12 @@ cdef class CoreGreenlet(greenlet):
                 throw_to(<PyObject *> self, GreenletExit)
             else:
                 self.hub.push_remote(THROW, <PyObject *> self, <PyObject *> GreenletExit)
+
+
+cdef bint _is_debugger(tracer) except -1:
+    """Is it pdb's, or that of another debugger made of `bdb`?"""
+    bdb = sys.modules.get("bdb")
+    return bdb is not None and isinstance(getattr(tracer, "__self__", None), bdb.Bdb)
 
 
 cdef greenlet current_greenlet():

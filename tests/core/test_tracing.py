@@ -199,6 +199,33 @@ def test_what_a_tracer_raises_reaches_the_greenlet_and_loses_nothing():
     two.join()
 
 
+def test_stepping_in_pdb_shows_no_function_of_ours(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(
+            """\
+            import gevlite
+            gevlite.sleep(0)
+            def work():
+                gevlite.sleep(0)
+                gevlite.sleep(0.001)
+                x = "stepped over both"
+            gevlite.spawn(work).join()
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pdb", str(program)],
+        input="tbreak 4\ncontinue\nstep\nstep\nstep\nquit\n",
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=50,
+    )
+    assert "stepped over both" in done.stdout, done.stdout + done.stderr
+    assert "_frames.py" not in done.stdout, done.stdout
+
+
 @pytest.mark.parametrize("kind", ["settrace", "setprofile"])
 def test_threading_sets_it_for_green_threads(run_script, kind):
     done = run_script(
