@@ -16,11 +16,11 @@ The traps of the interface, and how the promise of `Backend` is kept:
 * The descriptor survives fork and stays connected to the parent's files; a child must make its own.
 """
 
-from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EBADF, EEXIST, EINTR, ENOENT, ENOSYS, EPERM, errno
 from libc.stdint cimport int64_t, uint32_t
 
-from gevlite._core cimport END, READ, URGENT, WRITE, Backend
+from gevlite._core cimport END, READ, URGENT, WRITE, Backend, run_signal_handlers
 
 
 cdef extern from "sys/epoll.h" nogil:
@@ -134,6 +134,7 @@ cdef class EpollBackend(Backend):
     cpdef poll(self, int64_t timeout_ns):
         cdef int n, i, fd, got
         cdef uint32_t mask
+        cdef bint woken = False
         if self.always_ready:
             timeout_ns = 0
             for fd, got in self.always_ready:
@@ -146,14 +147,13 @@ cdef class EpollBackend(Backend):
         if n < 0:
             if errno != EINTR:
                 PyErr_SetFromErrno(OSError)
-            PyErr_CheckSignals()
+            run_signal_handlers(True)
             return
         for i in range(n):
             mask = self.events[i].events
             fd = self.events[i].data.fd
             if fd == self.wake_fd:
-                self.drain_wake()
-                PyErr_CheckSignals()
+                woken = True
                 continue
             got = 0
             if mask & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP | EPOLLPRI):
@@ -165,6 +165,9 @@ cdef class EpollBackend(Backend):
             if mask & EPOLLPRI:
                 got |= URGENT
             self.found_one(fd, got)
+        # Last: a handler may wait, and this is called again before it is back.
+        if woken:
+            run_signal_handlers(self.drain_wake() > 0)
 
     cdef int wait(self, int64_t timeout_ns):
         cdef int n

@@ -27,11 +27,11 @@ The traps of the interface, and how the promise of `Backend` is kept:
   EVFILT_USER is missing (older OpenBSD and NetBSD).
 """
 
-from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EINTR, EPERM, errno
 from libc.stdint cimport int64_t, intptr_t, uintptr_t
 
-from gevlite._core cimport END, READ, URGENT, WRITE, Backend, errno_raise
+from gevlite._core cimport END, READ, URGENT, WRITE, Backend, errno_raise, run_signal_handlers
 
 
 cdef extern from *:
@@ -193,6 +193,7 @@ cdef class KqueueBackend(Backend):
 
     cpdef poll(self, int64_t timeout_ns):
         cdef int n, i, fd, got
+        cdef bint woken = False
         if self.always_ready:
             timeout_ns = 0
             for fd, got in self.always_ready:
@@ -206,7 +207,7 @@ cdef class KqueueBackend(Backend):
         if n < 0:
             if errno != EINTR:
                 PyErr_SetFromErrno(OSError)
-            PyErr_CheckSignals()
+            run_signal_handlers(True)
             return
         for i in range(n):
             fd = <int> self.events[i].ident
@@ -214,13 +215,15 @@ cdef class KqueueBackend(Backend):
                 self.triggered = False
                 continue
             if fd == self.wake_fd:
-                self.drain_wake()
-                PyErr_CheckSignals()
+                woken = True
                 continue
             got = READ | URGENT if self.events[i].filter == EVFILT_READ else WRITE
             if self.events[i].flags & (EV_EOF | EV_ERROR):
                 got |= END
             self.found_one(fd, got)
+        # Last: a handler may wait, and this is called again before it is back.
+        if woken:
+            run_signal_handlers(self.drain_wake() > 0)
 
     cpdef wake(self):
         """Make `poll` return. Any thread; many calls before the next poll cost one kevent()."""

@@ -16,13 +16,13 @@ The traps of the interface, and how the promise of `Backend` is kept:
   while more than so many were open.
 """
 
-from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
-from gevlite._core cimport END, READ, WRITE, Backend
+from gevlite._core cimport END, READ, WRITE, Backend, run_signal_handlers
 
 
 cdef extern from "poll.h" nogil:
@@ -146,7 +146,7 @@ cdef class PollBackend(Backend):
         if n < 0:
             if errno != EINTR:
                 PyErr_SetFromErrno(OSError)
-            PyErr_CheckSignals()
+            run_signal_handlers(True)
             return
         # From the end: what then moves into a free place has been looked at.
         place = self.count - 1
@@ -165,8 +165,7 @@ cdef class PollBackend(Backend):
                 self.remove(place)
             place -= 1
         if n > 0:
-            self.drain_wake()
-            PyErr_CheckSignals()
+            run_signal_handlers(self.drain_wake() > 0)
 
     cpdef after_fork(self):
         Backend.after_fork(self)

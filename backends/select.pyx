@@ -12,11 +12,11 @@ The traps of the interface, and how the promise of `Backend` is kept:
 * It changes its sets: they are copied for each call.
 """
 
-from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EBADF, EINTR, errno
 from libc.stdint cimport int64_t
 
-from gevlite._core cimport END, READ, WRITE, Backend
+from gevlite._core cimport END, READ, WRITE, Backend, run_signal_handlers
 
 
 cdef extern from "sys/select.h" nogil:
@@ -87,6 +87,7 @@ cdef class SelectBackend(Backend):
         cdef timeval t
         cdef timeval *limit = NULL
         cdef int n, fd, got, nfds
+        cdef bint woken = False
         # The highest number is only ever an upper bound after a drop; lower it here.
         while self.highest > self.wake_fd and not FD_ISSET(self.highest, &self.readers) \
                 and not FD_ISSET(self.highest, &self.writers):
@@ -111,14 +112,13 @@ cdef class SelectBackend(Backend):
                 return
             if errno != EINTR:
                 PyErr_SetFromErrno(OSError)
-            PyErr_CheckSignals()
+            run_signal_handlers(True)
             return
         if n == 0:
             return
         if FD_ISSET(self.wake_fd, &r):
             n -= 1
-            self.drain_wake()
-            PyErr_CheckSignals()
+            woken = True
         for fd in range(nfds):
             if n <= 0:
                 break
@@ -134,6 +134,9 @@ cdef class SelectBackend(Backend):
             if got:
                 self.found_one(fd, got)
                 self.drop(fd)
+        # Last: a handler may wait, and this is called again before it is back.
+        if woken:
+            run_signal_handlers(self.drain_wake() > 0)
 
     cdef int report_closed(self, int nfds) except -1:
         cdef int fd

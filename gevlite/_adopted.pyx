@@ -94,8 +94,6 @@ gl_import()
 cdef unsigned int CALLS_BETWEEN_LOOKS = 64
 cdef unsigned int calls = 0
 
-# How long the hub blocks for a lock before it tries to wait like a greenlet. One that another OS thread has comes soon.
-cdef double HUB_BLOCKS = 0.05
 # Between two looks at an RLock that an OS thread had been waiting for when the process was patched.
 cdef double FIRST_PAUSE = 0.0005
 cdef double LONGEST_PAUSE = 0.01
@@ -260,11 +258,6 @@ cdef object wait_for_lock(object lock, int64_t limit):
     cdef Waiter w
     if hub is None:
         return native_acquire(lock, True, seconds(limit))
-    if current_greenlet() is hub:
-        if native_acquire(lock, True, HUB_BLOCKS if limit < 0 else min(seconds(limit), HUB_BLOCKS)):
-            return True
-        if limit >= 0:
-            return native_acquire(lock, True, seconds(limit))
     w = new_waiter(hub, WAIT_LOCK)
     found = waiting_for(lock)
     link_append(&found.waiters, w)
@@ -355,7 +348,7 @@ cdef bint follow(object lock, object blocking, object timeout) except -1:
         return True
     limit = time_limit(blocking, timeout)
     hub = get_hub_if_exists()
-    if hub is None or current_greenlet() is hub:
+    if hub is None:
         return native_r_acquire(lock, blocking, timeout)
     return look_again(native_r_acquire, lock, limit, now_ns() + limit)
 

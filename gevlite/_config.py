@@ -152,6 +152,17 @@ def _names_or_class(value):
     return value if isinstance(value, type) else _names(value)
 
 
+def _one_of(*names):
+    def check(value):
+        if not isinstance(value, str):
+            raise TypeError
+        if value not in names:
+            raise ValueError
+        return value
+
+    return check
+
+
 def _backend(value):
     return None if value is None else _names_or_class(value)
 
@@ -379,6 +390,16 @@ class Config:
         "How many bytes of its own the process may use before the monitoring thread tells the subscribers of "
         "`gevlite.events`. A text may end with `kb`, `mb` or `gb`. None is any number.",
         gevent="GEVENT_MONITOR_MEMORY_MAX",
+    )
+
+    fork_keeps = Setting(
+        "main",
+        _one_of("none", "main", "all"),
+        "none, main or all",
+        "Which of the parent's greenlets run on in the child of a fork, beside the one that forks. `main`: all, if the "
+        "main greenlet forks, as servers do that fork their workers; none, if another one does. `none`: never any, as "
+        "with threads. `all`: always all, the main greenlet too, as in gevent. It counts for each fork at that moment. "
+        "Threads of a patched program never run on.",
     )
 
     # -------- what only gevent has

@@ -88,6 +88,7 @@ class Config:
     print_blocking_reports: Setting[bool, bool | str | None]
     memory_monitor_period: Setting[float | None, float | str | None]
     max_memory_usage: Setting[int | None, int | str | None]
+    fork_keeps: Setting[str, str]
     @property
     def settings(self) -> Mapping[str, Setting[Any, Any]]: ...
 

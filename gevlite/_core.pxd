@@ -232,7 +232,7 @@ cdef class Backend:
     cpdef close(self)
     cpdef report(self, int fd, int events)
     cdef int found_one(self, int fd, int events) except -1
-    cdef int drain_wake(self) noexcept
+    cdef int drain_wake(self) noexcept          # how many signals it swallowed
 
 cdef class FdWatch:
     """Calls back once when an fd is ready; what io watchers are made of."""
@@ -295,6 +295,20 @@ cdef class Hub(greenlet):
     cdef public list after_poll
     cdef public int watchers        # active ones of `loop`, for stats()
     cdef public int spinning        # idle watchers: poll without waiting
+    cdef PyObject *runner           # borrowed: the greenlet that runs the loop now, normally the hub itself
+    cdef bint laid_off              # the hub itself is not needed: a runner runs the loop
+    cdef list runners               # every _Runner there is
+    cdef list idle_runners          # those of them that are not needed now
+    cdef greenlet nursery           # begins new runners, near the bottom of the C stack
+    cdef greenlet unborn            # the one that it is to begin
+    cdef int delivered              # so many of backend.found are dealt with
+    cdef int polls                  # calls of backend.poll under way; more than one if signal handlers wait in them
+    cdef list hooks_running         # of before_poll and after_poll; None for none
+    cdef bint asking                # a runner is finding out whether anything is left
+    cdef bint handlers_due          # the main greenlet is switched to in order to run signal handlers
+    cdef int in_handlers            # it is running so many, one within the other
+    cdef bint exits                 # child of a fork: it ends with `successor`
+    cdef set left_behind            # raw greenlets of the parent that must never run in this child; None for none
 
     cdef int drop_spare(self) except -1
     cdef int push(self, int kind, PyObject *target, PyObject *argument) except -1
@@ -302,7 +316,7 @@ cdef class Hub(greenlet):
     cdef int push_start(self, greenlet g, object args) except -1
     cdef PyObject *next_target(self) except NULL
     cdef int step(self) except -1
-    cdef int loop(self) except -1
+    cdef int run_as(self, PyObject *me) except -1
     cdef int fire_timers(self) except -1
     cdef int call_hooks(self, list hooks) except -1
     cdef int poll_once(self, int64_t timeout_ns) except -1
@@ -341,6 +355,12 @@ cdef class Hub(greenlet):
     cdef int fd_forget(self, int fd, uint64_t owner, object exc) except -1
     cdef int fd_event(self, int fd, int events) except -1
     cdef int fd_rearm(self, FdEntry *entry) except -1
+    cdef int64_t _nothing_left(self, int64_t timeout) except? -3
+    cdef int deliver(self) except -1
+    cdef int wake_backend(self) except -1
+    cdef greenlet get_main(self)
+    cdef int end_child(self, object exc) except -1
+    cdef int _leave_behind(self, greenlet g) except -1
 
 cdef Hub current_hub()                      # the running thread's hub, made on first use
 cdef greenlet current_greenlet()
@@ -348,6 +368,7 @@ cdef bint finalizing() noexcept             # the interpreter ends: only this th
 cdef int set_belongings(Belongings belongings) except -1     # the running greenlet has these from now on; None: nothing
 cdef Belongings lay_down()                  # before a switch by hand: put them away. The result is for take_up().
 cdef int take_up(Belongings belongings) except -1
+cdef greenlet in_whose_name(greenlet g)      # the main greenlet for what runs the loop; any other one is itself
 cdef int give_way_if_due() except -1        # in what is called over and over: others run if our slice is over
 cdef Waiter new_waiter(Hub hub, int kind)
 cdef int free_waiter(Waiter w) except -1
@@ -360,3 +381,4 @@ cdef int fd_number_closed(int fd) except -1                 # in this hub: wake 
 cdef int fd_number(object fileno) except -1
 cdef int poll_now(int fd, int events) except -1
 cdef int errno_raise(int code) except -1
+cdef int run_signal_handlers(bint came) except -1           # for backends, after EINTR (True) or drain_wake()

@@ -18,6 +18,10 @@ What a reader must know before changing anything
   for a greenlet that is already woken, or runs, is kept as *pending* and raised when it parks next; what it was
   woken with is therefore never lost.
 * Parking undoes itself: on every way out of `park` the waiter is in no list and no heap.
+* The hub's greenlet may wait like any other: signal handlers, destructors and callbacks run in it and may block. Then it
+  is *displaced*: another greenlet, a _Runner, runs the loop (`hub.runner` says which one does), and whatever is done
+  item by item in the loop keeps its place in the hub and not on the stack. When the hub's greenlet is back in its own
+  loop it is *laid off*, until the runner comes to the top of its loop and gives the place back.
 """
 
 cimport cython
@@ -53,6 +57,13 @@ cdef extern from "_greenlet_api.h":
     object gl_switch(PyObject *g, PyObject *args)
     PyObject *raw_switch "gl_switch"(PyObject *g, PyObject *args)   # NULL: raised
     object gl_throw(PyObject *g, PyObject *type, PyObject *value)
+
+cdef extern from *:
+    """
+    static int gevlite_raise_it(void) { return -1; }
+    """
+    # The exception of a failed C call, raised as Cython expects it.
+    int raise_it "gevlite_raise_it"() except -1
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *o)
@@ -117,6 +128,8 @@ cdef enum:
     HANDOFF_BUDGET = 256
 # Waiters that a hub keeps for reuse.
 cdef enum:
+    SPARE_RUNNERS = 4
+    NESTED_POLLS = 8            # signal handlers that may wait inside of one backend's `poll`
     SPARE_WAITERS = 256
     KEEP_BUFFER = 262144        # and the largest receive buffer
 cdef int64_t SLICE_NS = 5_000_000
@@ -142,6 +155,9 @@ _backend_chooser = None
 cdef uint64_t _fd_owners = 0
 cdef Py_ssize_t _threads_before_fork = 0    # what _thread_count() still holds of threads that the fork left behind
 cdef Py_ssize_t _idle_workers = 0           # threads of pools, less the calls they have to make
+# In the child of a fork that another greenlet than the main one made.
+cdef greenlet _main_left_behind = None
+cdef greenlet _in_its_place = None
 
 # The end of the interpreter. While atexit callbacks run everything works, but that no thread can be started any more
 # (CPython 3.12 and later). After them it is *finalized*: other threads never run again, nothing can be imported, modules
@@ -454,7 +470,7 @@ cdef PyObject *heap_remove(Heap *heap, Py_ssize_t i) noexcept:
 @cython.freelist(128)
 @cython.no_gc
 cdef class Callback:
-    """A call that the hub will make from its own greenlet, so it must not block.
+    """A call that the hub will make from its own greenlet. If it blocks, that delays nothing but itself.
 
     `stop()` (also `cancel`, `close`) takes it back if it has not run. `pending` tells whether it still will.
     """
@@ -615,8 +631,8 @@ cdef class Waiter(Link):
     cpdef park(self):
         """Block the current greenlet until woken; return the value or raise the exception it was woken with.
 
-        Raises BlockingSwitchOutError in the hub itself, and InvalidSwitchError if something other than `wake` or `throw`
-        switched into the parked greenlet.
+        Raises InvalidSwitchError if something other than `wake` or `throw` switched into the parked greenlet. In the
+        hub's greenlet (a callback, a destructor) it may be called too: another one runs the loop meanwhile.
         """
         return self.park_for(FOREVER)
 
@@ -672,15 +688,16 @@ cdef class Waiter(Link):
                 raise HubDestroyed("this thread's hub was destroyed")
             raise RuntimeError("park() must be called in the thread of the waiter's hub")
         me = current_greenlet()
-        if <PyObject *> me == <PyObject *> hub:
-            self.state = DONE
-            raise BlockingSwitchOutError(
-                "a blocking call was made in the hub: use spawn() in a callback that has to wait"
-            )
         pending = hub.take_pending(me) if not hub.closing else GreenletExit("the hub is being destroyed")
         if pending is not None:
             self.state = DONE
             raise pending
+        if <PyObject *> me == hub.runner:
+            try:
+                displace(hub)
+            except BaseException:
+                self.state = DONE
+                raise
         return me
 
     cdef PyObject *_switch_from(self, greenlet me) except NULL:
@@ -701,6 +718,9 @@ cdef class Waiter(Link):
         if hub.belongings is not None:
             self.belongings = lay_down()
         target = hub.next_target()
+        while target == <PyObject *> me and self.state != RESUMED:
+            # What this greenlet waited for when a signal handler began has happened: later, its state says so.
+            target = hub.next_target()
         if target == <PyObject *> me:
             if self.belongings is not None:
                 self._put_back()
@@ -710,44 +730,22 @@ cdef class Waiter(Link):
 
     cdef int _leave(self, PyObject *result) except -1:
         """Back from the switch; `result` is NULL if an exception was thrown in by hand."""
-        cdef PyObject *error
-        cdef PyObject *value
-        cdef PyObject *traceback
-        cdef greenlet me
-        if result != NULL:
+        if result != NULL and self.state == RESUMED:
             Py_DECREF(<object> result)
             if self.belongings is not None:
                 self._put_back()
-            if self.state == RESUMED:
-                self._undo()
-                if self.hub.thread_state.c_tracefunc != NULL or self.hub.thread_state.c_profilefunc != NULL:
-                    self._tell_tracer()
-                return 0
-            me = self.greenlet
             self._undo()
-            raise InvalidSwitchError(
-                f"{me!r}, {self.describe()}, was switched into by hand; "
-                "use wake(), kill() or throw through the hub instead"
-            )
-        PyErr_Fetch(&error, &value, &traceback)
-        if self.belongings is not None:
-            self._put_back()
-        # If it was woken already, what it was given must go to somebody else.
-        self.lost = self.state == WOKEN and self.exc is None and not self.timed_out
-        self._undo()
-        if self.hub.thread_state.c_tracefunc != NULL or self.hub.thread_state.c_profilefunc != NULL:
-            try:
+            if self.hub.thread_state.c_tracefunc != NULL or self.hub.thread_state.c_profilefunc != NULL:
                 self._tell_tracer()
-            except BaseException as exc:
-                self.hub._report(self, exc)     # what was thrown is not to be lost
-        PyErr_Restore(error, value, traceback)
-        return -1
+            return 0
+        return leave_oddly(self, result)
 
     cdef void _put_back(self) noexcept:
         cdef Belongings belongings = self.belongings
-        self.belongings = None
-        self.hub.belongings = belongings
-        belongings.put_back()
+        if belongings is not None:
+            self.belongings = None
+            self.hub.belongings = belongings
+            belongings.put_back()
 
     cdef int _tell_tracer(self) except -1:
         """A tracer or profiler, such as coverage.py's, asks which greenlet is running only when it is told of a call.
@@ -770,6 +768,10 @@ cdef class Waiter(Link):
         self.hub._leave_parked(self)
         if isinstance(self.greenlet, CoreGreenlet):
             (<CoreGreenlet> self.greenlet).waiter = NULL
+        elif self.hub.polls and runs_loops(self.hub, self.greenlet):
+            # A signal handler waited in the middle of this greenlet's poll. Meanwhile another one polled, and may have
+            # taken what would have ended this poll.
+            self.hub.wake_backend()
         self.greenlet = None
         if self.heap_index >= 0:
             self.hub._forget_timer(self)
@@ -843,6 +845,84 @@ cdef class Waiter(Link):
     def __repr__(self):
         state = ("new", "parked", "woken", "resumed", "done")[<int> self.state]
         return f"<Waiter at {<size_t> <PyObject *> self:#x} {state}, {self.describe()}>"
+
+
+cdef int leave_oddly(Waiter w, PyObject *result) except -1:
+    """Back from the switch of a parked greenlet, but not because it was woken."""
+    cdef Hub hub = w.hub
+    cdef greenlet me = w.greenlet
+    cdef bint runs = runs_loops(hub, me)
+    cdef PyObject *error
+    cdef PyObject *value
+    cdef PyObject *traceback
+    while True:
+        if result != NULL:
+            Py_DECREF(<object> result)
+            if not runs:
+                if w.state == RESUMED:
+                    break
+                if hub.handlers_due and me is hub.get_main():
+                    handle_signals_in(w)
+                elif not (hub.in_handlers and me is hub.get_main()):
+                    w._put_back()
+                    w._undo()
+                    raise InvalidSwitchError(
+                        f"{me!r}, {w.describe()}, was switched into by hand; "
+                        "use wake(), kill() or throw through the hub instead"
+                    )
+                # Else what it waited for when a signal came has happened while the handler waits: later, its state says so.
+        elif not runs:
+            PyErr_Fetch(&error, &value, &traceback)
+            # If it was woken already, what it was given must go to somebody else.
+            w._put_back()
+            w.lost = (w.state == WOKEN or w.state == RESUMED) and w.exc is None and not w.timed_out
+            w._undo()
+            if hub.thread_state.c_tracefunc != NULL or hub.thread_state.c_profilefunc != NULL:
+                try:
+                    w._tell_tracer()
+                except BaseException as exc:
+                    hub._report(w, exc)         # what was thrown is not to be lost
+            PyErr_Restore(error, value, traceback)
+            return -1
+        else:
+            # Greenlets end in the hub, or in the one that made them; that error is nothing to what waits here.
+            try:
+                raise_it()
+            except BaseException as exc:
+                w._put_back()
+                hub._report("a raw greenlet", exc)
+        if w.state == RESUMED:
+            break
+        if hub.belongings is not None:
+            w.belongings = lay_down()
+        result = raw_switch(hub.runner, NULL)
+    w._put_back()
+    w._undo()
+    if hub.thread_state.c_tracefunc != NULL or hub.thread_state.c_profilefunc != NULL:
+        w._tell_tracer()
+    return 0
+
+
+cdef int handle_signals_in(Waiter w) except -1:
+    """Run signal handlers in the main greenlet, which waits on `w`; they may wait too. What they raise ends its wait."""
+    cdef Hub hub = w.hub
+    cdef greenlet me = w.greenlet
+    hub.handlers_due = False
+    hub.in_handlers += 1
+    w._put_back()
+    try:
+        PyErr_CheckSignals()
+    except BaseException:
+        w.lost = (w.state == WOKEN or w.state == RESUMED) and w.exc is None and not w.timed_out
+        if w.exc is not None:
+            hub._add_pending(me, w.exc)
+        w._undo()
+        raise
+    finally:
+        hub.in_handlers -= 1
+    if isinstance(me, CoreGreenlet):
+        (<CoreGreenlet> me).waiter = <PyObject *> w     # else it is still that of the handler
+    return 0
 
 
 cdef Waiter new_waiter(Hub hub, int kind):
@@ -948,7 +1028,7 @@ cdef class Waitable:
     def rawlink(self, callback):
         """Have this thread's hub call `callback(self)` once, when it becomes ready (soon, if it is).
 
-        The callback runs in the hub and must not block. It is called before those who began to wait later go on.
+        The callback runs in the hub; if it blocks, that delays nothing but itself. It is called before those who began to wait later go on.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
@@ -1087,6 +1167,16 @@ def getcurrent():
     return current_greenlet()
 
 
+cdef greenlet in_whose_name(greenlet g):
+    cdef Hub hub
+    if gevlite_thread_hub != NULL and not isinstance(g, CoreGreenlet):
+        hub = <Hub> gevlite_thread_hub
+        if runs_loops(hub, g):
+            main = hub.get_main()
+            return main if main is not None else g
+    return g
+
+
 cdef greenlet main_of(greenlet g):
     """The main greenlet of the thread of `g`."""
     cdef PyObject *parent
@@ -1114,7 +1204,8 @@ cdef class Backend:
     poll(timeout_ns)    Wait for at most `timeout_ns` nanoseconds (-1: for ever; never more than a day) and call
                         `report(fd, events)` for all that is ready; return None. Must watch `wake_fd` too and call
                         `drain()` when it is readable. Release the GIL only if it may block. After EINTR, run the signal
-                        handlers and return.
+                        handlers and return. Those may block, and `poll` is then called again before it has returned: in
+                        Cython, run them (`run_signal_handlers`) last.
     wake()              Make a running or the next `poll` return at once. May be called by any thread at any time.
     after_fork()        In the child: replace everything shared with the parent and forget all fds.
     close()             Give everything back.
@@ -1215,14 +1306,16 @@ cdef class Backend:
     cdef int drain_wake(self) noexcept:
         cdef char[64] scratch
         cdef ssize_t i, n
+        cdef int came = 0
         self.wake_pending = False
         while True:
             n = c_read(self.wake_fd, scratch, sizeof(scratch))
             for i in range(n):
                 # The interpreter writes the number of the signal, `wake` a zero.
-                self.signals += scratch[i] != 0
+                came += scratch[i] != 0
             if n != sizeof(scratch):
-                return 0
+                self.signals += came
+                return came
 
     def __dealloc__(self):
         if self.wake_fd >= 0:
@@ -1267,7 +1360,7 @@ cdef class _WatchLink(Link):
 cdef class FdWatch:
     """`FdWatch(hub, fd, events, callback)`: after `start()`, the hub calls `callback(events)` once when `fd` is ready.
 
-    It may then be started again. The callback must not block.
+    It may then be started again. A callback that blocks delays nothing but itself.
     """
 
     def __cinit__(self, Hub hub, int fd, int events, callback):
@@ -1359,6 +1452,9 @@ cdef class Hub(greenlet):
     def __cinit__(self, *args, **kwargs):
         self.parked = NULL
         self.fds = NULL
+        self.runner = <PyObject *> self
+        self.runners = []
+        self.idle_runners = []
 
     def __init__(self, backend=None):
         global gevlite_thread_hub
@@ -1383,6 +1479,10 @@ cdef class Hub(greenlet):
         self.name = ""
         self.is_main_thread = self._watch_signals()
         self.budget = 0
+        if main is _main_left_behind:
+            self.successor = _in_its_place      # which destroyed its first hub
+            self.left_behind = {main}
+            self.exits = True
         gevlite_thread_hub = <PyObject *> self
         _hubs.append(self)
         _local_storage.holder = _Holder(self)
@@ -1422,12 +1522,17 @@ cdef class Hub(greenlet):
         ring_push(&self.inbox, kind, target, argument)
         # While the hub is not polling it looks into the inbox before it does, and nothing runs in between.
         if self.polling:
-            try:
-                self.backend.wake()
-            except BaseException as exc:
-                # Whoever queued it can do nothing about it, and it must not stay there unseen.
-                Backend.wake(self.backend)
-                self._report(self.backend, exc)
+            self.wake_backend()
+        return 0
+
+    cdef int wake_backend(self) except -1:
+        """Let a poll that is under way, or the next one, return at once. Any thread."""
+        try:
+            self.backend.wake()
+        except BaseException as exc:
+            # The caller can do nothing about it, and what was queued must not stay there unseen.
+            Backend.wake(self.backend)
+            self._report(self.backend, exc)
         return 0
 
     cdef int push_start(self, greenlet g, object args) except -1:
@@ -1436,7 +1541,8 @@ cdef class Hub(greenlet):
         return self.push(START, <PyObject *> g, <PyObject *> args if args is not None else NULL)
 
     cdef PyObject *next_target(self) except NULL:
-        """What a greenlet that parks switches to: the next ready one, which counts as resumed then, or the hub. Borrowed."""
+        """What a greenlet that parks switches to: the next ready one, which counts as resumed then, or the one that runs
+        the loop. Borrowed."""
         cdef Entry e
         cdef Waiter w
         if self.running:
@@ -1457,7 +1563,7 @@ cdef class Hub(greenlet):
                 # Its own stack keeps the waiter, and the waiter its greenlet, until it has been resumed.
                 return <PyObject *> w.greenlet
         self.n_switches += 1
-        return <PyObject *> self
+        return self.runner
 
     cdef int step(self) except -1:
         """Execute one ready entry from the hub."""
@@ -1518,19 +1624,27 @@ cdef class Hub(greenlet):
         hub_frame(self._run)
 
     def _run(self):
+        cdef greenlet main = main_of(self)
+        self.nursery = _Nursery.__new__(_Nursery)
+        gl_set_parent(<PyObject *> self.nursery, <PyObject *> main)
+        (<_Nursery> self.nursery).hub = self
+        switch_to(<PyObject *> self.nursery, NULL)
         self.running = True
-        while not self.closed:
-            try:
-                self.loop()
-            except GreenletExit:
-                raise
-            except BaseException as exc:
-                # A signal handler raised, or the backend failed: nobody but the main greenlet can be told.
-                self.to_main(exc)
+        run_loop(self, <PyObject *> self)
 
-    cdef int loop(self) except -1:
+    cdef int run_as(self, PyObject *me) except -1:
+        """Run the loop; 1 if the runner `me` is not needed any more."""
         cdef int64_t timeout
         while not self.closed:
+            if self.runner != me:
+                # Something made `me` wait on the way to here.
+                if lay_off(self, me):
+                    return 1
+                continue
+            if me != <PyObject *> self and self.laid_off:
+                self.laid_off = False
+                self.runner = <PyObject *> self
+                continue
             if self.inbox.count:
                 self.drain_inbox()
             if self.raw_pending:
@@ -1541,11 +1655,13 @@ cdef class Hub(greenlet):
                 while self.ready.count and self.budget > 0 and not self.closed:
                     self.budget -= 1
                     self.step()
-                    if gevlite_coarse_ns() >= self.slice_end:
+                    if self.runner != me or gevlite_coarse_ns() >= self.slice_end:
                         break
                 self.budget = 0
                 if self.closed:
                     return 0        # destroyed by what has just run
+            if self.exits and self.successor.dead:
+                self.end_child(None)
             if self.timers.size:
                 self.fire_timers()
             if self.ready.count or self.inbox.count:
@@ -1583,6 +1699,17 @@ cdef class Hub(greenlet):
         if self.join_waiters.count:
             notify_all(&self.join_waiters, None)
             return -2
+        # A reason that had to be looked up is waiting itself; or there is nobody who could be told: as with threads, the
+        # others wait for ever.
+        if self.asking or self.successor is not None and self.successor.dead:
+            return timeout
+        self.asking = True
+        try:
+            return self._nothing_left(timeout)
+        finally:
+            self.asking = False
+
+    cdef int64_t _nothing_left(self, int64_t timeout) except? -3:
         # Another thread may still wake somebody, unless it is a worker without work.
         # (The count leaves out the main thread, so it is that of the others for the main thread and for any other one.)
         threads = _thread_count() - _threads_before_fork - _idle_workers
@@ -1664,14 +1791,17 @@ cdef class Hub(greenlet):
         return 0
 
     cdef int poll_once(self, int64_t timeout) except -1:
-        cdef int i, n
         cdef Backend backend = self.backend
         self.n_polls += 1
+        self.polls += 1
         self.polling = True
         if timeout > LONGEST_POLL_NS:
             timeout = LONGEST_POLL_NS
         if self.inbox.count:
             timeout = 0             # Python code ran since it was looked at, and with it perhaps another thread
+        if backend.n_found:
+            self.deliver()          # whoever polled was made to wait before it had done so
+            timeout = 0
         try:
             if backend.poll(timeout) is not None:
                 raise TypeError(f"{backend.name} backend: poll() is to call report() and return None")
@@ -1683,21 +1813,40 @@ cdef class Hub(greenlet):
             else:
                 raise
         finally:
-            self.polling = False
-            n = backend.n_found
-            backend.n_found = 0
-            for i in range(n):
-                self.fd_event(backend.found[i].fd, backend.found[i].events)
+            if self.polls:          # else a fork came in between
+                self.polls -= 1
+            self.polling = self.polls > 0
+            self.deliver()
         if self.after_poll:
             self.call_hooks(self.after_poll)
         return 0
 
+    cdef int deliver(self) except -1:
+        """Act on what the backend has found. If this greenlet is made to wait on the way, the next one goes on from there."""
+        cdef Backend backend = self.backend
+        cdef Ready found
+        while self.delivered < backend.n_found:
+            found = backend.found[self.delivered]
+            self.delivered += 1
+            self.fd_event(found.fd, found.events)
+        backend.n_found = 0
+        self.delivered = 0
+        return 0
+
     cdef int call_hooks(self, list hooks) except -1:
         for hook in list(hooks):
+            # One that waits is not called a second time before it has returned.
+            if self.hooks_running is None:
+                self.hooks_running = []
+            elif hook in self.hooks_running:
+                continue
+            self.hooks_running.append(hook)
             try:
                 hook()
             except BaseException as exc:
                 self._report(hook, exc)
+            finally:
+                self.hooks_running.remove(hook)
         return 0
 
     # -------- exceptions for other greenlets
@@ -1778,7 +1927,7 @@ cdef class Hub(greenlet):
         me = current_greenlet()
         if me is g:
             return self._add_pending(g, exc)
-        if me is self or self.waiter_of(g) is not None:
+        if <PyObject *> me == self.runner or self.waiter_of(g) is not None:
             return self._throw_now(g, exc)
         return ring_push(&self.ready, THROW, <PyObject *> g, <PyObject *> exc)
 
@@ -1789,7 +1938,8 @@ cdef class Hub(greenlet):
         w = self.waiter_of(g)
         if w is None:
             # Not started, or switched away by hand.
-            throw_to(<PyObject *> g, exc)
+            if self.left_behind is None or g not in self.left_behind:
+                throw_to(<PyObject *> g, exc)
         elif w.state == PARKED:
             w.throw(exc)
         elif w.kind == WAIT_YIELD and w.exc is None:
@@ -1840,27 +1990,47 @@ cdef class Hub(greenlet):
     def abandon_main(self):
         """`abandon` the main greenlet; the running one takes its place: it gets what is for the main greenlet.
 
-        Does nothing in the main greenlet itself.
+        Does nothing in the main greenlet itself. The process does not end with the running one, unless it says so.
         """
-        cdef greenlet main = main_of(self)
-        cdef Waiter w
-        if current_greenlet() is main:
+        global _main_left_behind, _in_its_place
+        cdef greenlet main, me
+        self.exits = False
+        main = self.get_main()
+        me = current_greenlet()
+        if me is main or runs_loops(self, me):
             return
-        self.successor = current_greenlet()
-        w = self.waiter_of(main)
+        self.successor = me
+        if main is not None:
+            self._leave_behind(main)
+        _main_left_behind = main_of(self)
+        _in_its_place = me
+
+    cdef int _leave_behind(self, greenlet g) except -1:
+        """`abandon` for a greenlet that is none of ours: it must not be run by an exception for it either."""
+        cdef Waiter w = self.waiter_of(g)
         if w is not None:
             self._abandon_waiter(w)
+        if self.left_behind is None:
+            self.left_behind = set()
+        self.left_behind.add(g)
+        return 0
 
     def abandon_others(self):
-        """`abandon` everybody but the running greenlet, those who wait and those who are about to start."""
+        """`abandon` everybody but the running greenlet: those who wait and those who are about to start, now or later.
+
+        In a callback of the hub, or a signal handler that runs there, the main greenlet goes on too.
+        """
         cdef greenlet me = current_greenlet()
         cdef PyObject *p = self.parked
         cdef list waiters = []
+        cdef list calls = []
         cdef Waiter w
         cdef Callback nothing
         cdef Entry *e
         cdef size_t i
+        cdef greenlet main
         self.abandon_main()
+        main = self.get_main()
         for i in range(self.ready.count):
             e = &self.ready.items[(self.ready.head + i) & self.ready.mask]
             if (e.kind == START or e.kind == THROW) and e.target != <PyObject *> me:
@@ -1873,15 +2043,26 @@ cdef class Hub(greenlet):
                 Py_DECREF(target)
                 e.target = <PyObject *> nothing
                 e.kind = CALL
+            elif e.kind == CALL:
+                calls.append(<object> e.target)
+        for i in range(<size_t> self.timers.size):
+            calls.append(<object> self.timers.items[i].owner)
+        for call in calls:
+            if isinstance(call, Callback):
+                starter = getattr((<Callback> call).callback, "__self__", None)     # spawn_later
+                if isinstance(starter, CoreGreenlet) and starter is not me:
+                    self.abandon(<CoreGreenlet> starter)
         p = self.parked
         while p != NULL:
             waiters.append(<Waiter> p)
             p = (<Waiter> p).parked_next
         for w in waiters:
+            if w.greenlet is me or w.greenlet is main:
+                continue            # what is parked and runs: a signal handler in the middle of its wait
             if isinstance(w.greenlet, CoreGreenlet):
                 self.abandon(<CoreGreenlet> w.greenlet)
             else:
-                self._abandon_waiter(w)
+                self._leave_behind(w.greenlet)
 
     cdef int _leave_parked(self, Waiter w) except -1:
         self.n_parked -= 1
@@ -1895,8 +2076,31 @@ cdef class Hub(greenlet):
 
     cdef int to_main(self, object exc) except -1:
         """Deliver `exc` to the thread's main greenlet."""
-        cdef greenlet main = main_of(self) if self.successor is None else self.successor
+        cdef greenlet main = self.get_main()
+        if main is None:
+            return self.end_child(exc)
         return self.throw_into(main, exc)
+
+    cdef greenlet get_main(self):
+        """The thread's main greenlet, or who has taken its place in the child of a fork; None if that has ended."""
+        if self.successor is None:
+            return main_of(self)
+        return None if self.successor.dead else self.successor
+
+    cdef int end_child(self, object exc) except -1:
+        """The greenlet that forked, and took the main greenlet's place, has ended; `exc` was for it, or None.
+
+        If its end is not that of the process (as that of a thread), only a wish to exit ends that.
+        """
+        if isinstance(exc, SystemExit):
+            exit_process(status_of(exc))
+        if exc is not None:
+            print_plainly(self, "what has no main greenlet any more", exc)
+            if not self.exits and not isinstance(exc, KeyboardInterrupt):
+                return 0
+            exit_process(1)
+        exit_process(0 if getattr(self.successor, "exception", None) is None else 1)
+        return 0
 
     # -------- errors
 
@@ -1950,7 +2154,10 @@ cdef class Hub(greenlet):
     # -------- callbacks and timers
 
     def call_soon(self, callback, *args):
-        """Have the hub call `callback(*args)`, after what is ready now. It must not block. Returns a Callback."""
+        """Have the hub call `callback(*args)`, after what is ready now. Returns a Callback.
+
+        It may block: that delays nothing but itself, since another greenlet runs the loop meanwhile.
+        """
         return self._call_soon(callback, args)
 
     cdef Callback _call_soon(self, object callback, tuple args):
@@ -2482,6 +2689,9 @@ cdef class Hub(greenlet):
         self.pid = getpid()
         self.thread_ident = _get_ident()
         self.polling = False
+        self.polls = 0
+        self.delivered = 0
+        self.backend.n_found = 0        # all interest is remade
         self.thread_refs = 0
         pipes = self.backend.pipes
         try:
@@ -2523,7 +2733,7 @@ cdef class Hub(greenlet):
         """
         if not self.closed:
             self._check_thread("destroy")
-            if current_greenlet() is not main_of(self):
+            if current_greenlet() is not self.get_main():
                 raise RuntimeError("a hub can be destroyed by the main greenlet of its thread only")
             try:
                 self._shut_down(True)
@@ -2547,8 +2757,18 @@ cdef class Hub(greenlet):
         global gevlite_thread_hub
         self.closed = True
         if self.running:
-            if unwind:
-                switch_to(<PyObject *> self, NULL)      # it sees `closed`, ends, and we are its parent
+            if unwind and self.successor is None:
+                # Each sees `closed`, ends, and we are its parent.
+                me = current_greenlet()
+                for g in [*self.runners, self.nursery, self]:
+                    gl_set_parent(<PyObject *> g, <PyObject *> me)
+                    if not g.dead:
+                        switch_to(<PyObject *> g, NULL)
+                self.runners = []
+                self.idle_runners = []
+                self.nursery = None
+                self.unborn = None
+                self.runner = <PyObject *> self
             else:
                 Py_INCREF(self)     # cannot be unwound here, and must not be torn down with frames on its stack
         if gevlite_thread_hub == <PyObject *> self:
@@ -2577,6 +2797,174 @@ cdef class Hub(greenlet):
             w._suspend(current_greenlet())
         finally:
             link_remove(w)
+
+
+cdef bint is_runner(Hub hub):
+    """True in the greenlet that runs the loop now."""
+    cdef greenlet me = current_greenlet()
+    return <PyObject *> me == hub.runner
+
+
+cdef bint runs_loops(Hub hub, greenlet g):
+    """Whether it may be the one that runs the loop, now or another time."""
+    return <PyObject *> g == <PyObject *> hub or isinstance(g, _Runner)
+
+
+@cython.final
+cdef class _Runner(greenlet):
+    """Runs the loop of a hub whose own greenlet waits."""
+    cdef Hub hub
+
+    def run(self, *ignored):
+        hub_frame(self._run)
+
+    def _run(self):
+        run_loop(self.hub, <PyObject *> self)
+
+
+@cython.final
+cdef class _Nursery(greenlet):
+    """Begins new runners. A greenlet's C stack begins where it is first switched to, and those that displace each other
+    should not sit below one another: any number of callbacks may wait at the same time."""
+    cdef Hub hub
+
+    def run(self, *ignored):
+        cdef Hub hub = self.hub
+        cdef greenlet runner
+        switch_to(<PyObject *> hub, NULL)
+        while not hub.closed:
+            runner = hub.unborn
+            hub.unborn = None
+            hub.runner = <PyObject *> runner
+            try:
+                switch_to(<PyObject *> runner, NULL)
+            except BaseException as exc:
+                hub._report(runner, exc)
+            runner = None
+
+
+cdef int run_loop(Hub hub, PyObject *me) except -1:
+    while not hub.closed:
+        try:
+            if hub.run_as(me):
+                return 0
+        except GreenletExit:
+            raise
+        except BaseException as exc:
+            # A signal handler raised, or the backend failed: nobody but the main greenlet can be told.
+            hub.to_main(exc)
+            if hub.get_main() is None:
+                exit_process(1)     # or it would fail for ever
+    if hub.successor is not None and hub.successor.dead:
+        hub.end_child(None)         # it destroyed the hub and ended: not for the parent's main greenlet to go on
+    return 0
+
+
+cdef int displace(Hub hub) except -1:
+    """The greenlet that runs the loop, the current one, is going to wait: choose who runs it then."""
+    cdef PyObject *me = hub.runner
+    cdef _Runner made
+    cdef greenlet main
+    if hub.polls > NESTED_POLLS:
+        raise BlockingSwitchOutError(f"a blocking call was made in poll() of the {hub.backend.name} backend")
+    if hub.laid_off:
+        hub.laid_off = False
+        hub.runner = <PyObject *> hub
+    elif hub.idle_runners:
+        made = <_Runner> hub.idle_runners.pop()
+        hub.runner = <PyObject *> made
+    else:
+        made = _Runner.__new__(_Runner)
+        main = main_of(hub)
+        gl_set_parent(<PyObject *> made, <PyObject *> main)
+        made.hub = hub
+        if hub.runner != me:
+            return 0            # a destructor ran, and waited
+        hub.runners.append(made)
+        hub.unborn = made
+        hub.runner = <PyObject *> hub.nursery
+    return 0
+
+
+cdef bint lay_off(Hub hub, PyObject *me) except -1:
+    """Another greenlet runs the loop now: wait until `me` is needed, or return True if it is not worth waiting.
+
+    Greenlets go on to end in the hub, and what does is sent on to the one that runs the loop.
+    """
+    while hub.runner != me and not hub.closed:
+        error = None
+        if me == <PyObject *> hub:
+            hub.laid_off = True
+        elif len(hub.idle_runners) >= SPARE_RUNNERS and hub.runner != <PyObject *> hub.nursery:
+            hub.runners.remove(<object> me)
+            gl_set_parent(me, hub.runner)
+            return True
+        else:
+            hub.idle_runners.append(<object> me)
+        try:
+            switch_to(hub.runner, NULL)
+        except BaseException as exc:
+            error = exc
+        if hub.runner != me:            # whoever chooses us takes us out
+            if me == <PyObject *> hub:
+                hub.laid_off = False
+            elif <object> me in hub.idle_runners:
+                hub.idle_runners.remove(<object> me)
+        if error is not None:
+            hub._report("a raw greenlet", error)
+    return False
+
+
+cdef int run_signal_handlers(bint came) except -1:
+    """For the backend of this thread's hub, in its `poll`: run the handlers of signals that have come.
+
+    They run in the main greenlet's name, in the middle of what that waits for: in it, if it waits here. `came`: one has
+    come for certain.
+    """
+    cdef Hub hub
+    cdef greenlet main
+    if came and gevlite_thread_hub != NULL:
+        hub = <Hub> gevlite_thread_hub
+        if hub.is_main_thread and not hub.closing and hub.polls:
+            main = hub.get_main()
+            if main is not None and hub.waiter_of(main) is not None and is_runner(hub):
+                hub.handlers_due = True
+                try:
+                    switch_to(<PyObject *> main, NULL)      # back when it parks again
+                finally:
+                    hub.handlers_due = False
+                return 0
+    return PyErr_CheckSignals()
+
+
+cdef int status_of(object exc):
+    """The exit status that a SystemExit stands for, as the interpreter understands it."""
+    code = exc.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xff
+    try:
+        sys.stderr.write(f"{code}\n")
+    except Exception:
+        pass
+    return 1
+
+
+def exit_process(status):
+    """End the child of a fork as its main program would end: threads, exit functions, what is buffered."""
+    threading = sys.modules.get("threading")
+    steps = [atexit._run_exitfuncs]
+    if threading is not None:
+        steps.insert(0, threading._shutdown)
+    steps += [getattr(stream, "flush", None) for stream in (sys.stdout, sys.stderr)]
+    for step in steps:
+        try:
+            if step is not None:
+                step()
+        except BaseException as exc:
+            sys.excepthook(type(exc), exc, exc.__traceback__)
+    os._exit(status)
 
 
 _print_exception = Hub.print_exception
@@ -2707,13 +3095,13 @@ def get_hub_if_exists():
 cdef int give_way_if_due() except -1:
     """Let others run if the current greenlet has run for longer than its slice; for what is called over and over.
 
-    Does nothing in an OS thread without a hub, and in the hub itself.
+    Does nothing in an OS thread without a hub, and in the greenlet that runs the loop.
     """
     cdef Hub hub
     if gevlite_thread_hub == NULL:
         return 0
     hub = <Hub> gevlite_thread_hub
-    if gevlite_coarse_ns() >= hub.slice_end and current_greenlet() is not hub and not hub.closed:
+    if gevlite_coarse_ns() >= hub.slice_end and not is_runner(hub) and not hub.closed:
         sleep(0)
     return 0
 
@@ -2768,11 +3156,11 @@ def sleep(seconds=0, ref=True):
         raise ValueError("sleep length must not be NaN")
     w = new_waiter(hub, WAIT_YIELD)
     me = current_greenlet()
-    if <PyObject *> me == <PyObject *> hub:
-        w.park_for(FOREVER)     # raises
     pending = hub.take_pending(me) if not hub.closing else GreenletExit("the hub is being destroyed")
     if pending is not None:
         raise pending
+    if <PyObject *> me == hub.runner:
+        displace(hub)
     w.state = WOKEN
     ring_push(&hub.ready, RESUME, <PyObject *> w, NULL)
     w._suspend(me)
@@ -2832,6 +3220,25 @@ cdef int fd_number_closed(int fd) except -1:
     return 0
 
 
+cdef int keep_after_fork(Hub hub) except -1:
+    """Leave behind the greenlets that `gevlite.config.fork_keeps` does not keep."""
+    cdef greenlet me = current_greenlet()
+    try:
+        kept = config.fork_keeps
+    except ValueError as exc:
+        hub._report("a fork", exc)
+        kept = "main"
+    if kept == "all":
+        return 0
+    if runs_loops(hub, me) or me is hub.get_main():
+        if kept == "none":
+            hub.abandon_others()
+    else:
+        hub.abandon_others()
+        hub.exits = True
+    return 0
+
+
 def after_fork_in_child():
     """Give this thread's hub a fresh backend and drop the hubs of threads that no longer exist. Runs at each fork."""
     global _threads_before_fork, _idle_workers
@@ -2842,6 +3249,7 @@ def after_fork_in_child():
     for hub in list(_hubs):
         if <PyObject *> hub == gevlite_thread_hub:
             hub._after_fork(signal_fds)
+            keep_after_fork(hub)
             # Hooks that run after this one may take the signals away from it: asyncio's calls set_wakeup_fd(-1).
             hub.call_soon(hub._watch_signals)
         else:

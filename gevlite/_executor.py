@@ -88,7 +88,7 @@ class CooperativeFuture(Future):
         self._waiters = _Waiters()
 
     def rawlink(self, callback):
-        """Have this thread's hub call `callback(self)` once when the future is done. The callback must not block."""
+        """Have this thread's hub call `callback(self)` once when the future is done."""
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         self.add_done_callback(_Link(get_hub(), callback))

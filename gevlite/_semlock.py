@@ -12,7 +12,7 @@ import _multiprocessing
 import _thread
 
 from gevlite._adopted import swap_methods
-from gevlite._core import get_hub, get_hub_if_exists, getcurrent, sleep
+from gevlite._core import get_hub, get_hub_if_exists, sleep
 from gevlite._threadlock import get_ident
 
 __all__ = ["SemLock"]
@@ -44,7 +44,7 @@ def _acquire(self, block=True, timeout=None):
     if not block:
         return False
     hub = get_hub_if_exists()
-    if (hub is None or getcurrent() is hub) and not _is_a_neighbours(self):
+    if hub is None and not _is_a_neighbours(self):
         return _std_acquire(self, True, timeout) and _took(self)
     hub = hub or get_hub()
     deadline = None if timeout is None else hub.now() + timeout

@@ -13,8 +13,6 @@ try:
 except ImportError:         # it came with Python 3.13; before, there is nothing here to replace
     _std = None
 
-from greenlet import getcurrent
-
 from gevlite._core import get_hub_if_exists
 from gevlite.threadpool import ThreadPool
 
@@ -32,7 +30,7 @@ _pool = None
 def _in_thread(function, args, kwargs):
     global _pool
     hub = get_hub_if_exists()
-    if hub is None or getcurrent() is hub:
+    if hub is None:
         return function(*args, **kwargs)
     if _pool is None:
         _pool = ThreadPool(_MOST_THREADS, hub, _IDLE_SECONDS)

@@ -7,8 +7,7 @@ means none, which error for which misuse, what Condition and the after-fork code
 A release hands the lock to the one who has waited longest. A lock that anybody may snatch would starve: a greenlet that
 releases and acquires again without blocking in between would always win.
 
-Taking a free lock makes no hub, so OS threads that never wait for one cost nothing. The hub itself must not block, but its
-callbacks may log: it waits, without anybody else running, while the lock is held by another OS thread.
+Taking a free lock makes no hub, so OS threads that never wait for one cost nothing.
 """
 
 cimport cython
@@ -26,11 +25,11 @@ from gevlite._core cimport (
     current_hub,
     give_way_if_due,
     greenlet,
+    in_whose_name,
     link_append,
     link_clear,
     link_pop,
     new_waiter,
-    now_ns,
     timeout_ns,
     wait_on,
 )
@@ -49,9 +48,6 @@ cdef extern from "_greenlet_api.h":
 
 cdef extern from "pythread.h" nogil:
     unsigned long PyThread_get_thread_ident() noexcept
-
-cdef extern from "unistd.h" nogil:
-    int usleep(unsigned int microseconds) noexcept
 
 cdef extern from *:
     """
@@ -81,9 +77,6 @@ cdef unsigned int calls = 0
 # The original ignored arguments before Python 3.15.
 cdef bint RLOCK_TAKES_NOTHING = sys.version_info >= (3, 15)
 
-# How long the hub sleeps between two looks at a lock that another OS thread holds.
-cdef unsigned int HUB_LOOK_US = 50
-
 
 def report_thread_error(exc, function):
     """Give an exception that ended a thread to `sys.unraisablehook`, as `_thread` does."""
@@ -107,9 +100,15 @@ cdef unsigned long current_ident():
 def get_ident(gr=None):
     """A number that no other live greenlet or OS thread has; that of `gr`, or of what runs.
 
-    The main greenlet of an OS thread has the thread's own number, so that who looks for the main thread finds it.
+    The main greenlet of an OS thread has the thread's own number, so that whoever looks for the main thread finds it.
+    What runs in the hub, a callback or a destructor, does so in the main greenlet's name. (Locks know the difference.)
     """
-    if gr is None or gr is current_greenlet():
+    if gr is None:
+        me = current_greenlet()
+        gr = in_whose_name(me)
+        if gr is me:
+            return current_ident()
+    elif gr is current_greenlet():
         return current_ident()
     if not isinstance(gr, greenlet):
         raise TypeError(f"get_ident() takes a greenlet, not {type(gr).__name__}")
@@ -147,7 +146,6 @@ cdef class Lock:
     """
 
     cdef bint held
-    cdef unsigned long holder       # the OS thread in which it was taken; the hub looks at it
     cdef LinkList waiters
     cdef object __weakref__
 
@@ -168,7 +166,6 @@ cdef class Lock:
             give_way_if_due()
         if not self.held:
             self.held = True
-            self.holder = PyThread_get_thread_ident()
             return True
         if limit == 0:
             return False
@@ -177,13 +174,10 @@ cdef class Lock:
     cdef bint _wait(self, int64_t limit) except -1:
         cdef Hub hub = current_hub()
         cdef Waiter w
-        if current_greenlet() is hub:
-            return self._wait_in_hub(hub, limit)
         w = new_waiter(hub, WAIT_LOCK)
         if not self.held:
             # Released by another thread while the waiter, or even the hub, was made.
             self.held = True
-            self.holder = hub.thread_ident
             return True
         link_append(&self.waiters, w)
         try:
@@ -192,19 +186,6 @@ cdef class Lock:
             if w.lost:
                 self.give()         # it was handed to us, but something else ended our wait
             raise
-
-    cdef bint _wait_in_hub(self, Hub hub, int64_t limit) except -1:
-        cdef int64_t end = now_ns() + limit if limit >= 0 else 0
-        while self.held:
-            if self.holder == hub.thread_ident:
-                new_waiter(hub, WAIT_LOCK).park()       # raises: one of our greenlets has it, and none of them can run
-            if limit >= 0 and now_ns() >= end:
-                return False
-            with nogil:
-                usleep(HUB_LOOK_US)
-        self.held = True
-        self.holder = hub.thread_ident
-        return True
 
     def release(self):
         """Give it back, to the first who waits if somebody does. Does not block. Raises RuntimeError if it is not taken."""
@@ -217,7 +198,6 @@ cdef class Lock:
         while self.waiters.count:
             w = <Waiter> link_pop(&self.waiters)
             if w.wake(self):
-                self.holder = w.hub.thread_ident
                 return 0
         self.held = False
         return 0

@@ -323,18 +323,14 @@ class BaseServer:
         """`close()`, then block until those who are being served have finished, at most `timeout` seconds (default:
         `stop_timeout`). Those who have not by then are killed if they are in a pool, and else left alone.
 
-        Of two calls at the same time the one with more patience counts. In the hub, where nothing may block, a greenlet
-        is started that does the waiting. A handler of `signal.signal` runs in whatever greenlet the signal found, maybe
-        one that serves a client: there call `close()`, and `serve_forever` does the waiting.
+        Of two calls at the same time the one with more patience counts. A handler of `signal.signal` runs in whatever
+        greenlet the signal found, maybe one that serves a client: there call `close()`, and `serve_forever` does the
+        waiting.
         """
         self.close()
-        hub = get_hub()
         timeout = float(self.stop_timeout if timeout is None else timeout)
         self._stop_deadline = max(self._stop_deadline, time.monotonic() + timeout)
-        if getcurrent() is hub:
-            Greenlet.spawn(self._drain)
-        else:
-            self._drain()
+        self._drain()
 
     def _drain(self):
         me = getcurrent()

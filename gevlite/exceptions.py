@@ -33,7 +33,7 @@ class InvalidThreadUseError(RuntimeError):
 
 
 class BlockingSwitchOutError(AssertionError):
-    """Code that runs in the hub (a callback, a signal handler during polling) made a blocking call."""
+    """A backend's `poll` made a blocking call of gevlite."""
 
 
 class HubDestroyed(RuntimeError):

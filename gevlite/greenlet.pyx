@@ -498,7 +498,7 @@ cdef class Greenlet(CoreGreenlet):
     # -------- links
 
     def rawlink(self, callback):
-        """Have the hub call `callback(self)` when it has ended (soon, if it has). The callback must not block.
+        """Have the hub call `callback(self)` when it has ended (soon, if it has).
 
         Links are called in their order, and before whoever waits for the end of the greenlet goes on.
         """

@@ -1,7 +1,7 @@
 """`hub.loop`: watchers in the style of gevent, a thin layer on the core.
 
 A watcher is made by a method of the loop and started with a callback, which the hub calls each time the thing happens,
-until `stop()`. Callbacks run in the hub and must not block; to wait for one thing, use `hub.wait(watcher)`. An active
+until `stop()`. Callbacks run in the hub; to wait for one thing, use `hub.wait(watcher)`. An active
 watcher keeps the loop alive unless its `ref` is False, which may be changed at any time. Priorities are accepted and
 have no effect: callbacks run in the order in which things happened.
 """

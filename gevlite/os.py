@@ -29,7 +29,6 @@ from gevlite._core import (
     fd_ready,
     get_hub,
     get_hub_if_exists,
-    getcurrent as _getcurrent,
     give_way as _give_way,
 )
 from gevlite._socketio import keeps_boundaries as _keeps_boundaries, mode_of as _mode_of, set_mode as _set_mode
@@ -77,10 +76,7 @@ def _wait_fd(fd, events):
         flags = _fcntl(fd, F_GETFL) if fd >= 0 else _std.O_NONBLOCK
         if flags & _std.O_NONBLOCK and not _mode_of(fd) or flags & _std.O_ACCMODE == _WRONG_MODE[events]:
             return
-        hub = get_hub()
-        if _getcurrent() is hub:
-            return      # the hub cannot wait for itself
-        hub.wait_fd(fd, events)
+        get_hub().wait_fd(fd, events)
 
 
 def _wait_and(call, fd, events, *args):
@@ -92,7 +88,7 @@ def _wait_and(call, fd, events, *args):
             return call(fd, *args)
         except BlockingIOError:
             # If it is a socket of ours, another thread was faster, or another process.
-            if not _mode_of(fd) or _getcurrent() is get_hub_if_exists():
+            if not _mode_of(fd):
                 raise
 
 

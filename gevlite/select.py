@@ -361,7 +361,7 @@ def adopt_epoll():
 
 def _blocks_thread():
     hub = get_hub_if_exists()
-    return hub is None or _getcurrent() is hub
+    return hub is None
 
 
 def _poll_of_original(self, timeout=None, /):

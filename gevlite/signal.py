@@ -1,8 +1,8 @@
 """Signals: handlers in greenlets, and cooperative `pause` and `sigwait`; the rest of `signal` is as it was.
 
-Python runs the handlers of `signal.signal` by itself, promptly also while the hub polls: between two bytecodes of the
-main thread, in whichever greenlet that is. Such a handler must not block. `signal_handler` gives a handler a greenlet
-of its own.
+Python runs the handlers of `signal.signal` by itself, between two bytecodes of the main thread, in whichever greenlet
+that is. While the hub polls, the main greenlet runs them, in the middle of what it waits for. They may block.
+`signal_handler` gives a handler a greenlet of its own.
 
 To learn of signals while it polls the main thread's hub is registered with `signal.set_wakeup_fd`. The twin of that
 function gives the place to whoever asks for it (the system then interrupts our poll only if the signal lands on the

@@ -24,6 +24,7 @@ GOOD_TEXTS = {
     "print_blocking_reports": {"yes": True, "off": False},
     "memory_monitor_period": {"10": 10.0, "0.5": 0.5},
     "max_memory_usage": {"1000": 1000, "2kb": 2048, "3MB": 3 * 1024**2, "1 gb": 1024**3},
+    "fork_keeps": {"none": "none", " all ": "all"},
 }
 GOOD_VALUES = {
     "backend": [("select", ("select",)), (["x", "select"], ("x", "select")), (None, None)],
@@ -37,6 +38,7 @@ GOOD_VALUES = {
     "print_blocking_reports": [(False, False), ("1", True)],
     "memory_monitor_period": [(3, 3.0), ("4", 4.0), (None, None)],
     "max_memory_usage": [(5000, 5000), ("1kb", 1024), (None, None)],
+    "fork_keeps": [("none", "none"), ("main", "main"), ("all", "all")],
 }
 BAD_TEXTS = {
     "backend": [","],
@@ -50,6 +52,7 @@ BAD_TEXTS = {
     "print_blocking_reports": ["2", "never"],
     "memory_monitor_period": ["0", "-5", "nan", "often"],
     "max_memory_usage": ["0", "-1", "1.5", "10tb", "kb", "much"],
+    "fork_keeps": ["some", "None", "1"],
 }
 BAD_VALUES = {
     "backend": [5, [5], "", [], b"select"],
@@ -63,6 +66,7 @@ BAD_VALUES = {
     "print_blocking_reports": ["perhaps", ""],
     "memory_monitor_period": [0, -1, float("nan"), "often", [1]],
     "max_memory_usage": [0, -1, 1.5, "much", True, [1]],
+    "fork_keeps": ["some", "", None, 0, True, ["all"]],
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 import gevlite
 from gevlite._core import READ, WRITE, Hub, Waiter, stack_cache_stats
 from gevlite.event import Event
-from gevlite.hub import BlockingSwitchOutError, get_hub
+from gevlite.hub import get_hub
 from gevlite.queue import Queue
 
 
@@ -84,11 +84,14 @@ def test_a_waiter_can_be_subclassed_in_python_and_time_out():
     assert w.park_timeout(100) == (5, False)
 
 
-def test_parking_in_the_hub_is_refused(hub, errors):
-    for call in (lambda: Waiter().park(), lambda: gevlite.sleep(0), lambda: gevlite.sleep(1), lambda: hub.join(1)):
-        hub.call_soon(call)
-    gevlite.sleep(0.001)
-    assert [type(exc) for _, exc in errors] == [BlockingSwitchOutError] * 4
+@pytest.mark.parametrize("wait", ["sleep(0)", "sleep(0.001)", "w.park()", "hub.join(0.001)", "hub.wait_idle()"])
+def test_parking_in_the_hub_works_as_anywhere(hub, errors, settle, wait):
+    w, done = Waiter(), []
+    names = {"w": w, "hub": hub, "sleep": gevlite.sleep, "done": done}
+    hub.call_soon(eval, f"(sleep(0), {wait}, done.append(1))", names)
+    gevlite.sleep(0)
+    w.wake()
+    assert settle(lambda: done) and not errors
 
 
 def test_parking_in_another_thread_than_the_waiters_is_refused():

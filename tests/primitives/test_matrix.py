@@ -19,7 +19,6 @@ import pytest
 
 import gevlite
 from gevlite.event import AsyncResult, Event
-from gevlite.hub import BlockingSwitchOutError
 from gevlite.lock import BoundedSemaphore, RLock, Semaphore
 from gevlite.queue import Channel, Empty, Full, LifoQueue, PriorityQueue, Queue, SimpleQueue
 
@@ -264,11 +263,15 @@ def test_a_bad_timeout_is_an_error_and_leaves_nothing(way):
 
 
 @every_way
-def test_waiting_in_the_hub_is_refused_and_leaves_nothing(way, hub, errors, settle):
-    thing = way.make()
-    hub.call_soon(way.wait, thing)
-    assert settle(lambda: errors)
-    assert isinstance(errors[0][1], BlockingSwitchOutError) and waiting(thing) == 0
+def test_a_callback_in_the_hub_waits_as_a_greenlet_does(way, hub, errors, settle):
+    """And whatever else the hub has to do goes on."""
+    thing, got, timed_out = way.make(), [], []
+    hub.call_soon(lambda: timed_out.append(way.wait(way.make(), SOON)))
+    hub.call_soon(lambda: got.append(way.wait(thing)))
+    assert settle(lambda: timed_out) and timed_out == [False] and not got
+    assert way.wake(thing)
+    assert settle(lambda: got)
+    assert got == [True] and waiting(thing) == 0 and not errors
 
 
 @every_way

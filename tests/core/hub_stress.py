@@ -1,0 +1,265 @@
+"""Signals, collections, destructors, callbacks, kills and forks at random, all of which wait.
+
+    python hub_stress.py SECONDS SEED
+
+Every few milliseconds a signal comes whose handler waits, or raises in the main greenlet; the garbage collector runs
+all the time and finds objects that wait in their destructors; callbacks and timers wait; greenlets are killed; whoever
+runs forks, and the child has to work and to end. At the end everything that was begun has ended, and the hub holds
+nothing.
+"""
+
+import faulthandler
+import gc
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import warnings
+
+import gevlite
+from gevlite import os as gevlite_os
+from gevlite.event import Event
+from gevlite.lock import Semaphore
+from gevlite.queue import Queue
+
+warnings.simplefilter("ignore")
+seconds, seed = float(sys.argv[1]), int(sys.argv[2])
+dice = random.Random(seed)
+faulthandler.dump_traceback_later(seconds + 60, exit=True)
+
+hub = gevlite.get_hub()
+parent = os.getpid()
+end = time.monotonic() + seconds
+queue, lock, children = Queue(), Semaphore(), set()
+begun = dict.fromkeys(["callback", "destructor", "handler", "greenlet", "fork", "raised", "item"], 0)
+ended = dict(begun)
+ends_badly = []
+FORKS = seconds * 10
+
+
+class Interrupted(Exception):
+    pass
+
+
+def write_to(fd):
+    try:
+        os.write(fd, b"x")
+    except OSError:
+        pass        # closed: whoever waited for it was interrupted
+
+
+def pause():
+    """Wait for anything."""
+    if os.getpid() != parent:
+        gevlite.sleep(60)       # whoever runs on in a child leaves it to the one that forked
+    choice = dice.randrange(6)
+    if choice == 0:
+        gevlite.sleep(0)
+    elif choice == 1:
+        gevlite.sleep(dice.random() / 1000)
+    elif choice == 2:
+        if lock.acquire(timeout=dice.random() / 500):
+            try:
+                gevlite.sleep(0)
+            finally:
+                lock.release()
+    elif choice == 3:
+        gevlite.spawn(gevlite.sleep, 0).join()
+    elif choice == 4:
+        # No Timeout: what it raises may be swallowed by a destructor that runs here and waits.
+        Event().wait(dice.random() / 1000)
+    else:
+        r, w = os.pipe()
+        try:
+            gevlite.spawn_raw(write_to, w)
+            assert hub.wait_fd(r, 1, 10)
+        finally:
+            os.close(r)
+            os.close(w)
+
+
+class counted:
+    """What is begun must end, whatever is raised in it."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __enter__(self):
+        begun[self.kind] += 1
+
+    def __exit__(self, *error):
+        ended[self.kind] += 1
+
+
+class Waits:
+    def __del__(self):
+        if os.getpid() != parent:
+            return
+        with counted("destructor"):
+            pause()
+
+
+def litter():
+    cycle = [Waits()] if dice.random() < 0.2 else []
+    cycle.append(cycle)
+
+
+def callback():
+    with counted("callback"):
+        litter()
+        if dice.random() < 0.5:
+            pause()
+
+
+def worker():
+    with counted("greenlet"):
+        for _ in range(dice.randrange(10)):
+            litter()
+            choice = dice.randrange(5)
+            if choice == 0:
+                begun["item"] += 1
+                queue.put(1)
+            elif choice == 1:
+                try:
+                    queue.get(timeout=dice.random() / 1000)
+                    ended["item"] += 1
+                except gevlite.queue.Empty:
+                    pass
+            elif choice == 2:
+                hub.call_soon(callback)
+            elif choice == 3 and dice.random() < 0.1:
+                fork()
+            else:
+                pause()
+
+
+def handler(number, frame):
+    if time.monotonic() > end:
+        return
+    with counted("handler"):
+        if dice.random() < 0.5:
+            pause()
+        if dice.random() < 0.02:
+            fork()
+        if dice.random() < 0.05 and gevlite.getcurrent() is hub.parent and raising:
+            begun["raised"] += 1
+            raise Interrupted
+
+
+def fork():
+    if os.getpid() != parent or begun["fork"] >= FORKS or len(children) > 3:
+        return
+    if type(gevlite.getcurrent()).__name__ in ("Hub", "_Runner"):
+        return      # the program would go on in the child
+    pid = os.fork()
+    if pid:
+        children.add(pid)
+        begun["fork"] += 1
+        return
+    # The child: whoever runs on, it works and ends.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, 30)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    status = 9
+    try:
+        gevlite.joinall([gevlite.spawn(gevlite.sleep, 0.001) for _ in range(3)])
+        done = Event()
+        hub.call_soon(lambda: (gevlite.sleep(0.001), done.set()))
+        assert done.wait(20)
+        status = 7
+    except (gevlite.GreenletExit, Interrupted):
+        status = 7          # the parent had that in store for whoever forked
+    finally:
+        os._exit(status)
+
+
+def reap():
+    if os.getpid() != parent:
+        gevlite.sleep(60)
+    for pid in list(children):
+        try:
+            got, status = gevlite_os.waitpid(pid, 0)
+        except ChildProcessError:
+            assert os.getpid() != parent
+            gevlite.sleep(60)
+        children.discard(pid)
+        ended["fork"] += 1
+        if os.waitstatus_to_exitcode(status) != 7:
+            ends_badly.append(status)
+
+
+def shoot():
+    """From another thread, at any moment."""
+    while time.monotonic() < end:
+        time.sleep(shots.random() / 200)
+        os.kill(parent, signal.SIGUSR1)
+
+
+def wait_for(condition, what):
+    limit = time.monotonic() + 30
+    while not condition():
+        if time.monotonic() > limit:
+            for w in hub.parked_waiters():
+                print(w.parked, w, file=sys.stderr)
+            raise AssertionError(f"{what}: {begun} {ended} {hub.stats()}")
+        gevlite.sleep(0.001)
+
+
+problems = []
+
+
+def report(where, exc):
+    if not isinstance(exc, (Interrupted, gevlite.GreenletExit)):
+        problems.append((where, exc))
+
+
+hub.handle_error = lambda context, kind, value, tb: report(context, value)
+sys.unraisablehook = lambda found: report(found.object, found.exc_value)
+signal.signal(signal.SIGALRM, handler)
+signal.signal(signal.SIGUSR1, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.01, 0.007)
+shots = random.Random(seed + 1)
+shooter = threading.Thread(target=shoot)
+raising = False
+shooter.start()
+gc.set_threshold(20, 2, 2)
+workers = []
+while time.monotonic() < end:
+    raising = True
+    try:
+        pause()
+        workers = [g for g in workers if g][-20:]
+        workers += [gevlite.spawn(worker) for _ in range(dice.randrange(4))]
+        if workers and dice.random() < 0.3:
+            dice.choice(workers).kill(block=dice.random() < 0.5)
+        hub.call_later(dice.random() / 1000, callback)
+        gevlite.spawn_raw(worker)
+    except Interrupted:
+        ended["raised"] += 1
+    raising = False
+    reap()
+signal.setitimer(signal.ITIMER_REAL, 0)
+while shooter.is_alive():
+    gevlite.sleep(0.001)
+shooter.join()
+gc.set_threshold(700, 10, 10)
+wait_for(lambda: begun["handler"] == ended["handler"], "handlers")
+reap()
+for _ in range(3):
+    gc.collect()
+    wait_for(lambda: hub.stats()["ready"] == 0 and hub.stats()["parked"] == 0 and hub.stats()["timers"] == 0, "the hub")
+while not queue.empty():
+    queue.get()
+    ended["item"] += 1
+assert begun["item"] >= ended["item"]       # who is killed in the middle of get() may have had one
+for kind in ("callback", "destructor", "handler", "greenlet", "fork"):
+    assert begun[kind] == ended[kind], (kind, begun, ended)
+assert not ends_badly, ends_badly
+assert not problems, problems
+stats = hub.stats()
+assert stats["greenlets"] == 0 and stats["fd_waiters"] == 0 and stats["refs"] == 0, stats
+hub.destroy()
+gevlite.sleep(0.001)
+print(begun)
