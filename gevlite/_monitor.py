@@ -27,6 +27,7 @@ from greenlet import greenlet
 from gevlite import events
 from gevlite._adopted import leave_native
 from gevlite._config import config
+from gevlite._core import _Nursery
 from gevlite._threadlock import report_thread_error
 from gevlite._workers import count_in, count_out
 from gevlite.exceptions import HubDestroyed
@@ -311,6 +312,7 @@ def _running_greenlet(hub):
         found
         for found in all_greenlets - parked
         if greenlet.__bool__(found) and found.gr_frame is None and _root(found) is main
+        and type(found) is not _Nursery         # never runs for long, and has no Python frame where it waits either
     ]
     return running[0] if len(running) == 1 else None
 
