@@ -2635,6 +2635,10 @@ cdef class Hub(greenlet):
             return None
         return self.n_switches + self.n_handoffs + self.n_polls + self.slice_end
 
+    def blocks_thread(self):
+        """True for what runs in the `poll` of the backend: there a call of the original is to stop the OS thread."""
+        return bool(self.polling and is_runner(self))
+
     @property
     def main_hub(self):
         """True for the hub of the process's main thread."""
