@@ -6,6 +6,9 @@ cdef extern from "_greenlet_api.h":
     ctypedef class greenlet.greenlet [object PyGreenlet, check_size ignore]:
         pass
 
+cdef extern from "_platform.h":
+    bint time_to_look "gevlite_time_to_look"() noexcept
+
 # Readiness of a file descriptor. END (the kernel reported end-of-file, hang-up or an error) and URGENT come only from
 # backends: after them a short read proves nothing, because no further edge need come.
 cpdef enum:
@@ -258,7 +261,6 @@ cdef class Hub(greenlet):
     cdef uint64_t serial            # no other hub has had it: what a cached FdEntry is valid for
     cdef FdEntry **fds
     cdef int fds_size
-    cdef unsigned int fd_calls      # calls on sockets, to look at the time once in so many
     cdef readonly Backend backend
     cdef readonly str backend_reason
     cdef bint running               # the loop has been entered
@@ -369,7 +371,20 @@ cdef int set_belongings(Belongings belongings) except -1     # the running green
 cdef Belongings lay_down()                  # before a switch by hand: put them away. The result is for take_up().
 cdef int take_up(Belongings belongings) except -1
 cdef greenlet in_whose_name(greenlet g)      # the main greenlet for what runs the loop; any other one is itself
-cdef int give_way_if_due() except -1        # in what is called over and over: others run if our slice is over
+
+# Fairness. What may block, and may find over and over what it wants, lets others run if the slice is over, before it
+# looks; what can never block never does. Where one call may take long by itself, it asks the clock each time, by
+# give_way_if_due; else one of these, which cost a counter.
+cdef int give_way_if_due() except -1
+cdef int give_way_unless_zero(object timeout) except -1
+
+cdef inline int give_way(bint may_block) except -1:
+    return give_way_if_due() if time_to_look() and may_block else 0
+
+cdef inline int give_way_within(object timeout) except -1:
+    """For what blocks for at most `timeout`: None, seconds or a Timeout."""
+    return give_way_unless_zero(timeout) if time_to_look() else 0
+
 cdef Waiter new_waiter(Hub hub, int kind)
 cdef int free_waiter(Waiter w) except -1
 cdef bint wait_on(Waiter w, int64_t timeout) except -1

@@ -3099,24 +3099,31 @@ def get_hub_if_exists():
 cdef int give_way_if_due() except -1:
     """Let others run if the current greenlet has run for longer than its slice; for what is called over and over.
 
-    Does nothing in an OS thread without a hub, and in the greenlet that runs the loop.
+    Does nothing in an OS thread without a hub, in the greenlet that runs the loop, and in a finalizer at the end of the
+    interpreter.
     """
     cdef Hub hub
     if gevlite_thread_hub == NULL:
         return 0
     hub = <Hub> gevlite_thread_hub
-    if gevlite_coarse_ns() >= hub.slice_end and not is_runner(hub) and not hub.closed:
+    if gevlite_coarse_ns() >= hub.slice_end and not is_runner(hub) and not hub.closed and not finalizing():
         sleep(0)
     return 0
 
 
-def give_way():
+cdef int give_way_unless_zero(object timeout) except -1:
+    # Anything but a number is the operation's to judge.
+    if isinstance(timeout, (int, float)) and timeout <= 0:
+        return 0
+    return give_way_if_due()
+
+
+def let_others_run(timeout=None):
     """Let others run if the current greenlet has run for longer than its slice. Does nothing in the hub.
 
-    The one rule of fairness: each operation that may succeed without waiting calls this (or `give_way_if_due`, from C)
-    before it begins, if a program may make it in a loop. docs/synchronisation.md says which do.
+    For operations in Python, see "Fairness" in _core.pxd. timeout: how long the operation may block; with 0 nothing is done.
     """
-    give_way_if_due()
+    give_way_unless_zero(timeout)
 
 
 def add_idle_workers(Py_ssize_t change):

@@ -133,7 +133,7 @@ class ThreadRaw(Raw):
                 if interruption is not None:
                     raise
                 interruption = exc
-        written = result.get()
+        written = result.get(block=False)
         if interruption is not None and not self.deferral.keep(interruption):
             raise interruption
         return written

@@ -42,7 +42,7 @@ from gevlite._core cimport (
     fd_closed,
     fd_number,
     fd_number_closed,
-    give_way_if_due,
+    give_way,
     new_fd_owner,
     now_ns,
     poll_now,
@@ -179,11 +179,10 @@ HAVE_SENDFILE = bool(GEVLITE_HAVE_SENDFILE)
 
 _StdSocket = _socket.socket
 
-# Calls on sockets between two looks at the time; seconds between two looks at what nothing reports.
 cdef enum:
-    GIVE_WAY_EVERY = 64
     SENT_AT_ONCE = 65536            # sendall sends so much without a look at the time
     SENDFILE_AT_ONCE = 1048576
+# Seconds between two looks at what nothing reports.
 cdef double SHORTEST_NAP = 0.0005
 cdef double LONGEST_NAP = 0.02
 
@@ -447,14 +446,6 @@ cdef int failed(Hub hub, FdEntry *entry, int code) except -1:
     errno_raise(code)
 
 
-cdef inline int give_way(Hub hub) except -1:
-    """Before an operation: once in so many, see whether the others have waited long enough."""
-    hub.fd_calls += 1
-    if hub.fd_calls % GIVE_WAY_EVERY == 0:
-        give_way_if_due()
-    return 0
-
-
 cdef Py_ssize_t system_call(Endpoint ep, FdEntry *entry, int event, void *buf, size_t n, int flags,
                             sockaddr *addr, socklen_t *addrlen) noexcept:
     """One recv, recvfrom, send or sendto. What it returned; -1 leaves `errno`."""
@@ -523,7 +514,7 @@ cdef Py_ssize_t receive(Endpoint ep, void *buf, size_t n, int flags, sockaddr *a
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
     cdef Py_ssize_t got, filled = 0
-    give_way(hub)
+    give_way(ep.limit != 0 and not flags & NEVER_BLOCK)
     while True:
         got = transfer(ep, hub, READ, <char *> buf + filled, n - filled, flags, addr, addrlen, &deadline)
         filled += got
@@ -569,7 +560,7 @@ cdef object receive_bytes(Endpoint ep, Py_ssize_t bufsize, int flags, sockaddr *
         whole = fresh_bytes(bufsize, flags)
         return fit(whole, receive(ep, PyBytes_AS_STRING(whole), bufsize, flags, addr, addrlen))
     hub = current_hub()
-    give_way(hub)
+    give_way(ep.limit != 0 and not flags & NEVER_BLOCK)
     while True:
         # As in `transfer`, but no buffer is held while parked: thousands of idle connections would each pin one.
         entry = entry_of(ep, hub)
@@ -662,7 +653,7 @@ cdef Py_ssize_t send_some(Endpoint ep, const void *buf, Py_ssize_t n, int flags,
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
     cdef Py_ssize_t sent
-    give_way(hub)
+    give_way(ep.limit != 0 and not flags & NEVER_BLOCK)
     if whole and ep.limit > 0 and n > SENT_AT_ONCE:
         deadline = now_ns() + ep.limit
     while True:
@@ -740,7 +731,7 @@ def accept_fd(self):
     cdef socklen_t size
     cdef FdEntry *entry
     cdef int fd
-    give_way(hub)
+    give_way(ep.limit != 0)
     if not plain_family(ep.family):
         fd, address = by_original(self, ep, READ, 0, _StdSocket._accept, ())
         set_blocking(fd, False)
@@ -803,7 +794,7 @@ cdef object by_original(object self, Endpoint ep, int event, int flags, object m
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
     cdef double length = 0
-    give_way(hub)
+    give_way(ep.limit != 0 and not flags & NEVER_BLOCK)
     while True:
         if ep.limit == 0 or flags & TRY_ANYWAY or poll_now(ep.fd, event):
             try:
@@ -878,7 +869,7 @@ def sendfile_some(self, int in_fd, long long offset, Py_ssize_t count):
     cdef size_t chunk = SENDFILE_AT_ONCE
     if 0 <= count < SENDFILE_AT_ONCE:
         chunk = count
-    give_way(hub)
+    give_way(ep.limit != 0)
     while True:
         sent = sendfile_once(ep, hub, in_fd, offset, chunk)
         if sent != WOULD_BLOCK:

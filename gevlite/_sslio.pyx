@@ -62,8 +62,9 @@ cdef class Conversation:
         cdef FdEntry *entry
         cdef Hub hub
         cdef int woken_by = 0
-        give_way_if_due()       # before the kernel is asked: it may always have something
-        ep = endpoint(sock)
+        if ep.limit != 0:
+            give_way_if_due()       # before the kernel is asked: it may always have something
+            ep = endpoint(sock)
         if self.quiet and ep.limit != 0 and (size > 0 or buffer is not None) and not sslobj.pending():
             hub = current_hub()
             entry = entry_of(ep, hub)
@@ -86,7 +87,8 @@ cdef class Conversation:
         """Send some of `data`; returns how many bytes."""
         cdef Endpoint ep = endpoint(sock)
         cdef int64_t deadline = UNSET_DEADLINE
-        give_way_if_due()
+        if ep.limit != 0:
+            give_way_if_due()
         if not self.write_turn.acquire(False):
             if ep.limit == 0:
                 raise SSLWantWriteError(3, "another greenlet's write is not finished")

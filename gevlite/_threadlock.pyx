@@ -23,7 +23,7 @@ from gevlite._core cimport (
     Waiter,
     current_greenlet,
     current_hub,
-    give_way_if_due,
+    give_way,
     greenlet,
     in_whose_name,
     link_append,
@@ -68,11 +68,6 @@ gl_import()
 cdef object NO_TIMEOUT = -1
 cdef double TIMEOUT_MAX = _thread.TIMEOUT_MAX
 cdef int64_t FOREVER = -1
-
-# Code written for threads may look again and again whether a queue is empty or a lock is free, and never block. So one
-# call in so many asks whether it is time for others.
-cdef unsigned int CALLS_BETWEEN_LOOKS = 64
-cdef unsigned int calls = 0
 
 # The original ignored arguments before Python 3.15.
 cdef bint RLOCK_TAKES_NOTHING = sys.version_info >= (3, 15)
@@ -160,14 +155,14 @@ cdef class Lock:
         return self.take(time_limit(blocking, timeout))
 
     cdef bint take(self, int64_t limit) except -1:
-        global calls
-        calls += 1
-        if calls % CALLS_BETWEEN_LOOKS == 0:
-            give_way_if_due()
+        if limit != 0:
+            give_way(True)
         if not self.held:
             self.held = True
             return True
         if limit == 0:
+            # Code written for threads may try again and again: then it waits for whoever has the lock.
+            give_way(True)
             return False
         return self._wait(limit)
 

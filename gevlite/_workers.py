@@ -23,7 +23,14 @@ from _thread import RLock, _local, get_ident, start_new_thread
 from contextvars import copy_context
 
 from gevlite._adopted import leave_native
-from gevlite._core import add_idle_workers, get_hub, get_hub_if_exists, is_finalizing, too_late_for_threads
+from gevlite._core import (
+    add_idle_workers,
+    get_hub,
+    get_hub_if_exists,
+    is_finalizing,
+    let_others_run,
+    too_late_for_threads,
+)
 from gevlite._threadlock import report_thread_error
 from gevlite.pool import Watch
 from gevlite.timeout import Timeout, _within
@@ -182,6 +189,7 @@ class Crew:
         Raises RuntimeError if one of our threads would wait: perhaps for itself.
         """
         if condition():
+            let_others_run(timeout)
             return True
         if is_finalizing():
             return False        # nothing will change any more

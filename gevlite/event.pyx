@@ -1,6 +1,6 @@
 """Event and AsyncResult: wait for something to happen, or for a value."""
 
-from gevlite._core cimport WAIT_EVENT, WAIT_RESULT, Waitable, notify_all, timeout_ns
+from gevlite._core cimport WAIT_EVENT, WAIT_RESULT, Waitable, give_way_within, notify_all, timeout_ns
 
 from types import GenericAlias
 
@@ -51,7 +51,8 @@ cdef class Event(Waitable):
     def wait(self, timeout=None):
         """Block until the flag is set, at most `timeout` seconds. True if it was set, False if the time ran out."""
         if self.flag:
-            return True
+            give_way_within(timeout)
+            return True         # also if it was cleared meanwhile
         if isinstance(timeout, Timeout):
             return within(timeout, False, (<object> Event).wait, (self,)) or self.flag
         return self.wait_here(WAIT_EVENT, timeout_ns(timeout)) or self.flag
@@ -171,6 +172,8 @@ cdef class AsyncResult(Waitable):
                 return within(timeout, RAISE, (<object> AsyncResult).get, (self,))
             if not self.wait_here(WAIT_RESULT, timeout_ns(timeout)) and not self.done_:
                 raise expired(timeout)
+        elif block:
+            give_way_within(timeout)
         return self._result()
 
     def get_nowait(self):
@@ -188,6 +191,8 @@ cdef class AsyncResult(Waitable):
                 within(timeout, None, (<object> AsyncResult).wait, (self,))
             else:
                 self.wait_here(WAIT_RESULT, timeout_ns(timeout))
+        else:
+            give_way_within(timeout)
         return self._value
 
     def __repr__(self):

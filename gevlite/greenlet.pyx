@@ -22,6 +22,7 @@ from gevlite._core cimport (
     Waiter,
     current_greenlet,
     current_hub,
+    give_way_within,
     greenlet,
     lay_down,
     link_append,
@@ -461,6 +462,8 @@ cdef class Greenlet(CoreGreenlet):
                 within(timeout, None, (<object> Greenlet).join, (self,))
             else:
                 self._wait(timeout_ns(timeout))
+        else:
+            give_way_within(timeout)
 
     def get(self, block=True, timeout=None):
         """Return what it returned or raise what it raised; block until it has ended, at most `timeout` seconds.
@@ -476,6 +479,8 @@ cdef class Greenlet(CoreGreenlet):
                 return within(timeout, RAISE, (<object> Greenlet).get, (self,))
             if not self._wait(timeout_ns(timeout)):
                 raise expired(timeout)
+        elif block:
+            give_way_within(timeout)
         if self._error is not None:
             raise self._error.with_traceback(self._traceback)
         return self._value
@@ -894,6 +899,7 @@ def joinall(greenlets, timeout=None, raise_error=False, count=None):
     cdef int64_t limit
     cdef int64_t deadline
     objects = _distinct(greenlets)
+    give_way_within(timeout)
     if isinstance(timeout, Timeout):
         ended = within(timeout, None, joinall, (objects, None, raise_error, count))
         return ended if ended is not None else joinall(objects, 0, raise_error, count)
@@ -989,6 +995,8 @@ def _iwait_steps(objects, timeout, count):
                         return
                 elif not c.wait(given + 1, limit):
                     return
+            else:
+                give_way_within(timeout)
             given += 1
             yield c.ready[given - 1]
     finally:

@@ -13,6 +13,7 @@ from gevlite._core cimport (
     Waiter,
     current_greenlet,
     current_hub,
+    give_way_within,
     link_append,
     link_clear,
     new_waiter,
@@ -22,6 +23,8 @@ from gevlite._core cimport (
     wait_on,
 )
 from gevlite.timeout cimport Timeout, within
+
+from gevlite.exceptions import LoopExit
 
 __all__ = ["BoundedSemaphore", "DummySemaphore", "RLock", "Semaphore"]
 
@@ -49,6 +52,8 @@ cdef class Semaphore(Waitable):
         """Take one; block until there is one, at most `timeout` seconds. False if there was none (in time)."""
         cdef int64_t limit
         cdef Waiter w
+        if blocking:
+            give_way_within(timeout)
         if self.counter > 0:
             self.counter -= 1
             return True
@@ -86,6 +91,7 @@ cdef class Semaphore(Waitable):
         """Block until `acquire` would not, at most `timeout` seconds, without taking one. Returns the counter."""
         cdef Waiter w
         cdef int64_t limit
+        give_way_within(timeout)
         if self.counter <= 0:
             if isinstance(timeout, Timeout):
                 within(timeout, None, (<object> Semaphore).wait, (self,))
@@ -226,8 +232,19 @@ cdef class RLock:
         return state
 
     def _acquire_restore(self, state):
-        self.block.acquire()
+        # The end of Condition.wait: it must be ours again, whatever is thrown meanwhile. That is raised afterwards.
+        cdef object interrupt = None
+        while True:
+            try:
+                self.block.acquire()
+                break
+            except LoopExit:
+                raise
+            except BaseException as exc:
+                interrupt = exc
         self.count, self.owner = state
+        if interrupt is not None:
+            raise interrupt
 
     def _recursion_count(self):
         return self.count if self.owner is current_greenlet() else 0

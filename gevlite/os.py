@@ -29,7 +29,7 @@ from gevlite._core import (
     fd_ready,
     get_hub,
     get_hub_if_exists,
-    give_way as _give_way,
+    let_others_run as _let_others_run,
 )
 from gevlite._socketio import keeps_boundaries as _keeps_boundaries, mode_of as _mode_of, set_mode as _set_mode
 from gevlite.event import Event
@@ -81,7 +81,7 @@ def _wait_fd(fd, events):
 
 def _wait_and(call, fd, events, *args):
     """`call(fd, *args)`, when `fd` is ready."""
-    _give_way()
+    _let_others_run()
     while True:
         _wait_fd(fd, events)
         try:
@@ -180,7 +180,7 @@ def make_nonblocking(fd):
 
 def nb_read(fd, n):
     """Read up to `n` bytes from a descriptor in non-blocking mode; block until there are some. b"" at the end."""
-    _give_way()
+    _let_others_run()
     while True:
         try:
             return _read(fd, n)
@@ -194,7 +194,7 @@ def nb_write(fd, buf):
 
     Returns how many bytes were written.
     """
-    _give_way()
+    _let_others_run()
     while True:
         try:
             return _write(fd, buf)

@@ -12,6 +12,7 @@ from queue import Full
 
 from greenlet import greenlet as _RawGreenlet
 
+from gevlite._core import let_others_run
 from gevlite.event import Event
 from gevlite.greenlet import Greenlet, GreenletExit, getcurrent, joinall, kill, killall
 from gevlite.lock import DummySemaphore, Semaphore
@@ -36,6 +37,7 @@ class Watch:
 
         The condition is looked at when a `tell()` would be heard already: none can come in between.
         """
+        let_others_run(timeout)
         event = Event()
         self._waiting.append(event)
         try:
@@ -223,7 +225,7 @@ class Results:
                 raise running.error
             raise StopIteration
         self._feeder.room.release()
-        return running.get()
+        return running.get(block=False)         # it has ended; a kill that came now would lose it
 
     def close(self):
         """Start no further call and end the iteration, also for others who wait in it. Does not block.

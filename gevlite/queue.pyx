@@ -16,6 +16,7 @@ from gevlite._core cimport (
     Waiter,
     current_hub,
     free_waiter,
+    give_way_within,
     link_append,
     link_clear,
     link_pop,
@@ -428,6 +429,8 @@ cdef class SimpleQueue(_Exchange):
         """
         cdef _Putter w
         cdef int64_t limit = -1
+        if block and self.room >= 0:        # without a limit it never blocks
+            give_way_within(timeout)
         if timeout is not None and block:
             if isinstance(timeout, Timeout):
                 return within(timeout, RAISE, (<object> SimpleQueue).put, (self, item))
@@ -486,6 +489,8 @@ cdef class SimpleQueue(_Exchange):
         """
         cdef Waiter w
         cdef int64_t limit = -1
+        if block:
+            give_way_within(timeout)
         if timeout is not None and block:
             if isinstance(timeout, Timeout):
                 return within(timeout, RAISE, (<object> SimpleQueue).get, (self,))
@@ -539,6 +544,8 @@ cdef class SimpleQueue(_Exchange):
         """Return the next item without removing it; otherwise as `get`."""
         cdef Waiter w
         cdef int64_t limit, deadline
+        if block:
+            give_way_within(timeout)
         if block and isinstance(timeout, Timeout):
             return within(timeout, RAISE, (<object> SimpleQueue).peek, (self,))
         limit = _limit(timeout) if block else 0
@@ -650,6 +657,7 @@ cdef class Queue(SimpleQueue):
         """Block until `task_done()` was called for every item, at most `timeout` seconds. True if it was."""
         cdef Waiter w
         cdef int64_t limit
+        give_way_within(timeout)
         if self.unfinished:
             if isinstance(timeout, Timeout):
                 return within(timeout, False, (<object> Queue).join, (self,))
@@ -785,6 +793,8 @@ cdef class Channel(_Exchange):
         """Hand `item` to somebody; block until it is taken, at most `timeout` seconds. Raises Full."""
         cdef _Putter w
         cdef int64_t limit = -1
+        if block:
+            give_way_within(timeout)
         if timeout is not None and block:
             if isinstance(timeout, Timeout):
                 return within(timeout, RAISE, (<object> Channel).put, (self, item))
@@ -804,6 +814,8 @@ cdef class Channel(_Exchange):
         cdef _Putter p
         cdef Waiter w = None
         cdef int64_t limit = -1
+        if block:
+            give_way_within(timeout)
         if timeout is not None and block:
             if isinstance(timeout, Timeout):
                 return within(timeout, RAISE, (<object> Channel).get, (self,))

@@ -22,7 +22,7 @@ from gevlite._core import (
     get_hub,
     get_hub_if_exists,
     getcurrent as _getcurrent,
-    give_way as _give_way,
+    let_others_run as _let_others_run,
     sleep as _sleep,
 )
 from gevlite.timeout import Timeout, _within
@@ -90,7 +90,7 @@ def _wait(ask, masks, timeout):
     masks: {fd: poll(2) events}; the descriptors must be open.
     """
     # Before the kernel is asked: what an edge-triggered epoll object has told once it does not tell again.
-    _give_way()
+    _let_others_run()
     ready = ask()
     if ready:
         return ready

@@ -14,7 +14,7 @@ from errno import EAGAIN, EBADF, EINVAL, ENOSYS, ENOTSOCK, EOPNOTSUPP
 from operator import index
 
 from gevlite import _socketio
-from gevlite._core import READ, WRITE, get_hub, is_finalizing
+from gevlite._core import READ, WRITE, get_hub, is_finalizing, let_others_run
 from gevlite._socketfile import makefile as _makefile
 from gevlite._socketio import Endpoint
 from gevlite.exceptions import ConcurrentObjectUseError
@@ -66,7 +66,10 @@ def _is_index(value):
 def _resolver():
     # In a finalizer at the end of the interpreter: what a resolver still had to import is not to be had, and whoever
     # could run meanwhile does not run any more.
-    return _socket if is_finalizing() else get_hub().resolver
+    if is_finalizing():
+        return _socket
+    let_others_run()        # an address in digits asks nobody
+    return get_hub().resolver
 
 
 class socket(_StdSocket):

@@ -220,9 +220,7 @@ class _ThreadHandle:
         """Block until the thread has ended, at most `timeout` seconds (None or a negative number: for ever)."""
         if not self._started:
             raise RuntimeError("thread not started")
-        if self._ended.is_set():
-            return
-        if self.ident == get_ident():
+        if not self._ended.is_set() and self.ident == get_ident():
             raise RuntimeError("Cannot join current thread")
         _wait_for_end(self._ended, self._late, timeout)
 

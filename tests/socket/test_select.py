@@ -652,7 +652,7 @@ def test_epoll_edges_are_reported_once(lib, selects, ends):
 def test_no_edge_is_lost_when_a_call_gives_way(ours, monkeypatch):
     """Which it does when its time is up, whatever is ready."""
     a, b = ours
-    monkeypatch.setattr(select, "_give_way", gevlite.sleep)
+    monkeypatch.setattr(select, "_let_others_run", gevlite.sleep)
     with select.epoll() as epoll:
         epoll.register(a, select.EPOLLIN | select.EPOLLET)
         for i in range(4):
