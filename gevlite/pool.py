@@ -37,11 +37,13 @@ class Watch:
 
         The condition is looked at when a `tell()` would be heard already: none can come in between.
         """
-        let_others_run(timeout)
         event = Event()
         self._waiting.append(event)
         try:
-            return bool(condition()) or event.wait(timeout)
+            if not condition():
+                return event.wait(timeout)
+            let_others_run(timeout)     # after the look: what is due, links for example, runs before we go on
+            return True
         finally:
             try:
                 self._waiting.remove(event)
