@@ -7,6 +7,8 @@ calls `wake`; that puts one RESUME entry in the hub's ready queue. `park` does n
 entry is a greenlet: it switches straight to it (direct handoff). The hub itself runs only to make callbacks, fire timers
 and ask the backend what is ready; a budget of handoffs, in number and in time, sends control back to it under any load.
 
+docs/design.md tells it at length, with a picture of one turn of the loop.
+
 What a reader must know before changing anything
 ------------------------------------------------
 * One hub belongs to one OS thread. Its queues and tables are touched by that thread alone, except the inbox
