@@ -75,6 +75,7 @@ class Shared(Generic[_Data]):
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc_info: object) -> None: ...
 
+@disjoint_base
 class SharedBuffer(Shared[bytes]):
     def __init__(
         self, file: io.BufferedReader | io.BufferedWriter | io.BufferedRandom, close_waits: bool = False

@@ -12,7 +12,7 @@ from gevlite._core import register_hub_attribute, set_backend_chooser, set_hub_c
 __all__ = ["register"]
 
 
-def register():
+def register() -> None:
     """Tell the core."""
     set_hub_class(_make_hub)
     set_backend_chooser(_choose_backend)

@@ -2,8 +2,11 @@ from asyncio import AbstractEventLoop, Task
 from collections.abc import Callable
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 __all__ = ["Hook"]
 
+@disjoint_base
 class Hook:
     @property
     def __name__(self) -> str: ...

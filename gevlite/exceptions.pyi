@@ -5,6 +5,7 @@ __all__ = [
     "ConcurrentObjectUseError",
     "HubDestroyed",
     "InvalidSwitchError",
+    "InvalidThreadUseError",
     "LoopExit",
 ]
 

@@ -45,4 +45,4 @@ def forkpty_and_watch(
 ) -> tuple[int, int]: ...
 
 # Last, because type checkers keep the first of two definitions.
-from os import *  # type: ignore[assignment]  # noqa: E402, F403
+from os import *  # noqa: E402, F403

@@ -3,7 +3,7 @@ from typing import Any, Self, TypeAlias, overload
 
 from _typeshed import FileDescriptorLike, ReadableBuffer
 
-from gevlite._core import Hub
+from gevlite.hub import Hub
 from gevlite.timeout import Timeout
 
 _Address: TypeAlias = tuple[Any, ...] | str | ReadableBuffer

@@ -1,10 +1,11 @@
 import ssl as _std
+import sys
 from socket import socket as _StdSocket
 from typing import Any, Self
 
 from _typeshed import ReadableBuffer, StrOrBytesPath
 
-from gevlite._core import Hub
+from gevlite.hub import Hub
 from gevlite.socket import socket as _Socket
 
 __implements__: list[str]
@@ -38,6 +39,20 @@ def create_default_context(
     capath: StrOrBytesPath | None = None,
     cadata: str | ReadableBuffer | None = None,
 ) -> SSLContext: ...
+
+if sys.version_info >= (3, 12):
+    def wrap_socket(
+        sock: _StdSocket,
+        keyfile: StrOrBytesPath | None = None,
+        certfile: StrOrBytesPath | None = None,
+        server_side: bool = False,
+        cert_reqs: int = ...,
+        ssl_version: int | None = None,
+        ca_certs: str | None = None,
+        do_handshake_on_connect: bool = True,
+        suppress_ragged_eofs: bool = True,
+        ciphers: str | None = None,
+    ) -> SSLSocket: ...
 
 # Last, because type checkers keep the first of two definitions.
 from ssl import *  # type: ignore[assignment]  # noqa: E402, F403

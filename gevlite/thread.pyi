@@ -8,13 +8,16 @@ from _thread import (
     stack_size as stack_size,
 )
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVarTuple, overload
+from typing import Any, NoReturn, TypeVarTuple, overload
 
 from gevlite._threadlock import Lock, RLock as RLock, get_ident as get_ident
 from gevlite.greenlet import Greenlet
 
 __implements__: list[str]
 __imports__: list[str]
+
+def daemon_threads_allowed() -> bool: ...
+def exit_thread() -> NoReturn: ...
 
 _Ts = TypeVarTuple("_Ts")
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self
 from _typeshed import SupportsWrite
 from greenlet import greenlet as _Greenlet
 
-__all__ = ["GreenletTree", "assert_switches", "format_run_info", "print_run_info", "wrap_errors"]
+__all__ = ["GreenletTree", "assert_switches", "dump_stacks", "format_run_info", "print_run_info", "wrap_errors"]
 
 class wrap_errors:
     def __init__(
