@@ -24,6 +24,7 @@
 typedef struct {
     PyMethodDef *def;
     PyMethodDef was;            /* a copy, with the original function */
+    PyTypeObject *owner;
     PyObject *instead;
 } gv_place;
 
@@ -36,7 +37,10 @@ static PyInterpreterState *gv_home;
 #define GV_ELSEWHERE (PyInterpreterState_Get() != gv_home)
 /* Functions written in Python are of no use once the interpreter has emptied their modules at its end. Nothing else runs
    then that the original could stop. */
-#define GV_ORIGINAL(n) (GV_ELSEWHERE || (Py_IsFinalizing() && PyFunction_Check(gv_places[n].instead)))
+/* A module that is imported afresh makes its types anew, from the same structures: objects of those are left as they are. */
+#define GV_ORIGINAL(n) \
+    (GV_ELSEWHERE || !PyObject_TypeCheck(self, gv_places[n].owner) \
+     || (Py_IsFinalizing() && PyFunction_Check(gv_places[n].instead)))
 #define GV_WAS(n, type) ((type)(void (*)(void))gv_places[n].was.ml_meth)
 
 static PyObject *gv_call(int n, PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
@@ -171,7 +175,7 @@ static void gv_at_exit(void)
 {
     gv_unswap_all();
     for (int n = 0; n < gv_used; n++)
-        gv_places[n].instead = NULL;        /* it is gone with its interpreter */
+        gv_places[n].instead = NULL, gv_places[n].owner = NULL;     /* gone with their interpreter */
     gv_home = NULL;
 }
 
@@ -220,6 +224,7 @@ static PyObject *gv_swap_method(PyObject *owner, PyObject *descriptor, PyObject 
         return NULL;
     if (n == gv_used)
         gv_used++;
+    Py_XSETREF(gv_places[n].owner, (PyTypeObject *)Py_NewRef(owner));
     Py_XSETREF(gv_places[n].instead, Py_NewRef(instead));
     gv_set_function(def, gv_functions[n][gv_convention(def->ml_flags)]);
     return original;

@@ -336,3 +336,19 @@ def test_finalizers_at_the_end_of_the_process_may_use_them(script, kept, options
     }[kept]
     out = script.python(*options, script.write(AT_THE_END + keep), env={"PYTHONMALLOC": "debug"})
     assert (script.returncode, script.stderr, out) == (0, "", "done")
+
+
+def test_a_type_that_is_made_anew_from_the_same_methods_is_left_as_it_is(run_script):
+    """A module of the interpreter that is imported afresh has types of its own, whose methods are the same in C."""
+    run_script(
+        """
+        from gevlite import monkey; monkey.patch_all()
+        import sys
+        del sys.modules["_queue"]
+        import _queue
+        queue = _queue.SimpleQueue()
+        queue.put(1)
+        queue.put_nowait(2)
+        assert queue.get() == 1 and queue.get_nowait() == 2
+        """
+    )
