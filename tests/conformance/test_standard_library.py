@@ -37,7 +37,7 @@ def test_what_passes_unpatched_passes_patched(name):
     assert patched.skipped or any(result["outcome"] == "passed" for result in patched.tests.values())
 
 
-@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14", "3.15"])
 def test_known_differences_are_few_and_have_reasons(version):
     with open(runner.KNOWN, "rb") as file:
         entries = tomllib.load(file)["difference"]
