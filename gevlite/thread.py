@@ -42,6 +42,13 @@ __imports__ = [
 ]   # fmt: skip
 globals().update({name: getattr(_std, name) for name in __imports__})
 
+if not hasattr(_std, "daemon_threads_allowed"):
+
+    def daemon_threads_allowed():
+        """True: an interpreter without daemon threads came with Python 3.12."""
+        return True
+
+
 _std_count = _std._count
 
 LockType = allocate_lock = allocate = Lock
