@@ -44,5 +44,9 @@ def forkpty_and_watch(
     forkpty: Callable[[], tuple[int, int]] = ...,
 ) -> tuple[int, int]: ...
 
+if sys.version_info >= (3, 13):
+    # Not in `os.__all__`, which is what the star imports.
+    from os import process_cpu_count as process_cpu_count
+
 # Last, because type checkers keep the first of two definitions.
 from os import *  # noqa: E402, F403
