@@ -32,8 +32,10 @@ MODULES = """
     test_socket test_ssl test_select test_selectors test_poll test_epoll test_threading test_threading_local test_thread
     test_queue test_subprocess test_signal test_socketserver test_httplib test_httpservers test_urllib2_localnet
     test_ftplib test_smtplib test_poplib test_imaplib test_xmlrpc test_wsgiref test_logging test_concurrent_futures
-    test_context test_sched test_asyncio test_multiprocessing_fork test_multiprocessing_spawn test_os test_timeout
-    test_fork1 test_wait3 test_wait4 test_threadsignals test_contextlib
+    test_context test_sched test_asyncio test_multiprocessing_fork test_multiprocessing_spawn
+    test_multiprocessing_forkserver test_multiprocessing_main_handling test_interpreters test_os test_timeout test_fork1
+    test_wait3 test_wait4 test_threadsignals test_threadedtempfile test_contextlib test_external_inspection
+    test_remote_pdb
 """.split()
 
 GOOD = ("passed", "skipped", "expected failure")
@@ -157,6 +159,8 @@ def _follow(process, events, results, limit):
                     _wait_for_exit(process, limit)
                     if process.poll() is None:
                         results.fixtures["exit"] = "the process did not end after its last test"
+                    elif process.returncode:
+                        results.fixtures["exit"] = f"after its last test the process ended with {process.returncode}"
                     return None, "finished"
             if ended:
                 return running, "crashed"
@@ -200,31 +204,45 @@ class KnownDifferences:
 
 
 def differences(plain, patched):
-    """Tests that pass (or are skipped) unpatched and do neither patched: `{id: result}`."""
-    return {
-        ident: result
-        for ident, result in patched.tests.items()
-        if result["outcome"] not in GOOD and plain.tests.get(ident, {}).get("outcome") in GOOD
-    }
+    """Tests that pass (or are skipped) unpatched and do neither patched: `{id: result}`.
+
+    A test that there was none of patched, because the module could not be imported or the process ended early, is one.
+    """
+    why = patched.skipped or "\n".join(patched.fixtures.values())
+    missing = {"outcome": "missing", "text": why, "seconds": 0}
+    found = {}
+    for ident, result in plain.tests.items():
+        if result["outcome"] in GOOD:
+            other = patched.tests.get(ident, missing)
+            if other["outcome"] not in GOOD:
+                found[ident] = other
+    return found
 
 
 def compare_module(name, limit=TIME_LIMIT, python=sys.executable, plain=None, without=(), retries=1):
     """Run a module both ways. Returns `(plain, patched, {id: result} of what differs)`; a difference is tried again.
 
-    With `plain=None` only what does not pass patched is run unpatched. The tests in `without` are left out.
+    With `plain=None` only what does not pass patched is run unpatched, or all if something is wrong that is no test's.
+    The tests in `without` are left out.
     """
     patched = run_module(name, patched=True, limit=limit, python=python, without=without)
     bad = [ident for ident, result in patched.tests.items() if result["outcome"] not in GOOD]
     if plain is None:
-        plain = run_module(name, patched=False, limit=limit, python=python, only=bad) if bad else Results()
+        plain = Results()
+        if bad:
+            plain = run_module(name, patched=False, limit=limit, python=python, only=bad)
+        # A module that cannot be imported is a test to unittest, that fails.
+        if patched.fixtures or not patched.tests or set(bad) - set(plain.tests):
+            plain = run_module(name, patched=False, limit=limit, python=python, without=without)
     for _ in range(retries):
-        again = list(differences(plain, patched))
-        if not again:
-            break
-        for ident in again:
-            alone = run_module(name, patched=True, only=[ident], limit=limit, python=python).tests.get(ident)
-            if alone is not None and alone["outcome"] in GOOD:
-                patched.tests[ident] = {**alone, "outcome": alone["outcome"], "retried": True}
+        different = differences(plain, patched)
+        missing = [ident for ident, result in different.items() if result["outcome"] == "missing"]
+        # What did not even begin did so for one reason, and not a test's.
+        for chosen in [*([missing] if missing else []), *([ident] for ident in different if ident not in missing)]:
+            again = run_module(name, patched=True, only=chosen, limit=limit, python=python)
+            for ident in chosen:
+                if again.tests.get(ident, {}).get("outcome") in GOOD:
+                    patched.tests[ident] = {**again.tests[ident], "retried": True}
     return plain, patched, differences(plain, patched)
 
 
@@ -259,6 +277,17 @@ def run_all(names, *, limit, jobs, cache, report=print):
             for ident, result in different.items():
                 report(f"    {result['outcome']}: {ident}")
     return found, absent
+
+
+def wrong_fixtures(found):
+    """`{module: {name: text}}` of what goes wrong outside of tests, and only patched."""
+    wrong = {}
+    for module, results in found.items():
+        new = {name: text for name, text in results["patched"]["fixtures"].items()
+               if name not in results["plain"]["fixtures"]}
+        if new:
+            wrong[module] = new
+    return wrong
 
 
 def main(arguments=None):
@@ -296,10 +325,12 @@ def main(arguments=None):
             print(result["text"])
     for name in absent:
         print(f"absent from this interpreter: {name}")
-    fixtures = {name: module["patched"]["fixtures"] for name, module in found.items()
-                if module["patched"]["fixtures"] and not module["plain"]["fixtures"]}
+    fixtures = wrong_fixtures(found)
     for name, texts in fixtures.items():
         print(f"\nFIXTURES of {name}: {texts}")
+    for name, module in found.items():
+        if "the process" in module["plain"]["fixtures"]:
+            print(f"\nNOT COMPARED, since it does not run unpatched: {name}: {module['plain']['fixtures']}")
     print(f"\nPython {platform.python_version()}: {passed} of {total} tests that pass unpatched pass patched; "
           f"{total - passed} differ, {len(unexplained)} of them unexplained; {time.monotonic() - started:.0f} s")
     return 1 if unexplained or fixtures else 0
