@@ -40,8 +40,9 @@ run = getattr(interpreters, "exec", None) or interpreters.run_string
 
 
 def test_other_interpreters_call_the_originals(script):
-    # One interpreter, one OS thread each, at the same time as greenlets here use the same methods. They wait in between:
-    # until Python 3.11 all interpreters share the GIL, and nobody asks a thread of another one to release it.
+    # One interpreter, one OS thread each, at the same time as greenlets here use the same methods. The greenlets wait
+    # in between: all interpreters of Python 3.11 share the GIL, and whoever has it does not hear that another one's
+    # thread wants it.
     assert script.run(f"""
         import gevlite, queue, threading
         code = {ELSEWHERE!r}
