@@ -45,6 +45,9 @@ cdef extern from *:
     """
     int GEVLITE_MSG_MORE
 
+cdef extern from "_fence.h":
+    void gevlite_fence(char *block, Py_ssize_t used, Py_ssize_t size) noexcept
+
 cdef extern from "Python.h":
     PyObject *PyDict_SetDefault(object d, object key, object default) except NULL      # borrowed
     int PyBUF_READ
@@ -322,8 +325,10 @@ cdef class Connection:
         cdef char *block
         cdef Py_ssize_t size, used = self.end - self.start
         if self.capacity - self.end >= n and self.capacity >= BLOCK:
+            gevlite_fence(self.buffer, self.capacity, self.capacity)
             return 0
         if self.start and self.capacity - used >= n and self.capacity >= BLOCK:
+            gevlite_fence(self.buffer, self.capacity, self.capacity)
             memmove(self.buffer, self.buffer + self.start, used)
         else:
             size = BLOCK
@@ -344,6 +349,7 @@ cdef class Connection:
         return 0
 
     cdef int drop_buffer(self) except -1:
+        gevlite_fence(self.buffer, self.capacity, self.capacity)
         if self.capacity == BLOCK:
             self.settings.give_block(self.buffer)
         else:
@@ -371,6 +377,7 @@ cdef class Connection:
         if used:
             self.buffer = small
             self.capacity = size
+            gevlite_fence(small, used, size)
         self.start = 0
         self.end = used
         return 0
@@ -392,6 +399,7 @@ cdef class Connection:
             got = transfer_once(self.ep, hub, READ, self.buffer + self.end, self.capacity - self.end, 0, NULL, NULL)
             if got != WOULD_BLOCK:
                 self.end += got
+                gevlite_fence(self.buffer, self.end, self.capacity)
                 return got
             self.slim()
             self.in_a_row = 0
@@ -418,6 +426,7 @@ cdef class Connection:
         self.make_room(n)
         memcpy(self.buffer + self.end, <char *> data, n)
         self.end += n
+        gevlite_fence(self.buffer, self.end, self.capacity)
         return n
 
     cdef Py_ssize_t receive(self, char *where, Py_ssize_t n, int64_t timeout) except -1:
@@ -476,7 +485,7 @@ cdef class Connection:
         """Block until more of the head has come. 0: nothing will."""
         cdef int64_t timeout
         cdef Py_ssize_t got
-        self.idle = self.end == self.start and not self.blank
+        self.idle = self.end == self.start
         if self.idle and self.served:
             # 0: but a request that is here already is served.
             timeout = 0 if self.settings.closing else self.settings.keepalive_time
@@ -519,7 +528,8 @@ cdef class Connection:
                 if self.lines == 0:
                     if n > self.settings.max_request_line + 1:
                         refuse("414 URI Too Long", "request line too long")
-                    if not KINDS[<unsigned char> p[0]] & TOKEN and p[0] != b"\r":
+                    # n is 0 behind an empty line.
+                    if n and not KINDS[<unsigned char> p[0]] & TOKEN and p[0] != b"\r":
                         bad("no method")
                 elif n - self.fields > self.settings.max_header_bytes:
                     refuse("431 Request Header Fields Too Large", "fields too large")

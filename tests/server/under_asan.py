@@ -1,0 +1,83 @@
+"""The tests and the fuzzer of the HTTP parser under AddressSanitizer, which ends the process at a read behind the data.
+
+    python tests/server/under_asan.py [--seconds 60] [--tests FILE ...]
+
+Works on a copy of this tree, in which it compiles the parser and what is below it; the other modules are those that
+this tree has built. Needs gcc with libasan.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TREE = Path(__file__).parents[2]
+COPY = TREE / "build" / "asan"
+INSTRUMENTED = ("_http", "_wsgi", "_socketio", "_sslio")
+TESTS = ("test_wsgi_http.py", "test_wsgi_bodies.py", "test_wsgi_hooks.py", "test_wsgi.py")
+# Greenlets move their stacks about, so what is on a stack is not watched.
+CFLAGS = "-O1 -g1 -fno-omit-frame-pointer -fsanitize=address --param asan-stack=0"
+
+
+def library(name):
+    compiler = os.environ.get("CC", "gcc").split()
+    path = subprocess.check_output([*compiler, f"-print-file-name={name}"], text=True).strip()
+    if not os.path.isabs(path):
+        sys.exit(f"the C compiler has no {name}")
+    return path
+
+
+def copy_tree():
+    for folder in ("gevlite", "backends", "tests/server"):
+        shutil.copytree(TREE / folder, COPY / folder, dirs_exist_ok=True, ignore=_not_needed)
+    for name in ("setup.py", "pyproject.toml", "conftest.py", "README.md", "LICENSE", "tests/conftest.py"):
+        shutil.copy2(TREE / name, COPY / name)
+
+
+def _not_needed(folder, names):
+    """What is built here and must not be, or the other way round: setup.py builds every `.pyx` that it finds."""
+    unwanted = ["__pycache__"]
+    for name in names:
+        if name.endswith(".so" if name.split(".")[0] in INSTRUMENTED else ".pyx"):
+            unwanted.append(name)
+    return unwanted
+
+
+def build():
+    environment = {**os.environ, "CFLAGS": CFLAGS, "LDFLAGS": "-fsanitize=address"}
+    subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=COPY, env=environment, check=True)
+
+
+def run(*command):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(COPY),
+        "PYTHONMALLOC": "malloc",
+        "LD_PRELOAD": f"{library('libasan.so')} {library('libstdc++.so')}",
+        # Python keeps much until its end.
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
+    }
+    done = subprocess.run([sys.executable, *map(str, command)], cwd=COPY, env=environment)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60, help="how long to fuzz")
+    parser.add_argument("--tests", nargs="*", default=TESTS, help="files in tests/server")
+    options = parser.parse_args()
+    copy_tree()
+    build()
+    run("-c", "import gevlite._http; assert 'asan' in gevlite._http.__file__")
+    if options.tests:
+        run("-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/server/{name}" for name in options.tests))
+    if options.seconds:
+        run("tests/server/fuzz_http.py", "--seconds", options.seconds, "--seed", time.time_ns() % 10**9)
+
+
+if __name__ == "__main__":
+    main()
