@@ -1,4 +1,4 @@
-"""`python -m gevlite`: a demo, what is installed, and running a script under monkey patching."""
+"""`python -m gevlite`: a demo, what is installed, a web server, and running a script under monkey patching."""
 
 import argparse
 import sys
@@ -25,6 +25,15 @@ def main(argv=None):
 
     info = commands.add_parser("info", help="print versions, the backends and which one is used, the stack cache")
     info.set_defaults(run=_info)
+
+    serve = commands.add_parser(
+        "serve",
+        help="serve a WSGI application with several processes; see python -m gevlite serve --help",
+        add_help=False,
+        prefix_chars="\0",
+    )
+    serve.add_argument("rest", nargs=argparse.REMAINDER)
+    serve.set_defaults(run=_serve)
 
     run = commands.add_parser(
         "run",
@@ -72,6 +81,12 @@ def _info(options):
 
     _info.print_report(sys.stdout)
     return 0
+
+
+def _serve(options):
+    from gevlite.serve import _command
+
+    return _command.main(options.rest)
 
 
 def _run(options):

@@ -72,6 +72,8 @@ NAMES = (
     Names((3, 14), _AFTER, asyncio__events="_BaseDefaultEventLoopPolicy", _asyncio="_swap_current_task"),
     # gevlite.threadpool: futures like those of concurrent.futures
     Names(concurrent__futures___base="CANCELLED PENDING"),
+    # gevlite.serve: the end of a worker
+    Names(atexit="_run_exitfuncs", threading="_shutdown"),
 )
 
 

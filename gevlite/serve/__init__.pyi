@@ -1,0 +1,41 @@
+import logging
+from collections.abc import Iterable
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+from gevlite.pywsgi import Limits as Limits
+
+__all__ = ["Limits", "Server", "StartError"]
+
+logger: logging.Logger
+
+class StartError(Exception): ...
+
+class Server:
+    settings: Any
+    addresses: list[str]
+    def __init__(
+        self,
+        app: str | WSGIApplication,
+        *,
+        bind: str | int | Iterable[str | int] = (),
+        socket_mode: int | None = None,
+        socket_owner: str | None = None,
+        backlog: int = 2048,
+        workers: int | None = None,
+        reuse_port: bool = False,
+        timeout: float = 30,
+        graceful_timeout: float = 30,
+        max_requests: int = 0,
+        max_requests_jitter: int | None = None,
+        max_memory: int | None = None,
+        reload: bool = False,
+        certfile: str | None = None,
+        keyfile: str | None = None,
+        ca_certs: str | None = None,
+        client_certs: str = "none",
+        limits: Limits = ...,
+    ) -> None: ...
+    def run(self) -> None: ...
+    def stop(self, now: bool = False) -> None: ...
+    def reload(self) -> None: ...

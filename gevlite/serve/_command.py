@@ -1,0 +1,138 @@
+"""`python -m gevlite serve`: its options, and what it says."""
+
+import argparse
+import dataclasses
+import logging
+import os
+import sys
+
+from gevlite.pywsgi import Limits
+from gevlite.serve import Server, StartError
+from gevlite.serve._settings import Settings, default_workers
+
+__all__ = ["main"]
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Settings)}
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+_LIMITS_HELP = {
+    "max_request_line": "bytes of the request line",
+    "max_headers": "how many header fields",
+    "max_header_bytes": "bytes of all header fields",
+    "max_body": "bytes of a request's body",
+    "header_timeout": "seconds for the head of a request",
+    "keepalive_timeout": "seconds between two requests of a connection",
+    "body_timeout": "seconds in which nothing of a body comes",
+    "write_timeout": "seconds in which a client takes nothing",
+    "min_rate": "bytes a second",
+}
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m gevlite serve",
+        description="Serve a WSGI application with several processes. Each is patched (monkey.patch_all()) before it "
+        "imports the application.",
+        epilog="Signals: TERM stops when all requests are answered, a second INT at once; HUP loads the application "
+        "anew without losing a request.",
+    )
+    add = parser.add_argument
+    add("app", help="package.module:name, or package.module:factory()")
+
+    group = parser.add_argument_group("where it listens")
+    add = group.add_argument
+    add("-b", "--bind", action="append", metavar="ADDRESS", default=[],
+        help="host:port, unix:/path or fd://N; may be given several times (default: the sockets that systemd passes, "
+        "or 127.0.0.1:8000)")
+    add("--socket-mode", type=_mode, metavar="MODE", help="of a UNIX socket's file: 660 (default: by the umask)")
+    add("--socket-owner", metavar="USER:GROUP", help="of a UNIX socket's file")
+    add("--backlog", type=int, metavar="N", help="connections that wait to be accepted")
+    add("--reuse-port", action="store_true", help="a socket for each worker, among which the kernel deals connections")
+
+    group = parser.add_argument_group("processes")
+    add = group.add_argument
+    add("-w", "--workers", type=int, metavar="N",
+        help=f"how many (default: one for each core, at most 8; here {default_workers()})")
+    add("--timeout", type=float, metavar="SECONDS",
+        help="a worker is replaced in which no greenlet gave way for so long; 0: never")
+    add("--graceful-timeout", type=float, metavar="SECONDS", help="for requests to finish when a worker stops")
+    add("--max-requests", type=int, metavar="N", help="a worker is replaced after so many requests; 0: never")
+    add("--max-requests-jitter", type=int, metavar="N", help="up to so many more (default: a tenth of --max-requests)")
+    add("--max-memory", type=_size, metavar="BYTES", help="a worker that uses more is replaced; 500m, 2g")
+    add("--reload", action="store_true", help="for development: reload when a file of the application changes")
+
+    group = parser.add_argument_group("TLS")
+    add = group.add_argument
+    add("--certfile", metavar="FILE", help="the server's certificate, with those between it and its authority")
+    add("--keyfile", metavar="FILE", help="its key (default: in --certfile)")
+    add("--ca-certs", metavar="FILE", help="authorities of clients' certificates")
+    add("--client-certs", choices=("none", "optional", "required"), help="whether clients are asked for theirs")
+
+    group = parser.add_argument_group("limits", "what a client may send, and how slowly; none: no limit")
+    for field in dataclasses.fields(Limits):
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=_limit(field),
+            metavar="SECONDS" if "timeout" in field.name else "N",
+            help=_LIMITS_HELP[field.name],
+        )
+    for action in parser._actions:
+        if action.option_strings and "default" not in (action.help or "") and action.nargs != 0:
+            value = _default(action.dest)
+            if value is not None:
+                action.help += f" (default: {value:g})" if isinstance(value, float) else f" (default: {value})"
+        if action.option_strings and action.default is None:
+            action.default = argparse.SUPPRESS
+    return parser
+
+
+def _default(name):
+    return _DEFAULTS[name] if name in _DEFAULTS else getattr(Limits, name, None)
+
+
+def _mode(text):
+    return int(text, 8)
+
+
+def _size(text):
+    unit = text[-1:].lower()
+    number, factor = (text[:-1], _UNITS[unit]) if unit in _UNITS else (text, 1)
+    return int(float(number) * factor)
+
+
+_mode.__name__, _size.__name__ = "octal mode", "size"
+
+
+def _limit(field):
+    number = float if "timeout" in field.name else _size
+
+    def limit(text):
+        return None if text.lower() == "none" else number(text)
+
+    return limit
+
+
+def main(argv):
+    """Run the command; return the exit status."""
+    options = vars(_parser().parse_args(argv))
+    names = {field.name for field in dataclasses.fields(Limits)}
+    limits = {name: options.pop(name) for name in names & set(options)}
+    _log_to_stderr()
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        server = Server(**options, limits=Limits(**limits))
+        server.run()
+    except (StartError, OSError, ValueError, TypeError, ImportError) as exc:
+        print(f"gevlite serve: {getattr(exc, 'strerror', None) or exc}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _log_to_stderr():
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s gevlite %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logger = logging.getLogger("gevlite.serve")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -1,0 +1,221 @@
+"""`python -m gevlite serve` in a process, its clients, and what it says."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+
+PATIENCE = 40
+
+APPLICATION = '''
+import json, os, time
+
+VERSION = "one"
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path.startswith("/sleep/") or path == "/spin":
+        with open(f"started-{os.getpid()}", "w"):
+            pass
+    if path.startswith("/sleep/"):
+        time.sleep(float(path.removeprefix("/sleep/")))
+    elif path == "/spin":
+        while True:
+            pass
+    elif path == "/die":
+        os._exit(3)
+    elif path == "/grow":
+        KEPT.append(b"x" * (200 << 20))
+    elif path == "/boom":
+        raise ValueError("a secret")
+    answer = {"pid": os.getpid(), "version": VERSION}
+    answer |= {name: str(value) for name, value in environ.items()}
+    data = json.dumps(answer).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(data)))])
+    return [data]
+
+KEPT = []
+
+def factory():
+    return application
+
+nothing = None
+
+async def asynchronous(scope, receive, send):
+    pass
+'''
+
+
+def until(condition, what="the condition"):
+    """Wait for it in this process, whose threads and children are ordinary ones; what it returned."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+    return found
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):     # the latter if it ends between opening and reading
+        return False
+
+
+class Connection:
+    """Keeps its connection from one request to the next, if the server does."""
+
+    def __init__(self, sock):
+        self.http = http.client.HTTPConnection("localhost", timeout=PATIENCE)
+        self.http.sock = sock
+        self.http.auto_open = 0
+
+    def get(self, path="/", **headers):
+        self.http.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        response = self.http.getresponse()
+        data = response.read()
+        response.json = json.loads(data) if response.status == 200 else data
+        return response
+
+    def is_closed(self):
+        try:
+            return self.http.sock is None or self.http.sock.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def close(self):
+        self.http.close()
+
+
+class Serve:
+    """A running `python -m gevlite serve`. `app`: None for what must not start."""
+
+    def __init__(self, folder, *options, app="site_app:application", bind="127.0.0.1:0", env=None, boots=True, **popen):
+        self.folder = folder
+        self.connections = []
+        self.application = folder / "site_app.py"
+        if not self.application.exists():
+            self.application.write_text(APPLICATION)
+        self.logfile = folder / "log"
+        binds = ["--bind", bind] if bind else []
+        command = [sys.executable, "-m", "gevlite", "serve", *binds, *options, app]
+        with self.logfile.open("w") as log:
+            self.process = subprocess.Popen(
+                popen.pop("command", command), cwd=folder, env={**os.environ, **(env or {})}, stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, start_new_session=True, **popen,
+            )
+        if boots:
+            said = until(lambda: self.ended() or re.search(r"Serving .* on (?:https?://[\d.]+:(\d+)|unix)", self.log()),
+                         "the ready message")
+            assert not self.ended(), self.log()
+            self.port = int(said[1] or 0)
+
+    def log(self):
+        return self.logfile.read_text()
+
+    def said(self, pattern):
+        return until(lambda: re.search(pattern, self.log()), f"{pattern!r} in\n{self.log()}")
+
+    def ended(self):
+        return self.process.poll() is not None
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self):
+        return self.process.wait(PATIENCE)
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+
+    def open(self, sock=None):
+        connection = Connection(sock or self.connect())
+        self.connections.append(connection)
+        return connection
+
+    def get(self, path="/", **headers):
+        return self.open().get(path, **headers)
+
+    def pid(self):
+        return self.get().json["pid"]
+
+    def workers(self):
+        """The pids of the processes that it has forked."""
+        try:
+            with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
+                return {int(pid) for pid in file.read().split() if alive(int(pid))}
+        except FileNotFoundError:
+            return set()
+
+    def started(self):
+        """pids of workers in which a request sleeps or spins."""
+        return [int(path.name.removeprefix("started-")) for path in self.folder.glob("started-*")]
+
+    def kill(self):
+        """At once, and whatever state it is in."""
+        for connection in self.connections:
+            connection.close()
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)     # the workers, too
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+
+class Crowd:
+    """Clients, each a thread, that send one request after the other as long as the `with` block lasts.
+
+    `lost` counts the requests that got no answer 200. Each had a connection: a new one, or one that the server had not
+    announced to close.
+    """
+
+    def __init__(self, connect, count=20, path="/"):
+        self.connect, self.path = connect, path
+        self.answered, self.lost, self.pids = Counter(), Counter(), set()
+        self.over = threading.Event()
+        self.threads = [threading.Thread(target=self.visit, args=(number,)) for number in range(count)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        until(lambda: len(self.answered) == len(self.threads), "each client's first answer")
+        return self
+
+    def __exit__(self, *exc_info):
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+    def visit(self, number):
+        connection = None
+        while not self.over.is_set():
+            try:
+                if connection is None:
+                    connection = Connection(self.connect())
+                response = connection.get(self.path)
+                if response.status != 200:
+                    raise ConnectionError(f"status {response.status}")
+                self.pids.add(response.json["pid"])
+                self.answered[number] += 1
+            except (OSError, http.client.HTTPException, ValueError) as exc:
+                self.lost[repr(exc)] += 1
+                response = None
+            if response is None or response.will_close:
+                if connection is not None:
+                    connection.close()
+                connection = None
+        if connection is not None:
+            connection.close()
+
+    def wait_for_more(self, count=3):
+        """Until each of them has got `count` more answers, or has lost a request."""
+        before = self.answered.copy()
+        until(lambda: self.lost or all(self.answered[one] >= before[one] + count for one in before), "answers")
