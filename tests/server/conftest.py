@@ -4,6 +4,7 @@ import contextlib
 import os
 
 import pytest
+from serve_process import Serve
 from serving import LOCALHOST, Client
 from wsgi_apps import ANY
 
@@ -68,3 +69,17 @@ def big_file(tmp_path):
     path = tmp_path / "big"
     path.write_bytes(os.urandom(1 << 20) * 5)
     return path
+
+
+@pytest.fixture
+def serving(tmp_path):
+    """`serving(*options, ...)`: a new `python -m gevlite serve`, killed after the test."""
+    running = []
+
+    def start(*options, **kwargs):
+        running.append(Serve(tmp_path, *options, **kwargs))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.kill()

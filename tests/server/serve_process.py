@@ -96,9 +96,11 @@ class Connection:
 
 
 class Serve:
-    """A running `python -m gevlite serve`. `app`: None for what must not start."""
+    """A running `python -m gevlite serve`. boots: wait until it serves. under: a command that executes it."""
 
-    def __init__(self, folder, *options, app="site_app:application", bind="127.0.0.1:0", env=None, boots=True, **popen):
+    def __init__(
+        self, folder, *options, app="site_app:application", bind="127.0.0.1:0", env=None, boots=True, under=(), **popen
+    ):
         self.folder = folder
         self.connections = []
         self.application = folder / "site_app.py"
@@ -106,10 +108,10 @@ class Serve:
             self.application.write_text(APPLICATION)
         self.logfile = folder / "log"
         binds = ["--bind", bind] if bind else []
-        command = [sys.executable, "-m", "gevlite", "serve", *binds, *options, app]
+        command = [*under, sys.executable, "-m", "gevlite", "serve", *binds, *options, app]
         with self.logfile.open("w") as log:
             self.process = subprocess.Popen(
-                popen.pop("command", command), cwd=folder, env={**os.environ, **(env or {})}, stdout=log, stderr=log,
+                command, cwd=folder, env={**os.environ, **(env or {})}, stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL, start_new_session=True, **popen,
             )
         if boots:

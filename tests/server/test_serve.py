@@ -19,20 +19,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def serving(tmp_path):
-    """`serving(*options, ...)`: a new `gevlite serve`, killed after the test."""
-    running = []
-
-    def start(*options, **kwargs):
-        running.append(Serve(tmp_path, *options, **kwargs))
-        return running[-1]
-
-    yield start
-    for one in running:
-        one.kill()
-
-
 # ---------------------------------------------------------------- start
 
 def test_workers_are_patched_and_share_the_address(serving, tmp_path):
