@@ -668,6 +668,10 @@ cdef class Waiter(Link):
             return <PyObject *> self
         try:
             me = self._may_park()
+            if self.state == WOKEN:         # meanwhile: a destructor ran, and waited
+                self.state = DONE
+                link_remove(self)
+                return <PyObject *> self
             if timeout_ns >= 0:
                 heap_push(&hub.timers, gevlite_now_ns() + timeout_ns, <PyObject *> self, &self.heap_index)
                 if not self.ref:
@@ -1626,11 +1630,11 @@ cdef class Hub(greenlet):
         hub_frame(self._run)
 
     def _run(self):
-        cdef greenlet main = main_of(self)
-        self.nursery = _Nursery.__new__(_Nursery)
-        gl_set_parent(<PyObject *> self.nursery, <PyObject *> main)
-        (<_Nursery> self.nursery).hub = self
-        switch_to(<PyObject *> self.nursery, NULL)
+        if self.nursery is None:        # else a signal handler that waits was quicker
+            nursery = new_nursery(self)
+            if self.nursery is None:
+                self.nursery = nursery
+                switch_to(<PyObject *> nursery, NULL)
         self.running = True
         run_loop(self, <PyObject *> self)
 
@@ -2820,33 +2824,65 @@ cdef bint runs_loops(Hub hub, greenlet g):
 cdef class _Runner(greenlet):
     """Runs the loop of a hub whose own greenlet waits."""
     cdef Hub hub
+    cdef PyObject *midwife          # the nursery that begins it
 
     def run(self, *ignored):
+        if self.hub.runner == self.midwife:
+            self.hub.runner = <PyObject *> self
         hub_frame(self._run)
 
     def _run(self):
         run_loop(self.hub, <PyObject *> self)
 
 
+cdef _Runner new_runner(Hub hub):
+    cdef _Runner made = _Runner.__new__(_Runner)
+    cdef greenlet main = main_of(hub)
+    gl_set_parent(<PyObject *> made, <PyObject *> main)
+    made.hub = hub
+    return made
+
+
 @cython.final
 cdef class _Nursery(greenlet):
     """Begins new runners. A greenlet's C stack begins where it is first switched to, and those that displace each other
-    should not sit below one another: any number of callbacks may wait at the same time."""
+    should not sit below one another: any number of callbacks may wait at the same time.
+
+    It has the place of the runner until the one that it begins takes it over. A destructor may wait in it, too: then
+    `displace` has put another nursery in its place, and what this one has begun is laid off at once.
+    """
     cdef Hub hub
 
     def run(self, *ignored):
         cdef Hub hub = self.hub
-        cdef greenlet runner
-        switch_to(<PyObject *> hub, NULL)
+        cdef PyObject *me = <PyObject *> self
+        cdef _Runner runner
         while not hub.closed:
-            runner = hub.unborn
-            hub.unborn = None
-            hub.runner = <PyObject *> runner
+            runner = None
+            if hub.runner == me:
+                runner = <_Runner> hub.unborn
+                hub.unborn = None
+                if runner is None:
+                    runner = new_runner(hub)        # the last one waits before it could take the place
+            if hub.runner != me:
+                switch_to(hub.runner, NULL)
+                continue
+            runner.midwife = me
+            hub.runners.append(runner)
             try:
                 switch_to(<PyObject *> runner, NULL)
+            except GreenletExit:
+                raise
             except BaseException as exc:
                 hub._report(runner, exc)
-            runner = None
+
+
+cdef _Nursery new_nursery(Hub hub):
+    cdef _Nursery made = _Nursery.__new__(_Nursery)
+    cdef greenlet main = main_of(hub)
+    gl_set_parent(<PyObject *> made, <PyObject *> main)
+    made.hub = hub
+    return made
 
 
 cdef int run_loop(Hub hub, PyObject *me) except -1:
@@ -2870,7 +2906,7 @@ cdef int displace(Hub hub) except -1:
     """The greenlet that runs the loop, the current one, is going to wait: choose who runs it then."""
     cdef PyObject *me = hub.runner
     cdef _Runner made
-    cdef greenlet main
+    cdef _Nursery nursery = <_Nursery> hub.nursery
     if hub.polls > NESTED_POLLS:
         raise BlockingSwitchOutError(f"a blocking call was made in poll() of the {hub.backend.name} backend")
     if hub.laid_off:
@@ -2880,15 +2916,14 @@ cdef int displace(Hub hub) except -1:
         made = <_Runner> hub.idle_runners.pop()
         hub.runner = <PyObject *> made
     else:
-        made = _Runner.__new__(_Runner)
-        main = main_of(hub)
-        gl_set_parent(<PyObject *> made, <PyObject *> main)
-        made.hub = hub
+        made = new_runner(hub)
+        if nursery is None or me == <PyObject *> nursery or hub.waiter_of(nursery) is not None:
+            nursery = new_nursery(hub)
         if hub.runner != me:
             return 0            # a destructor ran, and waited
-        hub.runners.append(made)
+        hub.nursery = nursery
         hub.unborn = made
-        hub.runner = <PyObject *> hub.nursery
+        hub.runner = <PyObject *> nursery
     return 0
 
 

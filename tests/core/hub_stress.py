@@ -32,7 +32,8 @@ faulthandler.dump_traceback_later(seconds + 60, exit=True)
 hub = gevlite.get_hub()
 parent = os.getpid()
 end = time.monotonic() + seconds
-queue, lock, children = Queue(), Semaphore(), set()
+queue, lock = Queue(), Semaphore()
+forked, reaped = [], []         # pids; one step each, as a signal handler may raise between two
 
 
 class Counts(dict):
@@ -51,6 +52,7 @@ class Counts(dict):
 begun, ended = Counts(), Counts()
 ends_badly = []
 FORKS = seconds * 10
+HANDLERS = 20           # at the same time: on a busy machine signals come faster than their handlers end
 
 
 class Interrupted(Exception):
@@ -150,7 +152,7 @@ def worker():
 
 
 def handler(number, frame):
-    if time.monotonic() > end:
+    if time.monotonic() > end or len(begun["handler"]) - len(ended["handler"]) >= HANDLERS or frame.f_code in COUNT:
         return
     with counted("handler"):
         if dice.random() < 0.5:
@@ -162,15 +164,20 @@ def handler(number, frame):
             raise Interrupted
 
 
+# Code in the middle of which nothing may be raised, or what has begun is not counted as ended.
+COUNT = {f.__code__ for f in (
+    Counts.count, Counts.__missing__, counted.__enter__, counted.__exit__, Waits.__del__, callback, worker, handler,
+)}
+
+
 def fork():
-    if os.getpid() != parent or len(begun["fork"]) >= FORKS or len(children) > 3:
+    if os.getpid() != parent or len(forked) >= FORKS or len(forked) - len(reaped) > 3:
         return
     if type(gevlite.getcurrent()).__name__ in ("Hub", "_Runner"):
         return      # the program would go on in the child
     pid = os.fork()
     if pid:
-        children.add(pid)
-        begun.count("fork")
+        forked.append(pid)
         return
     # The child: whoever runs on, it works and ends.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -192,14 +199,13 @@ def fork():
 def reap():
     if os.getpid() != parent:
         gevlite.sleep(60)
-    for pid in list(children):
+    for pid in [pid for pid in forked if pid not in reaped]:
         try:
             got, status = gevlite_os.waitpid(pid, 0)
         except ChildProcessError:
             assert os.getpid() != parent
             gevlite.sleep(60)
-        children.discard(pid)
-        ended.count("fork")
+        reaped.append(pid)
         if os.waitstatus_to_exitcode(status) != 7:
             ends_badly.append(status)
 
@@ -268,14 +274,13 @@ while not queue.empty():
     queue.get()
     ended.count("item")
 assert len(begun["item"]) >= len(ended["item"])       # who is killed in the middle of get() may have had one
-for kind in ("callback", "destructor", "handler", "greenlet", "fork"):
-    # One may be killed in a signal handler that comes before the first line of its body.
-    few = 5 if kind == "greenlet" else 0
-    assert 0 <= len(begun[kind]) - len(ended[kind]) <= few, (kind, begun, ended)
+for kind in ("callback", "destructor", "handler", "greenlet"):
+    assert len(begun[kind]) == len(ended[kind]), (kind, begun, ended)
+assert sorted(forked) == sorted(reaped), (forked, reaped)
 assert not ends_badly, ends_badly
 assert not problems, problems
 stats = hub.stats()
 assert stats["greenlets"] == 0 and stats["fd_waiters"] == 0 and stats["refs"] == 0, stats
 hub.destroy()
 gevlite.sleep(0.001)
-print(begun)
+print(begun, len(forked), "forks")

@@ -69,6 +69,28 @@ def test_the_hub_runs_its_loop_again_afterwards(hub, settle):
     assert settle(lambda: done) and done == [hub]
 
 
+def test_the_hub_waits_before_it_has_begun():
+    """As where a signal comes in the first line that it runs."""
+    seen = []
+
+    class Hasty(Hub):
+        def run(self, *args):
+            gevlite.sleep(0.001)
+            seen.append(get_hub().stats()["polls"])
+            super().run(*args)
+
+    def run():
+        Hasty()
+        gevlite.joinall([gevlite.spawn(seen.append, n) for n in range(3)])
+        gevlite.sleep(0.001)
+        seen.append("end")
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive() and len(seen) == 5 and seen[-1] == "end"
+
+
 def test_a_callback_that_waits_again_and_again(hub, settle):
     done = []
 
