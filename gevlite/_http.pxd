@@ -65,6 +65,7 @@ cdef class Connection:
     cdef readonly object sock
     cdef readonly Settings settings
     cdef Endpoint ep            # None: the socket's methods are used (TLS)
+    cdef Endpoint wire          # what carries the bytes; None if that is no socket of ours
     cdef object read_some
     cdef object parser
     cdef object feed
@@ -106,7 +107,8 @@ cdef class Connection:
     cdef readonly list trailers     # (name, value), once the end of a chunked body was read
     cdef int64_t waited         # ns, for the body and for the client to take the response
     cdef int64_t write_waited
-    cdef int64_t sent
+    cdef int64_t sent           # since we had to wait for the client first
+    cdef int64_t queued         # by the kernel when that was; -1: it does not say
 
     cdef int begin_request(self) except -1
     cdef int read_head(self) except -1
@@ -146,7 +148,11 @@ cdef class Connection:
     cdef int send(self, const char *data, Py_ssize_t n, bint more) except -1
     cdef int send_object(self, data) except -1
     cdef int send_by_method(self, data) except -1
+    cdef int64_t taken(self) except -1
+    cdef int64_t patience(self, int64_t taken, int64_t stalled) except -2
+    cdef int begin_waiting(self) except -1
     cdef int wait_to_send(self) except -1
+    cdef int send_encrypted(self, octets) except -1
     cdef Py_ssize_t send_file(self, int fd, long long offset, Py_ssize_t count) except -1
 
 cdef class Reader:

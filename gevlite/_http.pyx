@@ -45,6 +45,9 @@ cdef extern from *:
     """
     int GEVLITE_MSG_MORE
 
+cdef extern from "_send_queue.h":
+    int64_t gevlite_send_queue(int fd) noexcept
+
 cdef extern from "_fence.h":
     void gevlite_fence(char *block, Py_ssize_t used, Py_ssize_t size) noexcept
 
@@ -54,12 +57,15 @@ cdef extern from "Python.h":
     str interned_key "PyUnicode_InternFromString"(const char *)
 
 cdef enum:
+    RECORD = 16384              # the most that TLS sends at once
     LINE_OF_CHUNK = 4096        # the longest line with a chunk's size and extensions
     OVERHEAD = 16384            # how much more than data may go into such lines
     SMALL = 512                 # what an unfinished head is rounded up to
     READ_AT_LEAST = 4096        # for which there is to be space
     NAMES = 256
     IN_A_ROW = 32
+    LOOKS = 8                   # at a client's progress in `write_timeout`
+    CREDIT = 3                  # times `write_timeout`, for one that was faster than it had to be
 
 cdef int64_t SECOND = 1000000000
 
@@ -174,6 +180,11 @@ def _to_ns(seconds):
     return -1 if seconds is None else timeout_ns(seconds)
 
 
+cdef inline int64_t earned(int64_t moved, int64_t rate) noexcept:
+    """The time, in ns, that so many bytes may take."""
+    return moved * SECOND // rate if moved < 1 << 32 else moved // rate * SECOND
+
+
 cdef class Settings:
     """What the connections of a server share. `limits` is a `pywsgi.Limits`."""
 
@@ -268,10 +279,12 @@ cdef class Connection:
     def __init__(self, sock, Settings settings not None, rfile=None):
         self.settings = settings
         self.sock = sock
+        if isinstance(sock, _Socket):
+            self.wire = endpoint(sock)
         if rfile is not None:
             self.read_some = rfile.read1
         elif type(sock) is _Socket:
-            self.ep = endpoint(sock)
+            self.ep = self.wire
         else:
             self.read_some = sock.recv
         self.judge = _Judge()
@@ -419,7 +432,7 @@ cdef class Connection:
         self.slim()
         self.sock.settimeout(None if timeout < 0 else timeout / 1e9)
         try:
-            data = self.read_some(BLOCK // 4)       # the most that one TLS record holds
+            data = self.read_some(RECORD)
         except TimeoutError:
             return WOULD_BLOCK
         n = len(data)
@@ -908,11 +921,8 @@ cdef class Connection:
 
     cdef bint may_wait(self, int64_t *limit, int64_t waited, int64_t moved) except -1:
         """`limit` is how long nothing may move; less is left of it if less than `min_rate` has moved so far."""
-        cdef int64_t earned
         if limit[0] >= 0 and self.settings.min_rate > 0:
-            earned = moved * SECOND // self.settings.min_rate if moved < 1 << 32 else waited
-            if earned < waited:
-                limit[0] -= waited - earned
+            limit[0] += min(earned(moved, self.settings.min_rate) - waited, 0)
             return limit[0] > 0
         return True
 
@@ -1043,21 +1053,60 @@ cdef class Connection:
 
     # -------- writing
 
-    cdef int wait_to_send(self) except -1:
-        cdef int64_t limit = self.settings.write_time
-        cdef int64_t before
-        cdef bint ready = False
+    cdef int64_t taken(self) except -1:
+        """How much the client has taken since we had to wait for it first."""
+        cdef int64_t queued = gevlite_send_queue(self.wire.fd)
+        return self.sent if queued < 0 or self.queued < 0 else max(self.sent + self.queued - queued, 0)
+
+    cdef int64_t patience(self, int64_t taken, int64_t stalled) except -2:
+        """For how many ns more the client may take nothing; -1: for ever. Raises TimeoutError if for none."""
+        cdef int64_t most = self.settings.write_time
+        cdef int64_t limit = most
+        if most < 0:
+            return -1
+        if self.settings.min_rate > 0:
+            # What it takes shows in steps: a receiver whose buffer was full says that there is space again only when
+            # that is a sixteenth of it (Linux, __tcp_select_window), hundreds of KB. Who was fast enough gets time for one.
+            limit += min(earned(taken, self.settings.min_rate) - (self.write_waited - stalled), CREDIT * most)
+        limit -= stalled
+        if limit <= 0:
+            self.dead = True
+            raise TimeoutError("the client takes the response too slowly")
+        return limit
+
+    cdef int begin_waiting(self) except -1:
         if self.write_waited == 0:
             # What went into the kernel's buffers at once says nothing of the client.
             self.sent = 0
-        if self.may_wait(&limit, self.write_waited, self.sent):
-            before = now_ns()
-            ready = wait_ns(self.ep, current_hub(), WRITE, limit)
-            self.write_waited += now_ns() - before
-        if not ready:
-            self.dead = True
-            raise TimeoutError("the client takes the response too slowly")
+            self.queued = gevlite_send_queue(self.wire.fd)
         return 0
+
+    cdef int wait_to_send(self) except -1:
+        """Block until the kernel takes more.
+
+        Linux says so only when a third of the socket's buffer is free, which takes a slow client minutes. So what the
+        client takes meanwhile is looked at.
+        """
+        cdef Hub hub = current_hub()
+        cdef int64_t before, now, limit, taken
+        cdef int64_t seen = -1
+        cdef int64_t stalled = 0
+        self.begin_waiting()
+        while True:
+            taken = self.taken()
+            if taken > seen:
+                seen = taken
+                stalled = 0
+            limit = self.patience(taken, stalled)
+            if limit >= 0 and self.queued >= 0:
+                limit = min(limit, self.settings.write_time // LOOKS + 1)
+            before = now_ns()
+            if wait_ns(self.ep, hub, WRITE, limit):
+                self.write_waited += now_ns() - before
+                return 0
+            now = now_ns()
+            self.write_waited += now - before
+            stalled += now - before
 
     cdef int send(self, const char *data, Py_ssize_t n, bint more) except -1:
         """Send bytes, which stay while it blocks. more: others follow at once. Raises OSError, TimeoutError."""
@@ -1083,14 +1132,50 @@ cdef class Connection:
 
     cdef int send_by_method(self, data) except -1:
         cdef int64_t limit = self.settings.write_time
-        self.sock.settimeout(None if limit < 0 else limit / 1e9)
         try:
-            self.sock.sendall(data)
+            if self.wire is None:
+                # No socket of ours: what it says of its time-out has to do.
+                self.sock.settimeout(None if limit < 0 else limit / 1e9)
+                self.sock.sendall(data)
+                self.sent += len(data)
+            else:
+                with memoryview(data) as view, view.cast("B") as octets:
+                    self.send_encrypted(octets)
         except OSError:
             self.dead = True
             raise
-        self.sent += len(data)
         give_way_if_due()
+        return 0
+
+    cdef int send_encrypted(self, octets) except -1:
+        """As `send`, on a TLS socket, which waits by itself: for a part of the time, and then we look."""
+        cdef Py_ssize_t n = len(octets)
+        cdef Py_ssize_t done = 0
+        cdef Py_ssize_t got
+        cdef int64_t before, taken, limit
+        cdef int64_t seen = -1
+        cdef int64_t stalled = 0
+        limit = self.settings.write_time
+        self.sock.settimeout(None if limit < 0 else (limit // LOOKS + 1) / 1e9)
+        while done < n:
+            before = now_ns()
+            try:
+                got = self.sock.send(octets[done:done + RECORD])
+            except TimeoutError:
+                self.begin_waiting()
+                self.write_waited += now_ns() - before
+                stalled += now_ns() - before
+                taken = self.taken()
+                if taken > seen:
+                    seen = taken
+                    stalled = 0
+                self.patience(taken, stalled)
+                continue
+            if self.write_waited:
+                self.write_waited += now_ns() - before
+            self.sent += got
+            done += got
+            stalled = 0
         return 0
 
     cdef int send_object(self, data) except -1:

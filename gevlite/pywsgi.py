@@ -57,7 +57,7 @@ class Limits:
     keepalive_timeout: float | None = 60
     #: How long nothing of the body may come while the application waits for it.
     body_timeout: float | None = 30
-    #: How long the client may take nothing of the response.
+    #: How long the client may take nothing of the response; up to four times as long if it was faster than `min_rate`.
     write_timeout: float | None = 30
     #: Bytes in a second that must come, or be taken, on average of the time spent waiting; those two times shrink for
     #: who is slower. 0: however slowly.

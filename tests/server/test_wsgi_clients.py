@@ -143,6 +143,68 @@ def test_a_client_that_takes_a_file_too_slowly_is_dropped(site, http, big_file, 
     assert errors == []
 
 
+class Slow:
+    """A client that takes some of a big response every 50 ms. `left` says whether the server has hung up."""
+
+    def __init__(self, client, left):
+        self.client = client
+        self.left = left
+        self.taken = 0
+
+    def take(self, size, until):
+        while self.taken < until and not self.left():
+            self.taken += len(self.client.sock.recv(size))
+            gevlite.sleep(0.05)
+
+
+@pytest.fixture
+def slow(site, dial, certificates, tmp_path):
+    """`slow(kind, **limits)`: a Slow that has asked for 200 MB in that way."""
+    opened = []
+
+    def begin(kind, **limits):
+        path = tmp_path / "large"
+        with path.open("wb") as file:
+            file.truncate(200_000_000)
+            file.write(b"x")        # so that it is more than a hole
+        app = files(path) if kind == "file" else answers(lambda: (bytes(100_000) for _ in range(2000)))
+        server = site(app, limits=Limits(**limits), **({"certfile": certificates.server} if kind == "tls" else {}))
+        sock = dial(server)
+        if kind == "tls":
+            sock = ssl.create_default_context(cafile=certificates.ca).wrap_socket(sock, server_hostname="localhost")
+            opened.append(sock)
+        client = Client(sock)
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert client.sock.recv(15) == b"HTTP/1.1 200 OK"
+        return Slow(client, lambda: not server._serving)
+
+    yield begin
+    for sock in opened:
+        sock.close()
+
+
+@pytest.mark.parametrize("kind", ["plain", "file", "tls"])
+def test_who_takes_a_response_steadily_is_not_hung_up_on(slow, kind):
+    """Though the kernel takes nothing for longer: it calls a socket writable when a third of its buffer is free."""
+    client = slow(kind, write_timeout=0.8)
+    client.take(20_000, 1_000_000)
+    assert not client.left()
+
+
+@pytest.mark.parametrize("kind", ["plain", "file", "tls"])
+def test_who_stops_taking_is_hung_up_on(slow, kind, settle):
+    client = slow(kind, write_timeout=0.2)
+    client.take(100_000, 1_000_000)
+    assert settle(client.left, 20)
+
+
+@pytest.mark.parametrize("kind", ["plain", "tls"])
+def test_who_takes_less_than_the_least_rate_is_hung_up_on(slow, kind):
+    client = slow(kind, write_timeout=0.4, min_rate=100_000_000)
+    client.take(20_000, 1_000_000)
+    assert client.left()
+
+
 def test_an_application_is_not_faster_than_its_client(visit):
     made = []
 
