@@ -1,6 +1,7 @@
 """Signals, collections, destructors, callbacks, kills and forks at random, all of which wait.
 
-    python hub_stress.py SECONDS SEED
+    python hub_stress.py SECONDS SEED           checks at the end that all has ended
+    python hub_stress.py SECONDS SEED ending    ends in the middle of it, in one of several ways, with status 0
 
 Every few milliseconds a signal comes whose handler waits, or raises in the main greenlet; the garbage collector runs
 all the time and finds objects that wait in their destructors; callbacks and timers wait; greenlets are killed; whoever
@@ -8,6 +9,7 @@ runs forks, and the child has to work and to end. At the end everything that was
 nothing.
 """
 
+import atexit
 import faulthandler
 import gc
 import os
@@ -18,14 +20,18 @@ import threading
 import time
 import warnings
 
-import gevlite
-from gevlite import os as gevlite_os
-from gevlite.event import Event
-from gevlite.lock import Semaphore
-from gevlite.queue import Queue
+# The last of the atexit functions, after gevlite's: later the interpreter puts the default handlers back, which kill.
+atexit.register(lambda: [signal.signal(number, signal.SIG_IGN) for number in (signal.SIGALRM, signal.SIGUSR1)])
+
+import gevlite  # noqa: E402
+from gevlite import os as gevlite_os  # noqa: E402
+from gevlite.event import Event  # noqa: E402
+from gevlite.lock import Semaphore  # noqa: E402
+from gevlite.queue import Queue  # noqa: E402
 
 warnings.simplefilter("ignore")
 seconds, seed = float(sys.argv[1]), int(sys.argv[2])
+ends_early = sys.argv[3:] == ["ending"]
 dice = random.Random(seed)
 faulthandler.dump_traceback_later(seconds + 60, exit=True)
 
@@ -51,7 +57,7 @@ class Counts(dict):
 
 begun, ended = Counts(), Counts()
 ends_badly = []
-FORKS = seconds * 10
+FORKS = seconds * 10 if not ends_early else 0
 HANDLERS = 20           # at the same time: on a busy machine signals come faster than their handlers end
 
 
@@ -152,7 +158,8 @@ def worker():
 
 
 def handler(number, frame):
-    if time.monotonic() > end or len(begun["handler"]) - len(ended["handler"]) >= HANDLERS or frame.f_code in COUNT:
+    busy = len(begun["handler"]) - len(ended["handler"]) >= HANDLERS
+    if time.monotonic() > end or busy or frame is not None and frame.f_code in COUNT:
         return
     with counted("handler"):
         if dice.random() < 0.5:
@@ -241,12 +248,16 @@ signal.signal(signal.SIGALRM, handler)
 signal.signal(signal.SIGUSR1, handler)
 signal.setitimer(signal.ITIMER_REAL, 0.01, 0.007)
 shots = random.Random(seed + 1)
-shooter = threading.Thread(target=shoot)
+shooter = threading.Thread(target=shoot, daemon=ends_early)
 raising = False
 shooter.start()
 gc.set_threshold(20, 2, 2)
 workers = []
-while time.monotonic() < end:
+if ends_early:
+    stop, end = end, end + 10           # signals go on coming while the interpreter ends
+else:
+    stop = end
+while time.monotonic() < stop:
     raising = True
     try:
         pause()
@@ -260,6 +271,19 @@ while time.monotonic() < end:
         ended.count("raised")
     raising = False
     reap()
+if ends_early:
+    ending = dice.randrange(5)
+    if ending == 0:
+        sys.exit()
+    elif ending == 1:
+        gevlite.spawn(sys.exit).join()
+    elif ending == 2:
+        hub.call_soon(sys.exit)
+        gevlite.sleep(10)
+    elif ending == 3:
+        threading.Thread(target=gevlite.sleep, args=(0.001,)).start()
+    # What this module ends with is not for it: it is simply over.
+    raise SystemExit
 signal.setitimer(signal.ITIMER_REAL, 0)
 while shooter.is_alive():
     gevlite.sleep(0.001)
