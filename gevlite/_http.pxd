@@ -9,7 +9,7 @@ cdef enum:
 
 cdef class Settings:
     """What all connections of a server share: its limits, spare memory, and header names it has seen."""
-    cdef public bint closing    # the server is stopping: no further request on any connection
+    cdef public bint closing    # the server is stopping: each connection has one more request
     cdef public bint raw_uri    # environ is to have RAW_URI, the target as it was sent
     cdef Py_ssize_t max_request_line
     cdef Py_ssize_t max_headers
@@ -17,6 +17,7 @@ cdef class Settings:
     cdef int64_t max_body       # -1: no limit, here and below; times in ns
     cdef int64_t header_time
     cdef int64_t keepalive_time
+    cdef int64_t closing_time
     cdef int64_t body_time
     cdef int64_t write_time
     cdef int64_t min_rate       # bytes a second; 0: any
@@ -77,7 +78,7 @@ cdef class Connection:
     cdef Py_ssize_t end
     cdef bint dead              # the client is gone, or nothing it says can be understood any more
     cdef bint idle              # between two requests
-    cdef bint served            # not the first request
+    cdef readonly Py_ssize_t served     # how many requests have come
     cdef int in_a_row           # requests served without having to wait for one
     # The head; offsets from `start`.
     cdef Py_ssize_t head_size   # 0 while there is none

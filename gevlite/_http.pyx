@@ -201,6 +201,7 @@ cdef class Settings:
         self.max_body = -1 if limits.max_body is None else limits.max_body
         self.header_time = _to_ns(limits.header_timeout)
         self.keepalive_time = _to_ns(limits.keepalive_timeout)
+        self.closing_time = _to_ns(limits.closing_timeout)
         self.body_time = _to_ns(limits.body_timeout)
         self.write_time = _to_ns(limits.write_timeout)
         self.min_rate = limits.min_rate
@@ -302,9 +303,12 @@ cdef class Connection:
         self.body = BODY_DONE
         self.dead = True
 
-    def close_if_idle(self, bint new=False):
-        """End the wait for another request, or, with `new`, for the first; the socket is closed by who waits."""
-        if self.idle and (self.served or new):
+    def close_if_idle(self, Py_ssize_t served=-1):
+        """End the wait for a request, unless one has come since there had been `served`; the waiter closes the socket.
+
+        What the client has sent by now is served nevertheless.
+        """
+        if self.idle and (served < 0 or served == self.served):
             try:
                 _Socket.shutdown(self.sock, _socket.SHUT_RD)
             except (OSError, TypeError):
@@ -484,7 +488,7 @@ cdef class Connection:
         self.begin_request()
         while True:
             if self.end - self.start > self.looked and self.find_end():
-                self.served = True
+                self.served += 1
                 self.in_a_row += 1
                 if self.in_a_row > IN_A_ROW:
                     # Who sends one request after the other without waiting must not keep others from being served.
@@ -500,8 +504,7 @@ cdef class Connection:
         cdef Py_ssize_t got
         self.idle = self.end == self.start
         if self.idle and self.served:
-            # 0: but a request that is here already is served.
-            timeout = 0 if self.settings.closing else self.settings.keepalive_time
+            timeout = self.settings.keepalive_time
         else:
             timeout = self.settings.header_time
             if timeout >= 0:
@@ -509,6 +512,8 @@ cdef class Connection:
                     self.head_deadline = now_ns() + timeout
                 else:
                     timeout = max(self.head_deadline - now_ns(), 0)
+        if self.idle and self.settings.closing and not 0 <= timeout < self.settings.closing_time:
+            timeout = self.settings.closing_time
         try:
             got = self.fill(timeout)
         except OSError:

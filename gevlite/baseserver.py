@@ -60,6 +60,7 @@ class BaseServer:
         self._stop_event.set()
         self._acceptor = None
         self._socket_file = None
+        self._bound_by = None       # the process that made the listener
         self._stop_deadline = 0
         self._serving = set()
         self._served = Event()      # somebody left `_serving`
@@ -161,6 +162,7 @@ class BaseServer:
         self.socket = self._bind()
         self.socket.settimeout(None)
         self.address = self.socket.getsockname()
+        self._bound_by = os.getpid()
         if self.family == socket.AF_UNIX and isinstance(self.address, str) and self.address:
             self._socket_file = self.address, os.getpid()
 
@@ -206,10 +208,7 @@ class BaseServer:
             self.delay = self.min_delay
             if args is None:
                 continue
-            try:
-                self.do_handle(*args)
-            except Exception:
-                self._report(args)
+            self._begin(args)
             in_a_row += 1
             if in_a_row >= self.max_accept:
                 in_a_row = 0
@@ -239,6 +238,16 @@ class BaseServer:
         get_hub().handle_error((args, self), *sys.exc_info())
 
     # -------- serving
+
+    def _begin(self, args):
+        try:
+            self.do_handle(*args)
+        except Exception:
+            self._report(args)
+
+    def _spawns_at_once(self):
+        """Whether `do_handle` does not block, as long as the pool is not full."""
+        return self.pool is not None or self._spawn in (type(self)._spawn, spawn_raw)
 
     def do_handle(self, *args):
         """Serve one client, in the way that `spawn` said."""

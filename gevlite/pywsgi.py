@@ -30,10 +30,7 @@ __all__ = [
     "WSGIServer",
 ]
 
-# Seconds for the first request of a connection once the server stops.
-NEW_CONNECTION_TIME = 1.0
-
-_MAY_BE_ZERO = ("max_body", "max_headers", "keepalive_timeout", "min_rate")
+_MAY_BE_ZERO = ("max_body", "max_headers", "keepalive_timeout", "closing_timeout", "min_rate")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +52,8 @@ class Limits:
     header_timeout: float | None = 10
     #: Between two requests on a connection. 0: a connection is closed after its first one.
     keepalive_timeout: float | None = 60
+    #: Once the server stops: how long a connection that waits for a request, its first or the next, still has for one.
+    closing_timeout: float = 2
     #: How long nothing of the body may come while the application waits for it.
     body_timeout: float | None = 30
     #: How long the client may take nothing of the response; up to four times as long if it was faster than `min_rate`.
@@ -259,6 +258,7 @@ class WSGIServer(StreamServer):
             self.limits = limits
         self._settings = Settings(self.limits, _parser_class())
         self._handlers = set()
+        self._closing = None        # what will close the connections that still wait for a request
         if application is not None:
             self.application = application
         if handler_class is not None:
@@ -319,29 +319,37 @@ class WSGIServer(StreamServer):
 
     def start_accepting(self):
         self._settings.closing = False
+        self._forget_closing()
         super().start_accepting()
 
     def close(self):
-        """Stop accepting and close the listener. Connections are closed after the request that is being served; those
-        between two requests, at once. Who has connected and not sent one yet has a second for it while `stop` waits.
+        """Stop accepting and close the listener. Each connection is closed after the request that is being served; one
+        that waits for a request has `Limits.closing_timeout` seconds for it, the last one. Never blocks.
         """
         super().close()
-        self._settings.closing = True
-        for handler in list(self._handlers):
-            handler.connection.close_if_idle()
+        if not self._settings.closing:
+            self._settings.closing = True
+            # A client that has connected, or keeps its connection, may be about to send a request.
+            waiting = [(handler.connection, handler.connection.served) for handler in self._handlers]
+            if waiting:
+                self._closing = spawn_later(self.limits.closing_timeout, self._close_waiting, waiting)
+
+    def _close_waiting(self, waiting):
+        for connection, served in waiting:
+            connection.close_if_idle(served)
+
+    def _forget_closing(self):
+        closing, self._closing = self._closing, None
+        if closing is not None:
+            closing.kill(block=False)
 
     def _drain(self):
-        # A client that has just connected is about to send its request, and has done nothing to be turned away for.
-        timer = spawn_later(NEW_CONNECTION_TIME, self._close_new)
         try:
             super()._drain()
         finally:
-            timer.kill(block=False)
-            self._close_new()
-
-    def _close_new(self):
-        for handler in list(self._handlers):
-            handler.connection.close_if_idle(new=True)
+            self._forget_closing()
+            for handler in list(self._handlers):
+                handler.connection.close_if_idle()
 
     @property
     def _logs(self):
@@ -363,6 +371,8 @@ class WSGIServer(StreamServer):
             handler.handle()
         finally:
             self._handlers.discard(handler)
+            if not self._handlers:
+                self._forget_closing()
 
 
 def _log(log, level):

@@ -36,6 +36,7 @@ class Limits:
     max_body: int | None = ...
     header_timeout: float | None = 10
     keepalive_timeout: float | None = 60
+    closing_timeout: float = 2
     body_timeout: float | None = 30
     write_timeout: float | None = 30
     min_rate: int = 500

@@ -1,5 +1,7 @@
 """Servers for streams (TCP, TLS, UNIX sockets) and for datagrams."""
 
+import os
+
 from gevlite import socket, ssl
 from gevlite.baseserver import BaseServer, bound_socket
 from gevlite.lock import Semaphore
@@ -74,6 +76,27 @@ class StreamServer(BaseServer):
 
     def do_close(self, sock, *args):
         sock.close()
+
+    def close(self):
+        """Stop accepting and close the listener. Never blocks. Who is being served is not disturbed, and who has
+        connected is served still, unless the listener was given: then others may accept too.
+        """
+        if self._bound_by == os.getpid() and self._acceptor is not None and self._spawns_at_once():
+            self._accept_who_is_there()
+        super().close()
+
+    def _accept_who_is_there(self):
+        # Or they would be reset when the listener is closed.
+        self.socket.settimeout(0)
+        for _ in range(self.backlog):
+            if self.full():
+                return
+            try:
+                args = self.do_read()
+            except OSError:
+                return      # nobody, or no descriptor left
+            if args is not None:
+                self._begin(args)
 
     def wrap_socket_and_handle(self, client_socket, address):
         """Shake hands, then `handle`."""

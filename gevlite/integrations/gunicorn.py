@@ -41,8 +41,9 @@ _BAD = "400 Bad Request"
 class GevliteWorker(Worker):
     """gunicorn's worker; see the module.
 
-    Stop and reload (TERM, HUP): no new connections, idle ones are closed, requests get `graceful_timeout` seconds. QUIT
-    and INT: at once. A worker whose greenlets do not give way for `timeout` seconds is killed by the master.
+    Stop and reload (TERM, HUP): no new connections, requests get `graceful_timeout` seconds, and connections between
+    two requests a moment for one more. QUIT and INT: at once. A worker whose greenlets do not give way for `timeout`
+    seconds is killed by the master.
     """
 
     def __init__(self, *args, **kwargs):
@@ -148,7 +149,7 @@ class GevliteWorker(Worker):
             self.log.info("Replaced after %d requests (pid:%s)", self.nr, self.pid)
             self.alive = False
             for server in self.servers:
-                server._settings.closing = True
+                server.close()
             self._over.set()
 
     def _stop(self):

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -474,12 +475,14 @@ def test_script_name(master):
 
 def test_term_lets_requests_finish_and_closes_idle_connections(master, background):
     running = master()
-    idle = running.open()
-    assert idle.get().status == 200
-    asked = background(running.get, "/sleep/1")
+    idle, kept = running.open(), running.open()
+    assert idle.get().status == kept.get().status == 200
+    asked = background(running.get, "/sleep/3")
     (pid,) = until(running.started)
     running.signal(signal.SIGTERM)
-    assert idle.is_closed() and not asked.done()
+    time.sleep(0.2)
+    assert kept.get().getheader("Connection") == "close"
+    assert idle.is_closed()
     response = asked.result()
     assert response.status == 200 and response.getheader("Connection") == "close"
     assert running.wait() == 0
@@ -533,6 +536,63 @@ def test_hup_loads_the_application_again_and_loses_no_request(master, background
     assert asked.result().json["version"] == "one"
     until(lambda: not alive(old), "the end of the old worker")
     assert running.get().json["version"] == "two"
+
+
+class Load:
+    """Clients that send one request after the other and keep their connections, as proxies do."""
+
+    def __init__(self, running, clients=8):
+        self.running = running
+        self.answered = 0
+        self.lost = []
+        self.done = threading.Event()
+        self.threads = [threading.Thread(target=self.ask) for _ in range(clients)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        until(lambda: self.answered > 100, "some answers")
+        return self
+
+    def __exit__(self, *exc_info):
+        self.done.set()
+        for thread in self.threads:
+            thread.join()
+
+    def ask(self):
+        connection = None
+        while not self.done.is_set():
+            connection = connection or self.running.open()
+            try:
+                response = connection.get()
+            except (OSError, http.client.HTTPException) as exc:
+                self.lost.append(repr(exc))
+                connection = None
+                continue
+            self.answered += 1
+            if response.status != 200:
+                self.lost.append(response.status)
+            if response.getheader("Connection") == "close":
+                connection = None
+
+
+def test_hup_loses_no_request_on_kept_connections(master):
+    running = master("-w", "2")
+    with Load(running) as load:
+        for booted in (4, 6):
+            running.signal(signal.SIGHUP)
+            until(lambda booted=booted: running.log().count("Booting worker") == booted, "new workers")
+            before = load.answered
+            until(lambda before=before: load.answered > before + 500, "answers")
+        until(lambda: running.log().count("Worker exiting") >= 4, "the end of the old ones")
+    assert load.lost == []
+
+
+def test_max_requests_loses_no_request_on_kept_connections(master):
+    running = master("-w", "2", "--max-requests", "100", "--max-requests-jitter", "100")
+    with Load(running) as load:
+        until(lambda: running.log().count("Booting worker") >= 12, "new workers")
+    assert load.lost == []
 
 
 def test_term_while_the_application_is_loaded(master):

@@ -511,6 +511,36 @@ def test_accepting_can_be_suspended(serve, dial):
     assert client.recv(10) == b"x"
 
 
+@pytest.mark.parametrize("spawn", ["default", "raw", 10], ids=str)
+def test_close_serves_who_has_connected_already(serve, spawn):
+    server = serve(StreamServer(ANY, echo, spawn=spawn))
+    clients = [std_socket.create_connection(server.address, 20) for _ in range(5)]      # nobody else runs meanwhile
+    for client in clients:
+        client.sendall(b"x")
+    server.close()
+    with pytest.raises(ConnectionRefusedError):
+        std_socket.create_connection(server.address)
+    gevlite.idle()
+    assert [client.recv(10) for client in clients] == [b"x"] * 5
+    for client in clients:
+        client.close()
+
+
+def test_close_leaves_clients_to_others_who_listen(serve):
+    with std_socket.create_server(ANY) as listener:
+        server = serve(StreamServer(listener, echo))
+        with std_socket.create_connection(listener.getsockname(), 20):
+            server.close()
+            assert not server._serving
+        server = serve(StreamServer(ANY, echo, spawn=1))
+        clients = [std_socket.create_connection(server.address, 20) for _ in range(3)]
+        server.close()
+        gevlite.idle()
+        assert len(server._serving) == 1        # the pool has no room for more
+        for client in clients:
+            client.close()
+
+
 def test_stop_waits_for_those_who_are_being_served(serve, dial, start):
     server = serve(StreamServer(ANY, echo))
     client = dial(server)

@@ -612,7 +612,7 @@ def test_a_full_pool_serves_the_next_when_a_connection_ends(site, http):
     assert second.response().status == 200
 
 
-def test_stop_closes_idle_connections_at_once_and_lets_requests_finish(site, http, start):
+def test_stop_lets_requests_finish_and_closes_connections(site, http, start):
     gate = Event()
 
     def app(environ, start_response):
@@ -620,7 +620,7 @@ def test_stop_closes_idle_connections_at_once_and_lets_requests_finish(site, htt
             gate.wait()
         return hello(environ, start_response)
 
-    server = site(app)
+    server = site(app, limits=Limits(closing_timeout=0.1))
     idle, busy = http(server), http(server)
     assert idle.get().status == 200
     busy.send(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -635,6 +635,65 @@ def test_stop_closes_idle_connections_at_once_and_lets_requests_finish(site, htt
     stopping.get()
 
 
+def test_a_connection_between_two_requests_has_one_more_when_the_server_stops(site, http, start):
+    """A client may have sent it already, or do so any moment."""
+    server = site(hello)
+    clients = [http(server) for _ in range(5)]
+    for client in clients:
+        assert client.get()["Connection"] is None
+    stopping = start(server.stop, 20)
+    gevlite.sleep(0.05)
+    for client in clients:
+        response = client.get()
+        assert (response.body, response["Connection"]) == (b"hello", "close")
+        assert client.is_closed()
+    stopping.get()
+
+
+def test_a_connection_whose_response_began_before_has_one_more_request_too(site, http, start):
+    gate = Event()
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        yield b"begun"
+        gate.wait()
+
+    server = site(app, limits=Limits(closing_timeout=1))
+    client, other = http(server), http(server)
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert client.file.readline() == b"HTTP/1.1 200 OK\r\n"
+    other.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert other.file.readline() == b"HTTP/1.1 200 OK\r\n"
+    stopping = start(server.stop, 20)
+    gevlite.sleep(1.1)
+    gate.set()
+    while client.file.readline() != b"0\r\n":
+        pass
+    client.file.readline()
+    assert client.get()["Connection"] == "close"
+    assert other.file.read().endswith(b"0\r\n\r\n")         # nothing more was asked, and it was hung up on
+    stopping.get()
+
+
+def test_close_by_itself_ends_idle_connections_too(site, http):
+    server = site(hello, limits=Limits(closing_timeout=1))
+    new, idle, busy = clients = [http(server) for _ in range(3)]
+    assert idle.get().status == busy.get().status == 200
+    while len(server._handlers) < len(clients):
+        gevlite.sleep(0)
+    server.close()
+    assert busy.get()["Connection"] == "close"
+    assert [client.is_closed() for client in clients] == [True] * 3
+
+
+def test_without_closing_timeout_idle_connections_are_closed_at_once(site, http):
+    server = site(hello, limits=Limits(closing_timeout=0))
+    idle = http(server)
+    assert idle.get().status == 200
+    server.stop(20)
+    assert idle.is_closed()
+
+
 def test_a_request_that_was_sent_before_the_server_stopped_is_answered(site, http):
     server = site(hello)
     clients = [http(server) for _ in range(20)]
@@ -647,7 +706,7 @@ def test_a_request_that_was_sent_before_the_server_stopped_is_answered(site, htt
 
 
 def test_who_has_just_connected_gets_a_moment_for_a_request_when_the_server_stops(site, http, start):
-    server = site(hello)
+    server = site(hello, limits=Limits(closing_timeout=1))
     asks, starts_to_ask, silent = clients = [http(server) for _ in range(3)]
     while len(server._handlers) < len(clients):
         gevlite.sleep(0)
@@ -658,7 +717,7 @@ def test_who_has_just_connected_gets_a_moment_for_a_request_when_the_server_stop
     response = asks.response()
     assert (response.body, response["Connection"]) == (b"hello", "close")
     assert asks.is_closed() and not stopping.greenlet.ready()
-    assert silent.is_closed()           # after a second
+    assert silent.is_closed()
     starts_to_ask.send(b"Host: h\r\n\r\n")
     assert starts_to_ask.response().body == b"hello"
     stopping.get()
@@ -719,6 +778,7 @@ def test_serve_forever_with_requests_from_another_process(run_script):
 
 @pytest.mark.parametrize("kwargs", [
     {"max_headers": -1}, {"max_request_line": 0}, {"header_timeout": 0}, {"keepalive_timeout": -1},
+    {"closing_timeout": -1},
     {"max_header_bytes": 0},
     {"max_body": -1}, {"min_rate": -1},
 ])
@@ -729,6 +789,7 @@ def test_limits_that_make_no_sense(kwargs):
 
 @pytest.mark.parametrize("kwargs", [
     {"max_headers": "1"}, {"max_headers": None}, {"header_timeout": "1"}, {"max_body": 1.5}, {"min_rate": True},
+    {"closing_timeout": None},
     {"max_headers": True},
 ])
 def test_limits_of_the_wrong_type(kwargs):
