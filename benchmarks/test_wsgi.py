@@ -5,6 +5,10 @@
 uvicorn, for which WSGI is an afterthought, serves the ASGI twin of each application, except for Flask.
 """
 
+import statistics
+import tempfile
+import time
+
 from benchmarks.case import Case, Metric, Target
 from benchmarks.network import measure, python, remarks
 
@@ -72,12 +76,69 @@ def make_gunicorn_case(name, title, application, *must):
     return case
 
 
+access_log = Case(
+    "access_log",
+    "access log of the server: what a request costs more, the writing included",
+    n=30,
+    rounds=1,
+    metrics=tuple(Metric(name, "s", (Target.at_most(most, text),)) for name, most, text in (
+        ("combined", 1.5e-6, "1.5 µs"), ("json", 2.5e-6, "2.5 µs"), ("a format", 1.5e-6, "1.5 µs"),
+    )),
+)
+_REQUEST = (
+    b"GET /some/path?with=query HTTP/1.1\r\nHost: localhost:8000\r\nAccept: */*\r\nReferer: http://localhost/\r\n"
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n\r\n"
+)
+
+
+@access_log.on("gevlite")
+def _(lib, n):
+    """Many requests at once on one connection, so that the log is a good part of what is done. The rounds of the
+    servers alternate; the figure is the median of their differences."""
+    from gevlite import socket
+    from gevlite.pywsgi import AccessLog, WSGIServer
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"hello"]
+
+    with tempfile.NamedTemporaryFile() as file:
+        formats = {"combined": "combined", "json": "json", "a format": '%(h)s "%(r)s" %(s)s %(D)s'}
+        logs = {"none": None, **{name: AccessLog(file.name, text) for name, text in formats.items()}}
+        servers = {name: WSGIServer(("127.0.0.1", 0), application, log=log) for name, log in logs.items()}
+        clients, took = {}, {name: [] for name in servers}
+        for name, server in servers.items():
+            server.start()
+            clients[name] = socket.create_connection(server.address)
+        for turn in range(n + 3):
+            for name, client in clients.items():
+                start = time.process_time()
+                for _ in range(10):
+                    client.sendall(_REQUEST * 100)
+                    answered = 0
+                    while answered < 100:
+                        answered += client.recv(1 << 20).count(b"HTTP/1.1 200")
+                if turn >= 3:
+                    took[name].append((time.process_time() - start) / 1000)
+        for name, server in servers.items():
+            clients[name].close()
+            server.stop()
+    return {
+        name: statistics.median(with_log - without for with_log, without in zip(took[name], took["none"], strict=True))
+        for name in formats
+    }
+
+
 hello = make_case("wsgi_hello", "hello", "hello", Target.faster("granian", 1.5), quick=True)
 ten_kib = make_case("wsgi_10k", "10 KiB", "ten_kib", Target.faster("granian", 1.5))
 echo = make_case("wsgi_echo", "64 KiB posted and sent back", "echo", Target.faster("granian", 1), size=POSTED)
 flask = make_case("wsgi_flask", "Flask", "flask", Target.faster("granian", 1))
 gunicorn = make_gunicorn_case("gunicorn_hello", "hello", "hello", Target.faster("gevent", 3))
 gunicorn_flask = make_gunicorn_case("gunicorn_flask", "Flask", "flask", Target.faster("gevent", 1))
+
+
+def test_access_log(bench, lib):
+    bench(access_log, lib)
 
 
 def test_wsgi_hello(bench, lib):

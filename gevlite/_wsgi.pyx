@@ -17,6 +17,7 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy
 
+from gevlite._accesslog cimport AccessLog
 from gevlite._http cimport BLOCK, BODY_CHUNKED, BODY_DONE, BODY_LENGTH, EXPECTED, LET_DOWN, Connection, Reader
 
 import errno
@@ -343,6 +344,7 @@ cdef class Handler:
     cdef public object time_start
     cdef public object time_finish
     cdef public int64_t response_length         # bytes sent, with the head
+    cdef int64_t head_length                    # those of the head
     cdef public bint headers_sent
     cdef public bint response_use_chunked
     cdef public bint close_connection
@@ -357,6 +359,7 @@ cdef class Handler:
     cdef bint reads_itself
     cdef bint gone                              # the client, before the end of a head
     cdef bint logs
+    cdef AccessLog access                       # the server's log, if it is one
     cdef bint more_follows                      # than the head, at once
     cdef bint no_body                           # the response has none, whatever the application sends
     cdef bint provided_connection
@@ -370,6 +373,7 @@ cdef class Handler:
         cls = type(self)
         self.quick = not overrides(cls, _STEPS)
         self.reads_itself = overrides(cls, ("read_requestline", "read_request"))
+        self.access = server.log if isinstance(server.log, AccessLog) else None
         self.logs = server._logs or not self.quick or overrides(cls, ("log_request",))
 
     # -------- what is known of the request
@@ -456,7 +460,7 @@ cdef class Handler:
         self.status = self.code = self.response_headers = self.result = None
         self.provided_date = self.provided_content_length = None
         self.environ = self.head = self._requestline = self.time_start = self.time_finish = None
-        self.response_length = 0
+        self.response_length = self.head_length = 0
         self.left = -1
         self.headers_sent = self.response_use_chunked = self.connection_upgraded = self.no_body = False
         self.provided_connection = self.taken_over = self.more_follows = False
@@ -820,6 +824,7 @@ cdef class Handler:
                 p += 2
             memcpy(p, b"\r\n", 2)
             p += 2
+            self.head_length = p - out
             if chunked:
                 p += snprintf(p, 24, b"%zx\r\n", <size_t> n)
             if together and n:
@@ -925,6 +930,7 @@ cdef class Handler:
         try:
             self.connection.send_object(response)
             self.response_length += len(response)
+            self.head_length = response.index(b"\r\n\r\n") + 4
         except OSError:
             pass
         if self.logs:
@@ -961,7 +967,13 @@ cdef class Handler:
         get_hub().handle_error(context, t, v, tb)
 
     cpdef log_request(self):
-        """Write the line of `format_request` to the server's log."""
+        """Write the line of `format_request` to the server's log, or what its format asks for if it is an AccessLog."""
+        if self.access is not None:
+            self.access.add(
+                self, self.head, self.environ if isinstance(self.environ, dict) else None, self.code, self.response_length - self.head_length,
+                self.time_start or time.time(), self.time_finish or time.time(),
+            )
+            return
         self.server.log.write(self.format_request() + "\n")
 
     def format_request(self):

@@ -11,13 +11,16 @@ import logging
 import sys
 
 from gevlite import socket
+from gevlite._accesslog import AccessLog
 from gevlite._http import RequestError, Settings
 from gevlite._version import __version__
 from gevlite._wsgi import FileWrapper, Handler, Input
 from gevlite.greenlet import spawn_later
 from gevlite.server import StreamServer
+from gevlite.timeout import Timeout
 
 __all__ = [
+    "AccessLog",
     "Environ",
     "FileWrapper",
     "Input",
@@ -29,6 +32,9 @@ __all__ = [
     "WSGISecureEnviron",
     "WSGIServer",
 ]
+
+# Seconds that a stop waits for whoever reads the access log.
+LOG_TIME = 1.0
 
 _MAY_BE_ZERO = ("max_body", "max_headers", "keepalive_timeout", "closing_timeout", "min_rate")
 
@@ -211,8 +217,8 @@ class WSGIServer(StreamServer):
 
     For `listener`, `backlog`, `spawn` and the TLS arguments see `StreamServer`.
 
-    log: where each request is reported: anything with `write()`, such as a file; a `logging.Logger`, or anything with
-    its method `log()`; "default" for sys.stderr, None for nowhere.
+    log: where each request is reported: an `AccessLog`, which costs least; anything with `write()`, such as a file; a
+    `logging.Logger`, or anything with its method `log()`; "default" for sys.stderr, None for nowhere.
     error_log: the same for `wsgi.errors`, where None throws away what applications write there.
     handler_class: what serves a connection, a subclass of `WSGIHandler`.
     environ: what each request's environ is to have in addition, a dict.
@@ -350,6 +356,9 @@ class WSGIServer(StreamServer):
             self._forget_closing()
             for handler in list(self._handlers):
                 handler.connection.close_if_idle()
+            if isinstance(self.log, AccessLog):
+                with Timeout(LOG_TIME, False):
+                    self.log.flush()
 
     @property
     def _logs(self):

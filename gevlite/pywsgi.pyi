@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeAlias
 from wsgiref.types import WSGIApplication
 
+from gevlite._accesslog import AccessLog as AccessLog
 from gevlite._http import RequestError as RequestError
 from gevlite._wsgi import FileWrapper as FileWrapper, Handler, Input as Input
 from gevlite.baseserver import _Listener, _Spawn
@@ -11,6 +12,7 @@ from gevlite.server import StreamServer
 from gevlite.socket import socket as _Socket
 
 __all__ = [
+    "AccessLog",
     "Environ",
     "FileWrapper",
     "Input",

@@ -30,6 +30,8 @@ class Server:
         max_requests_jitter: int | None = None,
         max_memory: int | None = None,
         reload: bool = False,
+        access_log: str | None = "-",
+        log_format: str | None = None,
         certfile: str | None = None,
         keyfile: str | None = None,
         ca_certs: str | None = None,

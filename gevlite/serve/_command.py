@@ -35,7 +35,7 @@ def _parser():
         description="Serve a WSGI application with several processes. Each is patched (monkey.patch_all()) before it "
         "imports the application.",
         epilog="Signals: TERM stops when all requests are answered, a second INT at once; HUP loads the application "
-        "anew without losing a request.",
+        "anew without losing a request; USR1 opens the log anew.",
     )
     add = parser.add_argument
     add("app", help="package.module:name, or package.module:factory()")
@@ -61,6 +61,14 @@ def _parser():
     add("--max-requests-jitter", type=int, metavar="N", help="up to so many more (default: a tenth of --max-requests)")
     add("--max-memory", type=_size, metavar="BYTES", help="a worker that uses more is replaced; 500m, 2g")
     add("--reload", action="store_true", help="for development: reload when a file of the application changes")
+
+    group = parser.add_argument_group("log")
+    add = group.add_argument
+    add("--access-log", type=_file, metavar="FILE",
+        help="a line for each request; - for standard output, none for nowhere (default: -)")
+    add("--log-format", metavar="FORMAT",
+        help="combined, common, json, or a text with gunicorn's atoms: '%%(h)s \"%%(r)s\" %%(s)s' (default: combined; "
+        "on a terminal short and coloured)")
 
     group = parser.add_argument_group("TLS")
     add = group.add_argument
@@ -89,6 +97,10 @@ def _parser():
 
 def _default(name):
     return _DEFAULTS[name] if name in _DEFAULTS else getattr(Limits, name, None)
+
+
+def _file(text):
+    return None if text.lower() == "none" else text
 
 
 def _mode(text):

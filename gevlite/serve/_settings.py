@@ -6,7 +6,7 @@ import os
 import pwd
 import re
 
-from gevlite.pywsgi import Limits
+from gevlite.pywsgi import AccessLog, Limits
 
 __all__ = ["Settings", "cores"]
 
@@ -48,6 +48,8 @@ class Settings:
     max_requests_jitter: int | None = None
     max_memory: int | None = None
     reload: bool = False
+    access_log: str | None = "-"
+    log_format: str | None = None
     certfile: str | None = None
     keyfile: str | None = None
     ca_certs: str | None = None
@@ -85,6 +87,10 @@ class Settings:
                     raise ValueError(f"{name} needs certfile, the server's own certificate")
         if (self.client_certs == "none") != (self.ca_certs is None):
             raise ValueError("client_certs (optional or required) and ca_certs go together")
+        if self.access_log is not None and not isinstance(self.access_log, str):
+            raise TypeError(f"access_log must be a path, '-' for standard output, or None, not {self.access_log!r}")
+        if self.log_format is not None:
+            AccessLog(_Nowhere(), self.log_format)
         if not isinstance(self.limits, Limits):
             raise TypeError(f"limits must be a Limits, not {self.limits!r}")
 
@@ -116,6 +122,11 @@ class Settings:
         except KeyError:
             raise ValueError(f"socket_owner: there is no such user or group: {self.socket_owner!r}") from None
         return uid, gid
+
+
+class _Nowhere:
+    def write(self, text):
+        pass
 
 
 def default_workers():

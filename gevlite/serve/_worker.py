@@ -90,6 +90,7 @@ class _Worker:
         self.lines = self.control.makefile("rb")
         try:
             application = self.load()
+            self.log = self.open_log()
             self.servers = [self.server(listener, application) for listener in self.listeners]
         except Exception as exc:
             self.say("failed", text=self.why(exc), files=self.files())
@@ -156,6 +157,21 @@ class _Worker:
 
     # -------- serving
 
+    def open_log(self):
+        from gevlite.pywsgi import AccessLog
+
+        target, form = self.settings.access_log, self.settings.log_format
+        if target is None:
+            return None
+        if target != "-":
+            try:
+                return AccessLog(target, form or "combined")
+            except OSError as exc:
+                raise _LoadError(f"access_log {target}: {exc.strerror}") from None
+        if form is None:
+            form = "terminal" if os.isatty(1) and not os.environ.get("NO_COLOR") else "combined"
+        return AccessLog(1, form)
+
     def server(self, listener, application):
         from gevlite.pywsgi import WSGIServer
 
@@ -166,7 +182,7 @@ class _Worker:
         server = WSGIServer(
             listener,
             application,
-            log=None,
+            log=self.log,
             environ={"wsgi.multithread": True, "wsgi.multiprocess": several},
             limits=settings.limits,
             **self.tls(),
@@ -234,9 +250,17 @@ class _Worker:
                 if order == "serve":
                     for server in self.servers:
                         server.start()
+                elif order == "reopen" and self.log is not None:
+                    self.reopen()
         except OSError:
             pass
         self.over.set()
+
+    def reopen(self):
+        try:
+            self.log.reopen()
+        except OSError as exc:
+            print(f"gevlite: access_log {self.settings.access_log}: {exc.strerror}", file=sys.stderr)
 
     def beat(self):
         from gevlite import sleep
