@@ -8,7 +8,8 @@ import pytest
 from gevlite import socket
 from gevlite.backdoor import BackdoorServer
 from gevlite.pool import Pool
-from gevlite.pywsgi import Limits, RequestError, WSGIHandler, WSGIServer
+from gevlite.pywsgi import AccessLog, Limits, RequestError, WSGIHandler, WSGIServer
+from gevlite.serve import Server, StartError
 from gevlite.server import DatagramServer, StreamServer
 
 if TYPE_CHECKING:
@@ -53,3 +54,19 @@ def test_a_wsgi_server() -> None:
         Limits(5)  # type: ignore[call-arg]
     error: OSError = RequestError("400 Bad Request", "because")
     assert str(error) == "because"
+
+
+def test_a_server_of_several_processes() -> None:
+    log = AccessLog(Nowhere(), "json")
+    assert_type(log.lost, int)
+    assert WSGIServer(("127.0.0.1", 0), application, log=log).log is log
+    server = Server(application, bind=["127.0.0.1:0", 8000], workers=2, limits=Limits(max_body=None))
+    assert_type(server.addresses, list[str])
+    with pytest.raises(StartError):
+        Server("no_such_module:app", bind="127.0.0.1:0", workers=1).run()
+    with pytest.raises(TypeError):
+        Server(application, timeouts=5)  # type: ignore[call-arg]
+
+
+class Nowhere:
+    def write(self, text: str) -> None: ...
