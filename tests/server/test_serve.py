@@ -10,13 +10,21 @@ import subprocess
 import sys
 
 import pytest
-from serve_process import PATIENCE, Serve, alive, until
+from serve_process import PATIENCE, Crowd, Serve, alive, until
 
 pytest.importorskip("httptools")
 pytestmark = [
     pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="looks at processes in /proc"),
     pytest.mark.timeout(120),
 ]
+
+
+def reload_under_load(server, crowd):
+    """A reload, until the last of the old workers has ended."""
+    before = server.workers()
+    server.signal(signal.SIGHUP)
+    until(lambda: crowd.lost or not before & server.workers(), "the end of the old workers")
+    crowd.wait_for_more()
 
 
 # ---------------------------------------------------------------- start
@@ -41,6 +49,14 @@ def test_workers_are_patched_and_share_the_address(serving, tmp_path):
 def test_one_worker_is_not_several_processes_to_the_application(serving):
     server = serving("-w", "1", app="site_app:factory()")
     assert server.get().json["wsgi.multiprocess"] == "False"
+
+
+def test_each_worker_may_have_a_socket_of_its_own(serving):
+    server = serving("-w", "2", "--reuse-port")
+    until(lambda: {server.pid() for _ in range(20)} == server.workers(), "an answer of each worker")
+    with Crowd(server.connect) as crowd:
+        reload_under_load(server, crowd)
+    assert not crowd.lost
 
 
 @pytest.mark.parametrize(
@@ -202,6 +218,15 @@ def test_a_worker_that_hangs_is_replaced_and_says_what_it_was_doing(serving):
     server.said(r'site_app.py", line \d+ in application')
 
 
+def test_worker_kills_by_max_requests_lose_no_request(serving):
+    server = serving("-w", "2", "--max-requests", "100")
+    with Crowd(server.connect) as crowd:
+        until(lambda: crowd.lost or server.log().count("it has served its requests") >= 10, "ten replaced workers")
+        crowd.wait_for_more()
+    assert not crowd.lost
+    assert len(crowd.pids) >= 10
+
+
 def test_max_requests_varies_by_the_jitter(serving):
     server = serving("-w", "1", "--max-requests", "1", "--max-requests-jitter", "3")
     counts = set()
@@ -225,6 +250,14 @@ def test_a_worker_with_too_much_memory_is_replaced(serving):
 
 
 # ---------------------------------------------------------------- reload
+
+def test_ten_reloads_lose_no_request(serving):
+    server = serving("-w", "2")
+    with Crowd(server.connect) as crowd:
+        for _ in range(10):
+            reload_under_load(server, crowd)
+    assert not crowd.lost
+
 
 def test_a_reload_loads_the_application_anew(serving):
     server = serving("-w", "2")
