@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import shutil
 
 import pytest
-from serve_process import Serve
+from serve_process import Nginx, Serve
 from serving import LOCALHOST, Client
 from wsgi_apps import ANY
 
@@ -78,6 +79,22 @@ def serving(tmp_path):
 
     def start(*options, **kwargs):
         running.append(Serve(tmp_path, *options, **kwargs))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.kill()
+
+
+@pytest.fixture
+def nginx(tmp_path):
+    """`nginx(upstream)`: an nginx in front of it, killed after the test."""
+    if shutil.which("nginx") is None:
+        pytest.skip("nginx is not installed")
+    running = []
+
+    def start(upstream):
+        running.append(Nginx(tmp_path, upstream))
         return running[-1]
 
     yield start

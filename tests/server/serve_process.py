@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 
-PATIENCE = 40
+PATIENCE = 60
 
 APPLICATION = '''
 import json, os, time
@@ -183,12 +183,16 @@ class Crowd:
         self.connect, self.path = connect, path
         self.answered, self.lost, self.pids = Counter(), Counter(), set()
         self.over = threading.Event()
-        self.threads = [threading.Thread(target=self.visit, args=(number,)) for number in range(count)]
+        self.threads = [threading.Thread(target=self.visit, args=(number,), daemon=True) for number in range(count)]
 
     def __enter__(self):
         for thread in self.threads:
             thread.start()
-        until(lambda: len(self.answered) == len(self.threads), "each client's first answer")
+        try:
+            until(lambda: self.lost or len(self.answered) == len(self.threads), "each client's first answer")
+        except BaseException:
+            self.over.set()
+            raise
         return self
 
     def __exit__(self, *exc_info):
@@ -221,3 +225,54 @@ class Crowd:
         """Until each of them has got `count` more answers, or has lost a request."""
         before = self.answered.copy()
         until(lambda: self.lost or all(self.answered[one] >= before[one] + count for one in before), "answers")
+
+
+class Nginx:
+    """nginx that passes requests to `upstream` ("127.0.0.1:8000", "unix:/path"), on connections that it keeps."""
+
+    def __init__(self, folder, upstream):
+        self.folder = folder
+        (folder / "nginx").mkdir()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        (folder / "nginx" / "conf").write_text(f"""
+            {"user root;" if os.getuid() == 0 else ""}
+            daemon off; pid {folder}/nginx/pid; error_log {folder}/nginx/error.log; worker_processes 1;
+            events {{ worker_connections 500; }}
+            http {{
+                access_log off;
+                client_body_temp_path {folder}/nginx/body; proxy_temp_path {folder}/nginx/proxy;
+                fastcgi_temp_path {folder}/nginx/f; uwsgi_temp_path {folder}/nginx/u; scgi_temp_path {folder}/nginx/s;
+                upstream site {{ server {upstream}; keepalive 20; keepalive_requests 1000000; }}
+                server {{
+                    listen 127.0.0.1:{self.port};
+                    location / {{
+                        proxy_pass http://site; proxy_http_version 1.1; proxy_set_header Connection "";
+                        proxy_next_upstream off; keepalive_requests 1000000;
+                        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+                        proxy_set_header X-Forwarded-Proto https; proxy_set_header X-Forwarded-Host example.org;
+                    }}
+                }}
+            }}""")
+        self.process = subprocess.Popen(
+            ["nginx", "-p", f"{folder}/nginx", "-c", f"{folder}/nginx/conf", "-e", f"{folder}/nginx/error.log"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )
+        until(self.answers, "nginx")
+
+    def answers(self):
+        assert self.process.poll() is None, (self.folder / "nginx" / "error.log").read_text()
+        try:
+            self.connect().close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+
+    def kill(self):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()

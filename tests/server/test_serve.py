@@ -15,7 +15,7 @@ from serve_process import PATIENCE, Crowd, Serve, alive, until
 pytest.importorskip("httptools")
 pytestmark = [
     pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="looks at processes in /proc"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(180),
 ]
 
 
@@ -256,6 +256,24 @@ def test_ten_reloads_lose_no_request(serving):
     with Crowd(server.connect) as crowd:
         for _ in range(10):
             reload_under_load(server, crowd)
+    assert not crowd.lost
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_reloads_behind_nginx_lose_no_request(serving, nginx, tmp_path, kind):
+    server = serving("-w", "2", "--bind", f"unix:{tmp_path}/site.sock")
+    proxy = nginx(f"127.0.0.1:{server.port}" if kind == "tcp" else f"unix:{tmp_path}/site.sock")
+    with Crowd(proxy.connect) as crowd:
+        for _ in range(10 if kind == "tcp" else 3):
+            reload_under_load(server, crowd)
+    assert not crowd.lost
+
+
+def test_worker_kills_by_max_requests_behind_nginx_lose_no_request(serving, nginx):
+    server = serving("-w", "2", "--max-requests", "100")
+    with Crowd(nginx(f"127.0.0.1:{server.port}").connect) as crowd:
+        until(lambda: crowd.lost or server.log().count("it has served its requests") >= 10, "ten replaced workers")
+        crowd.wait_for_more()
     assert not crowd.lost
 
 

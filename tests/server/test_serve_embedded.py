@@ -15,7 +15,7 @@ from gevlite.pywsgi import Limits
 from gevlite.serve import Server, StartError
 
 pytest.importorskip("httptools")
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 
 def hello(environ, start_response):

@@ -9,7 +9,7 @@ import pytest
 from serve_process import PATIENCE, Serve, until
 
 pytest.importorskip("httptools")
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 # What systemd does for a service with sockets: they are the descriptors from 3 on.
 ACTIVATE = """
