@@ -75,7 +75,7 @@ def modules(package: str, folder: str, platform: str = sys.platform) -> list[Ext
                     [path, *(source for folder in extra for source in sorted(glob.glob(f"{folder}/*.c")))],
                     include_dirs=[GREENLET_INCLUDE, "gevlite", *extra],
                     extra_compile_args=COMPILE_ARGS if sysconfig.get_config_var("CC") else [],
-                    depends=sorted(glob.glob("gevlite/*.pxd") + glob.glob("gevlite/*.h")),
+                    depends=sorted(glob.glob("gevlite/*.pxd") + glob.glob("gevlite/*.pxi") + glob.glob("gevlite/*.h")),
                 )
             )
     return found

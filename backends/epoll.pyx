@@ -71,12 +71,10 @@ cdef class EpollBackend(Backend):
 
     cdef int epfd
     cdef bint no_pwait2         # the kernel said ENOSYS once
-    cdef list always_ready      # regular files armed since the last poll
     cdef epoll_event[BATCH] events
 
     def __cinit__(self):
         self.epfd = -1
-        self.always_ready = []
         self._open()
 
     def _open(self):
@@ -122,12 +120,11 @@ cdef class EpollBackend(Backend):
         if events & WRITE:
             mask |= EPOLLOUT
         if self.control(fd, mask, EPOLL_CTL_MOD):
-            self.always_ready.append((fd, events))
+            self.found_always(fd, events)
 
     cpdef drop(self, int fd):
         cdef epoll_event event
-        if self.always_ready:
-            self.always_ready = [item for item in self.always_ready if item[0] != fd]
+        self.forget_always(fd)
         if epoll_ctl(self.epfd, EPOLL_CTL_DEL, fd, &event) < 0 and errno != ENOENT and errno != EBADF and errno != EPERM:
             PyErr_SetFromErrno(OSError)
 
@@ -135,11 +132,8 @@ cdef class EpollBackend(Backend):
         cdef int n, i, fd, got
         cdef uint32_t mask
         cdef bint woken = False
-        if self.always_ready:
+        if self.report_always():
             timeout_ns = 0
-            for fd, got in self.always_ready:
-                self.found_one(fd, got)
-            self.always_ready = []
         if timeout_ns == 0:
             n = epoll_wait(self.epfd, self.events, BATCH, 0)
         else:
@@ -188,7 +182,6 @@ cdef class EpollBackend(Backend):
     cpdef after_fork(self):
         c_close(self.epfd)
         self.epfd = -1
-        self.always_ready = []
         Backend.after_fork(self)
         self._open()
 

@@ -121,12 +121,10 @@ cdef class KqueueBackend(Backend):
     cdef int kq
     cdef int pid                # who made it
     cdef bint triggered         # EVFILT_USER, and not seen by a poll yet
-    cdef list always_ready      # files armed since the last poll
     cdef kevent_t[BATCH] events
 
     def __cinit__(self):
         self.kq = -1
-        self.always_ready = []
         self._open()
 
     def _open(self):
@@ -184,21 +182,17 @@ cdef class KqueueBackend(Backend):
         if not is_file:
             ready = self.register(fd, events, EV_ONESHOT)
         if ready:
-            self.always_ready.append((fd, ready))
+            self.found_always(fd, ready)
 
     cpdef drop(self, int fd):
-        if self.always_ready:
-            self.always_ready = [item for item in self.always_ready if item[0] != fd]
+        self.forget_always(fd)
         self.register(fd, 0, 0)
 
     cpdef poll(self, int64_t timeout_ns):
         cdef int n, i, fd, got
         cdef bint woken = False
-        if self.always_ready:
+        if self.report_always():
             timeout_ns = 0
-            for fd, got in self.always_ready:
-                self.found_one(fd, got)
-            self.always_ready = []
         if timeout_ns == 0:
             n = gevlite_kevent(self.kq, NULL, 0, self.events, BATCH, 0)
         else:
@@ -237,7 +231,6 @@ cdef class KqueueBackend(Backend):
 
     cpdef after_fork(self):
         self.kq = -1
-        self.always_ready = []
         Backend.after_fork(self)
         self._open()
 

@@ -1,6 +1,23 @@
 # The map of the core: everything a primitive, a socket or a backend may touch. The territory is _core.pyx.
+#
+# The door, that is, what a new primitive needs:
+#
+#   current_hub(), current_greenlet()                        where we are
+#   Waitable, with wait_here() and notify_callbacks()         something that becomes ready: derive from it
+#   new_waiter(), link_append(), wait_on()                    wait in a list of your own
+#   notify_one(), notify_all()                                wake one or all who wait there
+#   fd_own(), fd_wait(), fd_pass_on(), fd_closed()            wait for a descriptor of your own
+#   give_way(), give_way_within()                             let others run in what may succeed without waiting
+#   timeout_ns(), now_ns()                                    times
+#
+# What the core alone uses is in no list here, or has a leading underscore.
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
+
+# A backend may have them from here, too.
+from gevlite._backend cimport END, READ, URGENT, WRITE, Backend, LostBackend, Ready
+from gevlite._heap cimport Heap, HeapItem, heap_push, heap_remove
+from gevlite._ring cimport Entry, Ring, ring_dispose, ring_pop, ring_push
 
 cdef extern from "_greenlet_api.h":
     ctypedef class greenlet.greenlet [object PyGreenlet, check_size ignore]:
@@ -8,14 +25,6 @@ cdef extern from "_greenlet_api.h":
 
 cdef extern from "_platform.h":
     bint time_to_look "gevlite_time_to_look"() noexcept
-
-# Readiness of a file descriptor. END (the kernel reported end-of-file, hang-up or an error) and URGENT come only from
-# backends: after them a short read proves nothing, because no further edge need come.
-cpdef enum:
-    READ = 1
-    WRITE = 2
-    END = 4
-    URGENT = 8
 
 cdef extern from "Python.h":
     # CPython's declaration has more fields. The first two are NULL unless somebody has set a tracer or a profiler.
@@ -145,30 +154,7 @@ cdef class Waitable:
     cdef bint wait_here(self, int kind, int64_t timeout) except -1   # False: timed out
     cdef int notify_callbacks(self) except -1
 
-# ---- ready queue and timer heap
-
-cdef struct Entry:
-    int kind
-    PyObject *target
-    PyObject *argument
-
-cdef struct Ring:
-    Entry *items
-    size_t mask
-    size_t head
-    size_t count
-
-cdef struct HeapItem:
-    int64_t deadline
-    uint64_t sequence
-    PyObject *owner         # Waiter or Timer, owned reference
-    Py_ssize_t *index       # the owner's heap_index
-
-cdef struct Heap:
-    HeapItem *items
-    Py_ssize_t size
-    Py_ssize_t capacity
-    uint64_t sequence
+# ---- callbacks and timers
 
 cdef class Callback:
     """A call that the hub will make; `stop()` takes it back."""
@@ -210,32 +196,6 @@ cdef struct FdEntry:
     uint64_t owner      # the owning socket's token, 0: none
     LinkList readers
     LinkList writers
-
-cdef struct Ready:
-    int fd
-    int events
-
-cdef class Backend:
-    """Tells the hub which file descriptors are ready; see the docstring in _core.pyx."""
-    cdef Ready *found
-    cdef int n_found
-    cdef int capacity
-    cdef readonly int wake_fd       # read end of the wake pipe
-    cdef readonly int signal_fd     # write end, for signal.set_wakeup_fd and wake()
-    cdef bint wake_pending
-    cdef int pipes                  # how many it has made
-    cdef readonly uint64_t signals  # how many have come by way of signal_fd
-
-    cpdef bint adopt(self, int fd) except -1
-    cpdef arm(self, int fd, int events)
-    cpdef drop(self, int fd)
-    cpdef poll(self, int64_t timeout_ns)
-    cpdef wake(self)
-    cpdef after_fork(self)
-    cpdef close(self)
-    cpdef report(self, int fd, int events)
-    cdef int found_one(self, int fd, int events) except -1
-    cdef int drain_wake(self) noexcept          # how many signals it swallowed
 
 cdef class FdWatch:
     """Calls back once when an fd is ready; what io watchers are made of."""
@@ -325,44 +285,12 @@ cdef class Hub(greenlet):
     cdef int64_t nothing_left(self, int64_t timeout) except? -3
     cdef int drain_inbox(self) except -1
     cdef int _forget_timer(self, object owner) except -1
-    cdef int _throw_now(self, greenlet g, object exc) except -1
-    cdef int _add_pending(self, greenlet g, object exc) except -1
-    cdef int _drop_dead_pending(self) except -1
     cdef int _report(self, object context, object exc) except -1
     cdef Callback _call_soon(self, object callback, tuple args)
-    cdef int _after_fork(self, set signal_fds) except -1
-    cdef int _fd_set_armed(self, FdEntry *entry, int events) except -1
-    cdef int _fd_disarm(self, FdEntry *entry) except -1
-    cdef int _fd_drop(self, FdEntry *entry) except -1
-    cdef int _fd_fail(self, FdEntry *entry, object exc) except -1
-    cdef int fd_fail_remote(self, FdEntry *entry, object exc) except -1
-    cdef int _fd_reset(self, FdEntry *entry, object exc) except -1
-    cdef int _leave_parked(self, Waiter w) except -1
-    cdef int _abandon_waiter(self, Waiter w) except -1
-    cdef int to_main(self, object exc) except -1
-    cdef int throw_into(self, greenlet g, object exc) except -1
-    cdef bint cancel_throw(self, greenlet g, object exc) except -1
-    cdef Waiter waiter_of(self, greenlet g)
-    cdef object take_pending(self, greenlet g)
 
-    cdef PyObject *take_buffer(self, Py_ssize_t size) except NULL
-    cdef int keep_buffer(self, PyObject *data, Py_ssize_t size) except -1
-    cdef FdEntry *fd_entry(self, int fd) except NULL
-    cdef FdEntry *fd_known(self, int fd, uint64_t owner) noexcept
-    cdef FdEntry *fd_own(self, int fd, uint64_t owner) except NULL
-    cdef int fd_ask(self, FdEntry *entry, int events) except -1
-    cdef int fd_wait(self, FdEntry *entry, int events, int64_t timeout_ns) except -1
-    cdef int _fd_leave(self, FdEntry *entry, Waiter w, _ForwardLink second) except -1
-    cdef int fd_pass_on(self, FdEntry *entry) except -1
-    cdef int fd_forget(self, int fd, uint64_t owner, object exc) except -1
-    cdef int fd_event(self, int fd, int events) except -1
-    cdef int fd_rearm(self, FdEntry *entry) except -1
     cdef int64_t _nothing_left(self, int64_t timeout) except? -3
     cdef int deliver(self) except -1
     cdef int wake_backend(self) except -1
-    cdef greenlet get_main(self)
-    cdef int end_child(self, object exc) except -1
-    cdef int _leave_behind(self, greenlet g) except -1
 
 cdef Hub current_hub()                      # the running thread's hub, made on first use
 cdef greenlet current_greenlet()
@@ -384,6 +312,16 @@ cdef inline int give_way(bint may_block) except -1:
 cdef inline int give_way_within(object timeout) except -1:
     """For what blocks for at most `timeout`: None, seconds or a Timeout."""
     return give_way_unless_zero(timeout) if time_to_look() else 0
+
+cdef PyObject *take_buffer(Hub hub, Py_ssize_t size) except NULL
+cdef int keep_buffer(Hub hub, PyObject *data, Py_ssize_t size) except -1
+cdef FdEntry *fd_known(Hub hub, int fd, uint64_t owner) noexcept
+cdef FdEntry *fd_own(Hub hub, int fd, uint64_t owner) except NULL
+cdef int fd_wait(Hub hub, FdEntry *entry, int events, int64_t timeout_ns) except -1
+cdef int fd_pass_on(Hub hub, FdEntry *entry) except -1
+cdef bint cancel_throw(Hub hub, greenlet g, object exc) except -1
+cdef int throw_into(Hub hub, greenlet g, object exc) except -1
+cdef int throw_now(Hub hub, greenlet g, object exc) except -1
 
 cdef Waiter new_waiter(Hub hub, int kind)
 cdef int free_waiter(Waiter w) except -1

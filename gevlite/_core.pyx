@@ -43,6 +43,7 @@ from _thread import _count as _thread_count
 from _thread import _local as _thread_local
 from _thread import get_ident as _get_ident
 
+from gevlite import _backend
 from gevlite._config import config
 from gevlite._frames import hub_frame, switched
 from gevlite.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
@@ -98,9 +99,6 @@ cdef extern from *:
     bint gevlite_is_finalizing() noexcept
 
 cdef extern from "unistd.h" nogil:
-    ssize_t c_read "read"(int fd, void *buf, size_t count)
-    ssize_t c_write "write"(int fd, const void *buf, size_t count)
-    int c_close "close"(int fd)
     int getpid()
 
 cdef extern from "poll.h" nogil:
@@ -117,6 +115,9 @@ cdef extern from "fcntl.h" nogil:
     int F_GETFD, F_SETFD, F_GETFL, F_SETFL, FD_CLOEXEC, O_NONBLOCK
 
 gl_import()
+
+# Part of the core's interface, for backends and others in Python.
+globals().update({name: getattr(_backend, name) for name in ("END", "READ", "URGENT", "WRITE", "Backend")})
 
 # Kinds of ready entries.
 cdef enum:
@@ -201,7 +202,7 @@ cdef int _freeze_others(Hub hub) except -1:
     if not _frozen and gevlite_is_finalizing():
         _frozen = True
         hub.thread_refs = 0
-        hub.abandon_others()
+        abandon_others(hub)
     return 0
 
 
@@ -327,144 +328,6 @@ cdef int link_clear(LinkList *lst) except -1:
     while lst.head != NULL:
         link_pop(lst)
     return 0
-
-
-# ---------------------------------------------------------------- ready queue
-
-cdef int ring_grow(Ring *ring) except -1:
-    cdef size_t old = ring.mask + 1 if ring.items != NULL else 0
-    cdef size_t new = old * 2 if old else 64
-    cdef size_t i
-    cdef Entry *items = <Entry *> malloc(new * sizeof(Entry))
-    if items == NULL:
-        raise MemoryError("ready queue")
-    for i in range(ring.count):
-        items[i] = ring.items[(ring.head + i) & ring.mask]
-    free(ring.items)
-    ring.items = items
-    ring.mask = new - 1
-    ring.head = 0
-    return 0
-
-
-cdef inline int ring_push(Ring *ring, int kind, PyObject *target, PyObject *argument) except -1:
-    """Append; takes a new reference to `target` and `argument`."""
-    cdef Entry *e
-    if ring.items == NULL or ring.count > ring.mask:
-        ring_grow(ring)
-    e = &ring.items[(ring.head + ring.count) & ring.mask]
-    ring.count += 1
-    e.kind = kind
-    e.target = target
-    e.argument = argument
-    Py_INCREF(<object> target)
-    if argument != NULL:
-        Py_INCREF(<object> argument)
-    return 0
-
-
-cdef inline Entry ring_pop(Ring *ring) noexcept:
-    """Remove the first entry; its references now belong to the caller."""
-    cdef Entry e = ring.items[ring.head]
-    ring.head = (ring.head + 1) & ring.mask
-    ring.count -= 1
-    return e
-
-
-cdef int ring_dispose(Ring *ring) except -1:
-    cdef Entry e
-    while ring.count:
-        e = ring_pop(ring)
-        Py_DECREF(<object> e.target)
-        Py_XDECREF(e.argument)
-    free(ring.items)
-    ring.items = NULL
-    ring.mask = 0
-    ring.head = 0
-    return 0
-
-
-# ---------------------------------------------------------------- timer heap
-#
-# 4-ary: half the depth of a binary heap, and the four children share two cache lines. Each owner knows its index, so that
-# cancelling is a removal and not a mark; almost every timeout is cancelled. The sequence number keeps equal deadlines in the
-# order in which they were started.
-
-cdef inline bint heap_before(HeapItem *a, HeapItem *b) noexcept:
-    return a.deadline < b.deadline or (a.deadline == b.deadline and a.sequence < b.sequence)
-
-
-cdef inline void heap_place(Heap *heap, Py_ssize_t i, HeapItem item) noexcept:
-    heap.items[i] = item
-    item.index[0] = i
-
-
-cdef void heap_up(Heap *heap, Py_ssize_t i, HeapItem item) noexcept:
-    cdef Py_ssize_t parent
-    while i > 0:
-        parent = (i - 1) >> 2
-        if not heap_before(&item, &heap.items[parent]):
-            break
-        heap_place(heap, i, heap.items[parent])
-        i = parent
-    heap_place(heap, i, item)
-
-
-cdef void heap_down(Heap *heap, Py_ssize_t i, HeapItem item) noexcept:
-    cdef Py_ssize_t child, best, last, n = heap.size
-    while True:
-        child = (i << 2) + 1
-        if child >= n:
-            break
-        best = child
-        last = child + 4 if child + 4 < n else n
-        child += 1
-        while child < last:
-            if heap_before(&heap.items[child], &heap.items[best]):
-                best = child
-            child += 1
-        if not heap_before(&heap.items[best], &item):
-            break
-        heap_place(heap, i, heap.items[best])
-        i = best
-    heap_place(heap, i, item)
-
-
-cdef int heap_push(Heap *heap, int64_t deadline, PyObject *owner, Py_ssize_t *index) except -1:
-    cdef HeapItem item
-    cdef HeapItem *items
-    cdef Py_ssize_t capacity
-    if heap.size == heap.capacity:
-        capacity = heap.capacity * 2 if heap.capacity else 64
-        items = <HeapItem *> realloc(heap.items, capacity * sizeof(HeapItem))
-        if items == NULL:
-            raise MemoryError("timer heap")
-        heap.items = items
-        heap.capacity = capacity
-    item.deadline = deadline
-    item.sequence = heap.sequence
-    heap.sequence += 1
-    item.owner = owner
-    item.index = index
-    Py_INCREF(<object> owner)
-    heap.size += 1
-    heap_up(heap, heap.size - 1, item)
-    return 0
-
-
-cdef PyObject *heap_remove(Heap *heap, Py_ssize_t i) noexcept:
-    """Take item `i` out. The reference to its owner passes to the caller."""
-    cdef HeapItem item = heap.items[i]
-    cdef HeapItem last
-    item.index[0] = -1
-    heap.size -= 1
-    if i < heap.size:
-        last = heap.items[heap.size]
-        if i > 0 and heap_before(&last, &heap.items[(i - 1) >> 2]):
-            heap_up(heap, i, last)
-        else:
-            heap_down(heap, i, last)
-    return item.owner
 
 
 # ---------------------------------------------------------------- callbacks and timers
@@ -694,7 +557,7 @@ cdef class Waiter(Link):
                 raise HubDestroyed("this thread's hub was destroyed")
             raise RuntimeError("park() must be called in the thread of the waiter's hub")
         me = current_greenlet()
-        pending = hub.take_pending(me) if not hub.closing else GreenletExit("the hub is being destroyed")
+        pending = take_pending(hub, me) if not hub.closing else GreenletExit("the hub is being destroyed")
         if pending is not None:
             self.state = DONE
             raise pending
@@ -771,7 +634,7 @@ cdef class Waiter(Link):
     cdef int _undo(self) except -1:
         """Be in no list and no heap any more."""
         self.state = DONE
-        self.hub._leave_parked(self)
+        leave_parked(self.hub, self)
         if isinstance(self.greenlet, CoreGreenlet):
             (<CoreGreenlet> self.greenlet).waiter = NULL
         elif self.hub.polls and runs_loops(self.hub, self.greenlet):
@@ -867,9 +730,9 @@ cdef int leave_oddly(Waiter w, PyObject *result) except -1:
             if not runs:
                 if w.state == RESUMED:
                     break
-                if hub.handlers_due and me is hub.get_main():
+                if hub.handlers_due and me is get_main(hub):
                     handle_signals_in(w)
-                elif not (hub.in_handlers and me is hub.get_main()):
+                elif not (hub.in_handlers and me is get_main(hub)):
                     w._put_back()
                     w._undo()
                     raise InvalidSwitchError(
@@ -921,7 +784,7 @@ cdef int handle_signals_in(Waiter w) except -1:
     except BaseException:
         w.lost = (w.state == WOKEN or w.state == RESUMED) and w.exc is None and not w.timed_out
         if w.exc is not None:
-            hub._add_pending(me, w.exc)
+            add_pending(hub, me, w.exc)
         w._undo()
         raise
     finally:
@@ -1178,7 +1041,7 @@ cdef greenlet in_whose_name(greenlet g):
     if gevlite_thread_hub != NULL and not isinstance(g, CoreGreenlet):
         hub = <Hub> gevlite_thread_hub
         if runs_loops(hub, g):
-            main = hub.get_main()
+            main = get_main(hub)
             return main if main is not None else g
     return g
 
@@ -1194,169 +1057,7 @@ cdef greenlet main_of(greenlet g):
         Py_DECREF(g)
 
 
-# ---------------------------------------------------------------- backends
-
-cdef class Backend:
-    """Tells a hub which file descriptors are ready. Subclass it in Cython or in plain Python.
-
-    The promise every backend makes: after `arm(fd, events)` a later `poll` reports `(fd, events)` at least once if it is or
-    becomes ready. Reporting too often is allowed, losing a report never is.
-
-    adopt(fd)           Watch `fd` edge-triggered in both directions until `drop`. Return False if this kernel interface
-                        cannot: the hub then uses `arm` for each wait.
-    arm(fd, events)     Watch `fd` for exactly `events` (READ | WRITE) and report once. Replaces what was armed before.
-                        A closed fd raises OSError(EBADF); a regular file is always ready.
-    drop(fd)            Forget `fd`; nothing happens if it is unknown or closed already.
-    poll(timeout_ns)    Wait for at most `timeout_ns` nanoseconds (-1: for ever; never more than a day) and call
-                        `report(fd, events)` for all that is ready; return None. Must watch `wake_fd` too and call
-                        `drain()` when it is readable. Release the GIL only if it may block. After EINTR, run the signal
-                        handlers and return. Those may block, and `poll` is then called again before it has returned: in
-                        Cython, run them (`run_signal_handlers`) last.
-    wake()              Make a running or the next `poll` return at once. May be called by any thread at any time.
-    after_fork()        In the child: replace everything shared with the parent and forget all fds.
-    close()             Give everything back.
-
-    The base class owns a pipe: `wake` writes to it, `wake_fd` is its read end and `signal_fd` its write end, which the
-    hub gives to `signal.set_wakeup_fd`. A subclass that defines `after_fork` or `close` calls that of the base class too.
-
-    What they raise: `adopt` and `arm`, in whoever waits for the descriptor; `poll`, in the main greenlet of the hub's
-    thread; `close`, out of `Hub.destroy`. An exception of `drop` or `wake` goes to `Hub.handle_error` (an OSError of
-    `drop` is ignored), and the wake-up is made by the pipe. If `after_fork` raises, the child cannot use its hub.
-    """
-
-    def __cinit__(self, *args, **kwargs):
-        self.wake_fd = -1
-        self.signal_fd = -1
-        self._make_pipe()
-
-    def _make_pipe(self):
-        cdef int fd
-        self.wake_fd, self.signal_fd = os.pipe()    # close-on-exec by default (PEP 446)
-        self.pipes += 1
-        for fd in (self.wake_fd, self.signal_fd):
-            if fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0:
-                PyErr_SetFromErrno(OSError)
-
-    @property
-    def name(self):
-        """The name by which `GEVLITE_BACKEND` picks it."""
-        return type(self).__name__
-
-    cpdef bint adopt(self, int fd) except -1:
-        return False
-
-    cpdef arm(self, int fd, int events):
-        raise NotImplementedError(f"{type(self).__name__}.arm")
-
-    cpdef drop(self, int fd):
-        raise NotImplementedError(f"{type(self).__name__}.drop")
-
-    cpdef poll(self, int64_t timeout_ns):
-        raise NotImplementedError(f"{type(self).__name__}.poll")
-
-    cpdef wake(self):
-        """Make `poll` return. Any thread; many calls before the next poll cost one write."""
-        if not self.wake_pending:
-            self.wake_pending = True
-            c_write(self.signal_fd, b"\0", 1)   # a full pipe is as good as a written byte
-
-    cpdef after_fork(self):
-        # The pipe is shared with the parent: a byte meant for one would wake the other.
-        Backend.close(self)
-        self.wake_pending = False
-        self._make_pipe()
-
-    cpdef close(self):
-        if self.wake_fd >= 0:
-            c_close(self.wake_fd)
-            c_close(self.signal_fd)
-            self.wake_fd = self.signal_fd = -1
-
-    cpdef report(self, int fd, int events):
-        """Called from `poll`: `fd` is ready for `events`, which is READ, WRITE or both, and perhaps END and URGENT.
-
-        Raises ValueError for what cannot be meant.
-        """
-        if fd < 0 or events & ~(READ | WRITE | END | URGENT) or not events & (READ | WRITE):
-            raise ValueError(f"{self.name} backend reported fd {fd} for events {events}")
-        if fd == self.wake_fd:
-            raise ValueError(f"{self.name} backend reported its wake_fd: it is to call drain() instead")
-        self.found_one(fd, events)
-
-    def drain(self):
-        """Called from `poll` when `wake_fd` is readable: swallow what woke it."""
-        self.drain_wake()
-
-    def take_reported(self):
-        """What the last `poll` reported, as a list of `(fd, events)`; for tests of a backend on its own."""
-        cdef int i
-        found = [(self.found[i].fd, self.found[i].events) for i in range(self.n_found)]
-        self.n_found = 0
-        return found
-
-    cdef int found_one(self, int fd, int events) except -1:
-        cdef Ready *found
-        cdef int capacity
-        if self.n_found == self.capacity:
-            capacity = self.capacity * 2 if self.capacity else 64
-            found = <Ready *> realloc(self.found, capacity * sizeof(Ready))
-            if found == NULL:
-                raise MemoryError("ready events")
-            self.found = found
-            self.capacity = capacity
-        self.found[self.n_found].fd = fd
-        self.found[self.n_found].events = events
-        self.n_found += 1
-        return 0
-
-    cdef int drain_wake(self) noexcept:
-        cdef char[64] scratch
-        cdef ssize_t i, n
-        cdef int came = 0
-        self.wake_pending = False
-        while True:
-            n = c_read(self.wake_fd, scratch, sizeof(scratch))
-            for i in range(n):
-                # The interpreter writes the number of the signal, `wake` a zero.
-                came += scratch[i] != 0
-            if n != sizeof(scratch):
-                self.signals += came
-                return came
-
-    def __dealloc__(self):
-        if self.wake_fd >= 0:
-            c_close(self.wake_fd)
-            c_close(self.signal_fd)
-        free(self.found)
-
-
-@cython.final
-cdef class _LostBackend(Backend):
-    """In a child, in the place of one whose `after_fork` failed: what that holds may still be the parent's."""
-    cdef str lost
-    cdef object cause
-
-    @property
-    def name(self):
-        return self.lost
-
-    cdef int refuse(self) except -1:
-        raise RuntimeError(
-            f"the {self.lost} backend cannot be used in this child process: its after_fork() failed"
-        ) from self.cause
-
-    cpdef bint adopt(self, int fd) except -1:
-        self.refuse()
-
-    cpdef arm(self, int fd, int events):
-        self.refuse()
-
-    cpdef drop(self, int fd):
-        pass
-
-    cpdef poll(self, int64_t timeout_ns):
-        self.refuse()
-
+# ---------------------------------------------------------------- watching a descriptor
 
 cdef class _WatchLink(Link):
     cdef int notify(self, object source) except -1:
@@ -1386,10 +1087,10 @@ cdef class FdWatch:
         if self.active:
             return
         self.hub._check_thread("FdWatch")
-        entry = self.hub.fd_entry(self.fd)
+        entry = fd_entry(self.hub, self.fd)
         if entry.flags & OWNED:
             # Reported by edge, perhaps long ago: ask the kernel.
-            got = self.hub.fd_ask(entry, self.events)
+            got = fd_ask(self.hub, entry, self.events)
             if got:
                 self.hub._call_soon(self.callback, (got,))
                 return
@@ -1404,7 +1105,7 @@ cdef class FdWatch:
                 self.writer = _WatchLink.__new__(_WatchLink)
                 self.writer.watch = self
                 link_append(&entry.writers, self.writer)
-            self.hub.fd_rearm(entry)
+            fd_rearm(self.hub, entry)
         except BaseException:
             self.stop()
             raise
@@ -1415,10 +1116,10 @@ cdef class FdWatch:
         if not self.active:
             return
         self._unlink()
-        entry = self.hub.fd_entry(self.fd)
+        entry = fd_entry(self.hub, self.fd)
         if entry.armed:
-            self.hub._fd_disarm(entry)
-        self.hub.fd_pass_on(entry)
+            fd_disarm(self.hub, entry)
+        fd_pass_on(self.hub, entry)
 
     def _unlink(self):
         self.active = False
@@ -1438,7 +1139,7 @@ cdef class FdWatch:
             events |= ready_or_nothing(self.fd, READ | WRITE)   # the first news comes here; there may be more
         self.hub._call_soon(self.callback, (events,))
         # It only looks: whoever waits behind it must hear of the event too.
-        self.hub.fd_pass_on(self.hub.fd_entry(self.fd))
+        fd_pass_on(self.hub, fd_entry(self.hub, self.fd))
         return 1
 
 
@@ -1593,7 +1294,7 @@ cdef class Hub(greenlet):
             elif e.kind == CALL:
                 (<Callback> target).run()
             elif e.kind == THROW:
-                self._throw_now(<greenlet> target, argument)
+                throw_now(self, <greenlet> target, argument)
             elif self.closing:
                 # Nothing begins any more, else two that restart each other would keep us here.
                 if isinstance(target, CoreGreenlet):
@@ -1654,7 +1355,7 @@ cdef class Hub(greenlet):
             if self.inbox.count:
                 self.drain_inbox()
             if self.raw_pending:
-                self._drop_dead_pending()
+                drop_dead_pending(self)
             if self.ready.count:
                 self.budget = HANDOFF_BUDGET
                 self.slice_end = gevlite_coarse_ns() + SLICE_NS
@@ -1667,7 +1368,7 @@ cdef class Hub(greenlet):
                 if self.closed:
                     return 0        # destroyed by what has just run
             if self.exits and self.successor.dead:
-                self.end_child(None)
+                end_child(self, None)
             if self.timers.size:
                 self.fire_timers()
             if self.ready.count or self.inbox.count:
@@ -1735,7 +1436,7 @@ cdef class Hub(greenlet):
             return -2
         if dead_end is None:
             return timeout
-        self.to_main(dead_end)
+        to_main(self, dead_end)
         return -2
 
     def _dead_end_message(self):
@@ -1834,7 +1535,7 @@ cdef class Hub(greenlet):
         while self.delivered < backend.n_found:
             found = backend.found[self.delivered]
             self.delivered += 1
-            self.fd_event(found.fd, found.events)
+            fd_event(self, found.fd, found.events)
         backend.n_found = 0
         self.delivered = 0
         return 0
@@ -1857,108 +1558,11 @@ cdef class Hub(greenlet):
 
     # -------- exceptions for other greenlets
 
-    cdef Waiter waiter_of(self, greenlet g):
-        cdef PyObject *p
-        if isinstance(g, CoreGreenlet):
-            p = (<CoreGreenlet> g).waiter
-            return <Waiter> p if p != NULL else None
-        p = self.parked
-        while p != NULL:
-            if (<Waiter> p).greenlet is g:
-                return <Waiter> p
-            p = (<Waiter> p).parked_next
-        return None
-
-    cdef object take_pending(self, greenlet g):
-        cdef list waiting
-        if isinstance(g, CoreGreenlet):
-            waiting = (<CoreGreenlet> g).pending
-            if waiting is None:
-                return None
-            if len(waiting) == 1:
-                (<CoreGreenlet> g).pending = None
-        else:
-            if not self.raw_pending:
-                return None
-            waiting = self.raw_pending.get(g)
-            if waiting is None:
-                return None
-            if len(waiting) == 1:
-                del self.raw_pending[g]
-        return waiting.pop(0)
-
-    cdef int _add_pending(self, greenlet g, object exc) except -1:
-        if isinstance(g, CoreGreenlet):
-            if (<CoreGreenlet> g).pending is None:
-                (<CoreGreenlet> g).pending = [exc]
-            else:
-                (<list> (<CoreGreenlet> g).pending).append(exc)
-        else:
-            self.raw_pending.setdefault(g, []).append(exc)
-        return 0
-
-    cdef int _drop_dead_pending(self) except -1:
-        """Raw greenlets that have ended without parking again. (A CoreGreenlet keeps its own.)"""
-        for g in [g for g in self.raw_pending if g.dead]:
-            del self.raw_pending[g]
-        return 0
-
-    cdef bint cancel_throw(self, greenlet g, object exc) except -1:
-        """Take back an exception that is pending for `g`; False if it is not."""
-        cdef list waiting
-        if isinstance(g, CoreGreenlet):
-            waiting = (<CoreGreenlet> g).pending
-        else:
-            waiting = self.raw_pending.get(g)
-        if waiting is None:
-            return False
-        kept = [e for e in waiting if e is not exc]
-        if len(kept) == len(waiting):
-            return False
-        if isinstance(g, CoreGreenlet):
-            (<CoreGreenlet> g).pending = kept or None
-        elif kept:
-            self.raw_pending[g] = kept
-        else:
-            del self.raw_pending[g]
-        return True
-
-    cdef int throw_into(self, greenlet g, object exc) except -1:
-        """Deliver `exc` to `g` of this hub: at once if it is parked, else when it parks next. Any thread."""
-        cdef greenlet me
-        if gevlite_thread_hub != <PyObject *> self:
-            return self.push_remote(THROW, <PyObject *> g, <PyObject *> exc)
-        if g.dead:
-            return 0
-        me = current_greenlet()
-        if me is g:
-            return self._add_pending(g, exc)
-        if <PyObject *> me == self.runner or self.waiter_of(g) is not None:
-            return self._throw_now(g, exc)
-        return ring_push(&self.ready, THROW, <PyObject *> g, <PyObject *> exc)
-
-    cdef int _throw_now(self, greenlet g, object exc) except -1:
-        cdef Waiter w
-        if g.dead:
-            return 0
-        w = self.waiter_of(g)
-        if w is None:
-            # Not started, or switched away by hand.
-            if self.left_behind is None or g not in self.left_behind:
-                throw_to(<PyObject *> g, exc)
-        elif w.state == PARKED:
-            w.throw(exc)
-        elif w.kind == WAIT_YIELD and w.exc is None:
-            w.exc = exc         # carries nothing that could get lost; a loop over sleep(0) must be killable
-        else:
-            self._add_pending(g, exc)
-        return 0
-
     def throw(self, *args):
         """`throw(greenlet, exception)`: raise it in a greenlet of this hub, now if it is parked, else when it next
         parks. Does not block. With other arguments, `greenlet.throw` on the hub itself."""
         if len(args) == 2 and isinstance(args[0], greenlet):
-            self.throw_into(args[0], args[1])
+            throw_into(self, args[0], args[1])
             return None
         cdef Belongings belongings = lay_down()
         try:
@@ -1966,155 +1570,13 @@ cdef class Hub(greenlet):
         finally:
             take_up(belongings)
 
-    def abandon(self, CoreGreenlet g):
-        """Never run `g` again and do not unwind it either: what becomes of a thread in the child of a fork.
-
-        Its frames stay as they are for the rest of the process. Nothing happens to the running greenlet.
-        """
-        cdef Waiter w
-        if g.waiter == NULL:
-            if g.life != RUNNING:
-                g.life = FINISHED       # a ready entry, if there is one, passes over it
-            return
-        self._abandon_waiter(<Waiter> g.waiter)
-        self.greenlets -= 1
-        g.waiter = NULL
-        g.life = FINISHED
-        Py_INCREF(g)
-
-    cdef int _abandon_waiter(self, Waiter w) except -1:
-        w.state = DONE              # its ready entry, if there is one, is passed over
-        link_remove(w)
-        if w.heap_index >= 0:
-            self._forget_timer(w)
-        self._leave_parked(w)
-        if w.kind == WAIT_READ or w.kind == WAIT_WRITE or w.kind == WAIT_FDS and w.detail:
-            self.fd_waiters -= 1
-        Py_INCREF(w)
-        return 0
-
-    def abandon_main(self):
-        """`abandon` the main greenlet; the running one takes its place: it gets what is for the main greenlet.
-
-        Does nothing in the main greenlet itself. The process does not end with the running one, unless it says so.
-        """
-        global _main_left_behind, _in_its_place
-        cdef greenlet main, me
-        self.exits = False
-        main = self.get_main()
-        me = current_greenlet()
-        if me is main or runs_loops(self, me):
-            return
-        self.successor = me
-        if main is not None:
-            self._leave_behind(main)
-        _main_left_behind = main_of(self)
-        _in_its_place = me
-
-    cdef int _leave_behind(self, greenlet g) except -1:
-        """`abandon` for a greenlet that is none of ours: it must not be run by an exception for it either."""
-        cdef Waiter w = self.waiter_of(g)
-        if w is not None:
-            self._abandon_waiter(w)
-        if self.left_behind is None:
-            self.left_behind = set()
-        self.left_behind.add(g)
-        return 0
-
-    def abandon_others(self):
-        """`abandon` everybody but the running greenlet: those who wait and those who are about to start, now or later.
-
-        In a callback of the hub, or a signal handler that runs there, the main greenlet goes on too.
-        """
-        cdef greenlet me = current_greenlet()
-        cdef PyObject *p = self.parked
-        cdef list waiters = []
-        cdef list calls = []
-        cdef Waiter w
-        cdef Callback nothing
-        cdef Entry *e
-        cdef size_t i
-        cdef greenlet main
-        self.abandon_main()
-        main = self.get_main()
-        for i in range(self.ready.count):
-            e = &self.ready.items[(self.ready.head + i) & self.ready.mask]
-            if (e.kind == START or e.kind == THROW) and e.target != <PyObject *> me:
-                if isinstance(<object> e.target, CoreGreenlet):
-                    self.abandon(<CoreGreenlet> e.target)
-                # A raw greenlet cannot be marked as one that is not to run.
-                nothing = Callback.__new__(Callback)
-                Py_INCREF(nothing)
-                target = <object> e.target
-                Py_DECREF(target)
-                e.target = <PyObject *> nothing
-                e.kind = CALL
-            elif e.kind == CALL:
-                calls.append(<object> e.target)
-        for i in range(<size_t> self.timers.size):
-            calls.append(<object> self.timers.items[i].owner)
-        for call in calls:
-            if isinstance(call, Callback):
-                starter = getattr((<Callback> call).callback, "__self__", None)     # spawn_later
-                if isinstance(starter, CoreGreenlet) and starter is not me:
-                    self.abandon(<CoreGreenlet> starter)
-        p = self.parked
-        while p != NULL:
-            waiters.append(<Waiter> p)
-            p = (<Waiter> p).parked_next
-        for w in waiters:
-            if w.greenlet is me or w.greenlet is main:
-                continue            # what is parked and runs: a signal handler in the middle of its wait
-            if isinstance(w.greenlet, CoreGreenlet):
-                self.abandon(<CoreGreenlet> w.greenlet)
-            else:
-                self._leave_behind(w.greenlet)
-
-    cdef int _leave_parked(self, Waiter w) except -1:
-        self.n_parked -= 1
-        if w.parked_prev == NULL:
-            self.parked = w.parked_next
-        else:
-            (<Waiter> w.parked_prev).parked_next = w.parked_next
-        if w.parked_next != NULL:
-            (<Waiter> w.parked_next).parked_prev = w.parked_prev
-        return 0
-
-    cdef int to_main(self, object exc) except -1:
-        """Deliver `exc` to the thread's main greenlet."""
-        cdef greenlet main = self.get_main()
-        if main is None:
-            return self.end_child(exc)
-        return self.throw_into(main, exc)
-
-    cdef greenlet get_main(self):
-        """The thread's main greenlet, or who has taken its place in the child of a fork; None if that has ended."""
-        if self.successor is None:
-            return main_of(self)
-        return None if self.successor.dead else self.successor
-
-    cdef int end_child(self, object exc) except -1:
-        """The greenlet that forked, and took the main greenlet's place, has ended; `exc` was for it, or None.
-
-        If its end is not that of the process (as that of a thread), only a wish to exit ends that.
-        """
-        if isinstance(exc, SystemExit):
-            exit_process(status_of(exc))
-        if exc is not None:
-            print_plainly(self, "what has no main greenlet any more", exc)
-            if not self.exits and not isinstance(exc, KeyboardInterrupt):
-                return 0
-            exit_process(1)
-        exit_process(0 if getattr(self.successor, "exception", None) is None else 1)
-        return 0
-
     # -------- errors
 
     cdef int _report(self, object context, object exc) except -1:
         try:
             self.handle_error(context, type(exc), exc, exc.__traceback__)
         except (KeyboardInterrupt, SystemExit) as wish:
-            self.to_main(wish)
+            to_main(self, wish)
         except BaseException as again:
             # Neither is the business of whoever happens to wait in the main greenlet.
             print_plainly(self, context, exc)
@@ -2134,7 +1596,7 @@ cdef class Hub(greenlet):
 
     def handle_system_error(self, type, value, tb=None):
         """Raise `value` in the main greenlet of this thread."""
-        self.to_main(value if isinstance(value, BaseException) else type())
+        to_main(self, value if isinstance(value, BaseException) else type())
 
     def print_exception(self, context, t, v, tb):
         """Write the traceback, then a line naming the greenlet or callback, to `exception_stream` or sys.stderr."""
@@ -2267,266 +1729,8 @@ cdef class Hub(greenlet):
 
     # -------- file descriptors
 
-    cdef PyObject *take_buffer(self, Py_ssize_t size) except NULL:
-        """A bytes object of `size` bytes for the caller alone, to be filled before anything else runs."""
-        cdef PyObject *data = self.buffer
-        if data != NULL and self.buffer_size == size:
-            self.buffer = NULL
-            return data
-        return bytes_new(NULL, size)
-
-    cdef int keep_buffer(self, PyObject *data, Py_ssize_t size) except -1:
-        """Take over an object from `take_buffer` that is not needed after all."""
-        if 512 < size <= KEEP_BUFFER and not self.closed:
-            data, self.buffer = self.buffer, data
-            self.buffer_size = size
-        Py_XDECREF(data)
-        return 0
-
-    cdef FdEntry *fd_entry(self, int fd) except NULL:
-        cdef FdEntry **table
-        cdef FdEntry *entry
-        cdef int size
-        if fd < 0:
-            errno_raise(EBADF)
-        if fd >= self.fds_size:
-            size = self.fds_size if self.fds_size else 64
-            while size <= fd:
-                size *= 2
-            table = <FdEntry **> realloc(self.fds, size * sizeof(FdEntry *))
-            if table == NULL:
-                raise MemoryError("fd table")
-            memset(table + self.fds_size, 0, (size - self.fds_size) * sizeof(FdEntry *))
-            self.fds = table
-            self.fds_size = size
-        entry = self.fds[fd]
-        if entry == NULL:
-            # Never freed before the hub: pointers to it stay valid across a park.
-            entry = <FdEntry *> calloc(1, sizeof(FdEntry))
-            if entry == NULL:
-                raise MemoryError("fd table")
-            entry.fd = fd
-            self.fds[fd] = entry
-        return entry
-
-    cdef FdEntry *fd_known(self, int fd, uint64_t owner) noexcept:
-        """The entry of an owned fd that this hub has met, or NULL."""
-        cdef FdEntry *entry
-        if fd < 0 or fd >= self.fds_size:
-            return NULL
-        entry = self.fds[fd]
-        return entry if entry != NULL and entry.owner == owner else NULL
-
-    cdef FdEntry *fd_own(self, int fd, uint64_t owner) except NULL:
-        """The entry of `fd`, which belongs to the socket `owner`; what an earlier owner left is cleared."""
-        cdef FdEntry *entry = self.fd_entry(fd)
-        if entry.owner != owner:
-            if entry.owner:
-                self._fd_reset(entry, closed_error())
-            entry.owner = owner
-            # Not known: try first.
-            entry.flags = OWNED | READ_READY | WRITE_READY
-        return entry
-
-    cdef int _fd_set_armed(self, FdEntry *entry, int events) except -1:
-        if entry.armed and not events:
-            self.interest -= 1
-        elif events and not entry.armed:
-            self.interest += 1
-        entry.armed = events
-        return 0
-
-    cdef int fd_rearm(self, FdEntry *entry) except -1:
-        """Make sure the backend watches for everybody who waits on `entry`."""
-        cdef int want
-        if entry.flags & ADOPTED:
-            return 0
-        if entry.flags & OWNED and self.backend.adopt(entry.fd):
-            self._fd_set_armed(entry, 0)
-            entry.flags |= ADOPTED
-            self.interest += 1
-            return 0
-        want = (READ if entry.readers.count else 0) | (WRITE if entry.writers.count else 0)
-        if want:
-            self.backend.arm(entry.fd, want)
-            self._fd_set_armed(entry, want)
-        return 0
-
-    cdef int fd_ask(self, FdEntry *entry, int events) except -1:
-        """Ask the kernel, and not only the flags, what of `events` is ready on an owned fd; the flags learn of it."""
-        cdef int got = poll_now(entry.fd, events)
-        entry.flags &= ~((READ_READY if events & READ else 0) | (WRITE_READY if events & WRITE else 0))
-        entry.flags |= (READ_READY if got & READ else 0) | (WRITE_READY if got & WRITE else 0)
-        return got
-
-    cdef int fd_wait(self, FdEntry *entry, int events, int64_t timeout) except -1:
-        """Park until the fd may be ready for READ, WRITE or either. Returns the news that woke it, 0 after a time-out.
-
-        On an owned fd one waiter is woken at a time. Who gets events must, when it has done its operation, call
-        `fd_pass_on`: it wakes the next one if there is still something left.
-        """
-        cdef Waiter w = new_waiter(self, WAIT_READ if events & READ else WAIT_WRITE)
-        cdef _ForwardLink second = None
-        cdef object result
-        w.detail = entry.fd
-        link_append(&entry.readers if events & READ else &entry.writers, w)
-        if events == READ | WRITE:
-            second = forward(&entry.writers, w)
-        self.fd_waiters += 1
-        try:
-            self.fd_rearm(entry)
-            result = w.park_for(timeout)
-        except BaseException:
-            self._fd_leave(entry, w, second)
-            self.fd_pass_on(entry)
-            raise
-        self._fd_leave(entry, w, second)
-        free_waiter(w)
-        if result is None:
-            self.fd_pass_on(entry)
-            return 0
-        return result
-
-    cdef int _fd_leave(self, FdEntry *entry, Waiter w, _ForwardLink second) except -1:
-        self.fd_waiters -= 1
-        link_remove(w)
-        if second is not None:
-            link_remove(second)
-        if entry.armed:
-            self._fd_disarm(entry)
-        return 0
-
-    cdef int _fd_disarm(self, FdEntry *entry) except -1:
-        """Tell the backend about interest that nobody has any more."""
-        cdef int want = (READ if entry.readers.count else 0) | (WRITE if entry.writers.count else 0)
-        if entry.armed & ~want == 0:
-            return 0
-        if not want:
-            self._fd_drop(entry)
-            return self._fd_set_armed(entry, 0)
-        try:
-            self.backend.arm(entry.fd, want)
-        except BaseException as exc:
-            # Closed meanwhile, or the backend failed: who still waits would wait for ever.
-            self._fd_set_armed(entry, 0)
-            return self._fd_fail(entry, exc)
-        return self._fd_set_armed(entry, want)
-
-    cdef int _fd_drop(self, FdEntry *entry) except -1:
-        """Have the backend forget it. Whatever comes of that, the clearing up around it must go on."""
-        try:
-            self.backend.drop(entry.fd)
-        except OSError:
-            pass            # closed meanwhile
-        except BaseException as exc:
-            self._report(self.backend, exc)
-        return 0
-
-    cdef int fd_pass_on(self, FdEntry *entry) except -1:
-        """Wake the next one who waits, if the fd is still ready: the kernel is asked, since to wake somebody for nothing
-        costs more, and his place in the queue."""
-        cdef int events = 0
-        if entry.flags & READ_READY and entry.readers.count:
-            events |= READ
-        if entry.flags & WRITE_READY and entry.writers.count:
-            events |= WRITE
-        if events:
-            try:
-                events = self.fd_ask(entry, events)
-            except OSError:
-                pass            # closed behind our back: whoever tries it sees that
-            if events & READ:
-                notify_one(&entry.readers, READ_NEWS)
-            if events & WRITE:
-                notify_one(&entry.writers, WRITE_NEWS)
-        return 0
-
-    cdef int fd_event(self, int fd, int events) except -1:
-        cdef FdEntry *entry
-        if fd >= self.fds_size or self.fds[fd] == NULL:
-            return 0
-        entry = self.fds[fd]
-        if entry.flags & OWNED:
-            if events & (END | URGENT):
-                entry.flags |= STICKY
-            # One waiter a direction: it does the operation and passes on what is left.
-            if events & READ:
-                entry.flags |= READ_READY
-                notify_one(&entry.readers, READ_NEWS)
-            if events & WRITE:
-                entry.flags |= WRITE_READY
-                notify_one(&entry.writers, WRITE_NEWS)
-            if entry.flags & ADOPTED:
-                return 0
-        else:
-            if events & READ:
-                notify_all(&entry.readers, READ_NEWS)
-            if events & WRITE:
-                notify_all(&entry.writers, WRITE_NEWS)
-        # It was armed for one report.
-        self._fd_set_armed(entry, 0)
-        if entry.readers.count or entry.writers.count:
-            try:
-                self.fd_rearm(entry)
-            except BaseException as exc:
-                # For them alone: the other reports of this poll must not be lost.
-                self._fd_fail(entry, exc)
-        return 0
-
-    cdef int _fd_fail(self, FdEntry *entry, object exc) except -1:
-        """Whoever waits on the fd gets `exc`."""
-        cdef Link link
-        while True:
-            link = link_pop(&entry.readers)
-            if link is None:
-                link = link_pop(&entry.writers)
-            if link is None:
-                return 0
-            if isinstance(link, _ForwardLink):
-                (<_ForwardLink> link).target.throw(exc)
-            elif isinstance(link, _WatchLink):
-                # Its callback will try the fd and see.
-                link.notify((<_WatchLink> link).watch.events)
-            else:
-                (<Waiter> link).throw(exc)
-
-    cdef int fd_fail_remote(self, FdEntry *entry, object exc) except -1:
-        """Whoever waits on the fd gets `exc`, from another thread than the hub's: the queues are not touched.
-
-        It has to be now: once the number means another file, nobody could tell who waited for this one.
-        """
-        cdef Waiter w = first_parked(&entry.readers, &entry.writers)
-        while w is not None:
-            w.throw(exc)
-            w = first_parked(&entry.readers, &entry.writers)
-        return 0
-
-    cdef int _fd_reset(self, FdEntry *entry, object exc) except -1:
-        self._fd_fail(entry, exc)
-        if entry.flags & ADOPTED:
-            self.interest -= 1
-        if entry.flags & ADOPTED or entry.armed:
-            self._fd_drop(entry)
-        self._fd_set_armed(entry, 0)
-        entry.flags = 0
-        entry.owner = 0
-        return 0
-
-    cdef int fd_forget(self, int fd, uint64_t owner, object exc) except -1:
-        """`fd` is about to be closed: drop its registration and wake who waits on it with `exc`.
-
-        owner: forget only what this socket registered; 0: whatever there is.
-        """
-        cdef FdEntry *entry
-        if fd < 0 or fd >= self.fds_size or self.fds[fd] == NULL:
-            return 0
-        entry = self.fds[fd]
-        if owner and entry.owner != owner:
-            return 0
-        return self._fd_reset(entry, exc)
-
     def _forget_fd(self, int fd, uint64_t owner):
-        self.fd_forget(fd, owner, closed_error())
+        fd_forget(self, fd, owner, closed_error())
 
     def wait_fd(self, int fd, int events, timeout=None):
         """Block until `fd` is ready for `events` (READ, WRITE or both), at most `timeout` seconds.
@@ -2534,32 +1738,7 @@ cdef class Hub(greenlet):
         Returns the events that are ready, 0 after a time-out. Raises OSError(EBADF) for a closed fd, also if it is closed by
         `gevlite.socket` while we wait.
         """
-        cdef int got
-        cdef FdEntry *entry
-        cdef int64_t limit, deadline = 0
-        if events & ~(READ | WRITE) or not events:
-            raise ValueError("events must be READ, WRITE or READ | WRITE")
-        self._check_thread("wait_fd")
-        entry = self.fd_entry(fd)
-        limit = timeout_ns(timeout)
-        if limit > 0:
-            deadline = gevlite_now_ns() + limit
-        while True:
-            if entry.flags & OWNED:
-                # Its readiness was reported once, and perhaps not to us: the kernel is asked, before a wait and after it.
-                got = self.fd_ask(entry, events)
-                if got:
-                    self.fd_pass_on(entry)
-                    return got
-            got = self.fd_wait(entry, events, limit)
-            if not got:
-                return 0
-            if not entry.flags & OWNED:
-                if events == READ | WRITE:
-                    got |= ready_or_nothing(fd, events)     # the first news woke us; there may be more
-                return got
-            if limit > 0:
-                limit = max(deadline - gevlite_now_ns(), 0)
+        return wait_until_ready(self, fd, events, timeout)
 
     def wait_fds(self, pairs, timeout=None):
         """Block until one of many fds may be ready, at most `timeout` seconds.
@@ -2568,38 +1747,7 @@ cdef class Hub(greenlet):
         already need not end the wait on an owned fd, whose readiness may have been reported before: ask the kernel
         first. Raises OSError(EBADF) for a closed fd, also if it is closed by `gevlite.socket` while we wait.
         """
-        cdef Waiter w
-        cdef FdEntry *entry
-        cdef list links = []
-        cdef list fds = []
-        cdef int fd, events
-        cdef int64_t limit = timeout_ns(timeout)
-        self._check_thread("wait_fds")
-        w = new_waiter(self, WAIT_FDS)
-        try:
-            for fd, events in pairs:
-                entry = self.fd_entry(fd)
-                fds.append(fd)
-                if events & READ:
-                    links.append(forward(&entry.readers, w))
-                if events & WRITE:
-                    links.append(forward(&entry.writers, w))
-                self.fd_rearm(entry)
-            w.detail = len(fds) > 0
-            self.fd_waiters += len(fds) > 0
-            try:
-                w.park_for(limit)
-            finally:
-                self.fd_waiters -= len(fds) > 0
-        finally:
-            for link in links:
-                link_remove(link)
-            for fd in fds:
-                entry = self.fds[fd]
-                if entry.armed:
-                    self._fd_disarm(entry)
-                self.fd_pass_on(entry)
-        return not w.timed_out
+        return wait_until_any(self, pairs, timeout)
 
     def fd_is_owned(self, int fd):
         """True if `fd` belongs to a gevlite socket that has waited in this hub."""
@@ -2614,7 +1762,7 @@ cdef class Hub(greenlet):
         them do not keep the loop alive); fds: watched by the backend; fd_waiters: greenlets that wait for one; refs: outside
         reasons to stay alive; watchers: active ones of `loop`; then totals: switches, handoffs (those that bypassed the hub), polls, spawned.
         """
-        self._drop_dead_pending()
+        drop_dead_pending(self)
         return {
             "greenlets": self.greenlets,
             "parked": self.n_parked,
@@ -2690,51 +1838,6 @@ cdef class Hub(greenlet):
             except ValueError:
                 pass
 
-    cdef int _after_fork(self, set signal_fds) except -1:
-        """signal_fds: what the hubs of this process, of which this is the last one, may have given to set_wakeup_fd."""
-        cdef int i
-        cdef FdEntry *entry
-        cdef int pipes
-        cdef _LostBackend lost
-        self.pid = getpid()
-        self.thread_ident = _get_ident()
-        self.polling = False
-        self.polls = 0
-        self.delivered = 0
-        self.backend.n_found = 0        # all interest is remade
-        self.thread_refs = 0
-        pipes = self.backend.pipes
-        try:
-            self.backend.after_fork()
-            if self.backend.pipes == pipes:
-                raise RuntimeError(f"{type(self.backend).__name__}.after_fork() does not call Backend.after_fork()")
-        except BaseException as exc:
-            lost = _LostBackend()
-            lost.lost = self.backend.name
-            lost.cause = exc
-            self.backend = lost
-        try:
-            before = _signal.set_wakeup_fd(self.backend.signal_fd, warn_on_full_buffer=False)
-            self.is_main_thread = True      # the thread that forked is the child's main thread
-            if before != -1 and before not in signal_fds:
-                _signal.set_wakeup_fd(before)
-        except (ValueError, OSError):       # OSError: somebody else's that is closed
-            pass
-        self.interest = 0
-        for i in range(self.fds_size):
-            entry = self.fds[i]
-            if entry == NULL:
-                continue
-            entry.armed = 0
-            if entry.flags & OWNED:
-                entry.flags = OWNED | READ_READY | WRITE_READY
-            if entry.readers.count or entry.writers.count:
-                try:
-                    self.fd_rearm(entry)
-                except Exception as exc:
-                    self._fd_fail(entry, exc)
-        return 0
-
     def destroy(self, destroy_loop=None):
         """End this thread's hub: parked greenlets are unwound with GreenletExit, the backend is closed.
 
@@ -2743,7 +1846,7 @@ cdef class Hub(greenlet):
         """
         if not self.closed:
             self._check_thread("destroy")
-            if current_greenlet() is not self.get_main():
+            if current_greenlet() is not get_main(self):
                 raise RuntimeError("a hub can be destroyed by the main greenlet of its thread only")
             try:
                 self._shut_down(True)
@@ -2799,7 +1902,7 @@ cdef class Hub(greenlet):
     def _unwind_parked(self):
         cdef Waiter w
         for w in self.parked_waiters():
-            self._throw_now(w.greenlet, GreenletExit)   # also reaches who is ready and only gave way
+            throw_now(self, w.greenlet, GreenletExit)   # also reaches who is ready and only gave way
         w = new_waiter(self, WAIT_IDLE)
         link_append(&self.idle_waiters, w)
         try:
@@ -2808,6 +1911,316 @@ cdef class Hub(greenlet):
         finally:
             link_remove(w)
 
+
+# ---------------------------------------------------------------- exceptions for other greenlets
+
+cdef Waiter waiter_of(Hub hub, greenlet g):
+    cdef PyObject *p
+    if isinstance(g, CoreGreenlet):
+        p = (<CoreGreenlet> g).waiter
+        return <Waiter> p if p != NULL else None
+    p = hub.parked
+    while p != NULL:
+        if (<Waiter> p).greenlet is g:
+            return <Waiter> p
+        p = (<Waiter> p).parked_next
+    return None
+
+
+cdef object take_pending(Hub hub, greenlet g):
+    cdef list waiting
+    if isinstance(g, CoreGreenlet):
+        waiting = (<CoreGreenlet> g).pending
+        if waiting is None:
+            return None
+        if len(waiting) == 1:
+            (<CoreGreenlet> g).pending = None
+    else:
+        if not hub.raw_pending:
+            return None
+        waiting = hub.raw_pending.get(g)
+        if waiting is None:
+            return None
+        if len(waiting) == 1:
+            del hub.raw_pending[g]
+    return waiting.pop(0)
+
+
+cdef int add_pending(Hub hub, greenlet g, object exc) except -1:
+    if isinstance(g, CoreGreenlet):
+        if (<CoreGreenlet> g).pending is None:
+            (<CoreGreenlet> g).pending = [exc]
+        else:
+            (<list> (<CoreGreenlet> g).pending).append(exc)
+    else:
+        hub.raw_pending.setdefault(g, []).append(exc)
+    return 0
+
+
+cdef int drop_dead_pending(Hub hub) except -1:
+    """Raw greenlets that have ended without parking again. (A CoreGreenlet keeps its own.)"""
+    for g in [g for g in hub.raw_pending if g.dead]:
+        del hub.raw_pending[g]
+    return 0
+
+
+cdef bint cancel_throw(Hub hub, greenlet g, object exc) except -1:
+    """Take back an exception that is pending for `g`; False if it is not."""
+    cdef list waiting
+    if isinstance(g, CoreGreenlet):
+        waiting = (<CoreGreenlet> g).pending
+    else:
+        waiting = hub.raw_pending.get(g)
+    if waiting is None:
+        return False
+    kept = [e for e in waiting if e is not exc]
+    if len(kept) == len(waiting):
+        return False
+    if isinstance(g, CoreGreenlet):
+        (<CoreGreenlet> g).pending = kept or None
+    elif kept:
+        hub.raw_pending[g] = kept
+    else:
+        del hub.raw_pending[g]
+    return True
+
+
+cdef int throw_into(Hub hub, greenlet g, object exc) except -1:
+    """Deliver `exc` to `g` of this hub: at once if it is parked, else when it parks next. Any thread."""
+    cdef greenlet me
+    if gevlite_thread_hub != <PyObject *> hub:
+        return hub.push_remote(THROW, <PyObject *> g, <PyObject *> exc)
+    if g.dead:
+        return 0
+    me = current_greenlet()
+    if me is g:
+        return add_pending(hub, g, exc)
+    if <PyObject *> me == hub.runner or waiter_of(hub, g) is not None:
+        return throw_now(hub, g, exc)
+    return ring_push(&hub.ready, THROW, <PyObject *> g, <PyObject *> exc)
+
+
+cdef int throw_now(Hub hub, greenlet g, object exc) except -1:
+    cdef Waiter w
+    if g.dead:
+        return 0
+    w = waiter_of(hub, g)
+    if w is None:
+        # Not started, or switched away by hand.
+        if hub.left_behind is None or g not in hub.left_behind:
+            throw_to(<PyObject *> g, exc)
+    elif w.state == PARKED:
+        w.throw(exc)
+    elif w.kind == WAIT_YIELD and w.exc is None:
+        w.exc = exc         # carries nothing that could get lost; a loop over sleep(0) must be killable
+    else:
+        add_pending(hub, g, exc)
+    return 0
+
+
+# ---------------------------------------------------------------- main greenlets, and what a fork leaves behind
+
+cdef int abandon_waiter(Hub hub, Waiter w) except -1:
+    w.state = DONE              # its ready entry, if there is one, is passed over
+    link_remove(w)
+    if w.heap_index >= 0:
+        hub._forget_timer(w)
+    leave_parked(hub, w)
+    if w.kind == WAIT_READ or w.kind == WAIT_WRITE or w.kind == WAIT_FDS and w.detail:
+        hub.fd_waiters -= 1
+    Py_INCREF(w)
+    return 0
+
+
+cdef int leave_behind(Hub hub, greenlet g) except -1:
+    """`abandon` for a greenlet that is none of ours: it must not be run by an exception for it either."""
+    cdef Waiter w = waiter_of(hub, g)
+    if w is not None:
+        abandon_waiter(hub, w)
+    if hub.left_behind is None:
+        hub.left_behind = set()
+    hub.left_behind.add(g)
+    return 0
+
+
+cdef int leave_parked(Hub hub, Waiter w) except -1:
+    hub.n_parked -= 1
+    if w.parked_prev == NULL:
+        hub.parked = w.parked_next
+    else:
+        (<Waiter> w.parked_prev).parked_next = w.parked_next
+    if w.parked_next != NULL:
+        (<Waiter> w.parked_next).parked_prev = w.parked_prev
+    return 0
+
+
+cdef int to_main(Hub hub, object exc) except -1:
+    """Deliver `exc` to the thread's main greenlet."""
+    cdef greenlet main = get_main(hub)
+    if main is None:
+        return end_child(hub, exc)
+    return throw_into(hub, main, exc)
+
+
+cdef greenlet get_main(Hub hub):
+    """The thread's main greenlet, or who has taken its place in the child of a fork; None if that has ended."""
+    if hub.successor is None:
+        return main_of(hub)
+    return None if hub.successor.dead else hub.successor
+
+
+cdef int end_child(Hub hub, object exc) except -1:
+    """The greenlet that forked, and took the main greenlet's place, has ended; `exc` was for it, or None.
+
+    If its end is not that of the process (as that of a thread), only a wish to exit ends that.
+    """
+    if isinstance(exc, SystemExit):
+        exit_process(status_of(exc))
+    if exc is not None:
+        print_plainly(hub, "what has no main greenlet any more", exc)
+        if not hub.exits and not isinstance(exc, KeyboardInterrupt):
+            return 0
+        exit_process(1)
+    exit_process(0 if getattr(hub.successor, "exception", None) is None else 1)
+    return 0
+
+
+def abandon_greenlet(Hub hub, CoreGreenlet g):
+    """Never run `g` again and do not unwind it either: what becomes of a thread in the child of a fork.
+
+    Its frames stay as they are for the rest of the process. Nothing happens to the running greenlet.
+    """
+    cdef Waiter w
+    if g.waiter == NULL:
+        if g.life != RUNNING:
+            g.life = FINISHED       # a ready entry, if there is one, passes over it
+        return
+    abandon_waiter(hub, <Waiter> g.waiter)
+    hub.greenlets -= 1
+    g.waiter = NULL
+    g.life = FINISHED
+    Py_INCREF(g)
+
+
+def abandon_main(Hub hub):
+    """`abandon` the main greenlet; the running one takes its place: it gets what is for the main greenlet.
+
+    Does nothing in the main greenlet itself. The process does not end with the running one, unless it says so.
+    """
+    global _main_left_behind, _in_its_place
+    cdef greenlet main, me
+    hub.exits = False
+    main = get_main(hub)
+    me = current_greenlet()
+    if me is main or runs_loops(hub, me):
+        return
+    hub.successor = me
+    if main is not None:
+        leave_behind(hub, main)
+    _main_left_behind = main_of(hub)
+    _in_its_place = me
+
+
+def abandon_others(Hub hub):
+    """`abandon` everybody but the running greenlet: those who wait and those who are about to start, now or later.
+
+    In a callback of the hub, or a signal handler that runs there, the main greenlet goes on too.
+    """
+    cdef greenlet me = current_greenlet()
+    cdef PyObject *p = hub.parked
+    cdef list waiters = []
+    cdef list calls = []
+    cdef Waiter w
+    cdef Callback nothing
+    cdef Entry *e
+    cdef size_t i
+    cdef greenlet main
+    abandon_main(hub)
+    main = get_main(hub)
+    for i in range(hub.ready.count):
+        e = &hub.ready.items[(hub.ready.head + i) & hub.ready.mask]
+        if (e.kind == START or e.kind == THROW) and e.target != <PyObject *> me:
+            if isinstance(<object> e.target, CoreGreenlet):
+                abandon_greenlet(hub, <CoreGreenlet> e.target)
+            # A raw greenlet cannot be marked as one that is not to run.
+            nothing = Callback.__new__(Callback)
+            Py_INCREF(nothing)
+            target = <object> e.target
+            Py_DECREF(target)
+            e.target = <PyObject *> nothing
+            e.kind = CALL
+        elif e.kind == CALL:
+            calls.append(<object> e.target)
+    for i in range(<size_t> hub.timers.size):
+        calls.append(<object> hub.timers.items[i].owner)
+    for call in calls:
+        if isinstance(call, Callback):
+            starter = getattr((<Callback> call).callback, "__self__", None)     # spawn_later
+            if isinstance(starter, CoreGreenlet) and starter is not me:
+                abandon_greenlet(hub, <CoreGreenlet> starter)
+    p = hub.parked
+    while p != NULL:
+        waiters.append(<Waiter> p)
+        p = (<Waiter> p).parked_next
+    for w in waiters:
+        if w.greenlet is me or w.greenlet is main:
+            continue            # what is parked and runs: a signal handler in the middle of its wait
+        if isinstance(w.greenlet, CoreGreenlet):
+            abandon_greenlet(hub, <CoreGreenlet> w.greenlet)
+        else:
+            leave_behind(hub, w.greenlet)
+
+
+cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
+    """signal_fds: what the hubs of this process, of which this is the last one, may have given to set_wakeup_fd."""
+    cdef int i
+    cdef FdEntry *entry
+    cdef int pipes
+    cdef LostBackend lost
+    hub.pid = getpid()
+    hub.thread_ident = _get_ident()
+    hub.polling = False
+    hub.polls = 0
+    hub.delivered = 0
+    hub.backend.n_found = 0        # all interest is remade
+    hub.thread_refs = 0
+    pipes = hub.backend.pipes
+    try:
+        hub.backend.after_fork()
+        if hub.backend.pipes == pipes:
+            raise RuntimeError(f"{type(hub.backend).__name__}.after_fork() does not call Backend.after_fork()")
+    except BaseException as exc:
+        lost = LostBackend()
+        lost.lost = hub.backend.name
+        lost.cause = exc
+        hub.backend = lost
+    try:
+        before = _signal.set_wakeup_fd(hub.backend.signal_fd, warn_on_full_buffer=False)
+        hub.is_main_thread = True      # the thread that forked is the child's main thread
+        if before != -1 and before not in signal_fds:
+            _signal.set_wakeup_fd(before)
+    except (ValueError, OSError):       # OSError: somebody else's that is closed
+        pass
+    hub.interest = 0
+    for i in range(hub.fds_size):
+        entry = hub.fds[i]
+        if entry == NULL:
+            continue
+        entry.armed = 0
+        if entry.flags & OWNED:
+            entry.flags = OWNED | READ_READY | WRITE_READY
+        if entry.readers.count or entry.writers.count:
+            try:
+                fd_rearm(hub, entry)
+            except Exception as exc:
+                fd_fail(hub, entry, exc)
+    return 0
+
+
+include "_descriptors.pxi"
+
+
+# ---------------------------------------------------------------- who runs the loop
 
 cdef bint is_runner(Hub hub):
     """True in the greenlet that runs the loop now."""
@@ -2894,11 +2307,11 @@ cdef int run_loop(Hub hub, PyObject *me) except -1:
             raise
         except BaseException as exc:
             # A signal handler raised, or the backend failed: nobody but the main greenlet can be told.
-            hub.to_main(exc)
-            if hub.get_main() is None:
+            to_main(hub, exc)
+            if get_main(hub) is None:
                 exit_process(1)     # or it would fail for ever
     if hub.successor is not None and hub.successor.dead:
-        hub.end_child(None)         # it destroyed the hub and ended: not for the parent's main greenlet to go on
+        end_child(hub, None)         # it destroyed the hub and ended: not for the parent's main greenlet to go on
     return 0
 
 
@@ -2917,7 +2330,7 @@ cdef int displace(Hub hub) except -1:
         hub.runner = <PyObject *> made
     else:
         made = new_runner(hub)
-        if nursery is None or me == <PyObject *> nursery or hub.waiter_of(nursery) is not None:
+        if nursery is None or me == <PyObject *> nursery or waiter_of(hub, nursery) is not None:
             nursery = new_nursery(hub)
         if hub.runner != me:
             return 0            # a destructor ran, and waited
@@ -2967,8 +2380,8 @@ cdef int run_signal_handlers(bint came) except -1:
     if came and gevlite_thread_hub != NULL:
         hub = <Hub> gevlite_thread_hub
         if hub.is_main_thread and not hub.closing and hub.polls:
-            main = hub.get_main()
-            if main is not None and hub.waiter_of(main) is not None and is_runner(hub):
+            main = get_main(hub)
+            if main is not None and waiter_of(hub, main) is not None and is_runner(hub):
                 hub.handlers_due = True
                 try:
                     switch_to(<PyObject *> main, NULL)      # back when it parks again
@@ -3204,7 +2617,7 @@ def sleep(seconds=0, ref=True):
         raise ValueError("sleep length must not be NaN")
     w = new_waiter(hub, WAIT_YIELD)
     me = current_greenlet()
-    pending = hub.take_pending(me) if not hub.closing else GreenletExit("the hub is being destroyed")
+    pending = take_pending(hub, me) if not hub.closing else GreenletExit("the hub is being destroyed")
     if pending is not None:
         raise pending
     if <PyObject *> me == hub.runner:
@@ -3243,10 +2656,10 @@ cdef uint64_t new_fd_owner() noexcept:
 cdef int fd_closed(int fd, uint64_t owner) except -1:
     cdef Hub hub
     for hub in _hubs:
-        if owner and hub.fd_known(fd, owner) == NULL:
+        if owner and fd_known(hub, fd, owner) == NULL:
             continue
         if <PyObject *> hub == gevlite_thread_hub:
-            hub.fd_forget(fd, owner, closed_error())
+            fd_forget(hub, fd, owner, closed_error())
         elif fd < hub.fds_size and hub.fds[fd] != NULL:
             hub.call_soon_threadsafe(hub._forget_fd, fd, owner)
     return 0
@@ -3262,9 +2675,9 @@ cdef int fd_number_closed(int fd) except -1:
             if not entry.readers.count and not entry.writers.count:
                 continue
             if <PyObject *> hub == gevlite_thread_hub:
-                hub.fd_forget(fd, 0, closed_error())
+                fd_forget(hub, fd, 0, closed_error())
             else:
-                hub.fd_fail_remote(entry, closed_error())
+                fd_fail_remote(hub, entry, closed_error())
     return 0
 
 
@@ -3278,11 +2691,11 @@ cdef int keep_after_fork(Hub hub) except -1:
         kept = "main"
     if kept == "all":
         return 0
-    if runs_loops(hub, me) or me is hub.get_main():
+    if runs_loops(hub, me) or me is get_main(hub):
         if kept == "none":
-            hub.abandon_others()
+            abandon_others(hub)
     else:
-        hub.abandon_others()
+        abandon_others(hub)
         hub.exits = True
     return 0
 
@@ -3296,7 +2709,7 @@ def after_fork_in_child():
     signal_fds = {(<Hub> hub).backend.signal_fd for hub in _hubs if (<Hub> hub).backend is not None}
     for hub in list(_hubs):
         if <PyObject *> hub == gevlite_thread_hub:
-            hub._after_fork(signal_fds)
+            renew_after_fork(hub, signal_fds)
             keep_after_fork(hub)
             # Hooks that run after this one may take the signals away from it: asyncio's calls set_wakeup_fd(-1).
             hub.call_soon(hub._watch_signals)

@@ -40,12 +40,18 @@ from gevlite._core cimport (
     current_hub,
     errno_raise,
     fd_closed,
+    fd_known,
     fd_number,
     fd_number_closed,
+    fd_own,
+    fd_pass_on,
+    fd_wait,
     give_way,
+    keep_buffer,
     new_fd_owner,
     now_ns,
     poll_now,
+    take_buffer,
     timeout_ns,
 )
 
@@ -359,7 +365,7 @@ cdef inline FdEntry *entry_of(Endpoint ep, Hub hub) noexcept:
     """What the running hub knows of the fd; NULL if it has not met it."""
     if ep.hub_serial == hub.serial and ep.entry.owner == ep.owner:
         return ep.entry
-    return hub.fd_known(ep.fd, ep.owner) if ep.known else NULL
+    return fd_known(hub, ep.fd, ep.owner) if ep.known else NULL
 
 
 cdef inline bint may_try(Endpoint ep, FdEntry *entry, int event, int flags) noexcept:
@@ -393,12 +399,12 @@ cdef int wait_ns(Endpoint ep, Hub hub, int event, int64_t remaining) except -1:
     """`wait_event` with a time-out of its own in place of the socket's; -1: no limit."""
     cdef FdEntry *entry
     cdef int got
-    entry = hub.fd_own(ep.fd, ep.owner)
+    entry = fd_own(hub, ep.fd, ep.owner)
     ep.known = True
     ep.entry = entry
     ep.hub_serial = hub.serial
     entry.flags &= ~(READ_READY if event == READ else WRITE_READY)
-    got = hub.fd_wait(entry, event, remaining)
+    got = fd_wait(hub, entry, event, remaining)
     if ep.fd < 0:
         errno_raise(EBADF)
     return got
@@ -431,7 +437,7 @@ cdef int nap(Endpoint ep, int64_t *deadline, double *length) except -1:
 cdef inline int pass_on(Hub hub, FdEntry *entry) except -1:
     """After an operation: if something is left, the next one who waits shall have it."""
     if entry != NULL and (entry.readers.count or entry.writers.count):
-        hub.fd_pass_on(entry)
+        fd_pass_on(hub, entry)
     return 0
 
 
@@ -565,7 +571,7 @@ cdef object receive_bytes(Endpoint ep, Py_ssize_t bufsize, int flags, sockaddr *
         # As in `transfer`, but no buffer is held while parked: thousands of idle connections would each pin one.
         entry = entry_of(ep, hub)
         if may_try(ep, entry, READ, flags):
-            data = hub.take_buffer(bufsize)
+            data = take_buffer(hub, bufsize)
             got = system_call(ep, entry, READ, bytes_at(data), bufsize, flags, addr, addrlen)
             if got >= 0:
                 return received(hub, entry, data, bufsize, got)
@@ -583,7 +589,7 @@ cdef object received(Hub hub, FdEntry *entry, PyObject *data, Py_ssize_t bufsize
     cdef object result
     if bufsize > 512 and got <= bufsize >> 2:
         result = PyBytes_FromStringAndSize(bytes_at(data), got)
-        hub.keep_buffer(data, bufsize)
+        keep_buffer(hub, data, bufsize)
     else:
         result = cut_bytes(data, bufsize, got)
     pass_on(hub, entry)
@@ -592,7 +598,7 @@ cdef object received(Hub hub, FdEntry *entry, PyObject *data, Py_ssize_t bufsize
 
 cdef int failed_recv(Hub hub, FdEntry *entry, PyObject *data, Py_ssize_t bufsize, int code) except -1:
     """`failed`, after the buffer was given back."""
-    hub.keep_buffer(data, bufsize)
+    keep_buffer(hub, data, bufsize)
     return failed(hub, entry, code)
 
 

@@ -23,6 +23,7 @@ from gevlite._core cimport (
     FdEntry,
     Hub,
     current_hub,
+    fd_pass_on,
     give_way_if_due,
     notify_all,
     notify_one,
@@ -171,5 +172,5 @@ cdef class Conversation:
             notify_all(&entry.readers, NUDGE)
             notify_all(&entry.writers, NUDGE)
         else:
-            hub.fd_pass_on(entry)
+            fd_pass_on(hub, entry)
         return 0

@@ -33,6 +33,7 @@ from gevlite._core cimport (
     notify_all,
     now_ns,
     take_up,
+    throw_into,
     timeout_ns,
     unlink_from,
     wait_on,
@@ -370,7 +371,7 @@ cdef class Greenlet(CoreGreenlet):
                 self._error = exc
             self._ended()
             return 0
-        self.hub.throw_into(self, exception)
+        throw_into(self.hub, self, exception)
         return 1
 
     def kill(self, exception=GreenletExit, block=True, timeout=None):
@@ -753,7 +754,7 @@ def kill(greenlet, exception=GreenletExit):
     if isinstance(greenlet, Greenlet):
         (<Greenlet> greenlet)._kill(exception)
     elif not greenlet.dead:
-        hub_of(greenlet).throw_into(greenlet, exception)
+        throw_into(hub_of(greenlet), greenlet, exception)
 
 
 def killall(greenlets, exception=GreenletExit, block=True, timeout=None):

@@ -13,7 +13,7 @@ import contextvars
 import os
 import sys
 
-from gevlite._core import get_hub_if_exists, is_finalizing
+from gevlite._core import abandon_greenlet, abandon_main, abandon_others, get_hub_if_exists, is_finalizing
 from gevlite._threadlock import Lock, RLock, get_ident, report_thread_error
 from gevlite._workers import count_workers
 from gevlite.event import Event
@@ -324,7 +324,7 @@ def _after_fork_in_child():
     me = getcurrent()
     for greenlet in list(_running):
         if greenlet is not me:
-            greenlet.hub.abandon(greenlet)
+            abandon_greenlet(greenlet.hub, greenlet)
             if greenlet.end is not None:
                 greenlet.end.finish()
     _running.clear()
@@ -332,12 +332,12 @@ def _after_fork_in_child():
     if isinstance(me, ThreadGreenlet):
         _running.add(me)
         _forked_by_thread = True
-        me.hub.abandon_main()
+        abandon_main(me.hub)
     if _is_forked_by_multiprocessing():
         # What it is to run is not the program once more: another pair of greenlets would read from the same pipes.
         hub = get_hub_if_exists()
         if hub is not None:
-            hub.abandon_others()
+            abandon_others(hub)
 
 
 def _is_forked_by_multiprocessing():

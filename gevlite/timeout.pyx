@@ -4,7 +4,7 @@ cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
-from gevlite._core cimport Hub, Timer, current_greenlet, current_hub, now_ns, timeout_ns
+from gevlite._core cimport Hub, Timer, cancel_throw, current_greenlet, current_hub, now_ns, throw_now, timeout_ns
 
 __all__ = ["Timeout", "with_timeout"]
 
@@ -37,7 +37,7 @@ cdef class _TimeoutTimer(Timer):
         self.exc = None
         if isinstance(exc, type):
             exc = self.made = exc()     # so that cancel() takes back this one, not a kill with the same class
-        return self.hub._throw_now(self.target, exc)
+        return throw_now(self.hub, self.target, exc)
 
     cpdef stop(self):
         self.exc = None
@@ -157,7 +157,7 @@ cdef class Timeout(BaseException):
         if timer.heap_index >= 0 or timer.queued:
             timer.stop()
         else:
-            timer.hub.cancel_throw(timer.target, timer.made if timer.made is not None else self._raised())
+            cancel_throw(timer.hub, timer.target, timer.made if timer.made is not None else self._raised())
         return 0
 
     def close(self):

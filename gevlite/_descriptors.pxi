@@ -1,0 +1,343 @@
+# Part of _core.pyx: what a hub knows of file descriptors, and how greenlets wait for them. See "Descriptors" in
+# docs/design.md.
+
+cdef PyObject *take_buffer(Hub hub, Py_ssize_t size) except NULL:
+    """A bytes object of `size` bytes for the caller alone, to be filled before anything else runs."""
+    cdef PyObject *data = hub.buffer
+    if data != NULL and hub.buffer_size == size:
+        hub.buffer = NULL
+        return data
+    return bytes_new(NULL, size)
+
+
+cdef int keep_buffer(Hub hub, PyObject *data, Py_ssize_t size) except -1:
+    """Take over an object from `take_buffer` that is not needed after all."""
+    if 512 < size <= KEEP_BUFFER and not hub.closed:
+        data, hub.buffer = hub.buffer, data
+        hub.buffer_size = size
+    Py_XDECREF(data)
+    return 0
+
+
+cdef FdEntry *fd_entry(Hub hub, int fd) except NULL:
+    cdef FdEntry **table
+    cdef FdEntry *entry
+    cdef int size
+    if fd < 0:
+        errno_raise(EBADF)
+    if fd >= hub.fds_size:
+        size = hub.fds_size if hub.fds_size else 64
+        while size <= fd:
+            size *= 2
+        table = <FdEntry **> realloc(hub.fds, size * sizeof(FdEntry *))
+        if table == NULL:
+            raise MemoryError("fd table")
+        memset(table + hub.fds_size, 0, (size - hub.fds_size) * sizeof(FdEntry *))
+        hub.fds = table
+        hub.fds_size = size
+    entry = hub.fds[fd]
+    if entry == NULL:
+        # Never freed before the hub: pointers to it stay valid across a park.
+        entry = <FdEntry *> calloc(1, sizeof(FdEntry))
+        if entry == NULL:
+            raise MemoryError("fd table")
+        entry.fd = fd
+        hub.fds[fd] = entry
+    return entry
+
+
+cdef FdEntry *fd_known(Hub hub, int fd, uint64_t owner) noexcept:
+    """The entry of an owned fd that this hub has met, or NULL."""
+    cdef FdEntry *entry
+    if fd < 0 or fd >= hub.fds_size:
+        return NULL
+    entry = hub.fds[fd]
+    return entry if entry != NULL and entry.owner == owner else NULL
+
+
+cdef FdEntry *fd_own(Hub hub, int fd, uint64_t owner) except NULL:
+    """The entry of `fd`, which belongs to the socket `owner`; what an earlier owner left is cleared."""
+    cdef FdEntry *entry = fd_entry(hub, fd)
+    if entry.owner != owner:
+        if entry.owner:
+            fd_reset(hub, entry, closed_error())
+        entry.owner = owner
+        # Not known: try first.
+        entry.flags = OWNED | READ_READY | WRITE_READY
+    return entry
+
+
+cdef int fd_set_armed(Hub hub, FdEntry *entry, int events) except -1:
+    if entry.armed and not events:
+        hub.interest -= 1
+    elif events and not entry.armed:
+        hub.interest += 1
+    entry.armed = events
+    return 0
+
+
+cdef int fd_rearm(Hub hub, FdEntry *entry) except -1:
+    """Make sure the backend watches for everybody who waits on `entry`."""
+    cdef int want
+    if entry.flags & ADOPTED:
+        return 0
+    if entry.flags & OWNED and hub.backend.adopt(entry.fd):
+        fd_set_armed(hub, entry, 0)
+        entry.flags |= ADOPTED
+        hub.interest += 1
+        return 0
+    want = (READ if entry.readers.count else 0) | (WRITE if entry.writers.count else 0)
+    if want:
+        hub.backend.arm(entry.fd, want)
+        fd_set_armed(hub, entry, want)
+    return 0
+
+
+cdef int fd_ask(Hub hub, FdEntry *entry, int events) except -1:
+    """Ask the kernel, and not only the flags, what of `events` is ready on an owned fd; the flags learn of it."""
+    cdef int got = poll_now(entry.fd, events)
+    entry.flags &= ~((READ_READY if events & READ else 0) | (WRITE_READY if events & WRITE else 0))
+    entry.flags |= (READ_READY if got & READ else 0) | (WRITE_READY if got & WRITE else 0)
+    return got
+
+
+cdef int fd_wait(Hub hub, FdEntry *entry, int events, int64_t timeout) except -1:
+    """Park until the fd may be ready for READ, WRITE or either. Returns the news that woke it, 0 after a time-out.
+
+    On an owned fd one waiter is woken at a time. Who gets events must, when it has done its operation, call
+    `fd_pass_on`: it wakes the next one if there is still something left.
+    """
+    cdef Waiter w = new_waiter(hub, WAIT_READ if events & READ else WAIT_WRITE)
+    cdef _ForwardLink second = None
+    cdef object result
+    w.detail = entry.fd
+    link_append(&entry.readers if events & READ else &entry.writers, w)
+    if events == READ | WRITE:
+        second = forward(&entry.writers, w)
+    hub.fd_waiters += 1
+    try:
+        fd_rearm(hub, entry)
+        result = w.park_for(timeout)
+    except BaseException:
+        fd_leave(hub, entry, w, second)
+        fd_pass_on(hub, entry)
+        raise
+    fd_leave(hub, entry, w, second)
+    free_waiter(w)
+    if result is None:
+        fd_pass_on(hub, entry)
+        return 0
+    return result
+
+
+cdef int fd_leave(Hub hub, FdEntry *entry, Waiter w, _ForwardLink second) except -1:
+    hub.fd_waiters -= 1
+    link_remove(w)
+    if second is not None:
+        link_remove(second)
+    if entry.armed:
+        fd_disarm(hub, entry)
+    return 0
+
+
+cdef int fd_disarm(Hub hub, FdEntry *entry) except -1:
+    """Tell the backend about interest that nobody has any more."""
+    cdef int want = (READ if entry.readers.count else 0) | (WRITE if entry.writers.count else 0)
+    if entry.armed & ~want == 0:
+        return 0
+    if not want:
+        fd_drop(hub, entry)
+        return fd_set_armed(hub, entry, 0)
+    try:
+        hub.backend.arm(entry.fd, want)
+    except BaseException as exc:
+        # Closed meanwhile, or the backend failed: who still waits would wait for ever.
+        fd_set_armed(hub, entry, 0)
+        return fd_fail(hub, entry, exc)
+    return fd_set_armed(hub, entry, want)
+
+
+cdef int fd_drop(Hub hub, FdEntry *entry) except -1:
+    """Have the backend forget it. Whatever comes of that, the clearing up around it must go on."""
+    try:
+        hub.backend.drop(entry.fd)
+    except OSError:
+        pass            # closed meanwhile
+    except BaseException as exc:
+        hub._report(hub.backend, exc)
+    return 0
+
+
+cdef int fd_pass_on(Hub hub, FdEntry *entry) except -1:
+    """Wake the next one who waits, if the fd is still ready: the kernel is asked, since to wake somebody for nothing
+    costs more, and his place in the queue."""
+    cdef int events = 0
+    if entry.flags & READ_READY and entry.readers.count:
+        events |= READ
+    if entry.flags & WRITE_READY and entry.writers.count:
+        events |= WRITE
+    if events:
+        try:
+            events = fd_ask(hub, entry, events)
+        except OSError:
+            pass            # closed behind our back: whoever tries it sees that
+        if events & READ:
+            notify_one(&entry.readers, READ_NEWS)
+        if events & WRITE:
+            notify_one(&entry.writers, WRITE_NEWS)
+    return 0
+
+
+cdef int fd_event(Hub hub, int fd, int events) except -1:
+    cdef FdEntry *entry
+    if fd >= hub.fds_size or hub.fds[fd] == NULL:
+        return 0
+    entry = hub.fds[fd]
+    if entry.flags & OWNED:
+        if events & (END | URGENT):
+            entry.flags |= STICKY
+        # One waiter a direction: it does the operation and passes on what is left.
+        if events & READ:
+            entry.flags |= READ_READY
+            notify_one(&entry.readers, READ_NEWS)
+        if events & WRITE:
+            entry.flags |= WRITE_READY
+            notify_one(&entry.writers, WRITE_NEWS)
+        if entry.flags & ADOPTED:
+            return 0
+    else:
+        if events & READ:
+            notify_all(&entry.readers, READ_NEWS)
+        if events & WRITE:
+            notify_all(&entry.writers, WRITE_NEWS)
+    # It was armed for one report.
+    fd_set_armed(hub, entry, 0)
+    if entry.readers.count or entry.writers.count:
+        try:
+            fd_rearm(hub, entry)
+        except BaseException as exc:
+            # For them alone: the other reports of this poll must not be lost.
+            fd_fail(hub, entry, exc)
+    return 0
+
+
+cdef int fd_fail(Hub hub, FdEntry *entry, object exc) except -1:
+    """Whoever waits on the fd gets `exc`."""
+    cdef Link link
+    while True:
+        link = link_pop(&entry.readers)
+        if link is None:
+            link = link_pop(&entry.writers)
+        if link is None:
+            return 0
+        if isinstance(link, _ForwardLink):
+            (<_ForwardLink> link).target.throw(exc)
+        elif isinstance(link, _WatchLink):
+            # Its callback will try the fd and see.
+            link.notify((<_WatchLink> link).watch.events)
+        else:
+            (<Waiter> link).throw(exc)
+
+
+cdef int fd_fail_remote(Hub hub, FdEntry *entry, object exc) except -1:
+    """Whoever waits on the fd gets `exc`, from another thread than the hub's: the queues are not touched.
+
+    It has to be now: once the number means another file, nobody could tell who waited for this one.
+    """
+    cdef Waiter w = first_parked(&entry.readers, &entry.writers)
+    while w is not None:
+        w.throw(exc)
+        w = first_parked(&entry.readers, &entry.writers)
+    return 0
+
+
+cdef int fd_reset(Hub hub, FdEntry *entry, object exc) except -1:
+    fd_fail(hub, entry, exc)
+    if entry.flags & ADOPTED:
+        hub.interest -= 1
+    if entry.flags & ADOPTED or entry.armed:
+        fd_drop(hub, entry)
+    fd_set_armed(hub, entry, 0)
+    entry.flags = 0
+    entry.owner = 0
+    return 0
+
+
+cdef int fd_forget(Hub hub, int fd, uint64_t owner, object exc) except -1:
+    """`fd` is about to be closed: drop its registration and wake who waits on it with `exc`.
+
+    owner: forget only what this socket registered; 0: whatever there is.
+    """
+    cdef FdEntry *entry
+    if fd < 0 or fd >= hub.fds_size or hub.fds[fd] == NULL:
+        return 0
+    entry = hub.fds[fd]
+    if owner and entry.owner != owner:
+        return 0
+    return fd_reset(hub, entry, exc)
+
+
+cdef int wait_until_ready(Hub hub, int fd, int events, object timeout) except -1:
+    """`Hub.wait_fd`."""
+    cdef int got
+    cdef FdEntry *entry
+    cdef int64_t limit, deadline = 0
+    if events & ~(READ | WRITE) or not events:
+        raise ValueError("events must be READ, WRITE or READ | WRITE")
+    hub._check_thread("wait_fd")
+    entry = fd_entry(hub, fd)
+    limit = timeout_ns(timeout)
+    if limit > 0:
+        deadline = gevlite_now_ns() + limit
+    while True:
+        if entry.flags & OWNED:
+            # Its readiness was reported once, and perhaps not to us: the kernel is asked, before a wait and after it.
+            got = fd_ask(hub, entry, events)
+            if got:
+                fd_pass_on(hub, entry)
+                return got
+        got = fd_wait(hub, entry, events, limit)
+        if not got:
+            return 0
+        if not entry.flags & OWNED:
+            if events == READ | WRITE:
+                got |= ready_or_nothing(fd, events)     # the first news woke us; there may be more
+            return got
+        if limit > 0:
+            limit = max(deadline - gevlite_now_ns(), 0)
+
+
+cdef bint wait_until_any(Hub hub, object pairs, object timeout) except -1:
+    """`Hub.wait_fds`."""
+    cdef Waiter w
+    cdef FdEntry *entry
+    cdef list links = []
+    cdef list fds = []
+    cdef int fd, events
+    cdef int64_t limit = timeout_ns(timeout)
+    hub._check_thread("wait_fds")
+    w = new_waiter(hub, WAIT_FDS)
+    try:
+        for fd, events in pairs:
+            entry = fd_entry(hub, fd)
+            fds.append(fd)
+            if events & READ:
+                links.append(forward(&entry.readers, w))
+            if events & WRITE:
+                links.append(forward(&entry.writers, w))
+            fd_rearm(hub, entry)
+        w.detail = len(fds) > 0
+        hub.fd_waiters += len(fds) > 0
+        try:
+            w.park_for(limit)
+        finally:
+            hub.fd_waiters -= len(fds) > 0
+    finally:
+        for link in links:
+            link_remove(link)
+        for fd in fds:
+            entry = hub.fds[fd]
+            if entry.armed:
+                fd_disarm(hub, entry)
+            fd_pass_on(hub, entry)
+    return not w.timed_out

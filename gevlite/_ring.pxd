@@ -1,0 +1,69 @@
+# The ready queue of a hub, and its inbox: a ring of entries, first in, first out. Used by the core alone.
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.stdlib cimport free, malloc
+
+
+cdef struct Entry:
+    int kind
+    PyObject *target
+    PyObject *argument
+
+cdef struct Ring:
+    Entry *items
+    size_t mask
+    size_t head
+    size_t count
+
+
+cdef inline int ring_grow(Ring *ring) except -1:
+    cdef size_t old = ring.mask + 1 if ring.items != NULL else 0
+    cdef size_t new = old * 2 if old else 64
+    cdef size_t i
+    cdef Entry *items = <Entry *> malloc(new * sizeof(Entry))
+    if items == NULL:
+        raise MemoryError("ready queue")
+    for i in range(ring.count):
+        items[i] = ring.items[(ring.head + i) & ring.mask]
+    free(ring.items)
+    ring.items = items
+    ring.mask = new - 1
+    ring.head = 0
+    return 0
+
+
+cdef inline int ring_push(Ring *ring, int kind, PyObject *target, PyObject *argument) except -1:
+    """Append; takes a new reference to `target` and `argument`."""
+    cdef Entry *e
+    if ring.items == NULL or ring.count > ring.mask:
+        ring_grow(ring)
+    e = &ring.items[(ring.head + ring.count) & ring.mask]
+    ring.count += 1
+    e.kind = kind
+    e.target = target
+    e.argument = argument
+    Py_INCREF(<object> target)
+    if argument != NULL:
+        Py_INCREF(<object> argument)
+    return 0
+
+
+cdef inline Entry ring_pop(Ring *ring) noexcept:
+    """Remove the first entry; its references now belong to the caller."""
+    cdef Entry e = ring.items[ring.head]
+    ring.head = (ring.head + 1) & ring.mask
+    ring.count -= 1
+    return e
+
+
+cdef inline int ring_dispose(Ring *ring) except -1:
+    cdef Entry e
+    while ring.count:
+        e = ring_pop(ring)
+        Py_DECREF(<object> e.target)
+        Py_XDECREF(e.argument)
+    free(ring.items)
+    ring.items = NULL
+    ring.mask = 0
+    ring.head = 0
+    return 0
