@@ -14,6 +14,7 @@ cdef class Settings:
     cdef Py_ssize_t max_request_line
     cdef Py_ssize_t max_headers
     cdef Py_ssize_t max_header_bytes
+    cdef Py_ssize_t max_field_bytes
     cdef int64_t max_body       # -1: no limit, here and below; times in ns
     cdef int64_t header_time
     cdef int64_t keepalive_time
@@ -77,7 +78,8 @@ cdef class Connection:
     cdef Py_ssize_t start
     cdef Py_ssize_t end
     cdef bint dead              # the client is gone, or nothing it says can be understood any more
-    cdef bint idle              # between two requests
+    cdef readonly bint waiting  # for a head, or the rest of it
+    cdef bint idle              # while waiting: nothing of it has come
     cdef readonly Py_ssize_t served     # how many requests have come
     cdef int in_a_row           # requests served without having to wait for one
     # The head; offsets from `start`.

@@ -198,6 +198,7 @@ cdef class Settings:
         self.max_request_line = limits.max_request_line
         self.max_headers = limits.max_headers
         self.max_header_bytes = limits.max_header_bytes
+        self.max_field_bytes = limits.max_field_bytes
         self.max_body = -1 if limits.max_body is None else limits.max_body
         self.header_time = _to_ns(limits.header_timeout)
         self.keepalive_time = _to_ns(limits.keepalive_timeout)
@@ -309,6 +310,11 @@ cdef class Connection:
         What the client has sent by now is served nevertheless.
         """
         if self.idle and (served < 0 or served == self.served):
+            self.stop_waiting()
+
+    def stop_waiting(self):
+        """End the wait for a request, or the rest of its head, if there is one; the waiter closes the socket."""
+        if self.waiting:
             try:
                 _Socket.shutdown(self.sock, _socket.SHUT_RD)
             except (OSError, TypeError):
@@ -514,13 +520,14 @@ cdef class Connection:
                     timeout = max(self.head_deadline - now_ns(), 0)
         if self.idle and self.settings.closing and not 0 <= timeout < self.settings.closing_time:
             timeout = self.settings.closing_time
+        self.waiting = True
         try:
             got = self.fill(timeout)
         except OSError:
             self.dead = True
             return 0
         finally:
-            self.idle = False
+            self.idle = self.waiting = False
         if got == 0:
             self.dead = True
             return 0
@@ -549,7 +556,7 @@ cdef class Connection:
                     # n is 0 behind an empty line.
                     if n and not KINDS[<unsigned char> p[0]] & TOKEN and p[0] != b"\r":
                         bad("no method")
-                elif n - self.fields > self.settings.max_header_bytes:
+                elif n - self.fields > self.settings.max_header_bytes or n - self.line > self.settings.max_field_bytes:
                     refuse("431 Request Header Fields Too Large", "fields too large")
                 return 0
             i = found - p
@@ -573,7 +580,8 @@ cdef class Connection:
                     refuse("414 URI Too Long", "request line too long")
                 self.check_request_line(p, i - 1)
                 self.fields = i + 1
-            elif self.lines > self.settings.max_headers or i + 1 - self.fields > self.settings.max_header_bytes:
+            elif self.lines > self.settings.max_headers or i + 1 - self.line > self.settings.max_field_bytes \
+                    or i + 1 - self.fields > self.settings.max_header_bytes:
                 refuse("431 Request Header Fields Too Large", "too many fields, or too large")
             self.lines += 1
             self.line = self.looked = i + 1

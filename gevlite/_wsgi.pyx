@@ -19,6 +19,7 @@ from libc.string cimport memchr, memcpy
 
 from gevlite._accesslog cimport AccessLog
 from gevlite._http cimport BLOCK, BODY_CHUNKED, BODY_DONE, BODY_LENGTH, EXPECTED, LET_DOWN, Connection, Reader
+from gevlite.lock cimport Semaphore
 
 import errno
 import os
@@ -355,6 +356,7 @@ cdef class Handler:
     cdef Reader _rfile
     cdef Input input
     cdef dict template                          # environ of this connection, before a request is added
+    cdef Semaphore places                       # for requests, if the server has a number of them
     cdef bint quick
     cdef bint reads_itself
     cdef bint gone                              # the client, before the end of a head
@@ -373,6 +375,7 @@ cdef class Handler:
         cls = type(self)
         self.quick = not overrides(cls, _STEPS)
         self.reads_itself = overrides(cls, ("read_requestline", "read_request"))
+        self.places = server._places
         self.access = server.log if isinstance(server.log, AccessLog) else None
         self.logs = server._logs or not self.quick or overrides(cls, ("log_request",))
 
@@ -486,13 +489,19 @@ cdef class Handler:
         except RequestError as exc:
             self.refuse(exc)
             return None
-        self.application = self.server.application
-        if self.quick:
-            self.environ = Handler.get_environ(self)
-            Handler.handle_one_response(self)
-        else:
-            self.environ = self.get_environ()
-            self.handle_one_response()
+        if self.places is not None:
+            self.places.acquire()
+        try:
+            self.application = self.server.application
+            if self.quick:
+                self.environ = Handler.get_environ(self)
+                Handler.handle_one_response(self)
+            else:
+                self.environ = self.get_environ()
+                self.handle_one_response()
+        finally:
+            if self.places is not None:
+                self.places.release()
         if self.close_connection:
             unread = connection.body != BODY_DONE or connection.end > connection.start
             if unread and not (connection.dead or self.taken_over or self.connection_upgraded):

@@ -341,6 +341,10 @@ class BaseServer:
         self._stop_deadline = max(self._stop_deadline, time.monotonic() + timeout)
         self._drain()
 
+    @property
+    def _may_kill(self):
+        return self.pool is not None
+
     def _drain(self):
         me = getcurrent()
         sleep(0)        # who was accepted last has not begun yet
@@ -350,7 +354,7 @@ class BaseServer:
                 break
             self._served.clear()
             self._served.wait(remaining)
-        if self.pool is not None:
+        if self._may_kill:
             try:
                 killall(self._serving - {me}, block=True, timeout=1)
             except Timeout:

@@ -7,8 +7,14 @@ The server and its settings are here; what happens on a connection is in `_wsgi`
 """
 
 import dataclasses
+import functools
+import itertools
 import logging
+import operator
+import os
+import resource
 import sys
+import time
 
 from gevlite import socket
 from gevlite._accesslog import AccessLog
@@ -16,6 +22,7 @@ from gevlite._http import RequestError, Settings
 from gevlite._version import __version__
 from gevlite._wsgi import FileWrapper, Handler, Input
 from gevlite.greenlet import spawn_later
+from gevlite.lock import Semaphore
 from gevlite.server import StreamServer
 from gevlite.timeout import Timeout
 
@@ -32,6 +39,13 @@ __all__ = [
     "WSGISecureEnviron",
     "WSGIServer",
 ]
+
+# Descriptors that connections leave to the application.
+SPARE_DESCRIPTORS = 128
+# If there are too many connections: among how many one is looked for to hang up on; and the seconds in which one that
+# has sent no request yet is no worse than one that is kept for the next.
+LOOK_AT = 1000
+SILENCE = 1.0
 
 # Seconds that a stop waits for whoever reads the access log.
 LOG_TIME = 1.0
@@ -52,6 +66,8 @@ class Limits:
     max_headers: int = 100
     #: All header fields together.
     max_header_bytes: int = 65536
+    #: One header field, with its name.
+    max_field_bytes: int = 65536
     #: The body, decoded.
     max_body: int | None = 1 << 30
     #: From the first byte of a request to the end of its head. Also how long a new connection may say nothing.
@@ -77,6 +93,39 @@ class Limits:
                 raise TypeError(f"{field.name}: {value!r}")
             if value < 0 or value == 0 and field.name not in _MAY_BE_ZERO:
                 raise ValueError(f"{field.name}: {value!r}")
+
+    @classmethod
+    def from_environment(cls, **limits):
+        """A Limits of what is given, and of what the environment says, which counts more.
+
+        The variable of a limit is GEVLITE_ and its name in capitals, such as GEVLITE_MAX_BODY. A size may end with k, m
+        or g; "none" stands for None. An empty variable counts as unset. Raises ValueError for what a limit cannot be.
+        """
+        for field in dataclasses.fields(cls):
+            variable = f"GEVLITE_{field.name.upper()}"
+            text = os.environ.get(variable, "").strip()
+            if text:
+                try:
+                    value = parse_limit(field.name, text)
+                    cls(**{field.name: value})
+                except (TypeError, ValueError, OverflowError):
+                    raise ValueError(f"{variable} cannot be {text!r}") from None
+                limits[field.name] = value
+        return cls(**limits)
+
+
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def parse_size(text):
+    """A number of bytes: 1000, 64k, 1.5g. Raises ValueError or OverflowError for anything else."""
+    factor = _UNITS.get(text[-1:].lower(), 1)
+    return int(float(text if factor == 1 else text[:-1]) * factor)
+
+
+def parse_limit(name, text):
+    """What the limit of that name is to be according to a text, such as that of an option or a variable."""
+    return None if text.lower() == "none" else float(text) if "timeout" in name else parse_size(text)
 
 
 # Under gevent's name. Another limit is given by `WSGIServer(limits=...)`.
@@ -215,7 +264,11 @@ class WSGIHandler(Handler):
 class WSGIServer(StreamServer):
     """Serves a WSGI application.
 
-    For `listener`, `backlog`, `spawn` and the TLS arguments see `StreamServer`.
+    For `listener`, `backlog` and the TLS arguments see `StreamServer`.
+
+    spawn: as there, but a number is how many requests are served at a time. A connection takes one of those places when
+    the head of a request has come and gives it back after the response: who is slow to say anything keeps nobody out.
+    While all are taken nobody is accepted. (In a pool, each connection has a place for as long as it lasts.)
 
     log: where each request is reported: an `AccessLog`, which costs least; anything with `write()`, such as a file; a
     `logging.Logger`, or anything with its method `log()`; "default" for sys.stderr, None for nowhere.
@@ -233,6 +286,10 @@ class WSGIServer(StreamServer):
     secure_environ_class = WSGISecureEnviron
     log = None
     error_log = None
+
+    #: How many connections there may be; None: what the process may have open (RLIMIT_NOFILE), less some for the
+    #: application. A new one takes the place of the one that has been waiting for a request for the longest.
+    max_connections = None
 
     base_env = {
         "GATEWAY_INTERFACE": "CGI/1.1",
@@ -263,7 +320,7 @@ class WSGIServer(StreamServer):
                 raise TypeError(f"limits must be a Limits, not {limits!r}")
             self.limits = limits
         self._settings = Settings(self.limits, _parser_class())
-        self._handlers = set()
+        self._handlers = {}         # each with the time when it came, in that order
         self._closing = None        # what will close the connections that still wait for a request
         if application is not None:
             self.application = application
@@ -317,6 +374,67 @@ class WSGIServer(StreamServer):
         if self.environ.get("SERVER_PORT") in (None, "0", ""):
             self.environ["SERVER_PORT"] = port
 
+    # -------- how many
+
+    def set_spawn(self, spawn):
+        self._places = None
+        if isinstance(spawn, int) and not isinstance(spawn, bool):
+            self._places, spawn = Semaphore(spawn), "default"
+        super().set_spawn(spawn)
+
+    def full(self):
+        """True if nobody more is accepted now: all places are taken, or there are too many connections."""
+        if self._places is not None and self._places.locked():
+            return True
+        return len(self._serving) >= self._most_connections or super().full()
+
+    def do_read(self):
+        if self._places is None or self.socket.gettimeout() == 0:
+            return super().do_read()
+        # Not in accept: while we wait all places may be taken, and then another process may take the client.
+        found = self._read_now()
+        if found is None:
+            socket.wait_read(self.socket)
+        return found
+
+    def _wait_for_room(self):
+        if self._places is not None and self._places.locked():
+            self._places.wait()
+        elif len(self._serving) >= self._most_connections:
+            socket.wait_read(self.socket)       # somebody wants to come in
+            self._served.clear()
+            self._hang_up_on_one()
+            self._served.wait(5 * self.min_delay)       # or maybe somebody falls silent
+        else:
+            super()._wait_for_room()
+
+    def _hang_up_on_one(self):
+        """Make room for a connection that may have something to say."""
+        silent = [
+            (since, functools.partial(socket.socket.shutdown, sock, socket.SHUT_RDWR))
+            for sock, since in itertools.islice(self._shaking.items(), 1)
+        ]
+        kept = []       # between two requests
+        for handler, since in itertools.islice(self._handlers.items(), LOOK_AT):
+            connection = handler.connection
+            if connection.waiting:
+                (kept if connection.served else silent).append((since, connection.stop_waiting))
+        silent.sort(key=operator.itemgetter(0))
+        if silent and (not kept or silent[0][0] < time.monotonic() - SILENCE):
+            hang_up = silent[0][1]
+        elif kept:
+            hang_up = kept[0][1]
+        else:
+            return
+        try:
+            hang_up()
+        except OSError:
+            pass        # it has gone by itself
+
+    @property
+    def _may_kill(self):
+        return self._places is not None or super()._may_kill
+
     # -------- life
 
     def init_socket(self):
@@ -326,6 +444,7 @@ class WSGIServer(StreamServer):
     def start_accepting(self):
         self._settings.closing = False
         self._forget_closing()
+        self._most_connections = self.max_connections or _descriptors()
         super().start_accepting()
 
     def close(self):
@@ -375,13 +494,19 @@ class WSGIServer(StreamServer):
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         handler = self.handler_class(sock, address, self)
-        self._handlers.add(handler)
+        self._handlers[handler] = time.monotonic()
         try:
             handler.handle()
         finally:
-            self._handlers.discard(handler)
+            del self._handlers[handler]
             if not self._handlers:
                 self._forget_closing()
+
+
+def _descriptors():
+    """How many connections the process may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(soft - SPARE_DESCRIPTORS, soft // 2)
 
 
 def _log(log, level):

@@ -35,6 +35,7 @@ class Limits:
     max_request_line: int = 8190
     max_headers: int = 100
     max_header_bytes: int = 65536
+    max_field_bytes: int = 65536
     max_body: int | None = ...
     header_timeout: float | None = 10
     keepalive_timeout: float | None = 60
@@ -43,6 +44,11 @@ class Limits:
     write_timeout: float | None = 30
     min_rate: int = 500
     def __post_init__(self) -> None: ...
+    @classmethod
+    def from_environment(cls, **limits: Any) -> Self: ...
+
+def parse_size(text: str) -> int: ...
+def parse_limit(name: str, text: str) -> float | None: ...
 
 class LoggingLogAdapter:
     def __init__(self, logger: logging.Logger, level: int = 20) -> None: ...
@@ -72,6 +78,7 @@ class WSGIHandler(Handler): ...
 class WSGIServer(StreamServer):
     handler_class: type[WSGIHandler]
     limits: Limits
+    max_connections: int | None
     environ_class: type[dict[str, Any]]
     secure_environ_class: type[SecureEnviron]
     base_env: dict[str, Any]

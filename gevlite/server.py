@@ -1,6 +1,7 @@
 """Servers for streams (TCP, TLS, UNIX sockets) and for datagrams."""
 
 import os
+import time
 
 from gevlite import socket, ssl
 from gevlite.baseserver import BaseServer, bound_socket
@@ -10,6 +11,8 @@ __all__ = ["DatagramServer", "StreamServer"]
 
 _CONTEXT_ARGS = ("keyfile", "certfile", "cert_reqs", "ca_certs", "ciphers", "ssl_version", "password")
 _WRAP_ARGS = ("do_handshake_on_connect", "suppress_ragged_eofs")
+# The handshake is a step of its own.
+_LATER = {"do_handshake_on_connect": False}
 
 
 class StreamServer(BaseServer):
@@ -34,6 +37,7 @@ class StreamServer(BaseServer):
     def __init__(self, listener, handle=None, backlog=None, spawn="default", **ssl_args):
         self.ssl_args = ssl_args
         self._context = None
+        self._shaking = {}      # connections that shake hands, each with the time when it began, in that order
         self._wrap_args = {name: ssl_args[name] for name in _WRAP_ARGS if name in ssl_args}
         if ssl_args:
             self._context = _context_of(ssl_args)
@@ -87,32 +91,56 @@ class StreamServer(BaseServer):
 
     def _accept_who_is_there(self):
         # Or they would be reset when the listener is closed.
-        self.socket.settimeout(0)
         for _ in range(self.backlog):
             if self.full():
                 return
             try:
-                args = self.do_read()
+                args = self._read_now()
             except OSError:
-                return      # nobody, or no descriptor left
-            if args is not None:
-                self._begin(args)
+                return      # no descriptor left
+            if args is None:
+                return
+            self._begin(args)
+
+    def _read_now(self):
+        """As `do_read`, but does not wait: None if nobody is there."""
+        before = self.socket.gettimeout()
+        self.socket.settimeout(0)
+        try:
+            return self.do_read()
+        except BlockingIOError:
+            return None
+        finally:
+            self.socket.settimeout(before)
 
     def wrap_socket_and_handle(self, client_socket, address):
         """Shake hands, then `handle`."""
-        client_socket.settimeout(self.handshake_timeout)
+        secure = self._shake_hands(client_socket)
+        if secure is None:
+            return None
         try:
-            secure = ssl.SSLSocket._create(
-                client_socket, server_side=True, context=self._context, **self._wrap_args
-            )
-        except OSError:         # SSLError and TimeoutError too
-            return
-        try:
-            secure.settimeout(None)
             return self.handle(secure, address)
         finally:
             say_goodbye(secure)
             secure.close()
+
+    def _shake_hands(self, sock):
+        sock.settimeout(self.handshake_timeout)
+        secure = None
+        try:
+            secure = ssl.SSLSocket._create(sock, server_side=True, context=self._context, **self._wrap_args | _LATER)
+            self._shaking[secure] = time.monotonic()
+            if self._wrap_args.get("do_handshake_on_connect", True):
+                secure.do_handshake()
+            secure.settimeout(None)
+            return secure
+        except BaseException as exc:
+            if secure is not None:
+                secure.close()
+            if not isinstance(exc, OSError):        # SSLError and TimeoutError are
+                raise
+        finally:
+            self._shaking.pop(secure, None)
 
 
 def say_goodbye(secure):

@@ -29,8 +29,7 @@ from gunicorn.workers.base import Worker
 from gevlite import monkey, sleep, spawn
 from gevlite._version import __version__
 from gevlite.event import Event
-from gevlite.pool import Pool
-from gevlite.pywsgi import Limits, WSGIHandler, WSGIServer
+from gevlite.pywsgi import Limits, WSGIHandler, WSGIServer, _descriptors
 
 __all__ = ["GevliteWorker"]
 
@@ -77,7 +76,11 @@ class GevliteWorker(Worker):
             self.log.warning("%s: %s (pid:%s)", warning.category.__name__, warning.message, self.pid)
 
     def check(self):
-        """Raise RuntimeError for a setting that cannot be heeded and that would be unsafe or useless to ignore."""
+        """Raise RuntimeError for a setting that cannot be heeded and that would be unsafe or useless to ignore.
+
+        ValueError for a variable of the environment that makes no sense.
+        """
+        self.limits = _limits(self.cfg)
         if getattr(self.cfg, "proxy_protocol", False) not in (False, "off"):
             raise RuntimeError("GevliteWorker does not speak the PROXY protocol: remove proxy_protocol")
         if getattr(self.cfg, "protocol", "http") != "http":
@@ -91,28 +94,30 @@ class GevliteWorker(Worker):
     def run(self):
         """Serve until `alive` is False; then stop."""
         spawn(self._beat)
-        pool = Pool(self.cfg.worker_connections)
         application = _Application(self)
-        self.servers = [self._server(listener.sock, application, pool) for listener in self.sockets]
+        self.servers = [self._server(listener.sock, application) for listener in self.sockets]
         for server in self.servers:
+            server._places = self.servers[0]._places        # of all together
+            server.max_connections = max(_descriptors() // len(self.servers), 1)
             server.start()
         self._over.wait()
         self._stop()
 
-    def _server(self, listener, application, pool):
+    def _server(self, listener, application):
         environ = base_environ(self.cfg)
-        del environ["wsgi.file_wrapper"]        # pywsgi has one that uses sendfile
+        if self.cfg.sendfile is not False:
+            del environ["wsgi.file_wrapper"]        # pywsgi has one that uses sendfile
         environ["wsgi.multithread"] = True      # while the application waits it is called again
         environ["SERVER_SOFTWARE"] = f"gevlite/{__version__} gunicorn/{gunicorn.__version__}"
         server = WSGIServer(
             listener,
             application,
-            spawn=pool,
+            spawn=self.cfg.worker_connections,
             log=None,
             error_log=environ["wsgi.errors"],
             handler_class=_handler_class(self.cfg, self.log),
             environ=environ,
-            limits=_limits(self.cfg),
+            limits=self.limits,
             **self._tls(),
         )
         server.worker = self
@@ -246,10 +251,14 @@ def _is_in(networks, address):
 
 
 def _limits(cfg):
-    return Limits(
+    """gunicorn's, and what it has no setting for from the environment."""
+    size = cfg.limit_request_field_size or UNLIMITED
+    return Limits.from_environment(
         max_request_line=cfg.limit_request_line or UNLIMITED,
         max_headers=cfg.limit_request_fields or MAX_HEADERS,
-        max_header_bytes=max(Limits.max_header_bytes, cfg.limit_request_field_size or UNLIMITED),
+        max_field_bytes=size,
+        max_header_bytes=max(Limits.max_header_bytes, size),
+        max_body=None,
         keepalive_timeout=cfg.keepalive,
     )
 

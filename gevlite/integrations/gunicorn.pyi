@@ -3,10 +3,13 @@ from typing import Any
 
 from gunicorn.workers.base import Worker
 
+from gevlite.pywsgi import Limits
+
 __all__ = ["GevliteWorker"]
 
 class GevliteWorker(Worker):
     servers: list[Any]
+    limits: Limits
     def patch(self) -> None: ...
     def init_process(self) -> None: ...
     def check(self) -> None: ...

@@ -6,19 +6,19 @@ import logging
 import os
 import sys
 
-from gevlite.pywsgi import Limits
+from gevlite.pywsgi import Limits, parse_limit, parse_size
 from gevlite.serve import Server, StartError
 from gevlite.serve._settings import Settings, default_workers
 
 __all__ = ["main"]
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Settings)}
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 _LIMITS_HELP = {
     "max_request_line": "bytes of the request line",
     "max_headers": "how many header fields",
     "max_header_bytes": "bytes of all header fields",
+    "max_field_bytes": "bytes of one header field",
     "max_body": "bytes of a request's body",
     "header_timeout": "seconds for the head of a request",
     "keepalive_timeout": "seconds between two requests of a connection",
@@ -108,19 +108,15 @@ def _mode(text):
 
 
 def _size(text):
-    unit = text[-1:].lower()
-    number, factor = (text[:-1], _UNITS[unit]) if unit in _UNITS else (text, 1)
-    return int(float(number) * factor)
+    return parse_size(text)
 
 
 _mode.__name__, _size.__name__ = "octal mode", "size"
 
 
 def _limit(field):
-    number = float if "timeout" in field.name else _size
-
     def limit(text):
-        return None if text.lower() == "none" else number(text)
+        return parse_limit(field.name, text)
 
     return limit
 

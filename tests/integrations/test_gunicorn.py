@@ -58,6 +58,12 @@ def application(environ, start_response):
             CONTEXT.minimum_version = ssl.TLSVersion.TLSv1_3
             ssl.create_default_context().minimum_version = ssl.TLSVersion.TLSv1_3
             assert requests.get(f"http://127.0.0.1:{environ['SERVER_PORT']}/").status_code == 200
+    elif path == "/file":
+        with open("file", "w") as file:
+            file.write('{"file": true}')
+        wrapper = environ["wsgi.file_wrapper"]
+        start_response("200 OK", [("X-Wrapper", wrapper.__module__)])
+        return wrapper(open("file", "rb"))
     elif path == "/errors":
         environ["wsgi.errors"].write("for the error log\\n")
     answer = {"pid": os.getpid(), "at_import": AT_IMPORT, "version": VERSION}
@@ -285,6 +291,65 @@ def test_who_is_a_proxy(allowed, address, trusted):
 
 def test_limits(shared):
     assert shared.get(**{f"X_{n}": "y" for n in range(30)}).status == 431
+
+
+def ask(running, head, *body):
+    """The status of the answer, None if there is none yet."""
+    with running.connect() as sock:
+        sock.sendall(head.replace(b"\n", b"\r\n") + b"\r\n")
+        sock.settimeout(body[0] if body else PATIENCE)
+        try:
+            return int(sock.recv(12).split()[1])
+        except TimeoutError:
+            return None
+
+
+POST = b"POST / HTTP/1.1\nHost: h\nContent-Length: %d\n"
+
+
+def test_a_body_has_no_limit_unless_one_is_set(shared):
+    assert ask(shared, POST % (1 << 31), 0.3) is None
+
+
+def test_limits_of_heads(master):
+    running = master(
+        "--limit-request-line", "50", "--limit-request-field_size", "100", "--limit-request-fields", "4"
+    )
+    line, field = b"GET /%b HTTP/1.1\nHost: h\n", b"X: %b\n"
+    assert ask(running, line % (b"x" * 36)) == 200
+    assert ask(running, line % (b"x" * 37)) == 414
+    assert ask(running, line % b"" + field % (b"x" * 95)) == 200
+    assert ask(running, line % b"" + field % (b"x" * 96)) == 431
+    assert ask(running, line % b"" + 3 * field % (b"", b"", b"")) == 200
+    assert ask(running, line % b"" + 4 * field % (b"", b"", b"", b"")) == 431
+
+
+@pytest.mark.parametrize("where", ["environment", "config"])
+def test_limits_that_gunicorn_has_no_setting_for(master, where):
+    limits = {"GEVLITE_MAX_BODY": "1k", "GEVLITE_HEADER_TIMEOUT": "0.2", "GEVLITE_BODY_TIMEOUT": "0.3"}
+    if where == "environment":
+        running = master(env=limits)
+    else:
+        running = master(config=f"raw_env = {[f'{name}={value}' for name, value in limits.items()]}")
+    assert ask(running, POST % 1025) == 413
+    assert ask(running, POST % 1000) == 408         # the body does not come
+    with running.connect() as sock:
+        sock.sendall(b"GET")
+        assert sock.recv(12) == b"HTTP/1.1 408"
+
+
+def test_a_limit_that_makes_no_sense_is_an_error(master):
+    running = master(env={"GEVLITE_WRITE_TIMEOUT": "soon"}, boots=False)
+    assert running.wait() == 3
+    running.said("GEVLITE_WRITE_TIMEOUT cannot be 'soon'")
+
+
+@pytest.mark.parametrize("options", [(), ("--no-sendfile",)], ids=["sendfile", "read"])
+def test_files(master, options):
+    running = master(*options)
+    response = running.open().get("/file")
+    assert response.json == {"file": True}
+    assert response.getheader("X-Wrapper").startswith("gunicorn." if options else "gevlite.")
 
 
 def test_the_socket_of_a_request_that_speaks_by_hand(shared):
@@ -646,18 +711,33 @@ def test_without_keepalive_each_connection_has_one_request(master):
     assert connection.is_closed()
 
 
-def test_worker_connections_are_the_most_at_a_time(master):
+def test_worker_connections_are_the_most_requests_at_a_time(master, background):
     running = master("--worker-connections", "2")
-    first, second = running.open(), running.open()
-    assert first.get().status == second.get().status == 200
+    kept = [running.open() for _ in range(3)]
+    assert [one.get().status for one in kept] == [200] * 3
+    silent = [running.connect() for _ in range(5)]      # neither takes a place
+    silent[0].sendall(b"GET / HTTP/1.1\r\nHost: h\r\nX: ")
+    asked = [background(one.get, "/sleep/1.5") for one in kept[:2]]
+    until(running.started)
+    time.sleep(0.5)
     with running.connect() as third:
         third.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        third.settimeout(0.2)
-        with pytest.raises(TimeoutError):
-            third.recv(1)
-        first.close()
         third.settimeout(PATIENCE)
-        assert third.recv(15) == b"HTTP/1.1 200 OK"
+        # Only when one of them is done.
+        assert third.recv(15) == b"HTTP/1.1 200 OK" and any(one.done() for one in asked)
+    assert [one.result().status for one in asked] == [200] * 2
+    for sock in silent:
+        sock.close()
+
+
+def test_whose_head_is_slow_keeps_nobody_out(master):
+    running = master("--worker-connections", "10")
+    slow = [running.connect() for _ in range(100)]
+    for sock in slow:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nX: ")
+    assert [running.get().status for _ in range(20)] == [200] * 20
+    for sock in slow:
+        sock.close()
 
 
 def test_what_cannot_be_heeded_is_an_error(master):

@@ -612,6 +612,138 @@ def test_a_full_pool_serves_the_next_when_a_connection_ends(site, http):
     assert second.response().status == 200
 
 
+def test_a_number_of_places_is_for_requests_not_for_connections(site, http, settle):
+    gate = Event()
+    running = []
+
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/slow":
+            running.append(environ)
+            gate.wait()
+        return hello(environ, start_response)
+
+    server = site(app, spawn=2)
+    kept, silent, slow = ([http(server) for _ in range(3)] for _ in range(3))
+    assert [client.get().status for client in kept] == [200] * 3
+    for client in slow:
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n")
+    assert settle(lambda: len(server._handlers) == 9)
+    for client in kept:
+        client.send(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert settle(lambda: len(running) == 2)
+    assert server.full()
+    late = http(server)
+    late.send(b"GET /late HTTP/1.1\r\nHost: h\r\n\r\n")
+    gevlite.sleep(0.05)
+    assert len(running) == 2 and len(server._handlers) == 9         # it waits to be accepted
+    gate.set()
+    assert [client.response().status for client in [*kept, late]] == [200] * 4
+    for client in slow:
+        assert client.ask(b"\r\n", "GET").status == 200
+    assert [client.get().status for client in silent] == [200] * 3
+    assert not server.full()
+
+
+def test_a_request_that_fails_gives_its_place_back(site, http, errors, settle):
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/sleep":
+            sleeping.append(gevlite.getcurrent())
+            gevlite.sleep(100)
+        if environ["PATH_INFO"] == "/fail":
+            raise ValueError
+        environ["wsgi.input"].read()
+        return hello(environ, start_response)
+
+    sleeping = []
+    server = site(app, spawn=1, limits=Limits(max_body=10))
+    assert http(server).get("/fail").status == 500
+    assert http(server).ask(chunked(b"x" * 20)).status == 413
+    first, second = http(server), http(server)
+    assert settle(lambda: len(server._handlers) == 2)
+    first.send(b"GET /sleep HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert settle(lambda: sleeping)
+    second.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    gevlite.idle()
+    sleeping[0].kill()
+    assert second.response().status == 200
+    assert server._places.counter == 1
+
+
+def test_stop_kills_what_does_not_end_if_there_is_a_number_of_places(site, http, settle):
+    running = []
+
+    def app(environ, start_response):
+        running.append(environ)
+        gevlite.sleep(100)
+
+    server = site(app, spawn=1)
+    client = http(server)
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert settle(lambda: running)
+    server.stop(0)
+    assert client.is_closed() and not server._serving
+
+
+class Crowded(WSGIServer):
+    max_connections = 5
+    max_accept = 1      # so that who was accepted counts at once
+
+
+def fill(server, http, settle, prepare):
+    """That many connections: they have been there for more than a moment."""
+    clients = [http(server) for _ in range(5)]
+    for client in clients:
+        prepare(client)
+    assert settle(lambda: len(server._handlers) == 5)
+    for handler in server._handlers:
+        server._handlers[handler] -= 10
+    return clients
+
+
+@pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\nHost:"])
+def test_in_a_crowd_the_silent_make_room(serve, http, settle, head):
+    server = serve(Crowded(ANY, hello, log=None))
+    silent = fill(server, http, settle, lambda client: client.send(head))
+    clients = [http(server) for _ in range(4)]
+    assert [client.get().status for client in clients] == [200] * 4
+    assert [client.is_closed() for client in silent[:4]] == [True] * 4
+    assert len(server._serving) <= 5
+    assert [client.get().status for client in clients] == [200] * 4
+
+
+def test_in_a_crowd_of_kept_connections_the_oldest_makes_room(serve, http, settle):
+    server = serve(Crowded(ANY, hello, log=None))
+    kept = fill(server, http, settle, lambda client: client.get())
+    new = http(server)
+    assert new.get().status == 200
+    assert kept[0].is_closed()
+    assert [client.get().status for client in [*kept[2:], new]] == [200] * 4
+
+
+def test_in_a_crowd_nobody_is_hung_up_on_during_a_request(serve, http, settle):
+    gate = Event()
+
+    def app(environ, start_response):
+        gate.wait()
+        return hello(environ, start_response)
+
+    server = serve(Crowded(ANY, app, log=None))
+    busy = fill(server, http, settle, lambda client: client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"))
+    late = http(server)
+    late.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    gevlite.sleep(0.05)
+    assert len(server._serving) == 5
+    gate.set()
+    assert [client.response().status for client in [*busy, late]] == [200] * 6
+
+
+def test_by_default_there_are_as_many_connections_as_the_process_may_have(site):
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert soft // 2 <= site(hello)._most_connections <= max(soft, sys.maxsize)
+
+
 def test_stop_lets_requests_finish_and_closes_connections(site, http, start):
     gate = Event()
 
@@ -795,6 +927,26 @@ def test_limits_that_make_no_sense(kwargs):
 def test_limits_of_the_wrong_type(kwargs):
     with pytest.raises(TypeError, match=next(iter(kwargs))):
         Limits(**kwargs)
+
+
+def test_limits_of_the_environment(monkeypatch):
+    monkeypatch.setenv("GEVLITE_MAX_BODY", "1.5k")
+    monkeypatch.setenv("GEVLITE_HEADER_TIMEOUT", "none")
+    monkeypatch.setenv("GEVLITE_BODY_TIMEOUT", " 2.5 ")
+    monkeypatch.setenv("GEVLITE_MIN_RATE", "")
+    assert Limits.from_environment(max_headers=5, body_timeout=1) == Limits(
+        max_body=1536, header_timeout=None, body_timeout=2.5, max_headers=5
+    )
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("MAX_BODY", "x"), ("MAX_BODY", "1x"), ("MAX_BODY", "-1"), ("MIN_RATE", "none"), ("WRITE_TIMEOUT", "0"),
+    ("HEADER_TIMEOUT", "1k"), ("MAX_HEADERS", "inf"),
+])
+def test_limits_of_the_environment_that_make_no_sense(monkeypatch, name, text):
+    monkeypatch.setenv(f"GEVLITE_{name}", text)
+    with pytest.raises(ValueError, match=f"GEVLITE_{name} cannot be '{text}'"):
+        Limits.from_environment()
 
 
 def test_limits_must_be_limits():

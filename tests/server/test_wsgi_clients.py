@@ -6,11 +6,11 @@ import time
 
 import pytest
 from serving import Client
-from wsgi_apps import GET10, answers, chunked, echo, exchange, files, hello, post, ways_to_send
+from wsgi_apps import ANY, GET10, answers, chunked, echo, exchange, files, hello, post, ways_to_send
 
 import gevlite
 from gevlite import socket, ssl
-from gevlite.pywsgi import Limits, WSGIHandler
+from gevlite.pywsgi import Limits, WSGIHandler, WSGIServer
 
 # ---------------------------------------------------------------- slow clients
 
@@ -380,12 +380,15 @@ def https(site, dial, certificates):
     context = ssl.create_default_context(cafile=certificates.ca)
     opened = []
 
-    def connect(app, **kwargs):
-        server = site(app, certfile=certificates.server, **kwargs)
-        secure = context.wrap_socket(dial(server), server_hostname="localhost")
+    def wrap(sock):
+        secure = context.wrap_socket(sock, server_hostname="localhost")
         opened.append(secure)
         return Client(secure)
 
+    def connect(app, **kwargs):
+        return wrap(dial(site(app, certfile=certificates.server, **kwargs)))
+
+    connect.wrap, connect.certificates = wrap, certificates
     yield connect
     for secure in opened:
         secure.close()
@@ -467,3 +470,17 @@ def test_tls_says_goodbye(https):
     client = https(answers(lambda: iter([b"all"])))
     client.sock.suppress_ragged_eofs = False
     assert exchange(client, GET10).endswith(b"\r\n\r\nall")
+
+
+def test_in_a_crowd_who_does_not_shake_hands_makes_room(serve, dial, https, settle):
+    class Crowded(WSGIServer):
+        max_connections = 5
+
+    server = serve(Crowded(ANY, hello, log=None, certfile=https.certificates.server))
+    silent = [dial(server) for _ in range(5)]
+    assert settle(lambda: len(server._shaking) == 5)
+    for sock in server._shaking:
+        server._shaking[sock] -= 10
+    secure = https.wrap(dial(server))
+    assert secure.get().status == 200
+    assert silent[0].recv(1) == b""
