@@ -10,6 +10,10 @@ cdef enum:
 cdef class Settings:
     """What all connections of a server share: its limits, spare memory, and header names it has seen."""
     cdef public bint closing    # the server is stopping: each connection has one more request
+    # What becomes of fields with "_" in their names: "drop", "refuse" or "dangerous"; and the names, in lower case, that
+    # count if the connection is trusted ("*": all of them). Both are gunicorn's. To be set before the first request.
+    cdef public str header_map
+    cdef public frozenset forwarded
     cdef public bint raw_uri    # environ is to have RAW_URI, the target as it was sent
     cdef Py_ssize_t max_request_line
     cdef Py_ssize_t max_headers
@@ -33,7 +37,6 @@ cdef class Settings:
 
 cdef enum FieldCode:
     FIELD_OTHER = 0
-    FIELD_IGNORED               # a name with "_", which could pass for another's environ key
     FIELD_HOST
     FIELD_CONTENT_LENGTH
     FIELD_CONTENT_TYPE
@@ -41,6 +44,9 @@ cdef enum FieldCode:
     FIELD_CONNECTION
     FIELD_COOKIE
     FIELD_EXPECT
+    # Names with "_", which could pass for another's environ key; see Settings.
+    FIELD_IGNORED
+    FIELD_FORWARDED
 
 cdef struct FieldName:
     unsigned char size          # 0: an empty place
@@ -77,6 +83,7 @@ cdef class Connection:
     cdef Py_ssize_t capacity
     cdef Py_ssize_t start
     cdef Py_ssize_t end
+    cdef public bint trusted    # it is a proxy, whose word counts
     cdef bint dead              # the client is gone, or nothing it says can be understood any more
     cdef readonly bint waiting  # for a head, or the rest of it
     cdef bint idle              # while waiting: nothing of it has come

@@ -10,11 +10,14 @@ class RequestError(OSError):
 class Settings:
     closing: bool
     raw_uri: bool
+    header_map: str
+    forwarded: frozenset[str]
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def __init__(self, limits: Any, parser_class: Any) -> None: ...
 
 @disjoint_base
 class Connection:
+    trusted: bool
     def __init__(self, sock: Any, settings: Settings, rfile: Any = None) -> None: ...
     @property
     def sock(self) -> Any: ...

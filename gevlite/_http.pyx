@@ -195,6 +195,8 @@ cdef class Settings:
 
     def __init__(self, limits, parser_class):
         self.parser_class = parser_class
+        self.header_map = "drop"
+        self.forwarded = frozenset()
         self.max_request_line = limits.max_request_line
         self.max_headers = limits.max_headers
         self.max_header_bytes = limits.max_header_bytes
@@ -246,7 +248,10 @@ cdef class Settings:
         if place.size == n and memcmp(place.name, name, n) == 0:
             return place
         lower = name[:n].decode("latin-1").lower()
-        code = FIELD_IGNORED if "_" in lower else _CODES.get(lower, FIELD_OTHER)
+        if "_" in lower:
+            code = FIELD_FORWARDED if lower in self.forwarded or "*" in self.forwarded else FIELD_IGNORED
+        else:
+            code = _CODES.get(lower, FIELD_OTHER)
         key = lower.upper().replace("-", "_")
         if code != FIELD_CONTENT_LENGTH and code != FIELD_CONTENT_TYPE:
             key = "HTTP_" + key
@@ -634,6 +639,7 @@ cdef class Connection:
         cdef bint chunked = False
         cdef bint expect = False
         cdef int64_t length = -1
+        cdef dict forwarded = None
         p = <const char *> memchr(p, b"\n", end - p) + 1
         while p < end:
             value = <const char *> memchr(p, b":", end - p)
@@ -668,9 +674,24 @@ cdef class Connection:
                     if not same_word(value, n, b"100-continue", 12):
                         refuse("417 Expectation Failed", "Expect")  # RFC 9110, 10.1.1
                     expect = True
-            elif name.code == FIELD_IGNORED:
+            elif name.code == FIELD_FORWARDED and self.trusted:
+                key = (<str> name.key).removeprefix("HTTP_")
+                text = PyUnicode_DecodeLatin1(value, n, NULL)
+                if forwarded is None:
+                    forwarded = {}
+                forwarded[key] = f"{forwarded[key]},{text}" if key in forwarded else text
                 continue
+            elif name.code >= FIELD_IGNORED:
+                if self.settings.header_map == "refuse":
+                    bad("a name with _")
+                if self.settings.header_map != "dangerous":
+                    continue
             put_field(environ, name, value, n)
+        if forwarded is not None:
+            # Not together with a field whose name has "-" in that place, which may be the client's.
+            for key, text in forwarded.items():
+                environ[f"HTTP_{key}"] = text
+            environ["gevlite.forwarded"] = forwarded
         if hosts == 0 and self.minor == 1:
             bad("no Host")                                          # RFC 9112, 3.2
         self.keep_alive = not self.says_close and (self.minor == 1 or self.says_keep_alive)

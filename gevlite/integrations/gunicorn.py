@@ -94,6 +94,7 @@ class GevliteWorker(Worker):
     def run(self):
         """Serve until `alive` is False; then stop."""
         spawn(self._beat)
+        self.trusts = functools.lru_cache(1024)(functools.partial(_is_in, _addresses(self.cfg.forwarded_allow_ips)))
         application = _Application(self)
         self.servers = [self._server(listener.sock, application) for listener in self.sockets]
         for server in self.servers:
@@ -122,6 +123,8 @@ class GevliteWorker(Worker):
         )
         server.worker = self
         server._settings.raw_uri = True
+        server._settings.header_map = self.cfg.header_map
+        server._settings.forwarded = frozenset(name.lower() for name in self.cfg.forwarder_headers)
         return server
 
     def _tls(self):
@@ -204,7 +207,7 @@ class _Application:
         self.schemes = [
             ("HTTP_" + name.upper().replace("-", "_"), value) for name, value in cfg.secure_scheme_headers.items()
         ]
-        self.trusts = functools.lru_cache(1024)(functools.partial(_is_in, _addresses(cfg.forwarded_allow_ips)))
+        self.trusts = worker.trusts
         self.script_name = os.environ.get("SCRIPT_NAME", "")
 
     def __call__(self, environ, start_response):
@@ -218,12 +221,15 @@ class _Application:
                 start_response(_BAD, [("Content-Type", "text/plain"), ("Connection", "close")])
                 return [b"Contradictory scheme headers\n"]
             environ["wsgi.url_scheme"] = schemes.pop()
-        if self.script_name:
+        script_name = self.script_name
+        if "gevlite.forwarded" in environ:
+            script_name = environ.pop("gevlite.forwarded").get("SCRIPT_NAME", script_name)
+        if script_name:
             path = environ["PATH_INFO"]
-            if not path.startswith(self.script_name):
-                raise ConfigurationProblem(f"{path!r} does not start with SCRIPT_NAME {self.script_name!r}")
-            environ["SCRIPT_NAME"] = self.script_name
-            environ["PATH_INFO"] = path[len(self.script_name):]
+            if not path.startswith(script_name):
+                raise ConfigurationProblem(f"{path!r} does not start with SCRIPT_NAME {script_name!r}")
+            environ["SCRIPT_NAME"] = script_name
+            environ["PATH_INFO"] = path[len(script_name):]
         try:
             return self.wsgi(environ, start_response)
         except StopIteration:
@@ -267,6 +273,10 @@ def _limits(cfg):
 
 class _Handler(WSGIHandler):
     """Overrides nothing that is called for each request."""
+
+    def __init__(self, sock, address, server, rfile=None):
+        super().__init__(sock, address, server, rfile)
+        self.connection.trusted = server.worker.trusts(address[0] if isinstance(address, tuple) else "")
 
     def get_connection_environ(self):
         environ = super().get_connection_environ()

@@ -536,6 +536,48 @@ def test_script_name(master):
     assert running.get("/page").status == 500
 
 
+def test_script_name_of_a_proxy(master):
+    running = master("--forwarder-headers", "SCRIPT_NAME,PATH_INFO,REMOTE_USER")
+
+    def seen(*lines):
+        with running.connect() as sock:
+            lines = ("GET /mounted/page HTTP/1.1", "Host: h", "Connection: close", *lines, "", "")
+            sock.sendall("\r\n".join(lines).encode())
+            data = sock.makefile("rb").read()
+        return json.loads(data.partition(b"\r\n\r\n")[2]) if data.startswith(b"HTTP/1.1 200 ") else data[9:12]
+
+    environ = seen("SCRIPT_NAME: /mounted", "PATH_INFO: /x", "X_Other: y")
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("/mounted", "/page")
+    assert environ["HTTP_PATH_INFO"] == "/x" and "HTTP_X_OTHER" not in environ and "gevlite.forwarded" not in environ
+    assert seen("script_name: /mounted")["SCRIPT_NAME"] == "/mounted"
+    # The client's own word, which a proxy hands on.
+    assert seen("Script-Name: /mounted")["SCRIPT_NAME"] == ""
+    for lines in (["REMOTE_USER: me", "Remote-User: root"], ["Remote-User: root", "REMOTE_USER: me"]):
+        assert seen(*lines)["HTTP_REMOTE_USER"] == "me"
+    assert seen("SCRIPT_NAME: /elsewhere") == b"500"
+
+
+def test_script_name_of_somebody_else_is_ignored(master):
+    running = master("--forwarded-allow-ips", "192.0.2.1")
+    assert ask(running, b"GET / HTTP/1.1\nHost: h\nSCRIPT_NAME: /elsewhere\n") == 200
+
+
+@pytest.mark.parametrize(("setting", "name", "status", "value"), [
+    ("refuse", "X_A", 400, None), ("refuse", "SCRIPT_NAME", 200, None), ("dangerous", "X_A", 200, "1,2"),
+    ("drop", "X_A", 200, "1"),
+])
+def test_header_map(master, setting, name, status, value):
+    running = master("--header-map", setting)
+    assert ask(running, b"GET / HTTP/1.1\nHost: h\n" + name.encode() + b": /\n") == status
+    if value:
+        connection = running.open()
+        connection.http.putrequest("GET", "/")
+        connection.http.putheader("X-A", "1")
+        connection.http.putheader("X_A", "2")
+        connection.http.endheaders()
+        assert json.loads(connection.http.getresponse().read())["HTTP_X_A"] == value
+
+
 # ---------------------------------------------------------------- life
 
 def test_term_lets_requests_finish_and_closes_idle_connections(master, background):
