@@ -362,6 +362,7 @@ cdef class Handler:
     cdef bint gone                              # the client, before the end of a head
     cdef bint logs
     cdef AccessLog access                       # the server's log, if it is one
+    cdef object proxies                         # the server's Proxies, or None
     cdef bint more_follows                      # than the head, at once
     cdef bint no_body                           # the response has none, whatever the application sends
     cdef bint provided_connection
@@ -376,6 +377,7 @@ cdef class Handler:
         self.quick = not overrides(cls, _STEPS)
         self.reads_itself = overrides(cls, ("read_requestline", "read_request"))
         self.places = server._places
+        self.proxies = server.proxies
         self.access = server.log if isinstance(server.log, AccessLog) else None
         self.logs = server._logs or not self.quick or overrides(cls, ("log_request",))
 
@@ -546,6 +548,8 @@ cdef class Handler:
         self.input.chunked_input = connection.body == BODY_CHUNKED
         self.wsgi_input = environ["wsgi.input"] = self.input
         self.environ = environ
+        if self.proxies is not None:
+            self.proxies.apply(self.client_address, environ)
         return 0
 
     cdef int make_template(self) except -1:

@@ -19,6 +19,7 @@ import time
 from gevlite import socket
 from gevlite._accesslog import AccessLog
 from gevlite._http import RequestError, Settings
+from gevlite._proxies import Proxies, ProxyError, read_proxy_header
 from gevlite._version import __version__
 from gevlite._wsgi import FileWrapper, Handler, Input
 from gevlite.greenlet import spawn_later
@@ -33,6 +34,7 @@ __all__ = [
     "Input",
     "Limits",
     "LoggingLogAdapter",
+    "Proxies",
     "RequestError",
     "SecureEnviron",
     "WSGIHandler",
@@ -46,7 +48,10 @@ SPARE_DESCRIPTORS = 128
 # has sent no request yet is no worse than one that is kept for the next.
 LOOK_AT = 1000
 SILENCE = 1.0
-
+# Seconds for the header of the PROXY protocol, which a proxy sends at once.
+PROXY_TIME = 5.0
+# Seconds between two lines about proxies that do not send it.
+PROXY_ERROR_INTERVAL = 10.0
 # Seconds that a stop waits for whoever reads the access log.
 LOG_TIME = 1.0
 
@@ -276,12 +281,14 @@ class WSGIServer(StreamServer):
     handler_class: what serves a connection, a subclass of `WSGIHandler`.
     environ: what each request's environ is to have in addition, a dict.
     limits: `Limits` of sizes and times.
+    proxies: `Proxies` that are trusted to say who the client is; None: none are.
 
     Raises ImportError if httptools is not installed.
     """
 
     handler_class = WSGIHandler
     limits = Limits()
+    proxies = None
     environ_class = dict
     secure_environ_class = WSGISecureEnviron
     log = None
@@ -313,14 +320,21 @@ class WSGIServer(StreamServer):
         environ=None,
         *,
         limits=None,
+        proxies=None,
         **ssl_args,
     ):
+        if proxies is not None:
+            if not isinstance(proxies, Proxies):
+                raise TypeError(f"proxies must be a Proxies, not {proxies!r}")
+            self.proxies = proxies
         if limits is not None:
             if not isinstance(limits, Limits):
                 raise TypeError(f"limits must be a Limits, not {limits!r}")
             self.limits = limits
         self._settings = Settings(self.limits, _parser_class())
         self._handlers = {}         # each with the time when it came, in that order
+        self._proxy_errors = 0
+        self._next_proxy_error = 0.0
         self._closing = None        # what will close the connections that still wait for a request
         if application is not None:
             self.application = application
@@ -488,6 +502,28 @@ class WSGIServer(StreamServer):
         if type(self.environ) is not dict or self.environ_class is not dict:
             return True
         return type(self).get_environ is not WSGIServer.get_environ
+
+    def _handle(self, sock, address):
+        proxies = self.proxies
+        if proxies is not None and proxies.protocol and proxies.trusts(address):
+            # Before TLS: the proxy speaks before the client does.
+            try:
+                address = read_proxy_header(sock, address, PROXY_TIME)
+            except ProxyError as exc:
+                self._log_proxy_error(address, exc)
+                return None
+            except OSError:
+                return None
+            sock.settimeout(None)
+        return super()._handle(sock, address)
+
+    def _log_proxy_error(self, address, exc):
+        # A misconfigured proxy fails at each connection.
+        self._proxy_errors += 1
+        if time.monotonic() >= self._next_proxy_error:
+            self._next_proxy_error = time.monotonic() + PROXY_ERROR_INTERVAL
+            who = address[0] if isinstance(address, tuple) else "a UNIX socket"
+            self.error_log.write(f"gevlite: {who}: {exc} (connections closed so far: {self._proxy_errors})\n")
 
     def handle(self, sock, address):
         """Serve a connection until it is to be closed."""

@@ -6,6 +6,7 @@ from wsgiref.types import WSGIApplication
 
 from gevlite._accesslog import AccessLog as AccessLog
 from gevlite._http import RequestError as RequestError
+from gevlite._proxies import Proxies as Proxies
 from gevlite._wsgi import FileWrapper as FileWrapper, Handler, Input as Input
 from gevlite.baseserver import _Listener, _Spawn
 from gevlite.server import StreamServer
@@ -18,6 +19,7 @@ __all__ = [
     "Input",
     "Limits",
     "LoggingLogAdapter",
+    "Proxies",
     "RequestError",
     "SecureEnviron",
     "WSGIHandler",
@@ -79,6 +81,7 @@ class WSGIServer(StreamServer):
     handler_class: type[WSGIHandler]
     limits: Limits
     max_connections: int | None
+    proxies: Proxies | None
     environ_class: type[dict[str, Any]]
     secure_environ_class: type[SecureEnviron]
     base_env: dict[str, Any]
@@ -98,6 +101,7 @@ class WSGIServer(StreamServer):
         environ: Mapping[str, Any] | None = None,
         *,
         limits: Limits | None = None,
+        proxies: Proxies | None = None,
         # See StreamServer.
         **ssl_args: Any,
     ) -> None: ...

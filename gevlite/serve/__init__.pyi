@@ -36,6 +36,9 @@ class Server:
         keyfile: str | None = None,
         ca_certs: str | None = None,
         client_certs: str = "none",
+        trusted_proxies: str | Iterable[str] = (),
+        forwarded_headers: str | Iterable[str] = (),
+        proxy_protocol: bool = False,
         limits: Limits = ...,
     ) -> None: ...
     def run(self) -> None: ...

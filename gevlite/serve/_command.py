@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 
+from gevlite._proxies import HEADERS
 from gevlite.pywsgi import Limits, parse_limit, parse_size
 from gevlite.serve import Server, StartError
 from gevlite.serve._settings import Settings, default_workers
@@ -77,6 +78,15 @@ def _parser():
     add("--ca-certs", metavar="FILE", help="authorities of clients' certificates")
     add("--client-certs", choices=("none", "optional", "required"), help="whether clients are asked for theirs")
 
+    group = parser.add_argument_group("proxies", "nobody is believed unless it is said here")
+    add = group.add_argument
+    add("--trusted-proxies", type=_words, metavar="LIST",
+        help="addresses and networks of proxies that are believed, or unix: 10.0.0.0/8,unix")
+    add("--forwarded-headers", type=_words, metavar="LIST",
+        help=f"which of these they write: {', '.join(HEADERS)}")
+    add("--proxy-protocol", action="store_true",
+        help="their connections begin with the PROXY protocol, version 1 or 2")
+
     group = parser.add_argument_group("limits", "what a client may send, and how slowly; none: no limit")
     for field in dataclasses.fields(Limits):
         group.add_argument(
@@ -88,7 +98,7 @@ def _parser():
     for action in parser._actions:
         if action.option_strings and "default" not in (action.help or "") and action.nargs != 0:
             value = _default(action.dest)
-            if value is not None:
+            if value not in (None, ()):
                 action.help += f" (default: {value:g})" if isinstance(value, float) else f" (default: {value})"
         if action.option_strings and action.default is None:
             action.default = argparse.SUPPRESS
@@ -101,6 +111,10 @@ def _default(name):
 
 def _file(text):
     return None if text.lower() == "none" else text
+
+
+def _words(text):
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _mode(text):

@@ -6,7 +6,7 @@ import os
 import pwd
 import re
 
-from gevlite.pywsgi import AccessLog, Limits
+from gevlite.pywsgi import AccessLog, Limits, Proxies
 
 __all__ = ["Settings", "cores"]
 
@@ -54,6 +54,9 @@ class Settings:
     keyfile: str | None = None
     ca_certs: str | None = None
     client_certs: str = "none"
+    trusted_proxies: tuple[str, ...] = ()
+    forwarded_headers: tuple[str, ...] = ()
+    proxy_protocol: bool = False
     limits: Limits = dataclasses.field(default_factory=Limits)
 
     def __post_init__(self):
@@ -91,6 +94,7 @@ class Settings:
             raise TypeError(f"access_log must be a path, '-' for standard output, or None, not {self.access_log!r}")
         if self.log_format is not None:
             AccessLog(_Nowhere(), self.log_format)
+        self.proxies()
         if not isinstance(self.limits, Limits):
             raise TypeError(f"limits must be a Limits, not {self.limits!r}")
 
@@ -110,6 +114,14 @@ class Settings:
                 f"app must be like package.module:name, or package.module:factory() without arguments, not {self.app!r}"
             )
         return found["module"], found["name"] or "application", bool(found["call"])
+
+    def proxies(self):
+        """The `Proxies`, None if none are trusted."""
+        if not self.trusted_proxies:
+            if self.forwarded_headers or self.proxy_protocol:
+                raise ValueError("forwarded_headers and proxy_protocol need trusted_proxies: who may write them")
+            return None
+        return Proxies(self.trusted_proxies, self.forwarded_headers, self.proxy_protocol)
 
     def owner_ids(self):
         """`(uid, gid)` of `socket_owner`, -1 for what it leaves out."""

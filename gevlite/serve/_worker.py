@@ -185,6 +185,7 @@ class _Worker:
             log=self.log,
             environ={"wsgi.multithread": True, "wsgi.multiprocess": several},
             limits=settings.limits,
+            proxies=settings.proxies(),
             **self.tls(),
         )
         return server

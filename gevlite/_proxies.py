@@ -1,0 +1,332 @@
+"""Proxies in front of the WSGI server, and what is believed of what they say of the client.
+
+Each of `Forwarded` (RFC 7239), the `X-Forwarded-...` fields and the PROXY protocol is off until it is asked for, since
+a proxy that does not write one of them passes it on as the client sent it. And each counts only from addresses that are
+trusted: from anybody else such fields are removed, so that the application does not believe them either.
+
+Proxies append: the last address of a list is the one that the proxy which is connected to us has seen. From there the
+list is walked back over trusted addresses; the first one that is not trusted is the client. What stands before that one
+was written by the client, and is not looked at.
+"""
+
+import functools
+import ipaddress
+import re
+import struct
+import time
+
+from gevlite import socket
+from gevlite._http import RequestError
+
+__all__ = ["HEADERS", "Proxies", "ProxyError", "read_proxy_header"]
+
+HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix")
+
+# Possessive: what does not fit is found out in one go.
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_QUOTED = r'"((?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+)"'
+_PAIR = re.compile(rf"[ \t]*+(?:({_TOKEN})=(?:({_TOKEN})|{_QUOTED}))?[ \t]*+([;,]|\Z)")
+_HOST = re.compile(r"(?P<name>[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+# No "//" at its beginning: that would make another host of a relative URL.
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*/?")
+_LONGEST_NODE = 64
+_PORTS = {"http": "80", "https": "443"}
+
+
+class Proxies:
+    """Which proxies `WSGIServer(proxies=...)` trusts, and in what.
+
+    trusted: their addresses or networks, such as `["10.0.0.0/8", "::1"]`; `"unix"`: whoever connects to a UNIX socket.
+    headers: those of `"forwarded"`, `"x-forwarded-for"`, `"x-forwarded-proto"`, `"x-forwarded-host"` and
+    `"x-forwarded-prefix"` that all of these proxies write themselves, whatever the client has sent.
+    protocol: whether their connections begin with a header of the PROXY protocol, version 1 or 2. Without one they are
+    closed.
+
+    Raises TypeError or ValueError for what is none of these.
+    """
+
+    def __init__(self, trusted, headers=(), protocol=False):
+        self.trusted = tuple(_words(trusted, "trusted"))
+        self.headers = tuple(name.lower() for name in _words(headers, "headers"))
+        self.protocol = bool(protocol)
+        self._unix = "unix" in self.trusted
+        self._networks = [_network(text) for text in self.trusted if text != "unix"]
+        if not self.trusted:
+            raise ValueError("proxies: nobody is trusted")
+        if not self.headers and not self.protocol:
+            raise ValueError("proxies are trusted in nothing: name headers, or set protocol")
+        for name in self.headers:
+            if name not in HEADERS:
+                raise ValueError(f"headers of proxies are {', '.join(HEADERS)}, not {name!r}")
+        if "forwarded" in self.headers and set(self.headers) - {"forwarded", "x-forwarded-prefix"}:
+            # One of the two would be the client's.
+            raise ValueError("a proxy writes forwarded, or x-forwarded-for, -proto and -host, but not both")
+        self._for = "x-forwarded-for" in self.headers
+        self._proto = "x-forwarded-proto" in self.headers
+        self._host = "x-forwarded-host" in self.headers
+        self._prefix = "x-forwarded-prefix" in self.headers
+        self._forwarded = "forwarded" in self.headers
+        self._is_trusted = functools.lru_cache(4096)(self._look_up)
+
+    def __repr__(self):
+        return f"<Proxies {', '.join(self.trusted)}: {', '.join(self.headers)}{' PROXY' if self.protocol else ''}>"
+
+    def trusts(self, address):
+        """Whether a client with this address, as `accept` tells it, is one of the proxies."""
+        if not isinstance(address, tuple):
+            return self._unix
+        return self._is_trusted(address[0])
+
+    def _look_up(self, host):
+        address = _address(host)
+        return address is not None and any(address in network for network in self._networks)
+
+    def apply(self, address, environ):
+        """Have `environ` say of the client what the proxy says of it. address: of whoever is connected to us.
+
+        Raises RequestError if the proxy says what cannot be.
+        """
+        if not self.trusts(address):
+            for key in [key for key in environ if key.startswith(("HTTP_X_FORWARDED_", "HTTP_FORWARDED"))]:
+                del environ[key]
+            return
+        client = scheme = host = None
+        if self._forwarded:
+            value = environ.get("HTTP_FORWARDED")
+            if value is not None:
+                client, scheme, host = self._of_forwarded(value)
+        if self._for:
+            value = environ.get("HTTP_X_FORWARDED_FOR")
+            if value is not None:
+                client = self._last_untrusted(value.split(","))[0]
+        if self._proto:
+            scheme = _last(environ.get("HTTP_X_FORWARDED_PROTO"))
+        if self._host:
+            host = _last(environ.get("HTTP_X_FORWARDED_HOST"))
+        if client is not None:
+            environ["REMOTE_ADDR"], port = client
+            if port:
+                environ["REMOTE_PORT"] = port
+            else:
+                environ.pop("REMOTE_PORT", None)
+        if scheme:
+            scheme = scheme.lower()
+            scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
+            if scheme not in _PORTS:
+                raise _bad("the scheme of a proxy")
+            environ["wsgi.url_scheme"] = scheme
+        if host:
+            found = _HOST.fullmatch(host)
+            if found is None or int(found["port"] or 0) > 65535:
+                raise _bad("the host of a proxy")
+            environ["HTTP_HOST"] = host
+            environ["SERVER_NAME"] = found["name"]
+            environ["SERVER_PORT"] = found["port"] or _PORTS[environ["wsgi.url_scheme"]]
+        if self._prefix:
+            prefix = _last(environ.get("HTTP_X_FORWARDED_PREFIX"))
+            if prefix:
+                if not _PREFIX.fullmatch(prefix):
+                    raise _bad("the prefix of a proxy")
+                environ["SCRIPT_NAME"] = prefix.rstrip("/")
+
+    def _last_untrusted(self, nodes):
+        """`((host, port), its index)` of the client in a list of nodes; (None, index) if it is not told."""
+        client = None
+        for i in range(len(nodes) - 1, -1, -1):
+            found = _node(nodes[i])
+            if found is None:
+                if not nodes[i].strip():
+                    continue        # an empty element (RFC 9110, 5.6.1.2)
+                return client, i    # hidden, or nonsense: what stands before it may be anything
+            client = found
+            if not self._is_trusted(client[0]):
+                return client, i
+        return client, 0
+
+    def _of_forwarded(self, value):
+        elements = _parse_forwarded(value)
+        client, i = self._last_untrusted([element.get("for", "unknown") for element in elements])
+        chosen = elements[i] if elements else {}
+        return client, chosen.get("proto"), chosen.get("host")
+
+
+def _bad(what):
+    return RequestError("400 Bad Request", what)
+
+
+def _words(value, what):
+    if isinstance(value, str):
+        value = value.split(",")
+    words = list(value)
+    for word in words:
+        if not isinstance(word, str):
+            raise TypeError(f"{what} must be texts, not {word!r}")
+    return [word.strip() for word in words if word.strip()]
+
+
+def _network(text):
+    if text == "*":
+        raise ValueError("proxies: '*' would let each client choose its own address; name their networks")
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as exc:
+        raise ValueError(f"proxies must be addresses, networks or 'unix': {exc}") from None
+
+
+def _last(value):
+    """The last word of a list: what the proxy that is connected to us has written."""
+    return value if value is None else value.rpartition(",")[2].strip()
+
+
+def _address(host):
+    """An ipaddress, of IPv4 also if it came as IPv6 (RFC 4291, 2.5.5.2). None if it is none."""
+    try:
+        found = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def _node(text):
+    """`(host, port)` of a node, with port "" if it has none; None for what is no address."""
+    text = text.strip(" \t")
+    return _parse_node(text) if len(text) <= _LONGEST_NODE else None
+
+
+@functools.lru_cache(4096)
+def _parse_node(text):
+    port = ""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or ":" not in host or (rest and not rest.startswith(":")):
+            return None
+        port = rest[1:]
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    else:
+        host = text
+    address = _address(host)
+    if address is None or "%" in host:
+        return None
+    if not (port.isascii() and port.isdigit() and int(port[:6]) <= 65535):
+        port = ""       # an obfuscated one, say (RFC 7239, 6.3)
+    return str(address), port
+
+
+def _parse_forwarded(value):
+    """RFC 7239, 4: a list of dicts. Raises RequestError: a client that opens a quote and does not close it would hide
+    what the proxy has written behind it."""
+    elements = []
+    element = {}
+    at = 0
+    while True:
+        found = _PAIR.match(value, at)
+        if found is None:
+            raise _bad("Forwarded")
+        name, token, quoted, delimiter = found.groups()
+        if name is not None:
+            name = name.lower()
+            if name in element:
+                raise _bad("Forwarded")
+            element[name] = token if token is not None else re.sub(r"\\(.)", r"\1", quoted)
+        at = found.end()
+        if delimiter != ";":
+            if element:
+                elements.append(element)
+            element = {}
+        if not delimiter:
+            return elements
+
+
+# ---------------------------------------------------------------- the PROXY protocol
+
+# https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
+_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+_LONGEST_LINE = 107
+_LONGEST_BLOCK = 16384
+_LINE = re.compile(rb"PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})\r\n")
+_UNKNOWN = re.compile(rb"PROXY UNKNOWN(?: [^\r\n\0]*)?\r\n")
+
+
+class ProxyError(OSError):
+    """What came is no header of the PROXY protocol."""
+
+
+def read_proxy_header(sock, address, timeout):
+    """Take the header from the beginning of a connection, and nothing else; the client's address that it tells, or
+    `address` if it tells none. Blocks for at most `timeout` seconds.
+
+    Raises ProxyError for what is no header, TimeoutError, or another OSError.
+    """
+    deadline = time.monotonic() + timeout
+    start = _exactly(sock, len(_SIGNATURE), deadline)
+    if start == _SIGNATURE:
+        return _version_2(sock, address, deadline)
+    if not start.startswith(b"PROXY "):
+        raise ProxyError("no header of the PROXY protocol")
+    return _version_1(_rest_of_line(sock, start, deadline), address)
+
+
+def _exactly(sock, n, deadline):
+    data = b""
+    while len(data) < n:
+        _set_time(sock, deadline)
+        piece = sock.recv(n - len(data))
+        if not piece:
+            raise ProxyError("the connection ended in the header of the PROXY protocol")
+        data += piece
+    return data
+
+
+def _set_time(sock, deadline):
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the header of the PROXY protocol took too long")
+    sock.settimeout(left)
+
+
+def _rest_of_line(sock, line, deadline):
+    # What is behind the line is not ours to take: it may be the beginning of a TLS handshake.
+    while not line.endswith(b"\n"):
+        if len(line) >= _LONGEST_LINE:
+            raise ProxyError("the header of the PROXY protocol is too long")
+        _set_time(sock, deadline)
+        seen = sock.recv(_LONGEST_LINE - len(line), socket.MSG_PEEK)
+        if not seen:
+            raise ProxyError("the connection ended in the header of the PROXY protocol")
+        line += _exactly(sock, seen.find(b"\n") + 1 or len(seen), deadline)
+    return line
+
+
+def _version_1(line, address):
+    if _UNKNOWN.fullmatch(line):
+        return address
+    found = _LINE.fullmatch(line)
+    if found is None:
+        raise ProxyError("not a header of the PROXY protocol, version 1")
+    kind = ipaddress.IPv4Address if found[1] == b"TCP4" else ipaddress.IPv6Address
+    try:
+        source, _destination = kind(found[2].decode()), kind(found[3].decode())
+    except ValueError:
+        raise ProxyError("not an address of the PROXY protocol") from None
+    if int(found[4]) > 65535 or int(found[5]) > 65535:
+        raise ProxyError("not a port of the PROXY protocol")
+    return str(_address(str(source))), int(found[4])
+
+
+def _version_2(sock, address, deadline):
+    version, family, size = struct.unpack("!BBH", _exactly(sock, 4, deadline))
+    if version >> 4 != 2 or version & 15 > 1:
+        raise ProxyError("not version 2 of the PROXY protocol")
+    if size > _LONGEST_BLOCK:
+        raise ProxyError("the header of the PROXY protocol is too long")
+    block = _exactly(sock, size, deadline)
+    if version & 15 == 0 or family == 0:
+        return address      # LOCAL: the proxy speaks for itself, such as to see whether we live; or it does not know
+    if family == 0x11 and size >= 12:
+        return str(ipaddress.IPv4Address(block[:4])), int.from_bytes(block[8:10])
+    if family == 0x21 and size >= 36:
+        return str(_address(str(ipaddress.IPv6Address(block[:16])))), int.from_bytes(block[32:34])
+    if family == 0x31 and size >= 216:
+        return ""
+    raise ProxyError("addresses of the PROXY protocol that are none of a stream")
