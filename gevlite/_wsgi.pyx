@@ -22,6 +22,7 @@ from gevlite._http cimport BLOCK, BODY_CHUNKED, BODY_DONE, BODY_LENGTH, EXPECTED
 from gevlite.lock cimport Semaphore
 
 import errno
+import io
 import os
 import stat
 import time
@@ -182,9 +183,10 @@ cdef object read_body(Connection connection, int64_t n):
 
 
 class FileWrapper:
-    """`environ["wsgi.file_wrapper"]`: return one for a file, and it is sent by sendfile(2) where that can be.
+    """`environ["wsgi.file_wrapper"]`: return one for a file, and it is sent from its current position to its end, or as
+    far as Content-Length says.
 
-    From its current position to its end, or as far as Content-Length says.
+    What `open(path, "rb")` returns, a regular file on a disk, is sent by sendfile(2). Anything else is read.
     """
 
     def __init__(self, filelike, blksize=65536):
@@ -204,6 +206,14 @@ class FileWrapper:
         close = getattr(self.filelike, "close", None)
         if close is not None:
             close()
+
+
+cdef bint is_read_raw(file):
+    """Whether to read this object surely is to read from its descriptor. A GzipFile has one, too."""
+    kind = type(file)
+    if kind is io.BufferedReader:
+        return type(file.raw) is io.FileIO
+    return kind is io.FileIO
 
 
 # ---------------------------------------------------------------- heads of responses
@@ -645,8 +655,11 @@ cdef class Handler:
         if type(result) is list or type(result) is tuple:
             if len(result) > 1 and sum([len(data) for data in result]) <= TOGETHER:
                 result = (b"".join(result),)
-        elif type(result) is FileWrapper and self.status is not None and self.send_file(result):
-            return
+        elif type(result) is FileWrapper and self.status is not None:
+            if self.send_file(result):
+                return
+            self.send_by_reading(result)
+            result = ()
         for data in result:
             if data:
                 if self.quick:
@@ -892,18 +905,22 @@ cdef class Handler:
         cdef Py_ssize_t sent
         if connection.ep is None or self.headers_sent or self.code in (101, 204, 304):
             return False
+        file = wrapper.filelike
         try:
-            fd = wrapper.filelike.fileno()
+            if not is_read_raw(file):
+                return False
+            fd = file.fileno()
             info = os.fstat(fd)
-            offset = wrapper.filelike.tell()
-        except (AttributeError, OSError, ValueError):
+            offset = file.tell()
+        except (OSError, ValueError):
             return False
-        if not stat.S_ISREG(info.st_mode) or type(fd) is not int or type(offset) is not int:
+        # Without blocks on a disk the system may make up the content when it is read, as in /proc and /sys: its size says
+        # nothing then.
+        if not stat.S_ISREG(info.st_mode) or info.st_blocks == 0:
             return False
         count = max(info.st_size - offset, 0)
         if self.provided_content_length is None:
-            self.provided_content_length = b"%d" % count
-            self.response_headers.append((b"Content-Length", self.provided_content_length))
+            self.set_length(count)
         elif self.provided_content_length is False:
             return False
         self.more_follows = True
@@ -917,14 +934,33 @@ cdef class Handler:
             # A file system that cannot do it (sendfile(2), EINVAL).
             if connection.dead:
                 raise
-            for data in wrapper:
-                self.write(data[:self.left])
-                if self.left == 0:
-                    break
+            self.send_by_reading(wrapper)
             return True
         self.left -= sent
         self.response_length += sent
         return True
+
+    cdef int set_length(self, int64_t n) except -1:
+        self.provided_content_length = b"%d" % n
+        self.response_headers.append((b"Content-Length", self.provided_content_length))
+        return 0
+
+    cdef int send_by_reading(self, wrapper) except -1:
+        """Send what a FileWrapper reads, but no more than Content-Length says."""
+        cdef int64_t left = self.left
+        if not self.headers_sent and self.provided_content_length:
+            left = int(self.provided_content_length)
+        for data in wrapper:
+            if 0 <= left < len(data):
+                data = data[:left]
+            self.write(data)
+            if left >= 0:
+                left -= len(data)
+            if left == 0 or self.no_body:
+                return 0
+        if not self.headers_sent and self.provided_content_length is None and self.code not in (101, 204, 304):
+            self.set_length(0)
+        return 0
 
     # -------- errors and the log
 

@@ -1,8 +1,12 @@
 """How the WSGI server frames what it sends, and what an application reads of what it gets."""
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import re
+import tempfile
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -11,6 +15,7 @@ from wsgi_apps import GET, GET10, HEAD, answers, chunked, echo, exchange, files,
 import gevlite
 from gevlite import pywsgi
 from gevlite.event import Event
+from gevlite.fileobject import FileObject
 from gevlite.pywsgi import Limits
 
 # ---------------------------------------------------------------- responses
@@ -235,14 +240,99 @@ def test_a_file_that_is_none_is_read(visit):
     assert made[0].was_closed
 
 
-def test_a_file_of_a_kind_that_sendfile_cannot_do_is_read(visit):
-    # /proc has no pages to send.
-    def app(environ, start_response):
-        start_response("200 OK", [])
-        return environ["wsgi.file_wrapper"](open("/proc/self/status", "rb"))
+def wraps(open_file, headers=()):
+    """An application that returns what `open_file()` returns in a file wrapper."""
 
-    response = visit(app).get()
-    assert response.status == 200
+    def app(environ, start_response):
+        start_response("200 OK", list(headers))
+        return environ["wsgi.file_wrapper"](open_file())
+
+    return app
+
+
+@pytest.mark.parametrize("kind", [gzip, bz2, lzma])
+def test_what_decompresses_is_sent_decompressed(visit, tmp_path, kind):
+    """It has the descriptor of what is compressed."""
+    path = tmp_path / "file"
+    with kind.open(path, "wb") as file:
+        file.write(b"hello world " * 50_000)
+    client = visit(wraps(lambda: kind.open(path)))
+    assert client.get().body == b"hello world " * 50_000
+    assert client.is_open()
+    client = visit(wraps(lambda: io.BufferedReader(kind.open(path)), [("Content-Length", "20")]))
+    assert client.get().body == b"hello world hello wo"
+    assert client.is_open()
+
+
+class Shouting(io.BufferedReader):
+    def read(self, size=-1):
+        return super().read(size).upper()
+
+
+class Raw(io.FileIO):
+    def readinto(self, buffer):
+        buffer[:] = bytes(len(buffer))
+        return 0
+
+
+def unflushed(path):
+    file = open(path, "r+b")
+    file.write(b"HELLO")
+    return file
+
+
+@pytest.mark.parametrize(("open_file", "body"), [
+    (lambda path: Shouting(io.FileIO(path)), b"HELLO WORLD"),
+    (lambda path: io.BufferedReader(Raw(path)), b""),
+    (unflushed, b" world"),
+    (lambda path: io.FileIO(path), b"hello world"),
+    (lambda path: open(path, "rb", buffering=0), b"hello world"),
+    (lambda path: FileObject(path, "rb"), b"hello world"),
+    (lambda path: tempfile.SpooledTemporaryFile(10), b""),
+    (lambda path: io.BytesIO(path.read_bytes()), b"hello world"),
+], ids=str)
+def test_files_of_every_kind(visit, tmp_path, open_file, body):
+    path = tmp_path / "file"
+    path.write_bytes(b"hello world")
+    client = visit(wraps(lambda: open_file(path)))
+    assert client.get().body == body
+    assert client.is_open()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="a system without /proc")
+@pytest.mark.parametrize("path", ["/proc/version", "/proc/self/limits", "/sys/class/net/lo/mtu"])
+def test_what_the_system_makes_up_is_read(visit, path):
+    """Its size is 0, or a page, whatever there is to read."""
+    client = visit(wraps(lambda: open(path, "rb")))
+    with open(path, "rb") as file:
+        assert client.get().body == file.read()
+    assert client.is_open()
+
+
+def test_a_pipe_is_read(visit):
+    def read_end():
+        reader, writer = os.pipe()
+        os.write(writer, b"from a pipe")
+        os.close(writer)
+        return os.fdopen(reader, "rb")
+
+    assert visit(wraps(read_end)).get().body == b"from a pipe"
+
+
+def test_a_text_file_is_an_error(visit, tmp_path, errors):
+    path = tmp_path / "file"
+    path.write_text("text")
+    assert visit(wraps(lambda: open(path))).get().status == 500
+    assert isinstance(errors[0][1], TypeError)
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_an_empty_file_where_there_is_no_body(visit, status):
+    def app(environ, start_response):
+        start_response(status, [])
+        return environ["wsgi.file_wrapper"](io.BytesIO())
+
+    assert b"Content-Length" not in exchange(visit(app), GET)
 
 
 # ---------------------------------------------------------------- requests
