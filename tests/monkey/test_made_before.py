@@ -78,14 +78,18 @@ HOLDERS = {
 }
 
 
-def _in_all_places(cases):
-    for kind, maker in (("Lock", "threading.Lock()"), ("RLock", "threading.RLock()")):
-        for place, (made, found) in HOLDERS.items():
-            cases[f"{kind} in a {place}"] = (made.format(maker), f"print(excludes({found}))")
-    return cases
+def _in_all_places(maker):
+    made, done = [], []
+    for number, (place, (holder, found)) in enumerate(HOLDERS.items()):
+        own = f"held{number}"
+        made.append(holder.format(maker).replace("held", own))
+        done.append(f"print({place!r}, excludes({found.replace('held', own)}))")
+    return "\n".join(made), "\n".join(done)
 
 
-CASES = _in_all_places({
+CASES = {
+    "Lock in all places": _in_all_places("threading.Lock()"),
+    "RLock in all places": _in_all_places("threading.RLock()"),
     # -------- locks
     "Lock that is taken": (
         "lock = threading.Lock(); lock.acquire()",
@@ -524,7 +528,7 @@ CASES = _in_all_places({
     ),
     "multiprocessing.Queue": ("held = multiprocessing.Queue()", "later(held.put, 1); print(held.get(timeout=20))"),
     "multiprocessing.Pipe": ("a, b = multiprocessing.Pipe()", "later(b.send, 1); print(a.recv(), a.poll(0))"),
-})
+}
 
 
 def _run(folder, case, patch):
