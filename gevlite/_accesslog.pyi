@@ -1,6 +1,8 @@
 import os
 from typing import Protocol, TypeAlias
 
+from typing_extensions import disjoint_base
+
 DELAY: float
 FORMATS: dict[str, str]
 
@@ -9,6 +11,7 @@ class _Writes(Protocol):
 
 _Target: TypeAlias = str | os.PathLike[str] | int | _Writes
 
+@disjoint_base
 class AccessLog:
     @property
     def target(self) -> _Target: ...

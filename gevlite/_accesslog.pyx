@@ -21,7 +21,7 @@ import re
 import stat
 import sys
 import time
-from select import PIPE_BUF
+from select import PIPE_BUF as _PIPE_BUF
 
 from gevlite.greenlet import spawn_later
 from gevlite.os import write as _write
@@ -558,7 +558,7 @@ def _whole_lines(data):
     """In pieces that a pipe keeps together, also if several processes write to it (pipe(7))."""
     start = 0
     while start < len(data):
-        stop = data.rfind(b"\n", start, start + PIPE_BUF) + 1 or start + PIPE_BUF
+        stop = data.rfind(b"\n", start, start + _PIPE_BUF) + 1 or start + _PIPE_BUF
         yield data[start:stop]
         start = stop
 
