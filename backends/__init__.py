@@ -192,3 +192,17 @@ def _text(exc: Exception) -> str:
 
 def _usable_text() -> str:
     return "usable here: " + ", ".join(name for name, problem in available().items() if problem is None)
+
+
+def _try(wanted: str | Sequence[str] | type[Backend] | None) -> None:
+    """What an assignment to `gevlite.config.backend` does."""
+    if _core.hubs():
+        raise RuntimeError(
+            "gevlite.config.backend must be set before the first hub is made, and this process has one already; "
+            "Hub(backend=...) gives the hub of another thread a backend of its own"
+        )
+    if wanted is not None:
+        choose(wanted, f"gevlite.config.backend={as_text(wanted)}")[0].close()
+
+
+Config.backend.assigned = _try

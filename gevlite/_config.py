@@ -167,28 +167,6 @@ def _backend(value):
     return None if value is None else _names_or_class(value)
 
 
-# ---------------------------------------------------------------- what an assignment does
-
-
-def _try_backend(wanted):
-    from gevlite import backends
-    from gevlite._core import hubs
-
-    if hubs():
-        raise RuntimeError(
-            "gevlite.config.backend must be set before the first hub is made, and this process has one already; "
-            "Hub(backend=...) gives the hub of another thread a backend of its own"
-        )
-    if wanted is not None:
-        backends.choose(wanted, f"gevlite.config.backend={as_text(wanted)}")[0].close()
-
-
-def _resize_stack_cache(chunks):
-    from gevlite._core import set_stack_cache_limit
-
-    set_stack_cache_limit(chunks)
-
-
 # ---------------------------------------------------------------- the settings
 
 
@@ -299,7 +277,6 @@ class Config:
         "sequence of names, or the class itself. None is the best of the platform. It can be assigned until the first "
         "hub is made, and raises RuntimeError after that; BackendError, which lists the usable ones, if none of what "
         "is wanted can run here.",
-        _try_backend,
         gevent="GEVENT_BACKEND",
         gevent_names=("epoll", "kqueue", "poll", "select"),
     )
@@ -336,7 +313,6 @@ class Config:
         "a number of 16 KiB chunks, 0 for none",
         "How many 16 KiB stack chunks of ended greenlets the process keeps for new ones; 0 turns the cache off. An "
         "assignment takes effect at once.",
-        _resize_stack_cache,
     )
 
     monkey_strict = Setting(

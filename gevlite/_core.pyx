@@ -44,7 +44,7 @@ from _thread import _local as _thread_local
 from _thread import get_ident as _get_ident
 
 from gevlite import _backend
-from gevlite._config import config
+from gevlite._config import Config, config
 from gevlite._frames import hub_frame, switched
 from gevlite.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
 
@@ -2738,6 +2738,8 @@ def set_stack_cache_limit(size_t chunks):
         raise MemoryError(f"a stack cache of {chunks} chunks")
     _stack_cache_problem = None
 
+
+Config.stack_cache.assigned = set_stack_cache_limit
 
 try:
     set_stack_cache_limit(config.stack_cache)

@@ -30,7 +30,7 @@ import _socket
 import errno
 
 from gevlite._core import sleep
-from gevlite.server import say_goodbye
+from gevlite.ssl import say_goodbye
 from gevlite.socket import socket as _Socket
 
 

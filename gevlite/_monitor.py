@@ -62,6 +62,7 @@ class _Entry:
         return f"<{self.function!r} every {self.period} s>"
 
 
+@events.provides("IPeriodicMonitorThread")
 class PeriodicMonitoringThread:
     """What `hub.start_periodic_monitoring_thread()` returns: an OS thread that calls functions regularly."""
 

@@ -32,7 +32,7 @@ from gevlite._core import (
     too_late_for_threads,
 )
 from gevlite._threadlock import report_thread_error
-from gevlite.pool import Watch
+from gevlite._watch import Watch
 from gevlite.timeout import Timeout, _within
 
 __all__ = ["Crew", "Task", "count_in", "count_out", "count_workers"]

@@ -4,7 +4,7 @@ from contextvars import Context
 from typing import Any
 
 from gevlite._core import Hub
-from gevlite.pool import Watch
+from gevlite._watch import Watch
 
 __all__ = ["Crew", "Task", "count_in", "count_out", "count_workers"]
 

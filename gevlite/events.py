@@ -12,6 +12,8 @@ nothing may wait cooperatively; what is raised there goes to `sys.unraisablehook
 because code knows these.
 """
 
+import sys
+
 __all__ = [
     "DoNotPatch",
     "EventLoopBlocked",
@@ -103,9 +105,7 @@ class GeventDidPatchModuleEvent(GeventDidPatchEvent):
 
 class _All:
     def __init__(self, patch_all_arguments, patch_all_kwargs):
-        from gevlite import monkey
-
-        super().__init__(monkey, None)
+        super().__init__(sys.modules.get("gevlite.monkey"), None)      # whoever tells it
         self.patch_all_arguments = patch_all_arguments
         self.patch_all_kwargs = patch_all_kwargs
 
@@ -187,6 +187,20 @@ class PeriodicMonitorThreadStartedEvent:
 # ---------------------------------------------------------------- interfaces
 
 
+# The classes of interfaces that are no events: by name, from the module that has them.
+_elsewhere = {}
+
+
+def provides(name):
+    """A decorator: the class is what the interface of that name stands for."""
+
+    def register(cls):
+        _elsewhere[name] = cls
+        return cls
+
+    return register
+
+
 class _Interface(type):
     """The type of an interface: `isinstance` and `providedBy` tell whether an event is of the class of that name."""
 
@@ -197,11 +211,7 @@ class _Interface(type):
 
     @property
     def _class(cls):
-        if cls is IPeriodicMonitorThread:
-            from gevlite._monitor import PeriodicMonitoringThread
-
-            return PeriodicMonitoringThread
-        return globals()[cls.__name__[1:]]
+        return _elsewhere.get(cls.__name__) or globals()[cls.__name__[1:]]
 
     def __instancecheck__(cls, instance):
         return isinstance(instance, cls._class)

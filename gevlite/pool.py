@@ -7,13 +7,11 @@ back exactly once, by whichever comes first: the end of the greenlet or `discard
 A group may be used from several OS threads. Its members run on the hub of the thread that made them.
 """
 
-from collections import deque
 from queue import Full
 
 from greenlet import greenlet as _RawGreenlet
 
-from gevlite._core import let_others_run
-from gevlite.event import Event
+from gevlite._watch import Watch
 from gevlite.greenlet import Greenlet, GreenletExit, getcurrent, joinall, kill, killall
 from gevlite.lock import DummySemaphore, Semaphore
 from gevlite.queue import SimpleQueue
@@ -24,39 +22,6 @@ __all__ = ["Group", "Pool", "PoolFull"]
 
 class PoolFull(Full):
     """A Pool has no place free, or got none in time."""
-
-
-class Watch:
-    """Where greenlets, of any thread, wait until somebody calls `tell()`."""
-
-    def __init__(self):
-        self._waiting = deque()
-
-    def wait_unless(self, condition, timeout=None):
-        """Block until `tell()` is called, at most `timeout` seconds, unless `condition()` holds. False if neither.
-
-        The condition is looked at when a `tell()` would be heard already: none can come in between.
-        """
-        event = Event()
-        self._waiting.append(event)
-        try:
-            if not condition():
-                return event.wait(timeout)
-            let_others_run(timeout)     # after the look: what is due, links for example, runs before we go on
-            return True
-        finally:
-            try:
-                self._waiting.remove(event)
-            except ValueError:
-                pass        # told
-
-    def tell(self):
-        """Wake everybody who waits. Does not block. May be called from any thread."""
-        try:
-            while self._waiting:
-                self._waiting.popleft().set()
-        except IndexError:
-            pass            # another thread was faster
 
 
 # ---------------------------------------------------------------- functions applied to many

@@ -18,10 +18,6 @@ _C = TypeVar("_C")
 
 class PoolFull(Full): ...
 
-class Watch:
-    def wait_unless(self, condition: Callable[[], object], timeout: float | Timeout | None = None) -> bool: ...
-    def tell(self) -> None: ...
-
 class GroupMappingMixin:
     def apply(
         self, func: Callable[..., _T], args: Iterable[Any] | None = None, kwds: Mapping[str, Any] | None = None

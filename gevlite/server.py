@@ -121,7 +121,7 @@ class StreamServer(BaseServer):
         try:
             return self.handle(secure, address)
         finally:
-            say_goodbye(secure)
+            ssl.say_goodbye(secure)
             secure.close()
 
     def _shake_hands(self, sock):
@@ -141,15 +141,6 @@ class StreamServer(BaseServer):
                 raise
         finally:
             self._shaking.pop(secure, None)
-
-
-def say_goodbye(secure):
-    """Send TLS's close_notify, by which the client knows that nobody cut the connection; do not wait for its answer."""
-    try:
-        secure.settimeout(0)
-        secure.unwrap()
-    except (OSError, ValueError):
-        pass
 
 
 def _context_of(args):

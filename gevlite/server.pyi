@@ -3,7 +3,6 @@ from typing import Any
 
 from gevlite.baseserver import BaseServer, _Listener, _Spawn
 from gevlite.socket import socket as _Socket
-from gevlite.ssl import SSLSocket
 
 __all__ = ["DatagramServer", "StreamServer"]
 
@@ -45,4 +44,3 @@ class DatagramServer(BaseServer):
     def do_read(self) -> tuple[bytes, Any]: ...
     def sendto(self, *args: Any) -> int: ...
 
-def say_goodbye(secure: SSLSocket) -> None: ...

@@ -412,3 +412,12 @@ if not hasattr(_std, "wrap_socket"):        # it left the original with Python 3
         return context.wrap_socket(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs)
 
     __all__ += ["wrap_socket"]
+
+
+def say_goodbye(secure):
+    """Send TLS's close_notify, by which the client knows that nobody cut the connection; do not wait for its answer."""
+    try:
+        secure.settimeout(0)
+        secure.unwrap()
+    except (OSError, ValueError):
+        pass

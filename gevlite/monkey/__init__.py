@@ -32,12 +32,12 @@ from gevlite.monkey._engine import (
     is_object_patched,
     patch_item,
     patch_module,
-    patching,
     saved,
     unpatch_all,
 )
 from gevlite.monkey._late import problems
 from gevlite.monkey._os import patch_os
+from gevlite.monkey._patching import patching
 from gevlite.monkey._queue import patch_queue
 from gevlite.monkey._select import patch_select
 from gevlite.monkey._signal import patch_signal

@@ -7,7 +7,8 @@ loop is kept with its greenlet stands in `gevlite._running_loop`.
 import functools
 import sys
 
-from gevlite.monkey._engine import load_twins, on_unpatch, patch_item, patching, when_imported
+from gevlite.monkey._engine import load_twins, on_unpatch, patch_item, when_imported
+from gevlite.monkey._patching import patching
 
 __all__ = ["patch_asyncio"]
 

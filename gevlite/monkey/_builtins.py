@@ -1,6 +1,7 @@
 """`builtins`: input."""
 
-from gevlite.monkey._engine import patch_twin, patching
+from gevlite.monkey._engine import patch_twin
+from gevlite.monkey._patching import patching
 
 __all__ = ["patch_builtins"]
 

@@ -1,6 +1,7 @@
 """`contextvars`: nothing to replace, because each greenlet has a context of its own."""
 
-from gevlite.monkey._engine import patch_twin, patching
+from gevlite.monkey._engine import patch_twin
+from gevlite.monkey._patching import patching
 
 __all__ = ["patch_contextvars"]
 

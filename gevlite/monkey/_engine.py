@@ -29,7 +29,6 @@ __all__ = [
     "patch_item",
     "patch_module",
     "patch_twin",
-    "patching",
     "remove_item",
     "saved",
     "unadopted",
@@ -52,7 +51,7 @@ asked_for = set()
 _owners = {}
 _undo = []
 _adoptions = []     # what was given to `adopt`
-_changes = []       # and to `afterwards`
+changes = []       # and to `afterwards`
 # Originals that are as good as their replacements: it is no harm if somebody has kept one.
 harmless = []
 # {kind of objects made before: why they stay as they are}. The memory of this Python's is not what we know.
@@ -206,7 +205,7 @@ class _Loader:
         self._loader.exec_module(module)
         action = self._watcher.actions.pop(module.__name__, None)
         if action is not None:
-            with patching():
+            with around_import():
                 action(module)
 
 
@@ -232,6 +231,9 @@ def when_imported(name, action):
 
 # What `when_imported` has been asked for.
 _patched_imports = set()
+
+# What belongs around a patch that an import makes; _patching sets it.
+around_import = contextlib.nullcontext
 
 
 def adopt(kind, change):
@@ -263,44 +265,10 @@ def adopt_class(original, attributes):
 
 def afterwards(change):
     """Have `change()` called at the end of the outermost `patching`, if that does not refuse: it changes objects."""
-    _changes.append(change)
+    changes.append(change)
 
 
-_depth = 0
-
-
-@contextlib.contextmanager
-def patching(fix=False, strict=False):
-    """Around whatever patches, or as its decorator: at the end of the outermost, sees to what is still as it was.
-
-    fix: repair what can be. strict: if something is left, put back what was replaced here and raise MonkeyPatchError.
-    """
-    global _depth
-    if not _depth:
-        load_twins()
-        _changes.clear()
-        mark = _Mark() if strict else None
-    _depth += 1
-    try:
-        yield
-    except BaseException:
-        _depth -= 1
-        raise
-    _depth -= 1
-    if not _depth:
-        from gevlite.monkey import _late
-
-        if strict:
-            problems = _late.left(fix)
-            if problems:
-                mark.go_back()
-                raise MonkeyPatchError(_late.refusal(problems))
-        for change in _changes:
-            change()
-        _late.settle(fix)
-
-
-class _Mark:
+class Mark:
     """A moment to go back to."""
 
     def __init__(self):

@@ -1,7 +1,8 @@
 """`os`: pipes and child processes. A fork needs no twin: the core is told of each."""
 
-from gevlite.monkey._engine import get_original, patch_twin, patching
+from gevlite.monkey._engine import get_original, patch_twin
 from gevlite.monkey._multiprocessing import wait_in_connections
+from gevlite.monkey._patching import patching
 
 __all__ = ["patch_os"]
 

@@ -1,6 +1,7 @@
 """`queue`: SimpleQueue. The other queues are made of locks and become cooperative with `patch_thread`."""
 
-from gevlite.monkey._engine import adopt, patch_twin, patching
+from gevlite.monkey._engine import adopt, patch_twin
+from gevlite.monkey._patching import patching
 
 __all__ = ["patch_queue"]
 

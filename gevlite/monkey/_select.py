@@ -1,7 +1,8 @@
 """`select` and `selectors`."""
 
-from gevlite.monkey._engine import adopt, patch_item, patch_twin, patching, remove_item
+from gevlite.monkey._engine import adopt, patch_item, patch_twin, remove_item
 from gevlite.monkey._libraries import prefer_python_waits
+from gevlite.monkey._patching import patching
 
 __all__ = ["patch_select"]
 

@@ -1,6 +1,7 @@
 """`signal`. Handlers need no twin: the interpreter runs them while a hub polls too."""
 
-from gevlite.monkey._engine import patch_twin, patching
+from gevlite.monkey._engine import patch_twin
+from gevlite.monkey._patching import patching
 
 __all__ = ["patch_signal"]
 

@@ -1,7 +1,8 @@
 """`socket`: sockets and the look-up of names."""
 
-from gevlite.monkey._engine import adopt_class, get_original, on_unpatch, patch_twin, patching, remove_item
+from gevlite.monkey._engine import adopt_class, get_original, on_unpatch, patch_twin, remove_item
 from gevlite.monkey._multiprocessing import pass_on_sockets
+from gevlite.monkey._patching import patching
 
 __all__ = ["DNS_ITEMS", "patch_dns", "patch_socket"]
 

@@ -1,6 +1,7 @@
 """`ssl`."""
 
-from gevlite.monkey._engine import adopt_class, get_original, is_module_patched, patch_item, patch_twin, patching
+from gevlite.monkey._engine import adopt_class, get_original, is_module_patched, patch_item, patch_twin
+from gevlite.monkey._patching import patching
 
 __all__ = ["patch_ssl"]
 

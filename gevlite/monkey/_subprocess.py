@@ -1,7 +1,8 @@
 """`subprocess`."""
 
 from gevlite.monkey import _pipes
-from gevlite.monkey._engine import adopt_class, afterwards, get_original, patch_twin, patching
+from gevlite.monkey._engine import adopt_class, afterwards, get_original, patch_twin
+from gevlite.monkey._patching import patching
 
 __all__ = ["patch_subprocess"]
 

@@ -3,7 +3,8 @@
 import atexit
 import sys
 
-from gevlite.monkey._engine import on_unpatch, patch_item, patching
+from gevlite.monkey._engine import on_unpatch, patch_item
+from gevlite.monkey._patching import patching
 
 __all__ = ["patch_sys"]
 

@@ -4,7 +4,8 @@ import importlib.util
 import sys
 
 from gevlite._threadlock import RLock
-from gevlite.monkey._engine import adopt, load_twins, on_unpatch, patch_item, patch_module, patch_twin, patching
+from gevlite.monkey._engine import adopt, load_twins, on_unpatch, patch_item, patch_module, patch_twin
+from gevlite.monkey._patching import patching
 
 __all__ = ["patch_thread"]
 
