@@ -27,10 +27,11 @@ cdef extern from "_platform.h":
     bint time_to_look "gevlite_time_to_look"() noexcept
 
 cdef extern from "Python.h":
-    # CPython's declaration has more fields. The first two are NULL unless somebody has set a tracer or a profiler.
+    # CPython's declaration has more fields. The first three are NULL unless somebody has set a tracer or a profiler.
     ctypedef struct PyThreadState:
         void *c_tracefunc
         void *c_profilefunc
+        PyObject *c_traceobj
         PyObject *async_gen_firstiter
         PyObject *async_gen_finalizer
         int coroutine_origin_tracking_depth
@@ -107,6 +108,7 @@ cdef class Waiter(Link):
     cdef bint timed_out
     cdef bint lost                  # woken, but an exception thrown in by hand came before `value` was returned
     cdef bint ref                   # a timeout keeps the loop alive
+    cdef uint64_t monitoring        # the interpreter's state of monitoring at the switch
 
     cpdef park(self)
     cdef object park_for(self, int64_t timeout_ns)      # -1: for ever; sets timed_out
@@ -271,6 +273,10 @@ cdef class Hub(greenlet):
     cdef int in_handlers            # it is running so many, one within the other
     cdef bint exits                 # child of a fork: it ends with `successor`
     cdef set left_behind            # raw greenlets of the parent that must never run in this child; None for none
+    cdef bint attachable            # something can be done so that a debugger that attaches finds us at once
+    cdef int attach_fd              # readable when one is about to attach; -1: not watched yet
+    cdef int attach_held            # open as long as attach_fd is
+    cdef int64_t attach_until       # look for it often until then; 0 for not at all
 
     cdef int drop_spare(self) except -1
     cdef int push(self, int kind, PyObject *target, PyObject *argument) except -1

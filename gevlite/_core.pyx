@@ -73,6 +73,8 @@ cdef extern from "Python.h":
     PyObject *bytes_new "PyBytes_FromStringAndSize"(const char *v, Py_ssize_t n) except NULL
     void PyErr_Fetch(PyObject **type, PyObject **value, PyObject **traceback)
     void PyErr_Restore(PyObject *type, PyObject *value, PyObject *traceback)
+    void PyThreadState_EnterTracing(PyThreadState *state) noexcept
+    void PyThreadState_LeaveTracing(PyThreadState *state) noexcept
 
 cdef extern from "_platform.h":
     int64_t gevlite_now_ns() noexcept nogil
@@ -584,6 +586,8 @@ cdef class Waiter(Link):
             (<Waiter> hub.parked).parked_prev = <PyObject *> self
         hub.parked = <PyObject *> self
         hub.n_parked += 1
+        if GEVLITE_MUST_INSTRUMENT:
+            self.monitoring = gevlite_monitoring(hub.thread_state)
         if hub.belongings is not None:
             self.belongings = lay_down()
         target = hub.next_target()
@@ -599,6 +603,8 @@ cdef class Waiter(Link):
 
     cdef int _leave(self, PyObject *result) except -1:
         """Back from the switch; `result` is NULL if an exception was thrown in by hand."""
+        if GEVLITE_MUST_INSTRUMENT and self.monitoring != gevlite_monitoring(self.hub.thread_state):
+            instrument_frames(self)
         if result != NULL and self.state == RESUMED:
             Py_DECREF(<object> result)
             if self.belongings is not None:
@@ -622,7 +628,7 @@ cdef class Waiter(Link):
         A debugger does not ask: whoever steps would only be shown a function of ours.
         """
         try:
-            if self.hub.thread_state.c_profilefunc == NULL and _is_debugger(sys.gettrace()):
+            if self.hub.thread_state.c_profilefunc == NULL and is_debugger(sys.gettrace()):
                 return 0
             switched()
         except BaseException:
@@ -765,6 +771,8 @@ cdef int leave_oddly(Waiter w, PyObject *result) except -1:
         if hub.belongings is not None:
             w.belongings = lay_down()
         result = raw_switch(hub.runner, NULL)
+        if GEVLITE_MUST_INSTRUMENT and w.monitoring != gevlite_monitoring(hub.thread_state):
+            instrument_frames(w)
     w._put_back()
     w._undo()
     if hub.thread_state.c_tracefunc != NULL or hub.thread_state.c_profilefunc != NULL:
@@ -780,7 +788,7 @@ cdef int handle_signals_in(Waiter w) except -1:
     hub.in_handlers += 1
     w._put_back()
     try:
-        PyErr_CheckSignals()
+        check_signals()
     except BaseException:
         w.lost = (w.state == WOKEN or w.state == RESUMED) and w.exc is None and not w.timed_out
         if w.exc is not None:
@@ -1021,12 +1029,6 @@ cdef class CoreGreenlet(greenlet):
                 self.hub.push_remote(THROW, <PyObject *> self, <PyObject *> GreenletExit)
 
 
-cdef bint _is_debugger(tracer) except -1:
-    """Is it pdb's, or that of another debugger made of `bdb`?"""
-    bdb = sys.modules.get("bdb")
-    return bdb is not None and isinstance(getattr(tracer, "__self__", None), bdb.Bdb)
-
-
 cdef greenlet current_greenlet():
     return <greenlet> gl_current()
 
@@ -1185,6 +1187,8 @@ cdef class Hub(greenlet):
         self.raw_pending = {}
         self.name = ""
         self.is_main_thread = self._watch_signals()
+        self.attachable = GEVLITE_CAN_ATTACH and sys.is_remote_debug_enabled()
+        self.attach_fd = -1
         self.budget = 0
         if main is _main_left_behind:
             self.successor = _in_its_place      # which destroyed its first hub
@@ -1375,7 +1379,7 @@ cdef class Hub(greenlet):
                 if self.interest:
                     self.poll_once(0)
                 else:
-                    PyErr_CheckSignals()
+                    check_signals()
                 continue
             if self.idle_waiters.count:
                 self.poll_once(0)
@@ -1398,7 +1402,10 @@ cdef class Hub(greenlet):
                     continue
             if self.spinning:
                 timeout = 0
-            self.poll_once(timeout)
+            if self.attachable and timeout != 0 and self.is_main_thread:
+                poll_attachable(self, timeout)
+            else:
+                self.poll_once(timeout)
         return 0
 
     cdef int64_t nothing_left(self, int64_t timeout) except? -3:
@@ -1512,6 +1519,8 @@ cdef class Hub(greenlet):
         try:
             if backend.poll(timeout) is not None:
                 raise TypeError(f"{backend.name} backend: poll() is to call report() and return None")
+            if self.attach_until:
+                run_signal_handlers(True)       # which also runs what a debugger has left
         except BaseException as exc:
             if self.closing:
                 self._report(backend, exc)      # the parked greenlets are to be unwound all the same
@@ -1535,7 +1544,10 @@ cdef class Hub(greenlet):
         while self.delivered < backend.n_found:
             found = backend.found[self.delivered]
             self.delivered += 1
-            fd_event(self, found.fd, found.events)
+            if found.fd == self.attach_fd:
+                attach_comes(self)
+            else:
+                fd_event(self, found.fd, found.events)
         backend.n_found = 0
         self.delivered = 0
         return 0
@@ -1897,6 +1909,7 @@ cdef class Hub(greenlet):
         self.n_spare = SPARE_WAITERS        # take no more
         while self.timers.size:
             Py_DECREF(<object> heap_remove(&self.timers, self.timers.size - 1))
+        unwatch_attach(self)
         self.backend.close()
 
     def _unwind_parked(self):
@@ -2184,6 +2197,7 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
     hub.delivered = 0
     hub.backend.n_found = 0        # all interest is remade
     hub.thread_refs = 0
+    unwatch_attach(hub)
     pipes = hub.backend.pipes
     try:
         hub.backend.after_fork()
@@ -2218,6 +2232,7 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
 
 
 include "_descriptors.pxi"
+include "_debuggers.pxi"
 
 
 # ---------------------------------------------------------------- who runs the loop
@@ -2388,7 +2403,7 @@ cdef int run_signal_handlers(bint came) except -1:
                 finally:
                     hub.handlers_due = False
                 return 0
-    return PyErr_CheckSignals()
+    return check_signals()
 
 
 cdef int status_of(object exc):

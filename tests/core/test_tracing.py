@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -251,6 +252,33 @@ def test_threading_sets_it_for_green_threads(run_script, kind):
         """
     )
     assert done.stderr == ""
+
+
+BEGIN = {
+    "settrace": "sys.settrace(lambda *args: None)",
+    "settrace of frames": "def trace(*args): return trace\nsys.settrace(trace)",
+    "setprofile": "sys.setprofile(lambda *args: None)",
+    "cProfile": "import cProfile; cProfile.Profile().enable()",
+    "monitoring": """
+tool = sys.monitoring
+tool.use_tool_id(3, "test")
+tool.register_callback(3, tool.events.RAISE, lambda *args: None)
+tool.register_callback(3, tool.events.PY_UNWIND, lambda *args: None)
+tool.set_events(3, tool.events.RAISE | tool.events.PY_UNWIND)
+""",
+}
+
+
+@pytest.mark.parametrize("begin", BEGIN)
+def test_exceptions_in_what_was_suspended_when_a_tool_began(begin):
+    """Python 3.15 itself crashes there (python-greenlet/greenlet#368)."""
+    if begin == "monitoring" and not hasattr(sys, "monitoring"):
+        pytest.skip("sys.monitoring came with Python 3.12")
+    program = Path(__file__).with_name("tool_begins_late.py")
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", str(program), BEGIN[begin]], capture_output=True, text=True, timeout=50
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # ---------------------------------------------------------------- the hub's frame
