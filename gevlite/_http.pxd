@@ -10,6 +10,7 @@ cdef enum:
 cdef class Settings:
     """What all connections of a server share: its limits, spare memory, and header names it has seen."""
     cdef public bint closing    # the server is stopping: each connection has one more request
+    cdef public bint stopped    # and by now it has it no more
     # What becomes of fields with "_" in their names: "drop", "refuse" or "dangerous"; and the names, in lower case, that
     # count if the connection is trusted ("*": all of them). Both are gunicorn's. To be set before the first request.
     cdef public str header_map
@@ -23,6 +24,7 @@ cdef class Settings:
     cdef int64_t header_time
     cdef int64_t keepalive_time
     cdef int64_t closing_time
+    cdef int64_t linger_time
     cdef int64_t body_time
     cdef int64_t write_time
     cdef int64_t min_rate       # bytes a second; 0: any
@@ -85,7 +87,7 @@ cdef class Connection:
     cdef Py_ssize_t end
     cdef public bint trusted    # it is a proxy, whose word counts
     cdef bint dead              # the client is gone, or nothing it says can be understood any more
-    cdef readonly bint waiting  # for a head, or the rest of it
+    cdef readonly bint waiting  # for a head, the rest of it, or, after our last word, for the client's end
     cdef bint idle              # while waiting: nothing of it has come
     cdef readonly Py_ssize_t served     # how many requests have come
     cdef int in_a_row           # requests served without having to wait for one

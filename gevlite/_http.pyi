@@ -9,6 +9,7 @@ class RequestError(OSError):
 @disjoint_base
 class Settings:
     closing: bool
+    stopped: bool
     raw_uri: bool
     header_map: str
     forwarded: frozenset[str]

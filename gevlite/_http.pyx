@@ -72,8 +72,8 @@ cdef int64_t SECOND = 1000000000
 # The file system cannot do it (sendfile(2)); reading and sending can.
 cdef tuple NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSOCK, errno.EOPNOTSUPP)
 
-# RFC 9112, 9.6: how long a client may still talk after our last word, so that it can read that before we are gone.
-cdef int64_t LINGER = 2 * SECOND
+# How long a client that still talks after our last word may be silent in between.
+cdef int64_t LINGER_SILENCE = 5 * SECOND
 
 
 class RequestError(OSError):
@@ -205,6 +205,7 @@ cdef class Settings:
         self.header_time = _to_ns(limits.header_timeout)
         self.keepalive_time = _to_ns(limits.keepalive_timeout)
         self.closing_time = _to_ns(limits.closing_timeout)
+        self.linger_time = _to_ns(limits.linger_timeout)
         self.body_time = _to_ns(limits.body_timeout)
         self.write_time = _to_ns(limits.write_timeout)
         self.min_rate = limits.min_rate
@@ -318,7 +319,7 @@ cdef class Connection:
             self.stop_waiting()
 
     def stop_waiting(self):
-        """End the wait for a request, or the rest of its head, if there is one; the waiter closes the socket."""
+        """End the wait for a request, the rest of its head, or the end of what nobody wants; the waiter closes the socket."""
         if self.waiting:
             try:
                 _Socket.shutdown(self.sock, _socket.SHUT_RD)
@@ -523,8 +524,11 @@ cdef class Connection:
                     self.head_deadline = now_ns() + timeout
                 else:
                     timeout = max(self.head_deadline - now_ns(), 0)
-        if self.idle and self.settings.closing and not 0 <= timeout < self.settings.closing_time:
-            timeout = self.settings.closing_time
+        if self.idle and self.settings.closing:
+            if self.settings.stopped:
+                timeout = 0         # but a request that is here already is served
+            elif not 0 <= timeout < self.settings.closing_time:
+                timeout = self.settings.closing_time
         self.waiting = True
         try:
             got = self.fill(timeout)
@@ -1061,15 +1065,16 @@ cdef class Connection:
         return False
 
     cdef int linger(self) except -1:
-        """Say that nothing more comes, and read what the client still sends, for a moment (RFC 9112, 9.6).
+        """Say that nothing more comes, and read what the client still sends, for some time (RFC 9112, 9.6).
 
         To close a socket at which there is something to read resets the connection, and the client may never see the
-        response that tells it what was wrong.
+        response that tells it what was wrong: many look at it only when they have sent all of a body.
         """
-        cdef int64_t deadline = now_ns() + LINGER
-        cdef int64_t left = LINGER
+        cdef int64_t deadline = now_ns() + self.settings.linger_time
+        cdef int64_t left = 0 if self.settings.stopped else self.settings.linger_time
         if not isinstance(self.sock, _Socket):
             return 0
+        self.waiting = True
         try:
             if self.ep is None:
                 say_goodbye(self.sock)
@@ -1077,11 +1082,13 @@ cdef class Connection:
             _Socket.shutdown(self.sock, _socket.SHUT_WR)
             while left > 0:
                 self.start = self.end = 0
-                if self.fill(left) <= 0:
+                if self.fill(min(left, LINGER_SILENCE)) <= 0:
                     break
                 left = deadline - now_ns()
         except OSError:
             pass
+        finally:
+            self.waiting = False
         self.start = self.end = 0
         return 0
 

@@ -373,6 +373,7 @@ cdef class Handler:
     cdef bint logs
     cdef AccessLog access                       # the server's log, if it is one
     cdef object proxies                         # the server's Proxies, or None
+    cdef bint refused                           # the request, and nothing it may still send is wanted
     cdef bint more_follows                      # than the head, at once
     cdef bint no_body                           # the response has none, whatever the application sends
     cdef bint provided_connection
@@ -478,7 +479,7 @@ cdef class Handler:
         self.response_length = self.head_length = 0
         self.left = -1
         self.headers_sent = self.response_use_chunked = self.connection_upgraded = self.no_body = False
-        self.provided_connection = self.taken_over = self.more_follows = False
+        self.provided_connection = self.taken_over = self.more_follows = self.refused = False
         return 0
 
     cpdef handle_one_request(self):
@@ -500,6 +501,7 @@ cdef class Handler:
                     raise RequestError("400 Bad Request", "read_request() refused it")
         except RequestError as exc:
             self.refuse(exc)
+            connection.linger()
             return None
         if self.places is not None:
             self.places.acquire()
@@ -516,7 +518,7 @@ cdef class Handler:
                 self.places.release()
         if self.close_connection:
             unread = connection.body != BODY_DONE or connection.end > connection.start
-            if unread and not (connection.dead or self.taken_over or self.connection_upgraded):
+            if self.refused or unread and not (connection.dead or self.taken_over or self.connection_upgraded):
                 connection.linger()
             return None
         return True
@@ -746,6 +748,10 @@ cdef class Handler:
             self.close_connection = True
         if connection.settings.closing:
             self.close_connection = True
+        if connection.body == BODY_LENGTH and connection.remaining > DISCARD and (
+            type(self.result) is list or type(self.result) is tuple
+        ):
+            self.close_connection = True        # the application has read what it wanted
         if self.provided_date is None:
             headers.append(date_header())
         self.no_body = connection.is_head or code == 204 or code == 304
@@ -985,7 +991,8 @@ cdef class Handler:
         if self.logs:
             self.time_finish = time.time()
             self.log_request()
-        return self.connection.linger()
+        self.refused = True
+        return 0
 
     cpdef handle_error(self, t, v, tb):
         """The application failed: `report_error`, and send a 500 that says nothing of it, if the head of the response

@@ -55,7 +55,7 @@ PROXY_ERROR_INTERVAL = 10.0
 # Seconds that a stop waits for whoever reads the access log.
 LOG_TIME = 1.0
 
-_MAY_BE_ZERO = ("max_body", "max_headers", "keepalive_timeout", "closing_timeout", "min_rate")
+_MAY_BE_ZERO = ("max_body", "max_headers", "keepalive_timeout", "closing_timeout", "linger_timeout", "min_rate")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +83,8 @@ class Limits:
     closing_timeout: float = 2
     #: How long nothing of the body may come while the application waits for it.
     body_timeout: float | None = 30
+    #: How long what a client still sends is read after the last response on its connection, so that it gets to see it.
+    linger_timeout: float = 30
     #: How long the client may take nothing of the response; up to four times as long if it was faster than `min_rate`.
     write_timeout: float | None = 30
     #: Bytes in a second that must come, or be taken, on average of the time spent waiting; those two times shrink for
@@ -456,7 +458,7 @@ class WSGIServer(StreamServer):
         self.update_environ()
 
     def start_accepting(self):
-        self._settings.closing = False
+        self._settings.closing = self._settings.stopped = False
         self._forget_closing()
         self._most_connections = self.max_connections or _descriptors()
         super().start_accepting()
@@ -487,8 +489,9 @@ class WSGIServer(StreamServer):
             super()._drain()
         finally:
             self._forget_closing()
+            self._settings.stopped = True
             for handler in list(self._handlers):
-                handler.connection.close_if_idle()
+                handler.connection.stop_waiting()
             if isinstance(self.log, AccessLog):
                 with Timeout(LOG_TIME, False):
                     self.log.flush()

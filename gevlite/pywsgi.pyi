@@ -42,6 +42,7 @@ class Limits:
     header_timeout: float | None = 10
     keepalive_timeout: float | None = 60
     closing_timeout: float = 2
+    linger_timeout: float = 30
     body_timeout: float | None = 30
     write_timeout: float | None = 30
     min_rate: int = 500

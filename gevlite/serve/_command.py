@@ -24,6 +24,7 @@ _LIMITS_HELP = {
     "header_timeout": "seconds for the head of a request",
     "keepalive_timeout": "seconds between two requests of a connection",
     "closing_timeout": "seconds that connections have for one more request when a worker stops",
+    "linger_timeout": "seconds that what comes after the last response is read",
     "body_timeout": "seconds in which nothing of a body comes",
     "write_timeout": "seconds in which a client takes nothing",
     "min_rate": "bytes a second",

@@ -10,10 +10,11 @@ import tempfile
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from serving import Client
 from wsgi_apps import GET, GET10, HEAD, answers, chunked, echo, exchange, files, hello, post, ways_to_send
 
 import gevlite
-from gevlite import pywsgi
+from gevlite import pywsgi, ssl
 from gevlite.event import Event
 from gevlite.fileobject import FileObject
 from gevlite.pywsgi import Limits
@@ -450,6 +451,70 @@ def test_a_long_body_that_nobody_wants_ends_the_connection_but_not_before_the_re
     assert (response.status, response.body) == (403, b"no")
     client.sock.close()
     sending.get()
+
+
+def early(environ, start_response):
+    """Answers before it has read the body, or in the middle of it."""
+    if environ["PATH_INFO"] == "/some":
+        environ["wsgi.input"].read(1000)
+    start_response("401 Unauthorized", [])
+    return [b"no"] if environ["PATH_INFO"] != "/stream" else iter([b"no"])
+
+
+@pytest.mark.parametrize("path", ["/none", "/some", "/stream", "/limit"])
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+def test_an_early_answer_to_a_slow_upload_is_not_lost(site, dial, certificates, path, secure):
+    """Most clients send all of a body before they read. A reset meanwhile would wipe out the answer."""
+    limits = Limits(max_body=1_000_000 if path == "/limit" else None)
+    server = site(early, limits=limits, **({"certfile": certificates.server} if secure else {}))
+    sock = dial(server)
+    if secure:
+        sock = ssl.create_default_context(cafile=certificates.ca).wrap_socket(sock, server_hostname="localhost")
+    with sock:
+        client = Client(sock)
+        sock.sendall(f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n".encode())
+        for _ in range(30):
+            sock.sendall(bytes(100_000))
+            gevlite.sleep(0.1)
+        response = client.response()
+        assert response.status == (413 if path == "/limit" else 401)
+        if path != "/stream":
+            assert response["Connection"] == "close"
+        assert client.is_closed()
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_what_a_client_sends_behind_the_last_response_is_read_for_some_time_only(site, http, settle, sends):
+    server = site(early, limits=Limits(linger_timeout=0.2))
+    client = http(server)
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000000\r\n\r\n")
+    assert client.response().status == 401
+    while sends and client.send(bytes(1000)):
+        gevlite.sleep(0.01)
+    assert settle(lambda: not server._serving)
+
+
+def test_who_gets_an_early_answer_gives_its_place_back(site, http):
+    server = site(early, spawn=1, limits=Limits(max_body=10_000_000))
+    waiting = [http(server) for _ in range(3)]
+    for client, data in zip(waiting, [
+        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000000\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 90000000\r\n\r\n",
+        b"POST /some HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+    ], strict=True):
+        client.send(data)
+    assert [client.response().status for client in waiting] == [401, 413, 400]
+    assert http(server).get().status == 401
+    assert len(server._serving) == 4
+
+
+def test_stop_ends_reading_what_nobody_wants(site, http, settle):
+    server = site(early)
+    client = http(server)
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000000\r\n\r\n")
+    assert client.response().status == 401
+    server.stop(0)
+    assert settle(lambda: not server._serving, 3)
 
 
 def test_requests_behind_the_last_one_do_not_cost_its_response(visit, start):
