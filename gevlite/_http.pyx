@@ -319,7 +319,10 @@ cdef class Connection:
             self.stop_waiting()
 
     def stop_waiting(self):
-        """End the wait for a request, the rest of its head, or the end of what nobody wants; the waiter closes the socket."""
+        """End the wait for a request, the rest of its head, or the end of what nobody wants.
+
+        The waiter closes the socket.
+        """
         if self.waiting:
             try:
                 _Socket.shutdown(self.sock, _socket.SHUT_RD)
@@ -848,6 +851,8 @@ cdef class Connection:
     cdef int consume_head(self) except -1:
         self.start += self.head_size
         self.head_size = 0
+        if self.ep is None:
+            self.sock.settimeout(None)      # for an application that takes it
         if self.end - self.start < READ_AT_LEAST:
             # The application may take its time.
             self.slim()
@@ -1107,7 +1112,8 @@ cdef class Connection:
             return -1
         if self.settings.min_rate > 0:
             # What it takes shows in steps: a receiver whose buffer was full says that there is space again only when
-            # that is a sixteenth of it (Linux, __tcp_select_window), hundreds of KB. Who was fast enough gets time for one.
+            # that is a sixteenth of it (Linux, __tcp_select_window), hundreds of KB. Who was fast enough gets time
+            # for one.
             limit += min(earned(taken, self.settings.min_rate) - (self.write_waited - stalled), CREDIT * most)
         limit -= stalled
         if limit <= 0:

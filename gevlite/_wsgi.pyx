@@ -224,12 +224,15 @@ cdef enum HeaderCode:
     HEADER_CONTENT_LENGTH
     HEADER_CONNECTION
     HEADER_TRANSFER_ENCODING
+    HEADER_OF_A_HOP             # other fields that are between the server and its client
 
 _HEADER_CODES = {
     "date": HEADER_DATE,
     "content-length": HEADER_CONTENT_LENGTH,
     "connection": HEADER_CONNECTION,
     "transfer-encoding": HEADER_TRANSFER_ENCODING,
+    "keep-alive": HEADER_OF_A_HOP,
+    "proxy-connection": HEADER_OF_A_HOP,
 }
 _TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~")
 
@@ -377,6 +380,7 @@ cdef class Handler:
     cdef bint more_follows                      # than the head, at once
     cdef bint no_body                           # the response has none, whatever the application sends
     cdef bint provided_connection
+    cdef bint provided_close
     cdef int64_t left                           # of Content-Length; -1: there is none
 
     def __init__(self, sock, address, server, rfile=None):
@@ -479,7 +483,7 @@ cdef class Handler:
         self.response_length = self.head_length = 0
         self.left = -1
         self.headers_sent = self.response_use_chunked = self.connection_upgraded = self.no_body = False
-        self.provided_connection = self.taken_over = self.more_follows = self.refused = False
+        self.provided_connection = self.provided_close = self.taken_over = self.more_follows = self.refused = False
         return 0
 
     cpdef handle_one_request(self):
@@ -551,6 +555,9 @@ cdef class Handler:
         connection.parse_head(environ)
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if connection.minor else "HTTP/1.0"
         connection.consume_head()
+        if connection.upgrade:
+            # By this name those find it who speak WebSocket by themselves (simple-websocket, and so flask-sock).
+            environ["gunicorn.socket"] = self.socket
         self.close_connection = (
             not connection.keep_alive or connection.settings.closing or connection.settings.keepalive_time == 0
         )
@@ -645,7 +652,14 @@ cdef class Handler:
 
     cpdef run_application(self):
         """Call the application and send its result."""
-        self.result = self.application(self.environ, self.start_response)
+        try:
+            self.result = self.application(self.environ, self.start_response)
+        except StopIteration:
+            # It has spoken with the client by itself, on "gunicorn.socket": so applications say that to gunicorn.
+            if not self.connection.upgrade or self.status is not None:
+                raise
+            self.taken_over = True
+            return
         if self.quick:
             Handler.process_result(self)
         else:
@@ -698,7 +712,7 @@ cdef class Handler:
             found = parse_status(status)
         new_status, code = found
         length = date = None
-        connection = None
+        connection = close = False
         for name, value in headers:
             found = known_names.get(name) if type(name) is str else None
             if found is None:
@@ -715,18 +729,24 @@ cdef class Handler:
             elif found[1] == HEADER_DATE:
                 date = data
             elif found[1] == HEADER_CONNECTION:
-                connection = data
+                connection = True
+                if b"close" in data.lower():
+                    close = True
             else:
-                # PEP 3333, other HTTP features: how the body is transferred is the server's business.
-                raise ValueError("an application must not set Transfer-Encoding")
+                # How the body is transferred, and how long a connection lasts, is the server's business (PEP 3333,
+                # other HTTP features). An application that hands on what another server said may have such fields.
+                if found[1] == HEADER_TRANSFER_ENCODING and data.strip().lower() not in (b"chunked", b"identity"):
+                    raise ValueError(f"Transfer-Encoding: {value!r}")
+                continue
             encoded.append((found[0], data))
         self.status = new_status
         self.code = code
         self.response_headers = encoded
         self.provided_date = date
         self.provided_content_length = length
-        self.provided_connection = connection is not None
-        if connection is not None and b"close" in connection.lower():
+        self.provided_connection = connection
+        self.provided_close = close
+        if close:
             self.close_connection = True
         return self.write
 
@@ -776,11 +796,13 @@ cdef class Handler:
             headers.append(TRANSFER_ENCODING_CHUNKED)
         elif not self.no_body:
             self.close_connection = True        # the end of the connection is the end of the body
-        if not self.provided_connection:
-            if self.close_connection:
+        if self.close_connection:
+            if not self.provided_close:
+                if self.provided_connection:
+                    headers[:] = [pair for pair in headers if not is_keep_alive(pair)]
                 headers.append(CONNECTION_CLOSE)
-            elif connection.minor == 0:
-                headers.append(CONNECTION_KEEP_ALIVE)
+        elif connection.minor == 0 and not self.provided_connection:
+            headers.append(CONNECTION_KEEP_ALIVE)
 
     cpdef write(self, data):
         """Send a piece of the body; before the first one, the head. Blocks while the client takes no more.
@@ -920,8 +942,8 @@ cdef class Handler:
             offset = file.tell()
         except (OSError, ValueError):
             return False
-        # Without blocks on a disk the system may make up the content when it is read, as in /proc and /sys: its size says
-        # nothing then.
+        # Without blocks on a disk the system may make up the content when it is read, as in /proc and /sys: its size
+        # says nothing then.
         if not stat.S_ISREG(info.st_mode) or info.st_blocks == 0:
             return False
         count = max(info.st_size - offset, 0)
@@ -1052,6 +1074,10 @@ cdef class Handler:
         except Exception:
             message = f"{msg!r} {args!r}"
         self.server.error_log.write(message + "\n")
+
+
+cdef bint is_keep_alive(pair) except -1:
+    return pair[0].lower() == b"connection" and pair[1].strip().lower() == b"keep-alive"
 
 
 cdef bytes as_bytes(text):

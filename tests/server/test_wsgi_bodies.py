@@ -146,6 +146,29 @@ def test_connection_close_of_the_application_is_heeded(visit):
     assert client.is_closed()
 
 
+@pytest.mark.parametrize("body", [lambda: [b"5\r\nhello"], lambda: iter([b"5\r\n", b"hello"])])
+def test_how_another_server_transferred_a_response_is_not_handed_on(visit, body):
+    fields = [("Transfer-Encoding", "Chunked"), ("Connection", "Keep-Alive"), ("Keep-Alive", "timeout=5")]
+    client = visit(answers(body, headers=[*fields, ("X-A", "a")]))
+    for _ in range(2):
+        response = client.get()
+        assert response.body == b"5\r\nhello"
+        assert (response["X-A"], response["Keep-Alive"]) == ("a", None)
+
+
+@pytest.mark.parametrize(("data", "given", "sent"), [
+    (GET, "keep-alive", ["close"]),
+    (GET, "Upgrade", ["Upgrade", "close"]),
+    (GET, "close", ["close"]),
+    (GET10, "keep-alive", ["close"]),
+    (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "keep-alive", ["keep-alive"]),
+    (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", "keep-alive", ["keep-alive"]),
+], ids=str)
+def test_a_connection_that_is_closed_is_not_said_to_be_kept(visit, data, given, sent):
+    response = visit(answers([b"x"], headers=[("Connection", given)])).ask(data)
+    assert [value for name, value in response.headers if name == "Connection"] == sent
+
+
 def test_a_status_without_a_reason(visit):
     assert exchange(visit(answers([], "404")), GET).startswith(b"HTTP/1.1 404 \r\n")
 

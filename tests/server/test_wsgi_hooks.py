@@ -310,3 +310,55 @@ def test_rfile_reads_as_any_file_does(site, http):
     assert results[:7] == [b"abc", b"def\n", b"gh", b"ij", 4, b"klmn", b""]
     assert results[7] + results[8] == b"oprest of it"
     assert results[9:] == [b"", b""]
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+def test_who_speaks_websocket_on_the_socket_by_itself(run_script, certificates, secure):
+    """As flask-sock does, by simple-websocket, which takes the server for gunicorn."""
+    done = run_script(
+        f"""
+        from gevlite import monkey; monkey.patch_all()
+        import gevlite, simple_websocket, websocket
+        from gevlite.pywsgi import Limits, WSGIServer
+
+        secure, certificate = {secure}, {certificates.server!r}
+
+        def app(environ, start_response):
+            talk = simple_websocket.Server(environ)
+            try:
+                while True:
+                    talk.send(talk.receive().upper())
+            except simple_websocket.ConnectionClosed:
+                pass
+            raise StopIteration
+
+        limits = Limits(header_timeout=0.2, keepalive_timeout=0.2)
+        options = dict(certfile=certificate) if secure else {{}}
+        server = WSGIServer(("127.0.0.1", 0), app, log=None, limits=limits, **options)
+        server.start()
+        url = f"ws{{'s' if secure else ''}}://127.0.0.1:{{server.server_port}}/"
+        client = websocket.create_connection(url, timeout=20, sslopt={{"cert_reqs": 0, "check_hostname": False}})
+        for _ in range(2):
+            client.send("hello")
+            print(client.recv())
+            gevlite.sleep(0.5)      # longer than any limit of HTTP
+        client.close()
+        while server._serving:
+            gevlite.sleep(0.01)
+        server.stop()
+        print("end")
+        """
+    )
+    assert done.stdout.split() == ["HELLO", "HELLO", "end"] and done.stderr == ""
+
+
+def test_stop_iteration_of_an_application_that_was_not_asked_for_another_protocol_is_an_error(visit, errors):
+    def app(environ, start_response):
+        assert ("gunicorn.socket" in environ) is ("HTTP_UPGRADE" in environ)
+        if "HTTP_UPGRADE" in environ:
+            start_response("200 OK", [])
+        raise StopIteration
+
+    assert visit(app).get().status == 500
+    assert visit(app).get("/", "Connection: upgrade", "Upgrade: x").status == 500
+    assert [type(value) for _, value in errors] == [StopIteration] * 2
