@@ -1203,8 +1203,9 @@ cdef class Connection:
         cdef int64_t seen = -1
         cdef int64_t stalled = 0
         limit = self.settings.write_time
-        self.sock.settimeout(None if limit < 0 else (limit // LOOKS + 1) / 1e9)
         while done < n:
+            # Each time: on an upgraded connection another greenlet reads, and sets the time-out too.
+            self.sock.settimeout(60 if limit < 0 else (limit // LOOKS + 1) / 1e9)
             before = now_ns()
             try:
                 got = self.sock.send(octets[done:done + RECORD])

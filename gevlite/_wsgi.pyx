@@ -18,9 +18,12 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy
 
 from gevlite._accesslog cimport AccessLog
+from gevlite._core cimport now_ns, timeout_ns
 from gevlite._http cimport BLOCK, BODY_CHUNKED, BODY_DONE, BODY_LENGTH, EXPECTED, LET_DOWN, Connection, Reader
+from gevlite._socketio cimport WOULD_BLOCK
 from gevlite.lock cimport Semaphore
 
+import _socket
 import errno
 import io
 import os
@@ -33,6 +36,7 @@ from http.client import HTTPMessage
 from gevlite._core import get_hub
 from gevlite._http import RequestError
 from gevlite.greenlet import GreenletExit
+from gevlite.socket import socket as _Socket
 
 
 cdef extern from "Python.h":
@@ -216,6 +220,104 @@ cdef bint is_read_raw(file):
     return kind is io.FileIO
 
 
+# ---------------------------------------------------------------- WebSocket
+
+cdef int64_t READ_TURN = 10 * 1000000000
+
+cdef class Upgrade:
+    """`environ["gevlite.websocket"]`: the client asks for a WebSocket, and `gevlite.websocket.accept` makes one of this.
+
+    From then on it is that one's wire: one greenlet reads, another one writes.
+    """
+
+    cdef Connection connection
+    cdef Handler handler            # None once the request is over
+    cdef readonly bint answered     # the application's own response, if it makes one nevertheless, is dropped
+    #: What was made of it, if anything.
+    cdef public object websocket
+
+    @property
+    def acceptable(self):
+        """False while there is a body, of which the first frame could be part."""
+        return self.connection.body == BODY_DONE
+
+    @property
+    def closing(self):
+        """True once the server stops."""
+        return self.connection.settings.closing
+
+    def answer(self, status, headers, body=b""):
+        """Send the response. Raises RuntimeError if it is too late for that."""
+        cdef Handler handler = self.handler
+        if handler is None:
+            raise RuntimeError("the request is over")
+        if handler.status is not None:
+            raise RuntimeError("the response was begun already")
+        handler.start_response(status, headers)
+        self.answered = True
+        handler.write(body)
+        handler.no_body = True
+
+    def read(self, timeout):
+        """What has come; b"" once the client has finished. Raises TimeoutError after `timeout` seconds, OSError."""
+        cdef Connection connection = self.connection
+        cdef int64_t left = -1 if timeout is None else timeout_ns(timeout)
+        cdef int64_t deadline = -1 if left < 0 else now_ns() + left
+        cdef Py_ssize_t got
+        cdef bytes data
+        while connection.end == connection.start:
+            if connection.dead:
+                return b""
+            # On TLS the time-out is the socket's, which a writer sets too: it must never become "for ever".
+            got = connection.fill(READ_TURN if connection.ep is None and not 0 <= left < READ_TURN else left)
+            if got == 0:
+                return b""
+            if got == WOULD_BLOCK and deadline >= 0:
+                left = deadline - now_ns()
+                if left <= 0:
+                    raise TimeoutError("nothing came in time")
+        data = PyBytes_FromStringAndSize(connection.buffer + connection.start, connection.end - connection.start)
+        connection.start = connection.end
+        return data
+
+    def write(self, data):
+        """Send all of it. Raises OSError; TimeoutError if the client takes it too slowly (`Limits`)."""
+        self.connection.send_object(data)
+        if self.handler is not None:
+            self.handler.response_length += len(data)
+
+    def finish(self):
+        """Say that nothing more comes, and block until the client has seen it, or for a moment."""
+        if not self.connection.dead:
+            self.connection.linger()
+
+    def abort(self):
+        """Cut the connection: who reads or writes is woken by an OSError. Does not block."""
+        sock = self.connection.sock
+        self.connection.dead = True
+        try:
+            _Socket.shutdown(sock, _socket.SHUT_RDWR)
+        except (OSError, TypeError):
+            pass        # closed meanwhile; or no socket of ours
+        sock.close()    # not only when the application returns, or a client that sends would wait
+
+    cdef bint end(self, exc) except -1:
+        """The application has returned, or raised `exc`. Whether that is to be raised on."""
+        cdef Handler handler = self.handler
+        if self.websocket is None:
+            if isinstance(exc, StopIteration):
+                # How an application says that it has spoken on "gunicorn.socket" itself.
+                handler.taken_over = True
+                return False
+            return exc is not None
+        try:
+            if self.websocket._finish(exc):
+                handler.handle_error(type(exc), exc, exc.__traceback__)
+            return isinstance(exc, GreenletExit)
+        finally:
+            self.websocket = None
+
+
 # ---------------------------------------------------------------- heads of responses
 
 cdef enum HeaderCode:
@@ -368,6 +470,7 @@ cdef class Handler:
     cdef object head                            # a copy of the request's head, where somebody might ask
     cdef Reader _rfile
     cdef Input input
+    cdef Upgrade upgrade                        # the client asks for a WebSocket
     cdef dict template                          # environ of this connection, before a request is added
     cdef Semaphore places                       # for requests, if the server has a number of them
     cdef bint quick
@@ -449,6 +552,11 @@ cdef class Handler:
                 name, _, value = line.decode("latin-1").partition(":")
                 message[name] = value.strip(" \t")
         return message
+
+    @property
+    def accepted_websocket(self):
+        """The `gevlite.websocket.WebSocket` that the application has accepted, or None."""
+        return None if self.upgrade is None else self.upgrade.websocket
 
     # -------- requests
 
@@ -566,9 +674,22 @@ cdef class Handler:
         self.input.handler = self
         self.input.chunked_input = connection.body == BODY_CHUNKED
         self.wsgi_input = environ["wsgi.input"] = self.input
+        if connection.upgrade and connection.minor == 1:
+            self.offer_websocket(environ)
         self.environ = environ
         if self.proxies is not None:
             self.proxies.apply(self.client_address, environ)
+        return 0
+
+    cdef int offer_websocket(self, dict environ) except -1:
+        if environ.get("HTTP_UPGRADE", "").lower() != "websocket":
+            return 0
+        self.upgrade = Upgrade.__new__(Upgrade)
+        self.upgrade.connection = self.connection
+        self.upgrade.handler = self
+        environ["gevlite.websocket"] = self.upgrade
+        # By this, or a name of another server's, simple-websocket (Flask-Sock, Flask-SocketIO) finds the connection.
+        environ.setdefault("gunicorn.socket", self.socket)
         return 0
 
     cdef int make_template(self) except -1:
@@ -600,6 +721,9 @@ cdef class Handler:
             self.input.connection = None
             self.input.handler = None
             self.input = None
+        if self.upgrade is not None:
+            self.upgrade.handler = None
+            self.upgrade = None
         return 0
 
     # -------- responses
@@ -608,12 +732,19 @@ cdef class Handler:
         """Run the application, send what it returns, and leave the connection ready for the next request."""
         try:
             try:
-                if self.quick:
-                    Handler.run_application(self)
-                else:
-                    self.run_application()
-            finally:
-                self.close_result()
+                try:
+                    if self.quick:
+                        Handler.run_application(self)
+                    else:
+                        self.run_application()
+                finally:
+                    self.close_result()
+            except BaseException as exc:
+                if self.upgrade is None or self.upgrade.end(exc):
+                    raise
+            else:
+                if self.upgrade is not None:
+                    self.upgrade.end(None)
             if self.status is None and not self.taken_over:
                 raise self.ApplicationError("the application did not call start_response()")
             if self.left > 0 and not self.no_body:
@@ -706,6 +837,8 @@ cdef class Handler:
             finally:
                 exc_info = None
         elif self.status is not None:
+            if self.upgrade is not None and self.upgrade.answered:
+                return self.write
             raise self.ApplicationError("start_response() was called already")
         found = known_statuses.get(status) if type(status) is str else None
         if found is None:
@@ -1001,8 +1134,9 @@ cdef class Handler:
         self.code = int(status[:3])
         if self.logs and self.time_start is None:
             self.time_start = time.time()
-        response = b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\n%b: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (
-            status, *date_header(), len(body), b"" if self.connection.is_head else body
+        more = b"Upgrade: websocket\r\n" if self.code == 426 else b""      # RFC 9110, 15.5.22
+        response = b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\n%b: %b\r\nContent-Length: %d\r\nConnection: close\r\n%b\r\n%b" % (
+            status, *date_header(), len(body), more, b"" if self.connection.is_head else body
         )
         try:
             self.connection.send_object(response)

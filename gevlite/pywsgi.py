@@ -22,7 +22,7 @@ from gevlite._http import RequestError, Settings
 from gevlite._proxies import Proxies, ProxyError, read_proxy_header
 from gevlite._version import __version__
 from gevlite._wsgi import FileWrapper, Handler, Input
-from gevlite.greenlet import spawn_later
+from gevlite.greenlet import spawn, spawn_later
 from gevlite.lock import Semaphore
 from gevlite.server import StreamServer
 from gevlite.timeout import Timeout
@@ -474,6 +474,9 @@ class WSGIServer(StreamServer):
             waiting = [(handler.connection, handler.connection.served) for handler in self._handlers]
             if waiting:
                 self._closing = spawn_later(self.limits.closing_timeout, self._close_waiting, waiting)
+            for handler in self._handlers:
+                if handler.accepted_websocket is not None:
+                    spawn(handler.accepted_websocket._go_away)
 
     def _close_waiting(self, waiting):
         for connection, served in waiting:
@@ -492,6 +495,8 @@ class WSGIServer(StreamServer):
             self._settings.stopped = True
             for handler in list(self._handlers):
                 handler.connection.stop_waiting()
+                if handler.accepted_websocket is not None:
+                    handler.accepted_websocket._abort("the server stops")
             if isinstance(self.log, AccessLog):
                 with Timeout(LOG_TIME, False):
                     self.log.flush()

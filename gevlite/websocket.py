@@ -1,0 +1,543 @@
+"""WebSocket (RFC 6455) for WSGI applications that `gevlite.pywsgi` serves, also in gunicorn and by `gevlite serve`.
+
+    def application(environ, start_response):
+        websocket = accept(environ)
+        for message in websocket:
+            websocket.send(message)
+        return []
+
+What the bytes mean is decided by the sans-I/O layer of the package websockets: `pip install 'gevlite[websocket]'`. Here
+is who waits for whom. A greenlet for each connection reads, so that pings are answered, and the end of a connection is
+noticed, whatever the application does. It never waits for the application to finish sending: two sides that both send
+a lot and read nothing meanwhile would wait for each other. It does wait while the application leaves messages unread.
+Whoever writes takes turns, and when a write is interrupted the connection is lost: nobody could tell how much of a
+frame was sent.
+"""
+
+import codecs
+import io
+import logging
+import time
+from collections import deque
+from urllib.parse import urlsplit
+
+from gevlite._http import RequestError
+from gevlite.event import Event
+from gevlite.greenlet import GreenletExit, spawn
+from gevlite.lock import Semaphore
+from gevlite.timeout import Timeout
+
+__all__ = ["HandshakeError", "WebSocket", "WebSocketClosed", "accept"]
+
+# As many messages wait for the application, or as many bytes as one may have; then the client has to wait.
+_MANY = 16
+# As many frames that the reader has to send (answers to pings) wait for the turn of another writer.
+_MANY_ANSWERS = 64
+# What compressed data may grow to is known only afterwards, so it is taken in small pieces.
+_PIECE = 4096
+# Seconds for the last words of a greenlet that is killed.
+_MOMENT = 0.1
+
+# For the protocol, which at level INFO says that a connection ends.
+_log = logging.getLogger(__name__)
+if _log.level == logging.NOTSET:
+    _log.setLevel(logging.WARNING)
+
+
+class HandshakeError(RequestError):
+    """The request cannot become a WebSocket; `status` says why, in the words of the response that the client gets."""
+
+
+class WebSocketClosed(ConnectionError):
+    """The connection is closed. `code` and `reason` are `WebSocket.close_code` and `WebSocket.close_reason`."""
+
+    def __init__(self, code, reason=""):
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self):
+        return f"{self.code} {self.reason}".rstrip()
+
+
+# ---------------------------------------------------------------- the handshake
+
+def accept(
+    environ,
+    *,
+    subprotocols=(),
+    origins=None,
+    headers=(),
+    compression=False,
+    max_size=1 << 20,
+    ping_interval=20,
+    ping_timeout=20,
+    close_timeout=5,
+):
+    """Answer a request with "101 Switching Protocols" and return the `WebSocket`. Blocks until the response is sent.
+
+    The application's own response, if it makes one afterwards, is dropped. When it returns the connection is closed.
+
+    subprotocols: those the application speaks, best first. The first one that the client offers is taken, if any.
+    origins: which web pages may connect, by what browsers send as `Origin`. By default those of the same host and port
+    as `Host`; "*" for all; a list such as `["https://example.com"]`; or a callable that gets the origin, None if there
+    is none, and returns whether it may. Without one (no browser) the client may, unless the callable says otherwise.
+    headers: further headers of the response, (name, value).
+    compression: agree on permessage-deflate (RFC 7692) if the client offers it. Costs time, and 64 KiB a connection.
+    max_size: bytes in a message that comes; a longer one closes the connection (1009). None: no limit.
+    ping_interval: a client that has said nothing for so many seconds gets a ping; None: never.
+    ping_timeout: one that then says nothing for so long is lost (1011); None: never.
+    close_timeout: how long a client may take to answer when the connection is closed.
+
+    Raises HandshakeError for a request that is no correct handshake, or whose origin may not; it is answered, or will
+    be if the application lets this through. RuntimeError if the response was begun already, ImportError without
+    websockets.
+    """
+    subprotocols = _list_of_str("subprotocols", subprotocols)
+    may_connect = _origin_check(origins)
+    headers = list(headers)
+    if max_size is not None and (not isinstance(max_size, int) or max_size < 1):
+        raise ValueError(f"max_size must be None or at least 1, not {max_size!r}")
+    for name, value in (("ping_interval", ping_interval), ("ping_timeout", ping_timeout)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be None or more than 0, not {value!r}")
+    if not close_timeout > 0:
+        raise ValueError(f"close_timeout must be more than 0, not {close_timeout!r}")
+    library = _library()
+    wire = environ.get("gevlite.websocket")
+    if wire is None:
+        raise HandshakeError(
+            "426 Upgrade Required", "not a request for a WebSocket (HTTP/1.1, with Upgrade), or not served by gevlite"
+        )
+    refusal = _refusal(environ, wire, may_connect)
+    if refusal is not None:
+        _refuse(wire, *refusal)
+    protocol = library.ServerProtocol(
+        extensions=[library.deflate()] if compression else None,
+        select_subprotocol=lambda _, offered: next((name for name in subprotocols if name in offered), None),
+        state=library.OPEN,     # it is to read frames only: the request is given to it, the response taken from it
+        max_size=max_size,
+        logger=_log,
+    )
+    response = protocol.accept(library.request(environ))
+    if response.status_code != 101:
+        _refuse(wire, f"{response.status_code} {response.reason_phrase}", response.body.decode().strip())
+    wire.answer("101 Switching Protocols", [*response.headers.raw_items(), *headers])
+    websocket = WebSocket(wire, protocol, max_size, ping_interval, ping_timeout, close_timeout)
+    wire.websocket = websocket
+    if wire.closing:        # since a moment ago
+        spawn(websocket._go_away)
+    return websocket
+
+
+def _list_of_str(name, values):
+    if isinstance(values, str):
+        raise TypeError(f"{name} must be a list, not the text {values!r}")
+    values = list(values)
+    for value in values:
+        if not isinstance(value, str):
+            raise TypeError(f"{name}: {value!r} is no str")
+    return values
+
+
+def _origin_check(origins):
+    """A function of origin and environ."""
+    if origins is None:
+        return _same_origin
+    if origins == "*":
+        return lambda origin, environ: True
+    if callable(origins):
+        return lambda origin, environ: origins(origin)
+    allowed = {origin.lower().rstrip("/") for origin in _list_of_str("origins", origins)}
+    return lambda origin, environ: origin is None or origin.lower() in allowed
+
+
+def _same_origin(origin, environ):
+    # The scheme is left out: a proxy may have taken TLS off.
+    if origin is None:
+        return True
+    try:
+        page = urlsplit(origin)
+        default = {"http": 80, "https": 443}.get(page.scheme)
+        host = urlsplit(f"//{environ.get('HTTP_HOST', '')}")
+        return bool(page.hostname) and (page.hostname, page.port or default) == (host.hostname, host.port or default)
+    except ValueError:
+        return False
+
+
+def _refusal(environ, wire, may_connect):
+    """What the protocol does not look at: (status, reason, headers), or None."""
+    version = environ.get("HTTP_SEC_WEBSOCKET_VERSION")
+    if environ["REQUEST_METHOD"] != "GET":
+        return "405 Method Not Allowed", "a WebSocket begins with GET", [("Allow", "GET")]
+    if not wire.acceptable:
+        return "400 Bad Request", "the request has a body"
+    if version is not None and version != "13":
+        # RFC 6455, 4.4
+        headers = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+        return "426 Upgrade Required", f"version {version} of the protocol", headers
+    if not may_connect(environ.get("HTTP_ORIGIN"), environ):
+        return "403 Forbidden", f"the origin {environ.get('HTTP_ORIGIN')} may not connect"
+    if wire.closing:
+        return "503 Service Unavailable", "the server stops"
+    return None
+
+
+def _refuse(wire, status, reason, headers=()):
+    body = f"{reason}\n".encode()
+    wire.answer(status, [
+        ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), ("Connection", "close"),
+        *headers,
+    ], body)
+    raise HandshakeError(status, reason)
+
+
+class _Library:
+    """What we use of websockets, imported once somebody accepts."""
+
+    def __init__(self):
+        from websockets.datastructures import Headers
+        from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+        from websockets.http11 import Request
+        from websockets.protocol import State
+        from websockets.server import ServerProtocol
+
+        self.Headers, self.Request, self.ServerProtocol = Headers, Request, ServerProtocol
+        self.OPEN = State.OPEN
+        self.Deflate = ServerPerMessageDeflateFactory
+
+    def deflate(self):
+        # Windows of 4 KiB instead of 32: a connection keeps two.
+        return self.Deflate(server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5})
+
+    def request(self, environ):
+        headers = self.Headers()
+        for name in ("Connection", "Upgrade", "Origin", "Sec-WebSocket-Key", "Sec-WebSocket-Version",
+                     "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"):
+            value = environ.get("HTTP_" + name.upper().replace("-", "_"))
+            if value is not None:
+                headers[name] = value
+        return self.Request(environ["PATH_INFO"], headers)
+
+
+_found = None
+
+
+def _library():
+    global _found
+    if _found is None:
+        try:
+            _found = _Library()
+        except ImportError as exc:
+            raise ImportError(
+                "gevlite.websocket needs the package websockets, 13 or newer: pip install 'gevlite[websocket]'"
+            ) from exc
+    return _found
+
+
+# ---------------------------------------------------------------- a connection
+
+_CONTINUATION, _TEXT, _BINARY, _CLOSE = 0, 1, 2, 8
+
+
+class WebSocket:
+    """A connection, as `accept` returns it. For the greenlets of one thread: several may send, and several receive.
+
+    A Timeout or a kill in `receive` loses nothing. In `send` it does: a frame that was sent in part cannot be taken
+    back, so the connection is lost, unless others were still sending.
+    """
+
+    def __init__(self, wire, protocol, max_size, ping_interval, ping_timeout, close_timeout):
+        #: The subprotocol that was agreed on, or None.
+        self.subprotocol = protocol.subprotocol
+        #: Why the connection is closed, a code of RFC 6455, 7.4; None while it is open. It is the one of the side that
+        #: closed first; 1005 if the client gave none, 1006 if the connection was lost.
+        self.close_code = None
+        #: Text that explains `close_code`.
+        self.close_reason = ""
+        self._wire = wire
+        self._protocol = protocol
+        self._max_size = max_size
+        self._ping_interval = ping_interval
+        self._ping_timeout = ping_timeout
+        self._close_timeout = close_timeout
+        self._compressed = bool(protocol.extensions)
+        self._messages = deque()
+        self._waiting = 0               # bytes or characters in those
+        self._news = Event()            # a message has come, or the connection is closed
+        self._room = Event()            # messages were taken, or the connection is closed
+        self._partial = None            # the message of which not all has come
+        self._turn = Semaphore()        # to write
+        self._unsent = []               # frames that wait for it
+        self._over = Event()            # nothing is read any more
+        self._reader = spawn(self._read)
+
+    def __repr__(self):
+        state = "open" if self.close_code is None else f"closed {self._closed()}"
+        return f"<{type(self).__name__} {state}>"
+
+    @property
+    def closed(self):
+        """True once nothing can be sent any more, because either side has closed or the connection is lost."""
+        return self.close_code is not None
+
+    # -------- for the application
+
+    def receive(self, timeout=None):
+        """The next message: str if it is text, bytes if it is binary. Blocks until it has come, whole.
+
+        Raises WebSocketClosed, once all messages that came before were received; TimeoutError if none comes within
+        `timeout` seconds.
+        """
+        messages = self._messages
+        if not messages:
+            self._wait_for_message(timeout)
+        message = messages.popleft()
+        self._waiting -= len(message)
+        if not self._full():
+            self._room.set()
+        return message
+
+    def _wait_for_message(self, timeout):
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._messages:
+            if self.close_code is not None:
+                raise self._closed()
+            self._news.clear()
+            if not self._news.wait(None if end is None else max(end - time.monotonic(), 0)) and not self._messages:
+                raise TimeoutError(f"no message came within {timeout} seconds")
+
+    def __iter__(self):
+        """Each message as it comes, until the connection is closed."""
+        return self
+
+    def __next__(self):
+        try:
+            return self.receive()
+        except WebSocketClosed:
+            raise StopIteration from None
+
+    def send(self, message):
+        """Send a message: as text if it is a str, as binary if it is bytes or the like.
+
+        Blocks while others send, and while the client takes no more. One that is too slow is lost, see
+        `pywsgi.Limits.write_timeout` and `min_rate`.
+
+        Raises WebSocketClosed; TypeError, and UnicodeEncodeError for a str that is no text, before anything is sent.
+        """
+        if isinstance(message, str):
+            data = message.encode()
+        elif isinstance(message, (bytes, bytearray, memoryview)):
+            data = message
+        else:
+            raise TypeError(f"a message must be str or bytes, not {type(message).__name__}")
+        with self._turn:
+            if self.close_code is not None:
+                raise self._closed()
+            try:
+                if data is message:
+                    self._protocol.send_binary(data)
+                else:
+                    self._protocol.send_text(data)
+                self._write()
+            except OSError as exc:
+                raise self._closed() from exc
+
+    def close(self, code=1000, reason=""):
+        """Close the connection: say so, and block until the client has answered, at most `close_timeout` seconds.
+
+        What the client still sends is dropped. Does nothing if the connection is closed.
+
+        Raises ValueError for a code that RFC 6455 does not allow, or a reason of more than 123 bytes.
+        """
+        if not isinstance(code, int) or not (1000 <= code <= 1014 and code not in (1004, 1005, 1006)
+                                             or 3000 <= code <= 4999):
+            raise ValueError(f"not a code to close with: {code!r}")
+        if len(reason.encode()) > 123:
+            raise ValueError("the reason is longer than 123 bytes")
+        with Timeout(self._close_timeout, False):
+            self._say_goodbye(code, reason)
+            self._over.wait()
+            return
+        self._abort("the client did not answer the close")
+
+    # -------- closing
+
+    def _closed(self):
+        return WebSocketClosed(self.close_code, self.close_reason)
+
+    def _set_closed(self, code, reason):
+        """What is said first counts."""
+        if self.close_code is None:
+            self.close_code = code
+            self.close_reason = reason
+        self._news.set()
+        self._room.set()
+
+    def _say_goodbye(self, code, reason):
+        if self.close_code is None:
+            with self._turn:
+                if self.close_code is None:
+                    self._protocol.send_close(code, reason)
+                    self._set_closed(code, reason)
+                    self._messages.clear()
+                    self._write()
+
+    def _abort(self, reason):
+        self._set_closed(1006, reason)
+        self._wire.abort()
+
+    def _go_away(self):
+        """The server stops."""
+        self.close(1001, "the server stops")
+
+    def _finish(self, exc):
+        """The application has returned, or raised `exc`. Whether that is an error to be reported."""
+        killed = isinstance(exc, GreenletExit)
+        expected = exc is None or killed or isinstance(exc, WebSocketClosed)
+        try:
+            if killed:
+                with Timeout(_MOMENT, False):
+                    self._say_goodbye(1001, "")
+            else:
+                self.close(1000 if expected else 1011)
+                self._reader.join()
+        finally:
+            self._reader.kill()
+        return not expected
+
+    # -------- writing
+
+    def _write(self):
+        """Send the frames that are to be sent. For who has `_turn`. Raises OSError; then the connection is lost."""
+        reason = "sending was interrupted"
+        try:
+            while frames := self._unsent + self._protocol.data_to_send():
+                self._unsent = []
+                self._wire.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            reason = None
+        except TimeoutError:
+            reason = "the client takes too slowly"
+            raise
+        except OSError:
+            reason = "the connection was lost"
+            raise
+        finally:
+            if reason is not None:
+                self._abort(reason)
+
+    # -------- reading, in a greenlet of its own
+
+    def _read(self):
+        reason = "the connection was lost"
+        try:
+            while data := self._more():
+                if not self._take(data):
+                    break
+            else:
+                reason = "the client hung up"
+                self._wire.abort()
+        except OSError:
+            pass
+        finally:
+            self._set_closed(1006, reason)
+            self._over.set()
+        # Whatever the application is at, the client need not wait for the end of the connection.
+        self._wire.finish()
+
+    def _more(self):
+        """What has come. Sends a ping if nothing does. b"" at the end."""
+        read = self._wire.read
+        try:
+            return read(self._ping_interval)
+        except TimeoutError:
+            pass
+        if self.close_code is None:
+            self._protocol.send_ping(b"")
+            self._answer()
+        try:
+            return read(self._ping_timeout)
+        except TimeoutError:
+            self._fail(1011, "no answer to a ping")
+            raise
+
+    def _take(self, data):
+        """Let the protocol have `data`. False if nothing more is to be read."""
+        if self._compressed and len(data) > _PIECE:
+            return all(self._take(data[i:i + _PIECE]) for i in range(0, len(data), _PIECE))
+        protocol = self._protocol
+        protocol.receive_data(data)
+        try:
+            for frame in protocol.events_received():
+                if frame.opcode <= _BINARY:
+                    self._take_frame(frame)
+                elif frame.opcode == _CLOSE:
+                    self._set_closed(protocol.close_rcvd.code, protocol.close_rcvd.reason)
+        except UnicodeDecodeError:
+            self._fail(1007, "text that is not UTF-8")
+            return False
+        if protocol.parser_exc is not None:
+            why = protocol.close_rcvd or protocol.close_sent
+            self._set_closed(why.code, why.reason)
+        if not self._answer():
+            return False
+        while self._full() and self.close_code is None:
+            self._room.clear()
+            self._room.wait()
+        return True
+
+    def _take_frame(self, frame):
+        if frame.opcode == _CONTINUATION or not frame.fin:
+            if frame.opcode != _CONTINUATION:
+                self._partial = _Partial(frame.opcode == _TEXT)
+            self._partial.add(frame.data, frame.fin)
+            if not frame.fin:
+                return
+            message = self._partial.message()
+            self._partial = None
+        elif frame.opcode == _TEXT:
+            message = str(frame.data, "utf-8")
+        else:
+            message = bytes(frame.data)
+        if self.close_code is None:
+            self._messages.append(message)
+            self._waiting += len(message)
+            self._news.set()
+
+    def _full(self):
+        return len(self._messages) >= _MANY or self._max_size is not None and self._waiting > self._max_size
+
+    def _answer(self):
+        """Send what the protocol has to say to what has come. False if that were its last words."""
+        frames = self._protocol.data_to_send()
+        if not frames:
+            return True
+        last = b"" in frames        # means: no more is to be read
+        self._unsent += frames
+        # Who has the turn will send it too. To wait for that is for when there is a lot, or nothing else to do.
+        if last:
+            with Timeout(self._close_timeout, False), self._turn:
+                self._write()
+        elif not self._turn.locked() or len(self._unsent) > _MANY_ANSWERS:
+            with self._turn:
+                self._write()
+        return not last
+
+    def _fail(self, code, reason):
+        self._protocol.fail(code, reason)
+        self._set_closed(code, reason)
+        self._answer()
+
+
+class _Partial:
+    """A message in pieces. What is no UTF-8 is found in the piece that has it: UnicodeDecodeError."""
+
+    def __init__(self, is_text):
+        self.decode = codecs.getincrementaldecoder("utf-8")().decode if is_text else None
+        self.pieces = io.StringIO() if is_text else io.BytesIO()
+
+    def add(self, data, final):
+        self.pieces.write(data if self.decode is None else self.decode(data, final))
+
+    def message(self):
+        return self.pieces.getvalue()
