@@ -4,6 +4,7 @@ Every `.pyx` file in gevlite/ and backends/ becomes a module of its name. A back
 what it stands on. Cython runs only when something is built: an sdist, or a look at the metadata, needs no C files.
 
 GEVLITE_WERROR=1 turns every warning, of Cython and of the C compiler, into an error.
+GEVLITE_DEBUG=1 makes a slower core that checks its own state at each step and aborts if that cannot be.
 GEVLITE_KQUEUE_INCLUDE=tests/kqueue_standin, for tests only, builds the kqueue backend on Linux with what is in there.
 """
 
@@ -31,6 +32,7 @@ if "-O" not in os.environ.get("CFLAGS", ""):
     COMPILE_ARGS.insert(0, "-O2")       # else a level was asked for: -O0 builds in a quarter of the time
 if WERROR:
     COMPILE_ARGS.append("-Werror")
+DEBUG = os.environ.get("GEVLITE_DEBUG", "") not in ("", "0")
 
 DIRECTIVES = {
     "binding": True,
@@ -48,6 +50,7 @@ PLATFORMS = {
 
 class CythonBuild(build_ext):
     def run(self):
+        self.force = self.force or DEBUG        # what is there is from another build
         translated = cythonize(
             self.extensions,
             language_level=3,
@@ -73,6 +76,7 @@ def modules(package: str, folder: str, platform: str = sys.platform) -> list[Ext
                 Extension(
                     f"{package}.{name}",
                     [path, *(source for folder in extra for source in sorted(glob.glob(f"{folder}/*.c")))],
+                    define_macros=[("GEVLITE_DEBUG", "1")] if DEBUG else [],
                     include_dirs=[GREENLET_INCLUDE, "gevlite", *extra],
                     extra_compile_args=COMPILE_ARGS if sysconfig.get_config_var("CC") else [],
                     depends=sorted(glob.glob("gevlite/*.pxd") + glob.glob("gevlite/*.pxi") + glob.glob("gevlite/*.h")),

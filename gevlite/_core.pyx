@@ -80,6 +80,9 @@ cdef extern from "_platform.h":
     int64_t gevlite_now_ns() noexcept nogil
     int64_t gevlite_coarse_ns() noexcept nogil
 
+cdef extern from "_debug.h":
+    bint DEBUG "GEVLITE_DEBUG"      # a constant
+
 cdef extern from "_stack_cache.h":
     int gevlite_cache_set_limit(size_t limit)
     size_t cache_count "gevlite_cache.count"
@@ -1365,6 +1368,8 @@ cdef class Hub(greenlet):
                 self.slice_end = gevlite_coarse_ns() + SLICE_NS
                 while self.ready.count and self.budget > 0 and not self.closed:
                     self.budget -= 1
+                    if DEBUG:
+                        check_hub(self)
                     self.step()
                     if self.runner != me or gevlite_coarse_ns() >= self.slice_end:
                         break
@@ -2233,6 +2238,11 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
 
 include "_descriptors.pxi"
 include "_debuggers.pxi"
+
+
+# ---------------------------------------------------------------- checks
+
+include "_checks.pxi"
 
 
 # ---------------------------------------------------------------- who runs the loop
