@@ -305,10 +305,6 @@ cdef class Upgrade:
         """The application has returned, or raised `exc`. Whether that is to be raised on."""
         cdef Handler handler = self.handler
         if self.websocket is None:
-            if isinstance(exc, StopIteration):
-                # How an application says that it has spoken on "gunicorn.socket" itself.
-                handler.taken_over = True
-                return False
             return exc is not None
         try:
             if self.websocket._finish(exc):
@@ -688,8 +684,6 @@ cdef class Handler:
         self.upgrade.connection = self.connection
         self.upgrade.handler = self
         environ["gevlite.websocket"] = self.upgrade
-        # By this, or a name of another server's, simple-websocket (Flask-Sock, Flask-SocketIO) finds the connection.
-        environ.setdefault("gunicorn.socket", self.socket)
         return 0
 
     cdef int make_template(self) except -1:
