@@ -6,7 +6,7 @@ whose socket, timer or lock is ready. `gevlite.monkey.patch_all()` makes the sta
 
 from sys import getswitchinterval, setswitchinterval
 
-from gevlite import _parts, backends as backends
+from gevlite import _gil as _gil, _parts, backends as backends
 from gevlite._config import config
 from gevlite._core import get_hub, sleep
 from gevlite._version import __version__

@@ -6,7 +6,7 @@ import sys
 import greenlet
 
 import gevlite
-from gevlite import _core, backends
+from gevlite import _core, _gil, backends
 from gevlite._config import as_text
 from gevlite._version import __version__
 
@@ -19,6 +19,7 @@ def report():
     return [
         ("gevlite", [__version__]),
         ("Python", [f"{platform.python_version()} ({platform.python_implementation()}), {sys.executable}"]),
+        ("GIL", [_gil.state()]),
         ("greenlet", [greenlet.__version__]),
         ("platform", [platform.platform()]),
         ("backend", [f"{chosen} ({hub.backend_reason})"]),

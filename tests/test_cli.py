@@ -41,6 +41,7 @@ def test_info_names_versions_and_every_backend():
     assert result.returncode == 0, result.stderr
     assert gevlite.__version__ in result.stdout
     assert greenlet.__version__ in result.stdout
+    assert re.search(r"^GIL +on", result.stdout, re.MULTILINE)
     for name, problem in backends.available().items():
         assert re.search(rf"\b{name}\b +{'yes' if problem is None else 'no: '}", result.stdout)
     assert "(the best of this platform)" in result.stdout
