@@ -15,6 +15,9 @@ cdef class Settings:
     # count if the connection is trusted ("*": all of them). Both are gunicorn's. To be set before the first request.
     cdef public str header_map
     cdef public frozenset forwarded
+    cdef public object request_timeout  # seconds that an application may take to begin its response; None: any
+    cdef public Py_ssize_t max_queued   # requests that may wait for a place; -1: any number
+    cdef public Py_ssize_t queued       # that do
     cdef public bint raw_uri    # environ is to have RAW_URI, the target as it was sent
     cdef Py_ssize_t max_request_line
     cdef Py_ssize_t max_headers

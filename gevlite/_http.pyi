@@ -11,6 +11,9 @@ class Settings:
     closing: bool
     stopped: bool
     raw_uri: bool
+    request_timeout: float | None
+    max_queued: int
+    queued: int
     header_map: str
     forwarded: frozenset[str]
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...

@@ -209,6 +209,8 @@ cdef class Settings:
         self.body_time = _to_ns(limits.body_timeout)
         self.write_time = _to_ns(limits.write_timeout)
         self.min_rate = limits.min_rate
+        self.request_timeout = limits.request_timeout
+        self.max_queued = -1 if limits.max_queued is None else limits.max_queued
 
     def __dealloc__(self):
         cdef int i

@@ -19,9 +19,10 @@ from libc.string cimport memchr, memcpy
 
 from gevlite._accesslog cimport AccessLog
 from gevlite._core cimport now_ns, timeout_ns
-from gevlite._http cimport BLOCK, BODY_CHUNKED, BODY_DONE, BODY_LENGTH, EXPECTED, LET_DOWN, Connection, Reader
+from gevlite._http cimport BLOCK, BODY_CHUNKED, BODY_DONE, BODY_LENGTH, EXPECTED, LET_DOWN, Connection, Reader, Settings
 from gevlite._socketio cimport WOULD_BLOCK
 from gevlite.lock cimport Semaphore
+from gevlite.timeout cimport Timeout
 
 import _socket
 import errno
@@ -35,6 +36,7 @@ from http.client import HTTPMessage
 
 from gevlite._core import get_hub
 from gevlite._http import RequestError
+from gevlite._tls_environ import tls_environ
 from gevlite.greenlet import GreenletExit
 from gevlite.socket import socket as _Socket
 
@@ -88,6 +90,7 @@ cdef class Input:
         if self.handler is None:
             raise ValueError("the request is over")
         self.handler.taken_over = True
+        self.handler.stop_timer()
         return self.handler.rfile
 
     def read(self, length=None):
@@ -467,6 +470,7 @@ cdef class Handler:
     cdef Reader _rfile
     cdef Input input
     cdef Upgrade upgrade                        # the client asks for a WebSocket
+    cdef Timeout timer                          # until the response begins
     cdef dict template                          # environ of this connection, before a request is added
     cdef Semaphore places                       # for requests, if the server has a number of them
     cdef bint quick
@@ -578,6 +582,7 @@ cdef class Handler:
         finally:
             self.connection.release()
             self.environ = self.wsgi_input = self.result = self.application = self._rfile = None
+            self.template = None        # it has a method of this object
             self.end_input()
 
     cdef int reset(self) except -1:
@@ -611,8 +616,8 @@ cdef class Handler:
             self.refuse(exc)
             connection.linger()
             return None
-        if self.places is not None:
-            self.places.acquire()
+        if self.places is not None and not self.take_place():
+            return None
         try:
             self.application = self.server.application
             if self.quick:
@@ -629,6 +634,21 @@ cdef class Handler:
             if self.refused or unread and not (connection.dead or self.taken_over or self.connection_upgraded):
                 connection.linger()
             return None
+        return True
+
+    cdef bint take_place(self) except -1:
+        """Block until it is this request's turn. False if too many wait already; that was the response."""
+        cdef Settings settings = self.connection.settings
+        if self.places.acquire(False):
+            return True
+        if 0 <= settings.max_queued <= settings.queued:
+            self.refuse(RequestError("503 Service Unavailable", "too many requests wait"))
+            return False
+        settings.queued += 1
+        try:
+            self.places.acquire()
+        finally:
+            settings.queued -= 1
         return True
 
     cpdef read_requestline(self):
@@ -691,6 +711,9 @@ cdef class Handler:
         # So that they are replaced, not added, in every copy.
         for key in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "SERVER_PROTOCOL", "wsgi.input"):
             environ.setdefault(key, "")
+        environ["wsgi.early_hints"] = self.early_hints
+        if self.connection.ep is None:
+            environ.update(tls_environ(self.socket))
         environ.update(self.get_connection_environ())
         self.template = environ
         return 0
@@ -724,6 +747,10 @@ cdef class Handler:
 
     cpdef handle_one_response(self):
         """Run the application, send what it returns, and leave the connection ready for the next request."""
+        # Whoever is offered a WebSocket may take it without our notice, and then speaks on it for as long as it likes.
+        if self.connection.settings.request_timeout is not None and self.upgrade is None:
+            self.timer = Timeout(self.connection.settings.request_timeout)
+            self.timer._start()
         try:
             try:
                 try:
@@ -756,6 +783,7 @@ cdef class Handler:
             if not self.connection.dead or not isinstance(exc, OSError):
                 self.handle_error(type(exc), exc, exc.__traceback__)
         finally:
+            self.stop_timer()
             self.end_input()
             if self.taken_over or self.connection_upgraded or self.connection.dead:
                 self.close_connection = True
@@ -764,6 +792,12 @@ cdef class Handler:
         if self.logs:
             self.time_finish = time.time()
             self.log_request()
+
+    cdef int stop_timer(self) except -1:
+        if self.timer is not None:
+            self.timer._cancel()
+            self.timer = None
+        return 0
 
     cdef int close_result(self) except -1:
         result = self.result
@@ -876,6 +910,27 @@ cdef class Handler:
         if close:
             self.close_connection = True
         return self.write
+
+    def early_hints(self, headers):
+        """`environ["wsgi.early_hints"]`: send a response "103 Early Hints" (RFC 8297) with these headers, a list of
+        (name, value) such as `("Link", "</style.css>; rel=preload; as=style")`, ahead of the real one.
+
+        Does nothing if the client speaks HTTP/1.0, or once the response has begun. Blocks while the client takes no
+        more. Raises ValueError or TypeError for what cannot be in such a response, OSError if the client is gone.
+        """
+        cdef tuple found
+        lines = [b"HTTP/1.1 103 Early Hints\r\n"]
+        for name, value in headers:
+            found = parse_name(name)
+            if found[1] != HEADER_OTHER and found[1] != HEADER_DATE:
+                raise ValueError(f"{name} cannot be in a response 103")
+            lines.append(b"%b: %b\r\n" % (found[0], check_text(value, "value of a header")))
+        lines.append(b"\r\n")
+        if self.connection.minor == 0 or self.headers_sent or self.input is None or self.taken_over:
+            return
+        if self.connection_upgraded or self.connection.dead:
+            return
+        self.connection.send_object(b"".join(lines))
 
     cpdef finalize_headers(self):
         """Add the headers that are the server's to give to `response_headers`. Called before the head is sent."""
@@ -1015,6 +1070,7 @@ cdef class Handler:
                     memcpy(p, b"\r\n", 2)
                     p += 2
             self.headers_sent = True
+            self.stop_timer()
             connection.send(out, p - out, not together or self.more_follows)
             self.response_length += p - out
             if not together:
@@ -1145,8 +1201,9 @@ cdef class Handler:
         return 0
 
     cpdef handle_error(self, t, v, tb):
-        """The application failed: `report_error`, and send a 500 that says nothing of it, if the head of the response
-        is not yet sent; else the connection is closed before the response is complete.
+        """The application failed: `report_error`, and send a 500 that says nothing of it, or a 503 if it took longer than
+        `Limits.request_timeout`, if the head of the response is not yet sent; else the connection is closed before the
+        response is complete.
         """
         self.report_error(t, v, tb)
         self.close_connection = True
@@ -1155,10 +1212,12 @@ cdef class Handler:
         self.status = None
         self.result = None
         self.left = -1
-        body = b"Internal Server Error"
+        # Of the time-out of requests, not of one that the application has made.
+        status = "503 Service Unavailable" if self.timer is not None and v is self.timer else "500 Internal Server Error"
+        body = status[4:].encode()
         try:
             self.start_response(
-                "500 Internal Server Error",
+                status,
                 [("Content-Type", "text/plain"), ("Connection", "close"), ("Content-Length", str(len(body)))],
             )
             self.write(body)

@@ -48,6 +48,13 @@ SPARE_DESCRIPTORS = 128
 # has sent no request yet is no worse than one that is kept for the next.
 LOOK_AT = 1000
 SILENCE = 1.0
+# How many are told at a time that there are too many connections, and the seconds for each.
+TURNED_AWAY = 100
+TURN_AWAY_TIME = 1.0
+_TURN_AWAY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 20\r\nConnection: close\r\n\r\n"
+    b"Service Unavailable\n"
+)
 # Seconds for the header of the PROXY protocol, which a proxy sends at once.
 PROXY_TIME = 5.0
 # Seconds between two lines about proxies that do not send it.
@@ -55,7 +62,9 @@ PROXY_ERROR_INTERVAL = 10.0
 # Seconds that a stop waits for whoever reads the access log.
 LOG_TIME = 1.0
 
-_MAY_BE_ZERO = ("max_body", "max_headers", "keepalive_timeout", "closing_timeout", "linger_timeout", "min_rate")
+_MAY_BE_ZERO = (
+    "max_body", "max_headers", "keepalive_timeout", "closing_timeout", "linger_timeout", "max_queued", "min_rate",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,6 +96,12 @@ class Limits:
     linger_timeout: float = 30
     #: How long the client may take nothing of the response; up to four times as long if it was faster than `min_rate`.
     write_timeout: float | None = 30
+    #: From the head of a request to the beginning of the response: how long the application may take. Then its greenlet
+    #: gets a `Timeout`, and the client 503.
+    request_timeout: float | None = None
+    #: How many requests may wait for one of the places that the server's `spawn` names; further ones get 503 at once.
+    #: None: any number, but nobody is accepted then while all places are taken.
+    max_queued: int | None = None
     #: Bytes in a second that must come, or be taken, on average of the time spent waiting; those two times shrink for
     #: who is slower. 0: however slowly.
     min_rate: int = 500
@@ -335,6 +350,7 @@ class WSGIServer(StreamServer):
             self.limits = limits
         self._settings = Settings(self.limits, _parser_class())
         self._handlers = {}         # each with the time when it came, in that order
+        self._turned_away = 0       # who is being told that there are too many
         self._proxy_errors = 0
         self._next_proxy_error = 0.0
         self._closing = None        # what will close the connections that still wait for a request
@@ -400,9 +416,12 @@ class WSGIServer(StreamServer):
 
     def full(self):
         """True if nobody more is accepted now: all places are taken, or there are too many connections."""
-        if self._places is not None and self._places.locked():
+        if self._places_are_taken():
             return True
         return len(self._serving) >= self._most_connections or super().full()
+
+    def _places_are_taken(self):
+        return self._places is not None and self.limits.max_queued is None and self._places.locked()
 
     def do_read(self):
         if self._places is None or self.socket.gettimeout() == 0:
@@ -414,18 +433,20 @@ class WSGIServer(StreamServer):
         return found
 
     def _wait_for_room(self):
-        if self._places is not None and self._places.locked():
+        if self._places_are_taken():
             self._places.wait()
         elif len(self._serving) >= self._most_connections:
             socket.wait_read(self.socket)       # somebody wants to come in
             self._served.clear()
-            self._hang_up_on_one()
+            if not self._hang_up_on_one() and self.limits.max_queued is not None and self._turned_away < TURNED_AWAY:
+                self._turn_away_one()
+                return
             self._served.wait(5 * self.min_delay)       # or maybe somebody falls silent
         else:
             super()._wait_for_room()
 
     def _hang_up_on_one(self):
-        """Make room for a connection that may have something to say."""
+        """Make room for a connection that may have something to say. False if all are busy."""
         silent = [
             (since, functools.partial(socket.socket.shutdown, sock, socket.SHUT_RDWR))
             for sock, since in itertools.islice(self._shaking.items(), 1)
@@ -441,11 +462,33 @@ class WSGIServer(StreamServer):
         elif kept:
             hang_up = kept[0][1]
         else:
-            return
+            return False
         try:
             hang_up()
         except OSError:
             pass        # it has gone by itself
+        return True
+
+    def _turn_away_one(self):
+        found = self._read_now()
+        if found is not None:
+            self._turned_away += 1
+            spawn(self._turn_away, found[0])
+
+    def _turn_away(self, sock):
+        """Tell a client, at once, that there are too many."""
+        try:
+            with Timeout(TURN_AWAY_TIME, False):
+                if not self.ssl_enabled:        # a handshake would take what there is not
+                    sock.sendall(_TURN_AWAY)
+                    sock.shutdown(socket.SHUT_WR)
+                    while sock.recv(65536):
+                        pass        # or it might not see the response
+        except OSError:
+            pass
+        finally:
+            self._turned_away -= 1
+            sock.close()
 
     @property
     def _may_kill(self):

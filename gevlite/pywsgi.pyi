@@ -45,6 +45,8 @@ class Limits:
     linger_timeout: float = 30
     body_timeout: float | None = 30
     write_timeout: float | None = 30
+    request_timeout: float | None = None
+    max_queued: int | None = None
     min_rate: int = 500
     def __post_init__(self) -> None: ...
     @classmethod

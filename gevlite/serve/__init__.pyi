@@ -24,6 +24,8 @@ class Server:
         backlog: int = 2048,
         workers: int | None = None,
         reuse_port: bool = False,
+        connections: int = 10_000,
+        concurrency: int | None = None,
         timeout: float = 30,
         graceful_timeout: float = 30,
         max_requests: int = 0,

@@ -27,6 +27,8 @@ _LIMITS_HELP = {
     "linger_timeout": "seconds that what comes after the last response is read",
     "body_timeout": "seconds in which nothing of a body comes",
     "write_timeout": "seconds in which a client takes nothing",
+    "request_timeout": "seconds for the application to begin its response; then 503",
+    "max_queued": "requests that wait for their turn; further ones get 503 at once",
     "min_rate": "bytes a second",
 }
 
@@ -56,6 +58,9 @@ def _parser():
     add = group.add_argument
     add("-w", "--workers", type=int, metavar="N",
         help=f"how many (default: one for each core, at most 8; here {default_workers()})")
+    add("--connections", type=int, metavar="N",
+        help="of a worker; a new one takes the place of one that waits for a request")
+    add("--concurrency", type=int, metavar="N", help="requests of a worker at a time (default: any number)")
     add("--timeout", type=float, metavar="SECONDS",
         help="a worker is replaced in which no greenlet gave way for so long; 0: never")
     add("--graceful-timeout", type=float, metavar="SECONDS", help="for requests to finish when a worker stops")

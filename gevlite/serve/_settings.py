@@ -42,6 +42,8 @@ class Settings:
     backlog: int = 2048
     workers: int | None = None
     reuse_port: bool = False
+    connections: int = 10_000
+    concurrency: int | None = None
     timeout: float = 30
     graceful_timeout: float = 30
     max_requests: int = 0
@@ -60,6 +62,8 @@ class Settings:
     limits: Limits = dataclasses.field(default_factory=Limits)
 
     def __post_init__(self):
+        if not isinstance(self.limits, Limits):
+            raise TypeError(f"limits must be a Limits, not {self.limits!r}")
         if isinstance(self.app, str):
             self.app_parts()
         elif not callable(self.app):
@@ -69,6 +73,11 @@ class Settings:
         self._set("workers", self.workers if self.workers is not None else 1 if self.reload else default_workers())
         self._whole("workers", 1)
         self._whole("backlog", 1)
+        self._whole("connections", 1)
+        if self.concurrency is not None:
+            self._whole("concurrency", 1)
+        elif self.limits.max_queued is not None:
+            raise ValueError("max_queued needs concurrency: how many requests are served at a time")
         self._whole("max_requests", 0)
         if self.max_requests_jitter is None:
             self._set("max_requests_jitter", self.max_requests // 10)
@@ -95,8 +104,6 @@ class Settings:
         if self.log_format is not None:
             AccessLog(_Nowhere(), self.log_format)
         self.proxies()
-        if not isinstance(self.limits, Limits):
-            raise TypeError(f"limits must be a Limits, not {self.limits!r}")
 
     def _set(self, name, value):
         object.__setattr__(self, name, value)

@@ -13,6 +13,7 @@ import inspect
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import threading
@@ -23,6 +24,8 @@ import warnings
 __all__ = ["run"]
 
 _BEAT = 1.0
+# Descriptors for what the application opens.
+_SPARE_DESCRIPTORS = 512
 
 
 class _LoadError(Exception):
@@ -82,6 +85,7 @@ class _Worker:
         self.retiring = False
 
     def run(self):
+        self.descriptors = _allow_descriptors(self.settings.connections * len(self.listeners) + _SPARE_DESCRIPTORS)
         self.patch()
         from gevlite import event, socket, spawn
 
@@ -92,6 +96,8 @@ class _Worker:
             application = self.load()
             self.log = self.open_log()
             self.servers = [self.server(listener, application) for listener in self.listeners]
+            for server in self.servers:
+                server._places = self.servers[0]._places        # all together
         except Exception as exc:
             self.say("failed", text=self.why(exc), files=self.files())
             return 1
@@ -182,12 +188,14 @@ class _Worker:
         server = WSGIServer(
             listener,
             application,
+            spawn=settings.concurrency or "default",
             log=self.log,
             environ={"wsgi.multithread": True, "wsgi.multiprocess": several},
             limits=settings.limits,
             proxies=settings.proxies(),
             **self.tls(),
         )
+        server.max_connections = min(settings.connections, self.descriptors)
         return server
 
     def tls(self):
@@ -303,6 +311,18 @@ class _Worker:
 
     def on_quit(self, signum, frame):
         os._exit(0)
+
+
+def _allow_descriptors(wanted):
+    """Let the process have so many descriptors, or as many as it may; how many are for connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        except (OSError, ValueError):
+            soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return wanted if soft == resource.RLIM_INFINITY else max(soft - _SPARE_DESCRIPTORS, soft // 2)
 
 
 def _kind(found):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import stat
@@ -423,3 +424,43 @@ def test_an_inherited_descriptor(serving):
         server = serving(bind=f"fd://{fd}", pass_fds=[fd])
         assert server.port == listener.getsockname()[1]
         assert server.get().status == 200
+
+
+# ---------------------------------------------------------------- with too much to do
+
+def test_requests_beyond_the_queue_are_refused_and_the_rest_wait(serving):
+    server = serving("-w", "1", "--concurrency", "1", "--max-queued", "0")
+    busy = server.open()
+    busy.http.request("GET", "/sleep/3600")
+    until(server.started, "the request")
+    assert server.get().status == 503
+
+
+def test_a_request_has_its_time(serving):
+    server = serving("-w", "1", "--request-timeout", "0.2")
+    assert server.get("/sleep/3600").status == 503
+    server.said("Timeout: 0.2 seconds")
+    assert server.get().status == 200
+
+
+def test_more_connections_than_there_may_be(serving):
+    server = serving("-w", "1", "--connections", "3")
+    first = server.open()
+    assert first.get().status == 200
+    for _ in range(5):
+        assert server.get().status == 200
+    assert first.is_closed()        # it has waited for the longest
+
+
+def test_a_worker_may_have_as_many_descriptors_as_connections_need(serving, tmp_path):
+    (tmp_path / "site_app.py").write_text(
+        "import json, resource\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [])\n"
+        "    return [json.dumps({'pid': resource.getrlimit(resource.RLIMIT_NOFILE)}).encode()]\n"
+    )
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    server = serving("-w", "1", "--connections", "2000", preexec_fn=lambda: resource.setrlimit(
+        resource.RLIMIT_NOFILE, (300, limit)
+    ))
+    assert server.pid()[0] == (2512 if limit == resource.RLIM_INFINITY else min(2512, limit))

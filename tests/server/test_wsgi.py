@@ -40,6 +40,7 @@ def test_environ(visit, http):
     assert environ.pop("SERVER_SOFTWARE").startswith("gevlite/")
     assert environ.pop("wsgi.input").read() == b""
     assert environ.pop("wsgi.file_wrapper") is pywsgi.FileWrapper
+    assert callable(environ.pop("wsgi.early_hints"))
     assert environ == {
         "GATEWAY_INTERFACE": "CGI/1.1",
         "SCRIPT_NAME": "",
