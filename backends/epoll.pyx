@@ -198,5 +198,3 @@ cdef class EpollBackend(Backend):
     def __dealloc__(self):
         if self.epfd >= 0:
             c_close(self.epfd)
-
-

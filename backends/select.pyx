@@ -149,5 +149,3 @@ cdef class SelectBackend(Backend):
     cpdef after_fork(self):
         Backend.after_fork(self)
         self._forget_all()
-
-

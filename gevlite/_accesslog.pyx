@@ -230,7 +230,6 @@ cdef class AccessLog:
         return 0
 
     cdef int atom(self, int code, argument, handler, bytes head, dict environ, status, int64_t sent, double took) except -1:
-        cdef bytes text
         if took < 0:
             took = 0        # the clock was set back
         if code == ADDRESS:
@@ -490,14 +489,12 @@ cdef class AccessLog:
         """Write what has been collected. Blocks while whoever reads a pipe or a terminal takes no more; if a greenlet
         does that already, returns at once."""
         cdef bytes data
-        cdef Py_ssize_t n
         if self.flushing:
             return
         self.flushing = True
         try:
             while self.size:
                 data = PyBytes_FromStringAndSize(self.out, self.size)
-                n = self.size
                 self.size = 0
                 if self.capacity > 2 * FULL:
                     free(self.out)

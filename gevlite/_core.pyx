@@ -27,12 +27,12 @@ What a reader must know before changing anything
 """
 
 cimport cython
-from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from libc.errno cimport EAGAIN, EBADF, EINTR, errno
+from libc.errno cimport EBADF
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
 import _signal
@@ -908,7 +908,8 @@ cdef class Waitable:
     def rawlink(self, callback):
         """Have this thread's hub call `callback(self)` once, when it becomes ready (soon, if it is).
 
-        The callback runs in the hub; if it blocks, that delays nothing but itself. It is called before those who began to wait later go on.
+        The callback runs in the hub; if it blocks, that delays nothing but itself. It is called before those who began to
+        wait later go on.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
@@ -1284,8 +1285,6 @@ cdef class Hub(greenlet):
         cdef Entry e = ring_pop(&self.ready)
         cdef object target = <object> e.target
         cdef object argument = None
-        cdef PyObject *result
-        cdef greenlet g
         Py_DECREF(target)           # `target` holds its own
         if e.argument != NULL:
             argument = <object> e.argument
@@ -1777,7 +1776,8 @@ cdef class Hub(greenlet):
 
         greenlets: begun and not ended; parked: in a blocking call; ready: queued entries; timers: pending (unref_timers of
         them do not keep the loop alive); fds: watched by the backend; fd_waiters: greenlets that wait for one; refs: outside
-        reasons to stay alive; watchers: active ones of `loop`; then totals: switches, handoffs (those that bypassed the hub), polls, spawned.
+        reasons to stay alive; watchers: active ones of `loop`; then totals: switches, handoffs (those that bypassed the hub),
+        polls, spawned.
         """
         drop_dead_pending(self)
         return {
@@ -2108,7 +2108,6 @@ def abandon_greenlet(Hub hub, CoreGreenlet g):
 
     Its frames stay as they are for the rest of the process. Nothing happens to the running greenlet.
     """
-    cdef Waiter w
     if g.waiter == NULL:
         if g.life != RUNNING:
             g.life = FINISHED       # a ready entry, if there is one, passes over it

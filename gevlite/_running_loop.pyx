@@ -8,7 +8,8 @@ loop's own (since Python 3.13.12 and 3.14.3, gh-105836).
 So they are put away whenever the greenlet that runs a loop is parked, and put back before it goes on, be it in the loop's
 own wait or in the middle of a coroutine that has called something that blocks. How the core does that, see `Belongings`
 there. That a loop begins to run it learns from `asyncio`'s `_set_running_loop`, which every loop calls to say so, uvloop
-included: `gevlite.monkey` puts a `Hook` in its place. What is put away is what is found at that moment, whoever has put it there.
+included: `gevlite.monkey` puts a `Hook` in its place. What is put away is what is found at that moment, whoever has put it
+there.
 
 Where asyncio has it:
 

@@ -24,12 +24,11 @@ from libc.errno cimport (
     EISCONN,
     errno,
 )
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport realloc
 from libc.string cimport memset, strlen
 
 from gevlite._core cimport (
-    OWNED,
     READ,
     READ_READY,
     STICKY,
@@ -361,7 +360,7 @@ cdef Endpoint endpoint(object sock):
     return ep
 
 
-cdef inline FdEntry *entry_of(Endpoint ep, Hub hub) noexcept:
+cdef FdEntry *entry_of(Endpoint ep, Hub hub) noexcept:
     """What the running hub knows of the fd; NULL if it has not met it."""
     if ep.hub_serial == hub.serial and ep.entry.owner == ep.owner:
         return ep.entry

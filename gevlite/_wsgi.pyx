@@ -937,7 +937,6 @@ cdef class Handler:
         cdef list headers = self.response_headers
         cdef int code = self.code
         cdef Connection connection = self.connection
-        cdef bint close
         if code < 200:
             # The connection speaks something else from here on (RFC 9110, 15.2.2).
             self.connection_upgraded = self.close_connection = True
@@ -1185,7 +1184,9 @@ cdef class Handler:
         if self.logs and self.time_start is None:
             self.time_start = time.time()
         more = b"Upgrade: websocket\r\n" if self.code == 426 else b""      # RFC 9110, 15.5.22
-        response = b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\n%b: %b\r\nContent-Length: %d\r\nConnection: close\r\n%b\r\n%b" % (
+        response = (
+            b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\n%b: %b\r\nContent-Length: %d\r\nConnection: close\r\n%b\r\n%b"
+        ) % (
             status, *date_header(), len(body), more, b"" if self.connection.is_head else body
         )
         try:
@@ -1235,7 +1236,8 @@ cdef class Handler:
         """Write the line of `format_request` to the server's log, or what its format asks for if it is an AccessLog."""
         if self.access is not None:
             self.access.add(
-                self, self.head, self.environ if isinstance(self.environ, dict) else None, self.code, self.response_length - self.head_length,
+                self, self.head, self.environ if isinstance(self.environ, dict) else None, self.code,
+                self.response_length - self.head_length,
                 self.time_start or time.time(), self.time_finish or time.time(),
             )
             return

@@ -748,7 +748,7 @@ cdef Hub hub_of(greenlet g):
     return current_hub()
 
 
-def kill(greenlet, exception=GreenletExit):
+def kill(greenlet, exception=GreenletExit):  # no-cython-lint
     """Have `exception` raised in any greenlet, gevlite's or a bare one, soon. Does not wait for its end."""
     _check_exception(exception)
     if isinstance(greenlet, Greenlet):

@@ -1,8 +1,8 @@
 """Queues between greenlets, also of different threads.
 
-An item goes straight to the getter that has waited longest; a getter that makes room lets in the putter that has waited longest,
-and puts its item in for it. So order is kept, nobody is overtaken, and a greenlet that is killed or runs out of time while it
-waits has neither taken nor left anything.
+An item goes straight to the getter that has waited longest; a getter that makes room lets in the putter that has waited
+longest, and puts its item in for it. So order is kept, nobody is overtaken, and a greenlet that is killed or runs out of time
+while it waits has neither taken nor left anything.
 """
 
 cimport cython

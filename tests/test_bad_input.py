@@ -3,7 +3,11 @@
 import errno
 import math
 import os
+import shutil
 import socket as original
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -194,3 +198,12 @@ def test_a_sockets_own_time_out_inside_recv_is_a_timeout_error(unchanged):
         b.send(b"late")
         assert a.recv(10) == b"late"
     assert unchanged()
+
+
+def test_a_source_folder_that_is_not_built_says_so(tmp_path):
+    package = Path(gevlite.__file__).parent
+    shutil.copytree(package, tmp_path / "gevlite", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    result = subprocess.run([sys.executable, "-S", "-c", "import gevlite"], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("ImportError: ")
+    assert "not built: run `pip install -e .`" in result.stderr
