@@ -6,6 +6,8 @@ whose socket, timer or lock is ready. `gevlite.monkey.patch_all()` makes the sta
 
 from sys import getswitchinterval, setswitchinterval
 
+from gevlite import _gil as _gil
+
 try:
     from gevlite import _core as _core
 except ImportError:
@@ -16,7 +18,7 @@ except ImportError:
             f"{__path__[0]} is gevlite's source folder, not built: run `pip install -e .` beside it"
         ) from None
     raise
-from gevlite import _gil as _gil, _parts, backends as backends
+from gevlite import _parts, backends as backends
 from gevlite._config import config
 from gevlite._core import get_hub, sleep
 from gevlite._version import __version__
