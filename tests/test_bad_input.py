@@ -203,7 +203,8 @@ def test_a_sockets_own_time_out_inside_recv_is_a_timeout_error(unchanged):
 def test_a_source_folder_that_is_not_built_says_so(tmp_path):
     package = Path(gevlite.__file__).parent
     shutil.copytree(package, tmp_path / "gevlite", ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
-    result = subprocess.run([sys.executable, "-S", "-c", "import gevlite"], cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-S", "-c", "import gevlite"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith("ImportError: ")
     assert "not built: run `pip install -e .`" in result.stderr
