@@ -390,7 +390,9 @@ def test_a_sleep_of_centuries_can_be_killed(on_hub):
     def _(hub):
         sleeper = gevlite.spawn(gevlite.sleep, 1e12)
         gevlite.sleep(0.001)
+        assert hub.stats()["timers"] == 1
         sleeper.kill()
+        assert sleeper.dead and hub.stats()["timers"] == 0
 
 
 def test_a_wait_is_never_shorter_than_asked_for(on_hub):

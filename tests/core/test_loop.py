@@ -159,6 +159,7 @@ def test_async_is_sent_from_another_thread(hub, loop):
     until(lambda: called)
     watcher.stop()
     thread.join()
+    assert called == [1]
 
 
 def test_several_sends_before_the_hub_looks_are_one(loop):

@@ -188,6 +188,7 @@ def test_cancelled_from_another_greenlet_it_does_not_fire():
     gevlite.spawn(t.cancel)
     with t:
         gevlite.sleep(0.004)
+        assert not t.pending
 
 
 def test_one_whose_greenlet_has_ended_fires_into_nothing(hub):

@@ -634,6 +634,8 @@ def test_killing_a_joiner_leaves_no_place():
     gevlite.sleep(0)
     g.kill()
     q.task_done()
+    assert g.dead and q.unfinished_tasks == 0
+    q.join()
 
 
 # ---------------------------------------------------------------- shutdown

@@ -250,7 +250,7 @@ def test_gc_may_free_a_pool_at_any_moment():
     try:
         for _ in range(50):
             Trap().pool.spawn(int)
-            pool.apply(int)
+            assert pool.apply(int) == 0
     finally:
         gc.set_threshold(*before)
 

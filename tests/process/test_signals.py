@@ -147,8 +147,8 @@ def test_several_may_pause(handled, start):
     waiters = [start(signal.pause) for _ in range(3)]
     gevlite.sleep(0)
     std_signal.raise_signal(USR1)
-    for waiter in waiters:
-        waiter.get()
+    assert [waiter.get() for waiter in waiters] == [None] * 3
+    assert len(handled) == 1
 
 
 def test_kill_while_pausing_leaves_nothing(start, hub):

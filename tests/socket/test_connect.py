@@ -121,6 +121,7 @@ class Port:
 def test_a_port_may_be_any_integer(sockets, opened):
     sock = opened.enter_context(sockets.socket())
     sock.bind(("localhost", Port()))
+    assert sock.getsockname()[1] > 0
 
 
 def test_create_connection(lib, sockets, opened):

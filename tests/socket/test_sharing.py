@@ -252,7 +252,7 @@ def test_a_stream_that_never_pauses_does_not_starve_others(opened):
         timer = gevlite.spawn_later(0.01, fired.append, True)
         try:
             while not fired:
-                b.recv(1)
+                assert b.recv(1) == b"\0"
         finally:
             timer.kill()
             flood.kill()
