@@ -422,7 +422,7 @@ cdef class Shared:
         self.close()
 
     def __repr__(self):
-        return f"<{type(self).__name__} {self.file!r}>"
+        return repr(self.file)      # as if it was that file
 
 
 def _apply(operation):

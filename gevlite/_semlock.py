@@ -4,8 +4,8 @@ It is a POSIX semaphore, for which only the whole thread can wait. That would be
 release it is another greenlet of this thread, as at the end of a `multiprocessing.Pool`. So it is tried again and
 again, with pauses in which others run. The pause grows from half a millisecond to ten.
 
-The original knows which OS thread took it last. All greenlets of a thread would be one owner of an RLock, so the
-greenlet is noted here; `_is_mine` and `_count`, by which Condition learns whose it is, go by that.
+The original knows which OS thread took it last. All greenlets of a thread would be one owner, so the greenlet is noted
+here; `_is_mine`, by which Condition and what is printed of a lock learn whose it is, goes by that.
 """
 
 import _multiprocessing
@@ -33,7 +33,8 @@ _std_release = _StdSemLock.release
 _std_is_mine = _StdSemLock._is_mine
 _thread_ident = _thread.get_ident
 
-# id of an RLock that is taken: the `get_ident()` of the greenlet that did.
+# id of one that is taken: the `get_ident()` of the greenlet that did so last. What another process gives back stays
+# here until something else has that id.
 _owners = {}
 
 
@@ -66,8 +67,7 @@ def _try(self):
 
 
 def _took(self):
-    if self.kind == _RECURSIVE_MUTEX:
-        _owners[id(self)] = get_ident()
+    _owners[id(self)] = get_ident()
     return True
 
 
@@ -78,7 +78,7 @@ def _is_a_neighbours(self):
 
 def _is_owner(self):
     # One that was taken before patching is the main greenlet's.
-    return self.kind != _RECURSIVE_MUTEX or _owners.get(id(self), _thread_ident()) == get_ident()
+    return _owners.get(id(self), _thread_ident()) == get_ident()
 
 
 def _release(self):
@@ -86,7 +86,7 @@ def _release(self):
     if _is_a_neighbours(self):
         raise AssertionError("attempt to release recursive lock not owned by thread")
     _std_release(self)
-    if not self._count():
+    if self._count() <= 0:
         _owners.pop(id(self), None)
 
 

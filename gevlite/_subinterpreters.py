@@ -6,12 +6,18 @@ So a call is made in a thread of its own. There is no limit to their number, as 
 
 `concurrent.interpreters` and `concurrent.futures.InterpreterPoolExecutor` look these functions up at each call. Queues
 between interpreters wait by `time.sleep`, and need no twin.
+
+Functions are taken to another interpreter by name. There is no gevlite there, so in the place of one of its functions
+goes the original: `pool.submit(time.sleep, 1)`.
 """
 
 try:
     import _interpreters as _std
 except ImportError:         # it came with Python 3.13; before, there is nothing here to replace
     _std = None
+
+import importlib
+import sys
 
 from gevlite._core import get_hub_if_exists
 from gevlite.threadpool import ThreadPool
@@ -37,9 +43,56 @@ def _in_thread(function, args, kwargs):
     return _pool.apply(function, args, kwargs)
 
 
+class _Module:
+    """Pickled as a module, which cannot be."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        return importlib.import_module, (self.name,)
+
+
+class _Original:
+    """Pickled as what a module has by a name there, whatever it has here."""
+
+    def __init__(self, module, name):
+        self.module = module
+        self.name = name
+
+    def __reduce__(self):
+        return getattr, (_Module(self.module), self.name)
+
+    def __call__(self):
+        """Only what looks as if it could be called is taken."""
+        raise NotImplementedError
+
+
+def _without_twins(value):
+    """`value` with the originals in the place of gevlite's functions, also in tuples, lists and dicts."""
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return kind(map(_without_twins, value))
+    if kind is dict:
+        return {key: _without_twins(item) for key, item in value.items()}
+    module = getattr(value, "__module__", None)
+    if isinstance(module, str) and module.startswith("gevlite."):
+        return _original_of(value) or value
+    return value
+
+
+def _original_of(value):
+    for name, twin in list(sys.modules.items()):
+        if name.startswith("gevlite.") and hasattr(twin, "__target__"):
+            for attribute in twin.__implements__:
+                if getattr(twin, attribute) is value:
+                    return _Original(twin.__target__, attribute)
+    return None
+
+
 def call(*args, **kwargs):
     """As the original: call a function in another interpreter. Blocks this greenlet."""
-    return _in_thread(_originals["call"], args, kwargs)
+    return _in_thread(_originals["call"], _without_twins(args), _without_twins(kwargs))
 
 
 def exec(*args, **kwargs):

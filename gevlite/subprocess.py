@@ -209,7 +209,7 @@ class Popen(_StdPopen):
 
     def _begin_exchange(self, input):
         stdin = self.stdin
-        if stdin is None or stdin.closed:       # closed: there is nobody to give input to, which is all right
+        if stdin is None:
             return _Exchange(None, None, (self.stdout, self.stderr))
         try:
             stdin.flush()       # may block, if much was written to it before
@@ -217,6 +217,10 @@ class Popen(_StdPopen):
                 stdin.close()
         except BrokenPipeError:
             pass
+        except ValueError:
+            if not stdin.closed:
+                raise
+            return _Exchange(None, None, (self.stdout, self.stderr))        # nobody to give input to: all right
         if input and self.text_mode:
             input = input.encode(stdin.encoding, stdin.errors)
         return _Exchange(stdin, input, (self.stdout, self.stderr))

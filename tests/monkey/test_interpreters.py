@@ -77,6 +77,21 @@ CASES = {
         """,
         ["12"],
     ),
+    "patched functions, whose originals are called there": (
+        """
+        import os
+
+        def names(functions):
+            return [(function.__module__, type(function).__name__) for function in functions]
+
+        if __name__ == "__main__":
+            with InterpreterPoolExecutor(1) as pool:
+                print(list(pool.map(time.sleep, [0, 0.001])))
+                print(pool.submit(names, [time.sleep, os.getpid]).result())
+                print(pool.submit(gevlite.spawn, 1).exception() is not None)
+        """,
+        ["[None, None]", "[('time', 'builtin_function_or_method'), ('posix', 'builtin_function_or_method')]", "True"],
+    ),
     "one interpreter, by hand": (
         """
         def double(n):
@@ -90,7 +105,7 @@ CASES = {
                 gevlite.sleep(0.001)
             queue.put(1)
             running.join()
-            print(queue.get(timeout=30), interpreter.call(double, 4))
+            print(queue.get(timeout=30), interpreter.call(double, 4), interpreter.call(time.sleep, 0))
             thread = interpreter.call_in_thread(double, 5)
             thread.join()
             try:
@@ -99,7 +114,7 @@ CASES = {
                 print(exc.excinfo.type.__name__)
             interpreter.close()
         """,
-        ["2 8", "ImportError"],
+        ["2 8 None", "ImportError"],
     ),
 }
 

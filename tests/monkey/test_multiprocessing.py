@@ -98,6 +98,21 @@ CASES = {
             "True False",
         ],
     ),
+    "a Lock says whose it is": (
+        """
+        lock = context.Lock()
+        print(repr(lock), gevlite.spawn(lock.acquire).get(), repr(lock), lock._semlock._is_mine())
+        lock.release()
+        print(repr(lock), lock.acquire(), repr(lock), gevlite.spawn(repr, lock).get())
+        gevlite.spawn(lock.release).join()
+        print(lock)
+        """,
+        [
+            "<Lock(owner=None)> True <Lock(owner=SomeOtherThread)> False",
+            "<Lock(owner=None)> True <Lock(owner=MainProcess)> <Lock(owner=SomeOtherThread)>",
+            "<Lock(owner=None)>",
+        ],
+    ),
     "a condition": (
         """
         condition = context.Condition()

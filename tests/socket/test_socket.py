@@ -301,6 +301,11 @@ def test_the_connection_ends_with_the_last_file(ends):
     assert recv_all(a) == b"last"
 
 
+def test_makefile_looks_like_any_file(lib, ends):
+    with ends[0].makefile("rb") as file:
+        assert repr(file) == f"<_io.BufferedReader name={ends[0].fileno()}>"
+
+
 def test_makefile(lib, ends):
     """Reading lines and writing through buffered files; the socket lives until the last file is closed."""
     a, b = ends
