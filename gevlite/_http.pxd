@@ -11,6 +11,7 @@ cdef class Settings:
     """What all connections of a server share: its limits, spare memory, and header names it has seen."""
     cdef public bint closing    # the server is stopping: each connection has one more request
     cdef public bint stopped    # and by now it has it no more
+    cdef public bint strict     # as RFC 9112 and 3986 have it, where we would understand it nevertheless
     # What becomes of fields with "_" in their names: "drop", "refuse" or "dangerous"; and the names, in lower case, that
     # count if the connection is trusted ("*": all of them). Both are gunicorn's. To be set before the first request.
     cdef public str header_map
@@ -131,6 +132,7 @@ cdef class Connection:
     cdef int find_end(self) except -1
     cdef int check_request_line(self, const char *line, Py_ssize_t n) except -1
     cdef int parse_head(self, dict environ) except -1
+    cdef bint judged_in_other_words(self) except -1
     cdef int parse_fields(self, dict environ) except -1
     cdef int put_target(self, dict environ) except -1
     cdef int connection_options(self, const char *p, const char *end) except -1
@@ -144,7 +146,7 @@ cdef class Connection:
     cdef int body_progress(self, Py_ssize_t n) except -1
     cdef int next_chunk(self) except -1
     cdef int read_trailers(self) except -1
-    cdef Py_ssize_t framing_line(self, Py_ssize_t most) except -1
+    cdef Py_ssize_t framing_line(self, Py_ssize_t most, bint of_chunk) except -1
     cdef int too_slow(self) except -1
     cdef int gone(self) except -1
     cdef bint discard(self, int64_t limit) except -1

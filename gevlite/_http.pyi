@@ -14,6 +14,7 @@ class Settings:
     request_timeout: float | None
     max_queued: int
     queued: int
+    strict: bool
     header_map: str
     forwarded: frozenset[str]
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...

@@ -4,7 +4,8 @@ Who decides what. Our code walks: it finds the end of a line, of the head, of a 
 the fields out of the bytes in place. llhttp, by way of `httptools`, judges: it is fed exactly the bytes that were walked
 over, never one more, and its refusal is final. Both count where a message ends, and a connection on which they differ
 is given up: that is what request smuggling is made of. On top come the rules that llhttp leaves to others; each
-names its RFC. (9110: HTTP semantics. 9112: HTTP/1.1.)
+names its RFC. (9110: HTTP semantics. 9112: HTTP/1.1.) What llhttp refuses and we understand, such as methods that it does
+not know, it is told in other words that mean the same; `Settings.strict` has it tell us so.
 
 Memory. Everything is read into one block of 64 KiB, which a connection has only while it works on what is in it. While it
 waits for more it keeps no more than what it got so far, which for an idle connection is nothing.
@@ -97,6 +98,7 @@ cdef int bad(str reason) except -1:
 cdef enum:
     TOKEN = 1           # RFC 9110, 5.6.2
     TARGET = 2          # in a request target
+    LOOSE_TARGET = 16   # there too, unless we are strict
     HOST = 4            # in a host: RFC 3986, 3.2.2, a registered name or an IPv4 address
     HEX = 8
 
@@ -108,10 +110,11 @@ def _fill_kinds():
     digits = b"0123456789"
     for c in letters + digits + b"!#$%&'*+-.^_`|~":
         KINDS[c] |= TOKEN
-    # RFC 3986 allows fewer. \ ^ ` { | } are what browsers leave as they are (WHATWG URL, the query state).
-    for c in range(0x21, 0x7F):
-        if c not in b'"<>#':
-            KINDS[c] |= TARGET
+    # RFC 3986 allows fewer. \ ^ ` { | } are what browsers leave as they are (WHATWG URL, the query state). The others are
+    # what curl and people's programs send.
+    for c in range(0x21, 0x100):
+        if c != 0x7F:
+            KINDS[c] |= LOOSE_TARGET if c in b'"<>#' or c > 0x7F else TARGET
     for c in letters + digits + b"-._~!$&'()*+,;=%":
         KINDS[c] |= HOST
     for c in b"0123456789abcdefABCDEF":
@@ -195,6 +198,7 @@ cdef class Settings:
 
     def __init__(self, limits, parser_class):
         self.parser_class = parser_class
+        self.strict = False
         self.header_map = "drop"
         self.forwarded = frozenset()
         self.max_request_line = limits.max_request_line
@@ -601,7 +605,8 @@ cdef class Connection:
             self.line = self.looked = i + 1
 
     cdef int check_request_line(self, const char *line, Py_ssize_t n) except -1:
-        """RFC 9112, 3: method SP request-target SP HTTP-version, without any liberty."""
+        """RFC 9112, 3: method SP request-target SP HTTP-version."""
+        cdef int target_kinds = TARGET if self.settings.strict else TARGET | LOOSE_TARGET
         cdef Py_ssize_t i = 0
         cdef Py_ssize_t at
         while i < n and KINDS[<unsigned char> line[i]] & TOKEN:
@@ -612,7 +617,7 @@ cdef class Connection:
         self.is_head = i == 4 and memcmp(line, b"HEAD", 4) == 0
         at = i + 1
         i = at
-        while i < n and KINDS[<unsigned char> line[i]] & TARGET:
+        while i < n and KINDS[<unsigned char> line[i]] & target_kinds:
             i += 1
         if i == at or i == n or line[i] != b" ":
             bad("no request target")
@@ -622,20 +627,39 @@ cdef class Connection:
         if n - i != 8 or memcmp(line + i, b"HTTP/", 5) or not 48 <= line[i + 5] <= 57 or line[i + 6] != b"." \
                 or not 48 <= line[i + 7] <= 57:
             bad("no HTTP version")
-        if line[i + 5] != b"1" or line[i + 7] > b"1":
+        if line[i + 5] != b"1" or line[i + 7] > b"1" and self.settings.strict:
             refuse("505 HTTP Version Not Supported", line[i:n].decode("latin-1"))
-        self.minor = line[i + 7] - 48
+        self.minor = 0 if line[i + 7] == b"0" else 1        # RFC 9110, 2.5: 1.2 is read as what we speak of 1
         return 0
 
     cdef int parse_head(self, dict environ) except -1:
         """Have the head judged, and put what it says into `environ`. Raises RequestError."""
-        self.judged(self.buffer + self.start, self.head_size)
+        try:
+            self.judged(self.buffer + self.start, self.head_size)
+        except RequestError:
+            if self.settings.strict or not self.judged_in_other_words():
+                raise
         if not self.judge.head_complete:
             self.dead = True
             bad("the head ends elsewhere")
         self.parse_fields(environ)
         self.put_target(environ)
         return 0
+
+    cdef bint judged_in_other_words(self) except -1:
+        """llhttp's opinion of a head that means the same: without a method or a version that it does not know, UTF-8 in the
+        target, or tabs behind values, which RFC 9110, 5.6.3, wants to be ignored. False if there is no such head.
+        """
+        cdef list lines = self.buffer[self.start + self.fields:self.start + self.head_size - 2].split(b"\r\n")
+        lines = [line.rstrip(b" \t") for line in lines[:-1]]
+        for line in lines:
+            if not line or line[:1] in b" \t":
+                return False        # the continuation of the line before it
+        head = b"POST / HTTP/1.%d\r\n%b\r\n\r\n" % (self.minor, b"\r\n".join(lines))
+        self.dead = self.upgrade = self.judge.head_complete = self.judge.message_complete = False
+        self.fresh_parser()
+        self.judged(head, len(head))
+        return True
 
     cdef int parse_fields(self, dict environ) except -1:
         cdef const char *p = self.buffer + self.start
@@ -790,7 +814,6 @@ cdef class Connection:
             elif end - p == 1 and p[0] == b"*":
                 if method != "OPTIONS":
                     bad("* is for OPTIONS")
-                p = end
             else:
                 host = NULL
                 if end - p > 7 and same_word(p, 7, b"http://", 7):
@@ -800,6 +823,7 @@ cdef class Connection:
                 else:
                     bad("request target")
                 p = host
+                end = without_fragment(p, end)
                 while p < end and p[0] != b"/" and p[0] != b"?":
                     p += 1
                 if p == host or not host_is_valid(host, p - host):
@@ -811,6 +835,8 @@ cdef class Connection:
                     return 0
         elif method == "CONNECT":
             bad("CONNECT needs host:port")
+        else:
+            end = without_fragment(p, end)
         query = <const char *> memchr(p, b"?", end - p)
         if query == NULL:
             environ["QUERY_STRING"] = ""
@@ -971,7 +997,7 @@ cdef class Connection:
             return limit[0] > 0
         return True
 
-    cdef Py_ssize_t framing_line(self, Py_ssize_t most) except -1:
+    cdef Py_ssize_t framing_line(self, Py_ssize_t most, bint of_chunk) except -1:
         """The size, with CRLF, of the line at `start`, once it is there. llhttp has seen it then."""
         cdef const char *found
         cdef Py_ssize_t n
@@ -989,7 +1015,12 @@ cdef class Connection:
         if n > most:
             self.dead = True
             bad("a line of the chunked body is too long")
-        self.judged(self.buffer + self.start, n)
+        if of_chunk and not self.settings.strict and has_white_space(self.buffer + self.start, n):
+            # RFC 9112, 7.1.1, where llhttp wants none.
+            line = without_white_space(self.buffer + self.start, n)
+            self.judged(line, len(line))
+        else:
+            self.judged(self.buffer + self.start, n)
         return n
 
     cdef int next_chunk(self) except -1:
@@ -1003,7 +1034,7 @@ cdef class Connection:
             self.judged(self.buffer + self.start, 2)
             self.start += 2
             self.chunk_open = False
-        n = self.framing_line(LINE_OF_CHUNK)
+        n = self.framing_line(LINE_OF_CHUNK, True)
         p = self.buffer + self.start
         while KINDS[<unsigned char> p[0]] & HEX:        # there is one, and something behind them, or llhttp objects
             if size >> 55:
@@ -1034,7 +1065,7 @@ cdef class Connection:
         cdef bytes line
         cdef list trailers = []
         while True:
-            n = self.framing_line(self.settings.max_header_bytes - total)
+            n = self.framing_line(self.settings.max_header_bytes - total, False)
             line = self.buffer[self.start:self.start + n]
             self.start += n
             total += n
@@ -1361,7 +1392,36 @@ cdef class Reader:
                 return self.taken(n)
 
 
-# ---------------------------------------------------------------- pieces of a head
+# ---------------------------------------------------------------- pieces of a message
+
+cdef inline bint has_white_space(const char *p, Py_ssize_t n) noexcept:
+    return memchr(p, b" ", n) != NULL or memchr(p, b"\t", n) != NULL
+
+
+cdef bytes without_white_space(const char *p, Py_ssize_t n):
+    """The line of a chunk without what white space there is around ";" and "=". In quotation marks it is data."""
+    cdef bytearray line = bytearray()
+    cdef bint quoted = False
+    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t stop
+    while i < n:
+        stop = i + 1
+        if quoted:
+            if p[i] == b"\\" and stop < n:
+                stop += 1
+            quoted = p[i] != b'"'
+        elif p[i] == b" " or p[i] == b"\t":
+            while stop < n and (p[stop] == b" " or p[stop] == b"\t"):
+                stop += 1
+            if stop < n and (p[stop] == b";" or p[stop] == b"=") or i and (p[i - 1] == b";" or p[i - 1] == b"="):
+                i = stop
+                continue
+        else:
+            quoted = p[i] == b'"'
+        line += p[i:stop]
+        i = stop
+    return bytes(line)
+
 
 cdef int64_t parse_length(const char *p, Py_ssize_t n) except -2:
     """llhttp has seen that these are digits, and that there is no second one (RFC 9112, 6.3)."""
@@ -1385,6 +1445,12 @@ cdef int put_field(dict environ, FieldName *name, const char *value, Py_ssize_t 
     if len(environ) == size and name.code != FIELD_CONTENT_TYPE:
         environ[key] = f"{before}; {text}" if name.code == FIELD_COOKIE else f"{before},{text}"
     return 0
+
+
+cdef inline const char *without_fragment(const char *p, const char *end) noexcept:
+    """The end of a target. What is behind # is the client's own affair (RFC 3986, 3.5), but some send it."""
+    cdef const char *found = <const char *> memchr(p, b"#", end - p)
+    return end if found == NULL else found
 
 
 cdef object unquoted(const char *p, Py_ssize_t n):

@@ -298,6 +298,9 @@ class WSGIServer(StreamServer):
     handler_class: what serves a connection, a subclass of `WSGIHandler`.
     environ: what each request's environ is to have in addition, a dict.
     limits: `Limits` of sizes and times.
+    strict: refuse what clients send though standards do not allow it, or few servers understand it: quotation marks, <,
+    >, # and bytes beyond ASCII in targets, methods that nobody has registered, HTTP/1.2, tabs behind values, and white
+    space in chunk extensions.
     proxies: `Proxies` that are trusted to say who the client is; None: none are.
 
     Raises ImportError if httptools is not installed.
@@ -338,6 +341,7 @@ class WSGIServer(StreamServer):
         *,
         limits=None,
         proxies=None,
+        strict=False,
         **ssl_args,
     ):
         if proxies is not None:
@@ -349,6 +353,7 @@ class WSGIServer(StreamServer):
                 raise TypeError(f"limits must be a Limits, not {limits!r}")
             self.limits = limits
         self._settings = Settings(self.limits, _parser_class())
+        self._settings.strict = strict
         self._handlers = {}         # each with the time when it came, in that order
         self._turned_away = 0       # who is being told that there are too many
         self._proxy_errors = 0

@@ -105,6 +105,7 @@ class WSGIServer(StreamServer):
         *,
         limits: Limits | None = None,
         proxies: Proxies | None = None,
+        strict: bool = False,
         # See StreamServer.
         **ssl_args: Any,
     ) -> None: ...

@@ -81,6 +81,7 @@ class GevliteWorker(Worker):
         ValueError for a variable of the environment that makes no sense.
         """
         self.limits = _limits(self.cfg)
+        self.strict = _is_strict()
         if getattr(self.cfg, "proxy_protocol", False) not in (False, "off"):
             raise RuntimeError("GevliteWorker does not speak the PROXY protocol: remove proxy_protocol")
         if getattr(self.cfg, "protocol", "http") != "http":
@@ -119,6 +120,7 @@ class GevliteWorker(Worker):
             handler_class=_handler_class(self.cfg, self.log),
             environ=environ,
             limits=self.limits,
+            strict=self.strict,
             **self._tls(),
         )
         server.worker = self
@@ -267,6 +269,13 @@ def _limits(cfg):
         max_body=None,
         keepalive_timeout=cfg.keepalive,
     )
+
+
+def _is_strict():
+    text = os.environ.get("GEVLITE_STRICT", "").strip()
+    if text not in ("", "0", "1"):
+        raise ValueError(f"GEVLITE_STRICT cannot be {text!r}: it is 0 or 1")
+    return text == "1"
 
 
 # ---------------------------------------------------------------- handlers

@@ -338,10 +338,16 @@ def test_limits_that_gunicorn_has_no_setting_for(master, where):
         assert sock.recv(12) == b"HTTP/1.1 408"
 
 
-def test_a_limit_that_makes_no_sense_is_an_error(master):
-    running = master(env={"GEVLITE_WRITE_TIMEOUT": "soon"}, boots=False)
+@pytest.mark.parametrize(("name", "text"), [("WRITE_TIMEOUT", "soon"), ("STRICT", "very")])
+def test_a_limit_that_makes_no_sense_is_an_error(master, name, text):
+    running = master(env={f"GEVLITE_{name}": text}, boots=False)
     assert running.wait() == 3
-    running.said("GEVLITE_WRITE_TIMEOUT cannot be 'soon'")
+    running.said(f"GEVLITE_{name} cannot be '{text}'")
+
+
+def test_strict(master, shared):
+    assert ask(shared, b"BREW / HTTP/1.1\nHost: h\n") == 200
+    assert ask(master(env={"GEVLITE_STRICT": "1"}), b"BREW / HTTP/1.1\nHost: h\n") == 501
 
 
 @pytest.mark.parametrize("options", [(), ("--no-sendfile",)], ids=["sendfile", "read"])

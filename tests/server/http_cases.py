@@ -3,6 +3,7 @@
 9110: RFC 9110, HTTP semantics. 9112: RFC 9112, HTTP/1.1. 3986: URIs. `expect` lists the statuses of the responses, then
 "open" if the connection is still good for another request, or "closed". `seen` is what the application was called with:
 method, path (with the query) and body of each request; by default there are as many as there are responses 200.
+`strict` is expected of a strict server, where that differs.
 """
 
 from dataclasses import dataclass
@@ -21,13 +22,14 @@ class HttpCase:
     data: bytes
     expect: str
     seen: tuple[str, ...] | None = None
+    strict: str | None = None
 
 
 CASES: list[HttpCase] = []
 
 
-def case(rule, name, data, expect, *seen):
-    CASES.append(HttpCase(name, rule, data, expect, seen or None))
+def case(rule, name, data, expect, *seen, strict=None):
+    CASES.append(HttpCase(name, rule, data, expect, seen or None, strict))
 
 
 # ---------------------------------------------------------------- the request line
@@ -58,16 +60,37 @@ case(R, "binary", bytes(range(256)), "400 closed")
 case(R, "NUL", b"\0" * 20, "400 closed")
 
 R = "9110 9.1"
-case(R, "method in lower case", b"get / HTTP/1.1\r\n" + H + b"\r\n", "501 closed")
-case(R, "method in mixed case", b"Get / HTTP/1.1\r\n" + H + b"\r\n", "501 closed")
-case(R, "unknown method", b"BREW / HTTP/1.1\r\n" + H + b"\r\n", "501 closed")
-case(R, "method that begins like a known one", b"GETX / HTTP/1.1\r\n" + H + b"\r\n", "501 closed")
-case(R, "method with characters of a token", b"X-!#$%&'*+.^_`|~ / HTTP/1.1\r\n" + H + b"\r\n", "501 closed")
+case(R, "method in lower case", b"get / HTTP/1.1\r\n" + H + b"\r\n", "200 open", "get /", strict="501 closed")
+case(R, "method in mixed case", b"Get / HTTP/1.1\r\n" + H + b"\r\n", "200 open", "Get /", strict="501 closed")
+case(R, "unknown method", b"BREW / HTTP/1.1\r\n" + H + b"\r\n", "200 open", "BREW /", strict="501 closed")
+case(R, "method that begins like a known one", b"GETX / HTTP/1.1\r\n" + H + b"\r\n", "200 open", "GETX /",
+     strict="501 closed")
+case(R, "method with characters of a token", b"X-!#$%&'*+.^_`|~ / HTTP/1.1\r\n" + H + b"\r\n", "200 open",
+     "X-!#$%&'*+.^_`|~ /", strict="501 closed")
+case(R, "unknown method, two of them", (b"BREW / HTTP/1.1\r\n" + H + b"\r\n") * 2, "200 200 open", "BREW /", "BREW /",
+     strict="501 closed")
+case(R, "unknown method with a body", b"BREW /p HTTP/1.1\r\n" + H + b"Content-Length: 3\r\n\r\nabc" + GET + b"\r\n",
+     "200 200 open", "BREW /p abc", "GET /", strict="501 closed")
+case(R, "unknown method with chunks",
+     b"BREW /p HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" + GET + b"\r\n",
+     "200 200 open", "BREW /p abc", "GET /", strict="501 closed")
+case(R, "unknown method with an upgrade",
+     b"BREW /p HTTP/1.1\r\n" + H + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc" + GET
+     + b"\r\n", "200 200 open", "BREW /p abc", "GET /", strict="501 closed")
+case(R, "unknown method and a bad field", b"BREW / HTTP/1.1\r\n" + H + b"X : y\r\n\r\n", "400 closed",
+     strict="501 closed")
+case(R, "unknown method and a folded field", b"BREW / HTTP/1.1\r\n" + H + b"X: y\r\n z\r\n\r\n", "501 closed")
+case(R, "unknown method and a field folded to nothing", b"BREW / HTTP/1.1\r\n" + H + b"X: y\r\n \r\n\r\n", "501 closed")
+case(R, "unknown method and both lengths",
+     b"BREW / HTTP/1.1\r\n" + H + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", "400 closed",
+     strict="501 closed")
+case(R, "unknown method in HTTP/1.0 with chunks", b"BREW / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+     "400 closed", strict="501 closed")
 case(R, "method that is no token", b"G(T / HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
 case(R, "method with a colon", b"GET: / HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
 case(R, "method with NUL", b"G\0T / HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
 case(R, "method not in ASCII", b"G\xcbT / HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
-case(R, "RTSP method", b"DESCRIBE / HTTP/1.1\r\n" + H + b"\r\n", "4xx/501 closed")
+case(R, "RTSP method", b"DESCRIBE / HTTP/1.1\r\n" + H + b"\r\n", "200 open", "DESCRIBE /", strict="4xx/501 closed")
 for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "PURGE", "REPORT"):
     case(R, f"method {method}", f"{method} /x HTTP/1.1\r\n".encode() + H + b"\r\n", "200 open", f"{method} /x")
 case("9110 9.3.2", "HEAD has no body", b"HEAD / HTTP/1.1\r\n" + H + b"\r\n", "200 open", "HEAD /")
@@ -82,7 +105,10 @@ case("9110 9.3.6", "CONNECT with a body, in which there is a request",
 R = "9112 2.3"
 case(R, "HTTP/1.0", b"GET / HTTP/1.0\r\n\r\n", "200 closed", "GET /")
 case(R, "HTTP/2.0", b"GET / HTTP/2.0\r\n" + H + b"\r\n", "505 closed")
-case(R, "HTTP/1.2", b"GET / HTTP/1.2\r\n" + H + b"\r\n", "505 closed")
+case(R, "HTTP/1.2", b"GET / HTTP/1.2\r\n" + H + b"\r\n", "200 open", "GET /", strict="505 closed")
+case(R, "HTTP/1.9 with a body", b"POST /p HTTP/1.9\r\n" + H + b"Content-Length: 3\r\n\r\nabc" + GET + b"\r\n",
+     "200 200 open", "POST /p abc", "GET /", strict="505 closed")
+case(R, "HTTP/1.2 without a host", b"GET / HTTP/1.2\r\n\r\n", "400 closed", strict="505 closed")
 case(R, "HTTP/0.9 by name", b"GET / HTTP/0.9\r\n" + H + b"\r\n", "505 closed")
 case(R, "HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505 closed")
 case(R, "version with two digits", b"GET / HTTP/1.10\r\n" + H + b"\r\n", "400 closed")
@@ -107,14 +133,29 @@ case("3986 2.1", "percent encoding that is none", b"GET /%zz%4%%41 HTTP/1.1\r\n"
      "GET /%zz%4%A")
 case("3986 2.1", "the query stays encoded", b"GET /?a%20b HTTP/1.1\r\n" + H + b"\r\n", "200 open", "GET /?a%20b")
 case(R, "what browsers leave unencoded", b"GET /?\\^`{|} HTTP/1.1\r\n" + H + b"\r\n", "200 open", "GET /?\\^`{|}")
-case(R, "fragment", b"GET /#a HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
-case(R, "quotation mark", b'GET /" HTTP/1.1\r\n' + H + b"\r\n", "400 closed")
-case(R, "angle brackets", b"GET /<script> HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
+case(R, "fragment", b"GET /a#b?c HTTP/1.1\r\n" + H + b"\r\n", "200 open", "GET /a", strict="400 closed")
+case(R, "fragment behind a query", b"GET /a?b#c#d HTTP/1.1\r\n" + H + b"\r\n", "200 open", "GET /a?b",
+     strict="400 closed")
+case(R, "fragment and nothing else", b"GET # HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
+case(R, "fragment of an absolute form", b"GET http://example.com#a HTTP/1.1\r\n" + H + b"\r\n", "200 open", "GET /",
+     strict="400 closed")
+case(R, "fragment for a host", b"GET http://#example.com/ HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
+case(R, "fragment of a star", b"OPTIONS *#a HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
+case(R, "fragment of CONNECT", b"CONNECT a.example:443#a HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
+case(R, "quotation mark", b'GET /" HTTP/1.1\r\n' + H + b"\r\n", "200 open", 'GET /"', strict="400 closed")
+case(R, "quotation mark in the query", b'GET /?up{job="x"} HTTP/1.1\r\n' + H + b"\r\n", "200 open", 'GET /?up{job="x"}',
+     strict="400 closed")
+case(R, "angle brackets", b"GET /<script> HTTP/1.1\r\n" + H + b"\r\n", "200 open", "GET /<script>", strict="400 closed")
 case(R, "space within", b"GET /a b HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
 case(R, "NUL within", b"GET /a\0b HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
 case(R, "DEL within", b"GET /a\x7fb HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
 case(R, "control character within", b"GET /a\x1bb HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
-case(R, "UTF-8 within", "GET /\u00fc HTTP/1.1\r\n".encode() + H + b"\r\n", "400 closed")
+case(R, "UTF-8 within", "GET /\u00fc?\u00fc HTTP/1.1\r\n".encode() + H + b"\r\n", "200 open", "GET /\xc3\xbc?\xc3\xbc",
+     strict="400 closed")
+case(R, "a byte beyond ASCII within", b"GET /\xff HTTP/1.1\r\n" + H + b"\r\n", "200 open", "GET /\xff",
+     strict="400 closed")
+case(R, "UTF-8 for a slash", "GET \u00fc HTTP/1.1\r\n".encode() + H + b"\r\n", "400 closed")
+case(R, "UTF-8 in the host", "GET http://\u00fc/ HTTP/1.1\r\n".encode() + H + b"\r\n", "400 closed")
 case(R, "CR within", b"GET /a\rb HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
 case(R, "no slash", b"GET a HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
 case(R, "dots without slash", b"GET ../a HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
@@ -136,7 +177,7 @@ case("9110 4.2.4", "absolute form with a password", b"GET http://me:pw@example.c
 case("9112 3.2.3", "authority form without CONNECT", b"GET example.com:80 HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
 case("9112 3.2.3", "CONNECT to a path", b"CONNECT /a HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
 case("9112 3.2.3", "CONNECT without a port", b"CONNECT example.com HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
-case("9112 3.2.4", "OPTIONS *", b"OPTIONS * HTTP/1.1\r\n" + H + b"\r\n", "200 open", "OPTIONS ")
+case("9112 3.2.4", "OPTIONS *", b"OPTIONS * HTTP/1.1\r\n" + H + b"\r\n", "200 open", "OPTIONS *")
 case("9112 3.2.4", "GET *", b"GET * HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
 case("9112 3.2.4", "star and more", b"OPTIONS *a HTTP/1.1\r\n" + H + b"\r\n", "400 closed")
 
@@ -272,6 +313,14 @@ case(R, "chunked in HTTP/1.0, kept alive",
      b"POST /p HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" + LAST, "400 closed")
 case(R, "chunked in another case", POST + b"Transfer-Encoding: cHuNkEd\r\n\r\n" + LAST, "200 open", "POST /p")
 case(R, "chunked with white space", POST + b"Transfer-Encoding: \tchunked \r\n\r\n" + LAST, "200 open", "POST /p")
+case(R, "chunked with a tab behind", POST + b"Transfer-Encoding: chunked\t\r\n\r\n3\r\nabc\r\n" + LAST + GET + b"\r\n",
+     "200 200 open", "POST /p abc", "GET /", strict="400 closed")
+case(R, "both, with a tab behind", POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\t\r\n\r\n" + LAST,
+     "400 closed")
+case(R, "twice, with tabs behind",
+     POST + b"Transfer-Encoding: chunked\t\r\nTransfer-Encoding: chunked\t\r\n\r\n" + LAST, "4xx/501 closed")
+case("9110 8.6", "white space of every kind around Content-Length", POST + b"Content-Length:\t3 \t\r\n\r\nabc" + GET
+     + b"\r\n", "200 200 open", "POST /p abc", "GET /")
 case(R, "name in another case", POST + b"tRANSFER-eNCODING: chunked\r\n\r\n" + LAST, "200 open", "POST /p")
 case(R, "an unknown coding before", POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + LAST, "501 closed")
 for value in (b"identity", b"gzip", b"chunked, gzip", b"chunked, identity", b"chunked, chunked", b"xchunked",
@@ -326,6 +375,15 @@ R = "9112 7.1.1"
 case(R, "extension", CHUNKED + b"3;a=b\r\nabc\r\n" + LAST, "200 open", "POST /p abc")
 case(R, "extension without a value", CHUNKED + b"3;a\r\nabc\r\n0;b\r\n\r\n", "200 open", "POST /p abc")
 case(R, "extension in quotation marks", CHUNKED + b'3;a="b;\\"c"\r\nabc\r\n' + LAST, "200 open", "POST /p abc")
+for extension in (b"; a=b", b" ;a=b", b"\t;\ta", b";a = b", b"; some; parameters=stuff", b' \t; a \t=\t "b ; = c" ; d'):
+    case(R, f"extension with white space, {extension.decode()}",
+         CHUNKED + b"3" + extension + b"\r\nabc\r\n0" + extension + b"\r\n\r\n" + GET + b"\r\n", "200 200 open",
+         "POST /p abc", "GET /", strict="400 closed")
+for extension in (b"; ", b" ; ", b";a ", b";a=b ", b";a b", b";a=b c", b" a", b'; a="b', b'; a="b"c', b";a=b\x0b"):
+    case(R, f"extension with white space that is none, {extension.decode()!r}",
+         CHUNKED + b"3" + extension + b"\r\nabc\r\n" + LAST, "400 closed")
+case(R, "white space within a size", CHUNKED + b"1 0;a=b\r\n" + b"x" * 16 + b"\r\n" + LAST, "400 closed")
+case(R, "white space before a size", CHUNKED + b" 3;a=b\r\nabc\r\n" + LAST, "400 closed")
 case(R, "extension without a name", CHUNKED + b"3;\r\nabc\r\n" + LAST, "400 closed")
 case(R, "extension with LF", CHUNKED + b"3;a\nb\r\nabc\r\n" + LAST, "400 closed")
 case(R, "extension with CR", CHUNKED + b"3;a\rb\r\nabc\r\n" + LAST, "400 closed")

@@ -44,23 +44,25 @@ def fits(expected, status):
     return 400 <= status < 500 or status == 501 if expected == "4xx/501" else status == int(expected)
 
 
-@pytest.mark.parametrize(
-    ("case", "deliver"),
-    [
-        pytest.param(case, deliver, id=ascii(f"{case.rule} {case.name}, {deliver.__name__}")[1:-1])
-        for case in CASES
-        for deliver in (whole, byte_by_byte)
-        if deliver is whole or len(case.data) < 2000
-    ],
-)
-def test_case(serve, http, errors, case, deliver):
+def parameters():
+    for case in CASES:
+        for deliver in (whole, byte_by_byte):
+            if deliver is whole or len(case.data) < 2000:
+                name = f"{case.rule} {case.name}, {deliver.__name__}"
+                yield pytest.param(case, deliver, False, id=ascii(name)[1:-1])
+        yield pytest.param(case, whole, True, id=ascii(f"{case.rule} {case.name}, strict")[1:-1])
+
+
+@pytest.mark.parametrize(("case", "deliver", "strict"), list(parameters()))
+def test_case(serve, http, errors, case, deliver, strict):
     app = Recorder()
     limits = Limits(max_body=1_000_000)
-    server = serve(WSGIServer((LOCALHOST, 0), app, log=None, limits=limits))
+    server = serve(WSGIServer((LOCALHOST, 0), app, log=None, limits=limits, strict=strict))
     client = http(server)
     deliver(client, case.data)
     method = case.data.lstrip().split(b" ", 1)[0].decode("latin-1")
-    *statuses, connection = case.expect.split()
+    differs = strict and case.strict is not None
+    *statuses, connection = (case.strict if differs else case.expect).split()
     for expected in statuses:
         response = client.response(method)
         assert fits(expected, response.status)
@@ -70,7 +72,7 @@ def test_case(serve, http, errors, case, deliver):
         assert client.is_open()
     else:
         assert client.is_closed()
-    if case.seen is not None:
+    if case.seen is not None and not differs:
         assert app.seen == list(case.seen)
     else:
         assert len(app.seen) == statuses.count("200")
