@@ -75,7 +75,7 @@ class _Process:
             pass        # it is dead, or hangs, and we shall see
 
     def messages(self):
-        """What it has said. Sets `silent` if it will say no more."""
+        """What it has said. Sets `silent` if it will say no more. Raises ValueError if it cannot be understood."""
         try:
             while data := self.control.recv(65536):
                 self.unread += data
@@ -320,7 +320,11 @@ class Server:
             return
         self._held = False
         if not self._served:
+            # Those who are loading the application may have seen the old one.
+            self._generation += 1
             self._not_before.clear()
+            for process in list(self._workers.values()):
+                self._stop(process)
             return
         if self._next is not None:
             self._give_up_next()        # what it has loaded may be older than what is to be loaded
@@ -375,9 +379,15 @@ class Server:
         self._wake.close()
 
     def _listen_to(self, process):
-        for message in process.messages():
-            process.heard = time.monotonic()
-            getattr(self, f"_heard_{message.pop('what')}")(process, **message)
+        try:
+            for message in process.messages():
+                process.heard = time.monotonic()
+                getattr(self, f"_heard_{message.pop('what')}")(process, **message)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # Something else writes to its end of the socket: a program that closes all descriptors, and opens others.
+            logger.error("Worker %d cannot be understood", process.pid)
+            process.silent = True
+            self._stop(process)
         if process.silent and process.control in self._selector.get_map():
             self._selector.unregister(process.control)
 
@@ -448,12 +458,15 @@ class Server:
     def _end_who_hang(self):
         now = time.monotonic()
         timeout = self.settings.timeout
-        for process in self._workers.values():
+        for process in list(self._workers.values()):
             if process.kill_at is not None:
                 if now >= process.kill_at:
                     process.kill(signal.SIGKILL)
                     process.kill_at = now + _TO_END
             elif timeout and process.state == "serving" and now - process.heard > timeout:
+                self._listen_to(process)        # it may be we who were held up
+                if now - process.heard <= timeout or process.state != "serving":
+                    continue
                 logger.error("Worker %d hangs: no greenlet gave way for %g seconds", process.pid, timeout)
                 process.kill(signal.SIGABRT)
                 process.kill_at = now + _TO_ABORT

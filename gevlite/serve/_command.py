@@ -150,7 +150,8 @@ def main(argv):
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        server = Server(**options, limits=Limits(**limits))
+        limits = dataclasses.replace(Limits.from_environment(), **limits)
+        server = Server(**options, limits=limits)
         server.run()
     except (StartError, OSError, ValueError, TypeError, ImportError) as exc:
         print(f"gevlite serve: {getattr(exc, 'strerror', None) or exc}", file=sys.stderr)

@@ -87,9 +87,10 @@ class _Worker:
     def run(self):
         self.descriptors = _allow_descriptors(self.settings.connections * len(self.listeners) + _SPARE_DESCRIPTORS)
         self.patch()
-        from gevlite import event, socket, spawn
+        from gevlite import event, lock, socket, spawn
 
         self.over = event.Event()
+        self.speaking = lock.Semaphore()
         self.control = socket.socket(fileno=self.control.detach())
         self.lines = self.control.makefile("rb")
         try:
@@ -232,8 +233,10 @@ class _Worker:
 
     def retire(self, reason):
         if not self.retiring:
+            from gevlite import spawn
+
             self.retiring = True
-            self.say("retire", reason=reason)
+            spawn(self.say, "retire", reason=reason)        # a request must not wait for the supervisor
 
     def stop(self):
         from gevlite import joinall, spawn
@@ -248,7 +251,8 @@ class _Worker:
     def say(self, what, **more):
         data = json.dumps({"what": what, **more}).encode() + b"\n"
         try:
-            self.control.sendall(data)
+            with self.speaking:
+                self.control.sendall(data)
         except OSError:
             pass        # `obey` learns of it too
 

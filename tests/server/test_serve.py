@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 from serve_process import PATIENCE, Crowd, Serve, alive, until
@@ -217,6 +218,58 @@ def test_a_worker_that_hangs_is_replaced_and_says_what_it_was_doing(serving):
     assert server.pid() != first
     server.said("hangs: no greenlet gave way for 2 seconds")
     server.said(r'site_app.py", line \d+ in application')
+
+
+def test_workers_do_not_hang_because_the_supervisor_does(serving):
+    server = serving("-w", "1", "--timeout", "1")
+    first = server.pid()
+    server.signal(signal.SIGSTOP)
+    time.sleep(2.5)
+    server.signal(signal.SIGCONT)
+    time.sleep(0.5)
+    assert server.pid() == first and "hangs" not in server.log()
+
+
+def test_a_worker_that_cannot_be_understood_is_replaced(serving, tmp_path):
+    (tmp_path / "site_app.py").write_text(
+        "import json, os, socket, stat\n"
+        "def application(environ, start_response):\n"
+        "    if environ['PATH_INFO'] == '/nonsense':\n"
+        "        for fd in range(3, 50):\n"
+        "            try:\n"
+        "                s = socket.socket(fileno=os.dup(fd))\n"
+        "                if s.family == socket.AF_UNIX and s.type == socket.SOCK_STREAM:\n"
+        "                    s.sendall(b'nonsense\\n[]\\n{}\\n')\n"
+        "            except OSError:\n"
+        "                pass\n"
+        "    start_response('200 OK', [])\n"
+        "    return [json.dumps({'pid': os.getpid()}).encode()]\n"
+    )
+    server = serving("-w", "1")
+    first = server.get("/nonsense").json["pid"]
+    server.said(f"Worker {first} cannot be understood")
+    until(lambda: server.pid() != first, "another worker")
+
+
+def test_limits_of_the_environment_and_of_options(serving):
+    server = serving("-w", "1", "--max-header-bytes", "1000", env={
+        "GEVLITE_MAX_HEADER_BYTES": "2000", "GEVLITE_MAX_REQUEST_LINE": "100"
+    })
+    assert server.get("/", X=500 * "x").status == 200
+    assert server.get("/", X=1500 * "x").status == 431
+    assert server.get("/" + 100 * "x").status == 414
+
+
+def test_a_reload_before_the_first_start_loads_the_application_anew(tmp_path):
+    (tmp_path / "site_app.py").write_text("import time\nopen('loading', 'w')\ntime.sleep(3600)\n")
+    server = Serve(tmp_path, "-w", "2", boots=False)
+    try:
+        until((tmp_path / "loading").exists, "the application")
+        (tmp_path / "site_app.py").write_text("def application(e, s):\n    s('200 OK', [])\n    return [b'{}']\n")
+        server.signal(signal.SIGHUP)
+        server.said("Serving site_app:application on")
+    finally:
+        server.kill()
 
 
 def test_worker_kills_by_max_requests_lose_no_request(serving):
