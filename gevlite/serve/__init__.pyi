@@ -41,6 +41,7 @@ class Server:
         trusted_proxies: str | Iterable[str] = (),
         forwarded_headers: str | Iterable[str] = (),
         proxy_protocol: bool = False,
+        strict: bool = False,
         limits: Limits = ...,
     ) -> None: ...
     def run(self) -> None: ...

@@ -94,6 +94,7 @@ def _parser():
         help="their connections begin with the PROXY protocol, version 1 or 2")
 
     group = parser.add_argument_group("limits", "what a client may send, and how slowly; none: no limit")
+    group.add_argument("--strict", action="store_true", help="refuse what no standard allows, but has one meaning")
     for field in dataclasses.fields(Limits):
         group.add_argument(
             f"--{field.name.replace('_', '-')}",

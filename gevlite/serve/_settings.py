@@ -59,6 +59,7 @@ class Settings:
     trusted_proxies: tuple[str, ...] = ()
     forwarded_headers: tuple[str, ...] = ()
     proxy_protocol: bool = False
+    strict: bool = False
     limits: Limits = dataclasses.field(default_factory=Limits)
 
     def __post_init__(self):

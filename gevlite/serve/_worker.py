@@ -194,6 +194,7 @@ class _Worker:
             environ={"wsgi.multithread": True, "wsgi.multiprocess": several},
             limits=settings.limits,
             proxies=settings.proxies(),
+            strict=settings.strict,
             **self.tls(),
         )
         server.max_connections = min(settings.connections, self.descriptors)

@@ -260,6 +260,14 @@ def test_limits_of_the_environment_and_of_options(serving):
     assert server.get("/" + 100 * "x").status == 414
 
 
+@pytest.mark.parametrize(("options", "status"), [([], 200), (["--strict"], 400)])
+def test_strict(serving, options, status):
+    server = serving("-w", "1", *options)
+    with server.connect() as sock:
+        sock.sendall(b'GET /"quoted" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n')
+        assert sock.recv(100).startswith(b"HTTP/1.1 %d " % status)
+
+
 def test_a_reload_before_the_first_start_loads_the_application_anew(tmp_path):
     (tmp_path / "site_app.py").write_text("import time\nopen('loading', 'w')\ntime.sleep(3600)\n")
     server = Serve(tmp_path, "-w", "2", boots=False)
