@@ -8,7 +8,7 @@ tells how to keep it off. That advice would be wrong here.
 import sys
 import warnings
 
-__all__ = ["state"]
+__all__ = ["FREE_THREADED", "is_on", "state"]
 
 FREE_THREADED = "t" in getattr(sys, "abiflags", "")
 
