@@ -7,6 +7,7 @@ it is. All other greenlets and threads get the original.
 
 import code
 import sys
+import warnings
 
 from gevlite._version import __version__
 from gevlite.greenlet import getcurrent
@@ -20,11 +21,12 @@ class BackdoorServer(StreamServer):
 
     locals: names that every prompt knows. banner: the first thing a client sees. For the rest see `StreamServer`.
 
-    Whoever can connect can do what the process can do: listen on 127.0.0.1, or a UNIX socket that others cannot open.
+    Whoever can connect can do what the process can do. So a port, or an address without a host, means 127.0.0.1 here,
+    and a RuntimeWarning says so; "0.0.0.0" and "::" mean all interfaces. A UNIX socket may have a `socket_mode`.
     """
 
     def __init__(self, listener, locals=None, banner=None, **server_args):
-        super().__init__(listener, spawn=server_args.pop("spawn", "default"), **server_args)
+        super().__init__(_local(listener), spawn=server_args.pop("spawn", "default"), **server_args)
         self.locals = {"__doc__": None, "__name__": "__console__"}
         if locals:
             self.locals.update(locals)
@@ -43,6 +45,26 @@ class BackdoorServer(StreamServer):
             pass        # exit() at the prompt, and a client that went away
         finally:
             console.stdin.close()
+
+
+def _local(listener):
+    host = None
+    if isinstance(listener, int) and not isinstance(listener, bool):
+        host, port = "", listener
+    elif isinstance(listener, tuple) and len(listener) == 2:
+        host, port = listener
+    elif isinstance(listener, str) and not listener.startswith(("unix:", "fd://")):
+        host, _, port = listener.rpartition(":")
+        if not port.isdigit():
+            return listener         # which is an error
+        port = int(port)
+    if host not in ("", b""):
+        return listener
+    warnings.warn(
+        f"BackdoorServer({listener!r}) listens on 127.0.0.1 only: name the host, 0.0.0.0 for all", RuntimeWarning,
+        stacklevel=3,
+    )
+    return ("127.0.0.1", port)
 
 
 class _Output:

@@ -427,8 +427,8 @@ def _everywhere(port):
     return socket.AF_INET6, ("::", port)
 
 
-def bound_socket(family, address, kind, reuse_addr=None, reuse_port=False):
-    """A socket of ours, bound to `address`. Raises OSError that names the address."""
+def bound_socket(family, address, kind, reuse_addr=None, reuse_port=False, mode=None):
+    """A socket of ours, bound to `address`; a UNIX socket's file gets `mode`. Raises OSError that names the address."""
     sock = socket.socket(family, kind)
     try:
         if family == socket.AF_UNIX:
@@ -444,6 +444,8 @@ def bound_socket(family, address, kind, reuse_addr=None, reuse_port=False):
         except OSError as exc:
             exc.strerror = f"{exc.strerror}: {address!r}"
             raise
+        if mode is not None and family == socket.AF_UNIX and not address.startswith("\0"):
+            os.chmod(address, mode)         # nobody can connect yet: it does not listen
     except BaseException:
         sock.close()
         raise

@@ -61,5 +61,10 @@ class BaseServer:
 
 def parse_address(address: _Address) -> tuple[int | None, Any]: ...
 def bound_socket(
-    family: int, address: Any, kind: int, reuse_addr: int | None = None, reuse_port: bool = False
+    family: int,
+    address: Any,
+    kind: int,
+    reuse_addr: int | None = None,
+    reuse_port: bool = False,
+    mode: int | None = None,
 ) -> _Socket: ...

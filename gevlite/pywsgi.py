@@ -585,6 +585,9 @@ class WSGIServer(StreamServer):
         """Serve a connection until it is to be closed."""
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family == socket.AF_INET6 and address[0].startswith("::ffff:") and "." in address[0]:
+            # IPv4, by way of a socket for both.
+            address = (address[0].removeprefix("::ffff:"), address[1])
         handler = self.handler_class(sock, address, self)
         self._handlers[handler] = time.monotonic()
         try:

@@ -1,5 +1,6 @@
 """Servers for streams (TCP, TLS, UNIX sockets) and for datagrams."""
 
+import logging
 import os
 import time
 
@@ -13,6 +14,10 @@ _CONTEXT_ARGS = ("keyfile", "certfile", "cert_reqs", "ca_certs", "ciphers", "ssl
 _WRAP_ARGS = ("do_handshake_on_connect", "suppress_ragged_eofs")
 # The handshake is a step of its own.
 _LATER = {"do_handshake_on_connect": False}
+# Seconds between two lines in the log about handshakes that failed.
+_QUIET = 10.0
+
+_logger = logging.getLogger("gevlite.server")
 
 
 class StreamServer(BaseServer):
@@ -23,20 +28,24 @@ class StreamServer(BaseServer):
 
     With TLS arguments `handle` gets a TLS socket whose handshake is done. They are `ssl_context`, or what one is to be
     made of: `certfile`, `keyfile`, `password`, `cert_reqs`, `ca_certs`, `ciphers`. A handshake takes place in the
-    greenlet of its connection; a client that fails it, or takes more than `handshake_timeout` seconds, is dropped
-    without a word.
+    greenlet of its connection; a client that fails it, or takes more than `handshake_timeout` seconds, is dropped,
+    and `handshake_failed` is called.
     """
 
     backlog = 1024
     reuse_addr = 1
     #: Set SO_REUSEPORT, so that several processes can listen on the same port and the kernel spreads the load.
     reuse_port = False
+    #: The mode of a UNIX socket's file, such as 0o660; None: what the process's umask leaves.
+    socket_mode = None
     #: Seconds in which a TLS client must have shaken hands.
     handshake_timeout = 10
 
     def __init__(self, listener, handle=None, backlog=None, spawn="default", **ssl_args):
         self.ssl_args = ssl_args
         self._context = None
+        self._failures = 0      # of handshakes, since the last line about them
+        self._next_line = 0.0
         self._shaking = {}      # connections that shake hands, each with the time when it began, in that order
         self._wrap_args = {name: ssl_args[name] for name in _WRAP_ARGS if name in ssl_args}
         if ssl_args:
@@ -59,12 +68,13 @@ class StreamServer(BaseServer):
     @classmethod
     def get_listener(cls, address, backlog=None, family=None):
         """A listening socket of ours, bound to `address`. Raises OSError that names the address."""
-        return cls._listener(address, cls.backlog if backlog is None else backlog, family, cls.reuse_port)
+        backlog = cls.backlog if backlog is None else backlog
+        return cls._listener(address, backlog, family, cls.reuse_port, cls.socket_mode)
 
     @classmethod
-    def _listener(cls, address, backlog, family, reuse_port):
+    def _listener(cls, address, backlog, family, reuse_port, mode):
         family = socket.AF_INET if family is None else family
-        sock = bound_socket(family, address, socket.SOCK_STREAM, cls.reuse_addr, reuse_port)
+        sock = bound_socket(family, address, socket.SOCK_STREAM, cls.reuse_addr, reuse_port, mode)
         try:
             sock.listen(backlog)
         except BaseException:
@@ -73,7 +83,7 @@ class StreamServer(BaseServer):
         return sock
 
     def _bind(self):
-        return self._listener(self.address, self.backlog, self.family, self.reuse_port)
+        return self._listener(self.address, self.backlog, self.family, self.reuse_port, self.socket_mode)
 
     def do_read(self):
         return self.socket.accept()
@@ -115,7 +125,7 @@ class StreamServer(BaseServer):
 
     def wrap_socket_and_handle(self, client_socket, address):
         """Shake hands, then `handle`."""
-        secure = self._shake_hands(client_socket)
+        secure = self._shake_hands(client_socket, address)
         if secure is None:
             return None
         try:
@@ -124,7 +134,20 @@ class StreamServer(BaseServer):
             ssl.say_goodbye(secure)
             secure.close()
 
-    def _shake_hands(self, sock):
+    def handshake_failed(self, address, exc):
+        """Called when a client's handshake has failed with `exc`, an SSLError, TimeoutError or another OSError.
+
+        Here it writes a warning to the log "gevlite.server", one in ten seconds. To override.
+        """
+        self._failures += 1
+        now = time.monotonic()
+        if now >= self._next_line:
+            self._next_line = now + _QUIET
+            more = f" (and {self._failures - 1} more before)" if self._failures > 1 else ""
+            self._failures = 0
+            _logger.warning("TLS handshake with %s failed: %s%s", _host(address), exc, more)
+
+    def _shake_hands(self, sock, address):
         sock.settimeout(self.handshake_timeout)
         secure = None
         try:
@@ -139,8 +162,13 @@ class StreamServer(BaseServer):
                 secure.close()
             if not isinstance(exc, OSError):        # SSLError and TimeoutError are
                 raise
+            self.handshake_failed(address, exc)
         finally:
             self._shaking.pop(secure, None)
+
+
+def _host(address):
+    return address[0] if isinstance(address, tuple) else address or "a UNIX socket"
 
 
 def _context_of(args):
@@ -156,6 +184,8 @@ def _context_of(args):
         return context
     if not args.get("certfile"):
         raise TypeError("a TLS server needs certfile or ssl_context")
+    if args.get("ca_certs") and args.get("cert_reqs") is None:
+        raise TypeError("ca_certs alone verifies nobody: say cert_reqs=ssl.CERT_REQUIRED, CERT_OPTIONAL or CERT_NONE")
     context = ssl.SSLContext(args.get("ssl_version") or ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(args["certfile"], args.get("keyfile"), args.get("password"))
     if args.get("ca_certs"):

@@ -159,3 +159,16 @@ def test_stop_with_a_pool_hangs_up(serve, knock):
     prompt = knock(server)
     server.stop(0.01)
     assert read_all(prompt.sock) == b""
+
+
+@pytest.mark.parametrize("listener", [0, ("", 0), ":0", "0"], ids=str)
+def test_without_a_host_only_this_machine_can_connect(serve, listener):
+    with pytest.warns(RuntimeWarning, match="127.0.0.1 only"):
+        server = BackdoorServer(listener)
+    assert serve(server).server_host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("listener", [("0.0.0.0", 0), "0.0.0.0:0", ("127.0.0.1", 0), "[::1]:0"], ids=str)
+def test_a_host_that_is_named_is_heeded(serve, listener):
+    server = serve(BackdoorServer(listener))
+    assert server.server_host == (listener[0] if isinstance(listener, tuple) else listener[:-2].strip("[]"))

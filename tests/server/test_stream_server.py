@@ -122,6 +122,15 @@ def test_ipv6(serve):
     assert server.server_host == "::1"
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o666, None])
+def test_the_file_of_a_unix_socket_has_the_mode_that_was_set(serve, dial, tmp_path, mode):
+    server = StreamServer(f"unix:{tmp_path}/s.sock", echo)
+    server.socket_mode = mode
+    assert ask(dial(serve(server))) == b"hello"
+    if mode is not None:
+        assert os.stat(server.address).st_mode & 0o777 == mode
+
+
 def test_unix_socket_whose_file_goes_with_the_server(serve, dial, tmp_path):
     path = str(tmp_path / "s.sock")
     server = serve(StreamServer(f"unix:{path}", echo))
@@ -744,12 +753,43 @@ def test_tls_client_certificate(serve, dial, certificates, client_context):
         ({"keyfile": "x"}, "certfile"),
         ({"ssl_context": object(), "certfile": "x"}, "ssl_context"),
         ({"certfil": "x"}, "certfil"),
+        ({"certfile": "CERTIFICATE", "ca_certs": "CA"}, "cert_reqs"),
         ({"certfile": "/does/not/exist"}, "No such file"),
     ],
 )
-def test_tls_arguments_that_make_no_sense_are_refused_at_once(args, message):
+def test_tls_arguments_that_make_no_sense_are_refused_at_once(certificates, args, message):
+    names = {"CERTIFICATE": certificates.server, "CA": certificates.ca}
+    args = {name: names.get(value, value) if isinstance(value, str) else value for name, value in args.items()}
     with pytest.raises((TypeError, OSError), match=message):
         StreamServer(ANY, echo, **args)
+
+
+def test_tls_handshakes_that_fail_are_told(serve, dial, certificates, settle):
+    class Server(StreamServer):
+        handshake_timeout = 0.1
+
+        def handshake_failed(self, address, exc):
+            failed.append((address, type(exc)))
+
+    failed = []
+    server = serve(Server(ANY, echo, certfile=certificates.server))
+    nonsense, silent = dial(server), dial(server)
+    nonsense.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    assert settle(lambda: len(failed) == 2)
+    assert dict(failed) == {nonsense.getsockname(): ssl.SSLError, silent.getsockname(): TimeoutError}
+    assert silent.recv(1) == b""
+
+
+def test_tls_handshakes_that_fail_leave_one_line_in_ten_seconds(serve, dial, certificates, settle, caplog):
+    server = serve(StreamServer(ANY, echo, certfile=certificates.server))
+    for n in range(5):
+        dial(server).sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert settle(lambda n=n: server._failures == n)
+    assert [record.name for record in caplog.records] == ["gevlite.server"]
+    assert "TLS handshake with 127.0.0.1 failed: " in caplog.text and "more before" not in caplog.text
+    server._next_line = 0
+    dial(server).sendall(b"GET / HTTP/1.0\r\n\r\n")
+    assert settle(lambda: "(and 4 more before)" in caplog.text)
 
 
 def test_tls_client_that_talks_nonsense_is_dropped_without_a_word(serve, dial, certificates, client_context, errors):

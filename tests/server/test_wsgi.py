@@ -175,6 +175,20 @@ def test_unix_socket(visit, tmp_path):
     assert environ["REMOTE_ADDR"] == "" and "REMOTE_PORT" not in environ
 
 
+@pytest.mark.skipif(not std_socket.has_dualstack_ipv6(), reason="no sockets for IPv4 and IPv6 here")
+def test_a_client_with_an_address_of_ipv4_has_it_also_on_a_socket_for_both(serve):
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return [f"{environ['REMOTE_ADDR']} {environ['REMOTE_PORT']}".encode()]
+
+    listener = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    server = serve(WSGIServer(listener, app, log=None))
+    for host in ("127.0.0.1", "::1"):
+        with socket.create_connection((host, server.server_port), timeout=20) as sock:
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert sock.makefile("rb").read().endswith(f"\r\n\r\n{host} {sock.getsockname()[1]}".encode())
+
+
 def test_nagle_is_off(site, http):
     seen = []
 
