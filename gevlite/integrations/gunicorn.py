@@ -272,9 +272,10 @@ def _limits(cfg):
 
 
 def _is_strict():
-    text = os.environ.get("GEVLITE_STRICT", "").strip()
+    variable = "GEVLITE_STRICT"     # beside those of the limits
+    text = os.environ.get(variable, "").strip()
     if text not in ("", "0", "1"):
-        raise ValueError(f"GEVLITE_STRICT cannot be {text!r}: it is 0 or 1")
+        raise ValueError(f"{variable} cannot be {text!r}: it is 0 or 1")
     return text == "1"
 
 
