@@ -210,21 +210,21 @@ def test_a_worker_that_always_dies_is_replaced_less_and_less_often(serving, tmp_
 
 
 def test_a_worker_that_hangs_is_replaced_and_says_what_it_was_doing(serving):
-    server = serving("-w", "1", "--timeout", "2")
+    server = serving("-w", "1", "--timeout", "4")
     first = server.pid()
     spinning = server.open()
     spinning.http.request("GET", "/spin")
     until(server.started, "the request")
     assert server.pid() != first
-    server.said("hangs: no greenlet gave way for 2 seconds")
+    server.said("hangs: no greenlet gave way for 4 seconds")
     server.said(r'site_app.py", line \d+ in application')
 
 
 def test_workers_do_not_hang_because_the_supervisor_does(serving):
-    server = serving("-w", "1", "--timeout", "1")
+    server = serving("-w", "1", "--timeout", "5")
     first = server.pid()
     server.signal(signal.SIGSTOP)
-    time.sleep(2.5)
+    time.sleep(6)
     server.signal(signal.SIGCONT)
     time.sleep(0.5)
     assert server.pid() == first and "hangs" not in server.log()
