@@ -1,3 +1,5 @@
+__all__ = ["state"]
+
 FREE_THREADED: bool
 
 def is_on() -> bool: ...

@@ -13,6 +13,10 @@ import warnings
 
 from gevlite import events
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = [
     "MonkeyPatchError",
     "MonkeyPatchWarning",
@@ -233,7 +237,7 @@ def when_imported(name, action):
 _patched_imports = set()
 
 # What belongs around a patch that an import makes; _patching sets it.
-around_import = contextlib.nullcontext
+around_import: "Any" = contextlib.nullcontext
 
 
 def adopt(kind, change):
