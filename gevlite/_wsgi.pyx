@@ -295,7 +295,7 @@ cdef class Upgrade:
             self.connection.linger()
 
     def abort(self):
-        """Cut the connection: who reads or writes is woken by an OSError. Does not block."""
+        """Cut the connection: the reader and the writer are woken by an OSError. Does not block."""
         sock = self.connection.sock
         self.connection.dead = True
         try:

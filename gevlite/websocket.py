@@ -38,7 +38,7 @@ _PIECE = 4096
 # Seconds for the last words of a greenlet that is killed.
 _MOMENT = 0.1
 
-# For the protocol, which at level INFO says that a connection ends.
+# At level DEBUG the protocol logs each frame.
 _log = logging.getLogger(__name__)
 if _log.level == logging.NOTSET:
     _log.setLevel(logging.WARNING)
@@ -380,7 +380,6 @@ class WebSocket:
                 if self.close_code is None:
                     self._protocol.send_close(code, reason)
                     self._set_closed(code, reason)
-                    self._messages.clear()
                     self._write()
 
     def _abort(self, reason):
@@ -409,7 +408,7 @@ class WebSocket:
     # -------- writing
 
     def _write(self):
-        """Send the frames that are to be sent. For who has `_turn`. Raises OSError; then the connection is lost."""
+        """Send the frames that wait. For the holder of `_turn`. Raises OSError; then the connection is lost."""
         reason = "sending was interrupted"
         try:
             while frames := self._unsent + self._protocol.data_to_send():
@@ -514,10 +513,12 @@ class WebSocket:
             return True
         last = b"" in frames        # means: no more is to be read
         self._unsent += frames
-        # Who has the turn will send it too. To wait for that is for when there is a lot, or nothing else to do.
+        # The holder of the turn will send it too. The reader waits for it when there is a lot, or nothing else to do.
         if last:
             with Timeout(self._close_timeout, False), self._turn:
                 self._write()
+                return False
+            self._abort("the client takes too slowly")
         elif not self._turn.locked() or len(self._unsent) > _MANY_ANSWERS:
             with self._turn:
                 self._write()

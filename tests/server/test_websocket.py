@@ -10,7 +10,7 @@ from ws_peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Peer, close_f
 
 import gevlite
 from gevlite.event import Event
-from gevlite.pywsgi import Limits
+from gevlite.pywsgi import Limits, WSGIHandler
 from gevlite.websocket import WebSocket, WebSocketClosed, accept
 
 pytest.importorskip("websockets")
@@ -333,7 +333,35 @@ def test_the_application_closes(pair):
     peer.hang_up()
 
 
-def test_a_close_wakes_whoever_receives(pair):
+def test_what_came_before_the_application_closed_is_received(pair):
+    websocket, peer = pair()
+    peer.send(frame(TEXT, "before"))
+    until(lambda: websocket._messages)
+    closing = gevlite.spawn(websocket.close)
+    assert peer.read()[0] == CLOSE
+    assert list(websocket) == ["before"]
+    peer.send(close_frame(1000))
+    closing.get(timeout=20)
+
+
+def test_a_client_may_close_in_the_middle_of_a_message(pair):
+    websocket, peer = pair()
+    peer.send(frame(TEXT, "never", fin=False) + close_frame(4000))
+    assert peer.closed_with()[0] in (4000, 1002)        # RFC 6455, 5.5.1: typically the code of the client
+    assert list(websocket) == [] and websocket.close_code == 4000
+
+
+def test_a_client_that_still_sends_gets_to_see_why_it_is_closed(site, connect):
+    def app(environ, start_response):
+        list(accept(environ))
+        return []
+
+    peer = connect(site(app))
+    peer.send(frame(TEXT, b"\xff") + 40 * frame(BINARY, bytes(50_000)))
+    assert peer.closed_with()[0] == 1007
+
+
+def test_a_close_wakes_the_receiver(pair):
     websocket, peer = pair()
     receiving = gevlite.spawn(lambda: list(websocket))
     gevlite.sleep(0)
@@ -428,8 +456,7 @@ def test_an_application_may_let_the_end_of_the_connection_through(site, connect,
 
 def test_a_client_that_hangs_up(pair):
     websocket, peer = pair()
-    peer.sock.close()
-    peer.file.close()
+    peer.vanish()
     with pytest.raises(WebSocketClosed) as caught:
         websocket.receive()
     assert caught.value.code == 1006
@@ -456,7 +483,7 @@ def test_a_client_that_answers_pings_stays(pair):
     assert not websocket.closed
 
 
-def test_whoever_sends_messages_need_not_be_pinged(pair):
+def test_a_client_that_sends_messages_is_not_pinged(pair):
     websocket, peer = pair(ping_interval=5, ping_timeout=5)
     for _ in range(20):
         peer.send(frame(TEXT, "x"))
@@ -505,18 +532,65 @@ def test_pongs_of_a_client_that_takes_nothing_do_not_pile_up(pair):
     until(lambda: websocket.closed)
 
 
-def test_a_close_to_a_client_that_takes_nothing_has_a_limit(pair):
-    websocket, _ = pair(close_timeout=0.1)
+def blocked_sender(websocket):
+    """A greenlet that cannot send on, as the client takes nothing."""
     sending = gevlite.spawn(lambda: [websocket.send(bytes(1 << 20)) for _ in range(100)])
     until(lambda: websocket._turn.locked())
     gevlite.sleep(0.05)
+    return sending
+
+
+def test_pongs_do_not_pile_up_behind_a_sender(pair):
+    websocket, peer = pair()
+    sending = blocked_sender(websocket)
+    pings = 100 * frame(PING, b"x" * 125)
+    peer.sock.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        while True:
+            peer.sock.sendall(pings)
+            assert len(websocket._unsent) < 2000
+    peer.vanish()
+    with pytest.raises(WebSocketClosed):
+        sending.get(timeout=20)
+
+
+def test_a_close_to_a_client_that_takes_nothing_has_a_limit(pair):
+    websocket, _ = pair(close_timeout=0.1)
+    sending = blocked_sender(websocket)
     websocket.close()
     with pytest.raises(WebSocketClosed):
         sending.get(timeout=20)
 
 
+def test_the_answer_to_a_close_of_a_client_that_takes_nothing_has_a_limit(pair):
+    websocket, peer = pair(close_timeout=0.1)
+    sending = blocked_sender(websocket)
+    peer.send(close_frame(1000))
+    with pytest.raises(WebSocketClosed):
+        sending.get(timeout=20)
+    assert websocket.close_code == 1000
+
+
+def test_a_sender_learns_that_the_client_says_nothing_more(pair):
+    websocket, peer = pair()
+    sending = blocked_sender(websocket)
+    peer.sock.shutdown(1)       # without a close
+    with pytest.raises(WebSocketClosed):
+        sending.get(timeout=20)
+    assert websocket.close_code == 1006
+
+
+def test_a_kill_does_not_wait_for_other_senders(pair):
+    websocket, peer = pair()
+    sending = blocked_sender(websocket)
+    peer.app.greenlet.kill(timeout=20)
+    assert peer.app.greenlet.dead
+    with pytest.raises(WebSocketClosed):
+        sending.get(timeout=20)
+
+
 def test_both_sides_send_a_lot_before_they_read(site, connect):
-    """The reader does not wait for the sender, so nobody waits for ever."""
+    """The reader does not wait for the sender, so neither side waits for ever."""
 
     def app(environ, start_response):
         websocket = accept(environ)
@@ -589,7 +663,7 @@ def test_a_stop_waits_no_longer_than_it_may(site, connect):
     assert peer.closed_with()[0] == 1001
 
 
-def test_nobody_is_accepted_once_the_server_stops(site, dial):
+def test_no_request_is_accepted_once_the_server_stops(site, dial):
     begun, go = Event(), Event()
 
     def app(environ, start_response):
@@ -603,6 +677,18 @@ def test_nobody_is_accepted_once_the_server_stops(site, dial):
     server.close()
     go.set()
     assert peer.get(timeout=20).answer.status == 503
+
+
+def test_a_server_that_stops_during_the_handshake(site, connect):
+    class Handler(WSGIHandler):
+        def start_response(self, status, headers, exc_info=None):
+            self.server.close()
+            return super().start_response(status, headers, exc_info)
+
+    peer = connect(site(echoes(), handler_class=Handler))
+    assert peer.read() == (CLOSE, b"\x03\xe9the server stops")
+    peer.send(close_frame(1001))
+    peer.hang_up()
 
 
 def test_nothing_is_left_behind(site, connect):
@@ -623,8 +709,7 @@ def test_nothing_is_left_behind(site, connect):
     for end in range(30):
         peer = connect(server)
         peer.send([frame(TEXT, "x") + close_frame(1000), frame(TEXT, b"\xff"), frame(TEXT, "x"), b""][end % 4])
-        peer.sock.close()
-        peer.file.close()
+        peer.vanish()
     until(lambda: not server._handlers)
     gevlite.sleep(0)
     gc.collect()

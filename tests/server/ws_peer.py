@@ -72,3 +72,7 @@ class Peer(Client):
         """The server has; so do we."""
         assert self.file.read() == b""
         self.sock.shutdown(socket.SHUT_WR)
+
+    def vanish(self):
+        self.file.close()
+        self.sock.close()

@@ -11,6 +11,7 @@ from gevlite.pool import Pool
 from gevlite.pywsgi import AccessLog, Limits, RequestError, WSGIHandler, WSGIServer
 from gevlite.serve import Server, StartError
 from gevlite.server import DatagramServer, StreamServer
+from gevlite.websocket import HandshakeError, WebSocket, WebSocketClosed, accept
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -70,3 +71,31 @@ def test_a_server_of_several_processes() -> None:
 
 class Nowhere:
     def write(self, text: str) -> None: ...
+
+
+def talk(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    try:
+        websocket = accept(environ, subprotocols=["chat"], origins=lambda origin: origin is not None, max_size=None)
+    except HandshakeError as exc:
+        assert_type(exc.status, str)
+        return []
+    assert_type(websocket, WebSocket)
+    assert_type(websocket.subprotocol, str | None)
+    try:
+        assert_type(websocket.receive(timeout=1), str | bytes)
+        for message in websocket:
+            assert_type(message, str | bytes)
+            websocket.send(message)
+    except WebSocketClosed as exc:
+        assert_type(exc.code, int)
+    websocket.close(1001, "bye")
+    assert_type(websocket.close_code, int | None)
+    return []
+
+
+def test_a_websocket() -> None:
+    WSGIServer(("127.0.0.1", 0), talk, log=None).close()
+    with pytest.raises(TypeError):
+        accept({}, subprotocols=1)  # type: ignore[arg-type]
+    with pytest.raises(HandshakeError):
+        accept({}, origins="*")
