@@ -1,4 +1,4 @@
-__all__ = ["state"]
+__all__ = ["FREE_THREADED", "is_on", "state"]
 
 FREE_THREADED: bool
 
