@@ -84,6 +84,19 @@ def choose(
     return _first(choices, source, f"{source} cannot be used")
 
 
+def prepare() -> None:
+    """Import what the first hub will be made of. What is wrong with `gevlite.config.backend` is said when it is made.
+
+    While the process is patched, a thread may need its hub in the middle of an import, to wait for another thread that
+    imports the same module. Another import there would confuse the interpreter's locks of modules.
+    """
+    if not _core.hubs():
+        try:
+            choose()[0].close()
+        except BackendError:
+            pass
+
+
 def _first(choices: Iterable[object], reason: str, failure: str) -> tuple[Backend, str]:
     problems = []
     for choice in choices:

@@ -55,6 +55,8 @@ NAMES = (
     Names(socket="_GLOBAL_DEFAULT_TIMEOUT", socket__socket="_accept _real_close", _ssl="_SSLContext"),
     # gevlite.selectors
     Names(selectors__SelectSelector="_select", selectors__PollSelector="_selector_cls"),
+    # gevlite.monkey: the locks of modules
+    Names(importlib="_bootstrap", importlib___bootstrap="_thread"),
     # gevlite.monkey: what holds originals that were taken earlier
     Names(
         logging="_handlerList _lock",

@@ -5,7 +5,7 @@ from typing import Self, final
 from greenlet import greenlet
 from typing_extensions import disjoint_base
 
-__all__ = ["Lock", "RLock", "get_ident", "report_thread_error"]
+__all__ = ["Lock", "RLock", "get_ident", "get_owner_ident", "report_thread_error"]
 
 @final
 class Lock:
@@ -38,4 +38,5 @@ class RLock:
     ) -> None: ...
 
 def get_ident(gr: greenlet | None = None) -> int: ...
+def get_owner_ident() -> int: ...
 def report_thread_error(exc: BaseException, function: Callable[..., object]) -> None: ...

@@ -40,7 +40,7 @@ import sys
 from gevlite._core import hubs
 from gevlite.exceptions import LoopExit
 
-__all__ = ["Lock", "RLock", "get_ident", "report_thread_error"]
+__all__ = ["Lock", "RLock", "get_ident", "get_owner_ident", "report_thread_error"]
 
 cdef extern from "_greenlet_api.h":
     int gl_import() except -1
@@ -90,6 +90,11 @@ cdef unsigned long current_ident():
             return PyThread_get_thread_ident()
         Py_DECREF(<object> parent)
     return <unsigned long> <PyObject *> g
+
+
+def get_owner_ident():
+    """The number of what runs, as locks see it: what runs in the hub has another one than the main greenlet."""
+    return current_ident()
 
 
 def get_ident(gr=None):

@@ -11,7 +11,7 @@ import sys
 import types
 import warnings
 
-from gevlite import events
+from gevlite import backends, events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ def load_twins():
             importlib.import_module(f"gevlite.{name}")
         if importlib.util.find_spec("_ssl") is not None:        # else a Python without OpenSSL
             importlib.import_module("gevlite.ssl")
+        backends.prepare()
         _carry_out_lazy_imports()
         _loaded = True
 

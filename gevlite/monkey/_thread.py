@@ -1,9 +1,11 @@
 """`_thread`, `threading`, `_threading_local`, calls into other interpreters, and the locks of `multiprocessing`."""
 
+import _thread
 import importlib.util
 import sys
+from importlib import _bootstrap
 
-from gevlite._threadlock import RLock
+from gevlite._threadlock import RLock, get_owner_ident
 from gevlite.monkey._engine import adopt, load_twins, on_unpatch, patch_item, patch_module, patch_twin
 from gevlite.monkey._patching import patching
 
@@ -28,6 +30,7 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
     from gevlite import _adopted, threading as source
 
     patch_twin("thread")
+    _tell_owners_of_module_locks_apart()
     if importlib.util.find_spec("_multiprocessing") is not None:
         patch_twin("_semlock")
         from gevlite import _semlock
@@ -53,6 +56,24 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
         adopt("RLocks", _adopted.adopt_rlocks)
     elif logging and "logging" in sys.modules:
         _give_logging_new_locks(sys.modules["logging"])
+
+
+class _ThreadOfModuleLocks:
+    """`_thread` as the locks of modules see it.
+
+    They go by the number of what runs. What runs in the hub has the main greenlet's, which may wait for such a lock.
+    """
+
+    get_ident = staticmethod(get_owner_ident)
+
+    def __getattr__(self, name):
+        return getattr(_thread, name)
+
+
+def _tell_owners_of_module_locks_apart():
+    if _bootstrap._thread is _thread:
+        _bootstrap._thread = _ThreadOfModuleLocks()
+        on_unpatch(lambda: setattr(_bootstrap, "_thread", _thread))
 
 
 def _give_logging_new_locks(logging):

@@ -1,5 +1,7 @@
 """What is done to existing locks at patching, and imports between greenlets."""
 
+import pytest
+
 
 def test_only_those_of_logging_if_so_asked(script):
     script.run(
@@ -55,6 +57,71 @@ def test_imports_between_greenlets_do_not_block_each_other(script):
         patch="",
     )
     assert lines == ["[1, 1, 1, 'done'] False"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"GEVLITE_BACKEND": "select"}, {"GEVLITE_MONITOR_THREAD": "1"}], ids=str)
+def test_the_hub_that_waits_for_a_module_is_made_without_another_import(script, settings):
+    """While a thread waits for the lock of a module, Python 3.11 cannot have it take the lock of a second one."""
+    script.write(
+        """
+        import sys
+        from gevlite.monkey import get_original
+        sys.begun.append(1)
+        get_original("time", "sleep")(0.2)
+        value = 1
+        """,
+        "slow_module.py",
+    )
+    path = script.write(
+        """
+        from gevlite import monkey
+        monkey.patch_all()
+        import sys
+        from gevlite import _core
+        start, sleep = (monkey.get_original(*name) for name in (("_thread", "start_new_thread"), ("time", "sleep")))
+        sys.begun, seen = [], []
+        def work():
+            import slow_module
+            seen.append(slow_module.value)
+        assert not _core.hubs()
+        start(work, ())
+        while not sys.begun:
+            sleep(0.001)
+        start(work, ())
+        while len(seen) < 2:
+            sleep(0.001)
+        """
+    )
+    script.python(path, env=settings)
+    assert (script.returncode, script.stderr) == (0, "")
+
+
+def test_the_hub_may_import_while_the_main_greenlet_waits_for_a_module(script):
+    """As another thread may: what runs in the hub has the main greenlet's number, but owns locks of its own."""
+    script.write("import time\ntime.sleep(0.05)\nvalue = 1\n", "slow_module.py")
+    script.write("value = 2\n", "other_module.py")
+    assert script.run(
+        """
+        import importlib, sys, gevlite
+        importing = gevlite.spawn(importlib.import_module, "slow_module")
+        gevlite.sleep(0)
+        seen = []
+        def fetch():
+            import other_module
+            seen.append(other_module.value)
+            import slow_module
+            seen.append(slow_module.value)
+        gevlite.get_hub().call_soon(fetch)
+        import slow_module
+        seen.append(slow_module.value)
+        importing.get()
+        while len(seen) < 3:
+            gevlite.sleep(0.001)
+        print(seen[0], seen[1:])
+        monkey.unpatch_all()
+        print(importlib._bootstrap._thread is sys.modules["_thread"])
+        """
+    ) == ["2 [1, 1]", "True"]
 
 
 def test_patching_in_another_os_thread_leaves_the_main_thread_the_main_thread(script):
