@@ -14,6 +14,7 @@ if os.environ["GEVLITE_CONFORMANCE_PATCH"] == "1":
 
 import faulthandler
 import json
+import signal
 import time
 import traceback
 import unittest
@@ -95,6 +96,9 @@ def flatten(suite):
 
 def main():
     faulthandler.enable()
+    # A shell without job control starts what is in the background with SIGINT ignored, and many tests need it.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     from test import support
     from test.support import os_helper
 
