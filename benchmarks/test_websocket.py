@@ -37,3 +37,7 @@ def _(lib, n):
         **latencies(found),
         **shares,
     }
+
+
+def test_websocket(bench, lib):
+    bench(websocket, lib)

@@ -7,7 +7,7 @@
 /* Who calls us: a code object (a new reference) and the place in it. No frame object is made, which would cost more
  * than all the rest of a Timeout or a spawn; Python 3.11 has no other way. NULL if no Python code runs. */
 #if PY_VERSION_HEX >= 0x030C0000
-static PyObject *gevlite_caller(int *instruction)
+static inline PyObject *gevlite_caller(int *instruction)
 {
     PyThreadState *state = PyThreadState_Get();
 #if PY_VERSION_HEX >= 0x030D0000
@@ -21,7 +21,7 @@ static PyObject *gevlite_caller(int *instruction)
     return code;
 }
 #else
-static PyObject *gevlite_caller(int *instruction)
+static inline PyObject *gevlite_caller(int *instruction)
 {
     PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
     PyObject *code;
@@ -35,7 +35,7 @@ static PyObject *gevlite_caller(int *instruction)
 }
 #endif
 
-static int gevlite_line(PyObject *code, int instruction)
+static inline int gevlite_line(PyObject *code, int instruction)
 {
     return PyCode_Addr2Line((PyCodeObject *)code, instruction);
 }
