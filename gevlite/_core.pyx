@@ -2103,7 +2103,7 @@ cdef int end_child(Hub hub, object exc) except -1:
     return 0
 
 
-def abandon_greenlet(Hub hub, CoreGreenlet g):
+cpdef abandon_greenlet(Hub hub, CoreGreenlet g):
     """Never run `g` again and do not unwind it either: what becomes of a thread in the child of a fork.
 
     Its frames stay as they are for the rest of the process. Nothing happens to the running greenlet.
@@ -2119,7 +2119,7 @@ def abandon_greenlet(Hub hub, CoreGreenlet g):
     Py_INCREF(g)
 
 
-def abandon_main(Hub hub):
+cpdef abandon_main(Hub hub):
     """`abandon` the main greenlet; the running one takes its place: it gets what is for the main greenlet.
 
     Does nothing in the main greenlet itself. The process does not end with the running one, unless it says so.
@@ -2138,7 +2138,7 @@ def abandon_main(Hub hub):
     _in_its_place = me
 
 
-def abandon_others(Hub hub):
+cpdef abandon_others(Hub hub):
     """`abandon` everybody but the running greenlet: those who wait and those who are about to start, now or later.
 
     In a callback of the hub, or a signal handler that runs there, the main greenlet goes on too.

@@ -108,10 +108,12 @@ class Serve:
             self.application.write_text(APPLICATION)
         self.logfile = folder / "log"
         binds = ["--bind", bind] if bind else []
+        # An application that is written anew within a second, in the same size, is not to come from __pycache__.
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
         command = [*under, sys.executable, "-m", "gevlite", "serve", *binds, *options, app]
         with self.logfile.open("w") as log:
             self.process = subprocess.Popen(
-                command, cwd=folder, env={**os.environ, **(env or {})}, stdout=log, stderr=log,
+                command, cwd=folder, env=environment, stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL, start_new_session=True, **popen,
             )
         if boots:

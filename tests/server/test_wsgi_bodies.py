@@ -323,10 +323,11 @@ def test_files_of_every_kind(visit, tmp_path, open_file, body):
     assert client.is_open()
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="a system without /proc")
 @pytest.mark.parametrize("path", ["/proc/version", "/proc/self/limits", "/sys/class/net/lo/mtu"])
 def test_what_the_system_makes_up_is_read(visit, path):
     """Its size is 0, or a page, whatever there is to read."""
+    if not os.path.exists(path):
+        pytest.skip(f"a system without {path}")
     client = visit(wraps(lambda: open(path, "rb")))
     with open(path, "rb") as file:
         assert client.get().body == file.read()
