@@ -39,5 +39,5 @@ def pytest_timeout_set_timer(item, settings):
 
     signal.signal(signal.SIGALRM, on_alarm)
     signal.setitimer(signal.ITIMER_REAL, settings.timeout, AGAIN_SECONDS)
-    item.cancel_timeout = cancel        # pytest-timeout calls it at the end of the test
+    item.cancel_timeout = cancel  # pytest-timeout calls it at the end of the test
     return True

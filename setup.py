@@ -29,28 +29,20 @@ GREENLET_INCLUDE = os.path.dirname(os.path.dirname(os.path.abspath(greenlet.__fi
 
 COMPILE_ARGS = ["-fvisibility=hidden", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
 if "-O" not in os.environ.get("CFLAGS", ""):
-    COMPILE_ARGS.insert(0, "-O2")       # else a level was asked for: -O0 builds in a quarter of the time
+    COMPILE_ARGS.insert(0, "-O2")  # else a level was asked for: -O0 builds in a quarter of the time
 if WERROR:
     COMPILE_ARGS.append("-Werror")
 DEBUG = os.environ.get("GEVLITE_DEBUG", "") not in ("", "0")
 
-DIRECTIVES = {
-    "binding": True,
-    "embedsignature": True,
-    "embedsignature.format": "python",
-    "cdivision": True,
-}
+DIRECTIVES = {"binding": True, "embedsignature": True, "embedsignature.format": "python", "cdivision": True}
 
 # Backends that need a particular kernel; all others are built everywhere.
-PLATFORMS = {
-    "epoll": ("linux",),
-    "kqueue": ("darwin", "freebsd", "openbsd", "netbsd", "dragonfly"),
-}
+PLATFORMS = {"epoll": ("linux",), "kqueue": ("darwin", "freebsd", "openbsd", "netbsd", "dragonfly")}
 
 
 class CythonBuild(build_ext):
     def run(self):
-        self.force = self.force or DEBUG        # what is there is from another build
+        self.force = self.force or DEBUG  # what is there is from another build
         translated = cythonize(
             self.extensions,
             language_level=3,

@@ -165,13 +165,13 @@ def _load(name: object) -> object:
 
 def _import(target: str, name: str, built_in: bool = False) -> object:
     module, _, attribute = (part.strip() for part in target.partition(":"))
-    attribute = attribute.partition("[")[0].strip()     # an entry point may name extras that it needs
+    attribute = attribute.partition("[")[0].strip()  # an entry point may name extras that it needs
     try:
         found: object = importlib.import_module(module)
     except ModuleNotFoundError as exc:
         problem = "is not built for this platform" if built_in else f"cannot be imported: {exc}"
         raise BackendError(f"{name} {problem}") from exc
-    except Exception as exc:        # whatever a plug-in does while it is imported
+    except Exception as exc:  # whatever a plug-in does while it is imported
         raise BackendError(f"{name} cannot be imported: {_text(exc)}") from exc
     for part in attribute.split("."):
         try:

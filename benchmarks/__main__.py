@@ -1,8 +1,8 @@
 """What gevlite costs, beside other libraries.
 
-    python -m benchmarks [--quick] [--only CASE]        run the cases, print tables, write the report
-    python -m benchmarks compare OLD.json NEW.json      what got slower; exit status 1 if something did
-    python -m benchmarks draw RESULTS.json FOLDER       the report of results that are there
+python -m benchmarks [--quick] [--only CASE]        run the cases, print tables, write the report
+python -m benchmarks compare OLD.json NEW.json      what got slower; exit status 1 if something did
+python -m benchmarks draw RESULTS.json FOLDER       the report of results that are there
 """
 
 import argparse

@@ -111,7 +111,7 @@ def client(port, dice, counts, deadline):
                     if leaves_early:
                         counts.left_early += 1
                         with contextlib.suppress(OSError):
-                            sock.sendall(data[:dice.randrange(len(data) + 1)])
+                            sock.sendall(data[: dice.randrange(len(data) + 1)])
                             sock.settimeout(0.01)
                             sock.recv(dice.randrange(1, 1000))
                         break
@@ -163,7 +163,7 @@ def main():
     server.wait(10)
 
     # The first quarter is for caches, pools and the allocator to fill.
-    settled = samples[len(samples) // 4:]
+    settled = samples[len(samples) // 4 :]
     growth = settled[-1] - settled[0]
     print(f"RSS from {settled[0]:.1f} to {settled[-1]:.1f} MiB after the first quarter, {counts.left_early} left early")
     for text in [*counts.failures[:5], *stats["errors"][:5]]:

@@ -85,7 +85,7 @@ def _among_idle(lib, n):
     idle = IdleSockets(n, watch)
     try:
         job = lib.spawn(answer)
-        for count in (EVENTS[n] // 20, EVENTS[n] // 2):   # the first for warming up
+        for count in (EVENTS[n] // 20, EVENTS[n] // 2):  # the first for warming up
             since = time.process_time()
             for _ in range(count):
                 b.send(b"x")

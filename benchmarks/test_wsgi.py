@@ -81,9 +81,14 @@ access_log = Case(
     "access log of the server: what a request costs more, the writing included",
     n=30,
     rounds=1,
-    metrics=tuple(Metric(name, "s", (Target.at_most(most, text),)) for name, most, text in (
-        ("combined", 1.5e-6, "1.5 µs"), ("json", 2.5e-6, "2.5 µs"), ("a format", 1.5e-6, "1.5 µs"),
-    )),
+    metrics=tuple(
+        Metric(name, "s", (Target.at_most(most, text),))
+        for name, most, text in (
+            ("combined", 1.5e-6, "1.5 µs"),
+            ("json", 2.5e-6, "2.5 µs"),
+            ("a format", 1.5e-6, "1.5 µs"),
+        )
+    ),
 )
 _REQUEST = (
     b"GET /some/path?with=query HTTP/1.1\r\nHost: localhost:8000\r\nAccept: */*\r\nReferer: http://localhost/\r\n"

@@ -37,7 +37,7 @@ def pidfd(pid):
     try:
         return _pidfd_open(pid)
     except OSError:
-        return None     # an old kernel, a sandbox, no descriptor left, or it has been reaped, which the thread notices
+        return None  # an old kernel, a sandbox, no descriptor left, or it has been reaped, which the thread notices
 
 
 def watch(idtype, id, options):
@@ -49,7 +49,7 @@ def watch(idtype, id, options):
         raise RuntimeError("a thread would not run any more")
     key = (idtype, id, options)
     fresh = Event()
-    event = _watches.setdefault(key, fresh)     # atomic; a lock could be held by a greenlet that a signal has stopped
+    event = _watches.setdefault(key, fresh)  # atomic; a lock could be held by a greenlet that a signal has stopped
     if event is fresh:
         add_idle_workers(1)
         try:
@@ -57,7 +57,7 @@ def watch(idtype, id, options):
         except RuntimeError:
             add_idle_workers(-1)
             del _watches[key]
-            event.set()     # somebody may have met it meanwhile
+            event.set()  # somebody may have met it meanwhile
             raise
     return event
 
@@ -68,7 +68,7 @@ def _watch(key, event):
     try:
         _waitid(idtype, id, options | _std.WNOWAIT)
     except OSError:
-        pass        # there is no such child any more: who waits finds that out for itself
+        pass  # there is no such child any more: who waits finds that out for itself
     del _watches[key]
     add_idle_workers(-1)
     event.set()

@@ -116,7 +116,7 @@ def _whole_number(least):
 
 def _idle_seconds(value):
     seconds = float(value)
-    if not (seconds > 0 or seconds == -1):      # so that NaN is refused too
+    if not (seconds > 0 or seconds == -1):  # so that NaN is refused too
         raise ValueError
     return seconds
 

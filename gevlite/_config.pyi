@@ -75,9 +75,7 @@ class Config:
     track_greenlet_tree: GeventSetting
     libev_backend: Any
     def set(self, name: str, value: object) -> None: ...
-    backend: Setting[
-        tuple[str, ...] | type[Backend] | None, str | list[str] | tuple[str, ...] | type[Backend] | None
-    ]
+    backend: Setting[tuple[str, ...] | type[Backend] | None, str | list[str] | tuple[str, ...] | type[Backend] | None]
     resolver: Setting[tuple[str, ...] | type[Any], str | list[str] | tuple[str, ...] | type[Any]]
     threadpool_size: Setting[int, int | str]
     threadpool_idle_task_timeout: Setting[float, float | str]

@@ -141,11 +141,7 @@ class Hub(greenlet):
     def run(self, *ignored: object) -> None: ...
     def parked_waiters(self) -> list[Waiter]: ...
     def handle_error(
-        self,
-        context: object,
-        type: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
+        self, context: object, type: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
     ) -> None: ...
     def handle_system_error(
         self, type: type[BaseException], value: BaseException, tb: TracebackType | None = None
@@ -188,6 +184,7 @@ class _CacheStats(TypedDict):
     misses: int
 
 signals_without_ref: dict[int, Callable[..., object]]
+
 def set_backend_chooser(
     chooser: Callable[[str | Sequence[str] | Backend | type[Backend] | None], tuple[Backend, str]],
 ) -> None: ...

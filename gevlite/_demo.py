@@ -23,7 +23,7 @@ class Request:
     """One fetch: what was asked and, in the end, when it began and ended and what went wrong."""
 
     def __init__(self, client, delay):
-        self.client = client        # name of the HTTP client
+        self.client = client  # name of the HTTP client
         self.delay = delay
         self.began = self.ended = None
         self.error = None
@@ -72,6 +72,7 @@ def delays(count, longest):
 
 # ---------------------------------------------------------------- server
 
+
 def _serve(backlog):
     import socket
 
@@ -85,7 +86,7 @@ def _accept(listener, handler):
         try:
             connection, address = listener.accept()
         except OSError:
-            return      # closed: the demo is over
+            return  # closed: the demo is over
         gevlite.spawn(_answer, handler, connection, address)
 
 
@@ -94,7 +95,7 @@ def _answer(handler, connection, address):
         try:
             handler(connection, address, None)
         except OSError:
-            pass        # the client went away
+            pass  # the client went away
 
 
 def _handler_class():
@@ -126,6 +127,7 @@ def _handler_class():
 
 
 # ---------------------------------------------------------------- clients
+
 
 def _clients():
     """`{name: function(url, timeout) -> body}`. Proxies of the environment are passed over: we talk to ourselves."""
@@ -176,6 +178,7 @@ def _allow_files(wanted):
 
 
 # ---------------------------------------------------------------- what is shown
+
 
 class Ticker:
     """Wakes up every TICK seconds, notes how late that was, and on a terminal draws the progress line."""

@@ -22,6 +22,7 @@ __all__ = ["ThreadPoolExecutor"]
 
 # ---------------------------------------------------------------- futures
 
+
 class _Condition:
     """What `Future` uses of a threading.Condition, for greenlets and OS threads alike."""
 
@@ -121,7 +122,7 @@ class _FutureCall(Task):
 
     def lose(self, exc):
         future = self.future
-        future._condition.reset_lock()      # a thread that is not there any more may have it
+        future._condition.reset_lock()  # a thread that is not there any more may have it
         if future._state in (PENDING, CANCELLED):
             self.begin()
         if future.running():
@@ -129,10 +130,11 @@ class _FutureCall(Task):
 
     def cancel(self):
         if self.future.cancel():
-            self.begin()                    # tells `wait` and `as_completed`
+            self.begin()  # tells `wait` and `as_completed`
 
 
 # ---------------------------------------------------------------- the executor
+
 
 class _ExecutorCrew(Crew):
     """Calls the initializer in each thread. If that fails, nothing else is ever done."""
@@ -178,7 +180,7 @@ class ThreadPoolExecutor(_StdExecutor):
     """
 
     def __init__(self, max_workers=None, thread_name_prefix="", initializer=None, initargs=()):
-        super().__init__(max_workers, thread_name_prefix, initializer, initargs)    # checks them
+        super().__init__(max_workers, thread_name_prefix, initializer, initargs)  # checks them
         self._crew = _ExecutorCrew(self._max_workers, initializer, initargs)
         _executors.add(self)
 
@@ -186,7 +188,7 @@ class ThreadPoolExecutor(_StdExecutor):
         try:
             crew = self._crew
         except AttributeError:
-            return          # refused by __init__
+            return  # refused by __init__
         crew.close()
 
     def submit(self, fn, /, *args, **kwargs):

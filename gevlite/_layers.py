@@ -19,7 +19,7 @@ class TextWriter(io.TextIOWrapper):
     """
 
     def close(self):
-        self.buffer.close()     # once: if that is interrupted there is no second try
+        self.buffer.close()  # once: if that is interrupted there is no second try
 
 
 class _BothWays:

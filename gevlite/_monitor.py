@@ -35,7 +35,7 @@ from gevlite.exceptions import HubDestroyed
 __all__ = ["PeriodicMonitoringThread", "runs_here"]
 
 _monitors = weakref.WeakSet()
-_running = set()            # get_ident() of each thread
+_running = set()  # get_ident() of each thread
 
 # How long the end of the interpreter waits for a monitoring function that is being called.
 _END_SECONDS = 5.0
@@ -52,7 +52,7 @@ class _Entry:
     def __init__(self, function, period):
         self.function = function
         self._period = period
-        self.last_run_time = None       # by time.monotonic()
+        self.last_run_time = None  # by time.monotonic()
 
     @property
     def period(self):
@@ -79,20 +79,20 @@ class PeriodicMonitoringThread:
             _Entry(self.monitor_blocking, lambda: config.max_blocking_time),
             _Entry(self.monitor_memory_usage, self._memory_period),
         ]
-        self._announced = False         # that imports much and reads many files, of which there is to be no report
-        self._progress = None           # of the hub, when last looked at
-        self._since = 0.0               # since when it has been that
-        self._told = 0.0                # for how long, when it was last reported
-        self._found = None              # the greenlet that has run since: a tuple of a weak reference, or of None
-        self._ignored = None            # a progress that is not reported
-        self._exceeded = 0              # the most memory that was used since it is too much
+        self._announced = False  # that imports much and reads many files, of which there is to be no report
+        self._progress = None  # of the hub, when last looked at
+        self._since = 0.0  # since when it has been that
+        self._told = 0.0  # for how long, when it was last reported
+        self._found = None  # the greenlet that has run since: a tuple of a weak reference, or of None
+        self._ignored = None  # a progress that is not reported
+        self._exceeded = 0  # the most memory that was used since it is too much
         self._reader = None
-        self.calculate_sleep_time()     # nonsense in the environment is an error here
+        self.calculate_sleep_time()  # nonsense in the environment is an error here
         self._begin()
         _monitors.add(self)
 
     def _begin(self):
-        self._orders = SimpleQueue()    # wakes the thread
+        self._orders = SimpleQueue()  # wakes the thread
         self._ended = SimpleQueue()
         leave_native(self._orders)
         leave_native(self._ended)
@@ -212,7 +212,7 @@ class PeriodicMonitoringThread:
             self._found = (weakref.ref(found) if found is not None else None,)
         stack = _format_stack(frame) if frame is not None else ["  (no Python code)"]
         if hub.progress() != progress:
-            return None                 # it went on meanwhile
+            return None  # it went on meanwhile
         self._told = blocked
         [found] = self._found
         return self._report(hub, found and found(), blocked, stack)
@@ -240,7 +240,7 @@ class PeriodicMonitoringThread:
                     stream.write("".join(f"{line}\n" for line in info) + "\n")
                     stream.flush()
                 except Exception:
-                    pass                # closed or full
+                    pass  # closed or full
         return event
 
     def ignore_current_greenlet_blocking(self):
@@ -269,7 +269,7 @@ class PeriodicMonitoringThread:
             return None
         if not self.can_monitor_memory_usage():
             note = "gevlite.config.max_memory_usage has no effect: psutil is needed, `pip install psutil`"
-            warnings.warn(note, RuntimeWarning, stacklevel=2)       # which Python shows once
+            warnings.warn(note, RuntimeWarning, stacklevel=2)  # which Python shows once
             return None
         return max(period, self.min_memory_monitor_period)
 
@@ -312,8 +312,10 @@ def _running_greenlet(hub):
     running = [
         found
         for found in all_greenlets - parked
-        if greenlet.__bool__(found) and found.gr_frame is None and _root(found) is main
-        and type(found) is not _Nursery         # never runs for long, and has no Python frame where it waits either
+        if greenlet.__bool__(found)
+        and found.gr_frame is None
+        and _root(found) is main
+        and type(found) is not _Nursery  # never runs for long, and has no Python frame where it waits either
     ]
     return running[0] if len(running) == 1 else None
 
@@ -339,6 +341,7 @@ def _is_last_wait(frame):
 
 # ---------------------------------------------------------------- memory
 
+
 class _Memory(NamedTuple):
     """In bytes."""
 
@@ -359,7 +362,7 @@ def _find_memory_reader():
         return _read_statm
 
     def read():
-        process = psutil.Process()      # of this process, also after a fork
+        process = psutil.Process()  # of this process, also after a fork
         try:
             details = process.memory_full_info()
             return details.uss, details

@@ -41,7 +41,7 @@ def _make_threadpool(hub):
 
 def _make_resolver(hub):
     found = getattr(hub, "resolver_class", None)
-    if found is None:       # a hub of the core's own class
+    if found is None:  # a hub of the core's own class
         from gevlite.resolver import choose
 
         found = choose()

@@ -46,9 +46,7 @@ NAMES = (
     ),
     Names((3, 14), _AFTER, threading="_set_name"),
     # gevlite.subprocess
-    Names(
-        subprocess__Popen="_communicate _execute_child _handle_exitstatus _translate_newlines _try_wait _wait",
-    ),
+    Names(subprocess__Popen="_communicate _execute_child _handle_exitstatus _translate_newlines _try_wait _wait"),
     # gevlite._semlock
     Names(_multiprocessing__SemLock="_is_mine _count"),
     # gevlite.socket, gevlite.ssl

@@ -136,8 +136,8 @@ class Proxies:
             found = _node(nodes[i])
             if found is None:
                 if not nodes[i].strip():
-                    continue        # an empty element (RFC 9110, 5.6.1.2)
-                return client, i    # hidden, or nonsense: what stands before it may be anything
+                    continue  # an empty element (RFC 9110, 5.6.1.2)
+                return client, i  # hidden, or nonsense: what stands before it may be anything
             client = found
             if not self._is_trusted(client[0]):
                 return client, i
@@ -209,7 +209,7 @@ def _parse_node(text):
     if address is None or "%" in host:
         return None
     if not (port.isascii() and port.isdigit() and int(port[:6]) <= 65535):
-        port = ""       # an obfuscated one, say (RFC 7239, 6.3)
+        port = ""  # an obfuscated one, say (RFC 7239, 6.3)
     return str(address), port
 
 
@@ -322,7 +322,7 @@ def _version_2(sock, address, deadline):
         raise ProxyError("the header of the PROXY protocol is too long")
     block = _exactly(sock, size, deadline)
     if version & 15 == 0 or family == 0:
-        return address      # LOCAL: the proxy speaks for itself, such as to see whether we live; or it does not know
+        return address  # LOCAL: the proxy speaks for itself, such as to see whether we live; or it does not know
     if family == 0x11 and size >= 12:
         return str(ipaddress.IPv4Address(block[:4])), int.from_bytes(block[8:10])
     if family == 0x21 and size >= 36:

@@ -46,7 +46,7 @@ class Raw(io.FileIO):
     def read(self, size=-1, /):
         if not self.readable():
             raise io.UnsupportedOperation("File not open for reading")
-        return io.RawIOBase.read(self, size)    # by `readinto` and `readall`; that of FileIO uses neither
+        return io.RawIOBase.read(self, size)  # by `readinto` and `readall`; that of FileIO uses neither
 
     def close(self):
         if self.closed:

@@ -115,8 +115,9 @@ class SemLock(_StdSemLock):
 def adopt():
     """Let those of the original type be cooperative too. Returns what is adopted."""
     global _std_acquire, _std_release, _std_is_mine
-    originals = swap_methods(_StdSemLock, {
-        "acquire": _acquire, "release": _release, "_is_mine": _is_mine, "__enter__": _enter, "__exit__": _exit,
-    })
+    originals = swap_methods(
+        _StdSemLock,
+        {"acquire": _acquire, "release": _release, "_is_mine": _is_mine, "__enter__": _enter, "__exit__": _exit},
+    )
     _std_acquire, _std_release, _std_is_mine = (originals[name] for name in ("acquire", "release", "_is_mine"))
     return [_StdSemLock]

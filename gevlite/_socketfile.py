@@ -46,7 +46,7 @@ def makefile(sock, mode, buffering, encoding, errors, newline):
         if buffering == 0:
             raise ValueError("unbuffered streams must be binary")
         text = (io.text_encoding(encoding, 3), errors, newline)
-        io.TextIOWrapper(io.BytesIO(), *text)       # has all the rules
+        io.TextIOWrapper(io.BytesIO(), *text)  # has all the rules
     elif buffering == 0:
         return _raw(_std.SocketIO, sock, reading * "r" + writing * "w")
     reader = _raw(SocketRaw, sock, "r") if reading else None
@@ -60,5 +60,5 @@ def makefile(sock, mode, buffering, encoding, errors, newline):
 
 def _raw(kind, sock, mode):
     raw = kind(sock, mode)
-    sock._io_refs += 1      # the descriptor stays open until the raw file is closed
+    sock._io_refs += 1  # the descriptor stays open until the raw file is closed
     return raw

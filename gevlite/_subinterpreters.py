@@ -13,7 +13,7 @@ goes the original: `pool.submit(time.sleep, 1)`.
 
 try:
     import _interpreters as _std
-except ImportError:         # it came with Python 3.13; before, there is nothing here to replace
+except ImportError:  # it came with Python 3.13; before, there is nothing here to replace
     _std = None
 
 import importlib

@@ -22,13 +22,13 @@ class Watch:
         try:
             if not condition():
                 return event.wait(timeout)
-            let_others_run(timeout)     # after the look: what is due, links for example, runs before we go on
+            let_others_run(timeout)  # after the look: what is due, links for example, runs before we go on
             return True
         finally:
             try:
                 self._waiting.remove(event)
             except ValueError:
-                pass        # told
+                pass  # told
 
     def tell(self):
         """Wake everybody who waits. Does not block. May be called from any thread."""
@@ -36,4 +36,4 @@ class Watch:
             while self._waiting:
                 self._waiting.popleft().set()
         except IndexError:
-            pass            # another thread was faster
+            pass  # another thread was faster

@@ -41,8 +41,8 @@ __all__ = ["Crew", "Task", "count_in", "count_out", "count_workers"]
 _forks = 0
 
 _crews = weakref.WeakSet()
-_workers = set()        # get_ident() of each
-_mine = _local()        # .place, in a worker: its crew and _forks
+_workers = set()  # get_ident() of each
+_mine = _local()  # .place, in a worker: its crew and _forks
 leave_native(_mine)
 
 
@@ -77,7 +77,7 @@ class Task:
         self.args = args
         self.kwargs = kwargs
         self.context = copy_context()
-        self.hub = get_hub_if_exists()      # has something left to do as long as we are not done
+        self.hub = get_hub_if_exists()  # has something left to do as long as we are not done
 
     def begin(self):
         """Called first. False if the call shall not be made after all."""
@@ -106,19 +106,19 @@ class Crew:
         self.limit = limit
         self.idle_seconds = idle_seconds
         self.closing = False
-        self.changed = Watch()          # told when the last task is done and when a thread ends
+        self.changed = Watch()  # told when the last task is done and when a thread ends
         self._reset()
         _crews.add(self)
 
     def _reset(self):
-        self.lock = RLock()             # what is freed while it is held may come here again
-        self.tasks = SimpleQueue()      # of Task; None tells the thread that takes it to end
+        self.lock = RLock()  # what is freed while it is held may come here again
+        self.tasks = SimpleQueue()  # of Task; None tells the thread that takes it to end
         leave_native(self.lock)
         leave_native(self.tasks)
-        self.size = 0                   # threads
-        self.surplus = 0                # of them, how many will find a None
-        self.unfinished = set()         # tasks whose call has not ended
-        self.untold = set()             # tasks of whose end nobody has been told
+        self.size = 0  # threads
+        self.surplus = 0  # of them, how many will find a None
+        self.unfinished = set()  # tasks whose call has not ended
+        self.untold = set()  # tasks of whose end nobody has been told
 
     # -------- from any thread
 
@@ -181,7 +181,7 @@ class Crew:
     def close(self):
         """Let the threads end when all tasks are done; no more will come. Does not block."""
         self.closing = True
-        self.tasks.put(None)            # who finds it puts it back for the next
+        self.tasks.put(None)  # who finds it puts it back for the next
 
     def wait_until(self, condition, timeout=None):
         """Block until `condition()`, which depends on tasks and threads, at most `timeout` seconds. True if it holds.
@@ -192,13 +192,13 @@ class Crew:
             let_others_run(timeout)
             return True
         if is_finalizing():
-            return False        # nothing will change any more
+            return False  # nothing will change any more
         if isinstance(timeout, Timeout):
             return _within(timeout, False, self.wait_until, condition)
         if self.is_here():
             raise RuntimeError("a worker thread cannot wait for its own pool")
         hub, forks = get_hub(), _forks
-        hub.ref(thread=True)        # even threads without work may wake us
+        hub.ref(thread=True)  # even threads without work may wake us
         try:
             with Timeout(timeout, False):
                 while not condition():
@@ -219,7 +219,7 @@ class Crew:
         self.size += 1
 
     def _work(self, forks):
-        taken = []      # the task that we have in hand
+        taken = []  # the task that we have in hand
         try:
             _mine.place = (self, forks)
             count_in()
@@ -242,7 +242,7 @@ class Crew:
                 lost.remove(None)
                 self._heard_to_end()
             if self.size <= self.surplus:
-                lost += self.take_all()     # there is no other thread that would do them
+                lost += self.take_all()  # there is no other thread that would do them
         told = False
         for task in lost:
             if task in self.untold:
@@ -258,7 +258,7 @@ class Crew:
                 self._made(task)
             task.begin()
         except BaseException:
-            pass                # it had been begun
+            pass  # it had been begun
         finally:
             task.fail(exc)
             self.forget(task)
@@ -281,7 +281,7 @@ class Crew:
 
         taken: keeps the task that we have in hand, for whoever ends us meanwhile.
         """
-        while forks == _forks:      # else a task has forked: we are the child's main thread, and no worker
+        while forks == _forks:  # else a task has forked: we are the child's main thread, and no worker
             try:
                 taken.append(self.tasks.get(timeout=self.idle_seconds))
             except Empty:
@@ -356,6 +356,7 @@ def _unref(hub, forks):
 
 
 # ---------------------------------------------------------------- fork
+
 
 def _after_fork_in_child():
     global _forks

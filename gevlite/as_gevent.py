@@ -41,6 +41,7 @@ API_VERSION = "26.9.0"
 
 # Every public module of gevent that gevlite has, by its name below either package. What only gevlite has, and gevent's
 # private modules, are not to be found under `gevent`.
+# fmt: off
 MODULES = frozenset((
     "ares", "backdoor", "baseserver", "builtins", "contextvars", "core", "event", "events", "exceptions", "fileobject",
     "greenlet", "hub", "local", "lock", "monkey", "monkey.__main__", "monkey.api", "os", "pool", "pywsgi", "queue",
@@ -48,6 +49,7 @@ MODULES = frozenset((
     "resolver_thread", "select", "selectors",
     "server", "signal", "socket", "ssl", "subprocess", "thread", "threading", "threadpool", "time", "timeout", "util",
 ))
+# fmt: on
 
 # Private modules of gevent in which tracers put classes of their own in the place of gevent's.
 _PRIVATE = {"_imap": "pool"}

@@ -42,7 +42,7 @@ class BackdoorServer(StreamServer):
             finally:
                 _uninstall()
         except (SystemExit, OSError):
-            pass        # exit() at the prompt, and a client that went away
+            pass  # exit() at the prompt, and a client that went away
         finally:
             console.stdin.close()
 
@@ -56,12 +56,13 @@ def _local(listener):
     elif isinstance(listener, str) and not listener.startswith(("unix:", "fd://")):
         host, _, port = listener.rpartition(":")
         if not port.isdigit():
-            return listener         # which is an error
+            return listener  # which is an error
         port = int(port)
     if host not in ("", b""):
         return listener
     warnings.warn(
-        f"BackdoorServer({listener!r}) listens on 127.0.0.1 only: name the host, 0.0.0.0 for all", RuntimeWarning,
+        f"BackdoorServer({listener!r}) listens on 127.0.0.1 only: name the host, 0.0.0.0 for all",
+        RuntimeWarning,
         stacklevel=3,
     )
     return ("127.0.0.1", port)
@@ -125,8 +126,8 @@ class _Console(code.InteractiveInterpreter):
 
 # ---------------------------------------------------------------- sys.stdout and the like, for one greenlet
 
-_consoles: dict = {}      # greenlet -> its console
-_replaced: dict = {}      # name in sys -> (the original, the stand-in)
+_consoles: dict = {}  # greenlet -> its console
+_replaced: dict = {}  # name in sys -> (the original, the stand-in)
 
 
 class _StandIn:

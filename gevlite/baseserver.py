@@ -60,17 +60,17 @@ class BaseServer:
         self._stop_event.set()
         self._acceptor = None
         self._socket_file = None
-        self._bound_by = None       # the process that made the listener
+        self._bound_by = None  # the process that made the listener
         self._stop_deadline = 0
         self._serving = set()
-        self._served = Event()      # somebody left `_serving`
+        self._served = Event()  # somebody left `_serving`
         self.delay = self.min_delay
         self.pool = None
         self.set_spawn(spawn)
         self.set_handle(handle)
         self.set_listener(listener)
 
-    @recursive_repr("<...>")        # `handle` may be a method of the server
+    @recursive_repr("<...>")  # `handle` may be a method of the server
     def __repr__(self):
         return f"<{type(self).__name__} {self._formatinfo()}>"
 
@@ -110,7 +110,7 @@ class BaseServer:
                 # caller's object as it is until `close`.
                 self._given = listener
                 self.socket = socket.fromfd(listener.fileno(), listener.family, listener.type, listener.proto)
-                self.socket.settimeout(None)        # whatever socket.setdefaulttimeout says; here and below
+                self.socket.settimeout(None)  # whatever socket.setdefaulttimeout says; here and below
             self.address = self.socket.getsockname()
             return
         self.family, self.address = parse_address(listener)
@@ -150,7 +150,7 @@ class BaseServer:
             raise TypeError("'handle' must be provided")
 
     def _handle(self, *args):
-        return self.handle(*args)       # which may have been set meanwhile
+        return self.handle(*args)  # which may have been set meanwhile
 
     def init_socket(self):
         """Make, bind and listen on the socket, unless there is one. `start` calls it.
@@ -202,7 +202,7 @@ class BaseServer:
                 args = self.do_read()
             except Exception as exc:
                 if self._acceptor is not me:
-                    return      # stopped meanwhile: the socket is closed
+                    return  # stopped meanwhile: the socket is closed
                 self._accept_failed(exc)
                 continue
             self.delay = self.min_delay
@@ -217,7 +217,7 @@ class BaseServer:
     def _wait_for_room(self):
         wait_available = getattr(self.pool, "wait_available", None)
         if wait_available is None or not self.pool.full():
-            sleep(self.min_delay)       # a pool, or a `full` of the subclass, that cannot tell when there is room
+            sleep(self.min_delay)  # a pool, or a `full` of the subclass, that cannot tell when there is room
         else:
             wait_available()
 
@@ -225,7 +225,7 @@ class BaseServer:
         self._report(())
         if self.is_fatal_error(exc):
             self.close()
-        elif not isinstance(exc, (ConnectionError, TimeoutError)):      # those were the client's, not ours
+        elif not isinstance(exc, (ConnectionError, TimeoutError)):  # those were the client's, not ours
             delay = self.delay
             self.delay = min(self.max_delay, delay * 2)
             sleep(delay)
@@ -347,7 +347,7 @@ class BaseServer:
 
     def _drain(self):
         me = getcurrent()
-        sleep(0)        # who was accepted last has not begun yet
+        sleep(0)  # who was accepted last has not begun yet
         while self._serving - {me}:
             remaining = self._stop_deadline - time.monotonic()
             if remaining <= 0:
@@ -358,7 +358,7 @@ class BaseServer:
             try:
                 killall(self._serving - {me}, block=True, timeout=1)
             except Timeout:
-                pass        # one that does not die of it
+                pass  # one that does not die of it
 
     def __enter__(self):
         """For `with`, at the end of which it is stopped. Does not start it."""
@@ -445,7 +445,7 @@ def bound_socket(family, address, kind, reuse_addr=None, reuse_port=False, mode=
             exc.strerror = f"{exc.strerror}: {address!r}"
             raise
         if mode is not None and family == socket.AF_UNIX and not address.startswith("\0"):
-            os.chmod(address, mode)         # nobody can connect yet: it does not listen
+            os.chmod(address, mode)  # nobody can connect yet: it does not listen
     except BaseException:
         sock.close()
         raise

@@ -65,7 +65,7 @@ def _may_wait(stdin):
         mode = _os.fstat(stdin.fileno()).st_mode
         return not _stat.S_ISREG(mode) and not (stdin.isatty() and "readline" in _sys.modules)
     except (OSError, ValueError):
-        return False        # closed
+        return False  # closed
 
 
 class _Line:

@@ -105,7 +105,7 @@ class GeventDidPatchModuleEvent(GeventDidPatchEvent):
 
 class _All:
     def __init__(self, patch_all_arguments, patch_all_kwargs):
-        super().__init__(sys.modules.get("gevlite.monkey"), None)      # whoever tells it
+        super().__init__(sys.modules.get("gevlite.monkey"), None)  # whoever tells it
         self.patch_all_arguments = patch_all_arguments
         self.patch_all_kwargs = patch_all_kwargs
 

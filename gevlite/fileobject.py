@@ -41,7 +41,7 @@ class _Arguments:
         self._check_mode(mode)
         if self.text:
             encoding = io.text_encoding(encoding, 4)
-            io.TextIOWrapper(io.BytesIO(), encoding, errors, newline)       # has all the rules
+            io.TextIOWrapper(io.BytesIO(), encoding, errors, newline)  # has all the rules
         else:
             for name, value in (("encoding", encoding), ("errors", errors), ("newline", newline)):
                 if value is not None:
@@ -54,7 +54,7 @@ class _Arguments:
         letters = set(mode)
         if letters - set("rwaxbt+U") or len(letters) != len(mode):
             raise ValueError(f"invalid mode: {mode!r}")
-        if "U" in letters:      # universal newlines, which text has anyway
+        if "U" in letters:  # universal newlines, which text has anyway
             if letters & set("wax+"):
                 raise ValueError("mode U cannot be combined with 'x', 'w', 'a', or '+'")
             letters = letters - {"U"} | {"r"}
@@ -91,7 +91,7 @@ class _Arguments:
             except BaseException as exc:
                 os.close(fd)
                 if isinstance(exc, OSError):
-                    exc.filename = fobj     # a directory
+                    exc.filename = fobj  # a directory
                 raise
         if isinstance(fobj, int):
             return self._raw(fobj, fobj)
@@ -169,6 +169,7 @@ def _one_of(name, value, other_name, other_value, default):
 
 # ---------------------------------------------------------------- the classes
 
+
 class FileObjectBase:
     """What all file objects have. `io` is the object of the `io` module's kind that does the work.
 
@@ -206,7 +207,7 @@ class FileObjectBase:
             raise AttributeError("this file object was not opened")
         value = getattr(self.io, name)
         if callable(value):
-            setattr(self, name, value)      # methods do not change: next time it costs nothing
+            setattr(self, name, value)  # methods do not change: next time it costs nothing
         return value
 
     def __dir__(self):
@@ -248,7 +249,7 @@ class FileObjectPosix(FileObjectBase):
     with other processes, and its blocking mode is left alone where that is possible: see docs/files.md.
     """
 
-    _close_waits = False        # `close` ends a read; see SharedBuffer
+    _close_waits = False  # `close` ends a read; see SharedBuffer
 
     def _open(self, arguments):
         return arguments.open(self._close_waits)
@@ -268,7 +269,7 @@ class FileObjectThread(FileObjectBase):
     def __init__(self, *args, lock=True, threadpool=None, **options):
         self.lock = Semaphore(1) if lock is True else lock or DummySemaphore()
         self.threadpool = threadpool
-        self._reading = set()       # greenlets
+        self._reading = set()  # greenlets
         self._closed = False
         super().__init__(*args, **options)
 

@@ -110,7 +110,7 @@ def _start_monitoring(hub):
     from gevlite import _monitor
 
     if _monitor.runs_here():
-        return          # the hub of a monitoring thread, in which a subscriber has waited: nobody watches the watchman
+        return  # the hub of a monitoring thread, in which a subscriber has waited: nobody watches the watchman
     try:
         hub.start_periodic_monitoring_thread()
     except RuntimeError as exc:
@@ -161,7 +161,7 @@ class Waiter:
     def clear(self):
         """Forget value and exception."""
         self._parked = None
-        self._outcome = None        # a tuple of the value
+        self._outcome = None  # a tuple of the value
         self._exception = None
 
     def ready(self):

@@ -16,17 +16,7 @@ import weakref
 from greenlet import getcurrent as _getcurrent
 
 from gevlite import _children
-from gevlite._core import (
-    READ,
-    WRITE,
-    FdWatch,
-    Hub,
-    Waiter,
-    fd_of,
-    get_hub,
-    get_hub_if_exists,
-    signals_without_ref,
-)
+from gevlite._core import READ, WRITE, FdWatch, Hub, Waiter, fd_of, get_hub, get_hub_if_exists, signals_without_ref
 from gevlite.greenlet import spawn
 
 __all__ = ["Loop"]
@@ -40,7 +30,7 @@ _close = os.close
 class Watcher:
     """What all watchers have in common."""
 
-    _core_counts = False    # whether the core counts it as a reason to stay alive, as soon as it is active
+    _core_counts = False  # whether the core counts it as a reason to stay alive, as soon as it is active
 
     def __init__(self, loop, ref=True, priority=None):
         self.loop = loop
@@ -49,7 +39,7 @@ class Watcher:
         self._ref = bool(ref)
         self._callback = None
         self._args = None
-        self._counted = 0       # how many `Hub.ref()` less `Hub.unref()` are ours
+        self._counted = 0  # how many `Hub.ref()` less `Hub.unref()` are ours
         self._queued = None
         self.priority = priority
 
@@ -185,7 +175,7 @@ def _checked(callback):
 
 def _seconds(value, what):
     """A number of seconds, as it is."""
-    if math.isnan(value):       # TypeError for what is no number
+    if math.isnan(value):  # TypeError for what is no number
         raise ValueError(f"{what} must not be NaN")
     return value
 
@@ -193,7 +183,7 @@ def _seconds(value, what):
 class io(Watcher):
     """A file descriptor is ready, as long as it is: the callback comes again and again until it has been dealt with."""
 
-    _core_counts = True     # whoever waits for a descriptor
+    _core_counts = True  # whoever waits for a descriptor
     _pass_events = False
 
     def __init__(self, loop, fd, events, ref=True, priority=None):
@@ -404,7 +394,7 @@ class signal(Watcher):
     for something which only the signal's handler can bring about goes on waiting, unless `ref` is False (and not None).
     """
 
-    _all = {}       # number -> (the handler before, watchers)
+    _all = {}  # number -> (the handler before, watchers)
 
     def __init__(self, loop, signalnum, ref=True, priority=None):
         signalnum = operator.index(signalnum)
@@ -463,7 +453,7 @@ class signal(Watcher):
     def _describe(self):
         try:
             return f" {_signal.Signals(self.signalnum).name}"
-        except ValueError:      # a real-time signal
+        except ValueError:  # a real-time signal
             return f" {self.signalnum}"
 
 
@@ -524,7 +514,7 @@ class child(Watcher):
         try:
             pid, status, usage = _wait4(self.pid, os.WNOHANG)
         except ChildProcessError:
-            pid, status, usage = self.pid, 0, None      # somebody else has taken its status
+            pid, status, usage = self.pid, 0, None  # somebody else has taken its status
         if pid == 0:
             if self._event is not None:
                 self._event = _children.watch(os.P_PID, self.pid, os.WEXITED)
@@ -612,11 +602,11 @@ class Loop:
     and `default`, is accepted and has no effect.
     """
 
-    MAXPRI, MINPRI = 2, -2      # of watchers; without effect
+    MAXPRI, MINPRI = 2, -2  # of watchers; without effect
 
     def __init__(self, hub=None, default=None, *, flags=None):
         self.hub = hub if isinstance(hub, Hub) else get_hub()
-        self._runs = []         # for each `run` under way what ends it
+        self._runs = []  # for each `run` under way what ends it
 
     def _maker(cls):
         def make(self, *args, **kwargs):
@@ -667,7 +657,7 @@ class Loop:
         waiter = Waiter(self.hub)
         joiner = spawn(self._join, waiter)
         self._runs.append(waiter)
-        polled = functools.partial(self.hub.call_later, 0, waiter.wake, ref=False)      # after the timers that are due
+        polled = functools.partial(self.hub.call_later, 0, waiter.wake, ref=False)  # after the timers that are due
         if once:
             if self.hub.after_poll is None:
                 self.hub.after_poll = []

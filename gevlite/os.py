@@ -23,14 +23,7 @@ from signal import SIGCHLD
 from time import monotonic as _monotonic
 
 from gevlite import _children
-from gevlite._core import (
-    READ,
-    WRITE,
-    fd_ready,
-    get_hub,
-    get_hub_if_exists,
-    let_others_run as _let_others_run,
-)
+from gevlite._core import READ, WRITE, fd_ready, get_hub, get_hub_if_exists, let_others_run as _let_others_run
 from gevlite._socketio import keeps_boundaries as _keeps_boundaries, mode_of as _mode_of, set_mode as _set_mode
 from gevlite.event import Event
 
@@ -38,8 +31,17 @@ __target__ = "os"
 __implements__ = [
     name
     for name in (
-        "close", "get_blocking", "read", "readinto", "set_blocking", "write",
-        "wait", "wait3", "wait4", "waitid", "waitpid",
+        "close",
+        "get_blocking",
+        "read",
+        "readinto",
+        "set_blocking",
+        "write",
+        "wait",
+        "wait3",
+        "wait4",
+        "waitid",
+        "waitpid",
     )
     if hasattr(_std, name)
 ]
@@ -97,6 +99,7 @@ def _lasting(original):
 
     The original, written in C, works until the very end.
     """
+
     def decorate(function):
         @_wraps(function)
         def lasting(fd, argument, /):
@@ -127,7 +130,7 @@ def write(fd, data, /):
                 return _write(fd, data)
         if not size or _keeps_boundaries(fd):
             return _wait_and(_write, fd, WRITE, data)
-        step = size if ours else PIPE_BUF       # what is in blocking mode must not be given more than it takes
+        step = size if ours else PIPE_BUF  # what is in blocking mode must not be given more than it takes
         with view.cast("B") as octets:
             done = 0
             while done < size:
@@ -214,6 +217,7 @@ def tp_write(fd, buf):
 
 
 # ---------------------------------------------------------------- children
+
 
 def waitpid(pid, options, /):
     """As `os.waitpid`: block until a child has ended (or, by `options`, stopped), and return `(pid, status)`."""
@@ -372,13 +376,13 @@ def _wait_for_either(question, changes, watched, only_watched):
         try:
             sources.append(_children.watch(question.idtype, question.id, changes))
         except RuntimeError:
-            pass        # no thread can be started: what the hub watches will do
+            pass  # no thread can be started: what the hub watches will do
     set_it = either.set
-    wake = lambda _source: set_it()     # noqa: E731  (one object, to be unlinked)
+    wake = lambda _source: set_it()  # noqa: E731  (one object, to be unlinked)
     for source in sources:
         source.rawlink(wake)
     hub = get_hub()
-    hub.ref()           # the watcher, which counts for nothing, will wake us
+    hub.ref()  # the watcher, which counts for nothing, will wake us
     try:
         either.wait(None if len(sources) > len(watched) or only_watched else _children.LOOK_AGAIN)
     finally:
@@ -405,7 +409,7 @@ class _Watched:
         try:
             self.group = _std.getpgid(watcher.pid)
         except OSError:
-            self.group = None       # it has ended, and is no child of ours
+            self.group = None  # it has ended, and is no child of ours
         watcher.start(self.end)
 
     def end(self):

@@ -26,6 +26,7 @@ class PoolFull(Full):
 
 # ---------------------------------------------------------------- functions applied to many
 
+
 class GroupMappingMixin:
     """`apply`, `map` and their kin, for whatever has a `spawn` that returns something to `get()` the result from."""
 
@@ -125,8 +126,8 @@ class _Feeder:
         self.items = zip(*iterables, strict=False)
         self.room = Semaphore(maxsize) if maxsize else DummySemaphore()
         self.ordered = ordered
-        self.queue = SimpleQueue()      # ordered: calls as they are begun; else: as they end
-        self.to_come = 1                # calls begun and not ended, and one for ourselves
+        self.queue = SimpleQueue()  # ordered: calls as they are begun; else: as they end
+        self.to_come = 1  # calls begun and not ended, and one for ourselves
         self.error = None
 
     def run(self):
@@ -143,12 +144,12 @@ class _Feeder:
                 else:
                     self.to_come += 1
                     self.group._call_when_done(running, self.put)
-                item = running = None   # not kept while we wait
+                item = running = None  # not kept while we wait
         except GreenletExit:
-            pass                        # the iterator was closed or dropped
+            pass  # the iterator was closed or dropped
         except BaseException as exc:
             self.error = exc
-        self.items = None               # it may hold on to the last one
+        self.items = None  # it may hold on to the last one
         self.count_down()
 
     def put(self, running):
@@ -187,12 +188,12 @@ class Results:
 
     def _outcome(self, running):
         if isinstance(running, _End):
-            self._feeder.queue.put(_End())      # for whoever asks next
+            self._feeder.queue.put(_End())  # for whoever asks next
             if running.error is not None:
                 raise running.error
             raise StopIteration
         self._feeder.room.release()
-        return running.get(block=False)         # it has ended; a kill that came now would lose it
+        return running.get(block=False)  # it has ended; a kill that came now would lose it
 
     def close(self):
         """Start no further call and end the iteration, also for others who wait in it. Does not block.
@@ -213,7 +214,7 @@ class Results:
         try:
             feeding = self._feeding
         except AttributeError:
-            return                      # refused by __init__
+            return  # refused by __init__
         feeding.kill(block=False)
 
 
@@ -247,6 +248,7 @@ IMapUnordered = Results
 
 # ---------------------------------------------------------------- groups
 
+
 class Group(GroupMappingMixin):
     """Any number of greenlets. `Group(greenlets)` begins with those; iterating over it yields the members.
 
@@ -259,7 +261,7 @@ class Group(GroupMappingMixin):
         self.greenlets = set()
         self._killed = set()
         self._emptied = Watch()
-        self._failures = {}         # by id: what each `join(raise_error=True)` in progress collects
+        self._failures = {}  # by id: what each `join(raise_error=True)` in progress collects
         for one in greenlets:
             self.add(one)
 
@@ -476,7 +478,7 @@ class Pool(Group):
         if not self._places.acquire(blocking=blocking, timeout=timeout):
             raise PoolFull(f"all {self.size} places are taken")
         if not self._enter(greenlet):
-            self._places.release()      # somebody else was faster
+            self._places.release()  # somebody else was faster
 
     def start(self, greenlet, blocking=True, timeout=None):
         """`add` a greenlet that was not started, with the same arguments and errors, and start it."""

@@ -354,11 +354,11 @@ class WSGIServer(StreamServer):
             self.limits = limits
         self._settings = Settings(self.limits, _parser_class())
         self._settings.strict = strict
-        self._handlers = {}         # each with the time when it came, in that order
-        self._turned_away = 0       # who is being told that there are too many
+        self._handlers = {}  # each with the time when it came, in that order
+        self._turned_away = 0  # who is being told that there are too many
         self._proxy_errors = 0
         self._next_proxy_error = 0.0
-        self._closing = None        # what will close the connections that still wait for a request
+        self._closing = None  # what will close the connections that still wait for a request
         if application is not None:
             self.application = application
         if handler_class is not None:
@@ -391,7 +391,7 @@ class WSGIServer(StreamServer):
     def get_environ(self):
         """A new copy of what all requests have in common."""
         if not isinstance(self.environ, self.environ_class):
-            self.environ = self.environ_class(self.environ)     # it was set meanwhile
+            self.environ = self.environ_class(self.environ)  # it was set meanwhile
         return self.environ.copy()
 
     _plain_get_environ = get_environ
@@ -404,7 +404,7 @@ class WSGIServer(StreamServer):
             if host in ("", "0.0.0.0", "::"):
                 host = socket.gethostname()
             elif ":" in host:
-                host = f"[{host}]"      # RFC 3875, 4.1.14
+                host = f"[{host}]"  # RFC 3875, 4.1.14
         else:
             host, port = "localhost", "443" if self.ssl_enabled else "80"
         self.environ.setdefault("SERVER_NAME", host)
@@ -441,12 +441,12 @@ class WSGIServer(StreamServer):
         if self._places_are_taken():
             self._places.wait()
         elif len(self._serving) >= self._most_connections:
-            socket.wait_read(self.socket)       # somebody wants to come in
+            socket.wait_read(self.socket)  # somebody wants to come in
             self._served.clear()
             if not self._hang_up_on_one() and self.limits.max_queued is not None and self._turned_away < TURNED_AWAY:
                 self._turn_away_one()
                 return
-            self._served.wait(5 * self.min_delay)       # or maybe somebody falls silent
+            self._served.wait(5 * self.min_delay)  # or maybe somebody falls silent
         else:
             super()._wait_for_room()
 
@@ -456,7 +456,7 @@ class WSGIServer(StreamServer):
             (since, functools.partial(socket.socket.shutdown, sock, socket.SHUT_RDWR))
             for sock, since in itertools.islice(self._shaking.items(), 1)
         ]
-        kept = []       # between two requests
+        kept = []  # between two requests
         for handler, since in itertools.islice(self._handlers.items(), LOOK_AT):
             connection = handler.connection
             if connection.waiting:
@@ -471,7 +471,7 @@ class WSGIServer(StreamServer):
         try:
             hang_up()
         except OSError:
-            pass        # it has gone by itself
+            pass  # it has gone by itself
         return True
 
     def _turn_away_one(self):
@@ -484,11 +484,11 @@ class WSGIServer(StreamServer):
         """Tell a client, at once, that there are too many."""
         try:
             with Timeout(TURN_AWAY_TIME, False):
-                if not self.ssl_enabled:        # a handshake would take what there is not
+                if not self.ssl_enabled:  # a handshake would take what there is not
                     sock.sendall(_TURN_AWAY)
                     sock.shutdown(socket.SHUT_WR)
                     while sock.recv(65536):
-                        pass        # or it might not see the response
+                        pass  # or it might not see the response
         except OSError:
             pass
         finally:

@@ -121,7 +121,7 @@ def _wait(ask, masks, timeout):
                     # The bits are the same as poll's (poll(2), epoll_ctl(2)).
                     extra.register(fd, mask)
                 except PermissionError:
-                    pass        # a regular file; it is ready for all it can ever be
+                    pass  # a regular file; it is ready for all it can ever be
             pairs.append((extra.fileno(), READ))
         elif special:
             longest = _LOOK_AGAIN
@@ -336,6 +336,7 @@ def select(rlist, wlist, xlist, timeout=None, /):
 
 # ---------------------------------------------------------------- objects of the original types
 
+
 def adopt_poll():
     """Let the `poll` of objects of the original type block only the calling greenlet. Returns what is adopted.
 
@@ -361,7 +362,7 @@ def adopt_epoll():
 
 def _blocks_thread():
     hub = get_hub_if_exists()
-    return hub is None or hub.blocks_thread()      # a backend that was written in Python before patching
+    return hub is None or hub.blocks_thread()  # a backend that was written in Python before patching
 
 
 def _poll_of_original(self, timeout=None, /):

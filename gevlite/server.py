@@ -44,9 +44,9 @@ class StreamServer(BaseServer):
     def __init__(self, listener, handle=None, backlog=None, spawn="default", **ssl_args):
         self.ssl_args = ssl_args
         self._context = None
-        self._failures = 0      # of handshakes, since the last line about them
+        self._failures = 0  # of handshakes, since the last line about them
         self._next_line = 0.0
-        self._shaking = {}      # connections that shake hands, each with the time when it began, in that order
+        self._shaking = {}  # connections that shake hands, each with the time when it began, in that order
         self._wrap_args = {name: ssl_args[name] for name in _WRAP_ARGS if name in ssl_args}
         if ssl_args:
             self._context = _context_of(ssl_args)
@@ -107,7 +107,7 @@ class StreamServer(BaseServer):
             try:
                 args = self._read_now()
             except OSError:
-                return      # no descriptor left
+                return  # no descriptor left
             if args is None:
                 return
             self._begin(args)
@@ -160,7 +160,7 @@ class StreamServer(BaseServer):
         except BaseException as exc:
             if secure is not None:
                 secure.close()
-            if not isinstance(exc, OSError):        # SSLError and TimeoutError are
+            if not isinstance(exc, OSError):  # SSLError and TimeoutError are
                 raise
             self.handshake_failed(address, exc)
         finally:

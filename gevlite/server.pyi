@@ -36,13 +36,9 @@ class DatagramServer(BaseServer):
     reuse_port: bool
     max_size: int
     def __init__(
-        self,
-        listener: _Listener,
-        handle: Callable[[bytes, Any], Any] | None = None,
-        spawn: _Spawn = "default",
+        self, listener: _Listener, handle: Callable[[bytes, Any], Any] | None = None, spawn: _Spawn = "default"
     ) -> None: ...
     @classmethod
     def get_listener(cls, address: Any, family: int | None = None) -> _Socket: ...
     def do_read(self) -> tuple[bytes, Any]: ...
     def sendto(self, *args: Any) -> int: ...
-

@@ -105,7 +105,7 @@ def signal(signalnum, handler, /):
     """As `signal.signal`. A handler of SIGCHLD runs in a new greenlet, without a frame: children end in the middle of
     anything, and what it raises is reported and hits nobody."""
     if signalnum == _SIGCHLD and callable(handler) and not isinstance(handler, (int, _InGreenlet)):
-        get_hub()       # which is told of signals from now on
+        get_hub()  # which is told of signals from now on
         handler = _InGreenlet(handler)
     return _handler_of(_signal(signalnum, handler))
 
@@ -147,7 +147,7 @@ def pause():
     if not _is_told_of_signals(hub):
         return _pause()
     came = Event()
-    hub.backend.drain()     # what came before does not count
+    hub.backend.drain()  # what came before does not count
     seen = hub.backend.signals
 
     def look():
@@ -170,7 +170,7 @@ def _is_told_of_signals(hub):
     try:
         current = _set_wakeup_fd(ours, warn_on_full_buffer=False)
     except ValueError:
-        return False        # not the main thread
+        return False  # not the main thread
     if current not in (-1, ours):
         _set_wakeup_fd(current)
         return False

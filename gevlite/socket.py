@@ -51,7 +51,7 @@ _std_detach = _StdSocket.detach
 _CSocket = _socket.socket
 _SOCK_NONBLOCK = getattr(_socket, "SOCK_NONBLOCK", 0)
 _GLOBAL_DEFAULT_TIMEOUT = _std._GLOBAL_DEFAULT_TIMEOUT
-_BLOCK = 65536         # read at once of a file that sendfile(2) cannot send
+_BLOCK = 65536  # read at once of a file that sendfile(2) cannot send
 _NO_NAMES = ("", b"", "<broadcast>", b"<broadcast>")
 
 
@@ -68,7 +68,7 @@ def _resolver():
     # could run meanwhile does not run any more.
     if is_finalizing():
         return _socket
-    let_others_run()        # an address in digits asks nobody
+    let_others_run()  # an address in digits asks nobody
     return get_hub().resolver
 
 
@@ -115,7 +115,7 @@ class socket(_StdSocket):
 
     def setblocking(self, flag, /):
         """`settimeout(None)` or `settimeout(0)`. Raises OSError(EBADF) if the socket is closed."""
-        _CSocket.setblocking(self, False)       # as it is already; asks the kernel whether there is such a descriptor
+        _CSocket.setblocking(self, False)  # as it is already; asks the kernel whether there is such a descriptor
         self._ep.set_timeout(None if flag else 0.0)
 
     def getblocking(self):
@@ -163,13 +163,13 @@ class socket(_StdSocket):
             return address
         host, port = address[:2]
         if not isinstance(host, (str, bytes, bytearray)) or host in _NO_NAMES or not _is_index(port):
-            return address          # not a name, or an error that the original is to report
+            return address  # not a name, or an error that the original is to report
         if isinstance(host, str):
             try:
                 _socket.inet_pton(family, host)
                 return address
             except OSError:
-                pass                # not in digits
+                pass  # not in digits
         elif isinstance(host, bytearray):
             host = bytes(host)
         numbers = _resolver().getaddrinfo(host, None, family)[0][4]
@@ -206,7 +206,7 @@ class socket(_StdSocket):
             fd = file.fileno()
             status = os.fstat(fd)
         except (AttributeError, OSError, ValueError):
-            return self._sendfile_use_send(file, offset, count)     # not a real file
+            return self._sendfile_use_send(file, offset, count)  # not a real file
         if not stat.S_ISREG(status.st_mode):
             return self._sendfile_use_send(file, offset, count)
         total = 0
@@ -219,7 +219,7 @@ class socket(_StdSocket):
                     break
                 total += sent
         except OSError as exc:
-            refused = not total and exc.errno in (EINVAL, ENOSYS, EOPNOTSUPP, ENOTSOCK)     # not of this file system
+            refused = not total and exc.errno in (EINVAL, ENOSYS, EOPNOTSUPP, ENOTSOCK)  # not of this file system
             if not refused:
                 raise
         finally:
@@ -266,9 +266,9 @@ class socket(_StdSocket):
         # Who waits on the descriptor is woken before the number can mean something else.
         try:
             ep = socket._ep.__get__(self)
-        except AttributeError:          # __init__ has failed
+        except AttributeError:  # __init__ has failed
             ep = None
-        except TypeError:               # one of the original class
+        except TypeError:  # one of the original class
             ep = _endpoints.take(self)
         if ep is not None:
             ep.forget()
@@ -286,7 +286,7 @@ class socket(_StdSocket):
             try:
                 os.set_blocking(fd, True)
             except OSError:
-                pass        # closed behind our back; the original does not look either
+                pass  # closed behind our back; the original does not look either
         return fd
 
     @property
@@ -312,6 +312,7 @@ _socketio.set_endpoint_slot(socket._ep)
 
 # ---------------------------------------------------------------- sockets of the original class
 
+
 class _Endpoints:
     """A descriptor: the endpoint of a socket of the original class, made when it is first asked for.
 
@@ -319,7 +320,7 @@ class _Endpoints:
     """
 
     def __init__(self):
-        self.kept = {}          # id of a socket: (its endpoint, a weak reference to it)
+        self.kept = {}  # id of a socket: (its endpoint, a weak reference to it)
 
     def __get__(self, sock, owner=None):
         if sock is None:
@@ -409,7 +410,7 @@ def create_connection(address, timeout=_GLOBAL_DEFAULT_TIMEOUT, source_address=N
             raise ExceptionGroup("create_connection failed", errors)
         raise errors[-1]
     finally:
-        errors.clear()      # their tracebacks hold this frame
+        errors.clear()  # their tracebacks hold this frame
 
 
 def create_server(address, *, family=_socket.AF_INET, backlog=None, reuse_port=False, dualstack_ipv6=False):
@@ -447,6 +448,7 @@ def create_server(address, *, family=_socket.AF_INET, backlog=None, reuse_port=F
 
 
 # ---------------------------------------------------------------- names
+
 
 def getaddrinfo(host, port, family=0, type=0, proto=0, flags=0):
     """As the original; looked up without stopping other greenlets."""
@@ -496,6 +498,7 @@ def getfqdn(name=""):
 
 
 # ---------------------------------------------------------------- any descriptor
+
 
 def wait_read(fileno, timeout=None, timeout_exc=None):
     """Block until `fileno` (a number or an object with `fileno()`) can be read, or has ended.

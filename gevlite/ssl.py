@@ -39,9 +39,7 @@ _FOLLOWERS = [
 __imports__ = [name for name in dir(_std) if not name.startswith("__") and name not in (*__implements__, *_FOLLOWERS)]
 globals().update({name: getattr(_std, name) for name in __imports__})
 _HELPERS = {"base64", "create_connection", "errno", "namedtuple", "os", "socket", "sys", "warnings"}
-__all__ = sorted(
-    name for name in {*__implements__, *_FOLLOWERS, *__imports__} - _HELPERS if not name.startswith("_")
-)
+__all__ = sorted(name for name in {*__implements__, *_FOLLOWERS, *__imports__} - _HELPERS if not name.startswith("_"))
 
 _StdSSLContext = _std.SSLContext
 _StdSSLSocket = _std.SSLSocket
@@ -149,7 +147,7 @@ class SSLSocket(_Socket, _StdSSLSocket):
         try:
             early = _Socket.recv(self, 1)
         except OSError as exc:
-            if exc.errno not in (ENOTCONN, EINVAL):     # EINVAL: a UNIX socket
+            if exc.errno not in (ENOTCONN, EINVAL):  # EINVAL: a UNIX socket
                 raise
             early = b""
         if early:
@@ -354,8 +352,18 @@ class _MadeLater:
 ADOPTED = {
     name: value
     for name, value in vars(SSLSocket).items()
-    if name not in ("__init__", "__slots__", "__module__", "__doc__", "__dict__", "__weakref__", "_ep",
-                    "__firstlineno__", "__static_attributes__")
+    if name
+    not in (
+        "__init__",
+        "__slots__",
+        "__module__",
+        "__doc__",
+        "__dict__",
+        "__weakref__",
+        "_ep",
+        "__firstlineno__",
+        "__static_attributes__",
+    )
 } | {"_conversation": _MadeLater()}
 
 
@@ -376,7 +384,7 @@ create_connection = _create_connection
 socket = _Socket
 
 
-if not hasattr(_std, "wrap_socket"):        # it left the original with Python 3.12
+if not hasattr(_std, "wrap_socket"):  # it left the original with Python 3.12
 
     def wrap_socket(
         sock,

@@ -53,7 +53,7 @@ def __getattr__(name):
 
 
 class _Pipe(FileObject):
-    _close_waits = True         # as the original's does in threads: a reader gets all that the child has written
+    _close_waits = True  # as the original's does in threads: a reader gets all that the child has written
 
 
 def _cooperative(file, bufsize):
@@ -103,7 +103,7 @@ class _Exchange:
             work(file)
             file.close()
         except BrokenPipeError:
-            self.offset = len(self.data)    # the child does not want more, which is all right
+            self.offset = len(self.data)  # the child does not want more, which is all right
             file.close()
         except Exception as exc:
             self.error = exc
@@ -178,7 +178,7 @@ class Popen(_StdPopen):
         """Without blocking: True if the child has ended, and its status has been taken."""
         if self.returncode is None and self._waitpid_lock.acquire(False):
             try:
-                if self.returncode is None:     # else another thread was faster
+                if self.returncode is None:  # else another thread was faster
                     pid, status = self._try_wait(WNOHANG)
                     if pid == self.pid:
                         self._handle_exitstatus(status)
@@ -212,7 +212,7 @@ class Popen(_StdPopen):
         if stdin is None:
             return _Exchange(None, None, (self.stdout, self.stderr))
         try:
-            stdin.flush()       # may block, if much was written to it before
+            stdin.flush()  # may block, if much was written to it before
             if not input:
                 stdin.close()
         except BrokenPipeError:
@@ -220,7 +220,7 @@ class Popen(_StdPopen):
         except ValueError:
             if not stdin.closed:
                 raise
-            return _Exchange(None, None, (self.stdout, self.stderr))        # nobody to give input to: all right
+            return _Exchange(None, None, (self.stdout, self.stderr))  # nobody to give input to: all right
         if input and self.text_mode:
             input = input.encode(stdin.encoding, stdin.errors)
         return _Exchange(stdin, input, (self.stdout, self.stderr))
@@ -273,6 +273,7 @@ class _Ended:
 
 
 # ---------------------------------------------------------------- functions
+
 
 def _with_our_popen():
     """The original's functions, as they are, among names of which `Popen` is ours and so are they themselves."""

@@ -39,7 +39,7 @@ __imports__ = [
         "stack_size",
     )
     if hasattr(_std, name)
-]   # fmt: skip
+]  # fmt: skip
 globals().update({name: getattr(_std, name) for name in __imports__})
 
 if not hasattr(_std, "daemon_threads_allowed"):
@@ -65,7 +65,7 @@ class ThreadGreenlet(Greenlet):
 
     def __init__(self, function, args, kwargs):
         Greenlet.__init__(self, None, function, args, kwargs)
-        self.gr_context = contextvars.Context()     # a new thread begins with an empty one
+        self.gr_context = contextvars.Context()  # a new thread begins with an empty one
         self.rawlink(_ended)
 
     def _run(self, function, args, kwargs):
@@ -159,6 +159,7 @@ def _wait_for_end(ended, late, timeout):
 
 # ---------------------------------------------------------------- up to Python 3.12
 
+
 class _ThreadEnd:
     """Looks like a lock that its thread holds for as long as it lives: to acquire it is to wait for the thread's end.
 
@@ -206,6 +207,7 @@ def _set_sentinel():
 
 
 # ---------------------------------------------------------------- from Python 3.13 on
+
 
 class _ThreadHandle:
     """Waits for the end of a thread that is a greenlet."""
@@ -311,6 +313,7 @@ __all__ = [name for name in __implements__ + __imports__ if not name.startswith(
 
 # ---------------------------------------------------------------- fork
 
+
 def _before_fork():
     _main_idents.append(get_ident())
 
@@ -341,7 +344,7 @@ def _after_fork_in_child():
 
 
 def _is_forked_by_multiprocessing():
-    forker = sys._getframe(2)       # of the one that called our caller, a hook, by forking
+    forker = sys._getframe(2)  # of the one that called our caller, a hook, by forking
     return forker is not None and forker.f_globals.get("__name__") == "multiprocessing.popen_fork"
 
 
@@ -350,7 +353,7 @@ def _exit_process():
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except Exception:   # it is closed, or nobody takes it: that is all the same now
+        except Exception:  # it is closed, or nobody takes it: that is all the same now
             pass
     os._exit(0)
 

@@ -29,9 +29,7 @@ if sys.version_info >= (3, 13):
 
 class ThreadGreenlet(Greenlet):
     end: Any
-    def __init__(
-        self, function: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> None: ...
+    def __init__(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None: ...
 
 @overload
 def start_new_thread(function: Callable[[*_Ts], object], args: tuple[*_Ts] = ...) -> int: ...

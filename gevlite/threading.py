@@ -101,7 +101,7 @@ if hasattr(_std, "_start_joinable_thread"):
         for thing in list(_std._active.values()):
             handle = getattr(thing, _HANDLE, None)
             if isinstance(handle, _NativeHandle) and not thing.daemon:
-                handle.join()       # the original would block the whole OS thread
+                handle.join()  # the original would block the whole OS thread
         thread._shutdown()
 
     # By what it keeps here `threading` learns that a thread it did not start, any other greenlet, is gone.
@@ -233,6 +233,7 @@ else:
 
 
 # ---------------------------------------------------------------- methods of Thread
+
 
 def _wait_for_tstate_lock(self, block=True, timeout=-1):
     """Up to Python 3.12. The original takes a thread whose `join` is interrupted, say by a Timeout, for ended."""

@@ -10,7 +10,7 @@ from gevlite.event import AsyncResult
 from gevlite.lock import Semaphore
 from gevlite.pool import GroupMappingMixin
 
-__all__ = ["ThreadPool", "ThreadPoolExecutor", "get_default_size"]      # noqa: F822 (see __getattr__)
+__all__ = ["ThreadPool", "ThreadPoolExecutor", "get_default_size"]  # noqa: F822 (see __getattr__)
 
 
 def get_default_size():
@@ -74,13 +74,13 @@ class ThreadPool(GroupMappingMixin):
     def _renew(self):
         # One call more than there are threads, so that a thread that is done finds the next without waiting for us.
         self._places = Semaphore(self._crew.limit + 1)
-        self._debt = 0          # places that `maxsize` took back while they were in use
+        self._debt = 0  # places that `maxsize` took back while they were in use
 
     def __del__(self):
         try:
             crew = self._crew
         except AttributeError:
-            return              # refused by __init__
+            return  # refused by __init__
         crew.close()
 
     def __len__(self):
@@ -126,7 +126,7 @@ class ThreadPool(GroupMappingMixin):
         while True:
             places = self._places
             if is_finalizing():
-                return None         # the threads that have them never give them back
+                return None  # the threads that have them never give them back
             places.acquire()
             if places is self._places:
                 return places
@@ -238,7 +238,7 @@ def _after_fork_in_child():
         before = pool._places
         pool._renew()
         while before.linkcount():
-            before.release()        # whoever waits there finds that it is not `_places` any more
+            before.release()  # whoever waits there finds that it is not `_places` any more
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -12,7 +12,6 @@ __all__ = ["ThreadPool", "ThreadPoolExecutor", "get_default_size"]
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-
 def get_default_size() -> int: ...
 def make_hub_pool(hub: Hub) -> ThreadPool: ...
 

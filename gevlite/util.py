@@ -68,7 +68,7 @@ class assert_switches:
     def _trace(self, event, args):
         origin, target = args
         now = _monotonic()
-        if not isinstance(origin, Hub):     # which may sleep as long as it likes
+        if not isinstance(origin, Hub):  # which may sleep as long as it likes
             self._longest = max(self._longest, now - self._since)
         self._since = now
         if origin is self._greenlet and (not self.hub_only or isinstance(target, Hub)):

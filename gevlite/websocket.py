@@ -62,6 +62,7 @@ class WebSocketClosed(ConnectionError):
 
 # ---------------------------------------------------------------- the handshake
 
+
 def accept(
     environ,
     *,
@@ -115,7 +116,7 @@ def accept(
     protocol = library.ServerProtocol(
         extensions=[library.deflate()] if compression else None,
         select_subprotocol=lambda _, offered: next((name for name in subprotocols if name in offered), None),
-        state=library.OPEN,     # it is to read frames only: the request is given to it, the response taken from it
+        state=library.OPEN,  # it is to read frames only: the request is given to it, the response taken from it
         max_size=max_size,
         logger=_log,
     )
@@ -125,7 +126,7 @@ def accept(
     wire.answer("101 Switching Protocols", [*response.headers.raw_items(), *headers])
     websocket = WebSocket(wire, protocol, max_size, ping_interval, ping_timeout, close_timeout)
     wire.websocket = websocket
-    if wire.closing:        # since a moment ago
+    if wire.closing:  # since a moment ago
         spawn(websocket._go_away)
     return websocket
 
@@ -185,10 +186,16 @@ def _refusal(environ, wire, may_connect):
 
 def _refuse(wire, status, reason, headers=()):
     body = f"{reason}\n".encode()
-    wire.answer(status, [
-        ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body))), ("Connection", "close"),
-        *headers,
-    ], body)
+    wire.answer(
+        status,
+        [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+            *headers,
+        ],
+        body,
+    )
     raise HandshakeError(status, reason)
 
 
@@ -212,8 +219,15 @@ class _Library:
 
     def request(self, environ):
         headers = self.Headers()
-        for name in ("Connection", "Upgrade", "Origin", "Sec-WebSocket-Key", "Sec-WebSocket-Version",
-                     "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"):
+        for name in (
+            "Connection",
+            "Upgrade",
+            "Origin",
+            "Sec-WebSocket-Key",
+            "Sec-WebSocket-Version",
+            "Sec-WebSocket-Protocol",
+            "Sec-WebSocket-Extensions",
+        ):
             value = environ.get("HTTP_" + name.upper().replace("-", "_"))
             if value is not None:
                 headers[name] = value
@@ -263,13 +277,13 @@ class WebSocket:
         self._close_timeout = close_timeout
         self._compressed = bool(protocol.extensions)
         self._messages = deque()
-        self._waiting = 0               # bytes or characters in those
-        self._news = Event()            # a message has come, or the connection is closed
-        self._room = Event()            # messages were taken, or the connection is closed
-        self._partial = None            # the message of which not all has come
-        self._turn = Semaphore()        # to write
-        self._unsent = []               # frames that wait for it
-        self._over = Event()            # nothing is read any more
+        self._waiting = 0  # bytes or characters in those
+        self._news = Event()  # a message has come, or the connection is closed
+        self._room = Event()  # messages were taken, or the connection is closed
+        self._partial = None  # the message of which not all has come
+        self._turn = Semaphore()  # to write
+        self._unsent = []  # frames that wait for it
+        self._over = Event()  # nothing is read any more
         self._reader = spawn(self._read)
 
     def __repr__(self):
@@ -350,8 +364,9 @@ class WebSocket:
 
         Raises ValueError for a code that RFC 6455 does not allow, or a reason of more than 123 bytes.
         """
-        if not isinstance(code, int) or not (1000 <= code <= 1014 and code not in (1004, 1005, 1006)
-                                             or 3000 <= code <= 4999):
+        if not isinstance(code, int) or not (
+            1000 <= code <= 1014 and code not in (1004, 1005, 1006) or 3000 <= code <= 4999
+        ):
             raise ValueError(f"not a code to close with: {code!r}")
         if len(reason.encode()) > 123:
             raise ValueError("the reason is longer than 123 bytes")
@@ -463,7 +478,7 @@ class WebSocket:
     def _take(self, data):
         """Let the protocol have `data`. False if nothing more is to be read."""
         if self._compressed and len(data) > _PIECE:
-            return all(self._take(data[i:i + _PIECE]) for i in range(0, len(data), _PIECE))
+            return all(self._take(data[i : i + _PIECE]) for i in range(0, len(data), _PIECE))
         protocol = self._protocol
         protocol.receive_data(data)
         try:
@@ -511,7 +526,7 @@ class WebSocket:
         frames = self._protocol.data_to_send()
         if not frames:
             return True
-        last = b"" in frames        # means: no more is to be read
+        last = b"" in frames  # means: no more is to be read
         self._unsent += frames
         # The holder of the turn will send it too. The reader waits for it when there is a lot, or nothing else to do.
         if last:

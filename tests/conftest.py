@@ -47,7 +47,7 @@ def nothing_left_over():
     before = counters()
     yield
     if counters() != before:
-        gc.collect()        # sockets that only a dead greenlet's frame still holds
+        gc.collect()  # sockets that only a dead greenlet's frame still holds
         wait_until(lambda: counters() == before)
     assert counters() == before
 

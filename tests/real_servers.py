@@ -38,8 +38,14 @@ def free_port():
 def running(command, port, log, stop=signal.SIGTERM, seconds=40, **options):
     """A server that listens on `port`; ended afterwards by the signal `stop`."""
     with open(log, "wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                   start_new_session=True, **options)
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            **options,
+        )
     try:
         deadline = time.monotonic() + seconds
         while True:
@@ -83,11 +89,16 @@ def postgres_fixture(folder):
     data, port = folder / "postgres", free_port()
     data.mkdir()
     options = {}
-    if os.getuid() == 0:        # it refuses to run as root
+    if os.getuid() == 0:  # it refuses to run as root
         shutil.chown(data, "postgres", "postgres")
         options = {"user": "postgres", "group": "postgres", "extra_groups": []}
-    subprocess.run([initdb, "-D", data, "-A", "trust", "-U", "tester", "--no-sync", "--encoding=UTF8", "--locale=C"],
-                   check=True, capture_output=True, cwd=data, **options)
+    subprocess.run(
+        [initdb, "-D", data, "-A", "trust", "-U", "tester", "--no-sync", "--encoding=UTF8", "--locale=C"],
+        check=True,
+        capture_output=True,
+        cwd=data,
+        **options,
+    )
     command = [postgres, "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F", "-c", "max_connections=60"]
     with running(command, port, folder / "postgres.log", signal.SIGINT, cwd=data, **options) as server:
         yield server

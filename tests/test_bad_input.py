@@ -117,12 +117,11 @@ def test_waiting_for_a_closed_socket_is_an_error(unchanged):
     assert unchanged()
 
 
-@pytest.mark.parametrize("receive", [
-    lambda s: s.recv(10),
-    lambda s: s.recv_into(bytearray(10)),
-    lambda s: s.recvfrom(10),
-    lambda s: s.recvmsg(10),
-], ids=["recv", "recv_into", "recvfrom", "recvmsg"])
+@pytest.mark.parametrize(
+    "receive",
+    [lambda s: s.recv(10), lambda s: s.recv_into(bytearray(10)), lambda s: s.recvfrom(10), lambda s: s.recvmsg(10)],
+    ids=["recv", "recv_into", "recvfrom", "recvmsg"],
+)
 @pytest.mark.parametrize("timeout", [None, 1000])
 def test_a_socket_closed_by_another_greenlet_during_recv_is_ebadf(receive, timeout, hub, start, settle, unchanged):
     a, b = socket.socketpair()

@@ -77,7 +77,8 @@ def test_two_greenlets_that_take_turns_by_sleeping():
 @pytest.mark.timeout(120)
 def test_two_delayed_fetches_take_about_as_long_as_the_longer(run_script):
     """2 s and 1 s at once. The server's count is the proof; that the clock agrees is what a user would look at."""
-    out = run_script("""
+    out = run_script(
+        """
         from gevlite import monkey
         monkey.patch_all()
         import threading
@@ -120,7 +121,9 @@ def test_two_delayed_fetches_take_about_as_long_as_the_longer(run_script):
         print(most, elapsed)
         server.shutdown()
         server.server_close()
-    """, timeout=60).stdout.split()
+    """,
+        timeout=60,
+    ).stdout.split()
     assert int(out[0]) == 2
     assert 1.99 < float(out[1]) < 2.9
 
@@ -142,7 +145,7 @@ def test_a_timer_runs_on_time_beside_a_loop_that_sleeps_zero():
             steps += 1
         gevlite.sleep(0)
     assert len(late) == 20
-    assert min(late) > -0.001       # never early
+    assert min(late) > -0.001  # never early
     assert max(late) < 1
     # The loop has gone on between any two ticks and after none of them.
     assert steps_at_tick[0] > 0 and steps_at_tick == sorted(set(steps_at_tick))

@@ -124,7 +124,7 @@ def test_demo_draws_progress_on_a_terminal():
         while True:
             try:
                 chunk = os.read(leader, 10000)
-            except OSError:     # EIO: how Linux tells that the other end is closed
+            except OSError:  # EIO: how Linux tells that the other end is closed
                 break
             if not chunk:
                 break

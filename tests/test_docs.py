@@ -35,12 +35,7 @@ def test_example_runs(page, line, source, runs, tmp_path):
     script = tmp_path / f"{page.stem}.py"
     script.write_text("\n" * (line - 1) + source, encoding="utf-8")
     result = subprocess.run(
-        [sys.executable, script],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        stdin=subprocess.DEVNULL,
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
     )
     assert result.returncode == 0, f"{page.name}, example in line {line}:\n{result.stdout}{result.stderr}"
 
@@ -48,8 +43,8 @@ def test_example_runs(page, line, source, runs, tmp_path):
 def rows(page, section):
     """The cells of the tables in a section, by the first one, without backquotes."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    text = text[text.index(f"\n{section}\n"):]
-    text = text[:re.search(r"\n#+ ", text[5:]).start() + 5]
+    text = text[text.index(f"\n{section}\n") :]
+    text = text[: re.search(r"\n#+ ", text[5:]).start() + 5]
     lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
     lines = [[cell.strip() for cell in line] for line in lines]
     return {cells[0].replace("`", ""): [cell.replace("`", "") for cell in cells[1:]] for cells in lines}
@@ -72,8 +67,11 @@ def test_every_option_of_serve_is_there_with_its_default():
     from gevlite.pywsgi import Limits
     from gevlite.serve import Server, _command
 
-    found = {name: cells[0] for names, cells in rows("deploying.md", "## gevlite serve").items()
-             for name in names.split(", ")}
+    found = {
+        name: cells[0]
+        for names, cells in rows("deploying.md", "## gevlite serve").items()
+        for name in names.split(", ")
+    }
     options = {string for action in _command._parser()._actions for string in action.option_strings if string[1] == "-"}
     options -= {"--help"} | {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Limits)}
     assert options <= set(found)

@@ -30,9 +30,7 @@ LAYERS = {
 }
 
 # What imports upwards all the same, and why.
-EXCEPTIONS = {
-    ("monkey", "monkey.__main__"): "main() is gevent's; the command line is not loaded before it is called",
-}
+EXCEPTIONS = {("monkey", "monkey.__main__"): "main() is gevent's; the command line is not loaded before it is called"}
 
 
 def modules():
@@ -101,7 +99,7 @@ def circles(edges):
 
     def walk(module, path):
         if module in path:
-            return [*path[path.index(module):], module]
+            return [*path[path.index(module) :], module]
         if module in done:
             return None
         for target in after.get(module, ()):

@@ -35,7 +35,7 @@ def is_standard(module):
 
 def used_in(tree):
     """`module._name` for each private name of a standard module that the source takes from it."""
-    modules = {}        # what a module is called here: its name
+    modules = {}  # what a module is called here: its name
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:

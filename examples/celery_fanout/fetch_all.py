@@ -23,9 +23,24 @@ from tasks import Fetched, fetch_task
 def worker_command(number: int, concurrency: int) -> list[str]:
     """What starts a worker; the same line on another host, with BROKER_URL set there, adds that host."""
     return [
-        sys.executable, "-m", "gevlite.monkey", "-m", "celery", "-A", "tasks", "worker", "-P", "custom",
-        "-c", str(concurrency), "-n", f"fetch{number}@%h", "-l", "warning",
-        "--without-mingle", "--without-gossip",     # these workers have nothing to tell each other
+        sys.executable,
+        "-m",
+        "gevlite.monkey",
+        "-m",
+        "celery",
+        "-A",
+        "tasks",
+        "worker",
+        "-P",
+        "custom",
+        "-c",
+        str(concurrency),
+        "-n",
+        f"fetch{number}@%h",
+        "-l",
+        "warning",
+        "--without-mingle",
+        "--without-gossip",  # these workers have nothing to tell each other
     ]
 
 
@@ -33,15 +48,16 @@ def worker_command(number: int, concurrency: int) -> list[str]:
 def local_workers(count: int, concurrency: int) -> Iterator[None]:
     environment = {**os.environ, "CELERY_CUSTOM_WORKER_POOL": "gevlite.integrations.celery:TaskPool"}
     workers = [
-        subprocess.Popen(worker_command(number, concurrency), cwd=Path(__file__).parent, env=environment,
-                         stdin=subprocess.DEVNULL)
+        subprocess.Popen(
+            worker_command(number, concurrency), cwd=Path(__file__).parent, env=environment, stdin=subprocess.DEVNULL
+        )
         for number in range(count)
     ]
     try:
         yield
     finally:
         for worker in workers:
-            worker.terminate()      # a warm shutdown: what has begun comes to its end
+            worker.terminate()  # a warm shutdown: what has begun comes to its end
         for worker in workers:
             worker.wait()
 
@@ -51,12 +67,12 @@ def fetch_all(urls: list[str]) -> Iterator[Fetched]:
     jobs = celery.group(fetch_task.s(url) for url in urls).apply_async()
     try:
         for _, fetched in jobs.iter_native(interval=0.05):
-            if isinstance(fetched["result"], BaseException):        # a time limit, for one
+            if isinstance(fetched["result"], BaseException):  # a time limit, for one
                 print(f"{fetched['task_id']}: {fetched['result']!r}", file=sys.stderr)
             else:
                 yield fetched["result"]
     finally:
-        jobs.revoke()       # in case we leave early; nothing happens to those that are done
+        jobs.revoke()  # in case we leave early; nothing happens to those that are done
         jobs.forget()
 
 
@@ -75,10 +91,14 @@ def main() -> None:
         for fetched in fetch_all(urls):
             by_worker[fetched["worker"]] += 1
             failed += fetched["status"] != 200
-            print(f"{fetched['status'] or '-':>4} {fetched['size']:>9} bytes {fetched['seconds']:6.2f} s  "
-                  f"{fetched['url']}{'  ' + fetched['error'] if fetched['error'] else ''}")
-    print(f"{sum(by_worker.values())} URLs in {time.monotonic() - began:.1f} s, {failed} failed; by worker: "
-          + ", ".join(f"{worker} {count}" for worker, count in sorted(by_worker.items())))
+            print(
+                f"{fetched['status'] or '-':>4} {fetched['size']:>9} bytes {fetched['seconds']:6.2f} s  "
+                f"{fetched['url']}{'  ' + fetched['error'] if fetched['error'] else ''}"
+            )
+    print(
+        f"{sum(by_worker.values())} URLs in {time.monotonic() - began:.1f} s, {failed} failed; by worker: "
+        + ", ".join(f"{worker} {count}" for worker, count in sorted(by_worker.items()))
+    )
 
 
 if __name__ == "__main__":

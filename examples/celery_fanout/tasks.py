@@ -24,11 +24,11 @@ app.conf.update(
 
 class Fetched(TypedDict):
     url: str
-    status: int | None      # None if there was no answer
+    status: int | None  # None if there was no answer
     size: int
     seconds: float
     error: str | None
-    worker: str             # the process that did it
+    worker: str  # the process that did it
 
 
 def fetch(url: str) -> Fetched:
@@ -41,8 +41,14 @@ def fetch(url: str) -> Fetched:
         status = exc.code
     except (OSError, ValueError) as exc:
         error = str(exc)
-    return Fetched(url=url, status=status, size=size, seconds=time.monotonic() - began, error=error,
-                   worker=f"{os.uname().nodename}:{os.getpid()}")
+    return Fetched(
+        url=url,
+        status=status,
+        size=size,
+        seconds=time.monotonic() - began,
+        error=error,
+        worker=f"{os.uname().nodename}:{os.getpid()}",
+    )
 
 
 # A URL that takes longer than this fails, whatever keeps it.

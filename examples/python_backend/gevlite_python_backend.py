@@ -31,7 +31,7 @@ class PythonPollBackend(Backend):
         return "python-poll"
 
     def arm(self, fd: int, events: int) -> None:
-        os.fstat(fd)        # OSError(EBADF) for one that is closed
+        os.fstat(fd)  # OSError(EBADF) for one that is closed
         wanted = (select.POLLIN if events & READ else 0) | (select.POLLOUT if events & WRITE else 0)
         self._poll.register(fd, wanted)
 

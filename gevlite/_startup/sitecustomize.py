@@ -36,7 +36,7 @@ def _finder():
     try:
         from gevlite import as_gevent
     except ImportError:
-        return None         # a Python without gevlite
+        return None  # a Python without gevlite
     as_gevent.install()
     return as_gevent._finder
 

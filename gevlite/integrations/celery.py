@@ -57,7 +57,7 @@ class TaskPool(base.BasePool):
         for problem in problems:
             logger.warning("%s", problem)
         super().__init__(*args, **kwargs)
-        self._running = {}              # number: job
+        self._running = {}  # number: job
         self._waiting = deque()
         self._idle = Event()
         self._idle.set()
@@ -77,8 +77,15 @@ class TaskPool(base.BasePool):
     ):
         """Celery hands over a task. Does not block. Returns a `Job`."""
         job = Job(
-            target, args, kwargs, callback, error_callback, accept_callback, timeout_callback,
-            timeout or self.options.get("timeout"), soft_timeout or self.options.get("soft_timeout"),
+            target,
+            args,
+            kwargs,
+            callback,
+            error_callback,
+            accept_callback,
+            timeout_callback,
+            timeout or self.options.get("timeout"),
+            soft_timeout or self.options.get("soft_timeout"),
         )
         self._idle.clear()
         self._waiting.append(job)
@@ -137,7 +144,7 @@ class Job:
     def __init__(
         self, target, args, kwargs, callback, error_callback, accept_callback, timeout_callback, timeout, soft_timeout
     ):
-        self.number = next(_numbers)        # where other pools have the id of a process
+        self.number = next(_numbers)  # where other pools have the id of a process
         self.greenlet = None
         self._target = target
         self._args = args
@@ -155,23 +162,25 @@ class Job:
         """Run the task and tell Celery what became of it."""
         try:
             base.apply_target(
-                self._run_target, self._args, self._kwargs, self._callback, self._accept_callback, self.number,
+                self._run_target,
+                self._args,
+                self._kwargs,
+                self._callback,
+                self._accept_callback,
+                self.number,
                 propagate=gevlite.GreenletExit,
             )
         except gevlite.GreenletExit:
-            pass        # whoever has ended it tells
+            pass  # whoever has ended it tells
         except Exception:
             if self._error_callback is None:
                 raise
             self._error_callback(ExceptionInfo())
 
     def _run_target(self, *args, **kwargs):
-        if self._ended:                     # while it was being accepted
+        if self._ended:  # while it was being accepted
             raise gevlite.GreenletExit
-        timers = [
-            self._timer(self._timeout, self._hard_limit),
-            self._timer(self._soft_timeout, self._soft_limit),
-        ]
+        timers = [self._timer(self._timeout, self._hard_limit), self._timer(self._soft_timeout, self._soft_limit)]
         self._in_target = True
         try:
             return self._target(*args, **kwargs)

@@ -99,7 +99,7 @@ class GevliteWorker(Worker):
         application = _Application(self)
         self.servers = [self._server(listener.sock, application) for listener in self.sockets]
         for server in self.servers:
-            server._places = self.servers[0]._places        # of all together
+            server._places = self.servers[0]._places  # of all together
             server.max_connections = max(_descriptors() // len(self.servers), 1)
             server.start()
         self._over.wait()
@@ -108,8 +108,8 @@ class GevliteWorker(Worker):
     def _server(self, listener, application):
         environ = base_environ(self.cfg)
         if self.cfg.sendfile is not False:
-            del environ["wsgi.file_wrapper"]        # pywsgi has one that uses sendfile
-        environ["wsgi.multithread"] = True      # while the application waits it is called again
+            del environ["wsgi.file_wrapper"]  # pywsgi has one that uses sendfile
+        environ["wsgi.multithread"] = True  # while the application waits it is called again
         environ["SERVER_SOFTWARE"] = f"gevlite/{__version__} gunicorn/{gunicorn.__version__}"
         server = WSGIServer(
             listener,
@@ -180,7 +180,7 @@ class GevliteWorker(Worker):
 
     def handle_quit(self, sig, frame):
         if self.booted:
-            spawn(super().handle_quit, sig, frame)      # its SystemExit ends the main greenlet
+            spawn(super().handle_quit, sig, frame)  # its SystemExit ends the main greenlet
         else:
             super().handle_quit(sig, frame)
 
@@ -214,10 +214,8 @@ class _Application:
 
     def __call__(self, environ, start_response):
         self.count()
-        stream = environ["wsgi.input"]      # which somebody may wrap
-        schemes = {
-            "https" if environ[name] == secure else "http" for name, secure in self.schemes if name in environ
-        }
+        stream = environ["wsgi.input"]  # which somebody may wrap
+        schemes = {"https" if environ[name] == secure else "http" for name, secure in self.schemes if name in environ}
         if schemes and self.trusts(environ["REMOTE_ADDR"]):
             if len(schemes) > 1:
                 start_response(_BAD, [("Content-Type", "text/plain"), ("Connection", "close")])
@@ -231,12 +229,12 @@ class _Application:
             if not path.startswith(script_name):
                 raise ConfigurationProblem(f"{path!r} does not start with SCRIPT_NAME {script_name!r}")
             environ["SCRIPT_NAME"] = script_name
-            environ["PATH_INFO"] = path[len(script_name):]
+            environ["PATH_INFO"] = path[len(script_name) :]
         try:
             return self.wsgi(environ, start_response)
         except StopIteration:
             # How an application tells gunicorn that it has spoken on "gunicorn.socket" itself (simple-websocket does).
-            stream.rfile        # noqa: B018  (takes the connection over)
+            stream.rfile  # noqa: B018  (takes the connection over)
             return ()
 
 
@@ -248,7 +246,7 @@ def _addresses(allowed):
 
 
 def _is_in(networks, address):
-    if networks is None or not address:         # "": a UNIX socket
+    if networks is None or not address:  # "": a UNIX socket
         return True
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
@@ -272,7 +270,7 @@ def _limits(cfg):
 
 
 def _is_strict():
-    variable = "GEVLITE_STRICT"     # beside those of the limits
+    variable = "GEVLITE_STRICT"  # beside those of the limits
     text = os.environ.get(variable, "").strip()
     if text not in ("", "0", "1"):
         raise ValueError(f"{variable} cannot be {text!r}: it is 0 or 1")
@@ -280,6 +278,7 @@ def _is_strict():
 
 
 # ---------------------------------------------------------------- handlers
+
 
 class _Handler(WSGIHandler):
     """Overrides nothing that is called for each request."""

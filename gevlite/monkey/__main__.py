@@ -32,11 +32,11 @@ Patch the standard library, then run the script or module as Python would.
 class Command(NamedTuple):
     """What the command line asks for."""
 
-    options: dict[str, bool]        # for patch_all
+    options: dict[str, bool]  # for patch_all
     check: bool
     module: str | None
     script: str | None
-    arguments: list[str]            # the program's
+    arguments: list[str]  # the program's
 
     def find(self):
         if self.module is not None:

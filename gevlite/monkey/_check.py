@@ -52,6 +52,7 @@ BLOCKING = (
 
 # ---------------------------------------------------------------- the program's imports
 
+
 def imports_of(source, path):
     """`(code with only the imports of a module and its calls that patch, whether there are such calls)`."""
     keep = _Keep()
@@ -111,10 +112,11 @@ class _Keep(ast.NodeTransformer):
 
 # ---------------------------------------------------------------- the report
 
+
 def check(run, path, options):
     """Call `run()`, which carries out the imports of the program at `path`, and print a report. The exit code."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)     # the report says it
+        warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)  # the report says it
         run()
     problems = [*_unpatched(options), *monkey.problems(), *_extensions()]
     for problem in problems:

@@ -54,8 +54,8 @@ asked_for = set()
 
 _owners = {}
 _undo = []
-_adoptions = []     # what was given to `adopt`
-changes = []       # and to `afterwards`
+_adoptions = []  # what was given to `adopt`
+changes = []  # and to `afterwards`
 # Originals that are as good as their replacements: it is no harm if somebody has kept one.
 harmless = []
 # {kind of objects made before: why they stay as they are}. The memory of this Python's is not what we know.
@@ -129,8 +129,21 @@ def patch_module(target, source, items=None):
 # gevlite's modules take what they need from the standard library when they are imported. All of them must have done so
 # before the first original is replaced.
 _NEEDED = (
-    "_adopted", "_monitor", "builtins", "contextvars", "os", "queue", "resolver.thread", "select", "signal", "socket",
-    "subprocess", "thread", "threading", "threadpool", "time",
+    "_adopted",
+    "_monitor",
+    "builtins",
+    "contextvars",
+    "os",
+    "queue",
+    "resolver.thread",
+    "select",
+    "signal",
+    "socket",
+    "subprocess",
+    "thread",
+    "threading",
+    "threadpool",
+    "time",
 )
 _loaded = False
 
@@ -141,7 +154,7 @@ def load_twins():
     if not _loaded:
         for name in _NEEDED:
             importlib.import_module(f"gevlite.{name}")
-        if importlib.util.find_spec("_ssl") is not None:        # else a Python without OpenSSL
+        if importlib.util.find_spec("_ssl") is not None:  # else a Python without OpenSSL
             importlib.import_module("gevlite.ssl")
         backends.prepare()
         _carry_out_lazy_imports()
@@ -159,7 +172,7 @@ def _carry_out_lazy_imports():
         seen.update(modules)
         for module in map(sys.modules.get, modules):
             for attribute in [name for name, value in vars(module).items() if isinstance(value, lazy)]:
-                getattr(module, attribute)      # which carries out the import
+                getattr(module, attribute)  # which carries out the import
 
 
 def patch_twin(name, items=None):
@@ -254,7 +267,7 @@ def adopt(kind, change):
     unadopted.pop(kind, None)
     try:
         originals = change()
-    except Exception as exc:        # whatever a Python to come has in stock: patching goes on
+    except Exception as exc:  # whatever a Python to come has in stock: patching goes on
         unadopted[kind] = f"{type(exc).__name__}: {exc}"
         return
     harmless.extend(original for original in originals if original not in harmless)
@@ -297,7 +310,7 @@ class Mark:
         unadopted.clear()
         _adoptions.clear()
         for kind, change in again:
-            adopt(kind, change)     # what was undone with the others
+            adopt(kind, change)  # what was undone with the others
 
 
 def get_original(mod_name, item_name):

@@ -23,7 +23,7 @@ __all__ = ["Holder", "explain", "holders", "left", "problems", "refusal", "settl
 
 _CALLABLE = (type, types.FunctionType, types.BuiltinFunctionType)
 
-_input = builtins.input     # before it is patched
+_input = builtins.input  # before it is patched
 
 _told = set()
 
@@ -33,8 +33,8 @@ class Holder(NamedTuple):
 
     module: str
     attribute: str
-    original: str       # as `socket.socket`
-    how: str = ""       # what stands there, if it is not the original itself: then it cannot be exchanged
+    original: str  # as `socket.socket`
+    how: str = ""  # what stands there, if it is not the original itself: then it cannot be exchanged
 
     def __str__(self):
         return f"{self.module}.{self.attribute} ({self.how and self.how + ' '}{self.original})"
@@ -56,7 +56,7 @@ def holders():
             continue
         is_standard = root in sys.stdlib_module_names and name != "__main__"
         if is_standard and _is_in_c(namespace):
-            continue        # where the originals come from
+            continue  # where the originals come from
         for attribute, value in list(namespace.items()):
             if (name, id(value)) in _engine.asked_for:
                 continue
@@ -123,7 +123,7 @@ def _is_in_c(namespace):
 def _derived(value, classes, module):
     try:
         return issubclass(value, classes) and type.__getattribute__(value, "__module__") == module
-    except TypeError:       # a metaclass of its own mind
+    except TypeError:  # a metaclass of its own mind
         return False
 
 

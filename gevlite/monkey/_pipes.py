@@ -29,8 +29,8 @@ class Pipe(NamedTuple):
 
     popen: object
     name: str
-    file: object        # the buffered file, or the raw one if there is none
-    reason: str         # why it cannot be repaired; "" if it can
+    file: object  # the buffered file, or the raw one if there is none
+    reason: str  # why it cannot be repaired; "" if it can
 
     def __str__(self):
         return f"{self.name} of {object.__repr__(self.popen)} ({self.reason})"
@@ -62,7 +62,7 @@ def _innermost(file):
         if type(file) in (io.BufferedReader, io.BufferedWriter):
             return file if type(file.raw) is io.FileIO and not file.closed else None
         return file if type(file) is io.FileIO and not file.closed else None
-    except ValueError:      # detached
+    except ValueError:  # detached
         return None
 
 
@@ -76,6 +76,7 @@ def _reason(attributes, name, file):
 
 def _spare():
     """How many references `_reason` sees, called as above, to a file that only `pipes` has."""
+
     class Probe:
         pass
 
@@ -108,10 +109,10 @@ def repair(pipe):
     os.set_blocking(fd, False)
     try:
         if type(file) is io.BufferedReader:
-            data = file.peek()          # what it has; or else what there is
+            data = file.peek()  # what it has; or else what there is
         else:
             file.flush()
-    except OSError:                     # nobody takes what it still has
+    except OSError:  # nobody takes what it still has
         return False
     finally:
         os.set_blocking(fd, blocking)

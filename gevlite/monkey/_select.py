@@ -7,10 +7,7 @@ from gevlite.monkey._patching import patching
 __all__ = ["patch_select"]
 
 # Kernel objects that wait by themselves and have no twin, and the selectors made of them.
-_WITHOUT_TWIN = {
-    "select": ("devpoll", "kevent", "kqueue"),
-    "selectors": ("DevpollSelector", "KqueueSelector"),
-}
+_WITHOUT_TWIN = {"select": ("devpoll", "kevent", "kqueue"), "selectors": ("DevpollSelector", "KqueueSelector")}
 
 
 @patching()

@@ -36,7 +36,7 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
         from gevlite import _semlock
 
         adopt("locks of multiprocessing", _semlock.adopt)
-    if importlib.util.find_spec("_interpreters") is not None:       # from Python 3.13 on
+    if importlib.util.find_spec("_interpreters") is not None:  # from Python 3.13 on
         patch_twin("_subinterpreters")
     if threading:
         patch_twin("threading")

@@ -66,7 +66,7 @@ def choose(wanted=None, source="the argument"):
 
 
 def _load(name):
-    if name not in BUILT_IN and "." in name and ":" not in name:       # as gevent has it: package.module.Class
+    if name not in BUILT_IN and "." in name and ":" not in name:  # as gevent has it: package.module.Class
         name = ":".join(name.rpartition(".")[::2])
         name = "gevlite." + name.removeprefix("gevent.") if name.startswith("gevent.") else name
     target = name if ":" in name else BUILT_IN.get(name)
@@ -75,7 +75,7 @@ def _load(name):
     module, _, attribute = target.partition(":")
     try:
         found = importlib.import_module(module)
-    except (ImportError, TypeError, ValueError) as exc:     # TypeError: a relative name; ValueError: an empty one
+    except (ImportError, TypeError, ValueError) as exc:  # TypeError: a relative name; ValueError: an empty one
         remedy = f" (pip install 'gevlite[{name}]')" if name in EXTRAS else ""
         raise ResolverError(f"{name}: {exc}{remedy}") from exc
     try:

@@ -72,9 +72,9 @@ def _has_route(address):
     try:
         probe = _socket.socket(AF_INET6 if ":" in address else AF_INET, SOCK_DGRAM)
     except OSError:
-        return False        # a system without IPv6
+        return False  # a system without IPv6
     try:
-        return probe.connect_ex((address, 53)) == 0     # of a datagram socket: sends nothing
+        return probe.connect_ex((address, 53)) == 0  # of a datagram socket: sends nothing
     finally:
         probe.close()
 
@@ -139,7 +139,7 @@ class AbstractResolver:
         """As `socket.gethostbyaddr`."""
         host = _checked(ip_address, _socket.gethostbyaddr)
         if not host:
-            return _socket.gethostbyaddr(host)      # raises: the wildcard is many addresses
+            return _socket.gethostbyaddr(host)  # raises: the wildcard is many addresses
         if host in _WILDCARDS:
             host = _socket.gethostbyname(host)
         address = self.getaddrinfo(host, None, AF_UNSPEC, SOCK_DGRAM)[0][4][0]
@@ -211,7 +211,7 @@ class AbstractResolver:
         if name.rstrip(".").lower() != "localhost":
             return None
         if self.hosts.by_name(name, (AF_INET, AF_INET6)):
-            raise lookup_error(EAI_NONAME)      # it has no address of this family
+            raise lookup_error(EAI_NONAME)  # it has no address of this family
         return "localhost", [], [{AF_INET: "127.0.0.1", AF_INET6: "::1"}[family] for family in families]
 
     def _names(self, address):
@@ -236,7 +236,7 @@ def _outcome(function, *args):
 
 def _checked(hostname, original):
     if not isinstance(hostname, (str, bytes, bytearray)) or ("\0" if isinstance(hostname, str) else 0) in hostname:
-        original(hostname)      # raises TypeError
+        original(hostname)  # raises TypeError
     return bytes(hostname) if isinstance(hostname, bytearray) else hostname
 
 

@@ -13,7 +13,7 @@ class Hosts:
     def __init__(self, path=PATH):
         self.path = path
         self._seen = None
-        self._lines = []        # of (address, [name, alias, ...])
+        self._lines = []  # of (address, [name, alias, ...])
 
     def by_name(self, name, families):
         """`(canonical name, aliases, addresses)` from all lines with this name and such an address, or None."""
@@ -37,11 +37,11 @@ class Hosts:
             status = os.stat(self.path)
             seen = (status.st_mtime_ns, status.st_size, status.st_ino)
             if seen != self._seen:
-                with _open(self.path, encoding="utf-8", errors="surrogateescape") as file:     # noqa: UP020
+                with _open(self.path, encoding="utf-8", errors="surrogateescape") as file:  # noqa: UP020
                     self._lines = [line for line in map(_parsed, file) if line is not None]
                 self._seen = seen
         except OSError:
-            self._seen, self._lines = None, []      # a system without one
+            self._seen, self._lines = None, []  # a system without one
         return self._lines
 
 

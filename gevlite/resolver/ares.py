@@ -61,11 +61,11 @@ class Resolver(AbstractResolver):
         _resolvers.add(self)
 
     def _open(self):
-        self._asked = set()         # waiters whose look-up c-ares has not answered, also of greenlets that are gone
+        self._asked = set()  # waiters whose look-up c-ares has not answered, also of greenlets that are gone
         self._waiters = set()
-        self._watches = {}          # by descriptor
+        self._watches = {}  # by descriptor
         self._timer = None
-        me = weakref.ref(self)      # the channel keeps the function alive, and c-ares is not seen by the collector
+        me = weakref.ref(self)  # the channel keeps the function alive, and c-ares is not seen by the collector
 
         def socket_state(fd, readable, writable):
             resolver = me()
@@ -149,7 +149,7 @@ class Resolver(AbstractResolver):
 
     def _socket_state(self, fd, readable, writable):
         if get_hub_if_exists() is not self.hub:
-            return      # pycares destroys a closed channel in a thread of its own
+            return  # pycares destroys a closed channel in a thread of its own
         watch = self._watches.pop(fd, None)
         if watch is not None:
             watch.stop()
@@ -164,7 +164,7 @@ class Resolver(AbstractResolver):
         self._channel.process_fd(fd if events & READ else ARES_SOCKET_BAD, fd if events & WRITE else ARES_SOCKET_BAD)
         watch = self._watches.get(fd)
         if watch is not None:
-            watch.start()       # for the next report
+            watch.start()  # for the next report
         self._set_timer()
 
     def _set_timer(self):
@@ -188,7 +188,7 @@ class Resolver(AbstractResolver):
         waiters = self._waiters
         self._asked = set()
         for fd in self._let_go():
-            os.close(fd)        # nobody destroys the channel in the child: pycares's thread is not there
+            os.close(fd)  # nobody destroys the channel in the child: pycares's thread is not there
         self._open()
         for waiter in waiters:
             waiter.wake((None, status.ARES_ECANCELLED))

@@ -44,7 +44,7 @@ class Resolver(AbstractResolver):
             self.resolver = dns.asyncresolver.Resolver()
         except dns.resolver.NoResolverConfiguration:
             self.resolver = dns.asyncresolver.Resolver(configure=False)
-            self.resolver.nameservers = ["127.0.0.1"]       # the default of resolv.conf(5)
+            self.resolver.nameservers = ["127.0.0.1"]  # the default of resolv.conf(5)
         if config.resolver_nameservers:
             self.resolver.nameservers = config.resolver_nameservers
         if config.resolver_timeout:
@@ -78,6 +78,7 @@ def _text(name):
 
 
 # ---------------------------------------------------------------- dnspython's input and output
+
 
 def _run(coroutine):
     try:
@@ -125,23 +126,14 @@ class _Socket(dns.asyncbackend.Socket):
 
 
 class _Backend(dns.asyncbackend.Backend):
-
     def name(self):
         return "gevlite"
 
     def datagram_connection_required(self):
-        return True     # so that a port where nobody listens is an error, and not a time-out
+        return True  # so that a port where nobody listens is an error, and not a time-out
 
     async def make_socket(
-        self,
-        af,
-        socktype,
-        proto=0,
-        source=None,
-        destination=None,
-        timeout=None,
-        ssl_context=None,
-        server_hostname=None,
+        self, af, socktype, proto=0, source=None, destination=None, timeout=None, ssl_context=None, server_hostname=None
     ):
         if ssl_context is not None:
             raise NotImplementedError("DNS over TLS")

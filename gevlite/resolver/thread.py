@@ -59,7 +59,7 @@ class Resolver:
             return self.pool.apply(function, args)
         except HubDestroyed:
             raise
-        except RuntimeError as exc:     # no thread can be started; may be better later
+        except RuntimeError as exc:  # no thread can be started; may be better later
             raise _socket.gaierror(_socket.EAI_AGAIN, f"Temporary failure in name resolution ({exc})") from exc
 
     def __repr__(self):

@@ -61,7 +61,7 @@ class _Process:
         self.slot = slot
         self.generation = generation
         self.control = control
-        self.state = "booting"      # then "ready", "serving", "stopping"
+        self.state = "booting"  # then "ready", "serving", "stopping"
         self.retiring = self.silent = False
         self.failure = None
         self.unread = b""
@@ -72,7 +72,7 @@ class _Process:
         try:
             self.control.sendall(json.dumps({"what": what}).encode() + b"\n")
         except OSError:
-            pass        # it is dead, or hangs, and we shall see
+            pass  # it is dead, or hangs, and we shall see
 
     def messages(self):
         """What it has said. Sets `silent` if it will say no more. Raises ValueError if it cannot be understood."""
@@ -106,17 +106,17 @@ class Server:
         _parser_class()
         self.settings = Settings(app=app, **settings)
         self.addresses = []
-        self._workers = {}          # pid: _Process
+        self._workers = {}  # pid: _Process
         self._generation = 1
-        self._next = None           # the generation that is to take over, while there is one
+        self._next = None  # the generation that is to take over, while there is one
         self._orders = collections.deque()
         self._stopping = False
-        self._served = False        # some worker has
-        self._held = False          # nothing is started until a file changes (`reload`)
+        self._served = False  # some worker has
+        self._held = False  # nothing is started until a file changes (`reload`)
         self._failure = None
-        self._failures = collections.Counter()      # by slot, in a row
-        self._not_before = {}       # slot: when the next one may start
-        self._files = {}            # path: when it was changed
+        self._failures = collections.Counter()  # by slot, in a row
+        self._not_before = {}  # slot: when the next one may start
+        self._files = {}  # path: when it was changed
         self._wake = None
 
     # -------- from outside
@@ -242,7 +242,8 @@ class Server:
     def _reconcile_slots(self):
         for slot in range(self.settings.workers):
             mine = [
-                one for one in self._workers.values()
+                one
+                for one in self._workers.values()
                 if one.slot == slot and one.state != "stopping" and one.generation <= self._generation
             ]
             current = [one for one in mine if one.generation == self._generation]
@@ -289,14 +290,14 @@ class Server:
     def _stop(self, process):
         if process.state == "stopping":
             return
-        process.kill(signal.SIGTERM)        # the end, at once, of one that does not serve yet
+        process.kill(signal.SIGTERM)  # the end, at once, of one that does not serve yet
         process.state = "stopping"
         process.kill_at = time.monotonic() + self.settings.graceful_timeout + _TO_END
 
     # -------- orders
 
     def _on_look(self):
-        pass        # to have woken is enough
+        pass  # to have woken is enough
 
     def _on_stop(self):
         if self._stopping:
@@ -327,7 +328,7 @@ class Server:
                 self._stop(process)
             return
         if self._next is not None:
-            self._give_up_next()        # what it has loaded may be older than what is to be loaded
+            self._give_up_next()  # what it has loaded may be older than what is to be loaded
         logger.info("Reloading")
         self._notifier.reloading()
         self._next = self._newest() + 1
@@ -416,7 +417,7 @@ class Server:
             try:
                 pid, status = os.waitpid(process.pid, os.WNOHANG)
             except ChildProcessError:
-                pid, status = process.pid, 0        # somebody else has taken the status
+                pid, status = process.pid, 0  # somebody else has taken the status
             if pid:
                 self._listen_to(process)
                 del self._workers[pid]
@@ -464,7 +465,7 @@ class Server:
                     process.kill(signal.SIGKILL)
                     process.kill_at = now + _TO_END
             elif timeout and process.state == "serving" and now - process.heard > timeout:
-                self._listen_to(process)        # it may be we who were held up
+                self._listen_to(process)  # it may be we who were held up
                 if now - process.heard <= timeout or process.state != "serving":
                     continue
                 logger.error("Worker %d hangs: no greenlet gave way for %g seconds", process.pid, timeout)

@@ -46,9 +46,15 @@ def _parser():
 
     group = parser.add_argument_group("where it listens")
     add = group.add_argument
-    add("-b", "--bind", action="append", metavar="ADDRESS", default=[],
+    add(
+        "-b",
+        "--bind",
+        action="append",
+        metavar="ADDRESS",
+        default=[],
         help="host:port, unix:/path or fd://N; may be given several times (default: the sockets that systemd passes, "
-        "or 127.0.0.1:8000)")
+        "or 127.0.0.1:8000)",
+    )
     add("--socket-mode", type=_mode, metavar="MODE", help="of a UNIX socket's file: 660 (default: by the umask)")
     add("--socket-owner", metavar="USER:GROUP", help="of a UNIX socket's file")
     add("--backlog", type=int, metavar="N", help="connections that wait to be accepted")
@@ -56,13 +62,26 @@ def _parser():
 
     group = parser.add_argument_group("processes")
     add = group.add_argument
-    add("-w", "--workers", type=int, metavar="N",
-        help=f"how many (default: one for each core, at most 8; here {default_workers()})")
-    add("--connections", type=int, metavar="N",
-        help="of a worker; a new one takes the place of one that waits for a request")
+    add(
+        "-w",
+        "--workers",
+        type=int,
+        metavar="N",
+        help=f"how many (default: one for each core, at most 8; here {default_workers()})",
+    )
+    add(
+        "--connections",
+        type=int,
+        metavar="N",
+        help="of a worker; a new one takes the place of one that waits for a request",
+    )
     add("--concurrency", type=int, metavar="N", help="requests of a worker at a time (default: any number)")
-    add("--timeout", type=float, metavar="SECONDS",
-        help="a worker is replaced in which no greenlet gave way for so long; 0: never")
+    add(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="a worker is replaced in which no greenlet gave way for so long; 0: never",
+    )
     add("--graceful-timeout", type=float, metavar="SECONDS", help="for requests to finish when a worker stops")
     add("--max-requests", type=int, metavar="N", help="a worker is replaced after so many requests; 0: never")
     add("--max-requests-jitter", type=int, metavar="N", help="up to so many more (default: a tenth of --max-requests)")
@@ -71,11 +90,18 @@ def _parser():
 
     group = parser.add_argument_group("log")
     add = group.add_argument
-    add("--access-log", type=_file, metavar="FILE",
-        help="a line for each request; - for standard output, none for nowhere (default: -)")
-    add("--log-format", metavar="FORMAT",
+    add(
+        "--access-log",
+        type=_file,
+        metavar="FILE",
+        help="a line for each request; - for standard output, none for nowhere (default: -)",
+    )
+    add(
+        "--log-format",
+        metavar="FORMAT",
         help="combined, common, json, or a text with gunicorn's atoms: '%%(h)s \"%%(r)s\" %%(s)s' (default: combined; "
-        "on a terminal short and coloured)")
+        "on a terminal short and coloured)",
+    )
 
     group = parser.add_argument_group("TLS")
     add = group.add_argument
@@ -86,12 +112,14 @@ def _parser():
 
     group = parser.add_argument_group("proxies", "nobody is believed unless it is said here")
     add = group.add_argument
-    add("--trusted-proxies", type=_words, metavar="LIST",
-        help="addresses and networks of proxies that are believed, or unix: 10.0.0.0/8,unix")
-    add("--forwarded-headers", type=_words, metavar="LIST",
-        help=f"which of these they write: {', '.join(HEADERS)}")
-    add("--proxy-protocol", action="store_true",
-        help="their connections begin with the PROXY protocol, version 1 or 2")
+    add(
+        "--trusted-proxies",
+        type=_words,
+        metavar="LIST",
+        help="addresses and networks of proxies that are believed, or unix: 10.0.0.0/8,unix",
+    )
+    add("--forwarded-headers", type=_words, metavar="LIST", help=f"which of these they write: {', '.join(HEADERS)}")
+    add("--proxy-protocol", action="store_true", help="their connections begin with the PROXY protocol, version 1 or 2")
 
     group = parser.add_argument_group("limits", "what a client may send, and how slowly; none: no limit")
     group.add_argument("--strict", action="store_true", help="refuse what no standard allows, but has one meaning")

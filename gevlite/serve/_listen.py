@@ -20,7 +20,7 @@ class Listeners:
 
     def __init__(self, settings, passed):
         self.names = []
-        self._shared = []       # one list for each address: a socket, or one for each worker
+        self._shared = []  # one list for each address: a socket, or one for each worker
         self._files = []
         copies = settings.workers if settings.reuse_port else 1
         try:
@@ -40,7 +40,7 @@ class Listeners:
                 sock.close()
         for path, inode in self._files:
             try:
-                if os.stat(path).st_ino == inode:      # else another server has taken the place
+                if os.stat(path).st_ino == inode:  # else another server has taken the place
                     os.unlink(path)
             except OSError:
                 pass
@@ -112,7 +112,7 @@ def _refuse_if_taken(path):
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            return      # a dead process left it
+            return  # a dead process left it
         raise OSError(None, "Address already in use")
 
 

@@ -27,7 +27,7 @@ def cores():
             quota, period = file.read().split()
         count = min(count, max(1, round(int(quota) / int(period))))
     except (OSError, ValueError):
-        pass        # no control group, or "max"
+        pass  # no control group, or "max"
     return count
 
 

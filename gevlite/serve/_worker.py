@@ -59,7 +59,7 @@ def _reset_signals():
         try:
             faulthandler.enable()
         except (OSError, ValueError, AttributeError):
-            pass        # standard error is no file
+            pass  # standard error is no file
 
 
 def _end(code):
@@ -98,7 +98,7 @@ class _Worker:
             self.log = self.open_log()
             self.servers = [self.server(listener, application) for listener in self.listeners]
             for server in self.servers:
-                server._places = self.servers[0]._places        # all together
+                server._places = self.servers[0]._places  # all together
         except Exception as exc:
             self.say("failed", text=self.why(exc), files=self.files())
             return 1
@@ -237,7 +237,7 @@ class _Worker:
             from gevlite import spawn
 
             self.retiring = True
-            spawn(self.say, "retire", reason=reason)        # a request must not wait for the supervisor
+            spawn(self.say, "retire", reason=reason)  # a request must not wait for the supervisor
 
     def stop(self):
         from gevlite import joinall, spawn
@@ -255,7 +255,7 @@ class _Worker:
             with self.speaking:
                 self.control.sendall(data)
         except OSError:
-            pass        # `obey` learns of it too
+            pass  # `obey` learns of it too
 
     def obey(self):
         try:
@@ -305,7 +305,8 @@ class _Worker:
         return sorted(
             os.path.abspath(path)
             for path in found
-            if isinstance(path, str) and path.endswith(".py")
+            if isinstance(path, str)
+            and path.endswith(".py")
             and (not path.startswith(stdlib + os.sep) or path.startswith(packages))
         )
 

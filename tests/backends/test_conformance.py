@@ -460,7 +460,7 @@ def test_a_number_that_was_a_file_is_a_pipe_now(backend, tmp_path):
     os.close(fd)
     r, w = os.pipe()
     assert r == fd
-    backend.arm(r, READ)        # whatever is said of the file is spurious, and costs nothing else
+    backend.arm(r, READ)  # whatever is said of the file is spurious, and costs nothing else
     reported(backend)
     backend.arm(r, READ)
     assert reported(backend, 0, r) == 0
@@ -474,7 +474,7 @@ def test_what_happens_to_numbers_in_any_order_loses_no_report(backend):
     """Pipes are armed, dropped, closed behind its back, made again under the same number, filled and emptied."""
     rng = random.Random(5)
     pipes = []
-    armed = {}      # r: what a poll still has to report if it is ready
+    armed = {}  # r: what a poll still has to report if it is ready
     for _ in range(3000):
         action = rng.choice(("make", "close", "arm", "arm", "drop", "fill", "fill", "empty", "poll"))
         r, w = rng.choice(pipes) if pipes else (None, None)
@@ -536,9 +536,7 @@ def test_a_regular_file_does_not_hide_the_others(backend, pipe, tmp_path):
 
 
 @pytest.mark.parametrize("number", [1023, 1024, 1500])
-def test_numbers_above_1023_are_watched_or_refused_with_the_names_of_those_that_can(
-    backend, pipe, open_files, number
-):
+def test_numbers_above_1023_are_watched_or_refused_with_the_names_of_those_that_can(backend, pipe, open_files, number):
     open_files(number + 100)
     high = os.dup2(pipe[0], number)
     try:

@@ -20,7 +20,7 @@ from gevlite import socket
 from gevlite._core import READ, WRITE
 from gevlite.hub import Hub
 
-make = test_conformance.make        # the fixture: a new backend of each kind
+make = test_conformance.make  # the fixture: a new backend of each kind
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def test_what_is_no_backend_is_told_when_it_is_chosen(source, problem, tmp_path,
     result = run_script(program, env={**env, "GEVLITE_BACKEND": "mine:Mine"}, code=None)
     assert result.returncode != 0
     if problem is None:
-        assert "KeyboardInterrupt" in result.stderr     # not the plug-in's fault
+        assert "KeyboardInterrupt" in result.stderr  # not the plug-in's fault
         return
     last = result.stderr.splitlines()[-1]
     assert last.startswith("gevlite.backends.BackendError: GEVLITE_BACKEND=mine:Mine cannot be used"), result.stderr

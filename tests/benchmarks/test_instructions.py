@@ -38,7 +38,7 @@ def test_every_operation_is_a_case_of_gevlite_that_runs_for_a_number_of_times():
     cases = load_cases()
     for name in instructions.OPERATIONS:
         assert "gevlite" in cases[name].bodies
-        assert cases[name].rounds is None    # a body that measures by itself has rounds of its own
+        assert cases[name].rounds is None  # a body that measures by itself has rounds of its own
 
 
 def test_the_table_in_the_repository_has_every_operation():

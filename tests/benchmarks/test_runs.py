@@ -46,7 +46,7 @@ def test_libraries_take_turns(case, workers):
     workers.answers.update(a=[rounds(1, 3, 2), rounds(4)], b=[rounds(5), rounds(6)])
     result = run_case(case, ["a", "b"], 2, 3, nothing)
     assert workers.ran == ["a", "b", "a", "b"]
-    assert result.turns == {"a": {"time": [2, 4]}, "b": {"time": [5, 6]}}    # the median of a turn's rounds
+    assert result.turns == {"a": {"time": [2, 4]}, "b": {"time": [5, 6]}}  # the median of a turn's rounds
 
 
 def test_a_library_that_fails_is_reported_and_the_others_go_on(case, workers):

@@ -71,7 +71,11 @@ def fetch_at_once(request, run_script):
         try:
             result = run_script(
                 BEFORE + code + AFTER,
-                server.url if server else "", kind, str(expected), certificate or "", str(count),
+                server.url if server else "",
+                kind,
+                str(expected),
+                certificate or "",
+                str(count),
                 env={"PYTHONPATH": str(Path(__file__).parent), **(env or {})},
                 timeout=50,
             )

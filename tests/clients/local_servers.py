@@ -204,7 +204,7 @@ class SMTPHandler(socketserver.StreamRequestHandler):
     def finish(self):
         super().finish()
         if self.encrypted:
-            self.connection.close()     # the server closes only the socket it has accepted, which TLS has taken over
+            self.connection.close()  # the server closes only the socket it has accepted, which TLS has taken over
 
 
 class SMTPServer(Running, socketserver.ThreadingTCPServer):

@@ -163,7 +163,8 @@ late = []
 
 def test_a_refused_connection_is_the_clients_own_exception(run_script):
     pytest.importorskip("requests")
-    run_script("""
+    run_script(
+        """
         from gevlite import monkey
         monkey.patch_all()
         import gc
@@ -205,4 +206,6 @@ def test_a_refused_connection_is_the_clients_own_exception(run_script):
         assert [job.get() for job in jobs] == [True] * 3
         del jobs
         assert counters() == before, (before, counters())
-    """, timeout=50)
+    """,
+        timeout=50,
+    )

@@ -38,7 +38,9 @@ def test_smtplib_sends_messages_after_starttls(fetch_at_once, certificates):
     starttls = "import ssl; server.starttls(context=ssl.create_default_context())"
     seen = fetch_at_once(
         SMTP.replace("STARTTLS", starttls),
-        kind="SMTPServer", certificate=certificates.server, env={"SSL_CERT_FILE": certificates.ca},
+        kind="SMTPServer",
+        certificate=certificates.server,
+        env={"SSL_CERT_FILE": certificates.ca},
     )
     check_mail(seen, encrypted=True)
 

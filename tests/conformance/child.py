@@ -24,9 +24,7 @@ RESOURCES = ("cpu", "curses", "subprocess", "walltime")
 # Ask for the network and stay on 127.0.0.1.
 LOCAL_NETWORK = ("test.test_socketserver", "test.test_timeout")
 # Except for these, which connect to hosts elsewhere; they are not run.
-REMOTE = (
-    "test.test_timeout.TCPTimeoutTestCase.testConnectTimeout",
-)
+REMOTE = ("test.test_timeout.TCPTimeoutTestCase.testConnectTimeout",)
 
 
 class Recorder(unittest.TestResult):

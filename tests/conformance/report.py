@@ -44,8 +44,10 @@ def cell(result, name):
 
 def page(results):
     lines = [HEAD, "## Results", ""]
-    titles = [f"{result['python']}" + ("" if result["backend"] == "default" else f", {result['backend']}")
-              for result in results]
+    titles = [
+        f"{result['python']}" + ("" if result["backend"] == "default" else f", {result['backend']}")
+        for result in results
+    ]
     lines += ["Tests that pass unpatched, and how many of them pass patched:", ""]
     lines += [f"| module | {' | '.join(titles)} |", f"|---|{'---:|' * len(results)}"]
     totals = [[0, 0] for _ in results]

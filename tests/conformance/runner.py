@@ -26,7 +26,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CHILD = HERE / "child.py"
 KNOWN = HERE / "known_differences.toml"
-TIME_LIMIT = 60     # seconds a test
+TIME_LIMIT = 60  # seconds a test
 
 MODULES = """
     test_socket test_ssl test_select test_selectors test_poll test_epoll test_threading test_threading_local test_thread
@@ -54,14 +54,15 @@ def module_names(name):
 
 # ---------------------------------------------------------------- one process
 
+
 class Results:
     """What has come of the tests of one module so far."""
 
     def __init__(self):
         self.order = []
-        self.tests = {}         # id: {"outcome", "text", "seconds"}
-        self.fixtures = {}      # name: text of what went wrong there
-        self.skipped = None     # the reason, if the whole module is
+        self.tests = {}  # id: {"outcome", "text", "seconds"}
+        self.fixtures = {}  # name: text of what went wrong there
+        self.skipped = None  # the reason, if the whole module is
 
     def missing(self):
         return [ident for ident in self.order if ident not in self.tests]
@@ -100,21 +101,33 @@ def _run_process(name, results, patched, only, without, limit, python):
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         events, output = Path(folder, "events"), Path(folder, "output")
         events.touch()
-        env = dict(os.environ, GEVLITE_CONFORMANCE_PATCH=str(int(patched)), GEVLITE_CONFORMANCE_MODULE=name,
-                   GEVLITE_CONFORMANCE_RESULTS=str(events), TMPDIR=folder)
+        env = dict(
+            os.environ,
+            GEVLITE_CONFORMANCE_PATCH=str(int(patched)),
+            GEVLITE_CONFORMANCE_MODULE=name,
+            GEVLITE_CONFORMANCE_RESULTS=str(events),
+            TMPDIR=folder,
+        )
         for variable in ("PYTHONWARNINGS", "PYTHONDEVMODE"):
             env.pop(variable, None)
         choice = Path(folder, "choice")
         choice.write_text(json.dumps({"only": only, "without": list(without)}))
         env["GEVLITE_CONFORMANCE_CHOICE"] = str(choice)
         with open(output, "wb") as file:
-            process = subprocess.Popen([python, str(CHILD)], cwd=folder, env=env, stdin=subprocess.DEVNULL,
-                                       stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+            process = subprocess.Popen(
+                [python, str(CHILD)],
+                cwd=folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         try:
             running, how = _follow(process, events, results, limit)
         finally:
             if process.poll() is None:
-                _signal_group(process, signal.SIGABRT)      # faulthandler prints where it is
+                _signal_group(process, signal.SIGABRT)  # faulthandler prints where it is
                 try:
                     process.wait(5)
                 except subprocess.TimeoutExpired:
@@ -188,6 +201,7 @@ def _wait_for_exit(process, limit):
 
 # ---------------------------------------------------------------- comparison
 
+
 class KnownDifferences:
     """The tests of `known_differences.toml` for one version of Python, each with its reason."""
 
@@ -248,6 +262,7 @@ def compare_module(name, limit=TIME_LIMIT, python=sys.executable, plain=None, wi
 
 # ---------------------------------------------------------------- the whole
 
+
 def run_all(names, *, limit, jobs, cache, report=print):
     """Every module both ways. Returns `{module: {"plain", "patched", "different"}}`, and the names that are absent."""
     absent = [name for name in names if not module_names(name)]
@@ -272,8 +287,10 @@ def run_all(names, *, limit, jobs, cache, report=print):
             module, plain, patched, different = future.result()
             found[module] = {"plain": plain.as_json(), "patched": patched.as_json(), "different": different}
             passed = sum(result["outcome"] in GOOD for result in plain.tests.values())
-            report(f"[{len(found)}/{len(todo)}] {module}: {passed} of {len(plain.tests)} pass unpatched, "
-                   f"{len(different)} of these fail patched")
+            report(
+                f"[{len(found)}/{len(todo)}] {module}: {passed} of {len(plain.tests)} pass unpatched, "
+                f"{len(different)} of these fail patched"
+            )
             for ident, result in different.items():
                 report(f"    {result['outcome']}: {ident}")
     return found, absent
@@ -283,8 +300,11 @@ def wrong_fixtures(found):
     """`{module: {name: text}}` of what goes wrong outside of tests, and only patched."""
     wrong = {}
     for module, results in found.items():
-        new = {name: text for name, text in results["patched"]["fixtures"].items()
-               if name not in results["plain"]["fixtures"]}
+        new = {
+            name: text
+            for name, text in results["patched"]["fixtures"].items()
+            if name not in results["plain"]["fixtures"]
+        }
         if new:
             wrong[module] = new
     return wrong
@@ -300,8 +320,13 @@ def main(arguments=None):
     parser.add_argument("--text", action="store_true", help="print what each differing test printed")
     options = parser.parse_args(arguments)
     started = time.monotonic()
-    found, absent = run_all(options.modules or MODULES, limit=options.limit, jobs=options.jobs, cache=options.cache,
-                            report=lambda line: print(line, flush=True))
+    found, absent = run_all(
+        options.modules or MODULES,
+        limit=options.limit,
+        jobs=options.jobs,
+        cache=options.cache,
+        report=lambda line: print(line, flush=True),
+    )
     known = KnownDifferences()
     unexplained = {}
     total = passed = 0
@@ -316,8 +341,12 @@ def main(arguments=None):
     if options.output:
         import gevlite
 
-        head = {"python": platform.python_version(), "gevlite": gevlite.__version__,
-                "backend": os.environ.get("GEVLITE_BACKEND", "default"), "absent": absent}
+        head = {
+            "python": platform.python_version(),
+            "gevlite": gevlite.__version__,
+            "backend": os.environ.get("GEVLITE_BACKEND", "default"),
+            "absent": absent,
+        }
         options.output.write_text(json.dumps({**head, "modules": found}, indent=1))
     for ident, result in unexplained.items():
         print(f"\nNOT KNOWN {result['outcome']}: {ident}")
@@ -331,8 +360,10 @@ def main(arguments=None):
     for name, module in found.items():
         if "the process" in module["plain"]["fixtures"]:
             print(f"\nNOT COMPARED, since it does not run unpatched: {name}: {module['plain']['fixtures']}")
-    print(f"\nPython {platform.python_version()}: {passed} of {total} tests that pass unpatched pass patched; "
-          f"{total - passed} differ, {len(unexplained)} of them unexplained; {time.monotonic() - started:.0f} s")
+    print(
+        f"\nPython {platform.python_version()}: {passed} of {total} tests that pass unpatched pass patched; "
+        f"{total - passed} differ, {len(unexplained)} of them unexplained; {time.monotonic() - started:.0f} s"
+    )
     return 1 if unexplained or fixtures else 0
 
 

@@ -39,7 +39,7 @@ hub = gevlite.get_hub()
 parent = os.getpid()
 end = time.monotonic() + seconds
 queue, lock = Queue(), Semaphore()
-forked, reaped = [], []         # pids; one step each, as a signal handler may raise between two
+forked, reaped = [], []  # pids; one step each, as a signal handler may raise between two
 
 
 class Counts(dict):
@@ -58,7 +58,7 @@ class Counts(dict):
 begun, ended = Counts(), Counts()
 ends_badly = []
 FORKS = seconds * 10 if not ends_early else 0
-HANDLERS = 20           # at the same time: on a busy machine signals come faster than their handlers end
+HANDLERS = 20  # at the same time: on a busy machine signals come faster than their handlers end
 
 
 class Interrupted(Exception):
@@ -69,13 +69,13 @@ def write_to(fd):
     try:
         os.write(fd, b"x")
     except OSError:
-        pass        # closed: whoever waited for it was interrupted
+        pass  # closed: whoever waited for it was interrupted
 
 
 def pause():
     """Wait for anything."""
     if os.getpid() != parent:
-        gevlite.sleep(60)       # whoever runs on in a child leaves it to the one that forked
+        gevlite.sleep(60)  # whoever runs on in a child leaves it to the one that forked
     choice = dice.randrange(6)
     if choice == 0:
         gevlite.sleep(0)
@@ -118,7 +118,7 @@ class counted:
 class Waits:
     def __del__(self):
         if os.getpid() != parent or threading.get_ident() != hub.thread_ident:
-            return      # the collector ran in the thread that shoots
+            return  # the collector ran in the thread that shoots
         with counted("destructor"):
             pause()
 
@@ -172,16 +172,26 @@ def handler(number, frame):
 
 
 # Code in the middle of which nothing may be raised, or what has begun is not counted as ended.
-COUNT = {f.__code__ for f in (
-    Counts.count, Counts.__missing__, counted.__enter__, counted.__exit__, Waits.__del__, callback, worker, handler,
-)}
+COUNT = {
+    f.__code__
+    for f in (
+        Counts.count,
+        Counts.__missing__,
+        counted.__enter__,
+        counted.__exit__,
+        Waits.__del__,
+        callback,
+        worker,
+        handler,
+    )
+}
 
 
 def fork():
     if os.getpid() != parent or len(forked) >= FORKS or len(forked) - len(reaped) > 3:
         return
     if type(gevlite.getcurrent()).__name__ in ("Hub", "_Runner"):
-        return      # the program would go on in the child
+        return  # the program would go on in the child
     pid = os.fork()
     if pid:
         forked.append(pid)
@@ -198,7 +208,7 @@ def fork():
         assert done.wait(20)
         status = 7
     except (gevlite.GreenletExit, Interrupted):
-        status = 7          # the parent had that in store for whoever forked
+        status = 7  # the parent had that in store for whoever forked
     finally:
         os._exit(status)
 
@@ -254,7 +264,7 @@ shooter.start()
 gc.set_threshold(20, 2, 2)
 workers = []
 if ends_early:
-    stop, end = end, end + 10           # signals go on coming while the interpreter ends
+    stop, end = end, end + 10  # signals go on coming while the interpreter ends
 else:
     stop = end
 while time.monotonic() < stop:
@@ -297,7 +307,7 @@ for _ in range(3):
 while not queue.empty():
     queue.get()
     ended.count("item")
-assert len(begun["item"]) >= len(ended["item"])       # who is killed in the middle of get() may have had one
+assert len(begun["item"]) >= len(ended["item"])  # who is killed in the middle of get() may have had one
 for kind in ("callback", "destructor", "handler", "greenlet"):
     assert len(begun[kind]) == len(ended[kind]), (kind, begun, ended)
 assert sorted(forked) == sorted(reaped), (forked, reaped)

@@ -88,7 +88,10 @@ def idle(tmp_path):
     def start(*arguments, **variables):
         process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", str(program), *arguments],
-            stdout=subprocess.PIPE, text=True, env={**os.environ, **variables}, start_new_session=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **variables},
+            start_new_session=True,
         )
         started.append(process)
         process.port = int(process.stdout.readline())
@@ -152,7 +155,10 @@ class Debugger:
         self.output = ""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pdb", "-p", str(pid)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             env={**os.environ, "PYTHON_COLORS": "0"},
         )
         self.reader = threading.Thread(target=self.read)
@@ -200,7 +206,7 @@ def test_pdb_has_its_prompt_at_once(idle, patched):
         assert "server.join()" in debugger.output
         assert "waits here" in debugger.say("p here")
         if patched:
-            assert ask(process) == b"stopped"        # only the main greenlet is
+            assert ask(process) == b"stopped"  # only the main greenlet is
         debugger.write("continue")
         assert eventually(lambda: ask(process) == b"runs")
         before = debugger.prompts()

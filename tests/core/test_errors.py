@@ -107,13 +107,13 @@ def test_the_frames_of_a_killed_greenlet_end_in_its_own_context(errors):
         try:
             yield
         finally:
-            variable.reset(token)       # ValueError in another context
+            variable.reset(token)  # ValueError in another context
 
     def body(inside):
         variable.set("outer")
         opened = reset_at_end()
         next(opened)
-        witness = Witness()     # noqa: F841
+        witness = Witness()  # noqa: F841
         try:
             raise KeyError
         except KeyError:

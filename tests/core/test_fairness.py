@@ -20,7 +20,7 @@ from gevlite.queue import Channel, Empty, JoinableQueue, LifoQueue, PriorityQueu
 from gevlite.threadpool import ThreadPool
 
 LINES = b"line\n" * 1000
-WAKES = 5           # so often the sleeper must get its turn
+WAKES = 5  # so often the sleeper must get its turn
 # Far more calls than a slice takes on any machine; whoever is not fair ends here and not at the time limit.
 ENOUGH = 5_000_000
 
@@ -149,7 +149,7 @@ def tls_read(opened, certificates):
 
     def operation():
         if not left[0]:
-            left[0] = client._sslobj.write(LINES)       # past the socket, which would give way itself
+            left[0] = client._sslobj.write(LINES)  # past the socket, which would give way itself
         left[0] -= len(server.read(1))
 
     return operation

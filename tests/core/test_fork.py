@@ -79,7 +79,7 @@ while not pids or time.monotonic() < started + 0.01:
     gevlite.sleep(0.001)
     tell("main")
 assert told(pids[0]) == {words!r}
-""",
+"""
     )
 
 
@@ -116,7 +116,7 @@ assert told(pid) == set()
 def test_the_end_of_the_greenlet_that_forked_ends_the_child(run_script, kind, last, status):
     """As the end of its program would: threads that are no daemons have ended, exit functions have run."""
     if (kind, last) == ("spawn_raw", "raise ValueError"):
-        status = 0          # nobody keeps what a raw greenlet ended with
+        status = 0  # nobody keeps what a raw greenlet ended with
     run_script(
         HEAD
         + f"""

@@ -1,7 +1,7 @@
 """`hub_stress.py` for a short while, on each backend.
 
-    GEVLITE_STRESS_SECONDS=120      go on that long
-    GEVLITE_STRESS_SEED=12345       the round that a failure named
+GEVLITE_STRESS_SECONDS=120      go on that long
+GEVLITE_STRESS_SEED=12345       the round that a failure named
 """
 
 import os

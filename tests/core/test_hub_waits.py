@@ -331,6 +331,7 @@ def test_a_destructor_that_waits_completes_wherever_it_runs(hub, errors, settle,
             g.kill(block=False)
             del g
         elif way == "weakref":
+
             class Thing:
                 pass
 

@@ -120,9 +120,9 @@ def test_io_on_a_gevlite_socket_sees_data_reported_before_it_was_started(loop):
     with a, b:
         b.settimeout(0.001)
         with pytest.raises(TimeoutError):
-            b.recv(1)               # the hub owns the fd from here on
+            b.recv(1)  # the hub owns the fd from here on
         a.send(b"xy")
-        gevlite.sleep(0.005)        # polled: the edge is gone
+        gevlite.sleep(0.005)  # polled: the edge is gone
         seen = []
         watcher = loop.io(b.fileno(), 1)
         watcher.start(lambda: seen.append(b.recv(1)))

@@ -45,7 +45,7 @@ def run_on(until):
     deadline = time.monotonic() + 20
     while not until():
         assert time.monotonic() < deadline
-        time.sleep(0.001)       # MARK
+        time.sleep(0.001)  # MARK
 
 
 def looks(monitor, count=5):
@@ -63,7 +63,7 @@ MARK = next(i for i, line in enumerate(open(__file__, encoding="utf-8"), 1) if l
 
 def test_a_greenlet_that_runs_on_is_reported_with_its_stack(hub, monitor, seen, start):
     for _ in range(3):
-        start(gevlite.sleep, 100)       # compiled, so that it has no Python frame either
+        start(gevlite.sleep, 100)  # compiled, so that it has no Python frame either
     gevlite.sleep(0)
     job = gevlite.spawn(run_on, lambda: blocked(seen))
     job.get()
@@ -102,11 +102,11 @@ def test_a_hub_that_polls_and_greenlets_that_take_turns_are_not_reported(monitor
     enough = looks(monitor, 20)
     gevlite.sleep(0)
     while not enough():
-        gevlite.sleep(0.1)          # the hub polls for longer than max_blocking_time
+        gevlite.sleep(0.1)  # the hub polls for longer than max_blocking_time
     enough = looks(monitor, 20)
     others = [gevlite.spawn(settle, enough) for _ in range(3)]
     while not enough():
-        gevlite.sleep(0)            # by direct handoff
+        gevlite.sleep(0)  # by direct handoff
     gevlite.joinall(others)
     # (A machine that is too busy may stop our thread at any place; but not all the time.)
     assert len(blocked(seen)) < 5
@@ -205,7 +205,7 @@ def test_memory_is_told_while_it_grows_and_once_when_there_is_enough_again(reade
         pytest.skip("this system has no /proc/self/statm")
     assert 1024**2 < used < 1024**4
     assert monitor.monitor_memory_usage(hub) == -1
-    monitor.add_monitoring_function(monitor.monitor_memory_usage, None)     # only we call it
+    monitor.add_monitoring_function(monitor.monitor_memory_usage, None)  # only we call it
     usage = [500]
     monitor._reader = (lambda: (usage[0], "details"),)
     setting("max_memory_usage", 100)
@@ -301,7 +301,8 @@ def test_it_ends_with_its_hub():
 
 def test_it_does_not_hold_off_a_loop_exit(run_script):
     # (Not in this process, where a handler of pytest-timeout's SIGALRM might wake somebody.)
-    assert run_script("""
+    assert (
+        run_script("""
         import gevlite
         from gevlite.event import Event
         looks = []
@@ -313,7 +314,9 @@ def test_it_does_not_hold_off_a_loop_exit(run_script):
             Event().wait()
         except gevlite.LoopExit:
             print("told")
-    """).stdout == "told\n"
+    """).stdout
+        == "told\n"
+    )
 
 
 def test_it_is_no_thread_of_the_program(monitor):
@@ -323,7 +326,7 @@ def test_it_is_no_thread_of_the_program(monitor):
     alone = thread._count()
     monitor.kill()
     monitor._wait_for_end()
-    assert thread._count() in (alone, alone + 1)        # not yet gone, no longer counted among ours
+    assert thread._count() in (alone, alone + 1)  # not yet gone, no longer counted among ours
 
 
 START = """
@@ -342,17 +345,23 @@ START = """
 
 @pytest.mark.parametrize("name", ["GEVLITE_MONITOR_THREAD", "GEVENT_MONITOR_THREAD_ENABLE"])
 def test_the_environment_starts_it_and_the_report_goes_to_stderr(name, run_script):
-    result = run_script(START + """
+    result = run_script(
+        START
+        + """
     assert gevlite.get_hub().periodic_monitoring_thread is None
     gevlite.sleep(0)
     gevlite.spawn(run_on).join()
-    """, env={name: "1", "GEVENT_MAX_BLOCKING_TIME": "0.02"})
+    """,
+        env={name: "1", "GEVENT_MAX_BLOCKING_TIME": "0.02"},
+    )
     assert "run_on() at" in result.stderr or "run_on()" in result.stderr
     assert "has run for 0." in result.stderr and ", in run_on" in result.stderr
 
 
 def test_it_watches_the_child_of_a_fork(run_script):
-    result = run_script(START + """
+    result = run_script(
+        START
+        + """
     gevlite.config.max_blocking_time = 0.02
     gevlite.config.print_blocking_reports = False
     gevlite.get_hub().start_periodic_monitoring_thread()
@@ -367,7 +376,9 @@ def test_it_watches_the_child_of_a_fork(run_script):
             print("reported in the child", flush=True)
         sys.exit()
     print(os.waitpid(pid, 0)[1])
-    """, flags=["-W", "ignore::DeprecationWarning"])
+    """,
+        flags=["-W", "ignore::DeprecationWarning"],
+    )
     assert result.stdout == "reported in the child\n0\n" and not result.stderr
 
 

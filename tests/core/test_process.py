@@ -260,7 +260,9 @@ def in_child(function):
 
 
 def test_the_child_has_a_backend_of_its_own(run_script):
-    run_script(FORK + """
+    run_script(
+        FORK
+        + """
 hub = get_hub()
 gevlite.sleep(0.001)
 before = hub.backend.wake_fd, os.fstat(hub.backend.wake_fd).st_ino
@@ -271,11 +273,14 @@ def child():
     assert gevlite.spawn(lambda: 5).get() == 5
 child_ends(in_child(child))
 gevlite.sleep(0.001)
-""")
+"""
+    )
 
 
 def test_greenlets_parked_before_the_fork_go_on_in_both(run_script):
-    run_script(FORK + """
+    run_script(
+        FORK
+        + """
 q = Queue()
 def worker():
     while True:
@@ -293,11 +298,14 @@ def use():
 pid = in_child(use)
 use()
 child_ends(pid)
-""")
+"""
+    )
 
 
 def test_fork_from_inside_a_greenlet(run_script):
-    run_script(FORK + """
+    run_script(
+        FORK
+        + """
 def body():
     def child():
         gevlite.sleep(0.001)
@@ -309,11 +317,14 @@ def body():
     gevlite.sleep(0.001)
     return "done"
 assert gevlite.spawn(body).get() == "done"
-""")
+"""
+    )
 
 
 def test_fork_from_a_thread_with_a_hub(run_script):
-    run_script(FORK + """
+    run_script(
+        FORK
+        + """
 failed = []
 def thread():
     gevlite.sleep(0.001)
@@ -330,7 +341,8 @@ t = threading.Thread(target=thread)
 t.start()
 t.join()
 assert not failed
-""")
+"""
+    )
 
 
 def test_the_hub_of_a_thread_that_forks_is_told_of_signals_in_the_child(run_script):
@@ -394,7 +406,9 @@ def test_a_child_is_told_of_signals_though_asyncio_was_imported(run_script, befo
 
 
 def test_fork_while_other_threads_wait_in_their_hubs(run_script):
-    run_script(FORK + """
+    run_script(
+        FORK
+        + """
 ready, stop = threading.Semaphore(0), Event()
 def thread():
     gevlite.sleep(0)
@@ -417,11 +431,14 @@ stop.set()
 for t in threads:
     t.join(30)
     assert not t.is_alive()
-""")
+"""
+    )
 
 
 def test_no_event_of_the_parent_is_stolen_by_the_child(run_script):
-    run_script(FORK + """
+    run_script(
+        FORK
+        + """
 r, w = os.pipe()
 os.set_blocking(r, False)
 got = []
@@ -446,11 +463,14 @@ g.get(timeout=30)
 assert len(got) == 200
 os.close(go_w)
 child_ends(pid)
-""")
+"""
+    )
 
 
 def test_sockets_of_the_parent_go_on_after_a_fork(run_script):
-    run_script(FORK + """
+    run_script(
+        FORK
+        + """
 from gevlite import socket
 a, b = socket.socketpair()
 def echo():
@@ -473,29 +493,38 @@ for _ in range(100):
 child_ends(pid)
 a.close()
 g.get(timeout=30)
-""")
+"""
+    )
 
 
 def test_fork_of_a_fork(run_script):
-    run_script(FORK + """
+    run_script(
+        FORK
+        + """
 def child(depth=3):
     gevlite.sleep(0.001)
     if depth:
         child_ends(in_child(lambda: child(depth - 1)))
     gevlite.sleep(0.001)
 child()
-""")
+"""
+    )
 
 
 def test_fork_leaks_no_descriptor_in_the_child(run_script):
-    run_script(FORK + """
+    run_script(
+        FORK
+        + """
 gevlite.sleep(0.001)
 count = len(os.listdir("/proc/self/fd"))
 def child():
     gevlite.sleep(0.001)
     assert len(os.listdir("/proc/self/fd")) == count
 child_ends(in_child(child))
-""" if sys.platform == "linux" else "")
+"""
+        if sys.platform == "linux"
+        else ""
+    )
 
 
 # ---------------------------------------------------------------- the end of the interpreter

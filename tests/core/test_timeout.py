@@ -252,19 +252,19 @@ def line_of(function, text):
 
 def start_by_with():
     t = Timeout(100)
-    with t:     # here
+    with t:  # here
         return t
 
 
 def start_by_start():
     t = Timeout(100)
-    t.start()   # here
+    t.start()  # here
     t.cancel()
     return t
 
 
 def start_by_start_new():
-    t = Timeout.start_new(100)   # here
+    t = Timeout.start_new(100)  # here
     t.cancel()
     return t
 
@@ -273,13 +273,13 @@ def start_by_subclass():
     class Own(Timeout):
         pass
 
-    with Own(100) as t:     # here
+    with Own(100) as t:  # here
         return t
 
 
 def start_by_get():
     try:
-        AsyncResult().get(timeout=0.001)   # here
+        AsyncResult().get(timeout=0.001)  # here
     except Timeout as t:
         return t
 
@@ -287,7 +287,7 @@ def start_by_get():
 def start_by_greenlet_get():
     g = gevlite.spawn(gevlite.sleep, 1000)
     try:
-        g.get(timeout=0.001)   # here
+        g.get(timeout=0.001)  # here
     except Timeout as t:
         return t
     finally:
@@ -296,22 +296,28 @@ def start_by_greenlet_get():
 
 def start_by_with_timeout():
     try:
-        gevlite.with_timeout(0.001, gevlite.sleep, 1000)   # here
+        gevlite.with_timeout(0.001, gevlite.sleep, 1000)  # here
     except Timeout as t:
         return t
 
 
 def start_by_passing_it():
     t = Timeout(0.001)
-    Event().wait(timeout=t)   # here
+    Event().wait(timeout=t)  # here
     return t
 
 
 @pytest.mark.parametrize(
     "start",
     [
-        start_by_with, start_by_start, start_by_start_new, start_by_subclass, start_by_get, start_by_greenlet_get,
-        start_by_with_timeout, start_by_passing_it,
+        start_by_with,
+        start_by_start,
+        start_by_start_new,
+        start_by_subclass,
+        start_by_get,
+        start_by_greenlet_get,
+        start_by_with_timeout,
+        start_by_passing_it,
     ],
 )
 def test_it_tells_where_it_was_started(start):
@@ -324,7 +330,7 @@ def test_where_is_none_before_it_was_started_and_without_python_code():
     t = Timeout(0.001)
     assert t.where is None
     assert Timeout(None).where is None
-    gevlite.spawn_later(0, t.start)         # the hub begins a greenlet in which there is no other code
+    gevlite.spawn_later(0, t.start)  # the hub begins a greenlet in which there is no other code
     gevlite.sleep(0.003)
     assert t.where is None
     t.cancel()

@@ -280,7 +280,7 @@ def test_a_timer_refuses_what_is_no_time(loop):
     for arguments in ((float("nan"),), (0, float("nan")), (0, -1)):
         with pytest.raises(ValueError):
             loop.timer(*arguments)
-    timer = loop.timer(-5)      # as soon as it can be
+    timer = loop.timer(-5)  # as soon as it can be
     with gevlite.Timeout(20):
         gevlite.get_hub().wait(timer)
 
@@ -397,7 +397,7 @@ def test_run_once_waits_for_one_thing(loop):
     loop.run(once=True)
     assert seen == [0.001]
     timers[1].stop()
-    loop.run(once=True)     # with nothing to wait for
+    loop.run(once=True)  # with nothing to wait for
 
 
 def test_break_ends_run(loop, hub):

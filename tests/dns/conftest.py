@@ -58,7 +58,7 @@ class NameServer:
         self.udp, self.tcp = sockets_on_one_port()
         self.port = self.tcp.getsockname()[1]
         self.questions = []
-        self.silent = threading.Event()     # answer nothing at all
+        self.silent = threading.Event()  # answer nothing at all
         self.threads = [threading.Thread(target=run, daemon=True) for run in (self.serve_udp, self.serve_tcp)]
         for thread in self.threads:
             thread.start()
@@ -110,7 +110,7 @@ class NameServer:
             yield wire[:2] + b"\xff" * 20
             return
         if fault == "other":
-            yield bytes(byte ^ 0xFF for byte in wire[:2]) + answer.to_wire()[2:]        # to another question
+            yield bytes(byte ^ 0xFF for byte in wire[:2]) + answer.to_wire()[2:]  # to another question
             owner = "v4.test."
         found = False
         while (owner, "CNAME") in ZONE:

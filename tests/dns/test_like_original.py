@@ -86,7 +86,7 @@ def test_getaddrinfo(args, each_resolver):
 
 HOSTS = [
     "127.0.0.1", b"127.0.0.1", bytearray(b"127.0.0.1"), "127.1", "0.0.0.0", "localhost", b"localhost", 5, None, "a..b",
-]   # fmt: skip
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("host", [*HOSTS, "", "<broadcast>", "::1", "192.0.2.1"], ids=repr)

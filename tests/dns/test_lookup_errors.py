@@ -29,7 +29,7 @@ FUNCTIONS = {
 def test_what_cannot_be_a_name_is_an_error_of_name_resolution(function, resolver):
     for name in BAD_NAMES:
         if function == "getnameinfo" and isinstance(name, bytes):
-            continue        # a TypeError
+            continue  # a TypeError
         with pytest.raises((socket.gaierror, socket.herror)):
             pytest.fail(f"{name!r}: {FUNCTIONS[function](socket, name)}")
 

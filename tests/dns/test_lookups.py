@@ -21,6 +21,7 @@ def gai_code(function, *args):
 
 # ---------------------------------------------------------------- answers
 
+
 def test_addresses_of_both_families(resolver):
     found = socket.getaddrinfo("example.test", 80, type=socket.SOCK_STREAM)
     assert addresses(found) == ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
@@ -145,15 +146,17 @@ def test_connect_by_name(resolver):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with socket.create_connection(("loopback.test", listener.getsockname()[1])) as client:
             assert client.getpeername()[0] == "127.0.0.1"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver, socket.socket(
-        socket.AF_INET, socket.SOCK_DGRAM
-    ) as sender:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
         receiver.bind(("loopback.test", 0))
         sender.sendto(b"x", ("loopback.test", receiver.getsockname()[1]))
         assert receiver.recv(10) == b"x"
 
 
 # ---------------------------------------------------------------- many
+
 
 def test_others_run_while_one_asks(resolver_for, server, start, settle):
     resolver_for(server.port, timeout=0.3)
@@ -162,11 +165,11 @@ def test_others_run_while_one_asks(resolver_for, server, start, settle):
     assert settle(lambda: server.questions)
     assert not asking.greenlet.ready()
     server.silent.clear()
-    assert asking.get() == "192.0.2.4"      # asked again
+    assert asking.get() == "192.0.2.4"  # asked again
 
 
 def test_five_hundred_at_once(resolver_for, server, start):
-    resolver_for(server.port, timeout=1)        # so many datagrams at once do not all arrive: some are sent again
+    resolver_for(server.port, timeout=1)  # so many datagrams at once do not all arrive: some are sent again
     asking = [start(socket.gethostbyname, f"v{4 if number % 2 else 6}.test") for number in range(500)]
     for number, one in enumerate(asking):
         if number % 2:
@@ -177,6 +180,7 @@ def test_five_hundred_at_once(resolver_for, server, start):
 
 
 # ---------------------------------------------------------------- what goes wrong
+
 
 @pytest.mark.parametrize(
     ("name", "code"),

@@ -56,15 +56,34 @@ def mariadb(folder):
     temporary = folder / "mariadb-temporary"
     temporary.mkdir()
     installed = subprocess.run(
-        [install, "--no-defaults", f"--datadir={data}", f"--tmpdir={temporary}",
-         "--auth-root-authentication-method=normal", "--skip-test-db", *user],
-        env={**os.environ, "TMPDIR": str(temporary)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [
+            install,
+            "--no-defaults",
+            f"--datadir={data}",
+            f"--tmpdir={temporary}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            *user,
+        ],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert installed.returncode == 0, installed.stdout
-    command = [server, "--no-defaults", f"--datadir={data}", f"--tmpdir={temporary}", f"--port={port}",
-               "--bind-address=127.0.0.1", *user,
-               f"--socket={folder}/mariadb.sock", f"--pid-file={folder}/mariadb.pid", "--skip-grant-tables",
-               "--skip-networking=0"]
+    command = [
+        server,
+        "--no-defaults",
+        f"--datadir={data}",
+        f"--tmpdir={temporary}",
+        f"--port={port}",
+        "--bind-address=127.0.0.1",
+        *user,
+        f"--socket={folder}/mariadb.sock",
+        f"--pid-file={folder}/mariadb.pid",
+        "--skip-grant-tables",
+        "--skip-networking=0",
+    ]
     with running(command, port, folder / "mariadb.log") as it:
         yield it
 
@@ -155,8 +174,14 @@ def run(tmp_path):
         path = tmp_path / "script.py"
         path.write_text(PRELUDE + textwrap.dedent(code))
         environment = {**os.environ, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "no_proxy": "*"}
-        done = subprocess.run([sys.executable, path, *map(str, arguments)], capture_output=True, text=True, timeout=55,
-                              env=environment, cwd=tmp_path)
+        done = subprocess.run(
+            [sys.executable, path, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=55,
+            env=environment,
+            cwd=tmp_path,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.split()
 

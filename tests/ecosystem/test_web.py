@@ -35,12 +35,16 @@ CLIENTS = {
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_twenty_slow_requests_wait_at_once(run, slow_server, client):
-    code = "url = f'http://127.0.0.1:{sys.argv[1]}'\n" + textwrap.dedent(CLIENTS[client]) + textwrap.dedent(
-        """
+    code = (
+        "url = f'http://127.0.0.1:{sys.argv[1]}'\n"
+        + textwrap.dedent(CLIENTS[client])
+        + textwrap.dedent(
+            """
         fetch(0)        # what is imported on the way takes time
         assert together(20, fetch) == [f"/{i}" for i in range(20)]
         print("ok")
         """
+        )
     )
     assert run(code, slow_server.port) == ["ok"]
 
@@ -125,7 +129,9 @@ server.set_app(get_wsgi_application())
 @pytest.mark.parametrize("framework", [FLASK, DJANGO], ids=["flask", "django"])
 def test_a_framework_serves_with_threads(run, framework):
     """Its development server starts a thread for each request; those are greenlets here."""
-    code = framework + """
+    code = (
+        framework
+        + """
 import threading, urllib.request
 threading.Thread(target=server.serve_forever, daemon=True).start()
 def fetch(i):
@@ -136,4 +142,5 @@ assert together(20, fetch) == [f"/{i}" for i in range(20)]
 server.shutdown()
 print("ok")
 """
+    )
     assert run(code) == ["ok"]

@@ -67,7 +67,7 @@ def test_a_stopped_gunicorn_ends_in_silence(worker, tmp_path):
     before, kind = WORKERS[worker]
     (tmp_path / "app.py").write_text(APPLICATION)
     command = [sys.executable, "-c", START.format(before), "-k", kind, "-b", "127.0.0.1:0", "-w", "2", "app"]
-    environment = {**os.environ, "HOME": str(tmp_path)}         # where newer gunicorns put a socket
+    environment = {**os.environ, "HOME": str(tmp_path)}  # where newer gunicorns put a socket
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

@@ -51,10 +51,13 @@ def test_an_os_thread_that_needs_a_greenlet_of_whoever_joins_it_ends(place):
 
 
 def test_the_end_of_the_program_waits_for_an_os_thread_that_needs_a_greenlet():
-    assert run(NATIVE.format(daemon=False) + """
+    assert run(
+        NATIVE.format(daemon=False)
+        + """
 gevlite.spawn(answer)
 atexit.register(lambda: print(native.is_alive()))
-""") == ["False"]
+"""
+    ) == ["False"]
 
 
 LATE = """

@@ -313,7 +313,7 @@ def test_nothing_is_left_behind(name, place):
     function, times = WORK[name]
     times //= PARTS
     with living(place) as call:
-        call(repeat, function, times // 10 + 5)     # caches and free lists fill up
+        call(repeat, function, times // 10 + 5)  # caches and free lists fill up
         seen = [memory()]
         for _ in range(PARTS):
             call(repeat, function, times)
@@ -321,4 +321,4 @@ def test_nothing_is_left_behind(name, place):
     # Whatever leaks, leaks in every part. A cache may still grow in one, or what is left of an earlier test go.
     blocks, size = (statistics.median(map(operator.sub, column[1:], column)) for column in zip(*seen, strict=True))
     assert blocks < 5
-    assert size < max(32 * times, 500_000)          # in C, where the interpreter does not count
+    assert size < max(32 * times, 500_000)  # in C, where the interpreter does not count

@@ -90,28 +90,37 @@ OPERATIONS = {
     "condition": ("", "c = threading.Condition()\nwith c: assert not c.wait(0.001)"),
     "event": ("", "assert not threading.Event().wait(0.001); assert not event.Event().wait(0.001)"),
     "result": ("", "r = event.AsyncResult(); r.set(5); assert r.get() == 5"),
-    "queue": ("", """
+    "queue": (
+        "",
+        """
         q = Queue(); q.put(1); assert q.get() == 1
         q = queue.Queue(); q.put(1); assert q.get() == 1
         q = queue.SimpleQueue(); q.put(1); assert q.get() == 1
         try: Queue().get(timeout=0.001)
         except queue.Empty: pass
         else: raise AssertionError
-     """),
+     """,
+    ),
     "local": ("one = local(); two = threading.local()", "one.x = 1; two.y = 2; assert one.x == 1 and two.y == 2"),
-    "timeout": ("", """
+    "timeout": (
+        "",
+        """
         with gevlite.Timeout(0.001, False):
             gevlite.sleep(1000)
             raise AssertionError
-     """),
+     """,
+    ),
     "greenlet": ("", "assert gevlite.spawn(lambda: gevlite.sleep(0.001) or 5).get() == 5"),
     "greenlet pool": ("", "assert pool.Pool(2).map(abs, (-1, -2, -3)) == [1, 2, 3]"),
     "current greenlet": ("", "assert gevlite.getcurrent() is gevlite.getcurrent()"),
-    "thread": ("", """
+    "thread": (
+        "",
+        """
         seen = []
         t = threading.Thread(target=lambda: (time.sleep(0.001), seen.append(1)))
         t.start(); t.join(); assert seen == [1] and not t.is_alive()
-     """),
+     """,
+    ),
     "thread pool": ("", "assert gevlite.threadpool.ThreadPool(2).map(abs, (-1, -2, -3)) == [1, 2, 3]"),
     "thread pool that was used": (
         "p = gevlite.threadpool.ThreadPool(2); p.apply(abs, (-1,))",
@@ -135,31 +144,45 @@ OPERATIONS = {
         "'localhost'.encode('idna')",
         "assert '127.0.0.1' in [found[4][0] for found in socket.getaddrinfo('localhost', 80)]",
     ),
-    "other look-ups": ("", """
+    "other look-ups": (
+        "",
+        """
         assert socket.gethostbyname("localhost") == "127.0.0.1"
         assert socket.gethostbyname_ex("localhost")[2]
         assert socket.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST)[0] == "127.0.0.1"
         assert socket.gethostbyaddr("127.0.0.1")
-     """),
-    "resolver block": ("from gevlite.resolver.blocking import Resolver as Block", """
+     """,
+    ),
+    "resolver block": (
+        "from gevlite.resolver.blocking import Resolver as Block",
+        """
         assert '127.0.0.1' in [found[4][0] for found in Block().getaddrinfo('localhost', 80)]
         assert Block().gethostbyname('localhost') == '127.0.0.1'
-     """),
-    "resolver ares": (NAME_SERVER + "from gevlite.resolver.ares import Resolver as Ares", """
+     """,
+    ),
+    "resolver ares": (
+        NAME_SERVER + "from gevlite.resolver.ares import Resolver as Ares",
+        """
         with NameServer() as port:
             r = Ares(servers=[f"127.0.0.1:{port}"])
             assert r.gethostbyname("some.test") == "192.0.2.1"
             assert r.getaddrinfo("other.test", 80, socket.AF_INET)[0][4] == ("192.0.2.1", 80)
             r.close()
-     """),
+     """,
+    ),
     # It reads a file when it is made, for which a finalizer has no built-in `open`.
-    "resolver dnspython": (NAME_SERVER + "from gevlite.resolver.dnspython import Resolver\nr = Resolver()", """
+    "resolver dnspython": (
+        NAME_SERVER + "from gevlite.resolver.dnspython import Resolver\nr = Resolver()",
+        """
         with NameServer() as port:
             r.resolver.nameservers, r.resolver.port = ["127.0.0.1"], port
             assert r.gethostbyname("some.test") == "192.0.2.1"
             assert r.getaddrinfo("other.test", 80, socket.AF_INET)[0][4] == ("192.0.2.1", 80)
-     """),
-    "connection": ("", """
+     """,
+    ),
+    "connection": (
+        "",
+        """
         listener = socket.create_server(("127.0.0.1", 0)); address = listener.getsockname()
         with socket.create_connection(("localhost", address[1])) as a:
             b = listener.accept()[0]
@@ -171,38 +194,54 @@ OPERATIONS = {
             g = gevlite.spawn(lambda: (gevlite.sleep(0.001), a.sendall(b"hello")))
             assert b.recv(5) == b"hello"
             b.close(); listener.close()
-     """),
-    "makefile": ("", """
+     """,
+    ),
+    "makefile": (
+        "",
+        """
         a, b = socket.socketpair()
         with a, b, a.makefile("wb") as w, b.makefile("rb") as r:
             w.write(b"line\\n"); w.flush()
             assert r.readline() == b"line\\n"
-     """),
+     """,
+    ),
     "pipe": ("", "r, w = os.pipe(); os.write(w, b'x'); assert os.read(r, 5) == b'x'; os.close(r); os.close(w)"),
-    "file": ("from gevlite.fileobject import FileObject\nname = os.path.abspath(sys.argv[1])", """
+    "file": (
+        "from gevlite.fileobject import FileObject\nname = os.path.abspath(sys.argv[1])",
+        """
         with FileObject(name, "w") as f: f.write("text")
         with FileObject(name) as f: assert f.read() == "text"
-     """),
+     """,
+    ),
     "file that is open": (
         "from gevlite.fileobject import FileObject; f = FileObject(sys.argv[1], 'w')",
         "f.write('x'); f.flush(); f.close()",
     ),
-    "temporary file": ("import tempfile", """
+    "temporary file": (
+        "import tempfile",
+        """
         with tempfile.TemporaryFile("w+") as f:
             f.write("x"); f.seek(0); assert f.read() == "x"
-     """),
+     """,
+    ),
     "tp_read": ("from gevlite.os import tp_read", "r, w = os.pipe(); os.write(w, b'x'); assert tp_read(r, 5) == b'x'"),
-    "select": ("import select", """
+    "select": (
+        "import select",
+        """
         a, b = socket.socketpair()
         assert select.select([a], [b], [], 1) == ([], [b], [])
         assert select.select([a], [], [], 0.001) == ([], [], [])
-     """),
+     """,
+    ),
     "subprocess": ("", "assert subprocess.run(['/bin/echo', 'x'], capture_output=True).stdout == b'x\\n'"),
     "waitpid": ("", "p = subprocess.Popen(['/bin/sleep', '0.01']); assert p.poll() is None; assert p.wait(10) == 0"),
-    "logging": ("""
+    "logging": (
+        """
         import logging
         logger = logging.getLogger("x"); handler = logging.FileHandler(sys.argv[1]); logger.addHandler(handler)
-     """, "logger.error('text'); handler.close(); h = logging.StreamHandler(); h.acquire(); h.release(); del h"),
+     """,
+        "logger.error('text'); handler.close(); h = logging.StreamHandler(); h.acquire(); h.release(); del h",
+    ),
     "timer": ("", "e = event.Event(); gevlite.spawn_later(0.001, e.set); assert e.wait(10)"),
     "hub callback": ("", "e = event.Event(); gevlite.get_hub().call_soon(e.set); assert e.wait(10)"),
     "collection": ("", "gc.collect()"),
@@ -214,12 +253,14 @@ def results(tmp_path_factory):
     """`results(place)`: what became of each operation there. The process ends with status 0 and an empty stderr."""
     folder = tmp_path_factory.mktemp("ending")
     # An OS thread that was there before the patch.
-    (folder / "before.py").write_text(textwrap.dedent("""
+    (folder / "before.py").write_text(
+        textwrap.dedent("""
         import threading
         stop = threading.Event()
         thread = threading.Thread(target=stop.wait, daemon=True)
         thread.start()
-    """))
+    """)
+    )
     found = {}
 
     def run(place):

@@ -109,14 +109,17 @@ PROGRAMS = {
         gevlite.sleep(0.001)
     """,
     # Its workers try to connect to where nobody listens, again and again.
-    "a psycopg pool that is not closed": PSYCOPG_POOL + """
+    "a psycopg pool that is not closed": PSYCOPG_POOL
+    + """
         pool.cycle = pool
     """,
     "a psycopg pool that is a global": PSYCOPG_POOL,
-    "a psycopg pool, closed in atexit": PSYCOPG_POOL + """
+    "a psycopg pool, closed in atexit": PSYCOPG_POOL
+    + """
         atexit.register(pool.close)
     """,
-    "a psycopg pool that a module keeps": PSYCOPG_POOL + """
+    "a psycopg pool that a module keeps": PSYCOPG_POOL
+    + """
         threading.pool = pool
     """,
     "tempfile": """

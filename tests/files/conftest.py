@@ -45,7 +45,7 @@ def close_quietly(file):
     try:
         file.close()
     except (OSError, ValueError):
-        pass        # a pipe that broke; a file that was detached
+        pass  # a pipe that broke; a file that was detached
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from gevlite import Timeout, socket
 from gevlite._core import get_hub
 from gevlite.fileobject import FileObject, FileObjectBlock, FileObjectPosix, FileObjectThread
 
-BIG = bytes(range(256)) * 4096      # 1 MiB: more than a pipe holds
+BIG = bytes(range(256)) * 4096  # 1 MiB: more than a pipe holds
 
 
 @pytest.fixture
@@ -49,6 +49,7 @@ def parked_on_fd(count=1):
 
 
 # ---------------------------------------------------------------- who waits
+
 
 @pytest.mark.parametrize("mode", ["rb", "r"])
 def test_others_run_while_one_reads(mode, pipe, open_twin, start, settle, nonblocking):
@@ -105,7 +106,7 @@ def test_kill_while_opening_a_named_pipe_closes_it_when_it_opens(tmp_path, start
     opening = start(FileObject, path, "rb")
     assert settle(lambda: get_hub().stats()["parked"] == 1)
     opening.greenlet.kill()
-    writer = os.open(path, os.O_WRONLY)     # waits for the thread that opens the other end
+    writer = os.open(path, os.O_WRONLY)  # waits for the thread that opens the other end
     try:
         assert settle(lambda: broken(writer))
     finally:
@@ -141,7 +142,7 @@ def interrupted(pipe, open_twin, nonblocking):
         reader, writer = pipe()
         file = open_twin(reader, mode, encoding="utf-8" if mode == "r" else None)
         begin = "first\n" + "x" * 20_000 + "ä"
-        os.write(writer, begin.encode()[:-1])       # ends inside a character
+        os.write(writer, begin.encode()[:-1])  # ends inside a character
         got = file.readline()
         for _ in range(2):
             interrupt(lambda: READS[operation](file))
@@ -228,6 +229,7 @@ def test_a_signal_does_not_end_a_read(pipe, open_twin, start, settle):
 
 # ---------------------------------------------------------------- interrupted writes
 
+
 def fill(fd):
     """Write until the pipe takes no more; how many bytes that was."""
     os.set_blocking(fd, False)
@@ -275,6 +277,7 @@ def test_a_killed_write_has_written_a_part_and_the_next_one_follows(mode, pipe, 
 
 
 # ---------------------------------------------------------------- several greenlets
+
 
 @pytest.mark.parametrize(("mode", "buffering"), [("wb", -1), ("wb", 0), ("w", -1)])
 def test_writes_of_several_greenlets_are_whole(mode, buffering, pipe, open_twin, start):
@@ -374,9 +377,8 @@ def test_text_both_ways_loses_nothing_that_was_read_ahead(open_twin):
 
 # ---------------------------------------------------------------- close
 
-@pytest.mark.parametrize(
-    ("mode", "buffering"), [("rb", -1), ("rb", 0), ("r", -1), ("r+b", -1), ("r+b", 0), ("r+", -1)]
-)
+
+@pytest.mark.parametrize(("mode", "buffering"), [("rb", -1), ("rb", 0), ("r", -1), ("r+b", -1), ("r+b", 0), ("r+", -1)])
 def test_close_while_another_greenlet_reads(mode, buffering, open_twin, start, settle, nonblocking):
     ours, theirs = std_socket.socketpair()
     with theirs:
@@ -483,13 +485,14 @@ def test_writes_of_two_threads_are_whole(pipe, open_twin, start):
     reading = start(open_twin(reader, "rb").read, 2 * size)
     while any(thread.is_alive() for thread in threads):
         gevlite.sleep(0.001)
-    file.close()        # which writes what is buffered, up to 128 KiB from Python 3.14 on
+    file.close()  # which writes what is buffered, up to 128 KiB from Python 3.14 on
     got = reading.get()
     assert got[:size] in (b"a" * size, b"b" * size)
     assert len(set(got[size:])) == 1
 
 
 # ---------------------------------------------------------------- what is left behind
+
 
 def test_a_file_that_is_dropped_writes_what_is_buffered_and_closes(pipe):
     reader, writer = pipe()
@@ -529,7 +532,7 @@ def test_no_descriptor_is_left_open(terminal, tmp_path, pipe):
 
     ours, programs = terminal
     (tmp_path / "file").write_bytes(b"x")
-    FileObject(tmp_path / "file").close()       # starts a worker thread
+    FileObject(tmp_path / "file").close()  # starts a worker thread
     before = descriptors()
     for _ in range(3):
         with FileObject(programs, "r+", closefd=False) as file:
@@ -566,6 +569,7 @@ def test_a_forked_child_reads_what_the_parent_writes(run_script):
 
 
 # ---------------------------------------------------------------- blocking mode
+
 
 def test_the_mode_of_a_shared_pipe_is_left_alone(pipe, open_twin, start, settle, nonblocking):
     reader, writer = pipe()
@@ -608,6 +612,7 @@ def test_a_descriptor_in_nonblocking_mode_never_says_so(pipe, open_twin, start, 
 
 
 # ---------------------------------------------------------------- where it comes from
+
 
 def test_made_from_a_socket(open_twin):
     ours, theirs = socket.socketpair()
@@ -682,6 +687,7 @@ def test_what_it_says_of_itself(pipe, open_twin):
 
 
 # ---------------------------------------------------------------- files on a disk
+
 
 @pytest.fixture
 def slow_disk(monkeypatch):
@@ -804,7 +810,7 @@ def test_an_interruption_is_not_left_for_the_next_one_if_the_operation_fails_too
 ):
     file = open_twin(tmp_path / "file", "w+b")
     file.write(b"12345")
-    seeking = start(file.seek, -1)      # writes first, and then finds that it cannot be
+    seeking = start(file.seek, -1)  # writes first, and then finds that it cannot be
     assert settle(slow_writes.begun.is_set)
     seeking.greenlet.kill(block=False)
     gevlite.sleep(0)
@@ -828,6 +834,7 @@ def test_others_run_while_the_disk_writes(tmp_path, open_twin, slow_writes, star
 
 
 # ---------------------------------------------------------------- FileObjectThread, FileObjectBlock
+
 
 def test_any_object_in_a_thread():
     file = FileObjectThread(io.BytesIO(b"one\ntwo\n"), "rb")
@@ -908,7 +915,7 @@ def test_close_while_a_thread_reads(pipe, start, settle):
     with pytest.raises(OSError) as caught:
         reading.get()
     assert caught.value.errno == errno.EBADF
-    os.write(writer, b"12345")      # the thread is free now
+    os.write(writer, b"12345")  # the thread is free now
     assert settle(lambda: file.io.closed)
 
 

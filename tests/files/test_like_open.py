@@ -17,7 +17,7 @@ import gevlite
 
 TEXT = "first\nsecond äöü €\n\nlast without an end"
 LINES = TEXT.splitlines(keepends=True)
-BIG = bytes(range(256)) * 4096      # 1 MiB: more than a pipe holds
+BIG = bytes(range(256)) * 4096  # 1 MiB: more than a pipe holds
 
 
 @pytest.fixture
@@ -62,6 +62,7 @@ def text(pipe, open_file):
 
 
 # ---------------------------------------------------------------- reading
+
 
 def test_read_waits_for_all_it_was_asked_for(binary, lib):
     file, writer = binary
@@ -208,6 +209,7 @@ def test_a_character_that_the_end_of_the_file_cuts(pipe, open_file):
 
 # ---------------------------------------------------------------- writing
 
+
 def test_what_is_written_comes_at_the_flush(pipe, open_file):
     reader, writer = pipe()
     file = open_file(writer, "wb")
@@ -281,6 +283,7 @@ def test_unbuffered_reads_are_single_system_calls(pipe, open_file):
 
 # ---------------------------------------------------------------- terminals and sockets
 
+
 @pytest.fixture
 def terminal(opened):
     """`(our side, the program's side)` of a terminal that changes nothing of what passes."""
@@ -330,6 +333,7 @@ def test_a_socket(open_file, lib):
 
 
 # ---------------------------------------------------------------- files on a disk
+
 
 def test_modes_of_a_file_on_a_disk(tmp_path, open_file):
     path = tmp_path / "file"
@@ -400,6 +404,7 @@ def test_the_offset_of_the_descriptor_follows(tmp_path, open_file):
 
 
 # ---------------------------------------------------------------- the object itself
+
 
 def test_closing(pipe, open_file):
     reader, _ = pipe()

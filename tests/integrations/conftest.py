@@ -27,7 +27,7 @@ class Programs:
         self.folder = folder
         self.stack = stack
         self.environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(HERE)]), "no_proxy": "*"}
-        self.environment["HOME"] = str(folder)      # where newer gunicorns put a socket
+        self.environment["HOME"] = str(folder)  # where newer gunicorns put a socket
 
     def write(self, name, source):
         (self.folder / name).write_text(textwrap.dedent(source))
@@ -38,8 +38,14 @@ class Programs:
     def run(self, *arguments, launcher=("-m", "gevlite.as_gevent"), timeout=50, **environment):
         """Run it to its end; what it prints. It must end with 0."""
         command = [sys.executable, *launcher, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
-                              **self.options(environment))
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            **self.options(environment),
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

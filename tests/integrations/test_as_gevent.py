@@ -30,8 +30,14 @@ def command(tmp_path):
     def run(*arguments, code=0, **files):
         for name, source in files.items():
             (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
-        done = subprocess.run([sys.executable, "-m", "gevlite.as_gevent", *arguments], capture_output=True, text=True,
-                              timeout=30, cwd=tmp_path, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            [sys.executable, "-m", "gevlite.as_gevent", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+        )
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
@@ -50,7 +56,7 @@ def other_gevent(tmp_path):
 def installed(module):
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:     # the package that it is in
+    except ModuleNotFoundError:  # the package that it is in
         return False
 
 
@@ -87,14 +93,17 @@ def test_every_module_can_be_imported(aliased):
     optional = {"pycares": "resolver.ares", "dns.resolver": "resolver.dnspython"}
     without = {module for library, module in optional.items() if not installed(library)}
     names = sorted(as_gevent.MODULES - without)
-    assert aliased(f"""
+    assert (
+        aliased(f"""
         import importlib, operator
         for name in {names}:
             assert importlib.import_module(f"gevent.{{name}}") is importlib.import_module(f"gevlite.{{name}}"), name
             import gevent       # also as an attribute
             assert operator.attrgetter(name)(gevent).__name__ == f"gevlite.{{name}}", name
             print(name)
-    """) == names
+    """)
+        == names
+    )
 
 
 def test_a_submodule_is_there_without_importing_it(aliased):
@@ -156,7 +165,8 @@ def test_missing_names_can_be_asked_for(aliased):
 
 
 def test_private_modules_and_what_only_gevlite_has_are_not_there(aliased):
-    assert aliased("""
+    assert (
+        aliased("""
         import importlib
         for name in ("_core", "_config", "backends", "integrations", "as_gevent", "libev"):
             try:
@@ -165,18 +175,23 @@ def test_private_modules_and_what_only_gevlite_has_are_not_there(aliased):
                 assert exc.name == f"gevent.{name}"
             else:
                 print(name)
-    """) == []
+    """)
+        == []
+    )
 
 
 # ---------------------------------------------------------------- where gevent is installed
 
 
 def test_it_wins_over_an_installed_gevent(aliased, other_gevent):
-    assert aliased("""
+    assert aliased(
+        """
         import gevent.pool, gevlite.pool
         assert not hasattr(gevent, "real") and gevent.pool is gevlite.pool
         print(gevent.__version__)
-    """, env=other_gevent) == [as_gevent.API_VERSION]
+    """,
+        env=other_gevent,
+    ) == [as_gevent.API_VERSION]
 
 
 def test_it_complains_if_gevent_was_imported_before(run_script, other_gevent):
@@ -242,13 +257,16 @@ def test_a_forked_child_has_it_too(command):
     assert command("program.py", program=source).stdout == "forked\n"
 
 
-@pytest.mark.parametrize(("arguments", "text"), [
-    ([], "no script and no module"),
-    (["-m"], "-m needs the name"),
-    (["--fast", "x.py"], "unknown option --fast"),
-    (["nowhere.py"], "cannot open nowhere.py"),
-    (["-m", "nowhere_at_all"], "no module named nowhere_at_all"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "no script and no module"),
+        (["-m"], "-m needs the name"),
+        (["--fast", "x.py"], "unknown option --fast"),
+        (["nowhere.py"], "cannot open nowhere.py"),
+        (["-m", "nowhere_at_all"], "no module named nowhere_at_all"),
+    ],
+)
 def test_a_wrong_command_is_explained(command, arguments, text):
     done = command(*arguments, code=2)
     assert text in done.stderr and "usage:" in done.stderr
@@ -299,16 +317,22 @@ print(subprocess.run([sys.executable, "-c", {ASK!r}], capture_output=True, text=
 
 
 def test_a_child_of_a_child_has_it_too(run_script):
-    assert run_script(CHILDREN + f"""
+    assert run_script(
+        CHILDREN
+        + f"""
 import subprocess, sys
 inner = "import subprocess, sys; subprocess.run([sys.executable, '-c', {ASK!r}])"
 subprocess.run([sys.executable, "-c", inner])
-""").stdout.split() == ["True"]
+"""
+    ).stdout.split() == ["True"]
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_multiprocessing_has_it_however_it_starts_children(command, method):
-    done = command("--children", "script.py", script=f"""
+    done = command(
+        "--children",
+        "script.py",
+        script=f"""
         import multiprocessing
 
         def ask(connection):
@@ -322,41 +346,54 @@ def test_multiprocessing_has_it_however_it_starts_children(command, method):
             child.start()
             print(ours.poll(25) and ours.recv())
             child.join()
-    """)
+    """,
+    )
     assert done.stdout.split() == ["True"]
 
 
 def test_a_program_that_replaces_itself_has_it_again(command):
-    done = command("--children", "script.py", script=f"""
+    done = command(
+        "--children",
+        "script.py",
+        script=f"""
         import os, sys
         os.execv(sys.executable, [sys.executable, "-c", {ASK!r}])
-    """)
+    """,
+    )
     assert done.stdout.split() == ["True"]
 
 
 def test_a_child_imports_gevlite_only_when_it_asks_for_gevent(run_script):
-    assert run_script(CHILDREN + """
+    assert run_script(
+        CHILDREN
+        + """
 import os, subprocess, sys
 ask = "import sys; print('gevlite' in sys.modules, any(path.endswith('_startup') for path in sys.path))"
 subprocess.run([sys.executable, "-c", ask])
 metadata = "import sys, importlib.metadata; print(importlib.metadata.version('gevent'), 'gevlite' in sys.modules)"
 subprocess.run([sys.executable, "-c", metadata])
-""").stdout.split() == ["False", "False", as_gevent.API_VERSION, "True"]
+"""
+    ).stdout.split() == ["False", "False", as_gevent.API_VERSION, "True"]
 
 
 def test_the_sitecustomize_of_others_has_its_turn(run_script, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.theirs = __name__, __file__\n")
-    result = run_script(CHILDREN + """
+    result = run_script(
+        CHILDREN
+        + """
 import subprocess, sys
 ask = "import sys, sitecustomize, gevent; print(*sys.theirs, sitecustomize.__file__ == sys.theirs[1])"
 subprocess.run([sys.executable, "-c", ask])
-""", env={"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])})
+""",
+        env={"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+    )
     assert result.stdout.split() == ["sitecustomize", str(tmp_path / "sitecustomize.py"), "True"]
 
 
 def test_what_was_in_pythonpath_stays_there(run_script, tmp_path):
     (tmp_path / "of_the_program.py").write_text("")
-    result = run_script("""
+    result = run_script(
+        """
 import os, subprocess, sys
 before = os.environ["PYTHONPATH"]
 from gevlite import as_gevent
@@ -366,16 +403,22 @@ assert os.environ["PYTHONPATH"].endswith(before) and os.environ["PYTHONPATH"].co
 subprocess.run([sys.executable, "-c", "import of_the_program, gevent; print('there')"])
 as_gevent.install(children=False)
 print(os.environ["PYTHONPATH"] == before, "GEVLITE_AS_GEVENT" in os.environ)
-""", env={"PYTHONPATH": str(tmp_path)})
+""",
+        env={"PYTHONPATH": str(tmp_path)},
+    )
     assert result.stdout.split() == ["there", "True", "False"]
 
 
 def test_a_python_without_gevlite_is_left_alone(run_script, other_gevent):
-    assert run_script(CHILDREN + """
+    assert run_script(
+        CHILDREN
+        + """
 import subprocess, sys
 ask = "import sys; sys.modules['gevlite'] = None; import gevent; print(gevent.real)"
 subprocess.run([sys.executable, "-c", ask])
-""", env=other_gevent).stdout.split() == ["True"]
+""",
+        env=other_gevent,
+    ).stdout.split() == ["True"]
 
 
 def test_children_needs_a_program(command):

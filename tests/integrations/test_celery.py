@@ -31,12 +31,36 @@ def environment(redis_server, **more):
 
 @contextlib.contextmanager
 def worker_process(redis_server, log, queue="celery", launcher=("-m", "gevlite.monkey", "-m"), ready=True):
-    command = [sys.executable, *launcher, "celery", "-A", "celery_tasks", "worker", "-P", "custom", "-c",
-               str(CONCURRENCY), "-n", f"{queue}@here", "-Q", queue, "--heartbeat-interval", "1",
-               "--without-mingle", "--without-gossip", "-l", "info"]
+    command = [
+        sys.executable,
+        *launcher,
+        "celery",
+        "-A",
+        "celery_tasks",
+        "worker",
+        "-P",
+        "custom",
+        "-c",
+        str(CONCURRENCY),
+        "-n",
+        f"{queue}@here",
+        "-Q",
+        queue,
+        "--heartbeat-interval",
+        "1",
+        "--without-mingle",
+        "--without-gossip",
+        "-l",
+        "info",
+    ]
     with open(log, "wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                   env=environment(redis_server, QUEUE=queue))
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment(redis_server, QUEUE=queue),
+        )
     try:
         if ready:
             wait_until(lambda: " ready." in log.read_text() or process.poll() is not None)
@@ -67,7 +91,7 @@ def worker(redis_server, app, folder):
     with worker_process(redis_server, folder / "worker.log") as worker:
         yield worker
     log = worker.log.read_text()
-    assert "MonkeyPatchWarning" not in log and "failed with" not in log, log     # the latter is the hub's word for it
+    assert "MonkeyPatchWarning" not in log and "failed with" not in log, log  # the latter is the hub's word for it
 
 
 @pytest.fixture
@@ -126,13 +150,13 @@ def test_a_task_that_is_revoked_while_it_waits_for_a_place_never_runs(send, app,
         job.revoke(terminate=True)
     with pytest.raises(exceptions.TaskRevokedError):
         late.get(timeout=20)
-    assert send("now").get(timeout=20)      # the places are free again
+    assert send("now").get(timeout=20)  # the places are free again
     assert not (tmp_path / "told").exists()
 
 
 def test_a_rate_limit_is_kept(send):
     times = sorted(job.get(timeout=20) for job in [send("rated") for _ in range(6)])
-    assert times[-1] - times[0] > 0.3       # five pauses of 0.1 seconds, less what the first ones may save up
+    assert times[-1] - times[0] > 0.3  # five pauses of 0.1 seconds, less what the first ones may save up
 
 
 def test_a_task_with_a_countdown_waits_for_its_time(send):
@@ -216,8 +240,14 @@ def test_what_was_imported_too_early_is_in_the_log(tmp_path):
     (tmp_path / "program.py").write_text(EARLY)
 
     def run(**environment):
-        return subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=50,
-                              env={**os.environ, **environment})
+        return subprocess.run(
+            [sys.executable, "program.py"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            env={**os.environ, **environment},
+        )
 
     done = run()
     assert done.returncode == 0 and "unpatched: early.sleep (time.sleep)" in done.stderr

@@ -48,8 +48,13 @@ def test_urls_are_fetched_by_all_workers_together(server, redis_server):
     urls = [f"http://127.0.0.1:{server.server_port}/{number}" for number in range(COUNT)]
     environment = {**os.environ, "BROKER_URL": f"redis://127.0.0.1:{redis_server.port}/0", "no_proxy": "*"}
     done = subprocess.run(
-        [sys.executable, FETCH_ALL, "--workers", "2", "--concurrency", "10"], input="\n".join(urls), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=50, env=environment,
+        [sys.executable, FETCH_ALL, "--workers", "2", "--concurrency", "10"],
+        input="\n".join(urls),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=50,
+        env=environment,
     )
     assert done.returncode == 0, done.stdout
     *lines, summary = done.stdout.splitlines()

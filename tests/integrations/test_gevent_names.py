@@ -93,7 +93,8 @@ def test_signal_of_the_hub_is_signal_handler():
 
 
 def test_extensions_find_what_patches(run_script):
-    assert run_script("""
+    assert (
+        run_script("""
         import time, types
         from gevlite import monkey
         from gevlite.monkey import api
@@ -106,7 +107,9 @@ def test_extensions_find_what_patches(run_script):
         monkey.unpatch_all()
         assert time.sleep is original
         print("patched")
-    """).stdout == "patched\n"
+    """).stdout
+        == "patched\n"
+    )
 
 
 def test_main_of_monkey_is_its_command(run_script, tmp_path):
@@ -116,12 +119,15 @@ def test_main_of_monkey_is_its_command(run_script, tmp_path):
 
 
 def test_the_argument_event_of_gevent_is_taken(run_script):
-    assert run_script("""
+    assert (
+        run_script("""
         from gevlite import monkey
         monkey.patch_thread(Event=True)
         monkey.patch_all(Event=True)
         print("patched")
-    """).stdout == "patched\n"
+    """).stdout
+        == "patched\n"
+    )
 
 
 def test_a_socket_knows_whether_it_is_closed():

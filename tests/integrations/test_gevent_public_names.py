@@ -14,7 +14,7 @@ from gevlite.event import AsyncResult
 TWINS = {
     "builtins": "builtins", "contextvars": "contextvars", "os": "os", "select": "select", "signal": "signal",
     "socket": "socket", "ssl": "ssl", "subprocess": "subprocess", "thread": "_thread", "time": "time",
-}   # fmt: skip
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("twin", TWINS)

@@ -20,7 +20,7 @@ gunicorn = pytest.importorskip("gunicorn")
 WORKER = "gevlite.integrations.gunicorn.GevliteWorker"
 PATIENCE = 20
 
-APPLICATION = '''
+APPLICATION = """
 import concurrent.futures, json, os, queue, socket, ssl, threading, time
 import requests
 from wsgiref.validate import validator
@@ -79,7 +79,7 @@ if os.environ.get("LOADING"):
     with open("loading", "w"):
         pass
     time.sleep(1)
-'''
+"""
 
 
 def until(condition, what="the condition"):
@@ -95,7 +95,7 @@ def alive(pid):
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):     # the latter if it ends between opening and reading
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends between opening and reading
         return False
 
 
@@ -188,7 +188,7 @@ class Master:
         for connection in self.connections:
             connection.close()
         try:
-            os.killpg(self.process.pid, signal.SIGKILL)     # the workers, too
+            os.killpg(self.process.pid, signal.SIGKILL)  # the workers, too
         except ProcessLookupError:
             pass
         self.process.wait()
@@ -227,6 +227,7 @@ def background():
 
 
 # ---------------------------------------------------------------- what applications see
+
 
 def test_environ(shared):
     connection = shared.open()
@@ -312,9 +313,7 @@ def test_a_body_has_no_limit_unless_one_is_set(shared):
 
 
 def test_limits_of_heads(master):
-    running = master(
-        "--limit-request-line", "50", "--limit-request-field_size", "100", "--limit-request-fields", "4"
-    )
+    running = master("--limit-request-line", "50", "--limit-request-field_size", "100", "--limit-request-fields", "4")
     line, field = b"GET /%b HTTP/1.1\nHost: h\n", b"X: %b\n"
     assert ask(running, line % (b"x" * 36)) == 200
     assert ask(running, line % (b"x" * 37)) == 414
@@ -332,7 +331,7 @@ def test_limits_that_gunicorn_has_no_setting_for(master, where):
     else:
         running = master(config=f"raw_env = {[f'{name}={value}' for name, value in limits.items()]}")
     assert ask(running, POST % 1025) == 413
-    assert ask(running, POST % 1000) == 408         # the body does not come
+    assert ask(running, POST % 1000) == 408  # the body does not come
     with running.connect() as sock:
         sock.sendall(b"GET")
         assert sock.recv(12) == b"HTTP/1.1 408"
@@ -369,6 +368,7 @@ def test_the_socket_of_a_request_that_speaks_by_hand(shared):
 
 
 # ---------------------------------------------------------------- logs and hooks
+
 
 def test_access_log(shared):
     response = shared.get("/logged", X_In="asked")
@@ -438,6 +438,7 @@ def test_usr1_opens_the_logs_again(master, tmp_path):
 
 
 # ---------------------------------------------------------------- listeners
+
 
 def test_unix_socket(master, tmp_path):
     running = master(bind=f"unix:{tmp_path}/sock")
@@ -568,10 +569,15 @@ def test_script_name_of_somebody_else_is_ignored(master):
     assert ask(running, b"GET / HTTP/1.1\nHost: h\nSCRIPT_NAME: /elsewhere\n") == 200
 
 
-@pytest.mark.parametrize(("setting", "name", "status", "value"), [
-    ("refuse", "X_A", 400, None), ("refuse", "SCRIPT_NAME", 200, None), ("dangerous", "X_A", 200, "1,2"),
-    ("drop", "X_A", 200, "1"),
-])
+@pytest.mark.parametrize(
+    ("setting", "name", "status", "value"),
+    [
+        ("refuse", "X_A", 400, None),
+        ("refuse", "SCRIPT_NAME", 200, None),
+        ("dangerous", "X_A", 200, "1,2"),
+        ("drop", "X_A", 200, "1"),
+    ],
+)
 def test_header_map(master, setting, name, status, value):
     running = master("--header-map", setting)
     assert ask(running, b"GET / HTTP/1.1\nHost: h\n" + name.encode() + b": /\n") == status
@@ -585,6 +591,7 @@ def test_header_map(master, setting, name, status, value):
 
 
 # ---------------------------------------------------------------- life
+
 
 def test_term_lets_requests_finish_and_closes_idle_connections(master, background):
     running = master()
@@ -763,7 +770,7 @@ def test_worker_connections_are_the_most_requests_at_a_time(master, background):
     running = master("--worker-connections", "2")
     kept = [running.open() for _ in range(3)]
     assert [one.get().status for one in kept] == [200] * 3
-    silent = [running.connect() for _ in range(5)]      # neither takes a place
+    silent = [running.connect() for _ in range(5)]  # neither takes a place
     silent[0].sendall(b"GET / HTTP/1.1\r\nHost: h\r\nX: ")
     asked = [background(one.get, "/sleep/4") for one in kept[:2]]
     until(running.started)

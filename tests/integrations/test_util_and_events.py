@@ -34,7 +34,7 @@ def test_a_block_that_does_not_give_way_is_an_error():
     with pytest.raises(AssertionError, match="did not switch to another"), assert_switches():
         time.monotonic()
     with pytest.raises(AssertionError, match="did not switch to the hub"), assert_switches(hub_only=True):
-        greenlet(time.monotonic).switch()       # another, but not the hub
+        greenlet(time.monotonic).switch()  # another, but not the hub
 
 
 def test_who_runs_for_too_long_is_an_error_also_in_another_greenlet():
@@ -120,7 +120,8 @@ def test_the_tree_has_who_was_spawned_below_who_has_spawned():
 
 
 def test_subscribers_are_told_of_patching(run_script):
-    assert run_script("""
+    assert (
+        run_script("""
         from gevlite import events, monkey
         seen = []
         events.subscribers.append(seen.append)
@@ -136,11 +137,14 @@ def test_subscribers_are_told_of_patching(run_script):
         assert will.source is did.source is gevlite.time and will.target is did.target is time
         assert will.items == ["sleep"] and "ssl" not in {event.module_name for event in modules}
         print("told")
-    """).stdout == "told\n"
+    """).stdout
+        == "told\n"
+    )
 
 
 def test_a_subscriber_can_prevent_the_patching_of_a_module(run_script):
-    assert run_script("""
+    assert (
+        run_script("""
         from gevlite import events, monkey
         def refuse(event):
             if isinstance(event, events.GeventWillPatchModuleEvent) and event.module_name == "time":
@@ -148,11 +152,14 @@ def test_a_subscriber_can_prevent_the_patching_of_a_module(run_script):
         events.subscribers.append(refuse)
         monkey.patch_all()
         print(monkey.is_object_patched("time", "sleep"), monkey.is_object_patched("socket", "socket"))
-    """).stdout == "False True\n"
+    """).stdout
+        == "False True\n"
+    )
 
 
 def test_a_subscriber_can_prevent_all_patching(run_script):
-    assert run_script("""
+    assert (
+        run_script("""
         from gevlite import events, monkey
         def refuse(event):
             if isinstance(event, events.GeventWillPatchAllEvent):
@@ -160,7 +167,9 @@ def test_a_subscriber_can_prevent_all_patching(run_script):
         events.subscribers.append(refuse)
         monkey.patch_all()
         print(monkey.is_anything_patched())
-    """).stdout == "False\n"
+    """).stdout
+        == "False\n"
+    )
 
 
 def test_run_info_says_what_belongs_to_each_greenlet():
@@ -182,7 +191,7 @@ def test_run_info_says_what_belongs_to_each_greenlet():
             child.kill()
 
     text, found = gevlite.spawn(root).get()
-    assert text.count("in-the-tree") == 2       # the child has them too
+    assert text.count("in-the-tree") == 2  # the child has them too
     assert text.count("in-a-local") >= 1
     assert "Parent: " in text
     assert [(kind, attributes) for (kind, _), attributes in found if kind is Mine] == [(Mine, {"value": "in-a-local"})]

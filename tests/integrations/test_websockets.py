@@ -82,11 +82,28 @@ NATIVE = """
 
 WAYS = {
     "native": lambda port, tls: ["native.py", port, *tls],
-    "serve": lambda port, tls: ["-m", "gevlite", "serve", "site_of_test:app", "--bind", f"127.0.0.1:{port}",
-                                "--workers=1", *[f"--certfile={path}" for path in tls]],
-    "gunicorn": lambda port, tls: ["-m", "gunicorn", "-k", "gevlite.integrations.gunicorn.GevliteWorker",
-                                   "site_of_test:app", "--bind", f"127.0.0.1:{port}", "--graceful-timeout=20",
-                                   *[f"--certfile={path}" for path in tls], *[f"--keyfile={path}" for path in tls]],
+    "serve": lambda port, tls: [
+        "-m",
+        "gevlite",
+        "serve",
+        "site_of_test:app",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--workers=1",
+        *[f"--certfile={path}" for path in tls],
+    ],
+    "gunicorn": lambda port, tls: [
+        "-m",
+        "gunicorn",
+        "-k",
+        "gevlite.integrations.gunicorn.GevliteWorker",
+        "site_of_test:app",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--graceful-timeout=20",
+        *[f"--certfile={path}" for path in tls],
+        *[f"--keyfile={path}" for path in tls],
+    ],
 }
 
 
@@ -202,8 +219,11 @@ def test_flask_socketio(serving, transport):
     try:
         for one, event in zip(clients, heard, strict=True):
             one.on("heard", lambda data, event=event: event.set())
-            one.connect(server.url, transports=["polling", "websocket"] if transport == "upgrade" else [transport],
-                        wait_timeout=20)
+            one.connect(
+                server.url,
+                transports=["polling", "websocket"] if transport == "upgrade" else [transport],
+                wait_timeout=20,
+            )
             assert one.transport() == "websocket"
         for n, one in enumerate(clients):
             assert one.call("echo", [n, "x" * 10_000], timeout=20) == [n, "x" * 10_000]

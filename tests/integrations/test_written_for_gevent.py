@@ -66,8 +66,18 @@ APPLICATION = """
 def gunicorn(request, programs, port):
     pytest.importorskip("gunicorn")
     programs.write("app.py", APPLICATION)
-    return programs.serve(port, "-m", "gunicorn", "-k", request.param, "-b", f"127.0.0.1:{port}",
-                          "--graceful-timeout", 20, "app:application")
+    return programs.serve(
+        port,
+        "-m",
+        "gunicorn",
+        "-k",
+        request.param,
+        "-b",
+        f"127.0.0.1:{port}",
+        "--graceful-timeout",
+        20,
+        "app:application",
+    )
 
 
 def test_gunicorn(gunicorn, tmp_path):
@@ -120,7 +130,9 @@ TASKS = """
 def test_celery(programs, redis_server):
     pytest.importorskip("celery")
     programs.write("tasks.py", TASKS)
-    programs.write("client.py", """
+    programs.write(
+        "client.py",
+        """
         import time
         import celery, celery.exceptions, tasks
 
@@ -142,18 +154,27 @@ def test_celery(programs, redis_server):
         while job.state != "BEGUN":
             time.sleep(0.01)
         print("begun", flush=True)
-    """)
+    """,
+    )
     log = programs.folder / "celery.log"
     options = programs.options({"REDIS_PORT": str(redis_server.port)})
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(open(log, "wb"))
         command = ["-m", "gevlite.as_gevent", "-m", "celery", "-A", "tasks", "worker", "-P", "gevent", "-c", "8"]
-        worker = subprocess.Popen([sys.executable, *command, "--without-mingle", "--without-gossip", "-l", "info"],
-                                  stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options)
+        worker = subprocess.Popen(
+            [sys.executable, *command, "--without-mingle", "--without-gossip", "-l", "info"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            **options,
+        )
         stack.callback(worker.wait, 20)
         stack.callback(worker.kill)
         assert programs.run("client.py", launcher=(), REDIS_PORT=str(redis_server.port)).split() == [
-            "limit", "revoked", "begun"]
+            "limit",
+            "revoked",
+            "begun",
+        ]
         worker.terminate()
         assert worker.wait(30) == 0, log.read_text()
     assert "Warm shutdown" in log.read_text() and "succeeded in 1." in log.read_text()
@@ -284,10 +305,14 @@ def test_locust(programs, port, processes):
     programs.write("server.py", LOCUST_SERVER)
     server = programs.serve(port, "server.py", port, launcher=())
     meet = free_port()
-    several = ["--processes", processes, "--master-bind-host", "127.0.0.1", "--master-bind-port", meet,
-               "--master-port", meet] if processes > 1 else []
-    programs.run("-m", "locust", "--headless", "-u", 20, "-r", 20, "--host", server.url, "--json-file", "result",
-                 *several)
+    several = (
+        ["--processes", processes, "--master-bind-host", "127.0.0.1", "--master-bind-port", meet, "--master-port", meet]
+        if processes > 1
+        else []
+    )
+    programs.run(
+        "-m", "locust", "--headless", "-u", 20, "-r", 20, "--host", server.url, "--json-file", "result", *several
+    )
     requests = {found["name"]: found for found in json.loads((programs.folder / "result.json").read_text())}
     assert set(requests) == {"/get", "/post"}
     assert all(found["num_requests"] > 20 and found["num_failures"] == 0 for found in requests.values())
@@ -299,7 +324,9 @@ def test_locust(programs, port, processes):
 
 def test_zmq_green(programs):
     pytest.importorskip("zmq")
-    programs.write("program.py", """
+    programs.write(
+        "program.py",
+        """
         import gevent, stand_in
         import zmq.green as zmq
 
@@ -341,14 +368,17 @@ def test_zmq_green(programs):
             sock.close(0)
         context.term()
         print(stand_in.check())
-    """)
+    """,
+    )
     assert programs.run("program.py") == "gevlite\n"
 
 
 def test_psycogreen(programs, postgres):
     pytest.importorskip("psycogreen")
     pytest.importorskip("psycopg2")
-    programs.write("program.py", """
+    programs.write(
+        "program.py",
+        """
         import sys, time
         import gevent, psycogreen.gevent, psycopg2, stand_in
 
@@ -366,5 +396,6 @@ def test_psycogreen(programs, postgres):
         assert [job.value for job in jobs] == list(range(20))
         assert time.monotonic() - start < 2.5       # one after the other they take 5 seconds
         print(stand_in.check())
-    """)
+    """,
+    )
     assert programs.run("program.py", postgres.port) == "gevlite\n"

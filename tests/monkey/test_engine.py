@@ -213,7 +213,7 @@ def test_no_argument_without_effect():
     """Every area that `patch_all` offers has a function of its own, or is an option of one."""
     areas = set(inspect.signature(monkey.patch_all).parameters)
     without = {name for name in areas if not hasattr(monkey, f"patch_{name}")}
-    assert without == {"aggressive", "fix", "strict", "Event"}        # the last is there for gevent's callers
+    assert without == {"aggressive", "fix", "strict", "Event"}  # the last is there for gevent's callers
 
 
 def test_nothing_below_imports_monkey(script):

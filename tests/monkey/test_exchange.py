@@ -70,20 +70,21 @@ def test_other_interpreters_call_the_originals(script):
     """) == ["[None, None]"]
 
 
-
-
-@pytest.mark.parametrize("kind, hide", [
-    ("locks", "_adopted._NativeLock = Odd"),
-    ("RLocks", "_adopted._find_state = lambda text: None"),
-    ("queue.SimpleQueue objects", "_adopted._NativeQueue = Odd"),
-    ("threading.local objects", "_adopted.gc = Odd"),
-    ("select.poll objects", "gevlite.select._PollType = Odd"),
-    ("select.epoll objects", "gevlite.select._StdEpoll = Odd"),
-    ("locks of multiprocessing", "gevlite._semlock._StdSemLock = Odd"),
-])
+@pytest.mark.parametrize(
+    "kind, hide",
+    [
+        ("locks", "_adopted._NativeLock = Odd"),
+        ("RLocks", "_adopted._find_state = lambda text: None"),
+        ("queue.SimpleQueue objects", "_adopted._NativeQueue = Odd"),
+        ("threading.local objects", "_adopted.gc = Odd"),
+        ("select.poll objects", "gevlite.select._PollType = Odd"),
+        ("select.epoll objects", "gevlite.select._StdEpoll = Odd"),
+        ("locks of multiprocessing", "gevlite._semlock._StdSemLock = Odd"),
+    ],
+)
 def test_a_kind_of_which_nothing_is_known_is_named_and_the_rest_is_patched(script, kind, hide):
     if "epoll" in kind:
-        pytest.importorskip("select").epoll     # noqa: B018
+        pytest.importorskip("select").epoll  # noqa: B018
     assert script.run(
         f"""
         import threading, queue, warnings
@@ -159,7 +160,8 @@ def test_who_waits_while_it_is_unpatched_goes_on_to_wait(script):
         """,
         patch="",
     ) == [
-        "[]", "no more",
+        "[]",
+        "no more",
         str(sorted(["lock"] * 2 + ["rlock"] * 2 + ["item"] * 2 + ["True"] * 2 + ["(False, 'too long')"] * 2)),
         "False False 0 False",
     ]
@@ -244,7 +246,8 @@ PRINTED = {
 @pytest.mark.parametrize("case", WITH_OS_THREADS)
 def test_os_threads_without_a_hub_share_them_with_greenlets(script, case):
     code = WITH_OS_THREADS[case]
-    assert script.run(f"""
+    assert (
+        script.run(f"""
         import gevlite
         start = monkey.get_original("_thread", "start_new_thread")
         _Lock = monkey.get_original("threading", "Lock")
@@ -263,7 +266,9 @@ def test_os_threads_without_a_hub_share_them_with_greenlets(script, case):
             _start(lambda: (running.set(), function()), ())
             while not running.lock.acquire(False): gevlite.sleep(0)
         {code}
-    """) == PRINTED[case]
+    """)
+        == PRINTED[case]
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -332,11 +337,7 @@ last = Last(lock, rlock, items, mine, semaphore, condition, poll, epoll, os.writ
 @pytest.mark.parametrize("kept", ["module", "builtins", "cycle"])
 @pytest.mark.parametrize("options", [(), ("-X", "dev")], ids=["plain", "dev"])
 def test_finalizers_at_the_end_of_the_process_may_use_them(script, kept, options):
-    keep = {
-        "module": "",
-        "builtins": "builtins.last = last; del last",
-        "cycle": "last.itself = last; del last",
-    }[kept]
+    keep = {"module": "", "builtins": "builtins.last = last; del last", "cycle": "last.itself = last; del last"}[kept]
     out = script.python(*options, script.write(AT_THE_END + keep), env={"PYTHONMALLOC": "debug"})
     assert (script.returncode, script.stderr, out) == (0, "", "done")
 

@@ -343,15 +343,22 @@ def test_who_has_asked_for_the_original_keeps_it(script):
     )
 
 
-@pytest.mark.parametrize("made, named", [
-    ("def work(a, sleep=time.sleep): pass", "__main__.work(sleep=...) (the default time.sleep)"),
-    ("def work(*, a=1, wait=select.select): pass", "__main__.work(wait=...) (the default select.select)"),
-    ("class Kept:\n    def work(self, sleep=time.sleep, b=2): pass",
-     "__main__.Kept.work(sleep=...) (the default time.sleep)"),
-    ("work = functools.partial(time.sleep, 1)", "__main__.work (a partial of time.sleep)"),
-])
+@pytest.mark.parametrize(
+    "made, named",
+    [
+        ("def work(a, sleep=time.sleep): pass", "__main__.work(sleep=...) (the default time.sleep)"),
+        ("def work(*, a=1, wait=select.select): pass", "__main__.work(wait=...) (the default select.select)"),
+        (
+            "class Kept:\n    def work(self, sleep=time.sleep, b=2): pass",
+            "__main__.Kept.work(sleep=...) (the default time.sleep)",
+        ),
+        ("work = functools.partial(time.sleep, 1)", "__main__.work (a partial of time.sleep)"),
+    ],
+)
 def test_an_original_in_a_default_or_a_partial_is_named(script, made, named):
-    code = f"import functools, select, time, warnings\n{made}\n" + """
+    code = (
+        f"import functools, select, time, warnings\n{made}\n"
+        + """
 from gevlite import monkey
 try: monkey.patch_all(strict=True)
 except monkey.MonkeyPatchError as exc: print(NAMED in str(exc))
@@ -362,6 +369,7 @@ for fix in (False, True):
     print([NAMED in str(warning.message) for warning in caught])
 print([NAMED in problem for problem in monkey.problems()])
 """
+    )
     assert script.run(code.replace("NAMED", repr(named)), patch="") == ["True", "[True]", "[]", "[True]"]
 
 

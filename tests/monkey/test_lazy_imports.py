@@ -108,7 +108,7 @@ WHAT_IS_THERE = """
             value = getattr(module, attribute)
             home = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
             print(name, attribute, type(value).__name__, *home)
-    """ % " ".join(_engine._NEEDED)     # noqa: UP031
+    """ % " ".join(_engine._NEEDED)  # noqa: UP031
 
 
 def test_what_the_twins_have_taken_are_the_originals(script):

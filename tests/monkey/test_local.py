@@ -80,7 +80,7 @@ def test_values_are_freed_however_the_greenlet_ends(how, errors):
     if how == "kill":
         greenlet.kill()
     greenlet.join()
-    errors.clear()      # the traceback in it has the frame, not the attributes
+    errors.clear()  # the traceback in it has the frame, not the attributes
     assert refs[0]() is None
 
 
@@ -95,7 +95,7 @@ def test_values_of_a_raw_greenlet_are_freed_with_it():
     raw = gevlite.spawn_raw(work)
     gevlite.sleep(0)
     del raw
-    gevlite.sleep(0)        # the hub lets go of it
+    gevlite.sleep(0)  # the hub lets go of it
     assert refs[0]() is None
 
 
@@ -108,7 +108,7 @@ def test_values_of_all_greenlets_are_freed_with_the_local():
 
     def work(holder):
         use(*holder)
-        gevlite.sleep(10)       # alive, but with no reference to the local in its frame
+        gevlite.sleep(10)  # alive, but with no reference to the local in its frame
 
     holder = [local()]
     use(*holder)
@@ -140,7 +140,7 @@ def test_a_local_used_by_many_greenlets_does_not_grow():
         gevlite.joinall([gevlite.spawn(work, n) for n in range(50)])
     assert len([d for d in gc.get_referents(data) if isinstance(d, dict)]) <= 3
     [dicts] = [d for d in gc.get_referents(data) if isinstance(d, dict) and all(isinstance(k, int) for k in d) and d]
-    assert len(dicts) == 1      # of the main greenlet, which made it
+    assert len(dicts) == 1  # of the main greenlet, which made it
 
 
 def test_init_of_a_subclass_runs_once_in_each_greenlet_with_the_original_arguments():

@@ -142,7 +142,8 @@ CASES = {
         """,
     ),
     "class derived from RLock": (
-        "class Mine(type(threading.RLock())): pass\nlock = (Mine(),)", "print(excludes(lock[0]), excludes(Mine()))"
+        "class Mine(type(threading.RLock())): pass\nlock = (Mine(),)",
+        "print(excludes(lock[0]), excludes(Mine()))",
     ),
     # -------- what is made of them
     "Condition": (
@@ -174,18 +175,21 @@ CASES = {
     ),
     "Event": ("held = (threading.Event(),)", "later(held[0].set); print(held[0].wait(20), held[0].wait())"),
     "class derived from Event": (
-        "class Mine(threading.Event): pass\nheld = Mine()", "later(held.set); print(held.wait(20), Mine().wait(0.001))"
+        "class Mine(threading.Event): pass\nheld = Mine()",
+        "later(held.set); print(held.wait(20), Mine().wait(0.001))",
     ),
     "Semaphore": (
         "held = (threading.Semaphore(1),)",
         "print(held[0].acquire()); later(held[0].release); print(held[0].acquire(timeout=20))",
     ),
     "BoundedSemaphore": (
-        "held = threading.BoundedSemaphore(1); held.acquire()", "later(held.release); print(held.acquire(timeout=20))"
+        "held = threading.BoundedSemaphore(1); held.acquire()",
+        "later(held.release); print(held.acquire(timeout=20))",
     ),
     "Barrier": ("held = (threading.Barrier(2),)", "later(held[0].wait); print(held[0].wait(20) in (0, 1))"),
     "Timer": (
-        "fired = []; timer = threading.Timer(0.01, fired.append, (1,))", "timer.start(); timer.join(20); print(fired)"
+        "fired = []; timer = threading.Timer(0.01, fired.append, (1,))",
+        "timer.start(); timer.join(20); print(fired)",
     ),
     "Thread": (
         "done = []; thread = threading.Thread(target=lambda: (time.sleep(0.01), done.append(1)))",
@@ -245,7 +249,8 @@ CASES = {
         for name in ("Queue", "LifoQueue", "PriorityQueue", "SimpleQueue")
     },
     "Queue that is full": (
-        "held = queue.Queue(1); held.put(1)", "later(held.get); held.put(2, timeout=20); print(held.get())"
+        "held = queue.Queue(1); held.put(1)",
+        "later(held.get); held.put(2, timeout=20); print(held.get())",
     ),
     "SimpleQueue, time-out": (
         "held = queue.SimpleQueue()",
@@ -264,7 +269,8 @@ CASES = {
         "later(held.put, 3); print(held.qsize(), [held.get(timeout=20) for _ in range(3)], held.empty())",
     ),
     "methods of a SimpleQueue": (
-        "held = queue.SimpleQueue(); put, get = held.put, held.get", "later(put, 1); print(get(timeout=20))"
+        "held = queue.SimpleQueue(); put, get = held.put, held.get",
+        "later(put, 1); print(get(timeout=20))",
     ),
     "class derived from SimpleQueue": (
         "class Mine(queue.SimpleQueue):\n    def get(self): return super().get() + 1\nheld = Mine()",
@@ -302,12 +308,13 @@ CASES = {
         "held = concurrent.futures.ThreadPoolExecutor(1); held.submit(int).result()",
         "print(held.submit(lambda: (time.sleep(0.01), 5)[1]).result(20), held.submit(int).result(20)); held.shutdown()",
     ),
-    "Future": (
-        "future = concurrent.futures.Future()", "later(future.set_result, 1); print(future.result(20))"
-    ),
+    "Future": ("future = concurrent.futures.Future()", "later(future.set_result, 1); print(future.result(20))"),
     # -------- locals
-    **{f"local in a {place}": (made.format("threading.local()"), f"print(apart({found}))")
-       for place, (made, found) in HOLDERS.items() if place != "method"},
+    **{
+        f"local in a {place}": (made.format("threading.local()"), f"print(apart({found}))")
+        for place, (made, found) in HOLDERS.items()
+        if place != "method"
+    },
     "local of the main thread": (
         "held = (threading.local(),); held[0].user = 'main'",
         "print(apart(held[0]), held[0].user, vars(held[0])); del held[0].user; print(vars(held[0]))",
@@ -539,7 +546,10 @@ def _run(folder, case, patch):
     path.write_text("\n".join((HEAD, made, patch, BETWEEN, done, end)))
     process = subprocess.run(
         [sys.executable, "-W", "ignore::ResourceWarning", path],
-        capture_output=True, text=True, timeout=40, stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        stdin=subprocess.DEVNULL,
     )
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout

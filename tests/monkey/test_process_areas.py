@@ -12,6 +12,7 @@ ONLY = "from gevlite import monkey\n"
 
 # ---------------------------------------------------------------- subprocess
 
+
 def test_everything_in_subprocess_lets_others_run(script):
     lines = script.run(
         """
@@ -162,6 +163,7 @@ def test_subprocess_in_threads_of_a_pool(script):
 
 # ---------------------------------------------------------------- os
 
+
 def test_os_is_patched_and_put_back(script):
     script.run(
         """
@@ -214,6 +216,7 @@ def test_forked_children_are_waited_for_beside_others(script):
 
 
 # ---------------------------------------------------------------- signal
+
 
 def test_sigwait_in_the_main_greenlet_lets_threads_run(script):
     lines = script.run(
@@ -474,7 +477,7 @@ print("end", end="")
 """,
         patch=SYS + TICK,
     )
-    assert process.stderr.read(1) == "!"        # and nobody has read the output
+    assert process.stderr.read(1) == "!"  # and nobody has read the output
     out, err = process.communicate()
     assert (out, err) == ("x" * 1_000_000 + "\nend", "")
 
@@ -524,6 +527,7 @@ def test_streams_that_are_not_the_processs_own_are_left_alone(script):
 
 
 # ---------------------------------------------------------------- contextvars
+
 
 def test_each_greenlet_and_each_thread_has_its_own_context(script):
     lines = script.run(

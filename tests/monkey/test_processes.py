@@ -48,7 +48,7 @@ def test_fork_takes_along_only_the_one_that_forks(script, where):
         else:
             gevlite.spawn(forks).get()
         stop.set()
-        """,
+        """
     )
     assert lines == ["7"]
 

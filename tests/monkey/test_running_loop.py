@@ -32,7 +32,7 @@ def make_loop():
 
 def run(coroutine, *, debug=False, eager=False):
     with asyncio.Runner(loop_factory=make_loop, debug=debug) as runner:
-        runner.get_loop().slow_callback_duration = 60     # debug mode would log each one that blocks
+        runner.get_loop().slow_callback_duration = 60  # debug mode would log each one that blocks
         if eager:
             runner.get_loop().set_task_factory(asyncio.eager_task_factory)
         return runner.run(coroutine)
@@ -208,7 +208,7 @@ def test_whoever_throws_from_a_coroutine_keeps_its_own(start, settle):
         mine = seen()
         me = gevlite.getcurrent()
         gevlite.get_hub().call_later(0.01, me.switch)
-        target.throw(Stop)          # ends in the hub, which comes back to us by hand
+        target.throw(Stop)  # ends in the hub, which comes back to us by hand
         assert seen() == mine
         return True
 

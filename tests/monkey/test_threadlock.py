@@ -156,6 +156,7 @@ def test_what_a_condition_needs_of_an_rlock(lib):
 
 # ---------------------------------------------------------------- ours alone
 
+
 @pytest.fixture(params=[_threadlock.Lock, _threadlock.RLock])
 def ours(request):
     return request.param()
@@ -195,7 +196,7 @@ def test_kill_of_who_was_just_handed_it_does_not_lose_it(ours):
 
     worker = gevlite.spawn(work)
     gevlite.sleep(0)
-    ours.release()      # it is the worker's now, which has not run yet
+    ours.release()  # it is the worker's now, which has not run yet
     worker.kill()
     assert ours.acquire(False)
 
@@ -207,7 +208,7 @@ def test_throw_by_hand_into_who_was_just_handed_it_does_not_lose_it():
     gevlite.sleep(0)
 
     def callback():
-        lock.release()      # it is the worker's now, which has not run yet
+        lock.release()  # it is the worker's now, which has not run yet
         greenlet.greenlet.throw(worker, gevlite.GreenletExit)
 
     gevlite.get_hub().call_soon(callback)

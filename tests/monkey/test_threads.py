@@ -390,14 +390,7 @@ def test_what_is_built_on_locks_works(script):
         print(got)
         """
     )
-    assert lines == [
-        "[] True False None",
-        "2",
-        "[0, 1, 2]",
-        "True",
-        *["True True"] * 3,
-        "[0, 1, 2]",
-    ]
+    assert lines == ["[] True False None", "2", "[0, 1, 2]", "True", *["True True"] * 3, "[0, 1, 2]"]
 
 
 def test_executors(script):
@@ -506,6 +499,7 @@ def test_thread_handles(script):
 
 
 # ---------------------------------------------------------------- code that never blocks
+
 
 def test_a_loop_that_only_looks_lets_the_others_run(script):
     """Threads would be switched by the interpreter; `while not queue.empty()` must not stop everything here."""

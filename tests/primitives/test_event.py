@@ -518,7 +518,7 @@ def test_a_link_is_called_once_however_often_it_is_set(make):
 
 def test_an_event_can_stand_in_for_that_of_threading():
     event = Event()
-    event._at_fork_reinit()         # threading calls it in the child of a fork
+    event._at_fork_reinit()  # threading calls it in the child of a fork
     assert event.wait(0) is False
 
 

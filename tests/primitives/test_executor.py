@@ -246,9 +246,7 @@ def test_an_initializer_that_fails_breaks_the_executor(executors, monkeypatch):
     executor.shutdown()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error"), [((0,), ValueError), ((-1,), ValueError), ((1, "", 5), TypeError)]
-)
+@pytest.mark.parametrize(("arguments", "error"), [((0,), ValueError), ((-1,), ValueError), ((1, "", 5), TypeError)])
 def test_bad_arguments_are_an_error(executors, arguments, error):
     with pytest.raises(error):
         executors(*arguments)

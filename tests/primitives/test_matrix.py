@@ -148,11 +148,7 @@ WAYS = [
     Way("RLock.acquire", taken_rlock, take_and_give_back, RLock._release_save),
     *[
         Way(
-            f"{cls.__name__}.get",
-            cls,
-            returned(lambda q, t: q.get(timeout=t)),
-            lambda q: q.put_nowait(1),
-            for_one=True,
+            f"{cls.__name__}.get", cls, returned(lambda q, t: q.get(timeout=t)), lambda q: q.put_nowait(1), for_one=True
         )
         for cls in BOUNDED
     ],
@@ -585,6 +581,7 @@ def test_in_the_child_of_a_fork_a_wake_up_is_not_given_to_a_thread_left_behind(w
 @every_way
 def test_what_waited_is_freed(way, line_up):
     """Woken, timed out, killed: nothing keeps the greenlets."""
+
     def use():
         thing = way.make()
         made = [gevlite.spawn(way.wait, thing) for _ in range(3)]

@@ -175,7 +175,7 @@ def test_what_a_subclass_raises_while_an_item_is_taken_is_the_getters_error():
     getters = [gevlite.spawn(q.get) for _ in range(3)]
     gevlite.sleep(0)
     q.failures = 2
-    q.put("item")           # the putter hears nothing of it, and the next getter has its turn
+    q.put("item")  # the putter hears nothing of it, and the next getter has its turn
     gevlite.joinall(getters)
     assert [type(g.exception) for g in getters] == [LookupError, LookupError, type(None)]
     assert getters[2].value == "item" and q.empty() and q.unfinished_tasks == 1

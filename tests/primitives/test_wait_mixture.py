@@ -403,7 +403,7 @@ def test_what_is_ready_is_returned_however_short_the_time(timeout, hub):
     ready = [ended, done, result, Semaphore(1)]
 
     def busy():
-        end = time.monotonic() + 0.02       # longer than callbacks get in one go: the timers are next
+        end = time.monotonic() + 0.02  # longer than callbacks get in one go: the timers are next
         while time.monotonic() < end:
             pass
 

@@ -20,7 +20,7 @@ from gevlite import _fcntl as gevlite_fcntl, os as gevlite_os, socket
 # The tests' worker threads hold no lock that a child of theirs needs.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
-BIG = bytes(range(256)) * 4000      # more than a pipe holds
+BIG = bytes(range(256)) * 4000  # more than a pipe holds
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ def code_of(status):
 
 
 # ---------------------------------------------------------------- read and write
+
 
 def test_read_blocks_until_there_is_something(lib, oss, pipe):
     r, w = pipe
@@ -114,13 +115,14 @@ def test_a_descriptor_in_nonblocking_mode_does_not_wait(oss, pipe, name):
 
 # ---------------------------------------------------------------- the descriptors of sockets
 
+
 def readinto(oss, fd):
     space = bytearray(100)
     return bytes(space[: oss.readinto(fd, space)])
 
 
 READERS = {"read": lambda oss, fd: oss.read(fd, 100)}
-if hasattr(os, "readinto"):     # from Python 3.14 on
+if hasattr(os, "readinto"):  # from Python 3.14 on
     READERS["readinto"] = readinto
 
 
@@ -200,7 +202,7 @@ def test_a_sockets_descriptor_can_be_put_in_nonblocking_mode_and_back(lib, oss, 
 def test_the_mode_of_the_descriptor_and_the_time_out_of_the_socket_are_two_things(lib, oss, sockets):
     a, b = sockets
     a.settimeout(0.01)
-    oss.set_blocking(a.fileno(), False)         # as it is
+    oss.set_blocking(a.fileno(), False)  # as it is
     with pytest.raises(TimeoutError):
         a.recv(1)
     oss.set_blocking(a.fileno(), True)
@@ -343,6 +345,7 @@ def test_close_wakes_who_waits_for_the_descriptor(start, pipe):
 
 # ---------------------------------------------------------------- nb_*, tp_*
 
+
 def test_make_nonblocking_says_whether_it_did_something(pipe):
     assert gevlite_os.make_nonblocking(pipe[0]) is True
     assert not os.get_blocking(pipe[0])
@@ -480,7 +483,7 @@ def test_waits_refuse_wrong_types(oss, call):
 
 @pytest.mark.parametrize("pid", [0, -1])
 def test_kill_while_waiting_for_any_child_takes_no_status(start, pipe, pid):
-    waiters = [start(gevlite_os.waitpid, pid, 0) for _ in range(20)]      # more than the pool has threads
+    waiters = [start(gevlite_os.waitpid, pid, 0) for _ in range(20)]  # more than the pool has threads
     mine = child(4, until=pipe[0])
     waiters += [start(gevlite_os.waitpid, pid, 0) for _ in range(20)]
     gevlite.sleep(0.01)
@@ -521,6 +524,7 @@ def test_one_who_waits_for_a_child_that_another_takes_is_told(told_by, start, pi
 
 # ---------------------------------------------------------------- fork
 
+
 def test_fork_and_posix_spawn_are_the_originals():
     for name in ("fork", "forkpty", "posix_spawn", "posix_spawnp"):
         assert getattr(gevlite_os, name) is getattr(os, name)
@@ -551,7 +555,7 @@ def test_fork_and_watch_takes_the_status_and_calls_back(settle, told_by):
     [watcher] = told
     assert (watcher.pid, watcher.rpid, watcher.returncode) == (pid, pid, 4)
     with pytest.raises(ChildProcessError):
-        os.waitpid(pid, 0)                                  # no zombie
+        os.waitpid(pid, 0)  # no zombie
     assert gevlite_os.waitpid(pid, 0) == (pid, watcher.rstatus)
     with pytest.raises(ChildProcessError):
         gevlite_os.waitpid(pid, 0)
@@ -710,7 +714,8 @@ def test_what_keeps_the_loop_alive_is_counted_right_in_the_child_of_a_fork(run_s
 
 def test_a_thread_that_waits_for_a_child_does_not_hide_a_dead_end(run_script):
     """It would look like somebody who may wake us. Once nobody is interested in the child, nothing will."""
-    assert run_script("""
+    assert (
+        run_script("""
         import os
         import signal
         import gevlite
@@ -730,7 +735,9 @@ def test_a_thread_that_waits_for_a_child_does_not_hide_a_dead_end(run_script):
             print("dead end")
         os.kill(pid, signal.SIGKILL)
         print(os.waitpid(pid, 0)[0] == pid)
-    """).stdout == "dead end\nTrue\n"
+    """).stdout
+        == "dead end\nTrue\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -771,7 +778,7 @@ def test_each_way_to_wait_finds_a_watched_child(wait, pid_and_code, when, pipe, 
             assert settle(lambda: told)
         found = wait(pid)
     assert pid_and_code(found) == (pid, 3)
-    assert settle(lambda: told)                 # it is told in any case
+    assert settle(lambda: told)  # it is told in any case
     assert (told[0].rpid, told[0].returncode) == (pid, 3)
     assert not gevlite_os._watched
     with pytest.raises(ChildProcessError):

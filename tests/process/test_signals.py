@@ -64,6 +64,7 @@ def send():
 
 # ---------------------------------------------------------------- blocked signals
 
+
 def test_sigwait_returns_the_signal_that_comes(sig, blocked, send):
     send(USR2)
     found = sig.sigwait(blocked)
@@ -91,12 +92,7 @@ def test_sigtimedwait_after_the_timeout_is_none(sig, blocked):
 
 
 @pytest.mark.parametrize(
-    "call",
-    [
-        lambda s: s.sigwait({0}),
-        lambda s: s.sigwaitinfo([4000]),
-        lambda s: s.sigtimedwait({USR1}, -1),
-    ],
+    "call", [lambda s: s.sigwait({0}), lambda s: s.sigwaitinfo([4000]), lambda s: s.sigtimedwait({USR1}, -1)]
 )
 def test_what_is_no_signal_and_no_time_is_refused(sig, call):
     with pytest.raises(ValueError):
@@ -126,6 +122,7 @@ def test_kill_while_waiting_takes_no_signal(blocked, start, hub):
 
 
 # ---------------------------------------------------------------- pause
+
 
 def test_pause_blocks_until_a_handler_has_run(sig, handled, send):
     send(USR1)
@@ -174,6 +171,7 @@ def test_pause_in_the_main_greenlet_is_no_dead_end(run_script):
 
 
 # ---------------------------------------------------------------- the descriptor that is written to
+
 
 @pytest.fixture
 def ends(pipe):
@@ -224,7 +222,7 @@ def test_set_wakeup_fd_refuses_what_the_original_refuses(hub):
 def test_a_signal_ends_the_poll_also_while_somebody_else_has_the_descriptor(ends, handled, send):
     signal.set_wakeup_fd(ends[1])
     came = Event()
-    std_signal.signal(USR1, lambda *args: came.set())       # `handled` puts the one before back
+    std_signal.signal(USR1, lambda *args: came.set())  # `handled` puts the one before back
     send(USR1)
     assert came.wait(timeout=50)
 

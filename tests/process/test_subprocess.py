@@ -52,6 +52,7 @@ def until_output(process):
 
 # ---------------------------------------------------------------- the functions
 
+
 def test_run_returns_output_and_exit_code(sub):
     done = sub.run(["sh", "-c", "echo out; echo err >&2; exit 3"], capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
@@ -83,7 +84,7 @@ def test_run_and_call_kill_the_child_when_the_time_is_over(sub, pipe, call):
     with pytest.raises(std_subprocess.TimeoutExpired):
         getattr(sub, call)(["sleep", "100"], stdout=pipe[1], timeout=0.05)
     os.close(pipe[1])
-    assert os.read(pipe[0], 1) == b""       # nobody has the other end any more
+    assert os.read(pipe[0], 1) == b""  # nobody has the other end any more
 
 
 def test_many_run_at_the_same_time(lib, sub, pipe, opened):
@@ -100,6 +101,7 @@ def test_many_run_at_the_same_time(lib, sub, pipe, opened):
 
 
 # ---------------------------------------------------------------- communicate
+
 
 def test_large_data_in_both_directions_does_not_deadlock(sub):
     process = sub.Popen(["tee", "/dev/stderr"], stdin=PIPE, stdout=PIPE, stderr=PIPE)
@@ -220,6 +222,7 @@ def test_a_timeout_ends_it_although_data_keeps_coming(sub):
 
 # ---------------------------------------------------------------- text
 
+
 def test_text_is_decoded_and_newlines_translated(sub):
     command = ["printf", r"a\r\nb\rc\n"]
     assert sub.run(command, stdout=PIPE, text=True).stdout == "a\nb\nc\n"
@@ -246,6 +249,7 @@ def test_errors_says_what_cannot_be_decoded(sub):
 
 
 # ---------------------------------------------------------------- pipes
+
 
 def test_a_dialogue_line_by_line(sub):
     with sub.Popen(["cat"], stdin=PIPE, stdout=PIPE) as process:
@@ -346,6 +350,7 @@ def test_pipesize(sub):
 
 # ---------------------------------------------------------------- how the child is started
 
+
 def test_a_program_that_does_not_exist(sub):
     with pytest.raises(FileNotFoundError) as caught:
         sub.Popen(["/does/not/exist"], stdin=PIPE, stdout=PIPE, stderr=PIPE)
@@ -378,7 +383,7 @@ def test_pass_fds(sub, pipe):
     code = f"import os; os.write({w}, b'passed')"
     assert sub.run(python(code), pass_fds=[w]).returncode == 0
     assert os.read(r, 100) == b"passed"
-    assert sub.run(python(code), stderr=DEVNULL).returncode == 1        # closed in the child
+    assert sub.run(python(code), stderr=DEVNULL).returncode == 1  # closed in the child
 
 
 def test_start_new_session(sub):
@@ -435,6 +440,7 @@ def test_bad_arguments_are_refused(sub, options):
 
 # ---------------------------------------------------------------- the end of the child
 
+
 def test_poll_and_wait(sub, settle):
     process = sub.Popen(["cat"], stdin=PIPE)
     assert process.poll() is None and process.returncode is None
@@ -469,7 +475,7 @@ def test_signals_end_it(sub, send, number):
     process = sub.Popen(["sleep", "100"])
     send(process)
     assert process.wait() == -number
-    send(process)       # it has ended: nothing happens
+    send(process)  # it has ended: nothing happens
 
 
 def test_the_context_manager_closes_and_waits(sub):
@@ -489,7 +495,7 @@ def test_all_who_wait_for_one_child_are_told(lib, sub):
 def test_a_child_whose_status_somebody_else_has_taken(sub):
     process = sub.Popen(["sh", "-c", "exit 8"])
     os.waitpid(process.pid, 0)
-    assert process.wait() == 0      # what the original says when it cannot know
+    assert process.wait() == 0  # what the original says when it cannot know
 
 
 def test_sigchld_ignored(sub):
@@ -518,6 +524,7 @@ def test_a_handler_for_sigchld_is_called_and_stays(sub, settle):
 
 
 # ---------------------------------------------------------------- the twin alone: nothing lost, nothing stolen
+
 
 def test_two_hundred_children_at_once(told_by):
     processes = [subprocess.Popen(["sh", "-c", f"read x; exit {n}"], stdin=PIPE) for n in range(200)]
@@ -749,6 +756,7 @@ def test_interpreter_exit_with_a_child_that_is_still_waited_for(run_script):
 
 # ---------------------------------------------------------------- waiting for several
 
+
 def test_wait_for_several_processes_and_greenlets():
     slow = subprocess.Popen(["cat"], stdin=PIPE)
     fast = subprocess.Popen(["true"])
@@ -774,11 +782,12 @@ def test_rawlink_is_told_once_and_unlink_takes_it_back(settle):
     assert settle(lambda: told)
     gevlite.sleep(0.01)
     assert told == [process] and process.returncode == 0
-    process.rawlink(told.append)        # also when it has ended
+    process.rawlink(told.append)  # also when it has ended
     assert settle(lambda: len(told) == 2)
 
 
 # ---------------------------------------------------------------- the original
+
 
 def test_names_and_signatures_are_the_originals(monkeypatch):
     for name in std_subprocess.__all__:

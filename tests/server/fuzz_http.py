@@ -41,9 +41,9 @@ class Found:
     method: str
     target: str
     body: bytes = b""
-    complete: bool = True       # False: of the body no more than this came, or what follows is no body
-    last: bool = False          # nothing may follow on the connection
-    expects: bool = False       # wants to be told to go on, before it sends a body
+    complete: bool = True  # False: of the body no more than this came, or what follows is no body
+    last: bool = False  # nothing may follow on the connection
+    expects: bool = False  # wants to be told to go on, before it sends a body
     chunked: bool = False
 
 
@@ -68,7 +68,7 @@ def chunks(data, at):
         if size == 0:
             trailers, at = fields(data, at)
             return body, at, trailers is not None
-        body += data[at:at + size]
+        body += data[at : at + size]
         if len(body) > MAX_BODY or not data.startswith(b"\r\n", at + size):
             break
         at += size + 2
@@ -106,7 +106,7 @@ def reference(data):
             if not re.fullmatch(rb"[0-9]+", lengths[0]) or int(lengths[0]) > MAX_BODY:
                 return
             size = int(lengths[0])
-            found.body = data[at:at + size]
+            found.body = data[at : at + size]
             found.complete = len(found.body) == size
             at += size
         options = re.split(rb"[ \t]*,[ \t]*", b",".join(values[b"connection"] + values[b"proxy-connection"]).lower())
@@ -119,6 +119,7 @@ def reference(data):
 
 
 # ---------------------------------------------------------------- the application
+
 
 class Application:
     """Notes each request, and reads its body in the way of `mode`."""
@@ -147,7 +148,7 @@ class Application:
         if (method, target) != (found.method, found.target):
             return False
         if found.method == "CONNECT":
-            return body == b""          # what follows the head is not HTTP
+            return body == b""  # what follows the head is not HTTP
         if self.mode == "none":
             return True
         if self.mode == "some":
@@ -177,7 +178,7 @@ def mutated(dice, corpus):
     data = b"".join(dice.choice(corpus) for _ in range(dice.choice((1, 1, 1, 2, 3))))
     for _ in range(dice.choice((0, 1, 1, 1, 2, 3, 5))):
         at = dice.randrange(len(data) + 1)
-        if dice.random() < 0.5:     # where lines end is where parsers differ
+        if dice.random() < 0.5:  # where lines end is where parsers differ
             ends = [match.start() for match in re.finditer(rb"\r\n|[:;]", data)]
             at = dice.choice(ends) + dice.randrange(3) if ends else at
         to = min(at + dice.choice((1, 1, 2, 4, 20)), len(data))
@@ -187,12 +188,12 @@ def mutated(dice, corpus):
         elif what == 1:
             data = data[:to] + data[at:]
         elif what == 2:
-            data = data[:at] + bytes([dice.randrange(256)]) + data[at + 1:]
+            data = data[:at] + bytes([dice.randrange(256)]) + data[at + 1 :]
         elif what == 3:
             other = dice.choice(corpus)
-            data = data[:at] + other[dice.randrange(len(other) + 1):]
+            data = data[:at] + other[dice.randrange(len(other) + 1) :]
         else:
-            data = data[:at] + dice.choice(SPRINKLE) + data[at if what == 4 else to:]
+            data = data[:at] + dice.choice(SPRINKLE) + data[at if what == 4 else to :]
     return data
 
 
@@ -201,12 +202,13 @@ def pieces(dice, data):
     if dice.random() < 0.3:
         return [data]
     if len(data) < 300 and dice.random() < 0.2:
-        return [data[n:n + 1] for n in range(len(data))]
+        return [data[n : n + 1] for n in range(len(data))]
     cuts = sorted(dice.randrange(len(data) + 1) for _ in range(dice.randrange(1, 6)))
     return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
 
 
 # ---------------------------------------------------------------- the run
+
 
 class Fuzzer:
     def __init__(self):
@@ -231,10 +233,10 @@ class Fuzzer:
                 for piece in sent:
                     sock.sendall(piece)
                     if len(sent) > 1:
-                        gevlite.idle()      # the server takes it
+                        gevlite.idle()  # the server takes it
                 sock.shutdown(socket.SHUT_WR)
             except OSError:
-                pass        # hung up on, with reason; what it said is still to be had
+                pass  # hung up on, with reason; what it said is still to be had
             try:
                 while data := sock.recv(65536):
                     answer += data
@@ -258,10 +260,10 @@ class Fuzzer:
         assert len(seen) <= len(found), f"smuggled: {context}"
         for one, expected in zip(seen, found, strict=False):
             assert self.application.is_right(one, expected), f"{one} is not {expected}: {context}"
-        assert statuses[:len(seen)] == [200] * len(seen), f"not answered: {context}"
-        rest = statuses[len(seen):]
+        assert statuses[: len(seen)] == [200] * len(seen), f"not answered: {context}"
+        rest = statuses[len(seen) :]
         assert len(rest) <= 1 and all(status >= 400 for status in rest), f"answered twice: {context}"
-        left = found[len(seen):]
+        left = found[len(seen) :]
         if seen and mode in ("none", "some") and (found[len(seen) - 1].expects or found[len(seen) - 1].chunked):
             # Not told to go on: whether there is a body nobody can know. Or the rest of the body was refused when
             # nobody wanted it any more. In both cases the connection ends behind the response.

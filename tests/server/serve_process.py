@@ -14,7 +14,7 @@ from collections import Counter
 
 PATIENCE = 60
 
-APPLICATION = '''
+APPLICATION = """
 import json, os, time
 
 VERSION = "one"
@@ -50,7 +50,7 @@ nothing = None
 
 async def asynchronous(scope, receive, send):
     pass
-'''
+"""
 
 
 def until(condition, what="the condition"):
@@ -66,7 +66,7 @@ def alive(pid):
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):     # the latter if it ends between opening and reading
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends between opening and reading
         return False
 
 
@@ -113,12 +113,20 @@ class Serve:
         command = [*under, sys.executable, "-m", "gevlite", "serve", *binds, *options, app]
         with self.logfile.open("w") as log:
             self.process = subprocess.Popen(
-                command, cwd=folder, env=environment, stdout=log, stderr=log,
-                stdin=subprocess.DEVNULL, start_new_session=True, **popen,
+                command,
+                cwd=folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                **popen,
             )
         if boots:
-            said = until(lambda: self.ended() or re.search(r"Serving .* on (?:https?://[\d.]+:(\d+)|unix)", self.log()),
-                         "the ready message")
+            said = until(
+                lambda: self.ended() or re.search(r"Serving .* on (?:https?://[\d.]+:(\d+)|unix)", self.log()),
+                "the ready message",
+            )
             assert not self.ended(), self.log()
             self.port = int(said[1] or 0)
 
@@ -168,7 +176,7 @@ class Serve:
         for connection in self.connections:
             connection.close()
         try:
-            os.killpg(self.process.pid, signal.SIGKILL)     # the workers, too
+            os.killpg(self.process.pid, signal.SIGKILL)  # the workers, too
         except ProcessLookupError:
             pass
         self.process.wait()
@@ -259,7 +267,10 @@ class Nginx:
             }}""")
         self.process = subprocess.Popen(
             ["nginx", "-p", f"{folder}/nginx", "-c", f"{folder}/nginx/conf", "-e", f"{folder}/nginx/error.log"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         until(self.answers, "nginx")
 

@@ -20,7 +20,7 @@ import gevlite
 from gevlite.pywsgi import AccessLog, WSGIHandler
 
 ROW = re.compile(
-    r'(?P<host>\S+) - (?P<user>\S+) \[(?P<date>\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] '
+    r"(?P<host>\S+) - (?P<user>\S+) \[(?P<date>\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
     r'"(?P<line>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?P<size>\d+|-) "(?P<referer>(?:[^"\\]|\\.)*)" '
     r'"(?P<agent>(?:[^"\\]|\\.)*)"\n'
 )
@@ -60,6 +60,7 @@ def get(*headers, target="/"):
 
 
 # ---------------------------------------------------------------- what it says
+
 
 def test_combined(logged):
     line = logged("combined", get("User-Agent: curl/8", "Referer: http://h/", target="/a%20b?c"))
@@ -151,8 +152,7 @@ def test_a_line_stays_a_line(logged, text):
     clean = "".join(c for c in text if c == "\t" or 32 <= ord(c) != 127)
     secret = base64.b64encode(f"{text}\r\n1.2.3.4 - - x:pw".encode("latin-1", "replace").replace(b":", b"", 1)).decode()
     request = get(
-        f"User-Agent: x{clean}x", f"Referer: x{clean}x", f"Authorization: Basic {secret}",
-        target=hostile_target(text),
+        f"User-Agent: x{clean}x", f"Referer: x{clean}x", f"Authorization: Basic {secret}", target=hostile_target(text)
     )
     line = logged("combined", request)
     found = re.fullmatch(ROW.pattern.replace(r"(?P<user>\S+)", r"(?P<user>.+)"), line)
@@ -180,6 +180,7 @@ def test_what_an_application_puts_into_environ_is_escaped(logged):
 
 
 # ---------------------------------------------------------------- how it is written
+
 
 def test_many_lines_are_written_at_once(site, http):
     pages = Pages()
@@ -303,6 +304,7 @@ def test_a_handler_with_a_log_of_its_own(site, http):
 
 # ---------------------------------------------------------------- bad input
 
+
 @pytest.mark.parametrize("format", ["%(x)s", "%(clock)s", "%({a}x)s", "%(h)", "%(", "a%(hs"])
 def test_a_format_with_what_is_no_atom(format):
     with pytest.raises(ValueError, match="access log format"):
@@ -384,7 +386,12 @@ def test_serve_logs_in_colour_on_a_terminal(tmp_path, colour):
     environ = {**os.environ, "NO_COLOR": "" if colour else "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "gevlite", "serve", "-b", "127.0.0.1:0", "-w", "1", "site_app"],
-        cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, env=environ,
+        cwd=tmp_path,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        env=environ,
     )
     os.close(theirs)
     said = bytearray()
@@ -394,7 +401,7 @@ def test_serve_logs_in_colour_on_a_terminal(tmp_path, colour):
             while data := os.read(ours, 4096):
                 said.extend(data)
         except OSError:
-            pass        # the terminal is gone
+            pass  # the terminal is gone
 
     reader = threading.Thread(target=read)
     reader.start()

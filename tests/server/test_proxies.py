@@ -39,6 +39,7 @@ def client(headers, peer=PEER, **fields):
 
 # ---------------------------------------------------------------- X-Forwarded-...
 
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -46,7 +47,7 @@ def client(headers, peer=PEER, **fields):
         ("6.6.6.6, 1.2.3.4", "1.2.3.4"),
         ("6.6.6.6, 1.2.3.4, 10.5.5.5", "1.2.3.4"),
         ("6.6.6.6,1.2.3.4,10.5.5.5,192.0.2.7", "1.2.3.4"),
-        ("10.7.7.7, 10.5.5.5", "10.7.7.7"),             # all are trusted: the first
+        ("10.7.7.7, 10.5.5.5", "10.7.7.7"),  # all are trusted: the first
         ("2001:db8::1", "2001:db8::1"),
         ("[2001:DB8::1]:443", "2001:db8::1"),
         ("::ffff:1.2.3.4", "1.2.3.4"),
@@ -77,8 +78,16 @@ def test_the_port_of_the_client_is_known_or_there_is_none():
 
 
 def test_the_scheme_is_that_of_the_last_proxy():
-    for value, expected in [("https", "https"), ("HTTPS", "https"), ("http, https", "https"), ("https,http", "http"),
-                            ("wss", "https"), ("ws", "http"), ("", "http"), ("https, ", "http")]:
+    for value, expected in [
+        ("https", "https"),
+        ("HTTPS", "https"),
+        ("http, https", "https"),
+        ("https,http", "http"),
+        ("wss", "https"),
+        ("ws", "http"),
+        ("", "http"),
+        ("https, ", "http"),
+    ]:
         assert applied("x-forwarded-proto", x_forwarded_proto=value)["wsgi.url_scheme"] == expected
 
 
@@ -121,6 +130,7 @@ def test_what_a_proxy_cannot_mean_is_refused(name, value):
 
 # ---------------------------------------------------------------- Forwarded
 
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -146,7 +156,8 @@ def test_forwarded(value, expected):
 
 def test_scheme_and_host_are_of_whom_the_client_asked():
     environ = applied(
-        "forwarded", forwarded='for=6.6.6.6;proto=ftp;host=evil, for=1.2.3.4;proto=https;host="example.org:444",'
+        "forwarded",
+        forwarded='for=6.6.6.6;proto=ftp;host=evil, for=1.2.3.4;proto=https;host="example.org:444",'
         "for=10.5.5.5;proto=http;host=inner",
     )
     assert environ["wsgi.url_scheme"] == "https" and environ["HTTP_HOST"] == "example.org:444"
@@ -249,7 +260,7 @@ def test_what_the_server_and_its_log_make_of_it(site, http, tmp_path):
     client = http(server)
     seen = json.loads(client.get("/p", "X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 1.2.3.4").body)
     assert seen["REMOTE_ADDR"] == "1.2.3.4"
-    assert json.loads(client.get("/p").body)["REMOTE_ADDR"] == "127.0.0.1"      # a request later, nothing is left
+    assert json.loads(client.get("/p").body)["REMOTE_ADDR"] == "127.0.0.1"  # a request later, nothing is left
     assert client.get("/p", "X-Forwarded-Proto: gopher").status == 400
     assert client.is_closed()
     server.stop(5)
@@ -314,6 +325,7 @@ def read_header(data, pieces=None, timeout=20):
     """`(address, what is left)` of a connection on which this comes."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
+
         def send():
             with contextlib.suppress(OSError):
                 for piece in pieces or [data]:
@@ -335,7 +347,7 @@ def read_header(data, pieces=None, timeout=20):
 def test_a_header_is_taken_and_nothing_behind_it(data, cut):
     behind = b"PROXY TCP4 6.6.6.6 6.6.6.6 6 6\r\nGET /"
     whole = data + behind
-    pieces = None if cut is None else [whole[at:at + cut] for at in range(0, len(whole), cut)]
+    pieces = None if cut is None else [whole[at : at + cut] for at in range(0, len(whole), cut)]
     assert read_header(whole, pieces) == (GOOD[data], behind)
 
 
@@ -382,7 +394,7 @@ def test_random_headers_do_no_harm(seed):
             if change == 0:
                 data[at] = chance.randrange(256)
             elif change == 1:
-                del data[at:at + chance.randrange(1, 10)]
+                del data[at : at + chance.randrange(1, 10)]
             elif change == 2:
                 data[at:at] = bytes(chance.choices(b"\r\n\0 PROXY.:0123456789", k=chance.randrange(1, 10)))
             else:
@@ -393,8 +405,10 @@ def test_random_headers_do_no_harm(seed):
         except ProxyError:
             continue
         assert data.endswith(left)
-        assert address in (PEER, "") or isinstance(address[1], int) and socket.getaddrinfo(
-            *address, flags=socket.AI_NUMERICHOST
+        assert (
+            address in (PEER, "")
+            or isinstance(address[1], int)
+            and socket.getaddrinfo(*address, flags=socket.AI_NUMERICHOST)
         )
 
 
@@ -475,12 +489,16 @@ def test_on_a_unix_socket(site, http, tmp_path):
 
 def test_gevlite_serve_behind_nginx(serving, nginx):
     server = serving(
-        "-w", "1", "--trusted-proxies", "127.0.0.1", "--forwarded-headers",
+        "-w",
+        "1",
+        "--trusted-proxies",
+        "127.0.0.1",
+        "--forwarded-headers",
         "x-forwarded-for,x-forwarded-proto,x-forwarded-host",
     )
     proxy = nginx(f"127.0.0.1:{server.port}")
     seen = server.open(proxy.connect()).get("/x", X_Forwarded_For="6.6.6.6").json
-    assert seen["REMOTE_ADDR"] == "6.6.6.6"         # nginx's own peer is 127.0.0.1 here, which is trusted
+    assert seen["REMOTE_ADDR"] == "6.6.6.6"  # nginx's own peer is 127.0.0.1 here, which is trusted
     assert seen["wsgi.url_scheme"] == "https" and seen["HTTP_HOST"] == "example.org" and seen["SERVER_PORT"] == "443"
 
 

@@ -31,6 +31,7 @@ def reload_under_load(server, crowd):
 
 # ---------------------------------------------------------------- start
 
+
 def test_workers_are_patched_and_share_the_address(serving, tmp_path):
     (tmp_path / "patched.py").write_text(
         "from gevlite import monkey\n"
@@ -106,7 +107,7 @@ def test_an_application_that_fails_at_import_is_shown_with_its_traceback(tmp_pat
     server = Serve(tmp_path, "-w", "4", app="broken", boots=False)
     assert server.wait() == 2
     log = server.log()
-    assert log.count("Traceback") == 1 and "broken.py\", line 3" in log and "ZeroDivisionError" in log
+    assert log.count("Traceback") == 1 and 'broken.py", line 3' in log and "ZeroDivisionError" in log
     assert "_worker.py" not in log and "importlib" not in log
 
 
@@ -118,6 +119,7 @@ def test_an_application_that_kills_its_process_at_import_ends_the_server(tmp_pat
 
 
 # ---------------------------------------------------------------- stop
+
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_lets_requests_finish(serving, signum):
@@ -180,6 +182,7 @@ def test_what_the_application_registers_with_atexit_is_called(serving, tmp_path)
 
 # ---------------------------------------------------------------- workers that are replaced
 
+
 def test_a_worker_that_dies_is_replaced(serving):
     server = serving("-w", "2")
     before = server.workers()
@@ -194,7 +197,7 @@ def test_a_worker_that_is_killed_is_replaced(serving):
     server = serving("-w", "1")
     first = server.pid()
     os.kill(first, signal.SIGKILL)
-    assert server.pid() != first        # who connects meanwhile waits
+    assert server.pid() != first  # who connects meanwhile waits
     server.said("was killed by SIGKILL")
 
 
@@ -252,9 +255,13 @@ def test_a_worker_that_cannot_be_understood_is_replaced(serving, tmp_path):
 
 
 def test_limits_of_the_environment_and_of_options(serving):
-    server = serving("-w", "1", "--max-header-bytes", "1000", env={
-        "GEVLITE_MAX_HEADER_BYTES": "2000", "GEVLITE_MAX_REQUEST_LINE": "100"
-    })
+    server = serving(
+        "-w",
+        "1",
+        "--max-header-bytes",
+        "1000",
+        env={"GEVLITE_MAX_HEADER_BYTES": "2000", "GEVLITE_MAX_REQUEST_LINE": "100"},
+    )
     assert server.get("/", X=500 * "x").status == 200
     assert server.get("/", X=1500 * "x").status == 431
     assert server.get("/" + 100 * "x").status == 414
@@ -297,9 +304,9 @@ def test_max_requests_varies_by_the_jitter(serving):
         while not server.log().count(f"Worker {worker} is replaced"):
             answer = server.get("/", Connection="close")
             worker, count = answer.json["pid"], count + 1
-            until(lambda: count < 4 or f"Worker {worker} is replaced" in server.log(), "the end of it")   # noqa: B023
+            until(lambda: count < 4 or f"Worker {worker} is replaced" in server.log(), "the end of it")  # noqa: B023
         counts.add(count)
-        until(lambda: not alive(worker), "the end of the old worker")       # noqa: B023
+        until(lambda: not alive(worker), "the end of the old worker")  # noqa: B023
 
 
 def test_a_worker_with_too_much_memory_is_replaced(serving):
@@ -312,6 +319,7 @@ def test_a_worker_with_too_much_memory_is_replaced(serving):
 
 
 # ---------------------------------------------------------------- reload
+
 
 def test_ten_reloads_lose_no_request(serving):
     server = serving("-w", "2")
@@ -401,6 +409,7 @@ def test_a_worker_that_dies_while_others_are_loaded_is_replaced(serving):
 
 # ---------------------------------------------------------------- --reload
 
+
 def test_a_changed_file_reloads(serving):
     server = serving("--reload")
     assert len(server.workers()) == 1
@@ -435,6 +444,7 @@ def test_a_first_start_that_fails_waits_for_a_change(tmp_path):
 
 # ---------------------------------------------------------------- where it listens
 
+
 def unix_connect(path):
     sock = socket.socket(socket.AF_UNIX)
     sock.settimeout(PATIENCE)
@@ -467,7 +477,10 @@ def test_the_socket_file_of_a_dead_server_is_replaced_and_that_of_a_living_one_i
     server = serving(bind=f"unix:{path}")
     second = subprocess.run(
         [sys.executable, "-m", "gevlite", "serve", "--bind", f"unix:{path}", "site_app"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert second.returncode == 2 and second.stderr.endswith("Address already in use\n")
     assert server.open(unix_connect(path)).get().status == 200
@@ -488,6 +501,7 @@ def test_an_inherited_descriptor(serving):
 
 
 # ---------------------------------------------------------------- with too much to do
+
 
 def test_requests_beyond_the_queue_are_refused_and_the_rest_wait(serving):
     server = serving("-w", "1", "--concurrency", "1", "--max-queued", "0")
@@ -510,7 +524,7 @@ def test_more_connections_than_there_may_be(serving):
     assert first.get().status == 200
     for _ in range(5):
         assert server.get().status == 200
-    assert first.is_closed()        # it has waited for the longest
+    assert first.is_closed()  # it has waited for the longest
 
 
 def test_a_worker_may_have_as_many_descriptors_as_connections_need(serving, tmp_path):
@@ -521,7 +535,7 @@ def test_a_worker_may_have_as_many_descriptors_as_connections_need(serving, tmp_
         "    return [json.dumps({'pid': resource.getrlimit(resource.RLIMIT_NOFILE)}).encode()]\n"
     )
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    server = serving("-w", "1", "--connections", "2000", preexec_fn=lambda: resource.setrlimit(
-        resource.RLIMIT_NOFILE, (300, limit)
-    ))
+    server = serving(
+        "-w", "1", "--connections", "2000", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (300, limit))
+    )
     assert server.pid()[0] == (2512 if limit == resource.RLIM_INFINITY else min(2512, limit))

@@ -25,6 +25,7 @@ def hello(environ, start_response):
 
 # ---------------------------------------------------------------- the class
 
+
 @pytest.mark.parametrize(
     ("app", "settings", "error", "message"),
     [
@@ -99,9 +100,7 @@ finally:
 
 @pytest.mark.parametrize("how", ["plain", "patched"])
 def test_a_program_of_its_own(tmp_path, how):
-    (tmp_path / "program.py").write_text(
-        "import logging; logging.basicConfig(level=logging.INFO)\n" + PROGRAM
-    )
+    (tmp_path / "program.py").write_text("import logging; logging.basicConfig(level=logging.INFO)\n" + PROGRAM)
     with open(tmp_path / "log", "w") as log:
         process = subprocess.Popen(
             [sys.executable, "program.py", how], cwd=tmp_path, stdout=log, stderr=log, start_new_session=True
@@ -133,12 +132,13 @@ def test_a_program_of_its_own(tmp_path, how):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     log = (tmp_path / "log").read_text()
-    assert re.findall(r"run is over in (\d+)", log) == [str(process.pid)]     # not in the workers
-    found = set(re.findall(r"a greenlet in (\d+)", log))        # nor do greenlets run on there
+    assert re.findall(r"run is over in (\d+)", log) == [str(process.pid)]  # not in the workers
+    found = set(re.findall(r"a greenlet in (\d+)", log))  # nor do greenlets run on there
     assert found == ({str(process.pid)} if how == "patched" else set())
 
 
 # ---------------------------------------------------------------- TLS
+
 
 @pytest.fixture
 def authority(tmp_path):
@@ -184,7 +184,7 @@ def test_client_certificates(serving, authority):
     server = serving("--certfile", "server.pem", "--ca-certs", "authority.pem", "--client-certs", "required")
     client = authority.issue_cert("client@example.org")
     assert secure(server, authority, client).get().status == 200
-    with pytest.raises(OSError):        # with TLS 1.3 the client learns of it when it reads
+    with pytest.raises(OSError):  # with TLS 1.3 the client learns of it when it reads
         secure(server, authority).get()
     with pytest.raises(OSError):
         secure(server, authority, trustme.CA().issue_cert("client@example.org")).get()

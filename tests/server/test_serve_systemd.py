@@ -27,8 +27,11 @@ def activated(serving, listeners, *options, **kwargs):
     high = [os.dup2(listener.fileno(), 100 + listener.fileno()) for listener in listeners]
     try:
         return serving(
-            *options, bind=None, pass_fds=high,
-            under=[sys.executable, "-c", ACTIVATE, str(len(high)), *map(str, high)], **kwargs,
+            *options,
+            bind=None,
+            pass_fds=high,
+            under=[sys.executable, "-c", ACTIVATE, str(len(high)), *map(str, high)],
+            **kwargs,
         )
     finally:
         for fd in high:

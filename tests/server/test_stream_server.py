@@ -28,6 +28,7 @@ def ask(sock, text=b"hello"):
 
 # ---------------------------------------------------------------- addresses
 
+
 @pytest.mark.parametrize(
     ("listener", "family", "address"),
     [
@@ -106,6 +107,7 @@ def test_a_port_that_is_taken_is_an_error_that_names_it(serve):
 
 
 # ---------------------------------------------------------------- listeners of every kind
+
 
 def test_each_client_is_served_at_the_same_time(serve, dial):
     server = serve(StreamServer(ANY, echo))
@@ -220,7 +222,7 @@ def test_two_servers_on_one_port_with_reuse_port(serve, dial):
     first = serve(Shared(ANY, lambda sock, address: sock.sendall(b"1")))
     second = serve(Shared(first.address, lambda sock, address: sock.sendall(b"2")))
     assert first.address == second.address
-    answers = {read_all(dial(first)) for _ in range(64)}        # the kernel spreads by a hash of the ports
+    answers = {read_all(dial(first)) for _ in range(64)}  # the kernel spreads by a hash of the ports
     assert answers == {b"1", b"2"}
 
 
@@ -262,6 +264,7 @@ def test_several_processes_serve_from_one_socket(run_script):
 
 
 # ---------------------------------------------------------------- ways to spawn
+
 
 def test_spawn_default_is_a_greenlet_for_each(serve, dial):
     seen = []
@@ -355,6 +358,7 @@ def test_full_may_be_decided_by_a_subclass(serve, dial):
 
 
 # ---------------------------------------------------------------- errors
+
 
 def test_a_handler_that_raises_is_reported_and_its_connection_closed(serve, dial, errors):
     def fail(sock, address):
@@ -481,6 +485,7 @@ def test_a_crowd_does_not_starve_other_greenlets(serve, start):
 
 # ---------------------------------------------------------------- start, stop
 
+
 def test_life_of_a_server():
     server = StreamServer(ANY, echo)
     assert not server.started and server.closed and server.server_port == 0
@@ -523,7 +528,7 @@ def test_accepting_can_be_suspended(serve, dial):
 @pytest.mark.parametrize("spawn", ["default", "raw", 10], ids=str)
 def test_close_serves_who_has_connected_already(serve, spawn):
     server = serve(StreamServer(ANY, echo, spawn=spawn))
-    clients = [std_socket.create_connection(server.address, 20) for _ in range(5)]      # nobody else runs meanwhile
+    clients = [std_socket.create_connection(server.address, 20) for _ in range(5)]  # nobody else runs meanwhile
     for client in clients:
         client.sendall(b"x")
     server.close()
@@ -545,7 +550,7 @@ def test_close_leaves_clients_to_others_who_listen(serve):
         clients = [std_socket.create_connection(server.address, 20) for _ in range(3)]
         server.close()
         gevlite.idle()
-        assert len(server._serving) == 1        # the pool has no room for more
+        assert len(server._serving) == 1  # the pool has no room for more
         for client in clients:
             client.close()
 
@@ -659,11 +664,7 @@ print(server.server_port, flush=True)
     ("number", "source", "code"),
     [
         (signal.SIGINT, "server.serve_forever(stop_timeout=20)", -signal.SIGINT),
-        (
-            signal.SIGTERM,
-            "gevlite.signal_handler(signal.SIGTERM, server.stop, 20); server.serve_forever()",
-            0,
-        ),
+        (signal.SIGTERM, "gevlite.signal_handler(signal.SIGTERM, server.stop, 20); server.serve_forever()", 0),
         (
             signal.SIGTERM,
             "signal.signal(signal.SIGTERM, lambda *args: server.close()); server.serve_forever(stop_timeout=20)",
@@ -699,6 +700,7 @@ def test_signals(number, source, code):
 
 
 # ---------------------------------------------------------------- TLS
+
 
 @pytest.fixture
 def client_context(certificates):
@@ -823,8 +825,6 @@ def test_tls_ends_with_a_goodbye_so_that_nobody_can_cut_it_short_unnoticed(serve
     client = client_context.wrap_socket(dial(server), server_hostname="localhost", suppress_ragged_eofs=False)
     assert read_all(client) == b"all of it"
     client.close()
-
-
 
 
 # ---------------------------------------------------------------- with, repr

@@ -91,6 +91,7 @@ def until(condition):
 
 # ---------------------------------------------------------------- messages
 
+
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 300_000])
 def test_messages_of_all_sizes_come_back(site, connect, size):
     peer = connect(site(echoes()))
@@ -198,8 +199,10 @@ FAULTS = {
     "too long": (frame(BINARY, length=(1 << 20) + 1), 1009),
     "much too long": (frame(BINARY, length=1 << 62), 1009),
     "too long in fragments": (
-        frame(BINARY, bytes(1 << 19), fin=False) + frame(CONTINUATION, bytes(1 << 19), fin=False)
-        + frame(CONTINUATION, b"x"), 1009
+        frame(BINARY, bytes(1 << 19), fin=False)
+        + frame(CONTINUATION, bytes(1 << 19), fin=False)
+        + frame(CONTINUATION, b"x"),
+        1009,
     ),
 }
 
@@ -242,6 +245,7 @@ def test_many_empty_fragments_take_no_memory_and_no_time(pair):
 
 
 # ---------------------------------------------------------------- receive
+
 
 def test_receive_times_out_and_loses_nothing(pair):
     websocket, peer = pair()
@@ -297,6 +301,7 @@ def test_a_client_waits_while_the_application_reads_nothing(pair):
 
 # ---------------------------------------------------------------- closing
 
+
 def test_the_client_closes(pair):
     websocket, peer = pair()
     peer.send(frame(TEXT, "last") + close_frame(4001, "schön".encode()))
@@ -347,7 +352,7 @@ def test_what_came_before_the_application_closed_is_received(pair):
 def test_a_client_may_close_in_the_middle_of_a_message(pair):
     websocket, peer = pair()
     peer.send(frame(TEXT, "never", fin=False) + close_frame(4000))
-    assert peer.closed_with()[0] in (4000, 1002)        # RFC 6455, 5.5.1: typically the code of the client
+    assert peer.closed_with()[0] in (4000, 1002)  # RFC 6455, 5.5.1: typically the code of the client
     assert list(websocket) == [] and websocket.close_code == 4000
 
 
@@ -421,7 +426,7 @@ def test_an_error_of_the_application_closes_with_1011_and_is_reported(site, conn
 
     peer = connect(site(app))
     peer.send(frame(TEXT, "x"))
-    assert peer.read() == (CLOSE, b"\x03\xf3")      # 1011, and not a word of it
+    assert peer.read() == (CLOSE, b"\x03\xf3")  # 1011, and not a word of it
     peer.send(close_frame(1011))
     peer.hang_up()
     until(lambda: errors)
@@ -465,6 +470,7 @@ def test_a_client_that_hangs_up(pair):
 
 
 # ---------------------------------------------------------------- keepalive
+
 
 def test_a_silent_client_is_pinged_and_lost_if_it_says_nothing(pair):
     websocket, peer = pair(ping_interval=0.05, ping_timeout=0.1)
@@ -574,7 +580,7 @@ def test_the_answer_to_a_close_of_a_client_that_takes_nothing_has_a_limit(pair):
 def test_a_sender_learns_that_the_client_says_nothing_more(pair):
     websocket, peer = pair()
     sending = blocked_sender(websocket)
-    peer.sock.shutdown(1)       # without a close
+    peer.sock.shutdown(1)  # without a close
     with pytest.raises(WebSocketClosed):
         sending.get(timeout=20)
     assert websocket.close_code == 1006
@@ -609,6 +615,7 @@ def test_both_sides_send_a_lot_before_they_read(site, connect):
 
 
 # ---------------------------------------------------------------- kill, Timeout, stop, leaks
+
 
 def test_a_send_that_is_interrupted_ends_the_connection(pair):
     websocket, peer = pair()

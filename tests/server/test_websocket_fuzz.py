@@ -34,6 +34,7 @@ def deflated(data):
 
 # ---------------------------------------------------------------- compression
 
+
 def test_compressed_messages(site, dial):
     peer = Peer(dial(site(echoes(compression=True))), DEFLATE)
     data = deflated(b"a" * 5000)
@@ -43,7 +44,7 @@ def test_compressed_messages(site, dial):
     for _ in range(2):
         opcode, got = peer.read()
         assert opcode == TEXT and unpacker.decompress(got + b"\x00\x00\xff\xff") == b"a" * 5000
-        peer.send(frame(TEXT, b"a" * 5000))         # a client need not compress all it sends
+        peer.send(frame(TEXT, b"a" * 5000))  # a client need not compress all it sends
 
 
 def test_a_message_that_unpacks_to_too_much_closes_with_1009(site, dial):
@@ -87,6 +88,7 @@ def test_many_small_frames_that_unpack_to_a_lot_wait(site, dial):
 
 # ---------------------------------------------------------------- random frames
 
+
 def some_frame(rng):
     data = rng.choice([b"", b"abc", "\N{SNOWMAN}".encode(), b"\xff", rng.randbytes(rng.randrange(300))])
     kind = rng.random()
@@ -100,8 +102,9 @@ def some_frame(rng):
     if kind < 0.85:
         return close_frame(rng.choice([1000, 1001, 3000, 4999]), b"reason")
     if kind < 0.95:
-        return frame(rng.randrange(16), data, fin=rng.random() < 0.7, rsv=rng.choice([0, 0, 1, 4, 7]),
-                     masked=rng.random() < 0.9)
+        return frame(
+            rng.randrange(16), data, fin=rng.random() < 0.7, rsv=rng.choice([0, 0, 1, 4, 7]), masked=rng.random() < 0.9
+        )
     return rng.randbytes(rng.randrange(40))
 
 
@@ -132,7 +135,7 @@ def test_whatever_comes_the_connection_ends_in_order(site, dial, errors, compres
                     assert peer.file.read() == b"", where
                     break
         except (EOFError, ConnectionResetError):
-            pass        # it sent no close, or half a frame
+            pass  # it sent no close, or half a frame
         peer.vanish()
         assert not errors, where
     assert codes >= {1000, 1002}
@@ -146,6 +149,7 @@ def until_quiet(server):
 
 
 # ---------------------------------------------------------------- random ends
+
 
 def test_ends_at_random_leave_nothing(site, dial, errors):
     rng = random.Random(SEED)

@@ -38,6 +38,7 @@ def ask(site, dial):
 
 # ---------------------------------------------------------------- accepted
 
+
 def test_the_response(ask):
     answer = ask({"headers": [("X-Own", "1"), ("Set-Cookie", "a=b")]})
     assert (answer.status, answer.reason) == (101, "Switching Protocols")
@@ -53,13 +54,16 @@ def test_spellings_that_browsers_and_proxies_use(ask):
     assert ask({}, data=request.replace(b"Upgrade: websocket", b"upgrade: WebSocket")).status == 101
 
 
-@pytest.mark.parametrize("ours, offered, agreed", [
-    (["a", "b"], "Sec-WebSocket-Protocol: b, a", "a"),
-    (["a", "b"], "Sec-WebSocket-Protocol: c, b", "b"),
-    (["a"], "Sec-WebSocket-Protocol: c", None),
-    (["a"], "X-Nothing: a", None),
-    ([], "Sec-WebSocket-Protocol: a", None),
-])
+@pytest.mark.parametrize(
+    "ours, offered, agreed",
+    [
+        (["a", "b"], "Sec-WebSocket-Protocol: b, a", "a"),
+        (["a", "b"], "Sec-WebSocket-Protocol: c, b", "b"),
+        (["a"], "Sec-WebSocket-Protocol: c", None),
+        (["a"], "X-Nothing: a", None),
+        ([], "Sec-WebSocket-Protocol: a", None),
+    ],
+)
 def test_subprotocols(site, dial, ours, offered, agreed):
     peer = Peer(dial(site(accepts(subprotocols=ours))), offered)
     assert peer.answer["Sec-WebSocket-Protocol"] == agreed
@@ -71,15 +75,24 @@ def test_several_lines_of_a_field_are_a_list(site, dial):
     assert peer.answer["Sec-WebSocket-Protocol"] == "b"
 
 
-@pytest.mark.parametrize("wanted, offered, agreed", [
-    (False, "permessage-deflate", None),
-    (True, "permessage-deflate", r"permessage-deflate; server_max_window_bits=12"),
-    (True, "permessage-deflate; client_max_window_bits",
-     r"permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"),
-    (True, "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
-     r"permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=12"),
-    (True, "permessage-deflate; unknown, x-other", None),
-])
+@pytest.mark.parametrize(
+    "wanted, offered, agreed",
+    [
+        (False, "permessage-deflate", None),
+        (True, "permessage-deflate", r"permessage-deflate; server_max_window_bits=12"),
+        (
+            True,
+            "permessage-deflate; client_max_window_bits",
+            r"permessage-deflate; server_max_window_bits=12; client_max_window_bits=12",
+        ),
+        (
+            True,
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+            r"permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=12",
+        ),
+        (True, "permessage-deflate; unknown, x-other", None),
+    ],
+)
 def test_compression(ask, wanted, offered, agreed):
     answer = ask({"compression": wanted}, f"Sec-WebSocket-Extensions: {offered}")
     assert answer.status == 101 and answer["Sec-WebSocket-Extensions"] == agreed
@@ -87,23 +100,27 @@ def test_compression(ask, wanted, offered, agreed):
 
 # ---------------------------------------------------------------- refused
 
-@pytest.mark.parametrize("data, status", [
-    (handshake(version="8"), 426),
-    (handshake(version="13, 8"), 426),
-    (handshake(version=None), 400),
-    (handshake(key=None), 400),
-    (handshake(key="short"), 400),
-    (handshake(key="AAAA"), 400),
-    (handshake("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="), 400),       # a second one
-    (handshake().replace(b"GET", b"PUT"), 405),
-    (handshake("Content-Length: 2") + b"xy", 400),
-    (handshake("Transfer-Encoding: chunked") + b"0\r\n\r\n", 400),
-    (handshake().replace(b"Upgrade: websocket", b"Upgrade: h2c"), 426),
-    (handshake().replace(b"Connection: Upgrade", b"Connection: keep-alive"), 426),
-    (handshake().replace(b"HTTP/1.1", b"HTTP/1.0"), 426),
-    (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 426),
-    (handshake("Sec-WebSocket-Extensions: ;;"), 101),           # compression was not wanted, so nobody looks
-])
+
+@pytest.mark.parametrize(
+    "data, status",
+    [
+        (handshake(version="8"), 426),
+        (handshake(version="13, 8"), 426),
+        (handshake(version=None), 400),
+        (handshake(key=None), 400),
+        (handshake(key="short"), 400),
+        (handshake(key="AAAA"), 400),
+        (handshake("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="), 400),  # a second one
+        (handshake().replace(b"GET", b"PUT"), 405),
+        (handshake("Content-Length: 2") + b"xy", 400),
+        (handshake("Transfer-Encoding: chunked") + b"0\r\n\r\n", 400),
+        (handshake().replace(b"Upgrade: websocket", b"Upgrade: h2c"), 426),
+        (handshake().replace(b"Connection: Upgrade", b"Connection: keep-alive"), 426),
+        (handshake().replace(b"HTTP/1.1", b"HTTP/1.0"), 426),
+        (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 426),
+        (handshake("Sec-WebSocket-Extensions: ;;"), 101),  # compression was not wanted, so nobody looks
+    ],
+)
 def test_what_is_no_handshake(ask, errors, data, status):
     answer = ask({}, data=data)
     assert answer.status == status
@@ -183,31 +200,35 @@ def test_twice(site, dial, errors):
 
 # ---------------------------------------------------------------- origins
 
-@pytest.mark.parametrize("origins, origin, host, status", [
-    (None, None, "h", 101),
-    (None, "http://h", "h", 101),
-    (None, "https://H", "h", 101),
-    (None, "https://h:443", "h", 101),
-    (None, "http://h:8000", "h:8000", 101),
-    (None, "http://[::1]:8000", "[::1]:8000", 101),
-    (None, "http://h", "h:8000", 403),
-    (None, "http://h.evil", "h", 403),
-    (None, "http://evil", "h", 403),
-    (None, "null", "h", 403),
-    (None, "http://h:x", "h", 403),
-    (None, "", "h", 403),
-    (None, "http://h, http://evil", "h", 403),
-    ("*", "http://evil", "h", 101),
-    (["https://a.example", "http://b.example:1/"], "https://A.example", "h", 101),
-    (["https://a.example", "http://b.example:1/"], "http://b.example:1", "h", 101),
-    (["https://a.example"], "http://a.example", "h", 403),
-    (["https://a.example"], "http://h", "h", 403),
-    (["https://a.example"], None, "h", 101),
-    ([], "http://h", "h", 403),
-    (lambda origin: origin is None, None, "h", 101),
-    (lambda origin: origin is None, "http://h", "h", 403),
-    (lambda origin: re.fullmatch(r"https://\w+\.example", origin), "https://x.example", "h", 101),
-])
+
+@pytest.mark.parametrize(
+    "origins, origin, host, status",
+    [
+        (None, None, "h", 101),
+        (None, "http://h", "h", 101),
+        (None, "https://H", "h", 101),
+        (None, "https://h:443", "h", 101),
+        (None, "http://h:8000", "h:8000", 101),
+        (None, "http://[::1]:8000", "[::1]:8000", 101),
+        (None, "http://h", "h:8000", 403),
+        (None, "http://h.evil", "h", 403),
+        (None, "http://evil", "h", 403),
+        (None, "null", "h", 403),
+        (None, "http://h:x", "h", 403),
+        (None, "", "h", 403),
+        (None, "http://h, http://evil", "h", 403),
+        ("*", "http://evil", "h", 101),
+        (["https://a.example", "http://b.example:1/"], "https://A.example", "h", 101),
+        (["https://a.example", "http://b.example:1/"], "http://b.example:1", "h", 101),
+        (["https://a.example"], "http://a.example", "h", 403),
+        (["https://a.example"], "http://h", "h", 403),
+        (["https://a.example"], None, "h", 101),
+        ([], "http://h", "h", 403),
+        (lambda origin: origin is None, None, "h", 101),
+        (lambda origin: origin is None, "http://h", "h", 403),
+        (lambda origin: re.fullmatch(r"https://\w+\.example", origin), "https://x.example", "h", 101),
+    ],
+)
 def test_origins(site, dial, origins, origin, host, status):
     headers = [] if origin is None else [f"Origin: {origin}"]
     answer = Peer(dial(site(accepts(origins=origins))), *headers, host=host).answer
@@ -218,18 +239,22 @@ def test_origins(site, dial, origins, origin, host, status):
 
 # ---------------------------------------------------------------- arguments
 
-@pytest.mark.parametrize("options, error", [
-    ({"subprotocols": "chat"}, TypeError),
-    ({"subprotocols": [1]}, TypeError),
-    ({"origins": "https://a.example"}, TypeError),
-    ({"origins": 1}, TypeError),
-    ({"max_size": 0}, ValueError),
-    ({"max_size": "1"}, ValueError),
-    ({"ping_interval": 0}, ValueError),
-    ({"ping_timeout": -1}, ValueError),
-    ({"close_timeout": 0}, ValueError),
-    ({"headers": [("A", "b\r\nc")]}, ValueError),
-])
+
+@pytest.mark.parametrize(
+    "options, error",
+    [
+        ({"subprotocols": "chat"}, TypeError),
+        ({"subprotocols": [1]}, TypeError),
+        ({"origins": "https://a.example"}, TypeError),
+        ({"origins": 1}, TypeError),
+        ({"max_size": 0}, ValueError),
+        ({"max_size": "1"}, ValueError),
+        ({"ping_interval": 0}, ValueError),
+        ({"ping_timeout": -1}, ValueError),
+        ({"close_timeout": 0}, ValueError),
+        ({"headers": [("A", "b\r\nc")]}, ValueError),
+    ],
+)
 def test_bad_arguments_raise_before_anything_is_sent(site, http, options, error):
     def app(environ, start_response):
         with pytest.raises(error):
@@ -252,6 +277,7 @@ def test_without_the_library(monkeypatch):
 
 
 # ---------------------------------------------------------------- the server around it
+
 
 def test_applications_of_all_kinds(site, dial):
     """Whatever an application that accepts makes of start_response, write and its result, is dropped."""

@@ -18,6 +18,7 @@ from gevlite.pywsgi import Limits, WSGIHandler, WSGIServer
 
 # ---------------------------------------------------------------- environ
 
+
 def environ_of(visit, data, **kwargs):
     seen = []
 
@@ -31,8 +32,7 @@ def environ_of(visit, data, **kwargs):
 
 def test_environ(visit, http):
     environ = environ_of(
-        visit,
-        b"GET /a%20b?q=1 HTTP/1.1\r\nHost: h:1\r\nX-Foo: a\r\nContent-Type: t/p\r\nContent-Length: 0\r\n\r\n",
+        visit, b"GET /a%20b?q=1 HTTP/1.1\r\nHost: h:1\r\nX-Foo: a\r\nContent-Type: t/p\r\nContent-Length: 0\r\n\r\n"
     )
     assert type(environ) is dict
     port = environ.pop("SERVER_PORT")
@@ -161,7 +161,10 @@ def test_get_environ_of_the_server_is_asked_for_each_request(serve, http):
 
 def test_server_name_of_every_kind_of_address(serve, tmp_path):
     for listener, name in {
-        ("127.0.0.1", 0): "127.0.0.1", ("::1", 0): "[::1]", 0: std_socket.gethostname(), "unix:s.sock": "localhost",
+        ("127.0.0.1", 0): "127.0.0.1",
+        ("::1", 0): "[::1]",
+        0: std_socket.gethostname(),
+        "unix:s.sock": "localhost",
     }.items():
         if isinstance(listener, str):
             listener = f"unix:{tmp_path}/s.sock"
@@ -203,10 +206,18 @@ def test_nagle_is_off(site, http):
 
 # ---------------------------------------------------------------- PEP 3333
 
-@pytest.mark.parametrize("data", [
-    b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /?q HTTP/1.0\r\n\r\n",
-    post(b"some\nbody"), chunked(b"some\n", b"body"),
-], ids=["GET", "HEAD", "1.0", "length", "chunked"])
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /?q HTTP/1.0\r\n\r\n",
+        post(b"some\nbody"),
+        chunked(b"some\n", b"body"),
+    ],
+    ids=["GET", "HEAD", "1.0", "length", "chunked"],
+)
 @pytest.mark.parametrize("style", ["list", "generator", "write", "nothing"])
 def test_the_validator_of_the_standard_library_finds_nothing(visit, errors, data, style):
     @validator
@@ -366,6 +377,7 @@ def test_close_of_the_result_is_called(visit, errors):
 
 # ---------------------------------------------------------------- errors
 
+
 def test_an_error_says_nothing_to_the_client_and_enough_to_us(visit, errors):
     def app(environ, start_response):
         secret = "hunter2"
@@ -375,7 +387,7 @@ def test_an_error_says_nothing_to_the_client_and_enough_to_us(visit, errors):
     data = exchange(client, b"GET /?token=abc HTTP/1.1\r\nHost: h\r\nCookie: session\r\n\r\n")
     assert data.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
     assert b"hunter2" not in data and b"Traceback" not in data and b"ValueError" not in data
-    (context, value), = errors
+    ((context, value),) = errors
     assert str(value) == "hunter2"
     assert "session" not in repr(context) and "token" not in repr(context) and "127.0.0.1" in repr(context)
 
@@ -387,7 +399,7 @@ def test_an_error_in_the_middle_of_a_body_cuts_it_short(visit, errors):
         raise ValueError("x")
 
     data = exchange(visit(app), GET)
-    assert data.endswith(b"4\r\npart\r\n")      # and no last chunk
+    assert data.endswith(b"4\r\npart\r\n")  # and no last chunk
     assert len(errors) == 1
 
 
@@ -486,6 +498,7 @@ while sock.recv_into(block):
 
 # ---------------------------------------------------------------- logs
 
+
 class Log:
     def __init__(self):
         self.text = ""
@@ -508,11 +521,14 @@ def test_the_access_log(visit):
     assert response.status == 200
 
 
-@pytest.mark.parametrize(("data", "line", "status"), [
-    (b"NONSENSE\r\n\r\n", "NONSENSE", 400),
-    (b"GET / HTTP/1.1\r\n\r\n", r"GET / HTTP/1\.1", 400),
-    (b"\x1b[31m\" 200 5 -\r\n\r\n", "", 400),
-])
+@pytest.mark.parametrize(
+    ("data", "line", "status"),
+    [
+        (b"NONSENSE\r\n\r\n", "NONSENSE", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", r"GET / HTTP/1\.1", 400),
+        (b'\x1b[31m" 200 5 -\r\n\r\n', "", 400),
+    ],
+)
 def test_the_access_log_of_what_is_refused(visit, data, line, status):
     log = Log()
     assert visit(hello, log=log).ask(data).status == status
@@ -610,6 +626,7 @@ def test_secure_environs():
 
 # ---------------------------------------------------------------- the server
 
+
 @pytest.mark.parametrize("spawn", ["default", "raw", 10, gevlite.spawn], ids=str)
 def test_every_way_to_spawn(site, http, spawn):
     server = site(echo, spawn=spawn)
@@ -651,7 +668,7 @@ def test_a_number_of_places_is_for_requests_not_for_connections(site, http, sett
     late = http(server)
     late.send(b"GET /late HTTP/1.1\r\nHost: h\r\n\r\n")
     gevlite.sleep(0.05)
-    assert len(running) == 2 and len(server._handlers) == 9         # it waits to be accepted
+    assert len(running) == 2 and len(server._handlers) == 9  # it waits to be accepted
     gate.set()
     assert [client.response().status for client in [*kept, late]] == [200] * 4
     for client in slow:
@@ -702,7 +719,7 @@ def test_stop_kills_what_does_not_end_if_there_is_a_number_of_places(site, http,
 
 class Crowded(WSGIServer):
     max_connections = 5
-    max_accept = 1      # so that who was accepted counts at once
+    max_accept = 1  # so that who was accepted counts at once
 
 
 def fill(server, http, settle, prepare):
@@ -819,7 +836,7 @@ def test_a_connection_whose_response_began_before_has_one_more_request_too(site,
         pass
     client.file.readline()
     assert client.get()["Connection"] == "close"
-    assert other.file.read().endswith(b"0\r\n\r\n")         # nothing more was asked, and it was hung up on
+    assert other.file.read().endswith(b"0\r\n\r\n")  # nothing more was asked, and it was hung up on
     stopping.get()
 
 
@@ -924,22 +941,36 @@ def test_serve_forever_with_requests_from_another_process(run_script):
     assert done.stdout.startswith("hello from gevlite/")
 
 
-@pytest.mark.parametrize("kwargs", [
-    {"max_headers": -1}, {"max_request_line": 0}, {"header_timeout": 0}, {"keepalive_timeout": -1},
-    {"closing_timeout": -1},
-    {"max_header_bytes": 0},
-    {"max_body": -1}, {"min_rate": -1},
-])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"max_headers": -1},
+        {"max_request_line": 0},
+        {"header_timeout": 0},
+        {"keepalive_timeout": -1},
+        {"closing_timeout": -1},
+        {"max_header_bytes": 0},
+        {"max_body": -1},
+        {"min_rate": -1},
+    ],
+)
 def test_limits_that_make_no_sense(kwargs):
     with pytest.raises(ValueError, match=next(iter(kwargs))):
         Limits(**kwargs)
 
 
-@pytest.mark.parametrize("kwargs", [
-    {"max_headers": "1"}, {"max_headers": None}, {"header_timeout": "1"}, {"max_body": 1.5}, {"min_rate": True},
-    {"closing_timeout": None},
-    {"max_headers": True},
-])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"max_headers": "1"},
+        {"max_headers": None},
+        {"header_timeout": "1"},
+        {"max_body": 1.5},
+        {"min_rate": True},
+        {"closing_timeout": None},
+        {"max_headers": True},
+    ],
+)
 def test_limits_of_the_wrong_type(kwargs):
     with pytest.raises(TypeError, match=next(iter(kwargs))):
         Limits(**kwargs)
@@ -955,10 +986,18 @@ def test_limits_of_the_environment(monkeypatch):
     )
 
 
-@pytest.mark.parametrize(("name", "text"), [
-    ("MAX_BODY", "x"), ("MAX_BODY", "1x"), ("MAX_BODY", "-1"), ("MIN_RATE", "none"), ("WRITE_TIMEOUT", "0"),
-    ("HEADER_TIMEOUT", "1k"), ("MAX_HEADERS", "inf"),
-])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("MAX_BODY", "x"),
+        ("MAX_BODY", "1x"),
+        ("MAX_BODY", "-1"),
+        ("MIN_RATE", "none"),
+        ("WRITE_TIMEOUT", "0"),
+        ("HEADER_TIMEOUT", "1k"),
+        ("MAX_HEADERS", "inf"),
+    ],
+)
 def test_limits_of_the_environment_that_make_no_sense(monkeypatch, name, text):
     monkeypatch.setenv(f"GEVLITE_{name}", text)
     with pytest.raises(ValueError, match=f"GEVLITE_{name} cannot be '{text}'"):

@@ -21,6 +21,7 @@ from gevlite.pywsgi import Limits
 
 # ---------------------------------------------------------------- responses
 
+
 def test_head_and_body_come_in_one_piece(visit):
     client = visit(answers([b"x" * 10240]))
     client.send(GET)
@@ -156,14 +157,18 @@ def test_how_another_server_transferred_a_response_is_not_handed_on(visit, body)
         assert (response["X-A"], response["Keep-Alive"]) == ("a", None)
 
 
-@pytest.mark.parametrize(("data", "given", "sent"), [
-    (GET, "keep-alive", ["close"]),
-    (GET, "Upgrade", ["Upgrade", "close"]),
-    (GET, "close", ["close"]),
-    (GET10, "keep-alive", ["close"]),
-    (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "keep-alive", ["keep-alive"]),
-    (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", "keep-alive", ["keep-alive"]),
-], ids=str)
+@pytest.mark.parametrize(
+    ("data", "given", "sent"),
+    [
+        (GET, "keep-alive", ["close"]),
+        (GET, "Upgrade", ["Upgrade", "close"]),
+        (GET, "close", ["close"]),
+        (GET10, "keep-alive", ["close"]),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "keep-alive", ["keep-alive"]),
+        (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", "keep-alive", ["keep-alive"]),
+    ],
+    ids=str,
+)
 def test_a_connection_that_is_closed_is_not_said_to_be_kept(visit, data, given, sent):
     response = visit(answers([b"x"], headers=[("Connection", given)])).ask(data)
     assert [value for name, value in response.headers if name == "Connection"] == sent
@@ -174,8 +179,14 @@ def test_a_status_without_a_reason(visit):
 
 
 def test_headers_as_they_were_given(visit):
-    headers = [("X-a", "1"), ("x-A", "2"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-L", "\u00fc\t \xff"),
-    ("X-E", "")]
+    headers = [
+        ("X-a", "1"),
+        ("x-A", "2"),
+        ("Set-Cookie", "a=1"),
+        ("Set-Cookie", "b=2"),
+        ("X-L", "\u00fc\t \xff"),
+        ("X-E", ""),
+    ]
     response = visit(answers([b"x"], headers=headers)).get()
     assert response.headers[:6] == [(name, value.strip()) for name, value in headers]
 
@@ -206,6 +217,7 @@ def test_pieces_are_sent_when_they_are_there(visit):
 
 # ---------------------------------------------------------------- files
 
+
 class Closing(io.BytesIO):
     was_closed = False
 
@@ -216,7 +228,7 @@ class Closing(io.BytesIO):
 
 @pytest.mark.parametrize("offset", [0, 1, 1 << 20])
 def test_a_file_is_sent_whole_from_where_it_stands(visit, big_file, offset, monkeypatch):
-    monkeypatch.setattr(pywsgi.FileWrapper, "__next__", None)      # sendfile it is
+    monkeypatch.setattr(pywsgi.FileWrapper, "__next__", None)  # sendfile it is
     opened = []
     client = visit(files(big_file, offset, opened=opened))
     for _ in range(2):
@@ -305,16 +317,20 @@ def unflushed(path):
     return file
 
 
-@pytest.mark.parametrize(("open_file", "body"), [
-    (lambda path: Shouting(io.FileIO(path)), b"HELLO WORLD"),
-    (lambda path: io.BufferedReader(Raw(path)), b""),
-    (unflushed, b" world"),
-    (lambda path: io.FileIO(path), b"hello world"),
-    (lambda path: open(path, "rb", buffering=0), b"hello world"),
-    (lambda path: FileObject(path, "rb"), b"hello world"),
-    (lambda path: tempfile.SpooledTemporaryFile(10), b""),
-    (lambda path: io.BytesIO(path.read_bytes()), b"hello world"),
-], ids=str)
+@pytest.mark.parametrize(
+    ("open_file", "body"),
+    [
+        (lambda path: Shouting(io.FileIO(path)), b"HELLO WORLD"),
+        (lambda path: io.BufferedReader(Raw(path)), b""),
+        (unflushed, b" world"),
+        (lambda path: io.FileIO(path), b"hello world"),
+        (lambda path: open(path, "rb", buffering=0), b"hello world"),
+        (lambda path: FileObject(path, "rb"), b"hello world"),
+        (lambda path: tempfile.SpooledTemporaryFile(10), b""),
+        (lambda path: io.BytesIO(path.read_bytes()), b"hello world"),
+    ],
+    ids=str,
+)
 def test_files_of_every_kind(visit, tmp_path, open_file, body):
     path = tmp_path / "file"
     path.write_bytes(b"hello world")
@@ -361,6 +377,7 @@ def test_an_empty_file_where_there_is_no_body(visit, status):
 
 
 # ---------------------------------------------------------------- requests
+
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("size", [0, 1, 100, 65536, 3_000_000])
@@ -521,11 +538,15 @@ def test_what_a_client_sends_behind_the_last_response_is_read_for_some_time_only
 def test_who_gets_an_early_answer_gives_its_place_back(site, http):
     server = site(early, spawn=1, limits=Limits(max_body=10_000_000))
     waiting = [http(server) for _ in range(3)]
-    for client, data in zip(waiting, [
-        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000000\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 90000000\r\n\r\n",
-        b"POST /some HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
-    ], strict=True):
+    for client, data in zip(
+        waiting,
+        [
+            b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000000\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 90000000\r\n\r\n",
+            b"POST /some HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+        ],
+        strict=True,
+    ):
         client.send(data)
     assert [client.response().status for client in waiting] == [401, 413, 400]
     assert http(server).get().status == 401

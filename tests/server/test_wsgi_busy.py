@@ -43,6 +43,7 @@ class Gate:
 
 # ---------------------------------------------------------------- a request's time
 
+
 def test_an_application_that_takes_too_long(visit, errors):
     seen = []
 
@@ -124,7 +125,7 @@ def test_another_protocol_may_take_longer(site, http):
 
 def test_who_takes_the_connection_over_may_take_longer(visit):
     def app(environ, start_response):
-        environ["wsgi.input"].rfile     # noqa: B018
+        environ["wsgi.input"].rfile  # noqa: B018
         gevlite.sleep(0.3)
         sockets.pop().sendall(b"spoken")
         return []
@@ -143,6 +144,7 @@ def test_who_takes_the_connection_over_may_take_longer(visit):
 
 def test_a_time_that_ends_with_the_request_hits_nobody_later(site, http, errors):
     """The race of the time-out with the end of the application."""
+
     def app(environ, start_response):
         gevlite.sleep(0.01)
         return hello(environ, start_response)
@@ -158,6 +160,7 @@ def test_a_time_that_ends_with_the_request_hits_nobody_later(site, http, errors)
 
 
 # ---------------------------------------------------------------- places and the queue
+
 
 def test_more_requests_than_may_wait_are_refused_at_once(site, http):
     gate = Gate()
@@ -190,7 +193,7 @@ def test_nobody_waits_if_nobody_may(site, http):
     assert http(server).get().status == 503
     gate.open.set()
     assert first.response().status == 200
-    assert first.get().status == 200        # its place was given back
+    assert first.get().status == 200  # its place was given back
 
 
 def test_a_client_that_goes_while_it_waits_leaves_the_queue(site, http):
@@ -345,7 +348,7 @@ def test_early_hints_that_come_too_late_are_dropped(visit):
 
     client = visit(app)
     assert client.get().body == b"abcd"
-    kept[0]([LINK])         # the request is over
+    kept[0]([LINK])  # the request is over
     assert client.get().body == b"abcd"
 
 
@@ -394,6 +397,7 @@ def test_early_hints_keep_nothing_alive(site, http):
 
 
 # ---------------------------------------------------------------- TLS in environ
+
 
 @pytest.fixture
 def authority():

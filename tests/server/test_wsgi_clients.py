@@ -14,12 +14,13 @@ from gevlite.pywsgi import Limits, WSGIHandler, WSGIServer
 
 # ---------------------------------------------------------------- slow clients
 
+
 def test_a_slow_head_is_answered_with_408(visit, errors):
     client = visit(hello, limits=Limits(header_timeout=0.2))
     began = time.monotonic()
     client.send(b"GET / HTTP/1.1\r\n")
     gevlite.sleep(0.1)
-    client.send(b"Host: ")      # that something comes does not extend the time
+    client.send(b"Host: ")  # that something comes does not extend the time
     assert client.response().status == 408
     assert client.is_closed()
     assert time.monotonic() - began < 5
@@ -166,7 +167,7 @@ def slow(site, dial, certificates, tmp_path):
         path = tmp_path / "large"
         with path.open("wb") as file:
             file.truncate(200_000_000)
-            file.write(b"x")        # so that it is more than a hole
+            file.write(b"x")  # so that it is more than a hole
         app = files(path) if kind == "file" else answers(lambda: (bytes(100_000) for _ in range(2000)))
         server = site(app, limits=Limits(**limits), **({"certfile": certificates.server} if kind == "tls" else {}))
         sock = dial(server)
@@ -219,7 +220,7 @@ def test_an_application_is_not_faster_than_its_client(visit):
     assert client.file.readline() == b"HTTP/1.1 200 OK\r\n"
     gevlite.sleep(0.1)
     before = len(made)
-    assert before < 500         # 50 MB are more than any buffer between us
+    assert before < 500  # 50 MB are more than any buffer between us
     gevlite.sleep(0.1)
     assert len(made) == before
     client.file.read(30_000_000)
@@ -284,6 +285,7 @@ def test_2000_slow_clients_do_not_keep_a_good_one_waiting(run_script):
 
 
 # ---------------------------------------------------------------- clients that go away
+
 
 def begin_head(client):
     client.send(b"GET / HTTP/1.1\r\nHost:")
@@ -373,6 +375,7 @@ def test_a_connection_leaves_nothing_behind(site, http, settle):
 
 
 # ---------------------------------------------------------------- TLS
+
 
 @pytest.fixture
 def https(site, dial, certificates):

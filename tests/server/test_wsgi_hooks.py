@@ -1,6 +1,5 @@
 """What subclasses of the WSGI server's handler may change, and other protocols on its connections."""
 
-
 import pytest
 from serving import LOCALHOST
 from wsgi_apps import answers, hello, post
@@ -10,6 +9,7 @@ from gevlite import socket
 from gevlite.pywsgi import WSGIHandler
 
 # ---------------------------------------------------------------- hooks
+
 
 def test_every_hook_is_called(site, http):
     calls = []
@@ -21,12 +21,24 @@ def test_every_hook_is_called(site, http):
 
         return method
 
-    names = ["handle", "handle_one_request", "read_requestline", "read_request", "get_environ", "handle_one_response",
-             "run_application", "start_response", "process_result", "write", "finalize_headers", "log_request"]
+    names = [
+        "handle",
+        "handle_one_request",
+        "read_requestline",
+        "read_request",
+        "get_environ",
+        "handle_one_response",
+        "run_application",
+        "start_response",
+        "process_result",
+        "write",
+        "finalize_headers",
+        "log_request",
+    ]
     handler_class = type("Noting", (WSGIHandler,), {name: note(name) for name in names})
     client = http(site(hello, handler_class=handler_class))
     assert client.get().body == b"hello"
-    assert calls[:len(names)] == names
+    assert calls[: len(names)] == names
 
 
 @pytest.mark.parametrize(
@@ -60,11 +72,24 @@ def test_what_a_handler_knows(site, http):
 
     class Handler(WSGIHandler):
         def log_request(self):
-            seen.append({
-                name: getattr(self, name)
-                for name in ("command", "path", "request_version", "requestline", "status", "code", "response_headers",
-                             "response_length", "headers_sent", "content_length", "close_connection")
-            })
+            seen.append(
+                {
+                    name: getattr(self, name)
+                    for name in (
+                        "command",
+                        "path",
+                        "request_version",
+                        "requestline",
+                        "status",
+                        "code",
+                        "response_headers",
+                        "response_length",
+                        "headers_sent",
+                        "content_length",
+                        "close_connection",
+                    )
+                }
+            )
             seen.append(self.headers.items())
             seen.append(self.time_finish - self.time_start)
             seen.append((self.client_address[0], self.server, self.environ["PATH_INFO"], self.application))
@@ -73,10 +98,16 @@ def test_what_a_handler_knows(site, http):
     client = http(server)
     client.ask(post(b"xy", "X-Foo:  Bar", target="/a%20?q"))
     assert seen[0] == {
-        "command": "POST", "path": "/a%20?q", "request_version": "HTTP/1.1", "requestline": "POST /a%20?q HTTP/1.1",
-        "status": b"200 OK", "code": 200, "response_headers": [(b"X-A", b"b"), (b"Date", b"d"), (b"Content-Length",
-        b"3")],
-        "response_length": 17 + 8 + 9 + 19 + 2 + 3, "headers_sent": True, "content_length": 2,
+        "command": "POST",
+        "path": "/a%20?q",
+        "request_version": "HTTP/1.1",
+        "requestline": "POST /a%20?q HTTP/1.1",
+        "status": b"200 OK",
+        "code": 200,
+        "response_headers": [(b"X-A", b"b"), (b"Date", b"d"), (b"Content-Length", b"3")],
+        "response_length": 17 + 8 + 9 + 19 + 2 + 3,
+        "headers_sent": True,
+        "content_length": 2,
         "close_connection": False,
     }
     assert seen[1] == [("Host", "localhost"), ("Content-Length", "2"), ("X-Foo", "Bar")]
@@ -189,6 +220,7 @@ def test_an_instance_without_a_server_is_refused():
 
 # ---------------------------------------------------------------- other protocols
 
+
 class Upgrading(WSGIHandler):
     """As libraries for WebSocket do it: shouts back what it gets, line by line, until an empty line."""
 
@@ -212,7 +244,10 @@ def test_a_handler_may_speak_another_protocol(site, http, settle, errors, early)
     assert client.get().body == b"hello"
     client.send(UPGRADE + early)
     assert [client.file.readline() for _ in range(4)] == [
-        b"HTTP/1.1 101 Switching Protocols\r\n", b"Upgrade: shout\r\n", b"Connection: Upgrade\r\n", b"\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n",
+        b"Upgrade: shout\r\n",
+        b"Connection: Upgrade\r\n",
+        b"\r\n",
     ]
     if early:
         assert client.file.readline() == b"EARLY\n"
@@ -294,10 +329,21 @@ def test_rfile_reads_as_any_file_does(site, http):
             stream = self.rfile
             assert stream.readable() and not stream.closed and stream.fileno() == self.socket.fileno()
             buffer = bytearray(4)
-            results.extend([
-                stream.read(3), stream.readline(), stream.readline(2), stream.read1(2), stream.readinto(buffer),
-                bytes(buffer), stream.read(0), stream.read1(100), stream.read(), stream.read(), stream.readline(),
-            ])
+            results.extend(
+                [
+                    stream.read(3),
+                    stream.readline(),
+                    stream.readline(2),
+                    stream.read1(2),
+                    stream.readinto(buffer),
+                    bytes(buffer),
+                    stream.read(0),
+                    stream.read1(100),
+                    stream.read(),
+                    stream.read(),
+                    stream.readline(),
+                ]
+            )
             stream.close()
             self.taken_over = True
 

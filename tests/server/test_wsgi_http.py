@@ -35,9 +35,9 @@ def whole(client, data):
 
 def byte_by_byte(client, data):
     for n in range(len(data)):
-        if not client.send(data[n:n + 1]):
+        if not client.send(data[n : n + 1]):
             break
-        gevlite.idle()      # the server takes it
+        gevlite.idle()  # the server takes it
 
 
 def fits(expected, status):

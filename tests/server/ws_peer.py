@@ -7,7 +7,7 @@ import struct
 from serving import Client
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="       # RFC 6455, 1.3
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, 1.3
 
 
 def handshake(*headers, path="/", host="localhost", version="13", key=KEY):
@@ -28,7 +28,7 @@ def frame(opcode, data=b"", fin=True, rsv=0, masked=True, length=None):
     if not masked:
         return head + data
     mask = os.urandom(4)
-    key = int.from_bytes((mask * (len(data) // 4 + 1))[:len(data)])
+    key = int.from_bytes((mask * (len(data) // 4 + 1))[: len(data)])
     return head + mask + (int.from_bytes(data) ^ key).to_bytes(len(data))
 
 

@@ -42,7 +42,7 @@ def chunked(*pieces):
 
 def ways_to_send(body):
     third = max(len(body) // 3, 1)
-    pieces = [body[n:n + third] for n in range(0, len(body), third)]
+    pieces = [body[n : n + third] for n in range(0, len(body), third)]
     return {"length": post(body), "chunked": chunked(*pieces)}
 
 

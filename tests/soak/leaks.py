@@ -67,7 +67,7 @@ def main(factor):
     grown = False
     for work in (spawns, timeouts_cancelled, timeouts_fired, connections):
         count = int(1_000_000 * factor)
-        work(count // 20)       # caches and free lists fill up
+        work(count // 20)  # caches and free lists fill up
         before = held()
         work(count)
         after = held()

@@ -13,7 +13,7 @@ import pytest
 import gevlite
 
 LOCALHOST = "127.0.0.1"
-BIG = bytes(range(256)) * 4096 * 8      # 8 MiB: more than any socket buffer
+BIG = bytes(range(256)) * 4096 * 8  # 8 MiB: more than any socket buffer
 
 
 def tcp_pair(sockets, opened):

@@ -202,7 +202,7 @@ CREATE_SERVER_ERRORS = [
 def test_create_server_refuses(sockets, arguments, keywords, error):
     with pytest.raises(error):
         sockets.create_server(*arguments, **keywords)
-    gc.collect()            # the original leaves some to the collector
+    gc.collect()  # the original leaves some to the collector
 
 
 @pytest.mark.filterwarnings("error")
@@ -216,9 +216,7 @@ def test_create_server_that_fails_leaves_no_socket():
 def test_create_server_dual_stack(lib, sockets, opened):
     if not sockets.has_dualstack_ipv6():
         pytest.skip("no dual-stack sockets here")
-    listener = opened.enter_context(
-        sockets.create_server(("", 0), family=std_socket.AF_INET6, dualstack_ipv6=True)
-    )
+    listener = opened.enter_context(sockets.create_server(("", 0), family=std_socket.AF_INET6, dualstack_ipv6=True))
     accepted = lib.spawn(listener.accept)
     opened.enter_context(sockets.create_connection((LOCALHOST, listener.getsockname()[1])))
     server, address = accepted.get()

@@ -35,7 +35,7 @@ def test_udp_into_a_buffer(sockets, opened):
     a, b = udp(sockets, opened), udp(sockets, opened)
     buffer = bytearray(4)
     a.sendto(b"abcdef", b.getsockname())
-    assert b.recvfrom_into(buffer) == (4, a.getsockname())      # the rest of a datagram is lost
+    assert b.recvfrom_into(buffer) == (4, a.getsockname())  # the rest of a datagram is lost
     assert buffer == b"abcd"
     a.sendto(b"xy", b.getsockname())
     assert b.recvfrom_into(buffer, 1) == (1, a.getsockname())
@@ -67,8 +67,7 @@ def test_udp_to_nobody_is_refused(sockets, opened):
 
 
 @pytest.mark.parametrize(
-    "address",
-    [("127.0.0.1",), "127.0.0.1", 5, None, ("127.0.0.1", "80"), ("127.0.0.1", 80, 1), (None, 80), (5, 80)],
+    "address", [("127.0.0.1",), "127.0.0.1", 5, None, ("127.0.0.1", "80"), ("127.0.0.1", 80, 1), (None, 80), (5, 80)]
 )
 def test_udp_bad_address(sockets, opened, address):
     a = udp(sockets, opened)
@@ -137,6 +136,7 @@ def test_udp_to_a_name(sockets, opened):
 
 
 # ---------------------------------------------------------------- UNIX and IPv6
+
 
 @pytest.fixture(params=["path", "bytes path", "abstract"])
 def unix_address(request, tmp_path):

@@ -61,11 +61,12 @@ def by_file(sock, mode, call):
 
 
 def send_a_file(sock):
-    with open(sys.executable, "rb") as file:        # there, and bigger than a byte
+    with open(sys.executable, "rb") as file:  # there, and bigger than a byte
         return sock.sendfile(file)
 
 
 # ---------------------------------------------------------------- the peer
+
 
 @reading
 def test_reset_while_reading(lib, sockets, opened, call):
@@ -125,7 +126,7 @@ def test_reset_while_connecting(lib, sockets, opened):
     sock = opened.enter_context(sockets.socket())
     connecting = lib.spawn(sock.connect, listener.getsockname())
     let_run(lib)
-    listener.close()        # the next attempt of the kernel finds nobody
+    listener.close()  # the next attempt of the kernel finds nobody
     with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
         connecting.get()
 
@@ -224,6 +225,7 @@ def test_shutdown_wakes_an_accept(lib, sockets, opened, hub):
 
 # ---------------------------------------------------------------- no descriptor left
 
+
 def test_accept_without_a_descriptor_left(sockets, opened):
     """EMFILE, and the connection stays where it was."""
     listener = opened.enter_context(sockets.create_server((LOCALHOST, 0)))
@@ -318,6 +320,7 @@ def test_errors_of_accept_are_raised(lib, run_script, number):
 
 
 # ---------------------------------------------------------------- signals
+
 
 @reading
 def test_signals_while_reading(ends, call):
@@ -469,7 +472,7 @@ def test_closed_in_each_call(start, opened, settle, name, way):
         assert waiter.get() == [(fd, select.POLLNVAL)]
     elif name in ("select", "poll"):
         if way == "detach":
-            assert settle(blocked(waiter))      # the descriptor lives on, and so does the wait
+            assert settle(blocked(waiter))  # the descriptor lives on, and so does the wait
         else:
             with refused(errno.EBADF):
                 waiter.get()

@@ -17,7 +17,7 @@ import gevlite
 from gevlite import Timeout
 from gevlite._core import get_hub
 
-SIZE = 200_000      # more than a buffer, and four of them more than the kernel keeps for a socket
+SIZE = 200_000  # more than a buffer, and four of them more than the kernel keeps for a socket
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -48,6 +48,7 @@ def of_mode(mode, data):
 
 
 # ---------------------------------------------------------------- several greenlets
+
 
 @pytest.mark.parametrize("mode", ["wb", "w", "rwb", "rw"])
 def test_writes_of_several_are_whole(mode, lib, pair):
@@ -166,7 +167,7 @@ def test_an_interrupted_read_loses_nothing(mode, operation, start, settle, our_p
     a, b = our_pair
     sent = b"first\n" + b"x" * 20_000 + "ä".encode()
     with b.makefile(mode, encoding=None if "b" in mode else "utf-8") as file:
-        a.sendall(sent[:-1])        # ends inside a character
+        a.sendall(sent[:-1])  # ends inside a character
         got = file.readline()
         with pytest.raises(Timeout), Timeout(0.002):
             INTERRUPTED[operation](file)
@@ -200,7 +201,7 @@ def test_what_was_buffered_before_a_flush_timed_out_is_sent_once(mode, start, ou
         with pytest.raises(Timeout), Timeout(0.05):
             while True:
                 file.write(of_mode(mode, fill))
-                sent += len(fill)       # this much is the file's to send
+                sent += len(fill)  # this much is the file's to send
                 file.flush()
         reading = start(receive_all, b)
         file.write(of_mode(mode, b"end"))
@@ -209,6 +210,7 @@ def test_what_was_buffered_before_a_flush_timed_out_is_sent_once(mode, start, ou
 
 
 # ---------------------------------------------------------------- close
+
 
 @pytest.mark.parametrize("mode", ["rb", "r", "rwb"])
 def test_close_waits_for_a_read(mode, start, settle, our_pair):
@@ -245,7 +247,7 @@ def test_a_timeout_while_closing_closes_anyway(start, settle, our_pair):
     assert settle(lambda: get_hub().stats()["fd_waiters"])
     with pytest.raises(Timeout), Timeout(0.002):
         file.close()
-    b.close()       # the file has given it up, so this is the end of the descriptor
+    b.close()  # the file has given it up, so this is the end of the descriptor
     with pytest.raises(OSError) as caught:
         reading.get()
     assert caught.value.errno == errno.EBADF
@@ -265,6 +267,7 @@ def test_a_socket_closes_with_its_last_file(mode, pair):
 
 
 # ---------------------------------------------------------------- what it is
+
 
 def test_a_nonblocking_socket_has_nothing_to_read_into(ends):
     _a, b = ends

@@ -12,6 +12,7 @@ from both_ends import BIG, fill, let_run, recv_all, recv_exactly, refused, tcp_p
 
 # ---------------------------------------------------------------- sendmsg and recvmsg
 
+
 def test_sendmsg_and_recvmsg(lib, ends):
     a, b = ends
     receiver = lib.spawn(b.recvmsg, 100)
@@ -185,6 +186,7 @@ def test_a_unix_stream_is_read_to_its_end_across_descriptors(sockets, opened):
 
 # ---------------------------------------------------------------- sendfile
 
+
 @pytest.fixture
 def big_file(tmp_path):
     path = tmp_path / "big"
@@ -227,7 +229,7 @@ def test_sendfile_from_a_pipe(ours):
         assert a.sendfile(file, 0, 7) == 7
         assert a.sendfile(file) == 9
         with pytest.raises(OSError):
-            a.sendfile(file, 3)         # there is no way to an offset
+            a.sendfile(file, 3)  # there is no way to an offset
     assert recv_exactly(b, 16) == b"through the pipe"
 
 

@@ -12,6 +12,7 @@ import gevlite
 
 # ---------------------------------------------------------------- time-outs
 
+
 @pytest.mark.parametrize(
     ("method", "args"),
     [
@@ -202,6 +203,7 @@ def test_an_accepted_socket_does_not_inherit_the_timeout(sockets, opened):
 
 # ---------------------------------------------------------------- non-blocking mode
 
+
 def test_nonblocking_calls_raise_at_once(ends):
     a, b = ends
     b.setblocking(False)
@@ -286,9 +288,7 @@ def test_a_nonblocking_sendall_says_when_no_more_fits(ends):
 
 
 def test_a_socket_may_be_born_nonblocking(sockets, opened):
-    sock = opened.enter_context(
-        sockets.socket(std_socket.AF_INET, std_socket.SOCK_STREAM | std_socket.SOCK_NONBLOCK)
-    )
+    sock = opened.enter_context(sockets.socket(std_socket.AF_INET, std_socket.SOCK_STREAM | std_socket.SOCK_NONBLOCK))
     assert sock.gettimeout() == 0.0
     assert sock.type == std_socket.SOCK_STREAM
 

@@ -197,6 +197,7 @@ def test_asyncio_datagrams_and_tls(patched, certificates):
 
 # ---------------------------------------------------------------- socketserver
 
+
 @pytest.mark.parametrize("kind", ["ThreadingTCPServer", "ThreadingUnixStreamServer", "TCPServer"])
 def test_stream_servers(patched, kind, tmp_path):
     """serve_forever() waits by a selector and runs among greenlets; shutdown() ends it."""
@@ -281,6 +282,7 @@ def test_handle_request_times_out(patched):
 
 # ---------------------------------------------------------------- multiprocessing.connection
 
+
 @pytest.mark.parametrize("family", ["AF_INET", "AF_UNIX"])
 def test_listener_and_clients(patched, family):
     """Connections that shake hands by a key, carry objects, and are waited for one or many at a time."""
@@ -350,6 +352,7 @@ def test_pipes_are_waited_for(patched):
 
 
 # ---------------------------------------------------------------- selectors and select themselves
+
 
 def test_every_selector_waits_for_both_kinds_of_descriptor(patched):
     """Sockets, which the hub owns, and pipes, which it does not."""

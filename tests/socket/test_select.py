@@ -80,6 +80,7 @@ def waiting_for(n=1):
 
 # ---------------------------------------------------------------- select
 
+
 def test_select_waits_until_readable(lib, selects, ends):
     r, w = ends
     waiter = lib.spawn(selects.select, [r], [], [])
@@ -422,6 +423,7 @@ def test_a_signal_does_not_end_a_select(ours):
 
 # ---------------------------------------------------------------- poll
 
+
 def test_poll(lib, selects, ends):
     r, w = ends
     poll = selects.poll()
@@ -547,7 +549,7 @@ def test_two_polls_at_once_of_one_object_raise(start, ours, settle):
 
 
 # What the longest time is depends on the Python: a C int of milliseconds, then what 64 bits of nanoseconds hold.
-TOO_LONG = [2**31, -2**31 - 1, 1 << 64] if sys.version_info < (3, 15) else [2**63, -2**63 - 1, 1 << 70]
+TOO_LONG = [2**31, -(2**31) - 1, 1 << 64] if sys.version_info < (3, 15) else [2**63, -(2**63) - 1, 1 << 70]
 LONG = 2**31 - 1 if sys.version_info < (3, 15) else 2**33
 
 
@@ -595,6 +597,7 @@ def test_a_time_may_be_any_real_number(ends, opened, timeout):
 
 
 # ---------------------------------------------------------------- the module
+
 
 def test_constants_are_the_original_ones():
     for name in dir(std_select):

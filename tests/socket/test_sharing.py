@@ -26,6 +26,7 @@ from gevlite import socket
 
 # ---------------------------------------------------------------- closing under somebody's feet
 
+
 def assert_closed(handle):
     with refused(errno.EBADF):
         handle.get()
@@ -33,13 +34,7 @@ def assert_closed(handle):
 
 @pytest.mark.parametrize(
     ("method", "args"),
-    [
-        ("recv", (10,)),
-        ("recv_into", (bytearray(10),)),
-        ("recvfrom", (10,)),
-        ("recvmsg", (10,)),
-        ("sendall", (BIG,)),
-    ],
+    [("recv", (10,)), ("recv_into", (bytearray(10),)), ("recvfrom", (10,)), ("recvmsg", (10,)), ("sendall", (BIG,))],
 )
 @pytest.mark.parametrize("way", ["close", "detach"])
 def test_closing_wakes_who_waits(start, ours, method, args, way, settle):
@@ -67,7 +62,7 @@ def test_closing_wakes_a_connect(start, opened, settle):
     listener.bind((LOCALHOST, 0))
     listener.listen(0)
     with pytest.raises(TimeoutError):
-        while True:         # until nobody answers any more
+        while True:  # until nobody answers any more
             sock = opened.enter_context(socket.socket())
             sock.settimeout(0.1)
             sock.connect(listener.getsockname())
@@ -127,6 +122,7 @@ def test_dropping_a_socket_gives_everything_back(opened):
 
 
 # ---------------------------------------------------------------- cooperation
+
 
 def test_only_the_caller_waits(start, ours):
     """While one greenlet is in each blocking call, others run."""
@@ -188,7 +184,7 @@ def test_killed_between_the_wake_up_and_the_read(start, ours, opened, settle):
     killer = start(lambda: (d.recv(1), readers[0].greenlet.kill(block=False)))
     readers += [start(b.recv, 10), start(b.recv, 10)]
     assert settle(waiting_for(3))
-    c.send(b"!")        # both events in one poll, the killer's first
+    c.send(b"!")  # both events in one poll, the killer's first
     a.send(b"data")
     killer.get()
     assert settle(lambda: any(reader.greenlet.value == (b"data", None) for reader in readers))
@@ -305,6 +301,7 @@ def test_used_from_two_threads(ours):
 
 # ---------------------------------------------------------------- wait_read and its like
 
+
 def test_wait_read_and_write(start, ours, settle):
     a, b = ours
     socket.wait_write(a)
@@ -416,7 +413,7 @@ def test_cancel_wait(start, ours, hub):
             waiter.get()
         if not error:
             assert caught.value.errno == errno.EBADF
-    socket.cancel_wait(watcher)         # nobody waits
+    socket.cancel_wait(watcher)  # nobody waits
     watcher.close()
 
 

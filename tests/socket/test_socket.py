@@ -14,6 +14,7 @@ from gevlite import socket
 
 # ---------------------------------------------------------------- the object
 
+
 def test_it_is_a_standard_socket():
     with socket.socket() as sock:
         assert isinstance(sock, std_socket.socket)
@@ -347,6 +348,7 @@ def test_makefile_of_a_nonblocking_socket(ends):
 
 # ---------------------------------------------------------------- names
 
+
 @pytest.mark.parametrize(
     ("function", "args"),
     [
@@ -423,6 +425,7 @@ def test_an_unresolvable_name(lib, sockets, opened):
 
 
 # ---------------------------------------------------------------- closed behind the socket's back
+
 
 @pytest.mark.parametrize("flag", [True, False])
 def test_setblocking_on_a_descriptor_that_is_closed_raises(lib, flag):

@@ -22,6 +22,7 @@ from gevlite import socket, ssl
 
 # ---------------------------------------------------------------- data
 
+
 def test_echo(lib, tls_ends):
     client, server = tls_ends
 
@@ -200,6 +201,7 @@ def test_flags_and_datagram_calls_are_refused(tls_ends):
 
 # ---------------------------------------------------------------- the end
 
+
 def test_ragged_end_is_an_end(lib, tls_ends):
     """A peer that tls_ends the connection without goodbye: b"" by default."""
     client, server = tls_ends
@@ -297,7 +299,7 @@ def test_nothing_keeps_it_alive(start, certificates):
             del server, handle
             start.__self__.started.clear()
         assert alive() is None
-        with contextlib.suppress(BrokenPipeError):      # OpenSSL 3.6 answers a ragged end by an alert
+        with contextlib.suppress(BrokenPipeError):  # OpenSSL 3.6 answers a ragged end by an alert
             assert client.recv(10) == b""
     finally:
         gc.enable()
@@ -305,6 +307,7 @@ def test_nothing_keeps_it_alive(start, certificates):
 
 
 # ---------------------------------------------------------------- connect and accept
+
 
 def test_wrapped_listener_and_wrapped_client(lib, tls, sockets, opened, certificates):
     """accept() of a wrapped listener shakes hands; connect() of a wrapped socket connects and does too."""
@@ -390,7 +393,7 @@ def test_bad_arguments(tls, sockets, opened, certificates, arguments, error):
     context = client_context(tls, certificates)
     with pytest.raises(error):
         context.wrap_socket(a, do_handshake_on_connect=False, **arguments)
-    gc.collect()        # 3.11 and 3.12 leave the descriptor to the collector
+    gc.collect()  # 3.11 and 3.12 leave the descriptor to the collector
 
 
 def test_datagrams_are_refused(tls, sockets, opened, certificates):
@@ -402,6 +405,7 @@ def test_datagrams_are_refused(tls, sockets, opened, certificates):
 
 
 # ---------------------------------------------------------------- the module and its classes
+
 
 def test_classes(tls_ours, opened, certificates):
     client, server = tls_ours
@@ -504,6 +508,7 @@ def test_memory_bio_is_the_original(certificates):
 
 
 # ---------------------------------------------------------------- the standard library's clients
+
 
 @pytest.fixture
 def https(start, opened, certificates):

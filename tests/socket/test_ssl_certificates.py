@@ -93,9 +93,7 @@ def test_server_name_callback(lib, tls, opened, certificates):
 
 def test_server_name_callback_can_refuse(lib, opened, certificates):
     def setup(pair):
-        pair.server_context.set_servername_callback(
-            lambda sock, name, context: std_ssl.ALERT_DESCRIPTION_ACCESS_DENIED
-        )
+        pair.server_context.set_servername_callback(lambda sock, name, context: std_ssl.ALERT_DESCRIPTION_ACCESS_DENIED)
 
     with pytest.raises(std_ssl.SSLError, match=re.compile("access.denied", re.I)):
         Pair(lib, opened, certificates, setup=setup)

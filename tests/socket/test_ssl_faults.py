@@ -50,6 +50,7 @@ GONE = (ConnectionResetError, BrokenPipeError, std_ssl.SSLEOFError, std_ssl.SSLZ
 
 # ---------------------------------------------------------------- the peer
 
+
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_reset_while_shaking_hands(lib, tls, sockets, opened, certificates, side):
     a, b = tcp_pair(sockets, opened)
@@ -227,6 +228,7 @@ def test_goodbye_in_nonblocking_mode(lib, opened, certificates):
 
 # ---------------------------------------------------------------- signals
 
+
 @reading
 def test_signals_while_reading(lib, opened, certificates, call):
     """The handlers run at once, and the call goes on (PEP 475)."""
@@ -295,7 +297,7 @@ def blocking_call(tls_ours, opened, certificates):
             opened.enter_context(std_socket.create_connection(listener.getsockname()))
             return listener, listener.accept
         sock = opened.enter_context(tls_ours.client_context.wrap_socket(socket.socket(), server_hostname="localhost"))
-        return sock, lambda: sock.connect(listener.getsockname())       # connects, and nobody shakes hands
+        return sock, lambda: sock.connect(listener.getsockname())  # connects, and nobody shakes hands
 
     return make
 
@@ -308,7 +310,7 @@ def test_closed_in_each_call(blocking_call, start, settle, name, way):
     waiter = start(call)
     assert settle(blocked(waiter))
     if name == "accept handshake":
-        waiter.greenlet.kill()      # what waits is the new connection's, which nobody else has
+        waiter.greenlet.kill()  # what waits is the new connection's, which nobody else has
         return
     if way == "close":
         sock._real_close()
@@ -346,14 +348,13 @@ def test_a_connect_that_failed_can_be_made_again(lib, tls, sockets, opened, cert
         with pytest.raises(ConnectionRefusedError):
             sock.connect(listener.getsockname())
     listener.listen()
-    server = lib.spawn(
-        lambda: server_context(tls, certificates).wrap_socket(listener.accept()[0], server_side=True)
-    )
+    server = lib.spawn(lambda: server_context(tls, certificates).wrap_socket(listener.accept()[0], server_side=True))
     sock.connect(listener.getsockname())
     opened.enter_context(server.get())
 
 
 # ---------------------------------------------------------------- what only another program does
+
 
 @pytest.fixture
 def openssl_server(lib, opened, certificates):

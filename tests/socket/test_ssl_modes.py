@@ -15,6 +15,7 @@ from gevlite._sslio import Conversation
 
 # ---------------------------------------------------------------- time-outs and non-blocking mode
 
+
 def test_reading_times_out(tls_ends):
     client, server = tls_ends
     server.settimeout(0.05)
@@ -92,9 +93,7 @@ def test_nonblocking_handshake(lib, tls, sockets, opened, certificates):
         c, _d = unix_pair(sockets, opened)
         c.setblocking(False)
         context.wrap_socket(c, server_hostname="localhost")
-    client = opened.enter_context(
-        context.wrap_socket(a, do_handshake_on_connect=False, server_hostname="localhost")
-    )
+    client = opened.enter_context(context.wrap_socket(a, do_handshake_on_connect=False, server_hostname="localhost"))
     assert client.version() is None
     with pytest.raises(std_ssl.SSLWantReadError):
         client.do_handshake()
@@ -137,6 +136,7 @@ def test_reading_shakes_hands(lib, tls, sockets, opened, certificates):
 
 
 # ---------------------------------------------------------------- cooperation
+
 
 def test_a_stalled_handshake_blocks_only_its_greenlet(start, opened, certificates, settle):
     context = server_context(ssl, certificates)
@@ -181,7 +181,7 @@ def test_ended_inside_a_handshake(start, opened, certificates, settle, how):
     else:
         doomed.get()
     b.settimeout(5)
-    while b.recv(10_000):       # its hello, then the end
+    while b.recv(10_000):  # its hello, then the end
         pass
 
 
