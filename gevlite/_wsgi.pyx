@@ -36,6 +36,7 @@ from http.client import HTTPMessage
 
 from gevlite._core import get_hub
 from gevlite._http import RequestError
+from gevlite._rawsocket import RawSocket
 from gevlite._tls_environ import tls_environ
 from gevlite.greenlet import GreenletExit
 from gevlite.socket import socket as _Socket
@@ -681,7 +682,7 @@ cdef class Handler:
         connection.consume_head()
         if connection.upgrade:
             # By this name those find it who speak WebSocket by themselves (simple-websocket, and so flask-sock).
-            environ["gunicorn.socket"] = self.socket
+            environ["gunicorn.socket"] = RawSocket(self.socket, self)
         self.close_connection = (
             not connection.keep_alive or connection.settings.closing or connection.settings.keepalive_time == 0
         )
@@ -747,8 +748,7 @@ cdef class Handler:
 
     cpdef handle_one_response(self):
         """Run the application, send what it returns, and leave the connection ready for the next request."""
-        # Whoever is offered a WebSocket may take it without our notice, and then speaks on it for as long as it likes.
-        if self.connection.settings.request_timeout is not None and self.upgrade is None:
+        if self.connection.settings.request_timeout is not None:
             self.timer = Timeout(self.connection.settings.request_timeout)
             self.timer._start()
         try:
@@ -775,7 +775,7 @@ cdef class Handler:
         except RequestError as exc:
             # The application read the body and did not catch this.
             self.close_connection = True
-            if not self.headers_sent:
+            if not self.headers_sent and not self.taken_over:
                 self.refuse(exc)
                 return
         except BaseException as exc:
@@ -792,6 +792,12 @@ cdef class Handler:
         if self.logs:
             self.time_finish = time.time()
             self.log_request()
+
+    def _socket_is_used(self, bint speaks):
+        """The application uses the socket: its time has no limit any more. speaks: it may send, so no response follows."""
+        self.stop_timer()
+        if speaks:
+            self.taken_over = True
 
     cdef int stop_timer(self) except -1:
         if self.timer is not None:
@@ -1204,11 +1210,11 @@ cdef class Handler:
     cpdef handle_error(self, t, v, tb):
         """The application failed: `report_error`, and send a 500 that says nothing of it, or a 503 if it took longer than
         `Limits.request_timeout`, if the head of the response is not yet sent; else the connection is closed before the
-        response is complete.
+        response is complete. Nor is anything sent if the application has taken the connection over.
         """
         self.report_error(t, v, tb)
         self.close_connection = True
-        if self.headers_sent or self.connection.dead:
+        if self.headers_sent or self.taken_over or self.connection.dead:
             return
         self.status = None
         self.result = None

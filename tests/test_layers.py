@@ -24,7 +24,7 @@ LAYERS = {
     " fileobject os resolver.* select selectors signal socket ssl subprocess thread threading time",
     "hub": "_monitor _parts ares core hub loop resolver_ares resolver_thread util",
     "package": "gevlite",
-    "servers": "_accesslog _http _proxies _tls_environ _wsgi backdoor baseserver pywsgi server websocket",
+    "servers": "_accesslog _http _proxies _rawsocket _tls_environ _wsgi backdoor baseserver pywsgi server websocket",
     "patching": "monkey.*",
     "on top": "__main__ _demo _info _startup.* as_gevent integrations.* serve.*",
 }

@@ -27,6 +27,7 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.base import Worker
 
 from gevlite import monkey, sleep, spawn
+from gevlite._rawsocket import RawSocket
 from gevlite._version import __version__
 from gevlite.event import Event
 from gevlite.pywsgi import Limits, WSGIHandler, WSGIServer, _descriptors
@@ -289,7 +290,7 @@ class _Handler(WSGIHandler):
 
     def get_connection_environ(self):
         environ = super().get_connection_environ()
-        environ["gunicorn.socket"] = self.socket
+        environ["gunicorn.socket"] = RawSocket(self.socket, self)
         return environ
 
     def report_error(self, t, v, tb):

@@ -14,6 +14,7 @@ client = pytest.importorskip("websockets.sync.client")
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
 SITE = """
+    import time
     import flask, gevlite.websocket
 
     app = flask.Flask("site")
@@ -21,6 +22,11 @@ SITE = """
     @app.get("/")
     def index():
         return "hello"
+
+    @app.route("/slow", websocket=True)
+    def slow():
+        time.sleep(40)
+        return "slept"
 
     @app.route("/echo", websocket=True)
     def echo():
@@ -71,11 +77,11 @@ SOCKETIO = """
 NATIVE = """
     from gevlite import monkey; monkey.patch_all()
     import signal, sys
-    from gevlite.pywsgi import WSGIServer
+    from gevlite.pywsgi import Limits, WSGIServer
     from site_of_test import app
 
     tls = {"certfile": sys.argv[2]} if len(sys.argv) > 2 else {}
-    server = WSGIServer(("127.0.0.1", int(sys.argv[1])), app, **tls)
+    server = WSGIServer(("127.0.0.1", int(sys.argv[1])), app, limits=Limits.from_environment(), **tls)
     signal.signal(signal.SIGTERM, lambda *args: server.close())
     server.serve_forever(stop_timeout=20)
 """
@@ -109,14 +115,20 @@ WAYS = {
 
 @pytest.fixture(params=WAYS)
 def serving(request, programs, port):
-    """`serving(source, *certificate)`: a server for `app` of that program."""
+    """`serving(source, *certificate, limit=None)`: a server for `app` of that program; limit: `request_timeout`."""
     if request.param == "gunicorn":
         pytest.importorskip("gunicorn")
 
-    def serving(source, *tls):
+    def serving(source, *tls, limit=None):
         programs.write("site_of_test.py", source)
         programs.write("native.py", NATIVE)
-        return programs.serve(port, *WAYS[request.param](port, tls), launcher=())
+        command = WAYS[request.param](port, tls)
+        environment = {}
+        if limit is not None and request.param == "serve":
+            command.append(f"--request-timeout={limit}")
+        elif limit is not None:
+            environment["GEVLITE_REQUEST_TIMEOUT"] = str(limit)
+        return programs.serve(port, *command, launcher=(), **environment)
 
     return serving
 
@@ -205,6 +217,56 @@ def test_flask_sock(serving):
         assert websocket.recv(20) == "soon"
         with pytest.raises(ConnectionClosed):
             websocket.recv(20)
+
+
+LIMIT = 1.0  # for the application to begin its response
+
+
+def for_longer_than_the_limit():
+    end = time.monotonic() + 2.5 * LIMIT
+    while time.monotonic() < end:
+        yield
+        time.sleep(LIMIT / 5)
+
+
+def test_who_asks_for_a_websocket_has_no_more_time_than_others(serving):
+    server = serving(SITE, limit=LIMIT)
+    with pytest.raises(InvalidStatus) as refused, connect(server, "/slow"):
+        pass
+    assert refused.value.response.status_code == 503
+
+
+@pytest.mark.parametrize("path", ["/echo", "/sock"])
+def test_a_websocket_lives_longer_than_a_request_may(serving, path):
+    pytest.importorskip("flask_sock")
+    server = serving(SITE, limit=LIMIT)
+    with connect(server, path) as websocket, connect(server, path) as silent:
+        for _ in for_longer_than_the_limit():
+            websocket.send("MESSAGE")
+            assert websocket.recv(20) == "MESSAGE"
+        silent.send("MESSAGE")
+        assert silent.recv(20) == "MESSAGE"
+    no_traceback(server)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "upgrade"])
+def test_socketio_lives_longer_than_a_request_may(serving, transport):
+    pytest.importorskip("flask_socketio")
+    pytest.importorskip("websocket")
+    import socketio
+
+    server = serving(SOCKETIO, limit=LIMIT)
+    one = socketio.Client()
+    lost = threading.Event()
+    one.on("disconnect", lambda *_: lost.set())
+    transports = ["polling", "websocket"] if transport == "upgrade" else [transport]
+    one.connect(server.url, transports=transports, wait_timeout=20)
+    try:
+        for _ in for_longer_than_the_limit():
+            assert one.call("echo", "x", timeout=20) == "x"
+        assert not lost.is_set() and one.transport() == "websocket"
+    finally:
+        one.disconnect()
 
 
 @pytest.mark.parametrize("transport", ["websocket", "upgrade"])

@@ -142,6 +142,71 @@ def test_who_takes_the_connection_over_may_take_longer(visit):
     assert client.file.read() == b"spoken"
 
 
+UPGRADE = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: " + 22 * "A" + "==",
+)
+
+
+def test_who_asks_for_another_protocol_has_no_more_time(visit, errors):
+    """Unless the application speaks it. To look at the socket is not to speak."""
+
+    def app(environ, start_response):
+        sock = environ["gunicorn.socket"]
+        assert isinstance(sock, socket.socket) and sock.getpeername() and sock.gettimeout() is None and repr(sock)
+        gevlite.sleep(60)
+
+    client = visit(app, limits=Limits(request_timeout=0.05))
+    assert client.get("/", *UPGRADE).status == 503
+    assert client.is_closed()
+    assert [type(value) for _, value in errors] == [gevlite.Timeout]
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"shouting"])
+@pytest.mark.parametrize(
+    ("sent", "use"),
+    [
+        (b"", lambda sock: sock.send(b"HTTP/1.1 101 ")),
+        (b"", lambda sock: sock.sendall(b"HTTP/1.1 101 ")),
+        (b"", lambda sock: sock.sendmsg([b"HTTP/1.1 ", b"101 "])),
+        (b"x", lambda sock: sock.recv(1)),
+        (b"x", lambda sock: sock.recv_into(bytearray(1))),
+        (b"x", lambda sock: sock.makefile("rb", 0).read(1)),
+        (b"x", lambda sock: sock.dup().recv(1)),
+        (b"", lambda sock: socket.wait_write(sock.fileno())),
+    ],
+)
+def test_who_uses_the_socket_may_take_longer(visit, sent, use, protocol):
+    begun = Event()
+
+    def app(environ, start_response):
+        begun.set()
+        with environ["gunicorn.socket"] as sock:
+            use(sock)
+            gevlite.sleep(0.5)
+            sock.sendall(b"spoken")
+        raise StopIteration
+
+    client = visit(app, limits=Limits(request_timeout=0.2))
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % protocol)
+    begun.wait(20)
+    client.send(sent)
+    assert client.file.read().removeprefix(b"HTTP/1.1 101 ") == b"spoken"
+
+
+def test_who_has_spoken_and_fails_does_not_answer_as_well(visit, errors):
+    def app(environ, start_response):
+        environ["gunicorn.socket"].sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        raise ZeroDivisionError
+
+    client = visit(app)
+    client.send("\r\n".join(["GET / HTTP/1.1", "Host: h", *UPGRADE, "", ""]).encode())
+    assert client.file.read() == b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+    assert [type(value) for _, value in errors] == [ZeroDivisionError]
+
+
 def test_a_time_that_ends_with_the_request_hits_nobody_later(site, http, errors):
     """The race of the time-out with the end of the application."""
 
