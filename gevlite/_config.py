@@ -1,14 +1,14 @@
 """`gevlite.config`: every setting, with its environment variable, default, check and description, in this one place.
 
-A setting is a descriptor of `Config`. Its value is what a program assigned, else what its environment variable says,
-else its default. The environment is looked at whenever the value is needed; a variable that is empty counts as unset.
+A setting is a descriptor of `Config`. Its value is the one that the program assigned, else that of its environment
+variable, else its default. The environment is read each time the value is needed; an empty variable counts as unset.
 
-Settings that gevent has and gevlite has under another name or not at all are `GeventSetting`s: they may be assigned and
-set in gevent's variables, GEVENT_..., and do what they do in gevent. One that means nothing here is accepted, and a
-RuntimeWarning says so once.
+Settings that gevent has, but gevlite has under another name or not at all, are `GeventSetting`s. They may be assigned,
+or set in gevent's variables (GEVENT_...), and do what they do in gevent. One that means nothing here is accepted, and a
+RuntimeWarning says once that it has no effect.
 
-The core reads its settings from here, so this module imports nothing of gevlite. Where an assignment has to reach the
-hub or the core, it imports them at that moment.
+The core reads its settings from here, so this module imports nothing of gevlite. An assignment that must reach the core
+calls `Setting.assigned`, which the core sets.
 """
 
 import importlib
@@ -25,12 +25,12 @@ PREFIX = "GEVLITE_"
 class Setting:
     """One setting of `Config`; its environment variable is GEVLITE_ and its name in capitals.
 
-    gevent: the variable that gevent has for it, which counts where ours is not set. gevent_names: what in it means
-    something here, if not all does.
+    gevent: gevent's variable for the same setting, read if ours is not set. gevent_names: the names in it that mean
+    something here; None: all do.
 
-    default: its value if nobody says anything. check(value): takes what was assigned, or the variable's text; returns
-    the value, or raises ValueError or TypeError. must_be: what such an error says is wanted. assigned(value): makes an
-    assignment take effect, or raises to refuse it.
+    default: the value if it is not set anywhere. check(value): takes what was assigned, or the variable's text; returns
+    the value, or raises ValueError or TypeError. must_be: how such an error describes a valid value. assigned(value):
+    makes an assignment take effect, or raises to refuse it.
     """
 
     def __init__(self, default, check, must_be, doc, assigned=None, gevent=None, gevent_names=None):
@@ -77,7 +77,7 @@ class Setting:
                 known = ",".join(name for name in text.split(",") if name.strip() in self.gevent_names)
                 if not known and not self._said:
                     self._said = True
-                    note = f"{self.gevent}={text} has no effect: gevlite has none of it"
+                    note = f"{self.gevent}={text} has no effect: gevlite has none of these"
                     warnings.warn(note, RuntimeWarning, stacklevel=3)
                 text = known
             if text:
@@ -171,7 +171,7 @@ def _backend(value):
 
 
 class GeventSetting:
-    """A setting that only gevent has. variable: gevent's. note: why it means nothing here, if it does not."""
+    """A setting that only gevent has. variable: gevent's. note: why it has no effect here; None: it has one."""
 
     def __init__(self, variable, default, check, must_be, note=None):
         self.variable = variable
@@ -237,7 +237,10 @@ def _seconds(value):
 
 
 def _found(value):
-    """What `package.module.name` or `package.module:name` is, of gevlite if it is of gevent; or the thing itself."""
+    """The object named by `package.module.name` or `package.module:name`; gevent's modules are taken from gevlite.
+
+    A value that is not a text is returned as it is.
+    """
     if not isinstance(value, str):
         return value
     module, _, name = value.replace(":", ".").rpartition(".")
@@ -259,8 +262,8 @@ def _anything(value):
 class Config:
     """The settings of gevlite; `gevlite.config` is the one instance.
 
-    Reading a setting raises ValueError if its environment variable holds nonsense; assigning raises ValueError or
-    TypeError for what it cannot be. Any other name is an AttributeError.
+    Reading a setting raises ValueError if the value of its environment variable is invalid. Assigning an invalid value
+    raises ValueError or TypeError. Any other name is an AttributeError.
     """
 
     __slots__ = ("_assigned",)
@@ -272,11 +275,11 @@ class Config:
         None,
         _backend,
         "a backend's name, an order of preference, module:Class or a subclass of Backend",
-        "The event loop's backend: a name (`epoll`), an order of preference of which the first usable one is taken "
-        "(`kqueue,epoll,select`), or a class of your own as `package.module:Class`; a program may also assign a "
-        "sequence of names, or the class itself. None is the best of the platform. It can be assigned until the first "
-        "hub is made, and raises RuntimeError after that; BackendError, which lists the usable ones, if none of what "
-        "is wanted can run here.",
+        "The event loop's backend: a name (`epoll`), a list of names in order of preference (`kqueue,epoll,select`), "
+        "of which the first usable one is used, or a class of your own as `package.module:Class`. A program may also "
+        "assign a sequence of names, or the class itself. None means the best backend of the platform. Assign it "
+        "before the first hub is made; afterwards an assignment raises RuntimeError. If nothing in the list is "
+        "usable, BackendError lists the backends that are.",
         gevent="GEVENT_BACKEND",
         gevent_names=("epoll", "kqueue", "poll", "select"),
     )
@@ -285,9 +288,9 @@ class Config:
         ("thread",),
         _names_or_class,
         "a resolver's name, an order of preference, module:Class or a class",
-        "Who looks up host names: a name (`thread`), an order of preference, `package.module:Class`; a program may "
-        "also assign a sequence of names, or a class, which is called with the hub. It counts for each hub when that "
-        "first looks up a name.",
+        "How host names are looked up: a resolver's name (`thread`), a list of names in order of preference, or "
+        "`package.module:Class`. A program may also assign a sequence of names, or a class, which is called with the "
+        "hub. A hub reads the setting when it first looks up a name.",
         gevent="GEVENT_RESOLVER",
     )
 
@@ -295,15 +298,16 @@ class Config:
         10,
         _whole_number(1),
         "a positive number of threads",
-        "How many threads the pool of each hub, `hub.threadpool`, may have. It counts for pools that are made later.",
+        "The maximum number of threads in the pool of each hub, `hub.threadpool`. An assignment affects pools made "
+        "after it.",
     )
 
     threadpool_idle_task_timeout = Setting(
         30.0,
         _idle_seconds,
         "a number of seconds, or -1 for no limit",
-        "After how many seconds without work a thread of `hub.threadpool` ends; -1 is never. It counts for pools that "
-        "are made later.",
+        "A thread of `hub.threadpool` ends after this many seconds without work; -1 means never. An assignment "
+        "affects pools made after it.",
         gevent="GEVENT_THREADPOOL_IDLE_TASK_TIMEOUT",
     )
 
@@ -319,17 +323,17 @@ class Config:
         False,
         _yes_or_no,
         "yes or no",
-        "Whether `monkey.patch_all()` refuses to patch, with MonkeyPatchError, where it would else warn of what was "
-        "imported or made too early. Its argument `strict` goes before.",
+        "If true, `monkey.patch_all()` refuses to patch and raises MonkeyPatchError where it would otherwise warn "
+        "that something was imported or made too early. Its argument `strict` overrides this setting.",
     )
 
     monitor_thread = Setting(
         False,
         _yes_or_no,
         "yes or no",
-        "Whether an OS thread watches each hub for a greenlet or a callback that runs on and lets nobody else run. It "
-        "counts for hubs that are made later, and the thread starts when the hub first runs; "
-        "`hub.start_periodic_monitoring_thread()` starts it at any time.",
+        "If true, an OS thread watches each hub for a greenlet or callback that runs for a long time without letting "
+        "others run. The setting affects hubs made after it; their thread starts when the hub first runs. "
+        "`hub.start_periodic_monitoring_thread()` starts one at any time.",
         gevent="GEVENT_MONITOR_THREAD_ENABLE",
     )
 
@@ -337,8 +341,8 @@ class Config:
         0.1,
         _seconds_or_none,
         "a positive number of seconds, or None",
-        "After how many seconds without a switch the monitoring thread reports who runs on; it looks as often. A "
-        "program may assign None: then it does not look. An assignment takes effect when it has looked next.",
+        "The monitoring thread reports a greenlet that runs for this many seconds without a switch; it checks this "
+        "often. If a program assigns None, it does not check. An assignment takes effect after the next check.",
         gevent="GEVENT_MAX_BLOCKING_TIME",
     )
 
@@ -346,7 +350,7 @@ class Config:
         True,
         _yes_or_no,
         "yes or no",
-        "Whether the monitoring thread prints its reports. Subscribers of `gevlite.events` are told in any case.",
+        "Whether the monitoring thread prints its reports. Subscribers of `gevlite.events` are called in any case.",
         gevent="GEVENT_MONITOR_PRINT_BLOCKING_REPORTS",
     )
 
@@ -354,8 +358,8 @@ class Config:
         5.0,
         _seconds_or_none,
         "a positive number of seconds, or None",
-        "How often, in seconds, the monitoring thread looks how much memory the process uses, if `max_memory_usage` is "
-        "set; at most every 2 seconds. A program may assign None: then it does not look.",
+        "How often, in seconds, the monitoring thread checks the memory use of the process if `max_memory_usage` is "
+        "set; at most every 2 seconds. If a program assigns None, it does not check.",
         gevent="GEVENT_MONITOR_MEMORY_PERIOD",
     )
 
@@ -363,8 +367,8 @@ class Config:
         None,
         _bytes_or_none,
         "a positive number of bytes, or one with kb, mb or gb, or None",
-        "How many bytes of its own the process may use before the monitoring thread tells the subscribers of "
-        "`gevlite.events`. A text may end with `kb`, `mb` or `gb`. None is any number.",
+        "When the process uses more bytes of its own than this, the monitoring thread calls the subscribers of "
+        "`gevlite.events`. Text may end with `kb`, `mb` or `gb`. None means no limit.",
         gevent="GEVENT_MONITOR_MEMORY_MAX",
     )
 
@@ -372,13 +376,13 @@ class Config:
         "main",
         _one_of("none", "main", "all"),
         "none, main or all",
-        "Which of the parent's greenlets run on in the child of a fork, beside the one that forks. `main`: all, if the "
-        "main greenlet forks, as servers do that fork their workers; none, if another one does. `none`: never any, as "
-        "with threads. `all`: always all, the main greenlet too, as in gevent. It counts for each fork at that moment. "
-        "Threads of a patched program never run on.",
+        "Which of the parent's greenlets continue in the child of a fork, besides the one that forks. `main`: all of "
+        "them if the main greenlet forks (as servers do to fork their workers), none if another greenlet forks. "
+        "`none`: never any, as with threads. `all`: always all, including the main greenlet, as in gevent. The "
+        "setting is read at each fork. Threads of a patched program never continue.",
     )
 
-    # -------- what only gevent has
+    # -------- settings that only gevent has
 
     threadpool = GeventSetting("GEVENT_THREADPOOL", None, _function, "the class of a thread pool, or its path")
     fileobject = GeventSetting("GEVENT_FILE", ("posix",), _names_or_class, "posix, thread or block")
@@ -393,14 +397,20 @@ class Config:
     ares_udp_port = GeventSetting("GEVENTARES_UDP_PORT", None, _whole_number(1), "the number of a port")
     ares_tcp_port = GeventSetting("GEVENTARES_TCP_PORT", None, _whole_number(1), "the number of a port")
     loop = GeventSetting(
-        "GEVENT_LOOP", None, _anything, "", "gevlite has one loop, and GEVLITE_BACKEND for what is below it"
+        "GEVENT_LOOP",
+        None,
+        _anything,
+        "",
+        "gevlite has one loop; GEVLITE_BACKEND selects the kernel interface below it",
     )
     disable_watch_children = GeventSetting(
-        "GEVENT_NOWAITPID", False, _yes_or_no, "yes or no", "gevlite has no handler of SIGCHLD that one would turn off"
+        "GEVENT_NOWAITPID",
+        False,
+        _yes_or_no,
+        "yes or no",
+        "gevlite has no handler for SIGCHLD that could be turned off",
     )
-    trace_malloc = GeventSetting(
-        "GEVENT_TRACE_MALLOC", False, _yes_or_no, "yes or no", "gevlite has nothing of CFFI's to trace"
-    )
+    trace_malloc = GeventSetting("GEVENT_TRACE_MALLOC", False, _yes_or_no, "yes or no", "gevlite does not use CFFI")
     track_greenlet_tree = GeventSetting(
         "GEVENT_TRACK_GREENLET_TREE", True, _yes_or_no, "yes or no", "the tree of greenlets costs nothing in gevlite"
     )
