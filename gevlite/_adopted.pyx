@@ -24,16 +24,16 @@ from gevlite._core cimport (
     WAIT_LOCK,
     WAIT_QUEUE,
     CoreGreenlet,
-    LinkList,
+    WaitList,
     Waiter,
     current_greenlet,
     free_waiter,
     give_way_if_due,
     greenlet,
-    link_append,
-    link_clear,
-    link_pop,
-    link_remove,
+    waitlist_append,
+    waitlist_clear,
+    waitlist_pop,
+    waitlist_remove,
     new_waiter,
     now_ns,
     timeout_ns,
@@ -191,11 +191,11 @@ cdef int count_call() except -1:
 cdef class _Waiting:
     """Who waits for one object. It is in `waiting` as long as somebody does."""
 
-    cdef LinkList waiters
+    cdef WaitList waiters
     cdef Py_ssize_t claims          # of waiters that were told of an item and have not run since
 
     def __dealloc__(self):
-        link_clear(&self.waiters)
+        waitlist_clear(&self.waiters)
 
 
 cdef dict waiting = {}      # address: _Waiting
@@ -260,16 +260,16 @@ cdef object wait_for_lock(object lock, int64_t limit):
         return native_acquire(lock, True, seconds(limit))
     w = new_waiter(hub, WAIT_LOCK)
     found = waiting_for(lock)
-    link_append(&found.waiters, w)
+    waitlist_append(&found.waiters, w)
     try:
         # Now that whoever gives it back will find us: it may have been free again before.
         if native_acquire(lock, False):
-            link_remove(w)
+            waitlist_remove(w)
             return True
         try:
             given = w.park_for(limit)
         except BaseException:
-            if w.lost:
+            if w.undelivered:
                 lock_release(lock)      # it was handed to us, but something else ended our wait
             raise
         timed_out = w.timed_out
@@ -297,7 +297,7 @@ def lock_release(self):
     cdef Waiter w
     if found is not None and native_locked(self):
         while found.waiters.count:
-            w = <Waiter> link_pop(&found.waiters)
+            w = <Waiter> waitlist_pop(&found.waiters)
             if w.wake(self):
                 return
     native_release(self)
@@ -554,16 +554,16 @@ def queue_get(self, bint block=True, timeout=None):
     while True:
         w = new_waiter(hub, WAIT_QUEUE)
         found = waiting_for(self)
-        link_append(&found.waiters, w)
+        waitlist_append(&found.waiters, w)
         try:
             # Now that whoever puts something in will find us: it may have happened before.
             if has_item(self, found):
-                link_remove(w)
+                waitlist_remove(w)
                 return native_get(self, False)
             try:
                 told = wait_on(w, limit)
             except BaseException:
-                if w.lost:
+                if w.undelivered:
                     found.claims -= 1
                     tell(found)             # somebody else may have it
                 raise
@@ -600,7 +600,7 @@ cdef bint tell(_Waiting found) except -1:
     """Wake the first. False if nobody waits."""
     cdef Waiter w
     while found.waiters.count:
-        w = <Waiter> link_pop(&found.waiters)
+        w = <Waiter> waitlist_pop(&found.waiters)
         if w.wake(None):
             found.claims += 1
             return True

@@ -41,7 +41,7 @@ cdef class Backend:
 
 cdef class LostBackend(Backend):
     """In a child, in the place of one whose `after_fork` failed."""
-    cdef str lost
+    cdef str replaced               # the name of that one
     cdef object cause
 
     cdef int refuse(self) except -1

@@ -185,11 +185,11 @@ cdef class LostBackend(Backend):
     """In a child, in the place of one whose `after_fork` failed: what that holds may still be the parent's."""
     @property
     def name(self):
-        return self.lost
+        return self.replaced
 
     cdef int refuse(self) except -1:
         raise RuntimeError(
-            f"the {self.lost} backend cannot be used in this child process: its after_fork() failed"
+            f"the {self.replaced} backend cannot be used in this child process: its after_fork() failed"
         ) from self.cause
 
     cpdef bint adopt(self, int fd) except -1:

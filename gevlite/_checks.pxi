@@ -75,7 +75,7 @@ cdef int check_parked(Hub hub) except -1:
     return must(n == hub.n_parked, "less is parked than counted")
 
 
-cdef int check_links(LinkList *lst) except -1:
+cdef int check_links(WaitList *lst) except -1:
     cdef PyObject *p
     cdef PyObject *before = NULL
     cdef Py_ssize_t n = 0
@@ -83,8 +83,8 @@ cdef int check_links(LinkList *lst) except -1:
         return 0
     p = lst.head
     while p != NULL:
-        must((<Link> p).list == lst and (<Link> p).prev == before, "a list of waiters is broken")
-        before, p = p, (<Link> p).next
+        must((<Place> p).list == lst and (<Place> p).prev == before, "a list of waiters is broken")
+        before, p = p, (<Place> p).next
         n += 1
         must(n <= lst.count, "a list of waiters is a circle")
     return must(n == lst.count and lst.tail == before, "a list of waiters does not know its end")
@@ -103,4 +103,4 @@ cdef int check_descriptors(Hub hub) except -1:
         check_links(&entry.writers)
         watched += entry.armed != 0
         watched += entry.flags & ADOPTED != 0
-    return must(watched == hub.interest, "the backend watches more or fewer descriptors than counted")
+    return must(watched == hub.watched_fds, "the backend watches more or fewer descriptors than counted")

@@ -4,7 +4,7 @@
 #
 #   current_hub(), current_greenlet()                        where we are
 #   Waitable, with wait_here() and notify_callbacks()         something that becomes ready: derive from it
-#   new_waiter(), link_append(), wait_on()                    wait in a list of your own
+#   new_waiter(), waitlist_append(), wait_on()                    wait in a list of your own
 #   notify_one(), notify_all()                                wake one or all who wait there
 #   fd_own(), fd_wait(), fd_pass_on(), fd_closed()            wait for a descriptor of your own
 #   give_way(), give_way_within()                             let others run in what may succeed without waiting
@@ -57,26 +57,26 @@ cpdef enum WaitKind:
 
 # ---- intrusive FIFO of everybody who waits for one thing
 
-cdef struct LinkList:
-    PyObject *head          # owned references to Link
+cdef struct WaitList:
+    PyObject *head          # owned references to Place
     PyObject *tail
     Py_ssize_t count
 
-cdef class Link:
-    """A place in a LinkList. `notify` says that what it waited for has happened."""
+cdef class Place:
+    """A place in a WaitList. `notify` says that what it waited for has happened."""
     cdef PyObject *prev
     cdef PyObject *next
-    cdef LinkList *list     # NULL when in no list
+    cdef WaitList *list     # NULL when in no list
 
     # 1: took the notice; 0: no longer interested, tell the next one.
     cdef int notify(self, object source) except -1
 
-cdef int link_append(LinkList *lst, Link link) except -1
-cdef int link_remove(Link link) except -1
-cdef Link link_pop(LinkList *lst)                                   # None when empty
-cdef bint notify_one(LinkList *lst, object source) except -1        # True if somebody took it
-cdef Py_ssize_t notify_all(LinkList *lst, object source) except -1
-cdef int link_clear(LinkList *lst) except -1                        # for __dealloc__ of the list's owner
+cdef int waitlist_append(WaitList *lst, Place place) except -1
+cdef int waitlist_remove(Place place) except -1
+cdef Place waitlist_pop(WaitList *lst)                                   # None when empty
+cdef bint notify_one(WaitList *lst, object source) except -1        # True if somebody took it
+cdef Py_ssize_t notify_all(WaitList *lst, object source) except -1
+cdef int waitlist_clear(WaitList *lst) except -1                        # for __dealloc__ of the list's owner
 
 # ---- park and wake
 
@@ -92,7 +92,7 @@ cdef class Belongings:
     cdef void put_away(self) noexcept
     cdef void put_back(self) noexcept
 
-cdef class Waiter(Link):
+cdef class Waiter(Place):
     cdef readonly Hub hub
     cdef greenlet greenlet
     cdef Belongings belongings      # of the parked greenlet; None for most
@@ -104,16 +104,15 @@ cdef class Waiter(Link):
     cdef char state
     cdef public char kind           # WaitKind
     cdef public int detail          # the fd for WAIT_READ and WAIT_WRITE
-    cdef int events                 # fd waits: what became ready
     cdef bint timed_out
-    cdef bint lost                  # woken, but an exception thrown in by hand came before `value` was returned
+    cdef bint undelivered           # woken with `value`, but an exception ended the wait before `value` was returned
     cdef bint ref                   # a timeout keeps the loop alive
     cdef uint64_t monitoring        # the interpreter's state of monitoring at the switch
 
     cpdef park(self)
-    cdef object park_for(self, int64_t timeout_ns)      # -1: for ever; sets timed_out
+    cdef object park_for(self, int64_t limit)           # ns, -1: for ever; sets timed_out
     cdef object _suspend(self, greenlet me)
-    cdef PyObject *_enter(self, int64_t timeout_ns) except NULL
+    cdef PyObject *_enter(self, int64_t limit) except NULL
     cdef greenlet _may_park(self)
     cdef PyObject *_switch_from(self, greenlet me) except NULL
     cdef int _leave(self, PyObject *result) except -1
@@ -125,7 +124,7 @@ cdef class Waiter(Link):
     cpdef bint throw(self, object exc) except -1
     cdef bint _time_out(self) except -1
 
-cdef class _ForwardLink(Link):
+cdef class _ForwardPlace(Place):
     """A second place for a waiter that waits in two lists."""
     cdef Waiter target
 
@@ -148,7 +147,7 @@ cdef enum GreenletLife:
 
 cdef class Waitable:
     """Something that becomes ready: the waiters and links that events, results and locks share."""
-    cdef LinkList waiters
+    cdef WaitList waiters
     cdef list callbacks             # of LinkCall, None when there are none
     cdef object __weakref__
 
@@ -196,8 +195,8 @@ cdef struct FdEntry:
     int flags
     int armed           # one-shot interest the backend holds for us
     uint64_t owner      # the owning socket's token, 0: none
-    LinkList readers
-    LinkList writers
+    WaitList readers
+    WaitList writers
 
 cdef class FdWatch:
     """Calls back once when an fd is ready; what io watchers are made of."""
@@ -205,13 +204,13 @@ cdef class FdWatch:
     cdef readonly int fd
     cdef readonly int events
     cdef object callback
-    cdef _WatchLink reader
-    cdef _WatchLink writer
+    cdef _WatchPlace reader
+    cdef _WatchPlace writer
     cdef bint active
 
     cdef int found(self, int events) except -1
 
-cdef class _WatchLink(Link):
+cdef class _WatchPlace(Place):
     cdef FdWatch watch
 
 # ---- the hub
@@ -225,7 +224,7 @@ cdef class Hub(greenlet):
     cdef int fds_size
     cdef readonly Backend backend
     cdef readonly str backend_reason
-    cdef bint running               # the loop has been entered
+    cdef bint started               # the loop has been entered
     cdef bint polling               # inside backend.poll, maybe blocked
     cdef readonly bint closed
     cdef bint closing               # unwinding what is parked
@@ -235,7 +234,7 @@ cdef class Hub(greenlet):
     cdef greenlet successor          # of a main greenlet that never runs again; None if it does
     cdef int budget                 # handoffs left before the hub must poll
     cdef int64_t slice_end          # coarse clock; the same limit in time
-    cdef int interest               # fds the backend watches for us
+    cdef int watched_fds            # how many fds the backend watches for us
     cdef Py_ssize_t fd_waiters
     cdef Py_ssize_t refs            # external reasons to stay alive (watchers, children)
     cdef Py_ssize_t thread_refs     # the same, of what worker threads do
@@ -243,12 +242,12 @@ cdef class Hub(greenlet):
     cdef PyObject *parked           # head of the list of parked Waiters
     cdef Py_ssize_t n_parked
     cdef PyObject *spare            # free list of Waiters, linked by `next`
-    cdef int n_spare
+    cdef int spare_room             # how many more it takes; 0 once the hub is torn down
     cdef PyObject *buffer           # a bytes object to receive into, that nobody else knows, or NULL
     cdef Py_ssize_t buffer_size
     cdef dict raw_pending           # pending exceptions of greenlets that are not CoreGreenlets
-    cdef LinkList idle_waiters
-    cdef LinkList join_waiters
+    cdef WaitList idle_waiters
+    cdef WaitList join_waiters
     cdef readonly unsigned long thread_ident
     cdef long pid
     cdef readonly Py_ssize_t greenlets
@@ -323,7 +322,7 @@ cdef PyObject *take_buffer(Hub hub, Py_ssize_t size) except NULL
 cdef int keep_buffer(Hub hub, PyObject *data, Py_ssize_t size) except -1
 cdef FdEntry *fd_known(Hub hub, int fd, uint64_t owner) noexcept
 cdef FdEntry *fd_own(Hub hub, int fd, uint64_t owner) except NULL
-cdef int fd_wait(Hub hub, FdEntry *entry, int events, int64_t timeout_ns) except -1
+cdef int fd_wait(Hub hub, FdEntry *entry, int events, int64_t limit) except -1
 cdef int fd_pass_on(Hub hub, FdEntry *entry) except -1
 cdef bint cancel_throw(Hub hub, greenlet g, object exc) except -1
 cdef int throw_into(Hub hub, greenlet g, object exc) except -1

@@ -35,10 +35,10 @@ class WaitKind(IntEnum):
     WAIT_FDS = 14
 
 @disjoint_base
-class Link: ...
+class Place: ...
 
 @disjoint_base
-class Waiter(Link):
+class Waiter(Place):
     kind: int
     detail: int
     def __new__(cls, hub: Hub | None = None) -> Self: ...

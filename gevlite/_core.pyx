@@ -147,6 +147,9 @@ cdef int64_t SLICE_NS = 5_000_000
 cdef int64_t DEAD_END_CHECK_NS = 1_000_000_000
 
 cdef int64_t FOREVER = -1
+# In place of a time to poll for: something is ready, so there is no time to poll for.
+cdef enum:
+    LOOK_AGAIN = -2
 # What a waiter for an fd is told, as the objects that it is told: made once.
 cdef object READ_NEWS = READ
 cdef object WRITE_NEWS = WRITE
@@ -255,7 +258,7 @@ cdef int64_t timeout_ns(object seconds) except -2:
 # ---------------------------------------------------------------- intrusive lists
 
 @cython.no_gc
-cdef class Link:
+cdef class Place:
     """A place in the queue of everybody who waits for one thing."""
 
     def __cinit__(self):
@@ -267,71 +270,71 @@ cdef class Link:
         return 0
 
 
-cdef int link_append(LinkList *lst, Link link) except -1:
-    if link.list != NULL:
+cdef int waitlist_append(WaitList *lst, Place place) except -1:
+    if place.list != NULL:
         raise RuntimeError("already waiting in a queue")
-    Py_INCREF(link)
-    link.list = lst
-    link.next = NULL
-    link.prev = lst.tail
+    Py_INCREF(place)
+    place.list = lst
+    place.next = NULL
+    place.prev = lst.tail
     if lst.tail == NULL:
-        lst.head = <PyObject *> link
+        lst.head = <PyObject *> place
     else:
-        (<Link> lst.tail).next = <PyObject *> link
-    lst.tail = <PyObject *> link
+        (<Place> lst.tail).next = <PyObject *> place
+    lst.tail = <PyObject *> place
     lst.count += 1
     return 0
 
 
-cdef int link_remove(Link link) except -1:
-    """Take `link` out of its list, if it is in one."""
-    cdef LinkList *lst = link.list
+cdef int waitlist_remove(Place place) except -1:
+    """Take `place` out of its list, if it is in one."""
+    cdef WaitList *lst = place.list
     if lst == NULL:
         return 0
-    if link.prev == NULL:
-        lst.head = link.next
+    if place.prev == NULL:
+        lst.head = place.next
     else:
-        (<Link> link.prev).next = link.next
-    if link.next == NULL:
-        lst.tail = link.prev
+        (<Place> place.prev).next = place.next
+    if place.next == NULL:
+        lst.tail = place.prev
     else:
-        (<Link> link.next).prev = link.prev
-    link.prev = NULL
-    link.next = NULL
-    link.list = NULL
+        (<Place> place.next).prev = place.prev
+    place.prev = NULL
+    place.next = NULL
+    place.list = NULL
     lst.count -= 1
-    Py_DECREF(link)
+    Py_DECREF(place)
     return 0
 
 
-cdef Link link_pop(LinkList *lst):
-    cdef Link link
+cdef Place waitlist_pop(WaitList *lst):
+    cdef Place place
     if lst.head == NULL:
         return None
-    link = <Link> lst.head
-    link_remove(link)
-    return link
+    place = <Place> lst.head
+    waitlist_remove(place)
+    return place
 
 
-cdef bint notify_one(LinkList *lst, object source) except -1:
+cdef bint notify_one(WaitList *lst, object source) except -1:
     while lst.head != NULL:
-        if link_pop(lst).notify(source):
+        if waitlist_pop(lst).notify(source):
             return True
     return False
 
 
-cdef Py_ssize_t notify_all(LinkList *lst, object source) except -1:
+cdef Py_ssize_t notify_all(WaitList *lst, object source) except -1:
     # Only those who wait now: a notified one may queue up again at once.
     cdef Py_ssize_t n = lst.count, told = 0
     while n > 0 and lst.head != NULL:
         n -= 1
-        told += link_pop(lst).notify(source)
+        told += waitlist_pop(lst).notify(source)
     return told
 
 
-cdef int link_clear(LinkList *lst) except -1:
+cdef int waitlist_clear(WaitList *lst) except -1:
     while lst.head != NULL:
-        link_pop(lst)
+        waitlist_pop(lst)
     return 0
 
 
@@ -486,7 +489,7 @@ _KIND_NAMES = {
 
 
 @cython.no_gc
-cdef class Waiter(Link):
+cdef class Waiter(Place):
     """The one way to block: `park()` switches away until somebody calls `wake(value)` or `throw(exc)`.
 
     Use one Waiter for one wait. `wake` and `throw` may be called before `park` (which then returns at once) and from any OS
@@ -511,10 +514,10 @@ cdef class Waiter(Link):
         value = self.park_for(timeout_ns(timeout))
         return value, bool(self.timed_out)
 
-    cdef object park_for(self, int64_t timeout_ns):
+    cdef object park_for(self, int64_t limit):
         # What is on this stack now is saved with each parked greenlet. Hence all that can be done before and after
         # the switch is done in functions of their own.
-        cdef PyObject *target = self._enter(timeout_ns)
+        cdef PyObject *target = self._enter(limit)
         if target != <PyObject *> self:
             self._leave(raw_switch(target, NULL))
         return self._result()
@@ -526,26 +529,26 @@ cdef class Waiter(Link):
             self._leave(raw_switch(target, NULL))
         return self._result()
 
-    cdef PyObject *_enter(self, int64_t timeout_ns) except NULL:
+    cdef PyObject *_enter(self, int64_t limit) except NULL:
         """Get ready to park. Returns what to switch to; self if there is no need."""
         cdef greenlet me
         cdef Hub hub = self.hub
         if self.state == WOKEN:
             self.state = DONE
-            link_remove(self)
+            waitlist_remove(self)
             return <PyObject *> self
         try:
             me = self._may_park()
             if self.state == WOKEN:         # meanwhile: a destructor ran, and waited
                 self.state = DONE
-                link_remove(self)
+                waitlist_remove(self)
                 return <PyObject *> self
-            if timeout_ns >= 0:
-                heap_push(&hub.timers, gevlite_now_ns() + timeout_ns, <PyObject *> self, &self.heap_index)
+            if limit >= 0:
+                heap_push(&hub.timers, gevlite_now_ns() + limit, <PyObject *> self, &self.heap_index)
                 if not self.ref:
                     hub.unref_timers += 1
         except BaseException:
-            link_remove(self)
+            waitlist_remove(self)
             raise
         self.state = PARKED
         return self._switch_from(me)
@@ -636,7 +639,7 @@ cdef class Waiter(Link):
             switched()
         except BaseException:
             # The tracer's own: what we were woken with must go to somebody else.
-            self.lost = self.exc is None and not self.timed_out
+            self.undelivered = self.exc is None and not self.timed_out
             raise
         return 0
 
@@ -654,7 +657,7 @@ cdef class Waiter(Link):
         if self.heap_index >= 0:
             self.hub._forget_timer(self)
         if self.list != NULL:
-            link_remove(self)
+            waitlist_remove(self)
         return 0
 
     cdef object _result(self):
@@ -753,7 +756,7 @@ cdef int leave_oddly(Waiter w, PyObject *result) except -1:
             PyErr_Fetch(&error, &value, &traceback)
             # If it was woken already, what it was given must go to somebody else.
             w._put_back()
-            w.lost = (w.state == WOKEN or w.state == RESUMED) and w.exc is None and not w.timed_out
+            w.undelivered = (w.state == WOKEN or w.state == RESUMED) and w.exc is None and not w.timed_out
             w._undo()
             if hub.thread_state.c_tracefunc != NULL or hub.thread_state.c_profilefunc != NULL:
                 try:
@@ -793,7 +796,7 @@ cdef int handle_signals_in(Waiter w) except -1:
     try:
         check_signals()
     except BaseException:
-        w.lost = (w.state == WOKEN or w.state == RESUMED) and w.exc is None and not w.timed_out
+        w.undelivered = (w.state == WOKEN or w.state == RESUMED) and w.exc is None and not w.timed_out
         if w.exc is not None:
             add_pending(hub, me, w.exc)
         w._undo()
@@ -809,14 +812,14 @@ cdef Waiter new_waiter(Hub hub, int kind):
     """A Waiter for the running thread's hub, from its free list if there is one.
 
     The first call in a thread makes a hub, and an allocation may start the garbage collector: Python code runs, and other
-    threads with it. So the caller tests what it waits for again, between this call and link_append.
+    threads with it. So the caller tests what it waits for again, between this call and waitlist_append.
     """
     cdef Waiter w
     if hub.spare != NULL:
         w = <Waiter> hub.spare
         hub.spare = w.next
         w.next = NULL
-        hub.n_spare -= 1
+        hub.spare_room += 1
         Py_DECREF(w)                # the list's reference
     else:
         w = Waiter.__new__(Waiter, hub)
@@ -827,7 +830,7 @@ cdef Waiter new_waiter(Hub hub, int kind):
 cdef int free_waiter(Waiter w) except -1:
     """Give a Waiter back after its wait, if nobody but the caller knows it. The caller must not touch it again."""
     cdef Hub hub = w.hub
-    if Py_REFCNT(<PyObject *> w) != 1 or hub.n_spare >= SPARE_WAITERS or w.state != DONE or w.list != NULL:
+    if Py_REFCNT(<PyObject *> w) != 1 or hub.spare_room <= 0 or w.state != DONE or w.list != NULL:
         return 0
     w.state = NEW
     w.value = None
@@ -837,7 +840,7 @@ cdef int free_waiter(Waiter w) except -1:
     w.detail = 0
     w.next = hub.spare
     hub.spare = <PyObject *> w
-    hub.n_spare += 1
+    hub.spare_room -= 1
     Py_INCREF(w)
     return 0
 
@@ -854,12 +857,12 @@ cdef bint wait_on(Waiter w, int64_t timeout) except -1:
     return not timed_out
 
 
-cdef class _ForwardLink(Link):
+cdef class _ForwardPlace(Place):
     cdef int notify(self, object source) except -1:
         return self.target.wake(source)
 
 
-cdef Waiter first_parked(LinkList *first, LinkList *second):
+cdef Waiter first_parked(WaitList *first, WaitList *second):
     """The first waiter in the lists whose wait is not decided, or None."""
     cdef PyObject *p = first.head
     cdef Waiter w
@@ -869,21 +872,21 @@ cdef Waiter first_parked(LinkList *first, LinkList *second):
                 return None
             p, second = second.head, NULL
             continue
-        if isinstance(<object> p, _ForwardLink):
-            w = (<_ForwardLink> p).target
+        if isinstance(<object> p, _ForwardPlace):
+            w = (<_ForwardPlace> p).target
         else:
             w = <Waiter> p if isinstance(<object> p, Waiter) else None
         if w is not None and w.state == PARKED:
             return w
-        p = (<Link> p).next
+        p = (<Place> p).next
 
 
-cdef _ForwardLink forward(LinkList *lst, Waiter target):
+cdef _ForwardPlace forward(WaitList *lst, Waiter target):
     """A place for `target` in a further list."""
-    cdef _ForwardLink link = _ForwardLink.__new__(_ForwardLink)
-    link.target = target
-    link_append(lst, link)
-    return link
+    cdef _ForwardPlace place = _ForwardPlace.__new__(_ForwardPlace)
+    place.target = target
+    waitlist_append(lst, place)
+    return place
 
 
 cdef class Waitable:
@@ -898,7 +901,7 @@ cdef class Waitable:
         cdef Waiter w = new_waiter(current_hub(), kind)
         if self.ready():
             return True         # meanwhile, see new_waiter
-        link_append(&self.waiters, w)
+        waitlist_append(&self.waiters, w)
         return wait_on(w, timeout)
 
     cdef int notify_callbacks(self) except -1:
@@ -936,7 +939,7 @@ cdef class Waitable:
         return current_hub()
 
     def __dealloc__(self):
-        link_clear(&self.waiters)
+        waitlist_clear(&self.waiters)
 
 
 # ---------------------------------------------------------------- what belongs to a greenlet
@@ -1065,7 +1068,7 @@ cdef greenlet main_of(greenlet g):
 
 # ---------------------------------------------------------------- watching a descriptor
 
-cdef class _WatchLink(Link):
+cdef class _WatchPlace(Place):
     cdef int notify(self, object source) except -1:
         return self.watch.found(source)
 
@@ -1104,13 +1107,13 @@ cdef class FdWatch:
         self.hub.fd_waiters += 1
         try:
             if self.events & READ:
-                self.reader = _WatchLink.__new__(_WatchLink)
+                self.reader = _WatchPlace.__new__(_WatchPlace)
                 self.reader.watch = self
-                link_append(&entry.readers, self.reader)
+                waitlist_append(&entry.readers, self.reader)
             if self.events & WRITE:
-                self.writer = _WatchLink.__new__(_WatchLink)
+                self.writer = _WatchPlace.__new__(_WatchPlace)
                 self.writer.watch = self
-                link_append(&entry.writers, self.writer)
+                waitlist_append(&entry.writers, self.writer)
             fd_rearm(self.hub, entry)
         except BaseException:
             self.stop()
@@ -1131,10 +1134,10 @@ cdef class FdWatch:
         self.active = False
         self.hub.fd_waiters -= 1
         if self.reader is not None:
-            link_remove(self.reader)
+            waitlist_remove(self.reader)
             self.reader = None
         if self.writer is not None:
-            link_remove(self.writer)
+            waitlist_remove(self.writer)
             self.writer = None
 
     cdef int found(self, int events) except -1:
@@ -1165,6 +1168,7 @@ cdef class Hub(greenlet):
     def __cinit__(self, *args, **kwargs):
         self.parked = NULL
         self.fds = NULL
+        self.spare_room = SPARE_WAITERS
         self.runner = <PyObject *> self
         self.runners = []
         self.idle_runners = []
@@ -1211,7 +1215,7 @@ cdef class Hub(greenlet):
             self.spare = w.next
             w.next = NULL
             Py_DECREF(w)
-        self.n_spare = 0
+            self.spare_room += 1
         return 0
 
     def __dealloc__(self):
@@ -1260,7 +1264,7 @@ cdef class Hub(greenlet):
         the loop. Borrowed."""
         cdef Entry e
         cdef Waiter w
-        if self.running:
+        if self.started:
             while self.ready.count and self.budget > 0 and gevlite_coarse_ns() < self.slice_end:
                 e = self.ready.items[self.ready.head]
                 # Everything but a resumption is for the hub. A new greenlet too: its C stack begins where it is first
@@ -1342,7 +1346,7 @@ cdef class Hub(greenlet):
             if self.nursery is None:
                 self.nursery = nursery
                 switch_to(<PyObject *> nursery, NULL)
-        self.running = True
+        self.started = True
         run_loop(self, <PyObject *> self)
 
     cdef int run_as(self, PyObject *me) except -1:
@@ -1380,7 +1384,7 @@ cdef class Hub(greenlet):
             if self.timers.size:
                 self.fire_timers()
             if self.ready.count or self.inbox.count:
-                if self.interest:
+                if self.watched_fds:
                     self.poll_once(0)
                 else:
                     check_signals()
@@ -1402,7 +1406,7 @@ cdef class Hub(greenlet):
                     timeout = 0
             if self.timers.size == self.unref_timers and self.fd_waiters + self.refs + self.thread_refs <= 0:
                 timeout = self.nothing_left(timeout)
-                if timeout < FOREVER:
+                if timeout == LOOK_AGAIN:
                     continue
             if self.spinning:
                 timeout = 0
@@ -1413,10 +1417,10 @@ cdef class Hub(greenlet):
         return 0
 
     cdef int64_t nothing_left(self, int64_t timeout) except? -3:
-        """Nothing of our own will ever happen. Returns how long to poll, or -2 if somebody was told."""
+        """Nothing of our own will ever happen. Returns how long to poll, or LOOK_AGAIN if that has made something ready."""
         if self.join_waiters.count:
             notify_all(&self.join_waiters, None)
-            return -2
+            return LOOK_AGAIN
         # A reason that had to be looked up is waiting itself; or there is nobody who could be told: as with threads, the
         # others wait for ever.
         if self.asking or self.successor is not None and self.successor.dead:
@@ -1444,11 +1448,11 @@ cdef class Hub(greenlet):
             dead_end = LoopExit(self._dead_end_message(), self)
         # That was Python code: a thread (which may have ended since) or a signal handler may have woken somebody.
         if self.ready.count or self.inbox.count or self.timers.size != self.unref_timers:
-            return -2
+            return LOOK_AGAIN
         if dead_end is None:
             return timeout
         to_main(self, dead_end)
-        return -2
+        return LOOK_AGAIN
 
     def _dead_end_message(self):
         parked = self.parked_waiters()
@@ -1709,7 +1713,7 @@ cdef class Hub(greenlet):
         cdef int64_t limit = timeout_ns(timeout)
         cdef Waiter w = new_waiter(self, WAIT_HUB)
         w.ref = False
-        link_append(&self.join_waiters, w)
+        waitlist_append(&self.join_waiters, w)
         return wait_on(w, limit)
 
     def wait(self, watcher):
@@ -1732,7 +1736,7 @@ cdef class Hub(greenlet):
     def wait_idle(self):
         """Block until no greenlet is ready and no file descriptor either."""
         cdef Waiter w = new_waiter(self, WAIT_IDLE)
-        link_append(&self.idle_waiters, w)
+        waitlist_append(&self.idle_waiters, w)
         wait_on(w, FOREVER)
 
     def switch(self, *args, **kwargs):
@@ -1786,7 +1790,7 @@ cdef class Hub(greenlet):
             "ready": self.ready.count + self.inbox.count,
             "timers": self.timers.size,
             "unref_timers": self.unref_timers,
-            "fds": self.interest,
+            "fds": self.watched_fds,
             "fd_waiters": self.fd_waiters,
             "watchers": self.watchers,
             "refs": self.refs + self.thread_refs,
@@ -1826,7 +1830,7 @@ cdef class Hub(greenlet):
         return made
 
     def __repr__(self):
-        state = "closed" if self.closed else "polling" if self.polling else "running" if self.running else "new"
+        state = "closed" if self.closed else "polling" if self.polling else "running" if self.started else "new"
         name = f" {self.name!r}" if self.name else ""
         backend = self.backend.name if self.backend is not None else "no backend"
         return f"<Hub{name} at {<size_t> <PyObject *> self:#x} {state} {backend} thread {self.thread_ident:#x}>"
@@ -1875,7 +1879,7 @@ cdef class Hub(greenlet):
             return
         cdef Belongings belongings = lay_down() if unwind else None
         try:
-            if unwind and self.running:
+            if unwind and self.started:
                 # Each loses its parking place; one that parks again is thrown out of that too, so this comes to an end.
                 self.closing = True
                 self._unwind_parked()
@@ -1886,7 +1890,7 @@ cdef class Hub(greenlet):
     def _tear_down(self, unwind):
         global gevlite_thread_hub
         self.closed = True
-        if self.running:
+        if self.started:
             if unwind and self.successor is None:
                 # Each sees `closed`, ends, and we are its parent.
                 me = current_greenlet()
@@ -1911,7 +1915,7 @@ cdef class Hub(greenlet):
         self.drop_spare()
         Py_XDECREF(self.buffer)
         self.buffer = NULL
-        self.n_spare = SPARE_WAITERS        # take no more
+        self.spare_room = 0         # it takes no more
         while self.timers.size:
             Py_DECREF(<object> heap_remove(&self.timers, self.timers.size - 1))
         unwatch_attach(self)
@@ -1922,12 +1926,12 @@ cdef class Hub(greenlet):
         for w in self.parked_waiters():
             throw_now(self, w.greenlet, GreenletExit)   # also reaches who is ready and only gave way
         w = new_waiter(self, WAIT_IDLE)
-        link_append(&self.idle_waiters, w)
+        waitlist_append(&self.idle_waiters, w)
         try:
             w.state = PARKED
             w._suspend(current_greenlet())
         finally:
-            link_remove(w)
+            waitlist_remove(w)
 
 
 # ---------------------------------------------------------------- exceptions for other greenlets
@@ -2040,7 +2044,7 @@ cdef int throw_now(Hub hub, greenlet g, object exc) except -1:
 
 cdef int abandon_waiter(Hub hub, Waiter w) except -1:
     w.state = DONE              # its ready entry, if there is one, is passed over
-    link_remove(w)
+    waitlist_remove(w)
     if w.heap_index >= 0:
         hub._forget_timer(w)
     leave_parked(hub, w)
@@ -2209,7 +2213,7 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
             raise RuntimeError(f"{type(hub.backend).__name__}.after_fork() does not call Backend.after_fork()")
     except BaseException as exc:
         lost = LostBackend()
-        lost.lost = hub.backend.name
+        lost.replaced = hub.backend.name
         lost.cause = exc
         hub.backend = lost
     try:
@@ -2219,7 +2223,7 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
             _signal.set_wakeup_fd(before)
     except (ValueError, OSError):       # OSError: somebody else's that is closed
         pass
-    hub.interest = 0
+    hub.watched_fds = 0
     for i in range(hub.fds_size):
         entry = hub.fds[i]
         if entry == NULL:

@@ -69,9 +69,9 @@ cdef FdEntry *fd_own(Hub hub, int fd, uint64_t owner) except NULL:
 
 cdef int fd_set_armed(Hub hub, FdEntry *entry, int events) except -1:
     if entry.armed and not events:
-        hub.interest -= 1
+        hub.watched_fds -= 1
     elif events and not entry.armed:
-        hub.interest += 1
+        hub.watched_fds += 1
     entry.armed = events
     return 0
 
@@ -84,7 +84,7 @@ cdef int fd_rearm(Hub hub, FdEntry *entry) except -1:
     if entry.flags & OWNED and hub.backend.adopt(entry.fd):
         fd_set_armed(hub, entry, 0)
         entry.flags |= ADOPTED
-        hub.interest += 1
+        hub.watched_fds += 1
         return 0
     want = (READ if entry.readers.count else 0) | (WRITE if entry.writers.count else 0)
     if want:
@@ -101,23 +101,23 @@ cdef int fd_ask(Hub hub, FdEntry *entry, int events) except -1:
     return got
 
 
-cdef int fd_wait(Hub hub, FdEntry *entry, int events, int64_t timeout) except -1:
+cdef int fd_wait(Hub hub, FdEntry *entry, int events, int64_t limit) except -1:
     """Park until the fd may be ready for READ, WRITE or either. Returns the news that woke it, 0 after a time-out.
 
     On an owned fd one waiter is woken at a time. Who gets events must, when it has done its operation, call
     `fd_pass_on`: it wakes the next one if there is still something left.
     """
     cdef Waiter w = new_waiter(hub, WAIT_READ if events & READ else WAIT_WRITE)
-    cdef _ForwardLink second = None
+    cdef _ForwardPlace second = None
     cdef object result
     w.detail = entry.fd
-    link_append(&entry.readers if events & READ else &entry.writers, w)
+    waitlist_append(&entry.readers if events & READ else &entry.writers, w)
     if events == READ | WRITE:
         second = forward(&entry.writers, w)
     hub.fd_waiters += 1
     try:
         fd_rearm(hub, entry)
-        result = w.park_for(timeout)
+        result = w.park_for(limit)
     except BaseException:
         fd_leave(hub, entry, w, second)
         fd_pass_on(hub, entry)
@@ -130,11 +130,11 @@ cdef int fd_wait(Hub hub, FdEntry *entry, int events, int64_t timeout) except -1
     return result
 
 
-cdef int fd_leave(Hub hub, FdEntry *entry, Waiter w, _ForwardLink second) except -1:
+cdef int fd_leave(Hub hub, FdEntry *entry, Waiter w, _ForwardPlace second) except -1:
     hub.fd_waiters -= 1
-    link_remove(w)
+    waitlist_remove(w)
     if second is not None:
-        link_remove(second)
+        waitlist_remove(second)
     if entry.armed:
         fd_disarm(hub, entry)
     return 0
@@ -223,20 +223,20 @@ cdef int fd_event(Hub hub, int fd, int events) except -1:
 
 cdef int fd_fail(Hub hub, FdEntry *entry, object exc) except -1:
     """Whoever waits on the fd gets `exc`."""
-    cdef Link link
+    cdef Place place
     while True:
-        link = link_pop(&entry.readers)
-        if link is None:
-            link = link_pop(&entry.writers)
-        if link is None:
+        place = waitlist_pop(&entry.readers)
+        if place is None:
+            place = waitlist_pop(&entry.writers)
+        if place is None:
             return 0
-        if isinstance(link, _ForwardLink):
-            (<_ForwardLink> link).target.throw(exc)
-        elif isinstance(link, _WatchLink):
+        if isinstance(place, _ForwardPlace):
+            (<_ForwardPlace> place).target.throw(exc)
+        elif isinstance(place, _WatchPlace):
             # Its callback will try the fd and see.
-            link.notify((<_WatchLink> link).watch.events)
+            place.notify((<_WatchPlace> place).watch.events)
         else:
-            (<Waiter> link).throw(exc)
+            (<Waiter> place).throw(exc)
 
 
 cdef int fd_fail_remote(Hub hub, FdEntry *entry, object exc) except -1:
@@ -254,7 +254,7 @@ cdef int fd_fail_remote(Hub hub, FdEntry *entry, object exc) except -1:
 cdef int fd_reset(Hub hub, FdEntry *entry, object exc) except -1:
     fd_fail(hub, entry, exc)
     if entry.flags & ADOPTED:
-        hub.interest -= 1
+        hub.watched_fds -= 1
     if entry.flags & ADOPTED or entry.armed:
         fd_drop(hub, entry)
     fd_set_armed(hub, entry, 0)
@@ -311,7 +311,7 @@ cdef bint wait_until_any(Hub hub, object pairs, object timeout) except -1:
     """`Hub.wait_fds`."""
     cdef Waiter w
     cdef FdEntry *entry
-    cdef list links = []
+    cdef list places = []
     cdef list fds = []
     cdef int fd, events
     cdef int64_t limit = timeout_ns(timeout)
@@ -322,9 +322,9 @@ cdef bint wait_until_any(Hub hub, object pairs, object timeout) except -1:
             entry = fd_entry(hub, fd)
             fds.append(fd)
             if events & READ:
-                links.append(forward(&entry.readers, w))
+                places.append(forward(&entry.readers, w))
             if events & WRITE:
-                links.append(forward(&entry.writers, w))
+                places.append(forward(&entry.writers, w))
             fd_rearm(hub, entry)
         w.detail = len(fds) > 0
         hub.fd_waiters += len(fds) > 0
@@ -333,8 +333,8 @@ cdef bint wait_until_any(Hub hub, object pairs, object timeout) except -1:
         finally:
             hub.fd_waiters -= len(fds) > 0
     finally:
-        for link in links:
-            link_remove(link)
+        for place in places:
+            waitlist_remove(place)
         for fd in fds:
             entry = hub.fds[fd]
             if entry.armed:

@@ -25,7 +25,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
 from gevlite._core cimport READ, WRITE, Hub, current_hub, give_way_if_due, now_ns, timeout_ns
-from gevlite._socketio cimport WOULD_BLOCK, endpoint, sendfile_once, transfer_once, wait_ns
+from gevlite._socketio cimport WOULD_BLOCK, endpoint, sendfile_once, transfer_once, wait_within
 
 import _socket
 import errno
@@ -448,7 +448,7 @@ cdef class Connection:
                     timeout = deadline - now_ns()
                     if timeout <= 0:
                         return WOULD_BLOCK
-            if not wait_ns(self.ep, hub, READ, timeout):
+            if not wait_within(self.ep, hub, READ, timeout):
                 return WOULD_BLOCK
 
     cdef Py_ssize_t fill_by_method(self, int64_t timeout) except -1:
@@ -484,7 +484,7 @@ cdef class Connection:
                     timeout = deadline - now_ns()
                     if timeout <= 0:
                         return WOULD_BLOCK
-            if not wait_ns(self.ep, hub, READ, timeout):
+            if not wait_within(self.ep, hub, READ, timeout):
                 return WOULD_BLOCK
 
     # -------- the head
@@ -1181,7 +1181,7 @@ cdef class Connection:
             if limit >= 0 and self.queued >= 0:
                 limit = min(limit, self.settings.write_time // LOOKS + 1)
             before = now_ns()
-            if wait_ns(self.ep, hub, WRITE, limit):
+            if wait_within(self.ep, hub, WRITE, limit):
                 self.write_waited += now_ns() - before
                 return 0
             now = now_ns()

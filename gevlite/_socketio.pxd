@@ -27,8 +27,8 @@ cdef enum:
 
 cdef Endpoint endpoint(object sock)
 cdef FdEntry *entry_of(Endpoint ep, Hub hub) noexcept
-cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1
-cdef int wait_ns(Endpoint ep, Hub hub, int event, int64_t remaining) except -1
+cdef int wait_until(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1
+cdef int wait_within(Endpoint ep, Hub hub, int event, int64_t limit) except -1
 
 # What a single call returns when it would have blocked. -1 stays free for "raised".
 cdef enum:

@@ -377,10 +377,15 @@ cdef inline bint may_try(Endpoint ep, FdEntry *entry, int event, int flags) noex
     )
 
 
-cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
-    """The kernel had nothing for us: park until it reports the fd. Returns 0 after the time-out, else what woke us.
+# Three ways to park after EAGAIN, each on top of the next: wait_or_raise() and wait_until() keep to the socket's time-out,
+# wait_within() to one that the caller gives. What one of them returned for must be tried at once, and then pass_on() called:
+# of those that wait for an owned fd, only one is woken (see fd_wait).
 
-    Raises OSError(EBADF) if the socket is closed meanwhile.
+cdef int wait_until(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
+    """Park until the kernel reports the fd. Returns 0 when the socket's time-out is over, else what the fd is ready for.
+
+    Raises OSError(EBADF) if the socket is closed meanwhile. `deadline`: when an operation that waits more than once runs out
+    of time; set here at its first wait.
     """
     cdef int64_t remaining = -1
     if ep.limit > 0:
@@ -391,11 +396,11 @@ cdef int wait_event(Endpoint ep, Hub hub, int event, int64_t *deadline) except -
             remaining = deadline[0] - now_ns()
             if remaining <= 0:
                 return 0
-    return wait_ns(ep, hub, event, remaining)
+    return wait_within(ep, hub, event, remaining)
 
 
-cdef int wait_ns(Endpoint ep, Hub hub, int event, int64_t remaining) except -1:
-    """`wait_event` with a time-out of its own in place of the socket's; -1: no limit."""
+cdef int wait_within(Endpoint ep, Hub hub, int event, int64_t limit) except -1:
+    """`wait_until` for at most `limit` nanoseconds (-1: for ever), whatever the socket's time-out is."""
     cdef FdEntry *entry
     cdef int got
     entry = fd_own(hub, ep.fd, ep.owner)
@@ -403,18 +408,18 @@ cdef int wait_ns(Endpoint ep, Hub hub, int event, int64_t remaining) except -1:
     ep.entry = entry
     ep.hub_serial = hub.serial
     entry.flags &= ~(READ_READY if event == READ else WRITE_READY)
-    got = fd_wait(hub, entry, event, remaining)
+    got = fd_wait(hub, entry, event, limit)
     if ep.fd < 0:
         errno_raise(EBADF)
     return got
 
 
-cdef inline int wait_for(Endpoint ep, Hub hub, int event, int flags, int64_t *deadline) except -1:
-    """`wait_event` that raises: BlockingIOError if the call may not block, TimeoutError, or OSError(EBADF)."""
+cdef inline int wait_or_raise(Endpoint ep, Hub hub, int event, int flags, int64_t *deadline) except -1:
+    """`wait_until` that raises: BlockingIOError if the call may not block, TimeoutError, or OSError(EBADF)."""
     if ep.limit == 0 or flags & NEVER_BLOCK or (flags & MSG_OOB and event == READ):
         # Readiness says nothing of urgent data, and to receive it never blocks (tcp_recv_urg in Linux's net/ipv4/tcp.c).
         errno_raise(EAGAIN)
-    if not wait_event(ep, hub, event, deadline):
+    if not wait_until(ep, hub, event, deadline):
         raise TimeoutError("timed out")
     return 0
 
@@ -434,19 +439,19 @@ cdef int nap(Endpoint ep, int64_t *deadline, double *length) except -1:
 
 
 cdef inline int pass_on(Hub hub, FdEntry *entry) except -1:
-    """After an operation: if something is left, the next one who waits shall have it."""
+    """After an operation: if other greenlets wait for the fd and it is still ready, wake the next one."""
     if entry != NULL and (entry.readers.count or entry.writers.count):
         fd_pass_on(hub, entry)
     return 0
 
 
-cdef int failed(Hub hub, FdEntry *entry, int code) except -1:
-    """A system call failed: 1 to make it again, 0 if it would block; raises everything else."""
+cdef bint must_retry(Hub hub, FdEntry *entry, int code) except -1:
+    """A system call failed with `code`. True: make it again; False: it would block. Raises everything else."""
     if code == EINTR:
         PyErr_CheckSignals()
-        return 1
+        return True
     if code == EAGAIN:
-        return 0
+        return False
     pass_on(hub, entry)
     errno_raise(code)
 
@@ -480,7 +485,7 @@ cdef Py_ssize_t transfer_once(Endpoint ep, Hub hub, int event, void *buf, size_t
         if got >= 0:
             pass_on(hub, entry)
             return got
-        if not failed(hub, entry, errno):
+        if not must_retry(hub, entry, errno):
             return WOULD_BLOCK
 
 
@@ -496,7 +501,7 @@ cdef Py_ssize_t transfer(Endpoint ep, Hub hub, int event, void *buf, size_t n, i
         if event == WRITE and unreported(ep, flags):
             nap(ep, deadline, &length)
         else:
-            wait_for(ep, hub, event, flags, deadline)
+            wait_or_raise(ep, hub, event, flags, deadline)
 
 
 cdef bint unreported(Endpoint ep, int flags) except -1:
@@ -574,9 +579,9 @@ cdef object receive_bytes(Endpoint ep, Py_ssize_t bufsize, int flags, sockaddr *
             got = system_call(ep, entry, READ, bytes_at(data), bufsize, flags, addr, addrlen)
             if got >= 0:
                 return received(hub, entry, data, bufsize, got)
-            if failed_recv(hub, entry, data, bufsize, errno):
+            if must_retry_recv(hub, entry, data, bufsize, errno):
                 continue
-        wait_for(ep, hub, READ, flags, &deadline)
+        wait_or_raise(ep, hub, READ, flags, &deadline)
 
 
 cdef object received(Hub hub, FdEntry *entry, PyObject *data, Py_ssize_t bufsize, Py_ssize_t got):
@@ -595,10 +600,10 @@ cdef object received(Hub hub, FdEntry *entry, PyObject *data, Py_ssize_t bufsize
     return result
 
 
-cdef int failed_recv(Hub hub, FdEntry *entry, PyObject *data, Py_ssize_t bufsize, int code) except -1:
-    """`failed`, after the buffer was given back."""
+cdef bint must_retry_recv(Hub hub, FdEntry *entry, PyObject *data, Py_ssize_t bufsize, int code) except -1:
+    """`must_retry`, after the buffer was given back."""
     keep_buffer(hub, data, bufsize)
-    return failed(hub, entry, code)
+    return must_retry(hub, entry, code)
 
 
 def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
@@ -750,9 +755,9 @@ def accept_fd(self):
             if fd >= 0:
                 pass_on(hub, entry)
                 return fd, from_sockaddr(&storage, size)
-            if failed(hub, entry, errno):
+            if must_retry(hub, entry, errno):
                 continue
-        wait_for(ep, hub, READ, 0, &deadline)
+        wait_or_raise(ep, hub, READ, 0, &deadline)
 
 
 def connect_wait(self, address):
@@ -777,7 +782,7 @@ def connect_wait(self, address):
     if (code != EINPROGRESS and code != EALREADY) or ep.limit == 0:
         return code
     while True:
-        wait_for(ep, hub, WRITE, 0, &deadline)
+        wait_or_raise(ep, hub, WRITE, 0, &deadline)
         if not ASKING_TELLS:
             code = self.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
             if code:
@@ -813,7 +818,7 @@ cdef object by_original(object self, Endpoint ep, int event, int flags, object m
             else:
                 pass_on(hub, entry_of(ep, hub))
                 return result
-        wait_for(ep, hub, event, flags, &deadline)
+        wait_or_raise(ep, hub, event, flags, &deadline)
 
 
 def recvmsg(self, Py_ssize_t bufsize, Py_ssize_t ancbufsize=0, int flags=0, /):
@@ -855,7 +860,7 @@ cdef Py_ssize_t sendfile_once(Endpoint ep, Hub hub, int in_fd, long long offset,
         if sent >= 0:
             pass_on(hub, entry)
             return sent
-        if not failed(hub, entry, errno):
+        if not must_retry(hub, entry, errno):
             break
     return WOULD_BLOCK
 
@@ -879,7 +884,7 @@ def sendfile_some(self, int in_fd, long long offset, Py_ssize_t count):
         sent = sendfile_once(ep, hub, in_fd, offset, chunk)
         if sent != WOULD_BLOCK:
             return sent
-        wait_for(ep, hub, WRITE, 0, &deadline)
+        wait_or_raise(ep, hub, WRITE, 0, &deadline)
 
 
 # ---------------------------------------------------------------- waiting for any descriptor

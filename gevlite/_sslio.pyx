@@ -30,7 +30,7 @@ from gevlite._core cimport (
     now_ns,
     poll_now,
 )
-from gevlite._socketio cimport UNSET_DEADLINE, Endpoint, endpoint, entry_of, wait_event
+from gevlite._socketio cimport UNSET_DEADLINE, Endpoint, endpoint, entry_of, wait_until
 
 from _ssl import SSLWantReadError, SSLWantWriteError
 
@@ -152,11 +152,11 @@ cdef class Conversation:
     cdef int wait(self, Endpoint ep, Hub hub, int event, int direction, int64_t *deadline, str timed_out) except -1:
         cdef int got
         if event == direction:
-            got = wait_event(ep, hub, event, deadline)
+            got = wait_until(ep, hub, event, deadline)
         else:
             self.crossed += 1
             try:
-                got = wait_event(ep, hub, event, deadline)
+                got = wait_until(ep, hub, event, deadline)
             finally:
                 self.crossed -= 1
         if not got:

@@ -19,16 +19,16 @@ from gevlite._core cimport (
     WAIT_LOCK,
     CoreGreenlet,
     Hub,
-    LinkList,
+    WaitList,
     Waiter,
     current_greenlet,
     current_hub,
     give_way,
     greenlet,
     in_whose_name,
-    link_append,
-    link_clear,
-    link_pop,
+    waitlist_append,
+    waitlist_clear,
+    waitlist_pop,
     new_waiter,
     timeout_ns,
     wait_on,
@@ -146,7 +146,7 @@ cdef class Lock:
     """
 
     cdef bint held
-    cdef LinkList waiters
+    cdef WaitList waiters
     cdef object __weakref__
 
     def __init__(self):
@@ -179,11 +179,11 @@ cdef class Lock:
             # Released by another thread while the waiter, or even the hub, was made.
             self.held = True
             return True
-        link_append(&self.waiters, w)
+        waitlist_append(&self.waiters, w)
         try:
             return wait_on(w, limit)
         except BaseException:
-            if w.lost:
+            if w.undelivered:
                 self.give()         # it was handed to us, but something else ended our wait
             raise
 
@@ -196,7 +196,7 @@ cdef class Lock:
         if not self.held:
             raise RuntimeError("release unlocked lock")
         while self.waiters.count:
-            w = <Waiter> link_pop(&self.waiters)
+            w = <Waiter> waitlist_pop(&self.waiters)
             if w.wake(self):
                 return 0
         self.held = False
@@ -226,14 +226,14 @@ cdef class Lock:
 
     def _at_fork_reinit(self):
         self.held = False
-        link_clear(&self.waiters)
+        waitlist_clear(&self.waiters)
 
     def __repr__(self):
         state = "locked" if self.held else "unlocked"
         return f"<{state} {type(self).__module__}.{type(self).__qualname__} object at {<size_t> <PyObject *> self:#x}>"
 
     def __dealloc__(self):
-        link_clear(&self.waiters)
+        waitlist_clear(&self.waiters)
 
 
 cdef class RLock:

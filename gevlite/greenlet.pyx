@@ -15,9 +15,9 @@ from gevlite._core cimport (
     WAIT_GREENLET,
     CoreGreenlet,
     Hub,
-    Link,
+    Place,
     LinkCall,
-    LinkList,
+    WaitList,
     Timer,
     Waiter,
     current_greenlet,
@@ -25,9 +25,9 @@ from gevlite._core cimport (
     give_way_within,
     greenlet,
     lay_down,
-    link_append,
-    link_clear,
-    link_remove,
+    waitlist_append,
+    waitlist_clear,
+    waitlist_remove,
     links_due,
     new_waiter,
     notify_all,
@@ -165,7 +165,7 @@ cdef class Greenlet(CoreGreenlet):
     cdef object _value
     cdef object _error              # the exception it ended with
     cdef object _traceback
-    cdef LinkList waiters
+    cdef WaitList waiters
     cdef list callbacks             # of LinkCall: the links
     cdef list end_callbacks         # of _on_end
     cdef Timer start_timer
@@ -271,7 +271,7 @@ cdef class Greenlet(CoreGreenlet):
 
         The hub makes its calls one after the other, and those links come first.
         """
-        if self.life == FINISHED and self.callbacks and self.hub.running and not self.hub.closed:
+        if self.life == FINISHED and self.callbacks and self.hub.started and not self.hub.closed:
             self.hub._call_soon(function, ())
         else:
             function()
@@ -450,7 +450,7 @@ cdef class Greenlet(CoreGreenlet):
         w = new_waiter(current_hub(), WAIT_GREENLET)
         if self.life == FINISHED:
             return 1
-        link_append(&self.waiters, w)
+        waitlist_append(&self.waiters, w)
         wait_on(w, timeout)
         return self.life == FINISHED
 
@@ -669,7 +669,7 @@ cdef class Greenlet(CoreGreenlet):
         return text + ">"
 
     def __dealloc__(self):
-        link_clear(&self.waiters)
+        waitlist_clear(&self.waiters)
 
 
 def _nothing(*args, **kwargs):
@@ -784,9 +784,8 @@ def killall(greenlets, exception=GreenletExit, block=True, timeout=None):
 # ---------------------------------------------------------------- waiting for many
 
 @cython.no_gc
-cdef class _CollectLink(Link):
+cdef class _CollectPlace(Place):
     cdef _Collector collector
-    cdef object source
 
     cdef int notify(self, object source) except -1:
         self.collector._add(source)
@@ -800,7 +799,7 @@ cdef class _Collector:
     cdef Py_ssize_t wanted          # wake when so many are in `ready`
     cdef bint raise_error           # or when one of them failed
     cdef Py_ssize_t seen            # so many of `ready` have been looked at for that
-    cdef list links                 # _CollectLink, or objects linked by rawlink
+    cdef list links                 # a _CollectPlace for each Greenlet, every other object itself: it has a rawlink
     cdef object on_ready
 
     cdef int _add(self, object source) except -1:
@@ -814,7 +813,7 @@ cdef class _Collector:
         self._add(source)
 
     cdef int link(self, object objects) except -1:
-        cdef _CollectLink link
+        cdef _CollectPlace place
         self.ready = []
         self.links = []
         self.on_ready = self._linked
@@ -823,10 +822,10 @@ cdef class _Collector:
                 if (<Greenlet> obj).life == FINISHED:
                     self.ready.append(obj)
                 else:
-                    link = _CollectLink.__new__(_CollectLink)
-                    link.collector = self
-                    link_append(&(<Greenlet> obj).waiters, link)
-                    self.links.append(link)
+                    place = _CollectPlace.__new__(_CollectPlace)
+                    place.collector = self
+                    waitlist_append(&(<Greenlet> obj).waiters, place)
+                    self.links.append(place)
             else:
                 try:
                     rawlink = obj.rawlink
@@ -843,8 +842,8 @@ cdef class _Collector:
 
     cdef int unlink(self) except -1:
         for link in self.links:
-            if isinstance(link, _CollectLink):
-                link_remove(<_CollectLink> link)
+            if isinstance(link, _CollectPlace):
+                waitlist_remove(<_CollectPlace> link)
             else:
                 link.unlink(self.on_ready)
         self.links = []

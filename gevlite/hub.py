@@ -145,11 +145,13 @@ def reinit(hub=None):
     """For code written for gevent: nothing to do, every fork already gives the child's hub a fresh backend."""
 
 
-class Waiter:
-    """A value for the one greenlet that waits for it: `get()` blocks until somebody calls `switch` or `throw`.
+class SwitchWaiter:
+    """A value for the one greenlet that waits for it: `get()` blocks until `switch` or `throw` is called.
 
-    Those may be called in the hub, in another greenlet or before `get`, and do not block: the one who waits runs when
-    its turn comes. It serves once; `clear()` makes it as new. New code had better use `gevlite.event.AsyncResult`.
+    Those may be called in the hub, in another greenlet or before `get`. They do not block: the waiter runs when its
+    turn comes. It serves once; `clear()` makes it as new. In new code, prefer `gevlite.event.AsyncResult`.
+
+    gevent calls it `Waiter`. So is the core's own class called: that one parks a greenlet, and this one is built on it.
     """
 
     __slots__ = ("_exception", "_outcome", "_parked", "hub")
@@ -196,7 +198,7 @@ class Waiter:
             self.throw(source.exception)
 
     def switch(self, value=None):
-        """Give the value to who waits, or will."""
+        """Give the value to the waiter, also to one that begins to wait later."""
         if self._parked is not None:
             self._parked.wake(value)
         else:
@@ -207,7 +209,7 @@ class Waiter:
         self.switch(args)
 
     def throw(self, exception=GreenletExit, value=None, traceback=None):
-        """Raise an exception in who waits, or will: `throw(exception)` or `throw(type, value, traceback)`."""
+        """Raise in the waiter, also in a later one: `throw(exception)` or `throw(type, value, traceback)`."""
         exc = _as_exception(exception, value, traceback)
         if self._parked is not None:
             self._parked.throw(exc)
@@ -230,6 +232,9 @@ class Waiter:
             return self._parked.park()
         finally:
             self._parked = None
+
+
+Waiter = SwitchWaiter  # gevent's name
 
 
 def _as_exception(exception, value, traceback):

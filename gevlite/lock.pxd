@@ -1,8 +1,8 @@
-from gevlite._core cimport LinkList, Waitable
+from gevlite._core cimport WaitList, Waitable
 
 cdef class Semaphore(Waitable):
     cdef public Py_ssize_t counter      # set by gipc, after a fork; wakes nobody
-    cdef LinkList watchers          # wait(): who wants to know, but takes nothing
+    cdef WaitList watchers          # wait(): who wants to know, but takes nothing
 
     cpdef bint ready(self) except -1
     cpdef bint locked(self)

@@ -14,8 +14,8 @@ from gevlite._core cimport (
     current_greenlet,
     current_hub,
     give_way_within,
-    link_append,
-    link_clear,
+    waitlist_append,
+    waitlist_clear,
     new_waiter,
     notify_all,
     notify_one,
@@ -68,11 +68,11 @@ cdef class Semaphore(Waitable):
         if self.counter > 0:            # released meanwhile, see new_waiter
             self.counter -= 1
             return True
-        link_append(&self.waiters, w)
+        waitlist_append(&self.waiters, w)
         try:
             return wait_on(w, limit)
         except BaseException:
-            if w.lost:
+            if w.undelivered:
                 self.release()      # it was handed to us, but something else ended our wait
             raise
 
@@ -99,7 +99,7 @@ cdef class Semaphore(Waitable):
             limit = timeout_ns(timeout)
             w = new_waiter(current_hub(), WAIT_LOCK)
             if self.counter <= 0:           # still, see new_waiter
-                link_append(&self.watchers, w)
+                waitlist_append(&self.watchers, w)
                 wait_on(w, limit)
         return self.counter
 
@@ -118,7 +118,7 @@ cdef class Semaphore(Waitable):
         return f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} counter={self.counter} links={self.linkcount()}>"
 
     def __dealloc__(self):
-        link_clear(&self.watchers)
+        waitlist_clear(&self.watchers)
 
 
 cdef class BoundedSemaphore(Semaphore):

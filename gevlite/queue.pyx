@@ -12,14 +12,14 @@ from libc.stdint cimport int64_t
 
 from gevlite._core cimport (
     WAIT_QUEUE,
-    LinkList,
+    WaitList,
     Waiter,
     current_hub,
     free_waiter,
     give_way_within,
-    link_append,
-    link_clear,
-    link_pop,
+    waitlist_append,
+    waitlist_clear,
+    waitlist_pop,
     new_waiter,
     notify_all,
     notify_one,
@@ -150,11 +150,11 @@ cdef class _Guard:
         return 0
 
 
-cdef class _Exchange:
+cdef class _QueueBase:
     """What queues and channels share."""
 
-    cdef LinkList getting       # who waits in get()
-    cdef LinkList putting       # and in put(): _Putters
+    cdef WaitList getting       # who waits in get()
+    cdef WaitList putting       # and in put(): _Putters
     cdef object __weakref__
 
     __class_getitem__ = classmethod(GenericAlias)
@@ -203,7 +203,7 @@ cdef class _Exchange:
         try:
             item = w.park_for(limit)
         except BaseException:
-            if w.lost and not notify_one(&self.getting, w.value):
+            if w.undelivered and not notify_one(&self.getting, w.value):
                 self.put_back(w.value)
             raise
         if w.timed_out:
@@ -221,11 +221,11 @@ cdef class _Exchange:
         return item
 
     def __dealloc__(self):
-        link_clear(&self.getting)
-        link_clear(&self.putting)
+        waitlist_clear(&self.getting)
+        waitlist_clear(&self.putting)
 
 
-cdef class SimpleQueue(_Exchange):
+cdef class SimpleQueue(_QueueBase):
     """A first-in, first-out queue. `maxsize`: how many items it holds; None or 0: any number.
 
     Iterating over it yields items until one of them is `StopIteration`. A subclass may keep the items in another way, as
@@ -236,8 +236,8 @@ cdef class SimpleQueue(_Exchange):
     cdef object items               # a deque, or a list for those that sort
     cdef Py_ssize_t room            # maxsize, or -1
     cdef Py_ssize_t unfinished      # items put in and not yet reported done
-    cdef LinkList peeking
-    cdef LinkList joining
+    cdef WaitList peeking
+    cdef WaitList joining
     cdef readonly bint is_shutdown
     cdef bint hooked                # a subclass has its own _put and the like
     cdef _Guard guard               # None if adding and taking run no Python code
@@ -411,7 +411,7 @@ cdef class SimpleQueue(_Exchange):
             try:
                 item = self.fetch()
             except BaseException as exc:
-                while self.getting.count and not (<Waiter> link_pop(&self.getting)).throw(exc):
+                while self.getting.count and not (<Waiter> waitlist_pop(&self.getting)).throw(exc):
                     pass
                 continue
             if notify_one(&self.getting, item):
@@ -463,7 +463,7 @@ cdef class SimpleQueue(_Exchange):
             if not block:
                 raise Full
             if w is not None:
-                link_append(&self.putting, w)
+                waitlist_append(&self.putting, w)
                 return w
             w = self.new_putter(item)
         return None
@@ -473,7 +473,7 @@ cdef class SimpleQueue(_Exchange):
         """There may be room: the first putters' items come in."""
         cdef _Putter w
         while self.putting.count and self.has_room():
-            w = <_Putter> link_pop(&self.putting)
+            w = <_Putter> waitlist_pop(&self.putting)
             if w.wake(None):
                 try:
                     self.deposit(w.item)
@@ -507,7 +507,7 @@ cdef class SimpleQueue(_Exchange):
         return self.wait_to_get(w, limit)
 
     @cython.final
-    cdef Waiter begin_get(self, bint block, LinkList *waiting):
+    cdef Waiter begin_get(self, bint block, WaitList *waiting):
         """None if there is an item; else take a place among those who wait for one."""
         cdef Waiter w = None
         while not self.size():
@@ -516,7 +516,7 @@ cdef class SimpleQueue(_Exchange):
             if not block:
                 raise Empty
             if w is not None:
-                link_append(waiting, w)
+                waitlist_append(waiting, w)
                 return w
             w = new_waiter(current_hub(), WAIT_QUEUE)       # then look again
         return None
@@ -615,13 +615,13 @@ cdef class SimpleQueue(_Exchange):
         return text + ">"
 
     def __dealloc__(self):
-        link_clear(&self.peeking)
-        link_clear(&self.joining)
+        waitlist_clear(&self.peeking)
+        waitlist_clear(&self.joining)
 
 
-cdef int fail(LinkList *waiting) except -1:
+cdef int fail(WaitList *waiting) except -1:
     while waiting.count:
-        (<Waiter> link_pop(waiting)).throw(ShutDown())
+        (<Waiter> waitlist_pop(waiting)).throw(ShutDown())
     return 0
 
 
@@ -664,7 +664,7 @@ cdef class Queue(SimpleQueue):
             limit = timeout_ns(timeout)
             w = new_waiter(current_hub(), WAIT_QUEUE)
             if self.unfinished:         # still, see new_waiter
-                link_append(&self.joining, w)
+                waitlist_append(&self.joining, w)
                 wait_on(w, limit)
         return self.unfinished == 0
 
@@ -749,7 +749,7 @@ cdef bint overrides_hooks(type cls) except -1:
     return False
 
 
-cdef class Channel(_Exchange):
+cdef class Channel(_QueueBase):
     """A queue that holds nothing: `put` blocks until somebody takes the item."""
 
     cdef list returned          # items whose getter was ended by a throw by hand before it had them; else None
@@ -806,7 +806,7 @@ cdef class Channel(_Exchange):
         w = self.new_putter(item)
         if notify_one(&self.getting, item):
             return
-        link_append(&self.putting, w)
+        waitlist_append(&self.putting, w)
         self.wait_to_put(w, limit)
 
     cpdef get(self, bint block=True, timeout=None):
@@ -824,7 +824,7 @@ cdef class Channel(_Exchange):
             if self.returned:
                 return self.returned.pop(0)
             while self.putting.count:
-                p = <_Putter> link_pop(&self.putting)
+                p = <_Putter> waitlist_pop(&self.putting)
                 if p.wake(None):
                     return p.item
             if not block:
@@ -832,7 +832,7 @@ cdef class Channel(_Exchange):
             if w is not None:
                 break
             w = new_waiter(current_hub(), WAIT_QUEUE)       # then look again
-        link_append(&self.getting, w)
+        waitlist_append(&self.getting, w)
         return self.wait_to_get(w, limit)
 
     cdef int put_back(self, object item) except -1:
