@@ -242,6 +242,7 @@ def _parse_forwarded(value):
 
 # https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+_LINE_START = b"PROXY "
 _LONGEST_LINE = 107
 _LONGEST_BLOCK = 16384
 _LINE = re.compile(rb"PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})\r\n")
@@ -252,29 +253,70 @@ class ProxyError(OSError):
     """What came is no header of the PROXY protocol."""
 
 
-def read_proxy_header(sock, address, timeout):
+class _ToldAddress(tuple):
+    """What `read_proxy_header` returns."""
+
+
+class _ToldPath(str):
+    """The same, where it is a UNIX socket's."""
+
+
+def _told(address, environ, unread=b""):
+    told = _ToldAddress(address) if isinstance(address, tuple) else _ToldPath(address or "")
+    told.environ = environ
+    told.unread = unread
+    return told
+
+
+def read_proxy_header(sock, address, timeout, versions=(1, 2), optional=False):
     """Take the header from the beginning of a connection, and nothing else; the client's address that it tells, or
     `address` if it tells none. Blocks for at most `timeout` seconds.
+
+    versions: those of the protocol that may come. optional: without a header the connection is the client's own.
+
+    What else is told is in the attribute `environ` of the result: PROXY_PROTOCOL (TCP4, TCP6), and where the client has
+    connected to, PROXY_ADDR and PROXY_PORT; of a client that speaks TLS with the proxy, by the names of mod_ssl: HTTPS,
+    SSL_PROTOCOL, SSL_CIPHER, SSL_TLS_SNI, SSL_CLIENT_VERIFY and SSL_CLIENT_S_DN_CN. The attribute `unread` has what had
+    to be read and belongs to a request.
 
     Raises ProxyError for what is no header, TimeoutError, or another OSError.
     """
     deadline = time.monotonic() + timeout
-    start = _exactly(sock, len(_SIGNATURE), deadline)
+    starts = [start for version, start in ((1, _LINE_START), (2, _SIGNATURE)) if version in versions]
+    start = b""
+    try:
+        if optional:
+            # A TLS handshake could not be given what we take.
+            _set_time(sock, deadline)
+            first = sock.recv(1, socket.MSG_PEEK)
+            if not any(start.startswith(first) for start in starts):
+                return _told(address, {})
+        while start not in starts:
+            candidates = [len(one) for one in starts if one.startswith(start)]
+            if not candidates:
+                raise ProxyError("no header of the PROXY protocol")
+            start += _some(sock, min(candidates) - len(start), deadline)
+    except (ProxyError, TimeoutError):
+        if not optional:
+            raise
+        return _told(address, {}, start)
     if start == _SIGNATURE:
         return _version_2(sock, address, deadline)
-    if not start.startswith(b"PROXY "):
-        raise ProxyError("no header of the PROXY protocol")
     return _version_1(_rest_of_line(sock, start, deadline), address)
+
+
+def _some(sock, most, deadline):
+    _set_time(sock, deadline)
+    data = sock.recv(most)
+    if not data:
+        raise ProxyError("the connection ended in the header of the PROXY protocol")
+    return data
 
 
 def _exactly(sock, n, deadline):
     data = b""
     while len(data) < n:
-        _set_time(sock, deadline)
-        piece = sock.recv(n - len(data))
-        if not piece:
-            raise ProxyError("the connection ended in the header of the PROXY protocol")
-        data += piece
+        data += _some(sock, n - len(data), deadline)
     return data
 
 
@@ -300,18 +342,24 @@ def _rest_of_line(sock, line, deadline):
 
 def _version_1(line, address):
     if _UNKNOWN.fullmatch(line):
-        return address
+        return _told(address, {})
     found = _LINE.fullmatch(line)
     if found is None:
         raise ProxyError("not a header of the PROXY protocol, version 1")
     kind = ipaddress.IPv4Address if found[1] == b"TCP4" else ipaddress.IPv6Address
     try:
-        source, _destination = kind(found[2].decode()), kind(found[3].decode())
+        source, destination = kind(found[2].decode()), kind(found[3].decode())
     except ValueError:
         raise ProxyError("not an address of the PROXY protocol") from None
     if int(found[4]) > 65535 or int(found[5]) > 65535:
         raise ProxyError("not a port of the PROXY protocol")
-    return str(_address(str(source))), int(found[4])
+    return _of_tcp(found[1].decode(), source, int(found[4]), destination, int(found[5]))
+
+
+def _of_tcp(kind, source, source_port, destination, port, more=()):
+    environ = {"PROXY_PROTOCOL": kind, "PROXY_ADDR": str(destination), "PROXY_PORT": str(port)}
+    environ.update(more)
+    return _told((str(_address(str(source))), source_port), environ)
 
 
 def _version_2(sock, address, deadline):
@@ -321,12 +369,77 @@ def _version_2(sock, address, deadline):
     if size > _LONGEST_BLOCK:
         raise ProxyError("the header of the PROXY protocol is too long")
     block = _exactly(sock, size, deadline)
-    if version & 15 == 0 or family == 0:
-        return address  # LOCAL: the proxy speaks for itself, such as to see whether we live; or it does not know
+    if version & 15 == 0:
+        return _told(address, {})  # LOCAL: the proxy speaks for itself, such as to see whether we live
+    if family == 0:
+        return _told(address, {})  # it does not know; what is behind has no beginning then
     if family == 0x11 and size >= 12:
-        return str(ipaddress.IPv4Address(block[:4])), int.from_bytes(block[8:10])
-    if family == 0x21 and size >= 36:
-        return str(_address(str(ipaddress.IPv6Address(block[:16])))), int.from_bytes(block[32:34])
-    if family == 0x31 and size >= 216:
-        return ""
-    raise ProxyError("addresses of the PROXY protocol that are none of a stream")
+        kind, source, destination, ports = (
+            "TCP4",
+            ipaddress.IPv4Address(block[:4]),
+            ipaddress.IPv4Address(block[4:8]),
+            8,
+        )
+    elif family == 0x21 and size >= 36:
+        kind, source, destination = "TCP6", ipaddress.IPv6Address(block[:16]), ipaddress.IPv6Address(block[16:32])
+        ports = 32
+    elif family == 0x31 and size >= 216:
+        return _told("", _more(block[216:]))
+    else:
+        raise ProxyError("addresses of the PROXY protocol that are none of a stream")
+    source_port, port = struct.unpack_from("!HH", block, ports)
+    return _of_tcp(kind, source, source_port, destination, port, _more(block[ports + 4 :]))
+
+
+# 2.2 there: fields that may follow the addresses. The first byte of _TLS says what the connection has, the next four
+# whether the certificate was good, and then there are fields again.
+_AUTHORITY, _TLS, _TLS_VERSION, _TLS_NAME, _TLS_CIPHER = 0x02, 0x20, 0x21, 0x22, 0x23
+_IS_TLS, _HAS_CERTIFICATE = 1, 2 | 4
+
+
+def _more(data):
+    """For the environ: what the fields behind the addresses say of the client's TLS."""
+    fields = _fields(data)
+    block = fields.get(_TLS)
+    if block is None:
+        return {}
+    if len(block) < 5:
+        raise ProxyError("a field of the PROXY protocol that is cut off")
+    if not block[0] & _IS_TLS:
+        return {}
+    parts = _fields(block[5:])
+    verdict = int.from_bytes(block[1:5])
+    environ = {
+        "wsgi.url_scheme": "https",
+        "HTTPS": "on",
+        "SSL_PROTOCOL": _text(parts.get(_TLS_VERSION)),
+        "SSL_CIPHER": _text(parts.get(_TLS_CIPHER)),
+        "SSL_CLIENT_VERIFY": "NONE",
+    }
+    if block[0] & _HAS_CERTIFICATE:
+        environ["SSL_CLIENT_VERIFY"] = "SUCCESS" if verdict == 0 else f"FAILED:{verdict}"
+        if verdict == 0 and _TLS_NAME in parts:
+            environ["SSL_CLIENT_S_DN_CN"] = _text(parts[_TLS_NAME])
+    if _AUTHORITY in fields:
+        environ["SSL_TLS_SNI"] = _text(fields[_AUTHORITY])
+    return environ
+
+
+def _fields(data):
+    found = {}
+    at = 0
+    while at < len(data):
+        size = int.from_bytes(data[at + 1 : at + 3])
+        if at + 3 + size > len(data):
+            raise ProxyError("a field of the PROXY protocol that is cut off")
+        found.setdefault(data[at], data[at + 3 : at + 3 + size])
+        at += 3 + size
+    return found
+
+
+def _text(data):
+    # As all text in environ: its bytes as characters. Most programs that read these do not expect control characters.
+    text = (data or b"").decode("latin-1")
+    if any(c < " " or c == "\x7f" for c in text):
+        raise ProxyError("control characters in a field of the PROXY protocol")
+    return text

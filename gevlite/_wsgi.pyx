@@ -713,8 +713,10 @@ cdef class Handler:
         for key in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "SERVER_PROTOCOL", "wsgi.input"):
             environ.setdefault(key, "")
         environ["wsgi.early_hints"] = self.early_hints
-        if self.connection.ep is None:
+        told = getattr(self.client_address, "environ", {})      # by the PROXY protocol
+        if self.connection.ep is None and "HTTPS" not in told:
             environ.update(tls_environ(self.socket))
+        environ.update(told)
         environ.update(self.get_connection_environ())
         self.template = environ
         return 0

@@ -560,18 +560,28 @@ class WSGIServer(StreamServer):
         return type(self).get_environ is not WSGIServer.get_environ
 
     def _handle(self, sock, address):
-        proxies = self.proxies
-        if proxies is not None and proxies.protocol and proxies.trusts(address):
+        versions, optional = self._proxy_headers(address)
+        if versions:
             # Before TLS: the proxy speaks before the client does.
+            self._shaking[sock] = time.monotonic()
             try:
-                address = read_proxy_header(sock, address, PROXY_TIME)
+                address = read_proxy_header(sock, address, PROXY_TIME, versions, optional)
+                if address.unread and self.ssl_enabled:
+                    raise ProxyError("neither a header of the PROXY protocol nor TLS")
             except ProxyError as exc:
                 self._log_proxy_error(address, exc)
                 return None
             except OSError:
                 return None
+            finally:
+                del self._shaking[sock]
             sock.settimeout(None)
         return super()._handle(sock, address)
+
+    def _proxy_headers(self, address):
+        """With a header of which versions of the PROXY protocol a connection from there begins; whether it need not."""
+        proxies = self.proxies
+        return (1, 2) if proxies is not None and proxies.protocol and proxies.trusts(address) else (), False
 
     def _log_proxy_error(self, address, exc):
         # A misconfigured proxy fails at each connection.
@@ -583,6 +593,7 @@ class WSGIServer(StreamServer):
 
     def handle(self, sock, address):
         """Serve a connection until it is to be closed."""
+        unread = getattr(address, "unread", b"")
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sock.family == socket.AF_INET6 and address[0].startswith("::ffff:") and "." in address[0]:
@@ -590,6 +601,8 @@ class WSGIServer(StreamServer):
             address = (address[0].removeprefix("::ffff:"), address[1])
         handler = self.handler_class(sock, address, self)
         self._handlers[handler] = time.monotonic()
+        if unread:
+            handler.connection.put_back(unread)
         try:
             handler.handle()
         finally:

@@ -3,7 +3,7 @@
     gunicorn -k gevlite.integrations.gunicorn.GevliteWorker app:application
 
 A worker process is patched before it loads the application, and has one greenlet for each connection. It heeds
-gunicorn's settings, but for what it has no counterpart of: threads, HTTP/2, the PROXY and uwsgi protocols.
+gunicorn's settings, but for what it has no counterpart of: threads, HTTP/2, the uwsgi protocol.
 
 Where things are decided: `GevliteWorker` is the life of the process (signals, heartbeat, stop); `_Application` is
 around each call of the application; the handlers are for what needs the connection, and the costlier they are the fewer
@@ -83,8 +83,6 @@ class GevliteWorker(Worker):
         """
         self.limits = _limits(self.cfg)
         self.strict = _is_strict()
-        if getattr(self.cfg, "proxy_protocol", False) not in (False, "off"):
-            raise RuntimeError("GevliteWorker does not speak the PROXY protocol: remove proxy_protocol")
         if getattr(self.cfg, "protocol", "http") != "http":
             raise RuntimeError(f"GevliteWorker does not speak {self.cfg.protocol}: remove the setting protocol")
 
@@ -112,7 +110,7 @@ class GevliteWorker(Worker):
             del environ["wsgi.file_wrapper"]  # pywsgi has one that uses sendfile
         environ["wsgi.multithread"] = True  # while the application waits it is called again
         environ["SERVER_SOFTWARE"] = f"gevlite/{__version__} gunicorn/{gunicorn.__version__}"
-        server = WSGIServer(
+        server = _Server(
             listener,
             application,
             spawn=self.cfg.worker_connections,
@@ -125,6 +123,8 @@ class GevliteWorker(Worker):
             **self._tls(),
         )
         server.worker = self
+        server.proxy_versions = _PROXY_VERSIONS[self.cfg.proxy_protocol]
+        server.is_proxy = functools.partial(_is_in, _addresses(self.cfg.proxy_allow_ips))
         server._settings.raw_uri = True
         server._settings.header_map = self.cfg.header_map
         server._settings.forwarded = frozenset(name.lower() for name in self.cfg.forwarder_headers)
@@ -197,6 +197,19 @@ class GevliteWorker(Worker):
 
     def _exit(self, code):
         raise SystemExit(code)
+
+
+# By what `proxy_protocol` is; True and False in older gunicorns.
+_PROXY_VERSIONS = {False: (), "off": (), True: (1, 2), "auto": (1, 2), "v1": (1,), "v2": (2,)}
+
+
+class _Server(WSGIServer):
+    """Of one listener."""
+
+    def _proxy_headers(self, address):
+        if not self.proxy_versions or not self.is_proxy(address[0] if isinstance(address, tuple) else ""):
+            return (), False
+        return self.proxy_versions, True  # gunicorn serves who sends none, such as a check of health
 
 
 class _Application:

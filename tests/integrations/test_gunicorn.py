@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 gunicorn = pytest.importorskip("gunicorn")
+pytest.importorskip("gunicorn.config")
 
 WORKER = "gevlite.integrations.gunicorn.GevliteWorker"
 PATIENCE = 20
@@ -797,7 +798,52 @@ def test_whose_head_is_slow_keeps_nobody_out(master):
         sock.close()
 
 
+PROXY_LINE = b"PROXY TCP4 192.0.2.1 10.0.0.1 5678 80\r\n"
+# The same in version 2, and that the client speaks TLS with the proxy.
+PROXY_BLOCK = b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + bytes.fromhex("0014 c0000201 0a000001 162e 0050 20 0005 01 00000000")
+
+
+def proxied(running, header):
+    """A connection of a proxy."""
+    sock = running.connect()
+    sock.sendall(header)
+    return running.open(lambda: sock)
+
+
+def test_the_proxy_protocol(master):
+    running = master("--forwarded-allow-ips", "192.0.2.1", config="proxy_protocol = True")
+    connection = proxied(running, PROXY_LINE)
+    for _ in range(2):
+        environ = connection.get().json
+        assert environ["REMOTE_ADDR"] == "192.0.2.1" and environ["REMOTE_PORT"] == "5678"
+        assert (environ["PROXY_PROTOCOL"], environ["PROXY_ADDR"], environ["PROXY_PORT"]) == ("TCP4", "10.0.0.1", "80")
+        assert environ["wsgi.url_scheme"] == "http"
+    assert proxied(running, PROXY_BLOCK).get().json["wsgi.url_scheme"] == "https"
+    # What headers say counts if the client is trusted whom the proxy has named.
+    assert connection.get(X_Forwarded_Proto="https").json["wsgi.url_scheme"] == "https"
+    environ = running.get(X_Forwarded_Proto="https").json
+    assert environ["REMOTE_ADDR"] == "127.0.0.1" and environ["wsgi.url_scheme"] == "http"
+    assert "PROXY_ADDR" not in environ
+    broken = proxied(running, b"PROXY TCP4 nonsense\r\n")
+    assert broken.is_closed()
+    running.said("not a header of the PROXY protocol")
+
+
+def test_only_the_version_that_is_asked_for(master):
+    if not isinstance(gunicorn.config.ProxyProtocol.default, str):
+        pytest.skip("this gunicorn has no versions there")
+    running = master("--proxy-protocol", "v2")
+    assert proxied(running, PROXY_BLOCK).get().json["REMOTE_ADDR"] == "192.0.2.1"
+    assert proxied(running, PROXY_LINE).get().status == 400
+
+
+def test_who_may_not_send_the_proxy_protocol(master):
+    running = master("--proxy-allow-from", "192.0.2.9", config="proxy_protocol = True")
+    assert proxied(running, PROXY_LINE).get().status == 400
+    assert running.get().status == 200
+
+
 def test_what_cannot_be_heeded_is_an_error(master):
-    running = master(config="proxy_protocol = True", boots=False)
+    running = master(config="protocol = 'uwsgi'", boots=False)
     assert running.wait() == 3
-    running.said("GevliteWorker does not speak the PROXY protocol")
+    running.said("GevliteWorker does not speak uwsgi")

@@ -252,11 +252,7 @@ def test_what_the_server_and_its_log_make_of_it(site, http, tmp_path):
     path = tmp_path / "log"
     log = AccessLog(path)
 
-    def app(environ, start_response):
-        start_response("200 OK", [])
-        return [json.dumps({key: str(value) for key, value in environ.items()}).encode()]
-
-    server = site(app, log=log, proxies=Proxies("127.0.0.0/8", ALL_OF_X))
+    server = site(environ_as_json, log=log, proxies=Proxies("127.0.0.0/8", ALL_OF_X))
     client = http(server)
     seen = json.loads(client.get("/p", "X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 1.2.3.4").body)
     assert seen["REMOTE_ADDR"] == "1.2.3.4"
@@ -275,12 +271,26 @@ def test_proxies_must_be_proxies(site):
 # ---------------------------------------------------------------- the PROXY protocol
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+LINE = b"PROXY TCP4 1.2.3.4 10.0.0.1 5678 80\r\n"
+GET_OF_NOBODY = b"GET / HTTP/1.1\r\n\r\n"
 
 
 def version_2(command=0x21, family=0x11, block=None, signature=SIGNATURE, size=None):
     if block is None:
-        block = socket.inet_aton("1.2.3.4") + socket.inet_aton("10.0.0.1") + struct.pack("!HH", 5678, 80)
+        block = BLOCK
     return signature + struct.pack("!BBH", command, family, len(block) if size is None else size) + block
+
+
+def field(kind, value):
+    return struct.pack("!BH", kind, len(value)) + value
+
+
+def tls_fields(client=1, verify=0, version=b"TLSv1.3", name=None, more=b""):
+    parts = field(0x21, version) + (b"" if name is None else field(0x22, name)) + field(0x23, b"TLS_AES_128_GCM_SHA256")
+    return field(0x20, struct.pack("!BI", client, verify) + parts) + more
+
+
+BLOCK = socket.inet_aton("1.2.3.4") + socket.inet_aton("10.0.0.1") + struct.pack("!HH", 5678, 80)
 
 
 def block_6(address):
@@ -302,6 +312,7 @@ GOOD = {
     version_2(command=0x20, block=b"x" * 50): PEER,
     version_2(family=0, block=b"something"): PEER,
     version_2(family=0x31, block=b"/a".ljust(216, b"\0")): "",
+    version_2(block=BLOCK + tls_fields(client=7, name=b"alice", more=field(2, b"example.org"))): ("1.2.3.4", 5678),
 }
 
 BAD = [
@@ -317,11 +328,14 @@ BAD = [
     b"PROXY UNKNOWN\0\r\n", b"PROXY UNKNOWN x\ry\r\n", b"PROXY", b"", version_2(command=0x11),
     version_2(command=0x22), version_2(family=0x12), version_2(family=0x41), version_2(block=b"x" * 11),
     version_2(family=0x21, block=b"x" * 35), version_2(family=0x31, block=b"x" * 215), version_2(size=65535),
-    version_2(size=13), version_2(signature=SIGNATURE[:-1] + b"x"), version_2()[:15], SIGNATURE,
+    version_2(size=13), version_2(block=BLOCK + b"x"), version_2(block=BLOCK + tls_fields()[:-1]),
+    version_2(block=BLOCK + field(0x20, b"\1")), version_2(block=BLOCK + field(0x20, b"\1\0\0\0\0\x21\0\7x")),
+    version_2(block=BLOCK + tls_fields(client=7, name=b"a\r\nb")),
+    version_2(signature=SIGNATURE[:-1] + b"x"), version_2()[:15], SIGNATURE,
 ]  # fmt: skip
 
 
-def read_header(data, pieces=None, timeout=20):
+def read_header(data, pieces=None, timeout=20, **options):
     """`(address, what is left)` of a connection on which this comes."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -335,9 +349,9 @@ def read_header(data, pieces=None, timeout=20):
 
         sending = gevlite.spawn(send)
         try:
-            address = read_proxy_header(ours, PEER, timeout)
+            address = read_proxy_header(ours, PEER, timeout, **options)
             ours.settimeout(None)
-            return address, read_all(ours)
+            return address, address.unread + read_all(ours)
         finally:
             sending.kill()
 
@@ -355,6 +369,67 @@ def test_a_header_is_taken_and_nothing_behind_it(data, cut):
 def test_what_is_no_header(data):
     with pytest.raises(ProxyError):
         read_header(data)
+
+
+@pytest.mark.parametrize("cut", [None, 1, 5, 14])
+@pytest.mark.parametrize(
+    "data",
+    [GET_OF_NOBODY, b"POST /" + b"x" * 50, b"PROPFIND / HTTP/1.1\r\n", b"\r\n" + GET_OF_NOBODY, b"PROXY", b"P", b""],
+)
+def test_without_a_header_that_need_not_be_the_connection_is_the_clients(data, cut):
+    pieces = None if cut is None else [data[at : at + cut] for at in range(0, len(data), cut)]
+    assert read_header(data, pieces, optional=True) == (PEER, data)
+
+
+def test_only_the_versions_that_are_asked_for():
+    for version, header, other in ((1, LINE, version_2()), (2, version_2(), LINE)):
+        assert read_header(header + b"x", versions=(version,)) == (("1.2.3.4", 5678), b"x")
+        assert read_header(header + b"x", versions=(version,), optional=True) == (("1.2.3.4", 5678), b"x")
+        assert read_header(other + b"x", versions=(version,), optional=True) == (PEER, other + b"x")
+        with pytest.raises(ProxyError):
+            read_header(other + b"x", versions=(version,))
+
+
+@pytest.mark.parametrize("data", [b"", b"P", b"PROXY", SIGNATURE[:5]])
+def test_who_need_not_send_a_header_and_takes_long_is_no_proxy(data):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(data)
+        address = read_proxy_header(ours, PEER, 0.05, optional=True)
+        assert (address, address.unread) == (PEER, data)
+
+
+def told(*fields, **header):
+    return read_header(version_2(block=BLOCK + b"".join(fields), **header))[0].environ
+
+
+def test_where_the_client_has_connected_to():
+    expected = {"PROXY_PROTOCOL": "TCP4", "PROXY_ADDR": "10.0.0.1", "PROXY_PORT": "80"}
+    assert told() == read_header(LINE)[0].environ == expected
+    assert read_header(b"PROXY TCP6 2001:db8::1 ::1 5678 80\r\n")[0].environ["PROXY_ADDR"] == "::1"
+    for header in (b"PROXY UNKNOWN\r\n", version_2(command=0x20), version_2(family=0)):
+        assert read_header(header)[0].environ == {}
+
+
+def test_what_a_proxy_tells_of_the_clients_tls():
+    environ = told(field(4, b"padding"), tls_fields(), field(2, b"example.org"))
+    assert environ["wsgi.url_scheme"] == "https" and environ["HTTPS"] == "on" and environ["SSL_PROTOCOL"] == "TLSv1.3"
+    assert environ["SSL_CIPHER"] == "TLS_AES_128_GCM_SHA256" and environ["SSL_TLS_SNI"] == "example.org"
+    assert environ["SSL_CLIENT_VERIFY"] == "NONE" and "SSL_CLIENT_S_DN_CN" not in environ
+    environ = told(tls_fields(client=7, name="\u00fc".encode()))
+    assert environ["SSL_CLIENT_VERIFY"] == "SUCCESS" and environ["SSL_CLIENT_S_DN_CN"] == "\u00c3\u00bc"
+    assert told(tls_fields(client=5, name=b"resumed"))["SSL_CLIENT_S_DN_CN"] == "resumed"
+    # A name that nobody has verified is not told, nor one without a certificate.
+    environ = told(tls_fields(client=7, verify=18, name=b"mallory"))
+    assert environ["SSL_CLIENT_VERIFY"] == "FAILED:18" and "mallory" not in environ.values()
+    environ = told(tls_fields(client=1, name=b"mallory"))
+    assert environ["SSL_CLIENT_VERIFY"] == "NONE" and "mallory" not in environ.values()
+    assert "HTTPS" not in told(tls_fields(client=0, name=b"mallory"))
+    # Of two the first counts, as a proxy writes it before what may come from elsewhere.
+    assert (
+        told(tls_fields(client=7, name=b"alice"), tls_fields(client=7, name=b"mallory"))["SSL_CLIENT_S_DN_CN"]
+        == "alice"
+    )
 
 
 @pytest.mark.parametrize("data", [b"", b"PROX", b"PROXY TCP4 1.2.3.4 ", SIGNATURE, version_2()[:20]])
@@ -400,6 +475,8 @@ def test_random_headers_do_no_harm(seed):
             else:
                 data[at:at] = data[:at]
             data = data or bytearray(b"x")
+        with contextlib.suppress(ProxyError):
+            assert data.endswith(read_header(bytes(data), optional=True)[1])
         try:
             address, left = read_header(bytes(data))
         except ProxyError:
@@ -417,8 +494,12 @@ def who(environ, start_response):
     return [f"{environ['REMOTE_ADDR']} {environ.get('REMOTE_PORT')} {environ['wsgi.url_scheme']}".encode()]
 
 
+def environ_as_json(environ, start_response):
+    start_response("200 OK", [])
+    return [json.dumps({key: str(value) for key, value in environ.items()}).encode()]
+
+
 GET = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
-LINE = b"PROXY TCP4 1.2.3.4 10.0.0.1 5678 80\r\n"
 
 
 def test_a_trusted_proxy_tells_the_client(site, http):
@@ -437,6 +518,18 @@ def test_what_a_client_behind_the_proxy_says_is_not_believed(site, http):
     # But another proxy behind it is.
     line = LINE.replace(b"1.2.3.4", b"10.9.9.9")
     assert http(server).ask(line + request, "GET").body.startswith(b"6.6.6.6 ")
+
+
+def test_a_client_that_speaks_tls_with_the_proxy(site, http):
+    server = site(environ_as_json, proxies=Proxies("127.0.0.1", protocol=True))
+    client = http(server)
+    client.send(version_2(block=BLOCK + tls_fields(client=7, name=b"alice")))
+    for _ in range(2):
+        environ = json.loads(client.get().body)
+        assert environ["wsgi.url_scheme"] == "https" and environ["SSL_CLIENT_S_DN_CN"] == "alice"
+        assert environ["PROXY_PORT"] == "80" and environ["REMOTE_ADDR"] == "1.2.3.4"
+    environ = json.loads(http(server).ask(LINE + GET, "GET").body)
+    assert environ["wsgi.url_scheme"] == "http" and not [key for key in environ if key.startswith("SSL")]
 
 
 def test_of_others_the_header_is_no_request(site, http):
