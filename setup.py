@@ -1,6 +1,6 @@
 """The extension modules; everything else about the package is in pyproject.toml.
 
-Every `.pyx` file in gevlite/ and backends/ becomes a module of its name. A backend is left out where the kernel lacks
+Every `.pyx` file in a folder of FOLDERS becomes a module of its name. A backend is left out where the kernel lacks
 what it stands on. Cython runs only when something is built: an sdist, or a look at the metadata, needs no C files.
 
 GEVLITE_WERROR=1 turns every warning, of Cython and of the C compiler, into an error.
@@ -36,6 +36,11 @@ DEBUG = os.environ.get("GEVLITE_DEBUG", "") not in ("", "0")
 
 DIRECTIVES = {"binding": True, "embedsignature": True, "embedsignature.format": "python", "cdivision": True}
 
+# Package and its folder.
+FOLDERS = {"gevlite": "gevlite", "gevlite._http": "gevlite/_http", "gevlite.backends": "backends"}
+
+HEADERS = sorted(path for kind in ("pxd", "pxi", "h") for path in glob.glob(f"gevlite/**/*.{kind}", recursive=True))
+
 # Backends that need a particular kernel; all others are built everywhere.
 PLATFORMS = {"epoll": ("linux",), "kqueue": ("darwin", "freebsd", "openbsd", "netbsd", "dragonfly")}
 
@@ -57,10 +62,15 @@ class CythonBuild(build_ext):
         super().run()
 
 
-def modules(package: str, folder: str, platform: str = sys.platform) -> list[Extension]:
+def sources() -> list[tuple[str, str]]:
+    """All `.pyx` files, each with its package."""
+    return [(package, path) for package in FOLDERS for path in sorted(glob.glob(f"{FOLDERS[package]}/*.pyx"))]
+
+
+def modules(platform: str = sys.platform) -> list[Extension]:
     found = []
-    for path in sorted(glob.glob(f"{folder}/*.pyx")):
-        name = os.path.basename(path).removesuffix(".pyx")
+    for package, path in sources():
+        folder, name = os.path.split(path.removesuffix(".pyx"))
         native = folder != "backends" or platform.startswith(PLATFORMS.get(name, ""))
         extra = [] if native or name != "kqueue" or not KQUEUE_INCLUDE else [KQUEUE_INCLUDE]
         if native or extra:
@@ -71,7 +81,7 @@ def modules(package: str, folder: str, platform: str = sys.platform) -> list[Ext
                     define_macros=[("GEVLITE_DEBUG", "1")] if DEBUG else [],
                     include_dirs=[GREENLET_INCLUDE, "gevlite", *extra],
                     extra_compile_args=COMPILE_ARGS if sysconfig.get_config_var("CC") else [],
-                    depends=sorted(glob.glob("gevlite/*.pxd") + glob.glob("gevlite/*.pxi") + glob.glob("gevlite/*.h")),
+                    depends=HEADERS,
                 )
             )
     return found
@@ -81,7 +91,7 @@ if WERROR:
     Options.warning_errors = True
 
 setup(
-    ext_modules=modules("gevlite", "gevlite") + modules("gevlite.backends", "backends"),
+    ext_modules=modules(),
     cmdclass={"build_ext": CythonBuild},
     options={
         "build_ext": {"parallel": os.cpu_count()},

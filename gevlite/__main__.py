@@ -66,10 +66,10 @@ def _seconds(text):
 def _demo(options):
     if not _hub_works():
         return 2
-    from gevlite import _demo
+    from gevlite._cli import demo
 
     try:
-        return _demo.main(options.count, options.longest, options.plain)
+        return demo.main(options.count, options.longest, options.plain)
     except KeyboardInterrupt:
         return 130
 
@@ -77,9 +77,9 @@ def _demo(options):
 def _info(options):
     if not _hub_works():
         return 2
-    from gevlite import _info
+    from gevlite._cli import info
 
-    _info.print_report(sys.stdout)
+    info.print_report(sys.stdout)
     return 0
 
 

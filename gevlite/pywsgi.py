@@ -2,8 +2,8 @@
 
     WSGIServer(("", 8000), application).serve_forever()
 
-The server and its settings are here; what happens on a connection is in `_wsgi` (requests and responses) and `_http`
-(the protocol). Needs the package httptools: `pip install 'gevlite[wsgi]'`.
+The server and its settings are here; what happens on a connection is in `_http/`. Needs the package httptools:
+`pip install 'gevlite[wsgi]'`.
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ import time
 
 from gevlite import socket
 from gevlite._accesslog import AccessLog
-from gevlite._http import RequestError, Settings
+from gevlite._http.connection import RequestError, Settings
+from gevlite._http.wsgi import FileWrapper, Handler, Input
 from gevlite._proxies import Proxies, ProxyError, read_proxy_header
 from gevlite._version import __version__
-from gevlite._wsgi import FileWrapper, Handler, Input
 from gevlite.greenlet import spawn, spawn_later
 from gevlite.lock import Semaphore
 from gevlite.server import StreamServer

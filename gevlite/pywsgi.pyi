@@ -5,9 +5,9 @@ from typing import Any, Protocol, Self, TypeAlias
 from wsgiref.types import WSGIApplication
 
 from gevlite._accesslog import AccessLog as AccessLog
-from gevlite._http import RequestError as RequestError
+from gevlite._http.connection import RequestError as RequestError
+from gevlite._http.wsgi import FileWrapper as FileWrapper, Handler, Input as Input
 from gevlite._proxies import Proxies as Proxies
-from gevlite._wsgi import FileWrapper as FileWrapper, Handler, Input as Input
 from gevlite.baseserver import _Listener, _Spawn
 from gevlite.server import StreamServer
 from gevlite.socket import socket as _Socket

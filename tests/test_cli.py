@@ -144,18 +144,18 @@ def test_demo_refuses_bad_options(arguments):
 
 
 def test_demo_fails_when_a_fetch_failed_or_they_ran_in_turn():
-    from gevlite import _demo
+    from gevlite._cli import demo
 
     def request(delay, error=None):
-        made = _demo.Request("urllib", delay)
+        made = demo.Request("urllib", delay)
         made.error = error
         return made
 
     three = [request(1), request(2), request(1)]
-    assert _demo.verdict(three, wall=2.1)[1] is False
-    assert _demo.verdict(three, wall=4.0)[1] is True
-    assert _demo.verdict([*three, request(1, "ConnectionError")], wall=2.1)[1] is True
-    assert _demo.verdict([request(1)], wall=1.0)[1] is False
+    assert demo.verdict(three, wall=2.1)[1] is False
+    assert demo.verdict(three, wall=4.0)[1] is True
+    assert demo.verdict([*three, request(1, "ConnectionError")], wall=2.1)[1] is True
+    assert demo.verdict([request(1)], wall=1.0)[1] is False
 
 
 def test_run_patches_and_passes_on_the_arguments(tmp_path):

@@ -24,9 +24,9 @@ LAYERS = {
     " fileobject os resolver.* select selectors signal socket ssl subprocess thread threading time",
     "hub": "_monitor _parts ares core hub loop resolver_ares resolver_thread util",
     "package": "gevlite",
-    "servers": "_accesslog _http _proxies _rawsocket _tls_environ _wsgi backdoor baseserver pywsgi server websocket",
+    "servers": "_accesslog _http.* _proxies _rawsocket _tls_environ backdoor baseserver pywsgi server websocket",
     "patching": "monkey.*",
-    "on top": "__main__ _demo _info _startup.* as_gevent integrations.* serve.*",
+    "on top": "__main__ _cli.* _startup.* as_gevent integrations.* serve.*",
 }
 
 # What imports upwards all the same, and why.

@@ -222,7 +222,7 @@ def test_nothing_below_imports_monkey(script):
         """
         import sys, pkgutil, importlib.util
         import gevlite
-        left_out = ["monkey", "__main__", "_demo"]
+        left_out = ["monkey", "__main__"]
         if importlib.util.find_spec("_interpreters") is None:       # before Python 3.13
             left_out.append("_subinterpreters")
         for info in pkgutil.iter_modules(gevlite.__path__):

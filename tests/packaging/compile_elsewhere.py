@@ -93,7 +93,7 @@ def translate(folder, platform):
         rules = runpy.run_path("setup.py")
     modules = rules["modules"]
     extensions = cythonize(
-        modules("gevlite", "gevlite", platform) + modules("gevlite.backends", "backends", platform),
+        modules(platform),
         language_level=3,
         compiler_directives=rules["DIRECTIVES"],
         include_path=["."],

@@ -16,7 +16,7 @@ from pathlib import Path
 
 TREE = Path(__file__).parents[2]
 COPY = TREE / "build" / "asan"
-INSTRUMENTED = ("_http", "_wsgi", "_socketio", "_sslio")
+INSTRUMENTED = ("gevlite/_http/*", "gevlite/_socketio.*", "gevlite/_sslio.*")
 TESTS = ("test_wsgi_http.py", "test_wsgi_bodies.py", "test_wsgi_hooks.py", "test_wsgi.py")
 # Greenlets move their stacks about, so what is on a stack is not watched.
 CFLAGS = "-O1 -g1 -fno-omit-frame-pointer -fsanitize=address --param asan-stack=0"
@@ -41,7 +41,8 @@ def _not_needed(folder, names):
     """What is built here and must not be, or the other way round: setup.py builds every `.pyx` that it finds."""
     unwanted = ["__pycache__"]
     for name in names:
-        if name.endswith(".so" if name.split(".")[0] in INSTRUMENTED else ".pyx"):
+        path = (Path(folder) / name).relative_to(TREE)
+        if name.endswith(".so" if any(map(path.match, INSTRUMENTED)) else ".pyx"):
             unwanted.append(name)
     return unwanted
 
@@ -72,7 +73,7 @@ def main():
     options = parser.parse_args()
     copy_tree()
     build()
-    run("-c", "import gevlite._http; assert 'asan' in gevlite._http.__file__")
+    run("-c", "from gevlite._http import connection; assert 'asan' in connection.__file__")
     if options.tests:
         run("-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/server/{name}" for name in options.tests))
     if options.seconds:

@@ -5,7 +5,7 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
-from gevlite._http import Connection, Reader
+from gevlite._http.connection import Connection, Reader
 from gevlite.websocket import WebSocket
 
 @disjoint_base

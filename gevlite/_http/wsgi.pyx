@@ -19,7 +19,17 @@ from libc.string cimport memchr, memcpy
 
 from gevlite._accesslog cimport AccessLog
 from gevlite._core cimport now_ns, timeout_ns
-from gevlite._http cimport BLOCK, BODY_CHUNKED, BODY_DONE, BODY_LENGTH, EXPECTED, LET_DOWN, Connection, Reader, Settings
+from gevlite._http.connection cimport (
+    BLOCK,
+    BODY_CHUNKED,
+    BODY_DONE,
+    BODY_LENGTH,
+    EXPECTED,
+    LET_DOWN,
+    Connection,
+    Reader,
+    Settings,
+)
 from gevlite._socketio cimport WOULD_BLOCK
 from gevlite.lock cimport Semaphore
 from gevlite.timeout cimport Timeout
@@ -35,7 +45,7 @@ from email.utils import formatdate
 from http.client import HTTPMessage
 
 from gevlite._core import get_hub
-from gevlite._http import RequestError
+from gevlite._http.connection import RequestError
 from gevlite._rawsocket import RawSocket
 from gevlite._tls_environ import tls_environ
 from gevlite.greenlet import GreenletExit

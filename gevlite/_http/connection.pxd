@@ -1,4 +1,4 @@
-# HTTP/1 on one connection. The territory is _http.pyx.
+# HTTP/1 on one connection. The territory is connection.pyx.
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 

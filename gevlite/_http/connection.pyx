@@ -46,10 +46,10 @@ cdef extern from *:
     """
     int GEVLITE_MSG_MORE
 
-cdef extern from "_send_queue.h":
+cdef extern from "_http/send_queue.h":
     int64_t gevlite_send_queue(int fd) noexcept
 
-cdef extern from "_fence.h":
+cdef extern from "_http/fence.h":
     void gevlite_fence(char *block, Py_ssize_t used, Py_ssize_t size) noexcept
 
 cdef extern from "Python.h":
