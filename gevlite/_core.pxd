@@ -288,7 +288,6 @@ cdef class Hub(greenlet):
     cdef int call_hooks(self, list hooks) except -1
     cdef int poll_once(self, int64_t timeout_ns) except -1
     cdef int64_t nothing_left(self, int64_t timeout) except? -3
-    cdef int drain_inbox(self) except -1
     cdef int _forget_timer(self, object owner) except -1
     cdef int _report(self, object context, object exc) except -1
     cdef Callback _call_soon(self, object callback, tuple args)

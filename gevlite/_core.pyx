@@ -11,8 +11,8 @@ docs/design.md tells it at length, with a picture of one turn of the loop.
 
 What a reader must know before changing anything
 ------------------------------------------------
-* One hub belongs to one OS thread. Its queues and tables are touched by that thread alone, except the inbox
-  (`push_remote`) and the state of a Waiter (`wake`, `throw`), which other threads touch while they hold the GIL; no
+* One hub belongs to one OS thread. Its queues and tables are touched by that thread alone, except what _shared.pxi has,
+  the inbox and the state of a Waiter (`wake`, `throw`) among it. Other threads touch that while they hold the GIL; no
   Python code runs between the test of a state and its change.
 * A Waiter moves NEW, PARKED, WOKEN, RESUMED, DONE and never back. Only the step PARKED to WOKEN queues an entry, so there
   is exactly one resumption. Whoever comes second gets False and must give what it carried to somebody else.
@@ -39,7 +39,7 @@ import _signal
 import atexit
 import os
 import sys
-from _thread import _count as _thread_count
+from _thread import _count
 from _thread import _local as _thread_local
 from _thread import get_ident as _get_ident
 
@@ -158,14 +158,8 @@ cdef int64_t LONGEST_NS = 1 << 62
 # A backend is never asked to wait for longer: kernels refuse a few years (macOS), or count milliseconds in an int.
 cdef int64_t LONGEST_POLL_NS = 24 * 3600 * <int64_t> 1_000_000_000
 
-# Every live hub, for what concerns all of them: a closed fd, a fork, whether anybody is left to wake us.
-# The thread-local holder below owns each one.
-cdef list _hubs = []
 _local_storage = _thread_local()
 _backend_chooser = None
-cdef uint64_t _fd_owners = 0
-cdef Py_ssize_t _threads_before_fork = 0    # what _thread_count() still holds of threads that the fork left behind
-cdef Py_ssize_t _idle_workers = 0           # threads of pools, less the calls they have to make
 # In the child of a fork that another greenlet than the main one made.
 cdef greenlet _main_left_behind = None
 cdef greenlet _in_its_place = None
@@ -177,6 +171,8 @@ cdef greenlet _in_its_place = None
 # finalizer that waits or starts a greenlet.
 cdef bint _exiting = False      # atexit callbacks run, or have run
 cdef bint _frozen = False
+
+include "_shared.pxi"
 
 
 def _mark_exit():
@@ -674,33 +670,11 @@ cdef class Waiter(Place):
 
         Also False if its hub is gone (its thread ended, or was left behind by a fork): nobody would take the value.
         """
-        if self.state == PARKED:
-            if self.hub.closed:
-                return False
-            self.value = value
-            self.state = WOKEN
-            self.hub.push(RESUME, <PyObject *> self, NULL)
-            return True
-        if self.state == NEW:
-            self.value = value
-            self.state = WOKEN
-            return True
-        return False
+        return decide(self, value, False)
 
     cpdef bint throw(self, object exc) except -1:
         """Decide the wait with an exception (an instance or a class). Returns as `wake`."""
-        if self.state == PARKED:
-            if self.hub.closed:
-                return False
-            self.exc = exc
-            self.state = WOKEN
-            self.hub.push(RESUME, <PyObject *> self, NULL)
-            return True
-        if self.state == NEW:
-            self.exc = exc
-            self.state = WOKEN
-            return True
-        return False
+        return decide(self, exc, True)
 
     cdef bint _time_out(self) except -1:
         if self.state != PARKED:
@@ -1203,7 +1177,7 @@ cdef class Hub(greenlet):
             self.left_behind = {main}
             self.exits = True
         gevlite_thread_hub = <PyObject *> self
-        _hubs.append(self)
+        add_hub(self)
         _local_storage.holder = _Holder(self)
         if _belongings_finder is not None:
             self.belongings = _belongings_finder()
@@ -1236,11 +1210,7 @@ cdef class Hub(greenlet):
         return self.push_remote(kind, target, argument)
 
     cdef int push_remote(self, int kind, PyObject *target, PyObject *argument) except -1:
-        if self.closed:
-            return 0
-        ring_push(&self.inbox, kind, target, argument)
-        # While the hub is not polling it looks into the inbox before it does, and nothing runs in between.
-        if self.polling:
+        if inbox_put(self, kind, target, argument):
             self.wake_backend()
         return 0
 
@@ -1324,16 +1294,6 @@ cdef class Hub(greenlet):
             self._report(target, exc)
         return 0
 
-    cdef int drain_inbox(self) except -1:
-        cdef Entry e
-        while self.inbox.count:
-            e = ring_pop(&self.inbox)
-            ring_push(&self.ready, e.kind, e.target, e.argument)
-            Py_DECREF(<object> e.target)
-            if e.argument != NULL:
-                Py_DECREF(<object> e.argument)
-        return 0
-
     # -------- the loop
 
     def run(self, *ignored):
@@ -1362,8 +1322,8 @@ cdef class Hub(greenlet):
                 self.laid_off = False
                 self.runner = <PyObject *> self
                 continue
-            if self.inbox.count:
-                self.drain_inbox()
+            if inbox_waits(self):
+                inbox_take(self)
             if self.raw_pending:
                 drop_dead_pending(self)
             if self.ready.count:
@@ -1383,7 +1343,7 @@ cdef class Hub(greenlet):
                 end_child(self, None)
             if self.timers.size:
                 self.fire_timers()
-            if self.ready.count or self.inbox.count:
+            if self.ready.count or inbox_waits(self):
                 if self.watched_fds:
                     self.poll_once(0)
                 else:
@@ -1434,11 +1394,11 @@ cdef class Hub(greenlet):
     cdef int64_t _nothing_left(self, int64_t timeout) except? -3:
         # Another thread may still wake somebody, unless it is a worker without work.
         # (The count leaves out the main thread, so it is that of the others for the main thread and for any other one.)
-        threads = _thread_count() - _threads_before_fork - _idle_workers
+        threads = threads_at_work()
         # A thread that ends is no longer counted while its greenlets are unwound; its hub still is.
         if _frozen:
             dead_end = LoopExit(self._dead_end_message(), self)
-        elif (threads > 0 or len(_hubs) > 1) and self.n_parked:
+        elif (threads > 0 or len(all_hubs()) > 1) and self.n_parked:
             dead_end = None
             if not 0 <= timeout < DEAD_END_CHECK_NS:
                 timeout = DEAD_END_CHECK_NS
@@ -1447,7 +1407,7 @@ cdef class Hub(greenlet):
         else:
             dead_end = LoopExit(self._dead_end_message(), self)
         # That was Python code: a thread (which may have ended since) or a signal handler may have woken somebody.
-        if self.ready.count or self.inbox.count or self.timers.size != self.unref_timers:
+        if self.ready.count or inbox_waits(self) or self.timers.size != self.unref_timers:
             return LOOK_AGAIN
         if dead_end is None:
             return timeout
@@ -1516,11 +1476,10 @@ cdef class Hub(greenlet):
         cdef Backend backend = self.backend
         self.n_polls += 1
         self.polls += 1
-        self.polling = True
         if timeout > LONGEST_POLL_NS:
             timeout = LONGEST_POLL_NS
-        if self.inbox.count:
-            timeout = 0             # Python code ran since it was looked at, and with it perhaps another thread
+        if begin_to_poll(self):
+            timeout = 0             # Python code ran since the inbox was looked at, and with it perhaps another thread
         if backend.n_found:
             self.deliver()          # whoever polled was made to wait before it had done so
             timeout = 0
@@ -1539,7 +1498,7 @@ cdef class Hub(greenlet):
         finally:
             if self.polls:          # else a fork came in between
                 self.polls -= 1
-            self.polling = self.polls > 0
+            end_to_poll(self, self.polls > 0)
             self.deliver()
         if self.after_poll:
             self.call_hooks(self.after_poll)
@@ -1771,7 +1730,8 @@ cdef class Hub(greenlet):
 
     def fd_is_owned(self, int fd):
         """True if `fd` belongs to a gevlite socket that has waited in this hub."""
-        return 0 <= fd < self.fds_size and self.fds[fd] != NULL and bool(self.fds[fd].flags & OWNED)
+        cdef FdEntry *entry = fd_at(self, fd)
+        return entry != NULL and bool(entry.flags & OWNED)
 
     # -------- insight
 
@@ -1889,7 +1849,7 @@ cdef class Hub(greenlet):
 
     def _tear_down(self, unwind):
         global gevlite_thread_hub
-        self.closed = True
+        close_inbox(self)
         if self.started:
             if unwind and self.successor is None:
                 # Each sees `closed`, ends, and we are its parent.
@@ -1907,8 +1867,7 @@ cdef class Hub(greenlet):
                 Py_INCREF(self)     # cannot be unwound here, and must not be torn down with frames on its stack
         if gevlite_thread_hub == <PyObject *> self:
             gevlite_thread_hub = NULL
-        if self in _hubs:
-            _hubs.remove(self)
+        remove_hub(self)
         self._unwatch_signals()
         ring_dispose(&self.ready)
         ring_dispose(&self.inbox)
@@ -2609,13 +2568,12 @@ def add_idle_workers(Py_ssize_t change):
 
     Such a one wakes nobody, so it does not hold off a LoopExit.
     """
-    global _idle_workers
-    _idle_workers += change
+    count_idle_workers(change)
 
 
 def hubs():
     """All live hubs of the process, one for each OS thread that uses gevlite."""
-    return list(_hubs)
+    return list(all_hubs())
 
 
 def park_current(timeout=None):
@@ -2675,20 +2633,14 @@ def fd_of(fileno):
     return fd_number(fileno)
 
 
-cdef uint64_t new_fd_owner() noexcept:
-    global _fd_owners
-    _fd_owners += 1
-    return _fd_owners
-
-
 cdef int fd_closed(int fd, uint64_t owner) except -1:
     cdef Hub hub
-    for hub in _hubs:
+    for hub in all_hubs():
         if owner and fd_known(hub, fd, owner) == NULL:
             continue
         if <PyObject *> hub == gevlite_thread_hub:
             fd_forget(hub, fd, owner, closed_error())
-        elif fd < hub.fds_size and hub.fds[fd] != NULL:
+        elif fd_at(hub, fd) != NULL:
             hub.call_soon_threadsafe(hub._forget_fd, fd, owner)
     return 0
 
@@ -2697,15 +2649,14 @@ cdef int fd_number_closed(int fd) except -1:
     """`fd` is about to be closed or given away: wake with EBADF who waits on the bare number."""
     cdef Hub hub
     cdef FdEntry *entry
-    for hub in _hubs:
-        if 0 <= fd < hub.fds_size and hub.fds[fd] != NULL:
-            entry = hub.fds[fd]
-            if not entry.readers.count and not entry.writers.count:
-                continue
-            if <PyObject *> hub == gevlite_thread_hub:
-                fd_forget(hub, fd, 0, closed_error())
-            else:
-                fd_fail_remote(hub, entry, closed_error())
+    for hub in all_hubs():
+        entry = fd_at(hub, fd)
+        if entry == NULL or not fd_is_awaited(entry):
+            continue
+        if <PyObject *> hub == gevlite_thread_hub:
+            fd_forget(hub, fd, 0, closed_error())
+        else:
+            fd_fail_remote(entry, closed_error())
     return 0
 
 
@@ -2730,20 +2681,18 @@ cdef int keep_after_fork(Hub hub) except -1:
 
 def after_fork_in_child():
     """Give this thread's hub a fresh backend and drop the hubs of threads that no longer exist. Runs at each fork."""
-    global _threads_before_fork, _idle_workers
     cdef Hub hub
-    _threads_before_fork = _thread_count()
-    _idle_workers = 0
-    signal_fds = {(<Hub> hub).backend.signal_fd for hub in _hubs if (<Hub> hub).backend is not None}
-    for hub in list(_hubs):
+    forget_threads()
+    signal_fds = {(<Hub> hub).backend.signal_fd for hub in all_hubs() if (<Hub> hub).backend is not None}
+    for hub in all_hubs():
         if <PyObject *> hub == gevlite_thread_hub:
             renew_after_fork(hub, signal_fds)
             keep_after_fork(hub)
             # Hooks that run after this one may take the signals away from it: asyncio's calls set_wakeup_fd(-1).
             hub.call_soon(hub._watch_signals)
         else:
-            hub.closed = True
-            _hubs.remove(hub)
+            close_inbox(hub)
+            remove_hub(hub)
             try:
                 hub.backend.close()
             except Exception as exc:

@@ -20,38 +20,27 @@ cdef int keep_buffer(Hub hub, PyObject *data, Py_ssize_t size) except -1:
 
 
 cdef FdEntry *fd_entry(Hub hub, int fd) except NULL:
-    cdef FdEntry **table
     cdef FdEntry *entry
-    cdef int size
     if fd < 0:
         errno_raise(EBADF)
-    if fd >= hub.fds_size:
-        size = hub.fds_size if hub.fds_size else 64
-        while size <= fd:
-            size *= 2
-        table = <FdEntry **> realloc(hub.fds, size * sizeof(FdEntry *))
-        if table == NULL:
-            raise MemoryError("fd table")
-        memset(table + hub.fds_size, 0, (size - hub.fds_size) * sizeof(FdEntry *))
-        hub.fds = table
-        hub.fds_size = size
-    entry = hub.fds[fd]
+    entry = fd_at(hub, fd)
     if entry == NULL:
         # Never freed before the hub: pointers to it stay valid across a park.
         entry = <FdEntry *> calloc(1, sizeof(FdEntry))
         if entry == NULL:
             raise MemoryError("fd table")
         entry.fd = fd
-        hub.fds[fd] = entry
+        try:
+            fd_put(hub, fd, entry)
+        except BaseException:
+            free(entry)
+            raise
     return entry
 
 
 cdef FdEntry *fd_known(Hub hub, int fd, uint64_t owner) noexcept:
     """The entry of an owned fd that this hub has met, or NULL."""
-    cdef FdEntry *entry
-    if fd < 0 or fd >= hub.fds_size:
-        return NULL
-    entry = hub.fds[fd]
+    cdef FdEntry *entry = fd_at(hub, fd)
     return entry if entry != NULL and entry.owner == owner else NULL
 
 
@@ -189,10 +178,9 @@ cdef int fd_pass_on(Hub hub, FdEntry *entry) except -1:
 
 
 cdef int fd_event(Hub hub, int fd, int events) except -1:
-    cdef FdEntry *entry
-    if fd >= hub.fds_size or hub.fds[fd] == NULL:
+    cdef FdEntry *entry = fd_at(hub, fd)
+    if entry == NULL:
         return 0
-    entry = hub.fds[fd]
     if entry.flags & OWNED:
         if events & (END | URGENT):
             entry.flags |= STICKY
@@ -239,18 +227,6 @@ cdef int fd_fail(Hub hub, FdEntry *entry, object exc) except -1:
             (<Waiter> place).throw(exc)
 
 
-cdef int fd_fail_remote(Hub hub, FdEntry *entry, object exc) except -1:
-    """Whoever waits on the fd gets `exc`, from another thread than the hub's: the queues are not touched.
-
-    It has to be now: once the number means another file, nobody could tell who waited for this one.
-    """
-    cdef Waiter w = first_parked(&entry.readers, &entry.writers)
-    while w is not None:
-        w.throw(exc)
-        w = first_parked(&entry.readers, &entry.writers)
-    return 0
-
-
 cdef int fd_reset(Hub hub, FdEntry *entry, object exc) except -1:
     fd_fail(hub, entry, exc)
     if entry.flags & ADOPTED:
@@ -268,10 +244,9 @@ cdef int fd_forget(Hub hub, int fd, uint64_t owner, object exc) except -1:
 
     owner: forget only what this socket registered; 0: whatever there is.
     """
-    cdef FdEntry *entry
-    if fd < 0 or fd >= hub.fds_size or hub.fds[fd] == NULL:
+    cdef FdEntry *entry = fd_at(hub, fd)
+    if entry == NULL:
         return 0
-    entry = hub.fds[fd]
     if owner and entry.owner != owner:
         return 0
     return fd_reset(hub, entry, exc)

@@ -1,8 +1,8 @@
 """Builds of Python that can do without the GIL (PEP 703): gevlite needs it. To be imported before what is compiled.
 
-Hubs of different threads share lists, counters and descriptors that nothing else guards. No module of gevlite declares
-that it can do without the GIL, so the interpreter turns it on when it loads the first one, with a warning that also
-tells how to keep it off. That advice would be wrong here.
+Hubs of different threads share lists, counters and descriptors that nothing else guards (`_shared.pxi`). No module of
+gevlite declares that it can do without the GIL, so the interpreter turns it on when it loads the first one, with a
+warning that also tells how to keep it off. That advice would be wrong here.
 """
 
 import sys

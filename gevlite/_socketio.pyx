@@ -204,12 +204,14 @@ cdef struct Numbered:
     int forced              # the mode that its user has given the descriptor, past the socket
 
 # The endpoints by their descriptors. `os.read` and its like are given a bare number, and see an O_NONBLOCK that is ours:
-# what the user wants is known here only.
+# what the user wants is known here only. The table is the process's: a core without the GIL needs a lock for it, in each
+# function that says so. Nobody else touches it.
 cdef Numbered *by_number = NULL
 cdef int n_numbers = 0
 
 
 cdef void unforce(Endpoint ep) noexcept:
+    # Lock: the table's.
     if 0 <= ep.fd < n_numbers and by_number[ep.fd].endpoint == <PyObject *> ep:
         by_number[ep.fd].forced = UNFORCED
 
@@ -263,9 +265,10 @@ cdef class Endpoint:
             if self.known:
                 fd_closed(self.fd, self.owner)
 
-    # The one place where a number leads to its socket; the last socket made for a number counts.
+    # The last socket made for a number counts.
 
     cdef int note_number(self) except -1:
+        # Lock: the table's.
         global by_number, n_numbers
         cdef int size
         cdef void *grown
@@ -284,14 +287,27 @@ cdef class Endpoint:
         return 0
 
     cdef void forget_number(self) noexcept:
+        # Lock: the table's.
         if self.fd < n_numbers and by_number[self.fd].endpoint == <PyObject *> self:
             by_number[self.fd].endpoint = NULL
 
 
 cdef Endpoint endpoint_of_number(int fd):
+    # Lock: the table's, until the reference is taken. One whose count is 0 already is none.
     if 0 <= fd < n_numbers and by_number[fd].endpoint != NULL:
         return <Endpoint> by_number[fd].endpoint
     return None
+
+
+cdef int forced_of_number(int fd) noexcept:
+    # Lock: the table's.
+    return by_number[fd].forced if 0 <= fd < n_numbers else UNFORCED
+
+
+cdef void force_number(int fd, int forced) noexcept:
+    # Lock: the table's.
+    if 0 <= fd < n_numbers:
+        by_number[fd].forced = forced
 
 
 def mode_of(int fd):
@@ -300,10 +316,11 @@ def mode_of(int fd):
     None if it is not that of a socket of gevlite.
     """
     cdef Endpoint ep = endpoint_of_number(fd)
+    cdef int forced = forced_of_number(fd)
     if ep is None:
         return None
-    if by_number[fd].forced != UNFORCED:
-        return by_number[fd].forced == FORCED_BLOCKING
+    if forced != UNFORCED:
+        return forced == FORCED_BLOCKING
     return ep.limit < 0
 
 
@@ -316,7 +333,7 @@ def set_mode(int fd, bint blocking):
     cdef Endpoint ep = endpoint_of_number(fd)
     if ep is None:
         return False
-    by_number[fd].forced = FORCED_BLOCKING if blocking else FORCED_NONBLOCKING
+    force_number(fd, FORCED_BLOCKING if blocking else FORCED_NONBLOCKING)
     if not ep.timeout:
         ep.limit = -1 if blocking else 0
     return True
