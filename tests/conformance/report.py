@@ -12,14 +12,12 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
 HEAD = """\
 # CPython's own tests, patched
 
-Whether patched code behaves like the original is shown by the tests of the original. CPython's test modules, as they
-are installed with the interpreter, are run unmodified twice: as they are, and after `monkey.patch_all()`. A test that
-passes unpatched has to pass patched. Each test has a time limit of 60 seconds, so a hang counts as a failure, and so
-does a crash.
+CPython's own tests show whether patched code behaves like the original. The test modules that are installed with the
+interpreter are run twice, unmodified: once unpatched, and once after `monkey.patch_all()`. A test that passes unpatched
+must also pass patched. Each test has a time limit of 60 seconds, so a hang counts as a failure, and so does a crash.
 
-`tox -e conformance` runs all of it, and `tests/conformance/report.py` writes this page; the project's test suite runs
-the quick modules each time.
-Tests that need a network or a screen are not run.
+`tox -e conformance` runs all the tests, and `tests/conformance/report.py` writes this page. gevlite's own test suite
+always runs the quick modules. Tests that need a network or a screen are not run.
 """
 
 
@@ -48,7 +46,7 @@ def page(results):
         f"{result['python']}" + ("" if result["backend"] == "default" else f", {result['backend']}")
         for result in results
     ]
-    lines += ["Tests that pass unpatched, and how many of them pass patched:", ""]
+    lines += ["Of the tests that pass unpatched, this many pass patched:", ""]
     lines += [f"| module | {' | '.join(titles)} |", f"|---|{'---:|' * len(results)}"]
     totals = [[0, 0] for _ in results]
     for name in MODULES:
@@ -66,7 +64,7 @@ def page(results):
     for entry in entries:
         names = ", ".join(f"`{ident.removeprefix('test.')}`" for ident in entry["tests"])
         lines.append(f"- {names} ({', '.join(entry['versions'])}): {entry['reason']}")
-    lines += ["", "## Outside the comparison", "", "What does not pass unpatched on the machine that ran this:", ""]
+    lines += ["", "## Outside the comparison", "", "Tests that do not pass unpatched on the machine that ran this:", ""]
     for title, result in zip(titles, results, strict=True):
         failed = sorted(
             f"`{ident.removeprefix('test.')}` ({test['outcome']})"
