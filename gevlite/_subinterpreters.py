@@ -5,7 +5,9 @@ for it, and as the threads of an InterpreterPoolExecutor are greenlets of one th
 So a call is made in a thread of its own. There is no limit to their number, as interpreters may wait for each other.
 
 `concurrent.interpreters` and `concurrent.futures.InterpreterPoolExecutor` look these functions up at each call. Queues
-between interpreters wait by `time.sleep`, and need no twin.
+between interpreters wait by `time.sleep`, and need no twin. But they round a time-out down to whole seconds: a loop
+with a shorter one would keep all other greenlets from running. So `get` and `put` give way as everything does that may
+block and succeeds at once.
 
 Functions are taken to another interpreter by name. There is no gevlite there, so in the place of one of its functions
 goes the original: `pool.submit(time.sleep, 1)`.
@@ -16,10 +18,11 @@ try:
 except ImportError:  # it came with Python 3.13; before, there is nothing here to replace
     _std = None
 
+import functools
 import importlib
 import sys
 
-from gevlite._core import get_hub_if_exists
+from gevlite._core import get_hub_if_exists, let_others_run
 from gevlite.threadpool import ThreadPool
 
 __target__ = "_interpreters"
@@ -108,3 +111,22 @@ def run_func(*args, **kwargs):
 def run_string(*args, **kwargs):
     """As the original: run source in another interpreter. Blocks this greenlet."""
     return _in_thread(_originals["run_string"], args, kwargs)
+
+
+def fair_queue(queue):
+    """`{name: method}` to take the place of those of the class of queues between interpreters."""
+    get, put = queue.get, queue.put
+
+    @functools.wraps(get)
+    def fair_get(self, block=True, timeout=None, **options):
+        if block:
+            let_others_run(timeout)
+        return get(self, block, timeout, **options)
+
+    @functools.wraps(put)
+    def fair_put(self, obj, block=True, timeout=None, **options):
+        if block:
+            let_others_run(timeout)
+        return put(self, obj, block, timeout, **options)
+
+    return {"get": fair_get, "put": fair_put}

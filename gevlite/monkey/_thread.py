@@ -6,7 +6,7 @@ import sys
 from importlib import _bootstrap
 
 from gevlite._threadlock import RLock, get_owner_ident
-from gevlite.monkey._engine import adopt, load_twins, on_unpatch, patch_item, patch_module, patch_twin
+from gevlite.monkey._engine import adopt, load_twins, on_unpatch, patch_item, patch_module, patch_twin, when_imported
 from gevlite.monkey._patching import patching
 
 __all__ = ["patch_thread"]
@@ -38,6 +38,7 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
         adopt("locks of multiprocessing", _semlock.adopt)
     if importlib.util.find_spec("_interpreters") is not None:  # from Python 3.13 on
         patch_twin("_subinterpreters")
+        when_imported("concurrent.interpreters", _let_others_run_in_queues)
     if threading:
         patch_twin("threading")
         if hasattr(target.Thread, "_wait_for_tstate_lock"):
@@ -74,6 +75,13 @@ def _tell_owners_of_module_locks_apart():
     if _bootstrap._thread is _thread:
         _bootstrap._thread = _ThreadOfModuleLocks()
         on_unpatch(lambda: setattr(_bootstrap, "_thread", _thread))
+
+
+def _let_others_run_in_queues(interpreters):
+    from gevlite import _subinterpreters
+
+    for name, method in _subinterpreters.fair_queue(interpreters.Queue).items():
+        patch_item(interpreters.Queue, name, method)
 
 
 def _give_logging_new_locks(logging):

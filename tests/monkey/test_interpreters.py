@@ -92,6 +92,40 @@ CASES = {
         """,
         ["[None, None]", "[('time', 'builtin_function_or_method'), ('posix', 'builtin_function_or_method')]", "True"],
     ),
+    "a queue that is asked again and again": (
+        """
+        queue, full = interpreters.create_queue(), interpreters.create_queue(1)
+        full.put(1)
+
+        def ask():
+            while True:
+                try:
+                    return queue.get(timeout=0.1)
+                except interpreters.QueueEmpty:
+                    pass
+
+        def insist():
+            while True:
+                try:
+                    return full.put(2, timeout=0.1)
+                except interpreters.QueueFull:
+                    pass
+
+        asking, insisting = gevlite.spawn(ask), gevlite.spawn(insist)
+        gevlite.sleep(0.02)
+        queue.put("an answer")
+        print(asking.get(), full.get(), insisting.get(), full.get())
+        for _ in range(2):
+            try:
+                print(queue.get(block=False))
+            except interpreters.QueueEmpty as exc:
+                print(type(exc).__name__)
+            queue.put_nowait(2)
+        monkey.unpatch_all()
+        print(hasattr(interpreters.Queue.get, "__wrapped__"))
+        """,
+        ["an answer 1 None 2", "QueueEmpty", "2", "False"],
+    ),
     "one interpreter, by hand": (
         """
         def double(n):
