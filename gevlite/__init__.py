@@ -41,20 +41,24 @@ from gevlite.greenlet import (
 )
 from gevlite.hub import fork, idle, reinit
 from gevlite.signal import signal_handler
+from gevlite.taskgroup import CancelScope, TaskGroup, fail_after, move_on_after
 from gevlite.timeout import Timeout, with_timeout
 
 _parts.register()
 
 __all__ = [
+    "CancelScope",
     "FailureSpawnedLink",
     "Greenlet",
     "GreenletExit",
     "LoopExit",
     "SpawnedLink",
     "SuccessSpawnedLink",
+    "TaskGroup",
     "Timeout",
     "__version__",
     "config",
+    "fail_after",
     "fork",
     "get_hub",
     "getcurrent",
@@ -64,6 +68,7 @@ __all__ = [
     "joinall",
     "kill",
     "killall",
+    "move_on_after",
     "reinit",
     "setswitchinterval",
     "signal_handler",

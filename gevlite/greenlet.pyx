@@ -246,7 +246,12 @@ cdef class Greenlet(CoreGreenlet):
             return 0
         self._error = exc
         self._traceback = exc.__traceback__
-        return self.hub._report(self, exc)
+        self._report_error(exc)
+        return 0
+
+    def _report_error(self, exc):
+        """What is done with an error that ends it. A subclass whose errors are raised elsewhere does nothing here."""
+        self.hub._report(self, exc)
 
     cdef int _ended(self) except -1:
         self.fn = None

@@ -153,3 +153,11 @@ def test_signals_and_the_rest_of_the_package() -> None:
     handle = gevlite.signal_handler(10, handler, 3)
     handle.cancel()
     gevlite.signal_handler(10, handler, "3").cancel()  # type: ignore[arg-type]
+
+
+def test_a_group_knows_what_its_greenlets_return() -> None:
+    with gevlite.move_on_after(5) as scope, gevlite.TaskGroup() as group:
+        greenlet = group.spawn(pow, 2, 3)
+        other = group.spawn(len, "abc")
+    assert_type(other.get(), int)
+    assert greenlet.get() == 8 and not scope.cancelled_caught

@@ -1,0 +1,359 @@
+"""Greenlets that end in the block that started them, and deadlines that nest.
+
+`TaskGroup` has the semantics of `asyncio.TaskGroup`, for greenlets. `CancelScope`, `fail_after` and `move_on_after` have
+the names and the semantics of anyio's, except that a cancelled block is interrupted once, as by `kill` and `Timeout`.
+"""
+
+from libc.stdint cimport int64_t
+
+from gevlite._core cimport Hub, Timer, cancel_throw, current_greenlet, current_hub, greenlet, now_ns, throw_into, timeout_ns
+
+from gevlite._core import LoopExit, get_hub
+from gevlite.event import Event
+from gevlite.greenlet import Greenlet, GreenletExit
+from gevlite.timeout import Timeout
+
+__all__ = ["CancelScope", "Cancelled", "TaskGroup", "fail_after", "move_on_after"]
+
+
+class Cancelled(BaseException):
+    """Raised in a block that a CancelScope ends, and caught at the end of that block. Let it pass.
+
+    It is a BaseException so that `except Exception` lets it pass.
+    """
+
+
+# ---------------------------------------------------------------- scopes
+
+cdef enum:
+    NEW
+    ENTERED
+    LEFT
+
+
+cdef class _Deadline(Timer):
+    cdef CancelScope scope
+
+    cdef int run(self) except -1:
+        cdef CancelScope scope = self.scope
+        self.queued = False
+        self.scope = None
+        if scope is None:
+            return 0
+        scope.expired = True
+        return scope._interrupt()
+
+    cpdef stop(self):
+        self.scope = None
+        Timer.stop(self)
+
+
+cdef class CancelScope:
+    """A block that can be ended: by `cancel()`, or when `seconds` are over.
+
+    ::
+
+        with CancelScope(5) as scope:
+            answer = sock.recv(1000)
+        if scope.cancelled_caught:
+            print("no answer")
+
+    The greenlet that runs the block gets a `Cancelled` in the blocking call that it is in, or in its next one that has to
+    wait, and the `with` statement catches it. This happens once: a block that catches `Cancelled` itself goes on.
+
+    Scopes nest. The `Cancelled` of an outer scope passes through the inner ones, so an inner scope never makes the time
+    of an outer one longer.
+
+    seconds: None for no deadline; 0 or less ends the block in its first call that has to wait. Raises ValueError for NaN.
+    """
+
+    cdef Hub hub
+    cdef greenlet target
+    cdef _Deadline timer
+    cdef object seconds
+    cdef object cancelled           # what interrupts the block, from then on until the block is left
+    cdef bint fails                 # TimeoutError when the deadline has passed
+    cdef bint expired
+    cdef char state
+    cdef readonly bint cancel_called        # the block was told to end, by `cancel()` or by its deadline
+    cdef readonly bint cancelled_caught     # and that is how it ended
+
+    def __init__(self, seconds=None):
+        if seconds is not None:
+            timeout_ns(seconds)     # a bad number fails here
+        self.seconds = seconds
+
+    def __enter__(self):
+        if self.state != NEW:
+            raise RuntimeError("a scope can be entered once: make a new one")
+        self.hub = current_hub()
+        self.target = current_greenlet()
+        self.state = ENTERED
+        if self.cancel_called:
+            self._interrupt()
+        elif self.seconds is not None:
+            self._begin(timeout_ns(self.seconds))
+        return self
+
+    cdef int _begin(self, int64_t nanoseconds) except -1:
+        cdef _Deadline timer = _Deadline.__new__(_Deadline, self.hub)
+        timer.ref = True
+        timer.scope = self
+        timer.start_ns(nanoseconds)
+        self.timer = timer
+        return 0
+
+    def cancel(self):
+        """End the block. Does not block; from any greenlet and thread. Before the block begins, it ends in its first call
+        that has to wait; after it has ended, nothing happens."""
+        if self.state == LEFT or self.cancel_called:
+            return
+        self.cancel_called = True
+        if self.state == NEW:
+            return
+        if current_hub() is not self.hub:
+            self.hub.call_soon_threadsafe(self._interrupt_soon)
+        elif current_greenlet() is self.target:
+            self._interrupt()
+        else:
+            # By the hub: it finds the greenlet parked, or about to go on.
+            self.hub.call_soon(self._interrupt_soon)
+
+    def _interrupt_soon(self):
+        self._interrupt()
+
+    cdef int _interrupt(self) except -1:
+        if self.state != ENTERED or self.cancelled is not None:
+            return 0
+        self.cancel_called = True
+        self.cancelled = Cancelled()
+        return throw_into(self.hub, self.target, self.cancelled)
+
+    def __exit__(self, typ, value, tb):
+        if self.state != ENTERED or current_greenlet() is not self.target:
+            raise RuntimeError("a scope is left once, by the greenlet that entered it")
+        return self._leave(value)
+
+    cdef bint _leave(self, object value) except -1:
+        cdef object cancelled = self.cancelled
+        self.state = LEFT
+        self.cancelled = None
+        if self.timer is not None:
+            self.timer.stop()
+            self.timer = None
+        if cancelled is None:
+            return False
+        if value is not cancelled:
+            cancel_throw(self.hub, self.target, cancelled)
+            return False
+        self.cancelled_caught = True
+        if self.fails and self.expired:
+            raise TimeoutError(f"not done in {self.seconds} s") from value
+        return True
+
+    @property
+    def deadline(self):
+        """When the block ends, by `time.monotonic()`; infinite for no deadline. Set it to move it: while the block runs.
+
+        Raises RuntimeError if it is set before or after that.
+        """
+        cdef _Deadline timer = self.timer
+        if timer is None or timer.heap_index < 0:
+            return float("inf")
+        return self.hub.timers.items[timer.heap_index].deadline / 1e9
+
+    @deadline.setter
+    def deadline(self, when):
+        if self.state != ENTERED:
+            raise RuntimeError("a deadline can be moved only while the block runs")
+        left = None if when == float("inf") else when - now_ns() / 1e9
+        limit = timeout_ns(left)
+        if self.timer is not None:
+            self.timer.stop()
+            self.timer = None
+        if limit >= 0 and not self.cancel_called:
+            self._begin(limit)
+
+    def __repr__(self):
+        state = ("not begun", "running", "left")[self.state]
+        limit = "" if self.seconds is None else f" {self.seconds} s,"
+        called = ", cancelled" if self.cancel_called else ""
+        return f"<{type(self).__name__}{limit} {state}{called}>"
+
+
+def move_on_after(seconds):
+    """A `CancelScope`: the block ends quietly when `seconds` are over. `scope.cancelled_caught` says whether it did."""
+    return CancelScope(seconds)
+
+
+def fail_after(seconds):
+    """A `CancelScope` that raises TimeoutError at the end of the block if `seconds` were over before the block was done.
+
+    Nothing in the block can mistake that for an error of its own, for TimeoutError is raised only behind the block.
+    """
+    cdef CancelScope scope = CancelScope(seconds)
+    scope.fails = True
+    return scope
+
+
+# ---------------------------------------------------------------- groups
+
+# How a greenlet is ended from outside. These pass through a group as they are, everything else is an error of the group.
+_ENDS = (GreenletExit, Timeout, Cancelled, LoopExit)
+
+
+class TaskGreenlet(Greenlet):
+    """A greenlet of a group, which raises its error: there is nothing to print."""
+
+    def _report_error(self, exc):
+        pass
+
+
+class TaskGroup:
+    """Greenlets that end in this block, with the semantics of `asyncio.TaskGroup`.
+
+    ::
+
+        with TaskGroup() as group:
+            user = group.spawn(fetch_user, 1)
+            orders = group.spawn(fetch_orders, 1)
+        print(user.value, orders.value)
+
+    The end of the block waits for every greenlet of the group, also for those that are spawned meanwhile. If one of them
+    fails, the others are killed, the block is interrupted if it has not ended, and when all have ended their errors are
+    raised together in an ExceptionGroup. An error of the block is one of these. A greenlet that is killed does not fail.
+
+    What ends the block's own greenlet from outside (`kill`, a `Timeout`, an outer scope) kills the group's greenlets and
+    is raised again when they have ended. If some of them failed, the ExceptionGroup is raised, and the greenlet is ended
+    at its next call that has to wait. KeyboardInterrupt and SystemExit are raised as they are.
+
+    Groups nest. A group is used once, in one thread.
+    """
+
+    def __init__(self):
+        self._scope = CancelScope()
+        self._hub = None
+        self._members = set()
+        self._errors = []
+        self._exit = None           # KeyboardInterrupt or SystemExit
+        self._empty = Event()
+        self._in_block = False
+        self._ended = False
+        self._aborting = False
+
+    def __enter__(self):
+        if self._hub is not None:
+            raise RuntimeError("a TaskGroup can be entered once: make a new one")
+        self._hub = get_hub()
+        self._scope.__enter__()
+        self._in_block = True
+        return self
+
+    def spawn(self, run, /, *args, **kwargs):
+        """Start `run(*args, **kwargs)` in a new Greenlet of the group. Does not block. Returns the greenlet.
+
+        Raises RuntimeError outside of the block, in another thread, and once the group is ending because of an error.
+        """
+        if not callable(run):
+            raise TypeError(f"spawn() needs a callable, not {run!r}")
+        if self._hub is None:
+            raise RuntimeError("the TaskGroup has not been entered: use it in a `with` statement")
+        if self._ended:
+            raise RuntimeError("the TaskGroup has ended")
+        if self._aborting:
+            raise RuntimeError("the TaskGroup is ending because of an error or a cancellation")
+        if get_hub() is not self._hub:
+            raise RuntimeError("a TaskGroup belongs to one thread")
+        member = TaskGreenlet(run, *args, **kwargs)
+        member._on_end(self._member_ended)
+        self._members.add(member)
+        member.start()
+        return member
+
+    def cancel(self):
+        """Kill the greenlets of the group and end the block quietly. Does not block; in the group's thread."""
+        if self._hub is None:
+            raise RuntimeError("the TaskGroup has not been entered: use it in a `with` statement")
+        if not self._ended:
+            self._abort()
+
+    def _member_ended(self, member):
+        self._members.discard(member)
+        error = member.exception
+        if error is not None:
+            self._note(error)
+            self._abort()
+        if not self._members:
+            self._empty.set()
+
+    def _note(self, error):
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            if self._exit is None:
+                self._exit = error
+        else:
+            self._errors.append(error)
+
+    def _abort(self):
+        if self._aborting:
+            return
+        self._aborting = True
+        for member in list(self._members):
+            member.kill(block=False)
+        if self._in_block:
+            self._scope.cancel()
+
+    def __exit__(self, typ, value, tb):
+        cdef CancelScope scope = self._scope
+        cdef object outside = None
+        cdef list later = []
+        if scope.state != ENTERED or current_greenlet() is not scope.target:
+            raise RuntimeError("a TaskGroup is left once, by the greenlet that entered it")
+        self._in_block = False
+        ours = value is not None and value is scope.cancelled
+        if value is not None and not ours:
+            if isinstance(value, _ENDS):
+                outside = value
+            else:
+                self._note(value)
+            self._abort()
+        while self._members:
+            self._empty.clear()
+            try:
+                self._empty.wait()
+            except BaseException as raised:
+                if raised is scope.cancelled:
+                    pass        # came too late to interrupt the block
+                elif not isinstance(raised, _ENDS):
+                    if isinstance(raised, KeyboardInterrupt) and self._exit is not None:
+                        raise       # the second Ctrl-C: do not wait for greenlets that refuse to end
+                    self._note(raised)
+                elif outside is None:
+                    outside = raised
+                else:
+                    later.append(raised)
+                self._abort()
+        self._ended = True
+        errors, exiting = self._errors, self._exit
+        self._errors, self._exit = [], None
+        try:
+            scope._leave(None)
+            if outside is not None and (errors or exiting is not None):
+                later.insert(0, outside)
+            for one in later:       # nothing that was thrown in gets lost
+                throw_into(scope.hub, scope.target, one)
+            if exiting is not None:
+                raise exiting
+            if errors:
+                raise BaseExceptionGroup("errors in a TaskGroup", errors) from None
+            if outside is None:
+                return ours
+            if outside is value:
+                return False
+            raise outside
+        finally:
+            # The traceback refers to this frame.
+            errors = exiting = outside = value = later = None
+
+    def __repr__(self):
+        state = "not begun" if self._hub is None else "ended" if self._ended else "ending" if self._aborting else "running"
+        return f"<TaskGroup {state}, {len(self._members)} greenlets>"
