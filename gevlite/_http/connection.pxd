@@ -90,6 +90,7 @@ cdef class Connection:
     cdef Py_ssize_t start
     cdef Py_ssize_t end
     cdef public bint trusted    # it is a proxy, whose word counts
+    cdef bint torn              # sending was interrupted
     cdef bint dead              # the client is gone, or nothing it says can be understood any more
     cdef readonly bint waiting  # for a head, the rest of it, or, after our last word, for the client's end
     cdef bint idle              # while waiting: nothing of it has come
@@ -164,6 +165,7 @@ cdef class Connection:
 
     cdef int send(self, const char *data, Py_ssize_t n, bint more) except -1
     cdef int send_object(self, data) except -1
+    cdef int cannot_send(self) except -1
     cdef int send_by_method(self, data) except -1
     cdef int64_t taken(self) except -1
     cdef int64_t patience(self, int64_t taken, int64_t stalled) except -2

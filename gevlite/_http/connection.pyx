@@ -1189,9 +1189,14 @@ cdef class Connection:
             stalled += now - before
 
     cdef int send(self, const char *data, Py_ssize_t n, bint more) except -1:
-        """Send bytes, which stay while it blocks. more: others follow at once. Raises OSError, TimeoutError."""
+        """Send bytes, which stay while it blocks. more: others follow at once. Raises OSError, TimeoutError.
+
+        When it is interrupted nobody knows what is missing, so nothing is sent any more.
+        """
         cdef Hub hub
         cdef Py_ssize_t done
+        if self.torn:
+            self.cannot_send()
         if self.ep is None:
             return self.send_by_method(PyBytes_FromStringAndSize(data, n))
         hub = current_hub()
@@ -1205,10 +1210,13 @@ cdef class Connection:
                 data += done
                 n -= done
                 give_way_if_due()
-        except OSError:
-            self.dead = True
+        except BaseException:
+            self.dead = self.torn = True
             raise
         return 0
+
+    cdef int cannot_send(self) except -1:
+        raise BrokenPipeError(errno.EPIPE, "the response is cut off: sending was interrupted before")
 
     cdef int send_by_method(self, data) except -1:
         cdef int64_t limit = self.settings.write_time
@@ -1221,8 +1229,8 @@ cdef class Connection:
             else:
                 with memoryview(data) as view, view.cast("B") as octets:
                     self.send_encrypted(octets)
-        except OSError:
-            self.dead = True
+        except BaseException:
+            self.dead = self.torn = True
             raise
         give_way_if_due()
         return 0
@@ -1263,6 +1271,8 @@ cdef class Connection:
         """Send anything that has bytes."""
         cdef Py_buffer view
         if self.ep is None:
+            if self.torn:
+                self.cannot_send()
             return self.send_by_method(data)
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
@@ -1275,6 +1285,8 @@ cdef class Connection:
         """Send `count` bytes of a file by sendfile(2). Returns how many there were. Only on a plain socket."""
         cdef Hub hub = current_hub()
         cdef Py_ssize_t done, total = 0
+        if self.torn:
+            self.cannot_send()
         try:
             while total < count:
                 done = sendfile_once(self.ep, hub, fd, offset + total, min(count - total, 1 << 20))
@@ -1286,8 +1298,8 @@ cdef class Connection:
                 total += done
                 self.sent += done
                 give_way_if_due()
-        except OSError as exc:
-            self.dead = total > 0 or exc.errno not in NO_SENDFILE
+        except BaseException as exc:
+            self.dead = self.torn = total > 0 or not isinstance(exc, OSError) or exc.errno not in NO_SENDFILE
             raise
         return total
 

@@ -71,13 +71,15 @@ cdef class Input:
     """`environ["wsgi.input"]`: the body of the request, decoded, up to its end.
 
     Reading blocks only the calling greenlet. Raises an OSError: `RequestError` if the body is malformed, too large or
-    too slow, which becomes a response if nobody catches it; ConnectionResetError if the client hangs up.
+    too slow, which becomes a response if nobody catches it; ConnectionResetError if the client hangs up. A Timeout loses
+    nothing: what had come by then is what the next call begins with.
 
     After a response "101 Switching Protocols" it goes on with what else the client sends on the connection.
     """
 
     cdef Connection connection      # None once the request is over: what comes then is the next one's
     cdef Handler handler
+    cdef bytes kept                 # what a call had read when it was interrupted
     #: True if the body comes in chunks.
     cdef readonly bint chunked_input
 
@@ -111,7 +113,22 @@ cdef class Input:
             return b""
         if self.is_upgraded():
             return self.handler.rfile.read(n)
-        return read_body(self.connection, n)
+        if self.kept is not None:
+            return self.read_on(n)
+        return read_body(self, n)
+
+    cdef read_on(self, int64_t n):
+        """As `read`, after one that was interrupted."""
+        cdef bytes data = self.kept
+        if 0 <= n < len(data):
+            self.kept = data[n:]
+            return data[:n]
+        self.kept = None
+        try:
+            return data + read_body(self, n if n < 0 else n - len(data))
+        except BaseException:
+            self.kept = data if self.kept is None else data + self.kept
+            raise
 
     cdef bint is_upgraded(self):
         return self.handler.connection_upgraded and self.connection.body == BODY_DONE
@@ -129,8 +146,24 @@ cdef class Input:
             return b""
         if self.is_upgraded():
             return self.handler.rfile.readline(left)
+        if self.kept is not None:
+            piece = self.kept
+            n = piece.find(b"\n") + 1 or len(piece)
+            if 0 <= left < n:
+                n = left
+            self.kept = piece[n:] or None
+            piece = piece[:n]
+            if piece.endswith(b"\n") or n == left:
+                return piece
+            pieces.append(piece)
+            if left > 0:
+                left -= n
         while left:
-            n = connection.body_peek(&p)
+            try:
+                n = connection.body_peek(&p)
+            except BaseException:
+                self.kept = b"".join(pieces) or None
+                raise
             if n == 0:
                 break
             if 0 <= left < n:
@@ -151,11 +184,16 @@ cdef class Input:
         """The rest as a list of lines; with `hint`, no more than it takes to reach that many bytes."""
         lines = []
         total = 0
-        for line in self:
-            lines.append(line)
-            total += len(line)
-            if hint is not None and 0 < hint <= total:
-                break
+        try:
+            for line in self:
+                lines.append(line)
+                total += len(line)
+                if hint is not None and 0 < hint <= total:
+                    break
+        except BaseException:
+            if lines:
+                self.kept = b"".join(lines) + (self.kept or b"")
+            raise
         return lines
 
     def __iter__(self):
@@ -172,8 +210,9 @@ cdef class Input:
         return next(self)
 
 
-cdef object read_body(Connection connection, int64_t n):
+cdef object read_body(Input stream, int64_t n):
     """`n` bytes of the body, or what there is up to its end; -1: all."""
+    cdef Connection connection = stream.connection
     cdef PyObject *data
     cdef Py_ssize_t size, got
     cdef Py_ssize_t filled = 0
@@ -195,6 +234,8 @@ cdef object read_body(Connection connection, int64_t n):
         if filled != size:
             _PyBytes_Resize(&data, filled)
     except BaseException:
+        if filled and data != NULL:
+            stream.kept = PyBytes_FromStringAndSize(bytes_at(data), filled)
         Py_XDECREF(data)
         raise
     return steal_bytes(data)
@@ -1158,7 +1199,7 @@ cdef class Handler:
         count = min(count, self.left)
         try:
             sent = connection.send_file(fd, offset, count)
-        except OSError as exc:
+        except OSError:
             # A file system that cannot do it (sendfile(2), EINVAL).
             if connection.dead:
                 raise

@@ -10,7 +10,7 @@ import tempfile
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from serving import Client
+from serving import Client, read_all
 from wsgi_apps import GET, GET10, HEAD, answers, chunked, echo, exchange, files, hello, post, ways_to_send
 
 import gevlite
@@ -439,6 +439,80 @@ def test_a_long_line_in_small_pieces(visit):
     client = visit(app)
     assert client.ask(chunked(*[b"x"] * 100_000, b"y" * 300_000, b"\n")).status == 200
     assert seen == [b"x" * 100_000 + b"y" * 300_000 + b"\n"]
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda stream: stream.read(),
+        lambda stream: stream.read(1000),
+        lambda stream: stream.read(7),
+        lambda stream: stream.readline(),
+        lambda stream: stream.readline(3),
+        lambda stream: b"".join(stream.readlines()),
+        lambda stream: b"".join(stream.readlines(5)),
+    ],
+)
+def test_a_timeout_in_a_read_loses_nothing(visit, framing, read):
+    """Also if one follows the other."""
+    body = b"one\ntwo\nthree four five six\n\nseven"
+    asked = Event()
+
+    def app(environ, start_response):
+        found = []
+        while len(b"".join(found)) < len(body):
+            try:
+                with gevlite.Timeout(0.005):
+                    found.append(read(environ["wsgi.input"]))
+            except gevlite.Timeout:
+                asked.set()
+        return answers([b"".join(found)])(environ, start_response)
+
+    client = visit(app)
+    head = b"Content-Length: %d" % len(body) if framing == "length" else b"Transfer-Encoding: chunked"
+    client.send(b"POST / HTTP/1.1\r\nHost: h\r\n%b\r\n\r\n" % head)
+    for byte in body:
+        if byte % 3 == 0:
+            asked.clear()
+            asked.wait(20)
+        client.send(b"%c" % byte if framing == "length" else b"1\r\n%c\r\n" % byte)
+    if framing == "chunked":
+        client.send(b"0\r\n\r\n")
+    assert client.response().body == body
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_nothing_follows_what_was_cut_off_in_the_middle(site, dial, secure, certificates):
+    """A Timeout of the application's in a write, which then goes on as if nothing had happened: what the client got
+    must not pass for the response, nor for another one."""
+    interrupted, outcomes = Event(), []
+
+    def app(environ, start_response):
+        write = start_response("200 OK", [("Content-Length", "80000000")])
+        with gevlite.Timeout(0.1, False):
+            write(b"a" * 40_000_000)
+        interrupted.set()
+        for _ in range(2):
+            try:
+                write(b"b" * 40_000_000)
+                outcomes.append("sent")
+            except OSError as exc:
+                outcomes.append(type(exc))
+        return []
+
+    server = site(app, **({"certfile": certificates.server} if secure else {}))
+    sock = dial(server)
+    if secure:
+        sock = ssl.create_default_context(cafile=certificates.ca).wrap_socket(sock, server_hostname="localhost")
+    sock.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * 2)
+    interrupted.wait(20)
+    try:
+        data = read_all(sock)
+    except OSError:
+        data = b""  # it was reset
+    assert b"b" * 1000 not in data and data.count(b"HTTP/1.1") <= 1
+    assert outcomes == [BrokenPipeError] * 2
 
 
 def test_a_body_is_read_while_it_comes(visit):
