@@ -1,7 +1,8 @@
 """gevlite: ordinary blocking code, concurrent on one thread.
 
-Greenlets switch in user space whenever one of them would block; a hub per OS thread, written in Cython, wakes those
-whose socket, timer or lock is ready. `gevlite.monkey.patch_all()` makes the standard library cooperative.
+Greenlets switch in user space whenever one of them would block. Each OS thread has a hub, written in Cython, which
+wakes the greenlets whose socket, timer or lock is ready. `gevlite.monkey.patch_all()` makes the standard library
+cooperative.
 """
 
 from sys import getswitchinterval, setswitchinterval
@@ -15,7 +16,7 @@ except ImportError:
 
     if find_spec("gevlite._core") is None:
         raise ImportError(
-            f"{__path__[0]} is gevlite's source folder, not built: run `pip install -e .` beside it"
+            f"{__path__[0]} is gevlite's source folder, and gevlite is not built: run `pip install -e .` beside it"
         ) from None
     raise
 from gevlite import _parts, backends as backends

@@ -1,4 +1,4 @@
-"""`python -m gevlite`: a demo, what is installed, a web server, and running a script under monkey patching."""
+"""`python -m gevlite`: show a demo or the installation, serve a web application, run a script with patching."""
 
 import argparse
 import sys
@@ -23,7 +23,7 @@ def main(argv=None):
     demo.add_argument("--plain", action="store_true", help="ASCII only and no moving line, for pipes and logs")
     demo.set_defaults(run=_demo)
 
-    info = commands.add_parser("info", help="print versions, the backends and which one is used, the stack cache")
+    info = commands.add_parser("info", help="print versions, the backends, which one is used, and the stack cache")
     info.set_defaults(run=_info)
 
     serve = commands.add_parser(
@@ -38,7 +38,7 @@ def main(argv=None):
     run = commands.add_parser(
         "run",
         help="run a script or a module under monkey patching; the same as python -m gevlite.monkey",
-        # What follows belongs to the script, also what looks like an option.
+        # Everything that follows belongs to the script, even if it looks like an option.
         add_help=False,
         prefix_chars="\0",
     )
@@ -98,7 +98,7 @@ def _run(options):
 
 
 def _hub_works():
-    """Make the hub, so that a wrong GEVLITE_BACKEND or GEVLITE_STACK_CACHE is told in one line."""
+    """Make the hub, so that a wrong GEVLITE_BACKEND or GEVLITE_STACK_CACHE is reported in one line."""
     import gevlite
 
     try:

@@ -1,13 +1,13 @@
 """Waiting until a child process has changed state, without taking its status.
 
-Whoever waits asks the kernel itself, with WNOHANG, and only for its own child; here it learns when to ask. So no status
-is lost when a greenlet is killed or runs into a time-out while it waits, none is taken away from somebody else, and no
-handler for SIGCHLD gets in the way of the program's own.
+The waiter itself asks the kernel, with WNOHANG and only for its own child; this module tells it when to ask. So no
+status is lost if a kill or a time-out ends the wait, no status of another waiter is taken, and the program's own
+handler for SIGCHLD is not affected.
 
-The end of one child is what a pidfd tells (pidfd_open(2), Linux 5.3). Everything else, any child, a process group, a
-child that was stopped, and the end of a child where there is no pidfd, is left to a thread in `waitid` with WNOWAIT
-(waitid(2)), which leaves the status where it is. Such a thread is made for the purpose, because children live long and
-a pool's threads would soon all be taken; all who wait for the same thing share one, also after their time-outs.
+A pidfd reports the end of one child (pidfd_open(2), Linux 5.3). For everything else (any child, a process group, a
+stopped child, the end of a child where there is no pidfd), a thread waits in `waitid` with WNOWAIT (waitid(2)), which
+does not take the status. The thread is made for this purpose, because children live long and would soon occupy all
+threads of a pool. Waiters for the same thing share one thread, and it stays when their time is over.
 """
 
 import os as _std
@@ -23,7 +23,7 @@ _waitid = _std.waitid
 # None: do without. Tests set it.
 _pidfd_open = getattr(_std, "pidfd_open", None)
 
-# How long to wait for what no thread could be started for, before the kernel is asked again.
+# If no thread could be started: how long to wait before the kernel is asked again.
 LOOK_AGAIN = 0.05
 
 # (idtype, id, options): the event that its thread will set.
@@ -31,7 +31,7 @@ _watches = {}
 
 
 def pidfd(pid):
-    """A new descriptor that can be read from once the process `pid` has ended; None where that cannot be had."""
+    """A new descriptor that becomes readable when the process `pid` ends; None if there can be none."""
     if _pidfd_open is None:
         return None
     try:
@@ -46,7 +46,7 @@ def watch(idtype, id, options):
     Raises RuntimeError if no thread can be started.
     """
     if is_finalizing():
-        raise RuntimeError("a thread would not run any more")
+        raise RuntimeError("the interpreter is ending: a new thread would not run")
     key = (idtype, id, options)
     fresh = Event()
     event = _watches.setdefault(key, fresh)  # atomic; a lock could be held by a greenlet that a signal has stopped
@@ -57,7 +57,7 @@ def watch(idtype, id, options):
         except RuntimeError:
             add_idle_workers(-1)
             del _watches[key]
-            event.set()  # somebody may have met it meanwhile
+            event.set()  # another waiter may have found it meanwhile
             raise
     return event
 
@@ -68,16 +68,16 @@ def _watch(key, event):
     try:
         _waitid(idtype, id, options | _std.WNOWAIT)
     except OSError:
-        pass  # there is no such child any more: who waits finds that out for itself
+        pass  # there is no such child any more: the waiter finds that out for itself
     del _watches[key]
     add_idle_workers(-1)
     event.set()
 
 
 def wait(idtype, id, options, timeout=None):
-    """Block until `waitid(idtype, id, options)` would not, or sooner; at most `timeout` seconds.
+    """Block until `waitid(idtype, id, options)` would not block, or sooner; at most `timeout` seconds.
 
-    options: of WEXITED, WSTOPPED and WCONTINUED. False if the time has run out.
+    options: a combination of WEXITED, WSTOPPED and WCONTINUED. Returns False if the time is over.
     """
     hub = get_hub()
     if idtype == _std.P_PID and options == _std.WEXITED:
@@ -103,7 +103,7 @@ def wait(idtype, id, options, timeout=None):
 
 
 def _after_fork_in_child():
-    """The threads are gone. Whoever waits here too asks the kernel, and is told that this is not our child."""
+    """The threads are gone. Waiters in the child ask the kernel, which says that this is not their child."""
     events = list(_watches.values())
     _watches.clear()
     for event in events:

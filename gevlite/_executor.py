@@ -1,8 +1,8 @@
 """ThreadPoolExecutor: the interface of `concurrent.futures`, real threads, futures that block one greenlet only.
 
-The standard futures wait on what `threading` gives them. Without patching that stops the OS thread, hub and all; with
-patching it works, but the standard executor's threads are then greenlets too. So ours has its own threads, and its
-futures bring along what they wait with.
+The standard futures wait on a condition of `threading`. Without patching, that blocks the whole OS thread with its hub.
+With patching it works, but then the standard executor's threads are greenlets too. So gevlite's executor has threads of
+its own, and its futures have a condition of their own.
 """
 
 import atexit
@@ -61,13 +61,13 @@ class _Waiters(list):
     """The waiters that `concurrent.futures.wait` and `as_completed` leave with a future."""
 
     def append(self, waiter):
-        # It has just been made, and nobody waits for it yet.
+        # It has just been made, so no greenlet waits for it yet.
         waiter.event = Event()
         super().append(waiter)
 
 
 class _Link:
-    """A done-callback that has a hub make the call."""
+    """A done-callback that makes a hub call a function."""
 
     def __init__(self, hub, callback):
         self.hub = hub
@@ -78,9 +78,9 @@ class _Link:
 
 
 class CooperativeFuture(Future):
-    """A Future whose `result`, `exception`, and with it `wait` and `as_completed`, block the calling greenlet only.
+    """A Future whose `result` and `exception`, and so `wait` and `as_completed`, block only the calling greenlet.
 
-    It can be waited for by `gevlite.wait` and `gevlite.iwait`, too.
+    `gevlite.wait` and `gevlite.iwait` also accept it.
     """
 
     def __init__(self):
@@ -89,13 +89,13 @@ class CooperativeFuture(Future):
         self._waiters = _Waiters()
 
     def rawlink(self, callback):
-        """Have this thread's hub call `callback(self)` once when the future is done."""
+        """Make this thread's hub call `callback(self)` once, when the future is done."""
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
         self.add_done_callback(_Link(get_hub(), callback))
 
     def unlink(self, callback):
-        """Take back a `rawlink`. An unknown one is ignored."""
+        """Remove a callback added by `rawlink`. An unknown one is ignored."""
         with self._condition:
             for entry in self._done_callbacks:
                 if isinstance(entry, _Link) and entry.callback == callback:
@@ -122,7 +122,7 @@ class _FutureCall(Task):
 
     def lose(self, exc):
         future = self.future
-        future._condition.reset_lock()  # a thread that is not there any more may have it
+        future._condition.reset_lock()  # a thread that no longer exists may hold it
         if future._state in (PENDING, CANCELLED):
             self.begin()
         if future.running():
@@ -137,7 +137,7 @@ class _FutureCall(Task):
 
 
 class _ExecutorCrew(Crew):
-    """Calls the initializer in each thread. If that fails, nothing else is ever done."""
+    """Calls the initializer in each thread. If that fails, no task is ever done."""
 
     def __init__(self, limit, initializer, initargs):
         super().__init__(limit)
@@ -159,7 +159,7 @@ class _ExecutorCrew(Crew):
             self.initializer(*self.initargs)
         except BaseException:
             with self.lock:
-                self.broken = "a thread initializer failed; the executor is of no use any more"
+                self.broken = "a thread initializer failed; the executor can no longer be used"
                 tasks = self.take_all()
             for task in tasks:
                 if task.begin():
@@ -171,12 +171,12 @@ class _ExecutorCrew(Crew):
 class ThreadPoolExecutor(_StdExecutor):
     """A `concurrent.futures.ThreadPoolExecutor` whose threads are real ones whether or not the process is patched.
 
-    Waiting for its futures, by their methods, by `concurrent.futures.wait`, `as_completed` or `gevlite.wait`, and for
-    its `shutdown`, blocks the calling greenlet only. `submit` never blocks. Calls see the contextvars of the caller.
+    Waiting for its futures (with their methods, `concurrent.futures.wait`, `as_completed` or `gevlite.wait`) and for
+    its `shutdown` blocks only the calling greenlet. `submit` never blocks. Calls see the contextvars of the caller.
 
-    As with the standard one, done-callbacks run in the worker thread, and the interpreter waits at its exit for what
-    was submitted. The threads have no names: `thread_name_prefix` is accepted and ignored. In the child of a fork,
-    futures that were not done raise RuntimeError; the executor goes on with new threads.
+    As with the standard one, done-callbacks run in the worker thread, and the interpreter waits at exit for the
+    submitted calls. The threads have no names: `thread_name_prefix` is accepted and ignored. In the child of a fork,
+    futures that were not done raise RuntimeError; the executor continues with new threads.
     """
 
     def __init__(self, max_workers=None, thread_name_prefix="", initializer=None, initargs=()):
@@ -192,7 +192,7 @@ class ThreadPoolExecutor(_StdExecutor):
         crew.close()
 
     def submit(self, fn, /, *args, **kwargs):
-        """Have a thread call `fn(*args, **kwargs)`. Returns a Future. Does not block.
+        """Call `fn(*args, **kwargs)` in a thread. Returns a Future. Does not block.
 
         Raises RuntimeError after `shutdown` and if no thread can be started, BrokenThreadPool if an initializer failed.
         """
@@ -203,10 +203,10 @@ class ThreadPoolExecutor(_StdExecutor):
         return future
 
     def shutdown(self, wait=True, *, cancel_futures=False):
-        """Take no more calls, and let the threads end when those submitted are done. May be called again.
+        """Accept no more calls, and let the threads end when the submitted calls are done. May be called again.
 
-        wait: block until they have ended.
-        cancel_futures: cancel what has not been begun.
+        wait: block until the threads have ended.
+        cancel_futures: cancel the calls that have not begun.
 
         Raises RuntimeError if one of the threads would wait for itself.
         """
@@ -222,7 +222,7 @@ class ThreadPoolExecutor(_StdExecutor):
             crew.wait_until(lambda: not crew.size)
 
     def kill(self, wait=True, **kwargs):
-        """The same as `shutdown`: what runs in a thread cannot be stopped."""
+        """The same as `shutdown`: a call that runs in a thread cannot be stopped."""
         self.shutdown(wait, **kwargs)
 
 

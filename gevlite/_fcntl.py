@@ -1,7 +1,6 @@
-"""`fcntl.fcntl` that reads and sets the mode of a gevlite socket as its user has it: see `gevlite.os.set_blocking`.
+"""`fcntl.fcntl` that reads and sets the blocking mode of a gevlite socket as its user sees it.
 
-The descriptor itself stays in non-blocking mode, which would make `os.read` and its like wait, or not, against the
-user's wish.
+The descriptor itself always stays in non-blocking mode. See `gevlite.os.set_blocking`.
 """
 
 import fcntl as _std
@@ -19,7 +18,7 @@ _fcntl = _std.fcntl
 
 
 def fcntl(fd, cmd, arg=0, /):
-    """As `fcntl.fcntl`. Of a gevlite socket, O_NONBLOCK is what its user has made of it."""
+    """Like `fcntl.fcntl`. For a gevlite socket, O_NONBLOCK shows and sets the mode that its user has chosen."""
     if cmd != _std.F_GETFL and cmd != _std.F_SETFL:
         return _fcntl(fd, cmd, arg)
     number = fd if isinstance(fd, int) else fd.fileno() if hasattr(fd, "fileno") else -1

@@ -1,6 +1,6 @@
-"""Python frames, where the code is compiled and has none, for tools that look at frames or wait for calls.
+"""Python frames for tools that look at frames or wait for calls: compiled code has none.
 
-Only what must be interpreted stands here.
+This module contains only functions that must be interpreted.
 """
 
 __all__ = ["hub_frame", "switched"]
@@ -9,11 +9,11 @@ __all__ = ["hub_frame", "switched"]
 def hub_frame(run):
     """Runs the hub's loop.
 
-    This frame is what anybody finds who looks at a thread that is in its hub: py-spy, faulthandler, a signal handler, a
-    debugger that attaches to the process while nothing happens in it.
+    If a thread is in its hub, tools find this frame: py-spy, faulthandler, a signal handler, or a debugger that
+    attaches to an idle process.
     """
     return run()
 
 
 def switched():
-    """Does nothing: called where a greenlet goes on after a switch, if a tracer or profiler is there to hear of it."""
+    """Does nothing. Called when a greenlet continues after a switch, if there is a tracer or profiler to notice it."""

@@ -1,8 +1,8 @@
-"""Builds of Python that can do without the GIL (PEP 703): gevlite needs it. To be imported before what is compiled.
+"""Free-threaded builds of Python (PEP 703): gevlite needs the GIL. Import this before any compiled module.
 
-Hubs of different threads share lists, counters and descriptors that nothing else guards (`_shared.pxi`). No module of
-gevlite declares that it can do without the GIL, so the interpreter turns it on when it loads the first one, with a
-warning that also tells how to keep it off. That advice would be wrong here.
+Hubs of different threads share lists, counters and descriptors that only the GIL guards (`_shared.pxi`). No module of
+gevlite declares that it works without the GIL, so the interpreter turns the GIL on when it loads the first one. Its
+warning explains how to keep the GIL off, which would be wrong here; so the warning is suppressed.
 """
 
 import sys
@@ -18,10 +18,10 @@ def is_on():
 
 
 def state():
-    """What `gevlite info` says of it."""
+    """What `gevlite info` says about the GIL."""
     if not is_on():
-        return "off, kept so by PYTHON_GIL=0 or -X gil=0: gevlite is not safe without it"
-    return "on, since gevlite needs it; this build can do without" if FREE_THREADED else "on"
+        return "kept off by PYTHON_GIL=0 or -X gil=0: gevlite is not safe without it"
+    return "on, because gevlite needs it; this is a free-threaded build" if FREE_THREADED else "on"
 
 
 if not is_on():

@@ -1,25 +1,25 @@
-"""What stands on top of raw files that cannot seek: a pipe, a terminal, a socket. See `_fileio` for the reasons.
+"""The layers on top of raw files that cannot seek: a pipe, a terminal, a socket. See `_fileio` for the reasons.
 
-There is one raw file for each direction: in that of reading is what an interrupted read leaves to the next.
+There is one raw file for each direction. The one for reading keeps what an interrupted read leaves to the next read.
 """
 
 import io
 
 from gevlite._fileio import SharedBuffer, TextReader
 
-# They are of the kind, if not of the class.
+# They have the interface, without being derived from the class.
 io.BufferedIOBase.register(SharedBuffer)
 io.TextIOBase.register(TextReader)
 
 
 class TextWriter(io.TextIOWrapper):
-    """For what cannot seek, with `write_through`: then it holds no text, which it would lose if writing is interrupted.
+    """For files that cannot seek, with `write_through`: so it holds no text that an interrupted write would lose.
 
-    It needs no lock: all that it does in a write is done when it calls the buffer's.
+    It needs no lock: when it calls the buffer's `write`, its own work is done.
     """
 
     def close(self):
-        self.buffer.close()  # once: if that is interrupted there is no second try
+        self.buffer.close()  # only once: if that is interrupted, there is no second attempt
 
 
 class _BothWays:
@@ -92,9 +92,9 @@ class TextDuplex(_BothWays, io.TextIOBase):
 
 
 def layers(reader, writer, size, text=None, line_buffering=False, close_waits=False):
-    """The file object on top of one raw file or two, either of which may be None.
+    """The file object on top of one or two raw files; either may be None.
 
-    size: of the buffers, 0 for none when text is written. text: `(encoding, errors, newline)`, or None for bytes.
+    size: of the buffers; 0: no buffer for writing. text: `(encoding, errors, newline)`, or None for bytes.
     close_waits: see `SharedBuffer`.
     """
     if reader is not None:

@@ -1,14 +1,14 @@
 """The thread that watches a hub: `hub.start_periodic_monitoring_thread()`, or `gevlite.config.monitor_thread`.
 
-A greenlet that computes, or blocks in C, lets no other greenlet of its thread run, so only another OS thread can tell.
-That one costs the hub nothing: it compares `hub.progress()`, a sum of counters that the hub keeps anyway, with what it
-was when it last looked. If that has not changed, one greenlet or one callback has run all the time. Its stack is that
-of the OS thread. Which greenlet it is no other thread can ask. So it is looked for, once and only when there is
-something to report: it is the one that has begun and is switched away nowhere, as its missing frame shows.
+While a greenlet computes, or blocks in C, no other greenlet of its thread runs, so only another OS thread can notice.
+That thread costs the hub nothing: it compares `hub.progress()`, a sum of counters that the hub keeps anyway, with its
+value at the last check. If it has not changed, one greenlet or one callback has been running all the time. Its stack is
+that of the OS thread. Another thread cannot ask which greenlet it is. So the monitoring thread searches for it, once
+and only when there is something to report: it is the one that has begun and has no frame of a switch.
 
-The thread waits natively, whatever is patched, and refers to its hub weakly. It ends when the hub does, and before the
-interpreter takes anything apart, because a daemon thread that writes to stderr then would be fatal. It wakes nobody, so
-it does not hold off a LoopExit. In the child of a fork it is started anew.
+The thread waits natively, whatever is patched, and holds only a weak reference to its hub. It ends when the hub does,
+and before the interpreter clears anything, because a daemon thread that writes to stderr then would be fatal. It never
+wakes a greenlet, so it does not prevent a LoopExit. In the child of a fork it is started again.
 """
 
 import atexit
@@ -37,7 +37,7 @@ __all__ = ["PeriodicMonitoringThread", "runs_here"]
 _monitors = weakref.WeakSet()
 _running = set()  # get_ident() of each thread
 
-# How long the end of the interpreter waits for a monitoring function that is being called.
+# How long the interpreter's end waits for a monitoring function that is running.
 _END_SECONDS = 5.0
 
 
@@ -47,7 +47,7 @@ def runs_here():
 
 
 class _Entry:
-    """A function that is called every `period` seconds; None: not at present. period: a number, or what returns it."""
+    """A function that is called every `period` seconds; None: not now. period: a number, or a function returning it."""
 
     def __init__(self, function, period):
         self.function = function
@@ -66,7 +66,8 @@ class _Entry:
 class PeriodicMonitoringThread:
     """What `hub.start_periodic_monitoring_thread()` returns: an OS thread that calls functions regularly."""
 
-    #: Seconds: never shorter between two looks, between two at the memory; between two looks for something to do.
+    #: In seconds: the least time between two checks, and between two checks of memory; the time if nothing is
+    #: monitored.
     min_sleep_time = 0.005
     min_memory_monitor_period = 2.0
     inactive_sleep_time = 2.0
@@ -79,15 +80,15 @@ class PeriodicMonitoringThread:
             _Entry(self.monitor_blocking, lambda: config.max_blocking_time),
             _Entry(self.monitor_memory_usage, self._memory_period),
         ]
-        self._announced = False  # that imports much and reads many files, of which there is to be no report
-        self._progress = None  # of the hub, when last looked at
-        self._since = 0.0  # since when it has been that
-        self._told = 0.0  # for how long, when it was last reported
-        self._found = None  # the greenlet that has run since: a tuple of a weak reference, or of None
+        self._announced = False  # announcing imports a lot and reads many files, which must not be reported
+        self._progress = None  # of the hub, at the last check
+        self._since = 0.0  # since when it has had that value
+        self._told = 0.0  # for how long, at the last report
+        self._found = None  # the greenlet that has been running since: a tuple of a weak reference, or of None
         self._ignored = None  # a progress that is not reported
-        self._exceeded = 0  # the most memory that was used since it is too much
+        self._exceeded = 0  # the highest memory use since the limit was exceeded
         self._reader = None
-        self.calculate_sleep_time()  # nonsense in the environment is an error here
+        self.calculate_sleep_time()  # an invalid value in the environment is an error here
         self._begin()
         _monitors.add(self)
 
@@ -96,12 +97,12 @@ class PeriodicMonitoringThread:
         self._ended = SimpleQueue()
         leave_native(self._orders)
         leave_native(self._ended)
-        #: False once it was told to end.
+        #: False once the thread has been asked to end.
         self.should_run = True
         start_new_thread(self._run, (self._orders, self._ended))
 
     def tell_started(self):
-        """Tell the subscribers and the entry points that it has started. Called in the thread of the hub."""
+        """Notify the subscribers and the entry points of the start. Called in the thread of the hub."""
         try:
             event = events.PeriodicMonitorThreadStartedEvent(self)
             events.notify(event)
@@ -116,20 +117,20 @@ class PeriodicMonitoringThread:
 
     @property
     def hub(self):
-        """The hub that is watched, None if it is gone."""
+        """The watched hub, or None if it no longer exists."""
         return self._hub()
 
     def kill(self):
-        """Let the thread end, after what it does. Does not block."""
+        """Make the thread end when it has finished what it is doing. Does not block."""
         self.should_run = False
         self._orders.put(None)
 
     def add_monitoring_function(self, function, period):
-        """Have the thread call `function(hub)` about every `period` seconds; None: no more.
+        """Make the thread call `function(hub)` about every `period` seconds; None: stop calling it.
 
-        It must not wait for greenlets. What it raises goes to `sys.unraisablehook`, and it is called again. For one
-        that was added already, `monitor_blocking` and `monitor_memory_usage` too, the period is changed.
-        Raises ValueError for what is no function, and for a period that is not positive.
+        The function must not wait for greenlets. Its exceptions go to `sys.unraisablehook`, and it is called again. If
+        the function was added before, its period changes; this also works for `monitor_blocking` and
+        `monitor_memory_usage`. Raises ValueError if `function` is not callable or `period` is not positive.
         """
         if not callable(function):
             raise ValueError(f"function must be callable, not {function!r}")
@@ -140,11 +141,11 @@ class PeriodicMonitoringThread:
         self._orders.put(None)
 
     def monitoring_functions(self):
-        """A list of what is called now; each has `function`, `period` and `last_run_time`, by `time.monotonic()`."""
+        """A list of the active functions; each has `function`, `period` and `last_run_time`, by `time.monotonic()`."""
         return [entry for entry in self._entries if entry.period is not None]
 
     def calculate_sleep_time(self):
-        """How many seconds the thread sleeps between two looks: the shortest period."""
+        """How many seconds the thread sleeps between two checks: the shortest period."""
         periods = [entry.period for entry in self.monitoring_functions()]
         return max(self.min_sleep_time, min(periods)) if periods else self.inactive_sleep_time
 
@@ -192,10 +193,10 @@ class PeriodicMonitoringThread:
     # -------- blocking
 
     def monitor_blocking(self, hub):
-        """Report if one greenlet, or one callback, has run all the time for `config.max_blocking_time`.
+        """Report a greenlet or callback that has been running for `config.max_blocking_time` without a switch.
 
-        Returns the EventLoopBlocked of which the subscribers were told, or None. While the same goes on it is reported
-        again each time that has doubled.
+        Returns the EventLoopBlocked that the subscribers got, or None. If the same greenlet keeps running, it is
+        reported again each time its running time has doubled.
         """
         progress, now = hub.progress(), monotonic()
         if progress is None or progress != self._progress or not self._announced:
@@ -212,7 +213,7 @@ class PeriodicMonitoringThread:
             self._found = (weakref.ref(found) if found is not None else None,)
         stack = _format_stack(frame) if frame is not None else ["  (no Python code)"]
         if hub.progress() != progress:
-            return None  # it went on meanwhile
+            return None  # there was a switch meanwhile
         self._told = blocked
         [found] = self._found
         return self._report(hub, found and found(), blocked, stack)
@@ -244,18 +245,18 @@ class PeriodicMonitoringThread:
         return event
 
     def ignore_current_greenlet_blocking(self):
-        """Report nothing until the running greenlet of the hub, which calls this, switches: it means to block."""
+        """Report nothing until the calling greenlet switches: it blocks on purpose."""
         hub = self.hub
         self._ignored = hub.progress() if hub is not None else None
 
     def monitor_current_greenlet_blocking(self):
-        """Take `ignore_current_greenlet_blocking` back; the time counts from now."""
+        """Undo `ignore_current_greenlet_blocking`; the time counts from now."""
         self._progress = self._ignored = None
 
     # -------- memory
 
     def can_monitor_memory_usage(self):
-        """True if this platform tells how much memory the process uses: with psutil, or as Linux does."""
+        """True if the memory use of the process can be read: through psutil, or from Linux."""
         return self._memory_reader() is not None
 
     def _memory_reader(self):
@@ -274,12 +275,12 @@ class PeriodicMonitoringThread:
         return max(period, self.min_memory_monitor_period)
 
     def install_monitor_memory_usage(self):
-        """For code written for gevent: it is there, and begins when `config.max_memory_usage` is set."""
+        """For code written for gevent: always installed here, and active when `config.max_memory_usage` is set."""
 
     def monitor_memory_usage(self, hub=None):
-        """Tell the subscribers if the process uses more than `config.max_memory_usage`, or no longer does.
+        """Notify the subscribers if the process uses more than `config.max_memory_usage`, or no longer does.
 
-        Returns the event, None if there is none, or -1 if there is no limit or the usage cannot be found out.
+        Returns the event, None if there is none, or -1 if there is no limit or the memory use cannot be read.
         """
         allowed = config.max_memory_usage
         read = self._memory_reader()
@@ -304,10 +305,10 @@ class PeriodicMonitoringThread:
 
 
 def _running_greenlet(hub):
-    """The greenlet that runs in the thread of `hub`, which may be the hub; None if there is doubt."""
+    """The greenlet that runs in the thread of `hub`, which may be the hub; None if that is not certain."""
     main = _root(hub)
     parked = {waiter.parked for waiter in hub.parked_waiters()}
-    # (By type(), as `isinstance` asks objects that stand for others for their class, which may do anything.)
+    # (type(), because `isinstance` asks proxy objects for their class, which may run any code.)
     all_greenlets = {main, *(found for found in gc.get_objects() if issubclass(type(found), greenlet))}
     running = [
         found
@@ -333,7 +334,7 @@ def _format_stack(frame):
 
 
 def _is_last_wait(frame):
-    """True where the main thread waits for other threads at its end, natively if nothing is patched."""
+    """True if this is where the main thread waits for other threads at its end, natively if nothing is patched."""
     while frame.f_back is not None:
         frame = frame.f_back
     return frame.f_code.co_name == "_shutdown" and frame.f_globals.get("__name__") == "threading"
@@ -351,7 +352,7 @@ class _Memory(NamedTuple):
 
 
 def _find_memory_reader():
-    """What returns the bytes that are the process's own, and details; None if there is nothing to ask."""
+    """A function that returns the process's own memory in bytes, and details; None if it cannot be read."""
     try:
         import psutil
     except ImportError:
@@ -374,7 +375,7 @@ def _find_memory_reader():
 
 
 def _read_statm():
-    # man 5 proc_pid_statm: in pages. What is not shared is nearly what psutil calls uss.
+    # man 5 proc_pid_statm: in pages. The pages that are not shared are nearly what psutil calls uss.
     with open("/proc/self/statm", "rb") as file:
         size, resident, shared = (int(pages) * os.sysconf("SC_PAGE_SIZE") for pages in file.read().split()[:3])
     return resident - shared, _Memory(resident, size, shared)

@@ -1,9 +1,9 @@
-"""What the layers above give to a hub: its class, which backend it gets, `hub.loop`, `hub.threadpool`, `hub.resolver`.
+"""The parts of a hub that higher layers provide: its class, its backend, `hub.loop`, `hub.threadpool`, `hub.resolver`.
 
-The core knows none of them. It is told by `register()`, called when gevlite itself is imported, and not by each module
-when that is: a module may be imported late or, with lazy imports (PEP 810), only when something in it is used. Each
-part is made when it is first asked for. Of the pool and the resolver only who uses them pays for the import; the others
-have been imported already, so that they can be made in a finalizer at the end of the interpreter too.
+The core knows none of them. `register()` registers them with the core when gevlite itself is imported. The modules do
+not register themselves, because a module may be imported late or, with lazy imports (PEP 810), only when something in
+it is used. Each part is made at its first use. The modules of the pool and the resolver are imported only then; the
+others are imported before, so that their parts can also be made in a finalizer at the end of the interpreter.
 """
 
 from gevlite import backends, hub as _hub, loop as _loop
@@ -13,7 +13,7 @@ __all__ = ["register"]
 
 
 def register() -> None:
-    """Tell the core."""
+    """Register the parts with the core."""
     set_hub_class(_make_hub)
     set_backend_chooser(_choose_backend)
     register_hub_attribute("loop", _make_loop)

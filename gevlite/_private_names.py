@@ -1,8 +1,8 @@
-"""The names of the standard library that gevlite relies on although they are private: a new Python may lack some.
+"""The private names of the standard library that gevlite uses: a new Python may lack some of them.
 
-What is public gets replaced, wrapped or called everywhere in gevlite without a word here; what begins with an
-underscore must be in this list. tests/test_private_names.py says which of them a Python does not have, and finds what
-is used and not listed. `missing()` is also for whoever tries gevlite on a Python that it does not know yet.
+gevlite replaces, wraps or calls public names without listing them; a name that begins with an underscore must be in
+this list. tests/test_private_names.py reports the names that a Python lacks, and names that are used but not listed.
+Call `missing()` to try gevlite on a Python that it does not know yet.
 """
 
 import importlib
@@ -15,16 +15,16 @@ _AFTER = (99, 0)
 
 
 class Names(dict):
-    """`{module or class: its names}`, of the Pythons from `since` up to, and without, `until`."""
+    """`{module or class: its names}`, for the Pythons from `since` up to, but not including, `until`."""
 
     def __init__(self, since=_BEFORE, until=_AFTER, /, **names):
         super().__init__((owner.replace("__", "."), value.split()) for owner, value in names.items())
         self.since, self.until = since, until
 
 
-# In the order of what uses them. `a__b` stands for `a.b`.
+# Grouped by the modules that use them. `a__b` stands for `a.b`.
 NAMES = (
-    # gevlite.thread, gevlite.threading: Thread, Condition and the others stay, and what they are built on is replaced.
+    # gevlite.thread, gevlite.threading: Thread, Condition and the others stay; the functions below them are replaced.
     Names(
         _thread="_count _local",
         threading="_CRLock _active _active_limbo_lock _allocate_lock _dangling _make_invoke_excepthook",
@@ -55,7 +55,7 @@ NAMES = (
     Names(selectors__SelectSelector="_select", selectors__PollSelector="_selector_cls"),
     # gevlite.monkey: the locks of modules
     Names(importlib="_bootstrap", importlib___bootstrap="_thread"),
-    # gevlite.monkey: what holds originals that were taken earlier
+    # gevlite.monkey: objects that hold originals taken earlier
     Names(
         logging="_handlerList _lock",
         multiprocessing__connection__Connection="_recv _send",
@@ -78,7 +78,7 @@ NAMES = (
 
 
 def missing():
-    """`["module.name", ...]`: what gevlite uses on this version of Python, and this Python does not have."""
+    """`["module.name", ...]`: the names that gevlite uses on this version of Python but that this Python lacks."""
     return [
         f"{owner}.{name}"
         for names in NAMES

@@ -1,7 +1,7 @@
 """Find a program as `python path` and `python -m module` do, and run it as `__main__`.
 
-The program sees sys.argv and sys.path as if Python had started it without us. It stands below the command lines that
-prepare the process first: `gevlite.monkey`, `gevlite.as_gevent`.
+The program sees sys.argv and sys.path as if Python had started it directly. The command lines that prepare the process
+first, `gevlite.monkey` and `gevlite.as_gevent`, use this module.
 """
 
 import importlib.machinery
@@ -17,11 +17,11 @@ __all__ = ["Program", "UsageError", "execute", "find_module", "find_script"]
 
 
 class UsageError(Exception):
-    """There is no such program; the message is for whoever typed the command."""
+    """There is no such program; the message is for the user of the command."""
 
 
 class Program(NamedTuple):
-    """What is to run as `__main__`."""
+    """The code that will run as `__main__`."""
 
     code: types.CodeType
     source: str | None
@@ -40,7 +40,7 @@ class Program(NamedTuple):
 
 
 def find_module(name, arguments):
-    """As `python -m name` finds it. The packages that it is in are imported."""
+    """Find a module as `python -m name` does. The packages that contain it are imported."""
     sys.argv[:] = ["-m", *arguments]
     try:
         spec = importlib.util.find_spec(name)
@@ -54,7 +54,7 @@ def find_module(name, arguments):
 
 
 def find_script(path, arguments):
-    """As `python path` finds it, which may also be a directory or a zip file with a `__main__.py`."""
+    """Find a script as `python path` does; it may also be a directory or a zip file with a `__main__.py`."""
     sys.argv[:] = [path, *arguments]
     full = os.path.join(os.getcwd(), path)
     importer = pkgutil.get_importer(full)
@@ -74,13 +74,13 @@ def find_script(path, arguments):
 
 
 def set_first_path(folder):
-    # python -m has put the current directory there, unless it was told to leave sys.path alone.
+    # `python -m` has put the current directory there, unless an option forbids it.
     if not sys.flags.safe_path:
         sys.path[:1] = [folder]
 
 
 def execute(program, code):
-    """Run `code` in a new module `__main__`, which stays for what runs after it: threads, functions called at exit."""
+    """Run `code` in a new module `__main__`, which stays for code that runs later: threads and atexit functions."""
     main = types.ModuleType("__main__")
     main.__file__ = program.path
     main.__loader__ = program.loader

@@ -1,12 +1,12 @@
-"""Proxies in front of the WSGI server, and what is believed of what they say of the client.
+"""Proxies in front of the WSGI server: which of them are trusted, and with what.
 
-Each of `Forwarded` (RFC 7239), the `X-Forwarded-...` fields and the PROXY protocol is off until it is asked for, since
-a proxy that does not write one of them passes it on as the client sent it. And each counts only from addresses that are
-trusted: from anybody else such fields are removed, so that the application does not believe them either.
+`Forwarded` (RFC 7239), the `X-Forwarded-...` fields and the PROXY protocol are each off by default, because a proxy
+that does not write a field passes it on as the client sent it. And each is used only from trusted addresses: from all
+others the fields are removed, so that the application does not trust them either.
 
-Proxies append: the last address of a list is the one that the proxy which is connected to us has seen. From there the
-list is walked back over trusted addresses; the first one that is not trusted is the client. What stands before that one
-was written by the client, and is not looked at.
+Proxies append: the last address of a list is the one that the proxy connected to this server has seen. From there the
+list is read backwards over trusted addresses; the first address that is not trusted is the client. Entries before that
+one were written by the client, and are ignored.
 """
 
 import functools
@@ -22,7 +22,7 @@ __all__ = ["HEADERS", "Proxies", "ProxyError", "read_proxy_header"]
 
 HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix")
 
-# Possessive: what does not fit is found out in one go.
+# Possessive quantifiers: text that does not match fails without backtracking.
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _QUOTED = r'"((?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+)"'
 _PAIR = re.compile(rf"[ \t]*+(?:({_TOKEN})=(?:({_TOKEN})|{_QUOTED}))?[ \t]*+([;,]|\Z)")
@@ -34,15 +34,15 @@ _PORTS = {"http": "80", "https": "443"}
 
 
 class Proxies:
-    """Which proxies `WSGIServer(proxies=...)` trusts, and in what.
+    """Which proxies `WSGIServer(proxies=...)` trusts, and with which fields.
 
-    trusted: their addresses or networks, such as `["10.0.0.0/8", "::1"]`; `"unix"`: whoever connects to a UNIX socket.
-    headers: those of `"forwarded"`, `"x-forwarded-for"`, `"x-forwarded-proto"`, `"x-forwarded-host"` and
-    `"x-forwarded-prefix"` that all of these proxies write themselves, whatever the client has sent.
-    protocol: whether their connections begin with a header of the PROXY protocol, version 1 or 2. Without one they are
-    closed.
+    trusted: their addresses or networks, such as `["10.0.0.0/8", "::1"]`; `"unix"`: all connections to a UNIX socket.
+    headers: the fields that all of these proxies always write themselves, whatever the client has sent; any of
+    `"forwarded"`, `"x-forwarded-for"`, `"x-forwarded-proto"`, `"x-forwarded-host"` and `"x-forwarded-prefix"`.
+    protocol: whether their connections begin with a header of the PROXY protocol, version 1 or 2. A connection without
+    the header is closed.
 
-    Raises TypeError or ValueError for what is none of these.
+    Raises TypeError or ValueError for invalid arguments.
     """
 
     def __init__(self, trusted, headers=(), protocol=False):
@@ -52,14 +52,14 @@ class Proxies:
         self._unix = "unix" in self.trusted
         self._networks = [_network(text) for text in self.trusted if text != "unix"]
         if not self.trusted:
-            raise ValueError("proxies: nobody is trusted")
+            raise ValueError("proxies: no proxy is trusted; name addresses, networks or 'unix'")
         if not self.headers and not self.protocol:
-            raise ValueError("proxies are trusted in nothing: name headers, or set protocol")
+            raise ValueError("proxies: name the headers to trust, or set protocol")
         for name in self.headers:
             if name not in HEADERS:
                 raise ValueError(f"headers of proxies are {', '.join(HEADERS)}, not {name!r}")
         if "forwarded" in self.headers and set(self.headers) - {"forwarded", "x-forwarded-prefix"}:
-            # One of the two would be the client's.
+            # The client could send the one that the proxy does not write.
             raise ValueError("a proxy writes forwarded, or x-forwarded-for, -proto and -host, but not both")
         self._for = "x-forwarded-for" in self.headers
         self._proto = "x-forwarded-proto" in self.headers
@@ -72,7 +72,7 @@ class Proxies:
         return f"<Proxies {', '.join(self.trusted)}: {', '.join(self.headers)}{' PROXY' if self.protocol else ''}>"
 
     def trusts(self, address):
-        """Whether a client with this address, as `accept` tells it, is one of the proxies."""
+        """Whether this address, as returned by `accept`, belongs to one of the proxies."""
         if not isinstance(address, tuple):
             return self._unix
         return self._is_trusted(address[0])
@@ -82,9 +82,9 @@ class Proxies:
         return address is not None and any(address in network for network in self._networks)
 
     def apply(self, address, environ):
-        """Have `environ` say of the client what the proxy says of it. address: of whoever is connected to us.
+        """Update `environ` with what the proxy says about the client. address: of the connection.
 
-        Raises RequestError if the proxy says what cannot be.
+        Raises RequestError if the proxy sends invalid values.
         """
         if not self.trusts(address):
             for key in [key for key in environ if key.startswith(("HTTP_X_FORWARDED_", "HTTP_FORWARDED"))]:
@@ -130,14 +130,14 @@ class Proxies:
                 environ["SCRIPT_NAME"] = prefix.rstrip("/")
 
     def _last_untrusted(self, nodes):
-        """`((host, port), its index)` of the client in a list of nodes; (None, index) if it is not told."""
+        """`((host, port), its index)` of the client in a list of nodes; (None, index) if it is not known."""
         client = None
         for i in range(len(nodes) - 1, -1, -1):
             found = _node(nodes[i])
             if found is None:
                 if not nodes[i].strip():
                     continue  # an empty element (RFC 9110, 5.6.1.2)
-                return client, i  # hidden, or nonsense: what stands before it may be anything
+                return client, i  # hidden or invalid: the entries before it cannot be trusted
             client = found
             if not self._is_trusted(client[0]):
                 return client, i
@@ -160,7 +160,7 @@ def _words(value, what):
     words = list(value)
     for word in words:
         if not isinstance(word, str):
-            raise TypeError(f"{what} must be texts, not {word!r}")
+            raise TypeError(f"{what} must be strings, not {word!r}")
     return [word.strip() for word in words if word.strip()]
 
 
@@ -174,12 +174,12 @@ def _network(text):
 
 
 def _last(value):
-    """The last word of a list: what the proxy that is connected to us has written."""
+    """The last value of a list: the one that the proxy connected to this server has written."""
     return value if value is None else value.rpartition(",")[2].strip()
 
 
 def _address(host):
-    """An ipaddress, of IPv4 also if it came as IPv6 (RFC 4291, 2.5.5.2). None if it is none."""
+    """An ipaddress object, IPv4 even if written as IPv6 (RFC 4291, 2.5.5.2). None if it is not an address."""
     try:
         found = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -188,7 +188,7 @@ def _address(host):
 
 
 def _node(text):
-    """`(host, port)` of a node, with port "" if it has none; None for what is no address."""
+    """`(host, port)` of a node, with port "" if it has none; None if it is not an address."""
     text = text.strip(" \t")
     return _parse_node(text) if len(text) <= _LONGEST_NODE else None
 
@@ -209,13 +209,13 @@ def _parse_node(text):
     if address is None or "%" in host:
         return None
     if not (port.isascii() and port.isdigit() and int(port[:6]) <= 65535):
-        port = ""  # an obfuscated one, say (RFC 7239, 6.3)
+        port = ""  # for example an obfuscated one (RFC 7239, 6.3)
     return str(address), port
 
 
 def _parse_forwarded(value):
-    """RFC 7239, 4: a list of dicts. Raises RequestError: a client that opens a quote and does not close it would hide
-    what the proxy has written behind it."""
+    """RFC 7239, 4: a list of dicts. Raises RequestError if it is malformed: a client could otherwise open a quote,
+    leave it open, and so hide what the proxy has written after it."""
     elements = []
     element = {}
     at = 0
@@ -250,7 +250,7 @@ _UNKNOWN = re.compile(rb"PROXY UNKNOWN(?: [^\r\n\0]*)?\r\n")
 
 
 class ProxyError(OSError):
-    """What came is no header of the PROXY protocol."""
+    """The data is not a header of the PROXY protocol."""
 
 
 class _ToldAddress(tuple):
@@ -258,7 +258,7 @@ class _ToldAddress(tuple):
 
 
 class _ToldPath(str):
-    """The same, where it is a UNIX socket's."""
+    """The same, for a UNIX socket."""
 
 
 def _told(address, environ, unread=b""):
@@ -269,24 +269,24 @@ def _told(address, environ, unread=b""):
 
 
 def read_proxy_header(sock, address, timeout, versions=(1, 2), optional=False):
-    """Take the header from the beginning of a connection, and nothing else; the client's address that it tells, or
-    `address` if it tells none. Blocks for at most `timeout` seconds.
+    """Read the header, and nothing else, from the beginning of a connection. Returns the client's address that it
+    contains, or `address` if it contains none. Blocks for at most `timeout` seconds.
 
-    versions: those of the protocol that may come. optional: without a header the connection is the client's own.
+    versions: the accepted versions of the protocol. optional: a connection without a header is the client's own.
 
-    What else is told is in the attribute `environ` of the result: PROXY_PROTOCOL (TCP4, TCP6), and where the client has
-    connected to, PROXY_ADDR and PROXY_PORT; of a client that speaks TLS with the proxy, by the names of mod_ssl: HTTPS,
-    SSL_PROTOCOL, SSL_CIPHER, SSL_TLS_SNI, SSL_CLIENT_VERIFY and SSL_CLIENT_S_DN_CN. The attribute `unread` has what had
-    to be read and belongs to a request.
+    The attribute `environ` of the result has the rest: PROXY_PROTOCOL (TCP4, TCP6), and the address that the client has
+    connected to, PROXY_ADDR and PROXY_PORT; if the client speaks TLS with the proxy, also HTTPS, SSL_PROTOCOL,
+    SSL_CIPHER, SSL_TLS_SNI, SSL_CLIENT_VERIFY and SSL_CLIENT_S_DN_CN, which are the names of mod_ssl. The attribute
+    `unread` has data that was read but belongs to a request.
 
-    Raises ProxyError for what is no header, TimeoutError, or another OSError.
+    Raises ProxyError for an invalid header, TimeoutError, or another OSError.
     """
     deadline = time.monotonic() + timeout
     starts = [start for version, start in ((1, _LINE_START), (2, _SIGNATURE)) if version in versions]
     start = b""
     try:
         if optional:
-            # A TLS handshake could not be given what we take.
+            # Bytes that are read here could not be passed on to a TLS handshake.
             _set_time(sock, deadline)
             first = sock.recv(1, socket.MSG_PEEK)
             if not any(start.startswith(first) for start in starts):
@@ -328,7 +328,7 @@ def _set_time(sock, deadline):
 
 
 def _rest_of_line(sock, line, deadline):
-    # What is behind the line is not ours to take: it may be the beginning of a TLS handshake.
+    # Do not read beyond the line: the beginning of a TLS handshake may follow.
     while not line.endswith(b"\n"):
         if len(line) >= _LONGEST_LINE:
             raise ProxyError("the header of the PROXY protocol is too long")
@@ -370,9 +370,9 @@ def _version_2(sock, address, deadline):
         raise ProxyError("the header of the PROXY protocol is too long")
     block = _exactly(sock, size, deadline)
     if version & 15 == 0:
-        return _told(address, {})  # LOCAL: the proxy speaks for itself, such as to see whether we live
+        return _told(address, {})  # LOCAL: the proxy's own connection, for example a health check
     if family == 0:
-        return _told(address, {})  # it does not know; what is behind has no beginning then
+        return _told(address, {})  # an unknown family: the proxy does not know the address
     if family == 0x11 and size >= 12:
         kind, source, destination, ports = (
             "TCP4",
@@ -386,25 +386,25 @@ def _version_2(sock, address, deadline):
     elif family == 0x31 and size >= 216:
         return _told("", _more(block[216:]))
     else:
-        raise ProxyError("addresses of the PROXY protocol that are none of a stream")
+        raise ProxyError("addresses of the PROXY protocol that do not belong to a stream")
     source_port, port = struct.unpack_from("!HH", block, ports)
     return _of_tcp(kind, source, source_port, destination, port, _more(block[ports + 4 :]))
 
 
-# 2.2 there: fields that may follow the addresses. The first byte of _TLS says what the connection has, the next four
-# whether the certificate was good, and then there are fields again.
+# Section 2.2: fields that may follow the addresses. The first byte of _TLS says what the connection has, the next four
+# whether the certificate was valid, and then more fields follow.
 _AUTHORITY, _TLS, _TLS_VERSION, _TLS_NAME, _TLS_CIPHER = 0x02, 0x20, 0x21, 0x22, 0x23
 _IS_TLS, _HAS_CERTIFICATE = 1, 2 | 4
 
 
 def _more(data):
-    """For the environ: what the fields behind the addresses say of the client's TLS."""
+    """For the environ: what the fields after the addresses say about the client's TLS."""
     fields = _fields(data)
     block = fields.get(_TLS)
     if block is None:
         return {}
     if len(block) < 5:
-        raise ProxyError("a field of the PROXY protocol that is cut off")
+        raise ProxyError("a truncated field of the PROXY protocol")
     if not block[0] & _IS_TLS:
         return {}
     parts = _fields(block[5:])
@@ -431,14 +431,14 @@ def _fields(data):
     while at < len(data):
         size = int.from_bytes(data[at + 1 : at + 3])
         if at + 3 + size > len(data):
-            raise ProxyError("a field of the PROXY protocol that is cut off")
+            raise ProxyError("a truncated field of the PROXY protocol")
         found.setdefault(data[at], data[at + 3 : at + 3 + size])
         at += 3 + size
     return found
 
 
 def _text(data):
-    # As all text in environ: its bytes as characters. Most programs that read these do not expect control characters.
+    # Like all text in environ: bytes as characters. Most programs that read these do not expect control characters.
     text = (data or b"").decode("latin-1")
     if any(c < " " or c == "\x7f" for c in text):
         raise ProxyError("control characters in a field of the PROXY protocol")

@@ -14,12 +14,12 @@ _ACCESS = {(True, False): os.O_RDONLY, (False, True): os.O_WRONLY, (True, True):
 
 
 def cannot_wait():
-    """True in the hub, and in a finalizer at the end of the interpreter: what blocks must block the thread there."""
+    """True in the hub, and in a finalizer at the end of the interpreter: blocking calls must block the thread there."""
     return sys.is_finalizing() or getcurrent() is get_hub()
 
 
 def in_thread(function, *args, undo=None):
-    """Block until a worker thread has called it. `undo(result)` is called if nobody waits for that any more."""
+    """Block until a worker thread has called `function(*args)`. If the wait was ended, `undo(result)` is called."""
     if cannot_wait():
         return function(*args)
     result = get_hub().threadpool.spawn(function, *args)
@@ -32,7 +32,7 @@ def in_thread(function, *args, undo=None):
 
 
 class Raw(io.FileIO):
-    """What both kinds have in common: whose the descriptor is.
+    """The part that both kinds have in common: the ownership of the descriptor.
 
     Each has a `deferral`, and keeps an exception there if a buffer asks for that.
     """
@@ -46,7 +46,7 @@ class Raw(io.FileIO):
     def read(self, size=-1, /):
         if not self.readable():
             raise io.UnsupportedOperation("File not open for reading")
-        return io.RawIOBase.read(self, size)  # by `readinto` and `readall`; that of FileIO uses neither
+        return io.RawIOBase.read(self, size)  # uses `readinto` and `readall`; FileIO.read uses neither
 
     def close(self):
         if self.closed:
@@ -67,7 +67,7 @@ class PollRaw(Raw):
         self._channel = channel = Channel(fd, _ACCESS[self.readable(), self.writable()])
         self.deferral = channel.deferral
         self.unread = channel.unread
-        # In place of methods: nothing is between the buffer and the channel. What the mode forbids is left to FileIO.
+        # Attributes instead of methods: the buffer calls the channel directly. FileIO refuses what the mode forbids.
         if self.readable():
             self.readinto = channel.receive
             self.readall = channel.receive_all
@@ -81,11 +81,11 @@ class PollRaw(Raw):
 
 
 class ThreadRaw(Raw):
-    """A file on a disk: what blocks is done in a worker thread.
+    """A file on a disk: blocking calls are made in a worker thread.
 
-    A read names its place, and the position moves when the data is here, so an interrupted one changes nothing. A write
-    cannot be taken back: one that is under way is finished before a kill or a Timeout is raised. A second one is not
-    kept waiting.
+    A read names its offset, and the position moves only when the data has arrived, so an interrupted read changes
+    nothing. A write cannot be undone: one that has begun is finished before a kill or a Timeout is raised. A second
+    exception does not wait for it.
     """
 
     def __init__(self, fd, mode, closefd=True, source=None):
@@ -123,7 +123,7 @@ class ThreadRaw(Raw):
             raise io.UnsupportedOperation("File not open for writing")
         if cannot_wait():
             return super().write(data)
-        # A copy: who does not wait to the end may change the original.
+        # A copy: a caller that does not wait for the end may change the original.
         result = get_hub().threadpool.spawn(os.writev, self.fileno(), (bytes(data),))
         interruption = None
         while not result.ready():
@@ -143,7 +143,7 @@ class ThreadRaw(Raw):
 
 
 def _read_to_end(fd, position):
-    """Everything from there on. Not less than what the file's size says is asked for at once."""
+    """Everything from `position` on. The first read asks for at least as much as the file's size says."""
     chunks = []
     while chunk := os.pread(fd, max(_READ_BYTES, os.fstat(fd).st_size - position + 1), position):
         chunks.append(chunk)
@@ -152,7 +152,7 @@ def _read_to_end(fd, position):
 
 
 def raw_file(fd, mode, closefd, source, buffered):
-    """The raw file that the kind of descriptor needs. Raises OSError for a closed one and for a directory."""
+    """The right kind of raw file for the descriptor. Raises OSError for a closed descriptor and for a directory."""
     if stat.S_IFMT(os.fstat(fd).st_mode) in (stat.S_IFREG, stat.S_IFBLK, stat.S_IFDIR):
         return ThreadRaw(fd, mode, closefd, source)
     return PollRaw(fd, mode, closefd, source, buffered)

@@ -1,12 +1,12 @@
-"""What applications get that speak with a client by themselves: `environ["gunicorn.socket"]`."""
+"""The socket for applications that speak with a client by themselves: `environ["gunicorn.socket"]`."""
 
 __all__ = ["RawSocket"]
 
 
 class RawSocket:
-    """A connection's socket, for which it passes. Its handler is told when it is used.
+    """A proxy for a connection's socket. It notifies the handler when it is used.
 
-    That is how we notice an application that takes the connection over: it says so only at its end, if ever.
+    This shows that an application takes the connection over: the application itself says so only at its end, if ever.
     """
 
     __slots__ = ("__weakref__", "_handler", "_sock")

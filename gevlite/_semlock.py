@@ -1,11 +1,11 @@
-"""The lock of `multiprocessing`, shared between processes, without stopping greenlets.
+"""The lock of `multiprocessing`, shared between processes, without blocking other greenlets.
 
-It is a POSIX semaphore, for which only the whole thread can wait. That would be a deadlock where the one who will
-release it is another greenlet of this thread, as at the end of a `multiprocessing.Pool`. So it is tried again and
-again, with pauses in which others run. The pause grows from half a millisecond to ten.
+It is a POSIX semaphore, and waiting for one blocks the whole thread. If another greenlet of the same thread holds it,
+as at the end of a `multiprocessing.Pool`, that would be a deadlock. So `acquire` tries again and again, with pauses in
+which others run. The pause grows from half a millisecond to ten.
 
-The original knows which OS thread took it last. All greenlets of a thread would be one owner, so the greenlet is noted
-here; `_is_mine`, by which Condition and what is printed of a lock learn whose it is, goes by that.
+The original knows which OS thread took it last. All greenlets of a thread would be one owner, so the greenlet is
+recorded here; `_is_mine`, which Condition and `repr` use to find the owner, uses that record.
 """
 
 import _multiprocessing
@@ -26,20 +26,20 @@ _LONGEST_PAUSE = 0.01
 # The kind of an RLock, `multiprocessing.synchronize.RECURSIVE_MUTEX`; an enum of the original's C code.
 _RECURSIVE_MUTEX = 0
 
-# What is called here. Once that is adopted, the original's own methods are ours.
+# The original methods. Once the type is adopted, its methods are gevlite's.
 _StdSemLock = _multiprocessing.SemLock
 _std_acquire = _StdSemLock.acquire
 _std_release = _StdSemLock.release
 _std_is_mine = _StdSemLock._is_mine
 _thread_ident = _thread.get_ident
 
-# id of one that is taken: the `get_ident()` of the greenlet that did so last. What another process gives back stays
-# here until something else has that id.
+# id of a taken lock: the `get_ident()` of the greenlet that took it last. If another process releases the lock, the
+# entry stays until another object has that id.
 _owners = {}
 
 
 def _acquire(self, block=True, timeout=None):
-    """Take it; block this greenlet until that works, at most `timeout` seconds. False if it did not."""
+    """Take the lock; block this greenlet until that succeeds, at most `timeout` seconds. False if it did not."""
     if _try(self):
         return True
     if not block:
@@ -72,17 +72,17 @@ def _took(self):
 
 
 def _is_a_neighbours(self):
-    """True if another greenlet of this OS thread has it, and the original would give it to us once more."""
+    """True if another greenlet of this OS thread has it, so that the original would let this one take it again."""
     return self.kind == _RECURSIVE_MUTEX and _std_is_mine(self) and not _is_owner(self)
 
 
 def _is_owner(self):
-    # One that was taken before patching is the main greenlet's.
+    # A lock that was taken before patching belongs to the main greenlet.
     return _owners.get(id(self), _thread_ident()) == get_ident()
 
 
 def _release(self):
-    """Give it back. Raises AssertionError if it is an RLock of another, ValueError if nobody has it."""
+    """Release it. Raises AssertionError if another greenlet has the RLock, ValueError if it is not taken."""
     if _is_a_neighbours(self):
         raise AssertionError("attempt to release recursive lock not owned by thread")
     _std_release(self)
@@ -103,7 +103,7 @@ def _exit(self, *exc_info):
 
 
 class SemLock(_StdSemLock):
-    """The original with a cooperative `acquire`. A thread without a hub, and the hub itself, wait as ever."""
+    """The original with a cooperative `acquire`. A thread without a hub, and the hub itself, wait as before."""
 
     acquire = _acquire
     release = _release
@@ -113,7 +113,7 @@ class SemLock(_StdSemLock):
 
 
 def adopt():
-    """Let those of the original type be cooperative too. Returns what is adopted."""
+    """Make locks of the original type cooperative too. Returns the adopted types."""
     global _std_acquire, _std_release, _std_is_mine
     originals = swap_methods(
         _StdSemLock,

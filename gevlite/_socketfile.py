@@ -1,4 +1,4 @@
-"""`socket.makefile`: what the original makes, for greenlets that share it. The layers are those of a FileObject."""
+"""`socket.makefile`: files like the original's, which greenlets may share. The layers are those of a FileObject."""
 
 import io
 import socket as _std
@@ -8,7 +8,7 @@ from gevlite._layers import layers
 
 
 class SocketRaw(_std.SocketIO):
-    """The raw file below a buffer. What `_fileio` says of raw files is true of it: it has `deferral` and `unread`."""
+    """The raw file below a buffer. It has `deferral` and `unread`, as `_fileio` requires of raw files."""
 
     def __init__(self, sock, mode):
         super().__init__(sock, mode)
@@ -16,7 +16,7 @@ class SocketRaw(_std.SocketIO):
         self._unread = b""
 
     def readinto(self, buffer):
-        """Block until there is something; return how many bytes. 0: the end. None: nothing, in non-blocking mode."""
+        """Block until there is data; return the number of bytes. 0: the end. None: no data, in non-blocking mode."""
         try:
             if not self._unread:
                 return super().readinto(buffer)
@@ -31,12 +31,12 @@ class SocketRaw(_std.SocketIO):
             return None
 
     def unread(self, data):
-        """`data` was read last and comes again."""
+        """Put `data`, which was read last, back: the next read returns it."""
         self._unread = data + self._unread
 
 
 def makefile(sock, mode, buffering, encoding, errors, newline):
-    """See `socket.makefile`. Raises ValueError for a mode or a buffering that there is not."""
+    """See `socket.makefile`. Raises ValueError for an invalid mode or buffering."""
     if not set(mode) <= {"r", "w", "b"}:
         raise ValueError(f"invalid mode {mode!r} (only r, w, b allowed)")
     writing = "w" in mode
@@ -46,7 +46,7 @@ def makefile(sock, mode, buffering, encoding, errors, newline):
         if buffering == 0:
             raise ValueError("unbuffered streams must be binary")
         text = (io.text_encoding(encoding, 3), errors, newline)
-        io.TextIOWrapper(io.BytesIO(), *text)  # has all the rules
+        io.TextIOWrapper(io.BytesIO(), *text)  # checks the arguments
     elif buffering == 0:
         return _raw(_std.SocketIO, sock, reading * "r" + writing * "w")
     reader = _raw(SocketRaw, sock, "r") if reading else None

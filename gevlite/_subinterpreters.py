@@ -1,21 +1,21 @@
-"""Running code in another interpreter (PEP 734) stops no greenlet, and other interpreters run in parallel.
+"""Running code in another interpreter (PEP 734) blocks no other greenlet, and interpreters run in parallel.
 
-Such code runs in the OS thread that calls it, with nothing of gevlite in it: all greenlets of that thread would wait
-for it, and as the threads of an InterpreterPoolExecutor are greenlets of one thread, its interpreters would take turns.
-So a call is made in a thread of its own. There is no limit to their number, as interpreters may wait for each other.
+Such code runs in the OS thread that calls it, and without gevlite. So all greenlets of that thread would wait for it.
+The threads of an InterpreterPoolExecutor are greenlets of one thread, so its interpreters would take turns. Therefore
+each call is made in a thread of its own. Their number is not limited, because interpreters may wait for each other.
 
 `concurrent.interpreters` and `concurrent.futures.InterpreterPoolExecutor` look these functions up at each call. Queues
-between interpreters wait by `time.sleep`, and need no twin. But they round a time-out down to whole seconds: a loop
-with a shorter one would keep all other greenlets from running. So `get` and `put` give way as everything does that may
-block and succeeds at once.
+between interpreters wait with `time.sleep`, and need no twin. But they round a time-out down to whole seconds: a loop
+with a shorter one would keep all other greenlets from running. So `get` and `put` let others run, as every operation
+does that may block but succeeds at once.
 
-Functions are taken to another interpreter by name. There is no gevlite there, so in the place of one of its functions
-goes the original: `pool.submit(time.sleep, 1)`.
+Functions are passed to another interpreter by name. gevlite is not available there, so its functions are replaced with
+the originals: `pool.submit(time.sleep, 1)`.
 """
 
 try:
     import _interpreters as _std
-except ImportError:  # it came with Python 3.13; before, there is nothing here to replace
+except ImportError:  # new in Python 3.13; before, there is nothing to replace
     _std = None
 
 import functools
@@ -47,7 +47,7 @@ def _in_thread(function, args, kwargs):
 
 
 class _Module:
-    """Pickled as a module, which cannot be."""
+    """Pickles as a module; modules themselves cannot be pickled."""
 
     def __init__(self, name):
         self.name = name
@@ -57,7 +57,7 @@ class _Module:
 
 
 class _Original:
-    """Pickled as what a module has by a name there, whatever it has here."""
+    """Pickles as the object that the name has in the module there, whatever it is here."""
 
     def __init__(self, module, name):
         self.module = module
@@ -67,12 +67,12 @@ class _Original:
         return getattr, (_Module(self.module), self.name)
 
     def __call__(self):
-        """Only what looks as if it could be called is taken."""
+        """Makes it callable: other objects are refused."""
         raise NotImplementedError
 
 
 def _without_twins(value):
-    """`value` with the originals in the place of gevlite's functions, also in tuples, lists and dicts."""
+    """`value` with gevlite's functions replaced by the originals, also in tuples, lists and dicts."""
     kind = type(value)
     if kind is tuple or kind is list:
         return kind(map(_without_twins, value))
@@ -94,27 +94,27 @@ def _original_of(value):
 
 
 def call(*args, **kwargs):
-    """As the original: call a function in another interpreter. Blocks this greenlet."""
+    """Like the original: call a function in another interpreter. Blocks this greenlet."""
     return _in_thread(_originals["call"], _without_twins(args), _without_twins(kwargs))
 
 
 def exec(*args, **kwargs):
-    """As the original: execute code in another interpreter. Blocks this greenlet."""
+    """Like the original: execute code in another interpreter. Blocks this greenlet."""
     return _in_thread(_originals["exec"], args, kwargs)
 
 
 def run_func(*args, **kwargs):
-    """As the original: run a function without arguments in another interpreter. Blocks this greenlet."""
+    """Like the original: run a function without arguments in another interpreter. Blocks this greenlet."""
     return _in_thread(_originals["run_func"], args, kwargs)
 
 
 def run_string(*args, **kwargs):
-    """As the original: run source in another interpreter. Blocks this greenlet."""
+    """Like the original: run source code in another interpreter. Blocks this greenlet."""
     return _in_thread(_originals["run_string"], args, kwargs)
 
 
 def fair_queue(queue):
-    """`{name: method}` to take the place of those of the class of queues between interpreters."""
+    """`{name: method}`: replacements for methods of the class of queues between interpreters."""
     get, put = queue.get, queue.put
 
     @functools.wraps(get)

@@ -1,10 +1,10 @@
-"""What environ has of a TLS connection, under the names of Apache's mod_ssl."""
+"""The variables of a TLS connection in environ, under the names of Apache's mod_ssl."""
 
 from ssl import DER_cert_to_PEM_cert
 
 __all__ = ["tls_environ"]
 
-# RFC 4514, 3; and what else is common in certificates. Others keep OpenSSL's long name.
+# RFC 4514, 3; and other types that are common in certificates. The rest keep OpenSSL's long name.
 _SHORT = {
     "commonName": "CN", "localityName": "L", "stateOrProvinceName": "ST", "organizationName": "O",
     "organizationalUnitName": "OU", "countryName": "C", "streetAddress": "street", "domainComponent": "DC",
@@ -15,7 +15,7 @@ _SHORT = {
 def tls_environ(sock):
     """A dict: HTTPS, SSL_PROTOCOL, SSL_CIPHER and SSL_CLIENT_VERIFY; if that
     is SUCCESS also SSL_CLIENT_CERT (PEM), SSL_CLIENT_S_DN, SSL_CLIENT_I_DN, SSL_CLIENT_M_SERIAL, SSL_CLIENT_V_START and
-    SSL_CLIENT_V_END. Empty if `sock` is no TLS socket.
+    SSL_CLIENT_V_END. Empty if `sock` is not a TLS socket.
     """
     if not hasattr(sock, "cipher"):
         return {}
@@ -24,7 +24,7 @@ def tls_environ(sock):
         "HTTPS": "on", "SSL_PROTOCOL": sock.version() or "", "SSL_CIPHER": cipher[0] if cipher else "",
         "SSL_CLIENT_VERIFY": "NONE",
     }  # fmt: skip
-    # Empty unless it was verified, by an authority that the server's context names.
+    # Empty unless the certificate was verified by an authority that the server's context names.
     certificate = sock.getpeercert()
     if certificate:
         found["SSL_CLIENT_VERIFY"] = "SUCCESS"
@@ -38,7 +38,7 @@ def tls_environ(sock):
 
 
 def _name(parts):
-    """RFC 4514, as text that environ can hold: bytes of UTF-8 as latin-1 characters."""
+    """RFC 4514, as a string for environ: the bytes of UTF-8 as latin-1 characters."""
     words = []
     for part in reversed(parts):
         words.append("+".join(f"{_SHORT.get(key, key)}={_escaped(value)}" for key, value in part))

@@ -1,3 +1,3 @@
-"""The version, in the one place where it is written; pyproject.toml reads it from here."""
+"""The only place where the version is written; pyproject.toml reads it from here."""
 
 __version__ = "0.1.0"

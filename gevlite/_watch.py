@@ -1,4 +1,4 @@
-"""Where the members of a pool, and whoever waits for a place in one, hear that something has changed."""
+"""Waiting for a change: of the members of a pool, or of its free places."""
 
 from collections import deque
 
@@ -7,22 +7,24 @@ from gevlite.event import Event
 
 
 class Watch:
-    """Where greenlets, of any thread, wait until somebody calls `tell()`."""
+    """Greenlets of any thread wait here until `tell()` is called."""
 
     def __init__(self):
         self._waiting = deque()
 
     def wait_unless(self, condition, timeout=None):
-        """Block until `tell()` is called, at most `timeout` seconds, unless `condition()` holds. False if neither.
+        """Block until `tell()` is called, at most `timeout` seconds, unless `condition()` is true. False if neither.
 
-        The condition is looked at when a `tell()` would be heard already: none can come in between.
+        The condition is checked only once a `tell()` would already wake this greenlet, so none can be missed.
         """
         event = Event()
         self._waiting.append(event)
         try:
             if not condition():
                 return event.wait(timeout)
-            let_others_run(timeout)  # after the look: what is due, links for example, runs before we go on
+            let_others_run(
+                timeout
+            )  # after the check: whatever is due, for example links, runs before this greenlet continues
             return True
         finally:
             try:
@@ -31,7 +33,7 @@ class Watch:
                 pass  # told
 
     def tell(self):
-        """Wake everybody who waits. Does not block. May be called from any thread."""
+        """Wake all waiting greenlets. Does not block. May be called from any thread."""
         try:
             while self._waiting:
                 self._waiting.popleft().set()

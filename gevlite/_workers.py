@@ -1,18 +1,17 @@
 """OS threads that make calls for others: the crew behind ThreadPool and ThreadPoolExecutor.
 
-A call is a Task in a queue of the interpreter's own, which blocks the thread that takes from it and nobody else.
-Threads are started as tasks come, and end when they are told to, or after some time without work. They are daemons:
-the interpreter does not wait for them when it exits.
+A call is a Task in one of the interpreter's own queues, which blocks only the thread that takes from it. Threads are
+started as tasks arrive, and end when they are asked to, or after some time without work. They are daemons: the
+interpreter does not wait for them when it exits.
 
-The threads know their crew, but not the pool on top of it. So a pool that nobody refers to any more is freed, and tells
-its crew to end. Since the garbage collector may do that at any moment, in any thread, `close` takes no lock.
+The threads refer to their crew, but not to the pool on top of it. So a pool without other references is freed, and
+makes its crew end. Because the garbage collector may do that at any moment, in any thread, `close` takes no lock.
 
-A fork takes no worker along. In the child the crew begins anew, and whoever waits there for a task that had not ended
-is told that it never will.
+A fork copies no worker. In the child the crew begins again, and a waiter for a task that had not ended gets an error.
 
 At the end of the interpreter there are no new threads: Python 3.12 and later start none once atexit callbacks run, and
-after those the existing ones never run again. A task for which there is no thread then is done by its caller, which
-blocks that OS thread, as the call itself does in a program without greenlets.
+after those the existing threads never run again. If there is no thread for a task, its caller does it, which blocks
+that OS thread, as the call itself does in a program without greenlets.
 """
 
 import os
@@ -37,7 +36,7 @@ from gevlite.timeout import Timeout, _within
 
 __all__ = ["Crew", "Task", "count_in", "count_out", "count_workers"]
 
-# How many forks lie between us and the first process: what was counted in a parent does not count here.
+# The number of forks between this process and the first one: counts made in a parent are not valid here.
 _forks = 0
 
 _crews = weakref.WeakSet()
@@ -47,18 +46,18 @@ leave_native(_mine)
 
 
 def count_workers():
-    """How many OS threads of gevlite's own there are in the process."""
+    """The number of gevlite's own OS threads in the process."""
     return len(_workers)
 
 
 def count_in():
-    """The running OS thread is one of gevlite's own: it is none of the program's, and by itself wakes nobody."""
+    """Count the running OS thread as gevlite's own: not as one of the program, which could wake a greenlet."""
     _workers.add(get_ident())
     add_idle_workers(1)
 
 
 def count_out():
-    """It ends."""
+    """The running OS thread, counted by `count_in`, ends."""
     _workers.discard(get_ident())
     add_idle_workers(-1)
 
@@ -66,8 +65,8 @@ def count_out():
 class Task:
     """A call of `function(*args, **kwargs)`, in a copy of the contextvars context in which the task is made.
 
-    A subclass says how whoever waits for it is told. All of that happens in the worker. `fail` may also be called after
-    a `succeed` that was interrupted: whoever has been told is not told again.
+    A subclass defines how its waiters get the result. Its methods are called in the worker. `fail` may also be called
+    after a `succeed` that was interrupted: waiters that have got the result do not get the error.
     """
 
     __slots__ = ("args", "context", "function", "hub", "kwargs")
@@ -77,58 +76,58 @@ class Task:
         self.args = args
         self.kwargs = kwargs
         self.context = copy_context()
-        self.hub = get_hub_if_exists()  # has something left to do as long as we are not done
+        self.hub = get_hub_if_exists()  # has something left to do until this task is done
 
     def begin(self):
-        """Called first. False if the call shall not be made after all."""
+        """Called first. Returns False if the call must not be made after all."""
         return True
 
     def end(self):
-        """Called after the call, before anybody is told."""
+        """Called after the call, before the waiters get its result."""
 
     def succeed(self, value):
-        """It returned `value`."""
+        """The call returned `value`."""
         raise NotImplementedError
 
     def fail(self, exc):
-        """It raised `exc`."""
+        """The call raised `exc`."""
         raise NotImplementedError
 
     def lose(self, exc):
-        """We are in the child of a fork, and the call, begun or not, is the parent's."""
+        """This is the child of a fork, and the call, begun or not, belongs to the parent."""
         raise NotImplementedError
 
 
 class Crew:
-    """At most `limit` threads that do tasks. `idle_seconds`: how long one stays without work; None for ever."""
+    """At most `limit` threads that do tasks. `idle_seconds`: how long a thread stays without work; None: for ever."""
 
     def __init__(self, limit, idle_seconds=None):
         self.limit = limit
         self.idle_seconds = idle_seconds
         self.closing = False
-        self.changed = Watch()  # told when the last task is done and when a thread ends
+        self.changed = Watch()  # `tell()` is called when the last task is done and when a thread ends
         self._reset()
         _crews.add(self)
 
     def _reset(self):
-        self.lock = RLock()  # what is freed while it is held may come here again
+        self.lock = RLock()  # reentrant: an object freed while it is held may call into the crew again
         self.tasks = SimpleQueue()  # of Task; None tells the thread that takes it to end
         leave_native(self.lock)
         leave_native(self.tasks)
         self.size = 0  # threads
-        self.surplus = 0  # of them, how many will find a None
+        self.surplus = 0  # the number of them that will find a None
         self.unfinished = set()  # tasks whose call has not ended
-        self.untold = set()  # tasks of whose end nobody has been told
+        self.untold = set()  # tasks whose waiters have not been informed
 
     # -------- from any thread
 
     def submit(self, task):
-        """Have a thread do `task`; start one if need be. Raises RuntimeError if there can be none.
+        """Give `task` to a thread; start one if needed. Raises RuntimeError if none can be started.
 
-        Does not block, but at the end of the interpreter, when the task may have to be done here.
+        Does not block, except at the end of the interpreter, when the task may have to be done here.
         """
         if is_finalizing():
-            # No lock: a thread that does not run any more may have it.
+            # No lock: a thread that no longer runs may hold it.
             self.check_open()
             self._add(task)
         else:
@@ -142,15 +141,15 @@ class Crew:
         self._do(task, _forks)
 
     def check_open(self):
-        """Raise if there shall be no more tasks."""
+        """Raise an error if no more tasks are accepted."""
 
     def has_thread(self):
-        """See to it that there is a thread for the next task. False: `submit` would do it here."""
+        """Make sure that there is a thread for the next task. False: `submit` would do the task here."""
         with self.lock:
             return self._find_thread()
 
     def _find_thread(self):
-        """See to it that there is a thread for one more task. False: there can be no more, and all are busy."""
+        """Make sure that there is a thread for one more task. False: there can be no more, and all are busy."""
         staying = self.size - self.surplus
         if len(self.unfinished) >= staying and staying < self.limit:
             try:
@@ -170,7 +169,7 @@ class Crew:
             task.hub.ref(thread=True)
 
     def resize(self, size):
-        """Start threads, or tell some to end as soon as what is queued now has been taken. Does not block."""
+        """Start threads, or make some end as soon as the tasks queued now have been taken. Does not block."""
         with self.lock:
             while self.size - self.surplus < size:
                 self._start_thread()
@@ -181,24 +180,25 @@ class Crew:
     def close(self):
         """Let the threads end when all tasks are done; no more will come. Does not block."""
         self.closing = True
-        self.tasks.put(None)  # who finds it puts it back for the next
+        self.tasks.put(None)  # the thread that finds it puts it back for the next one
 
     def wait_until(self, condition, timeout=None):
-        """Block until `condition()`, which depends on tasks and threads, at most `timeout` seconds. True if it holds.
+        """Block until `condition()`, which depends on tasks and threads, is true, at most `timeout` seconds. Returns
+        whether it is.
 
-        Raises RuntimeError if one of our threads would wait: perhaps for itself.
+        Raises RuntimeError in a thread of the crew, which might wait for itself.
         """
         if condition():
             let_others_run(timeout)
             return True
         if is_finalizing():
-            return False  # nothing will change any more
+            return False  # nothing can change any more
         if isinstance(timeout, Timeout):
             return _within(timeout, False, self.wait_until, condition)
         if self.is_here():
             raise RuntimeError("a worker thread cannot wait for its own pool")
         hub, forks = get_hub(), _forks
-        hub.ref(thread=True)  # even threads without work may wake us
+        hub.ref(thread=True)  # even threads without work may wake this greenlet
         try:
             with Timeout(timeout, False):
                 while not condition():
@@ -209,7 +209,7 @@ class Crew:
             _unref(hub, forks)
 
     def is_here(self):
-        """True in one of its threads."""
+        """True in a thread of this crew."""
         return getattr(_mine, "place", None) == (self, _forks)
 
     # -------- the threads
@@ -219,14 +219,14 @@ class Crew:
         self.size += 1
 
     def _work(self, forks):
-        taken = []  # the task that we have in hand
+        taken = []  # the task that this thread is doing
         try:
             _mine.place = (self, forks)
             count_in()
             self.begin_thread()
             self._serve(forks, taken)
         except BaseException as exc:
-            # It could not begin, or something was thrown in from outside: by a tracing function, for one.
+            # The thread could not begin, or an exception came from outside, for example from a tracing function.
             if forks != _forks or not self._give_up(exc, taken):
                 raise
         finally:
@@ -235,14 +235,14 @@ class Crew:
                 self.changed.tell()
 
     def _give_up(self, exc, lost):
-        """A thread ends because of `exc`. Whoever waited for it gets that; False if nobody did."""
+        """A thread ends because of `exc`. The waiters for its task get the exception; False if there are none."""
         with self.lock:
             self.size -= 1
             if None in lost:
                 lost.remove(None)
                 self._heard_to_end()
             if self.size <= self.surplus:
-                lost += self.take_all()  # there is no other thread that would do them
+                lost += self.take_all()  # no other thread would do them
         told = False
         for task in lost:
             if task in self.untold:
@@ -252,13 +252,13 @@ class Crew:
         return told
 
     def _fail(self, task, exc):
-        """Whoever waits for `task`, which may have been begun, gets `exc`."""
+        """The waiters for `task`, which may have begun, get `exc`."""
         try:
             if task.function is not None:
                 self._made(task)
             task.begin()
         except BaseException:
-            pass  # it had been begun
+            pass  # it had begun
         finally:
             task.fail(exc)
             self.forget(task)
@@ -270,18 +270,18 @@ class Crew:
 
     def begin_thread(self):
         """Called first thing in each thread."""
-        # As threading.Thread does; debuggers rely on it. Nobody has set one if the module was never imported.
+        # As threading.Thread does; debuggers rely on it. If the module was never imported, none can be set.
         threading = sys.modules.get("threading")
         if threading is not None:
             sys.settrace(threading.gettrace())
             sys.setprofile(threading.getprofile())
 
     def _serve(self, forks, taken):
-        """Do tasks until it is time to end; then we are no longer counted in `size`.
+        """Do tasks until it is time to end; then this thread is no longer counted in `size`.
 
-        taken: keeps the task that we have in hand, for whoever ends us meanwhile.
+        taken: keeps the current task, in case an exception ends the thread meanwhile.
         """
-        while forks == _forks:  # else a task has forked: we are the child's main thread, and no worker
+        while forks == _forks:  # else a task has forked: this is the child's main thread, not a worker
             try:
                 taken.append(self.tasks.get(timeout=self.idle_seconds))
             except Empty:
@@ -328,7 +328,7 @@ class Crew:
         task.end()
 
     def take_all(self):
-        """Take what has not been begun out of the queue. The caller has the lock, and calls `forget` for each."""
+        """Take the tasks that have not begun out of the queue. The caller has the lock, and calls `forget` for each."""
         taken = []
         try:
             while True:
@@ -340,7 +340,7 @@ class Crew:
         return [task for task in taken if task is not None]
 
     def forget(self, task):
-        """Whoever waited for it has been told."""
+        """The waiters for the task have been informed."""
         self.unfinished.discard(task)
         self.untold.discard(task)
         add_idle_workers(1)

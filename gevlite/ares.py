@@ -1,4 +1,4 @@
-"""gevent's module of this name: the channel of c-ares, which here is that of pycares.
+"""gevent's module of this name: the channel of c-ares, here the one of pycares.
 
 To look up names, use `gevlite.resolver.ares`.
 """

@@ -1,24 +1,24 @@
-"""Let `import gevent` mean gevlite, so that software written for gevent runs unmodified and without gevent.
+"""Make `import gevent` import gevlite, so that software written for gevent runs unmodified and without gevent.
 
 ::
 
     python -m gevlite.as_gevent -m gunicorn -k gevent app:application
 
-or, first thing in a program::
+or, at the very start of a program::
 
     from gevlite import as_gevent
     as_gevent.install()
 
-A finder at the head of `sys.meta_path` answers for `gevent` and all below it. A submodule, `gevent.pool`, *is* the
-module `gevlite.pool` under a second name: what one half of a program takes from there is what the other half compares
-it with. Only `gevent` itself is a module of its own, as its `__version__` has to be that of an API which other software
-knows: the version of gevent whose public names gevlite has.
+A finder at the head of `sys.meta_path` handles `gevent` and everything below it. A submodule, such as `gevent.pool`,
+*is* the module `gevlite.pool` under a second name, so classes from one name compare equal to those from the other. Only
+`gevent` itself is a module of its own, because its `__version__` must be one that other software knows: the version of
+gevent whose public names gevlite has.
 
-Children that start Python anew have it too if `install(children=True)` is asked for. That sets two environment
-variables for them, PYTHONPATH and GEVLITE_AS_GEVENT, see `_startup/sitecustomize.py`: no file is put where Python is
-installed, and where the variables do not go nothing changes.
+`install(children=True)` also covers children that start a new Python. It sets two environment variables for them,
+PYTHONPATH and GEVLITE_AS_GEVENT, see `_startup/sitecustomize.py`. No file is added to the Python installation, and a
+child that does not get the variables is not affected.
 
-What is not there says so: an AttributeError or ImportError that names it, and where to go with it.
+A missing name raises an AttributeError or ImportError that names it and says where to report it.
 """
 
 import importlib
@@ -39,8 +39,8 @@ __all__ = ["API_VERSION", "install"]
 # The gevent whose public modules and names gevlite has.
 API_VERSION = "26.9.0"
 
-# Every public module of gevent that gevlite has, by its name below either package. What only gevlite has, and gevent's
-# private modules, are not to be found under `gevent`.
+# Every public module of gevent that gevlite has, by its name below either package. Modules that only gevlite has, and
+# gevent's private modules, cannot be found under `gevent`.
 # fmt: off
 MODULES = frozenset((
     "ares", "backdoor", "baseserver", "builtins", "contextvars", "core", "event", "events", "exceptions", "fileobject",
@@ -51,7 +51,7 @@ MODULES = frozenset((
 ))
 # fmt: on
 
-# Private modules of gevent in which tracers put classes of their own in the place of gevent's.
+# Private modules of gevent in which tracers replace gevent's classes with their own.
 _PRIVATE = {"_imap": "pool"}
 
 USAGE = """\
@@ -80,17 +80,17 @@ class VersionInfo(NamedTuple):
     serial: int
 
 
-# What children find in their environment; "0" and nothing are no.
+# The variable that children find in their environment; "0" and an empty value mean no.
 VARIABLE = "GEVLITE_AS_GEVENT"
 _STARTUP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_startup")
 
 
 def install(children=None):
-    """From here on `import gevent` gives gevlite, also if gevent is installed. Calling it again is harmless.
+    """Make `import gevent` give gevlite from now on, even if gevent is installed. Calling it again is harmless.
 
-    children: True for every Python that is started from here on, too: by subprocess, by multiprocessing with "spawn"
-    and "forkserver", by os.exec. It is their environment that tells them, so a child that is given another one, or runs
-    with `-I`, `-E` or `-S`, does not know. False takes that back. None leaves it as it is: a child tells its children.
+    children: True also covers every Python started from now on: by subprocess, by multiprocessing with "spawn" and
+    "forkserver", by os.exec. It works through the environment, so not for a child that gets another environment or runs
+    with `-I`, `-E` or `-S`. False undoes that. None leaves it as it is, so that a child passes it on to its children.
 
     Raises RuntimeError if gevent itself was imported before: two hubs in one thread would wait for each other.
     """
@@ -100,7 +100,7 @@ def install(children=None):
             place = getattr(sys.modules[loaded[0]], "__file__", None)
             raise RuntimeError(
                 f"gevent itself was imported before gevlite.as_gevent.install() was called ({loaded[0]}, from {place})."
-                " Call it first thing in the program, or start that with python -m gevlite.as_gevent"
+                " Call it at the very start of the program, or start the program with python -m gevlite.as_gevent"
             )
         sys.meta_path.insert(0, _finder)
     if children is not None:
@@ -124,7 +124,7 @@ def _tell_children(tell):
 
 
 class _Finder:
-    """Answers for `gevent` and what is below it, and to `importlib.metadata` for the distribution of that name."""
+    """Finds `gevent` and the modules below it, and for `importlib.metadata` the distribution of that name."""
 
     def find_spec(self, name, path=None, target=None):
         package, _, rest = name.partition(".")
@@ -173,15 +173,15 @@ class _Alias:
         return importlib.import_module(self._real.name)
 
     def exec_module(self, module):
-        # importlib has put the alias's spec there, by which a relative import in the module would go astray.
+        # importlib has put the alias's spec there, which would break relative imports in the module.
         module.__spec__ = self._real
         alias = "gevent" + self._real.name.removeprefix("gevlite")
         module.__getattr__ = _missing(alias, getattr(module, "__getattr__", None))
         if alias == "gevent.pywsgi":
-            # By this WebSocket libraries know where the socket of a request is (simple-websocket).
+            # WebSocket libraries (simple-websocket) use this to find the socket of a request.
             module.WSGIServer.base_env["SERVER_SOFTWARE"] = f"gevent/{API_VERSION} gevlite/{gevlite.__version__}"
 
-    # What `python -m` needs of a loader.
+    # The methods that `python -m` needs of a loader.
 
     def get_code(self, name):
         return self._real.loader.get_code(self._real.name)
@@ -191,14 +191,14 @@ class _Alias:
 
 
 def _submodule(name):
-    """`gevent.pool` without `import gevent.pool`: gevent happens to import most of its modules by itself."""
+    """`gevent.pool` without `import gevent.pool`: gevent imports most of its modules by itself."""
     if name not in MODULES and name not in _PRIVATE:
         raise AttributeError(name)
     return importlib.import_module(f"gevent.{name}")
 
 
 def _missing(module, own=None):
-    """A module's `__getattr__` which explains. own: the one that the module has, to be asked first."""
+    """A `__getattr__` for a module that explains what is missing. own: the module's own `__getattr__`, called first."""
 
     def __getattr__(name):
         if own is not None:
@@ -210,7 +210,7 @@ def _missing(module, own=None):
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(text)
         caller = sys._getframe(1)
-        # `from module import name` would put a text of its own in the place of an AttributeError's.
+        # `from module import name` would replace the message of an AttributeError with its own.
         if caller.f_lasti >= 0 and caller.f_code.co_code[caller.f_lasti] == _IMPORT_FROM:
             raise ImportError(_complaint(text), name=module)
         raise AttributeError(_complaint(text), name=name)
@@ -220,8 +220,8 @@ def _missing(module, own=None):
 
 def _complaint(text):
     return (
-        f"{text}: gevlite {gevlite.__version__} stands in for gevent {API_VERSION} here (gevlite.as_gevent). If your "
-        "software needs this, please report it to gevlite: what is public in gevent is meant to be there"
+        f"{text}: gevlite {gevlite.__version__} replaces gevent {API_VERSION} here (gevlite.as_gevent). If your "
+        "software needs this, please report it to gevlite: every public name of gevent should be there"
     )
 
 
@@ -234,14 +234,14 @@ class _Distribution(importlib.metadata.Distribution):
         return None
 
     def locate_file(self, path):
-        raise NotImplementedError("gevlite stands in for gevent: there are no files of gevent")
+        raise NotImplementedError("gevlite replaces gevent: there are no files of gevent")
 
 
 # ---------------------------------------------------------------- the command
 
 
 def main(arguments=None):
-    """What the command does; returns an exit code, or never if the program raises SystemExit."""
+    """Run the command; returns an exit code, unless the program raises SystemExit."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if not arguments:
@@ -270,7 +270,7 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    # As `__main__` this file is a second module; the one that programs import is to have the finder.
+    # As `__main__` this file is a second module; the finder must belong to the one that programs import.
     from gevlite import as_gevent
 
     sys.exit(as_gevent.main())

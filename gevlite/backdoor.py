@@ -1,8 +1,8 @@
-"""A Python prompt inside a running program, for whoever connects.
+"""A Python prompt inside a running program, over a socket.
 
-What is typed runs in the greenlet of its connection. Only for that greenlet `sys.stdin`, `sys.stdout`, `sys.stderr` and
-`sys.displayhook` mean the connection: while there is at least one, each of them is a stand-in that looks up whose turn
-it is. All other greenlets and threads get the original.
+Input runs in the greenlet of its connection. Only in that greenlet, `sys.stdin`, `sys.stdout`, `sys.stderr` and
+`sys.displayhook` mean the connection: while there is at least one connection, each of them is a stand-in that looks up
+the running greenlet. All other greenlets and threads get the original.
 """
 
 import code
@@ -19,9 +19,9 @@ __all__ = ["BackdoorServer"]
 class BackdoorServer(StreamServer):
     """Serves a Python prompt. Connect with `nc` or `telnet`; `exit()` or end-of-file hangs up.
 
-    locals: names that every prompt knows. banner: the first thing a client sees. For the rest see `StreamServer`.
+    locals: names that every prompt knows. banner: the text that a client sees first. For the rest see `StreamServer`.
 
-    Whoever can connect can do what the process can do. So a port, or an address without a host, means 127.0.0.1 here,
+    A client can do everything that the process can do. So a port, or an address without a host, means 127.0.0.1 here,
     and a RuntimeWarning says so; "0.0.0.0" and "::" mean all interfaces. A UNIX socket may have a `socket_mode`.
     """
 
@@ -42,7 +42,7 @@ class BackdoorServer(StreamServer):
             finally:
                 _uninstall()
         except (SystemExit, OSError):
-            pass  # exit() at the prompt, and a client that went away
+            pass  # exit() at the prompt, or a client that disconnected
         finally:
             console.stdin.close()
 
@@ -56,12 +56,12 @@ def _local(listener):
     elif isinstance(listener, str) and not listener.startswith(("unix:", "fd://")):
         host, _, port = listener.rpartition(":")
         if not port.isdigit():
-            return listener  # which is an error
+            return listener  # the base class raises the error
         port = int(port)
     if host not in ("", b""):
         return listener
     warnings.warn(
-        f"BackdoorServer({listener!r}) listens on 127.0.0.1 only: name the host, 0.0.0.0 for all",
+        f"BackdoorServer({listener!r}) listens on 127.0.0.1 only: name a host, or 0.0.0.0 for all interfaces",
         RuntimeWarning,
         stacklevel=3,
     )
@@ -106,7 +106,7 @@ class _Console(code.InteractiveInterpreter):
         self.stdout.write(data)
 
     def displayhook(self, value):
-        """Show the value of an expression, and remember it in `_`, of this prompt alone."""
+        """Show the value of an expression, and keep it in `_` of this prompt only."""
         if value is not None:
             self.write(f"{value!r}\n")
             self.locals["_"] = value
@@ -131,7 +131,8 @@ _replaced: dict = {}  # name in sys -> (the original, the stand-in)
 
 
 class _StandIn:
-    """What `sys.stdout` is while there are prompts: the connection in a prompt's greenlet, else the original."""
+    """Replaces `sys.stdout` and the others while there are prompts: the connection in a prompt's greenlet, else the
+    original."""
 
     def __init__(self, name, original):
         vars(self).update(_name=name, _original=original)
@@ -166,7 +167,7 @@ def _uninstall():
     del _consoles[getcurrent()]
     if not _consoles:
         for name, (original, stand_in) in _replaced.items():
-            # Unless somebody else has replaced it since.
+            # Unless other code has replaced it since.
             if getattr(sys, name) is stand_in:
                 setattr(sys, name, original)
         _replaced.clear()

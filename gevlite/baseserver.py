@@ -1,10 +1,10 @@
-"""What all servers have in common: one greenlet waits for clients, and each client gets a greenlet of its own.
+"""The common part of all servers: one greenlet waits for clients, and each client gets a greenlet of its own.
 
-The accepting greenlet blocks in `do_read`, hands what it got to `do_handle`, and never ends because of an error unless
-the listener itself is broken: if the process has no file descriptors left, say, it waits a little longer each time and
+The accepting greenlet blocks in `do_read` and passes the result to `do_handle`. An error ends it only if the listener
+itself is broken: if the process has no file descriptors left, for example, it waits, a little longer each time, and
 tries again, while the clients wait in the listener's backlog.
 
-Who is being served is known (`_serving`), so that `stop` can wait for them.
+`_serving` has the greenlets that serve clients, so that `stop` can wait for them.
 """
 
 import errno
@@ -24,9 +24,10 @@ __all__ = ["BaseServer"]
 
 
 class BaseServer:
-    """Abstract: `do_read` and `init_socket` are a subclass's. `StreamServer` and `DatagramServer` are the public ones.
+    """Abstract: a subclass defines `do_read` and `init_socket`. `StreamServer` and `DatagramServer` are the public
+    ones.
 
-    listener: an address to bind to, or a socket that is bound (and listens) already. An address is `(host, port)`,
+    listener: an address to bind to, or a socket that is already bound (and listens). An address is `(host, port)`,
     `"host:port"`, a port number (on all interfaces), `"unix:/path"`, or `"fd://3"` for an inherited descriptor.
 
     handle: called for each client; a subclass may define it as a method instead.
@@ -34,23 +35,23 @@ class BaseServer:
     spawn: how `handle` is run.
 
     * `"default"`: in a new Greenlet
-    * a number, or a pool (anything with `spawn` and `full`): in a greenlet of the pool. While that is full nothing is
-      accepted, and clients wait in the backlog
+    * a number, or a pool (anything with `spawn` and `full`): in a greenlet of the pool. While the pool is full, no
+      client is accepted, and clients wait in the backlog
     * `"raw"`: in a bare greenlet, with a little less overhead
     * any callable: called as `spawn(function, *args)`
-    * `None`: in the greenlet that accepts. Until `handle` returns nobody else is served
+    * `None`: in the greenlet that accepts. Until `handle` returns, no other client is served
 
-    An exception in `handle` is reported by `Hub.handle_error`.
+    `Hub.handle_error` reports an exception in `handle`.
     """
 
-    #: Seconds to wait after an error of accept; doubled each time up to the second.
+    #: Seconds to wait after an error of accept: the first value, doubled each time up to the second value.
     min_delay = 0.01
     max_delay = 1
-    #: How many clients are accepted in a row before other greenlets have a turn.
+    #: How many clients are accepted in a row before other greenlets run.
     max_accept = 100
-    #: Seconds that `stop` waits for those who are being served.
+    #: Seconds that `stop` waits for the clients being served.
     stop_timeout = 1
-    #: Errors of accept after which there is no point in going on.
+    #: Errors of accept after which the server cannot continue.
     fatal_errors = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 
     _spawn = Greenlet.spawn
@@ -63,7 +64,7 @@ class BaseServer:
         self._bound_by = None  # the process that made the listener
         self._stop_deadline = 0
         self._serving = set()
-        self._served = Event()  # somebody left `_serving`
+        self._served = Event()  # a greenlet has left `_serving`
         self.delay = self.min_delay
         self.pool = None
         self.set_spawn(spawn)
@@ -99,15 +100,15 @@ class BaseServer:
     # -------- what it is made of
 
     def set_listener(self, listener):
-        """Take `listener`, see the class. Raises TypeError or ValueError if it is no address and no socket."""
+        """Set `listener`, see the class. Raises TypeError or ValueError if it is neither an address nor a socket."""
         if hasattr(listener, "accept"):
             if hasattr(listener, "do_handshake"):
                 raise TypeError(f"expected a plain socket, not {listener!r}: pass ssl_context and the like instead")
             self.family = listener.family
             self.socket = listener
             if not isinstance(listener, socket.socket) or listener.gettimeout() is not None:
-                # One that blocks, or does not wait for as long as it takes: work on a duplicate, which leaves the
-                # caller's object as it is until `close`.
+                # It blocks the thread, or has a time-out: use a duplicate, and leave the caller's object unchanged
+                # until `close`.
                 self._given = listener
                 self.socket = socket.fromfd(listener.fileno(), listener.family, listener.type, listener.proto)
                 self.socket.settimeout(None)  # whatever socket.setdefaulttimeout says; here and below
@@ -121,7 +122,7 @@ class BaseServer:
             self.address = self.socket.getsockname()
 
     def set_spawn(self, spawn):
-        """Take `spawn`, see the class. Raises TypeError for what cannot be called."""
+        """Set `spawn`, see the class. Raises TypeError if it is not valid."""
         self.pool = None
         if spawn == "default":
             self._spawn = type(self)._spawn
@@ -143,7 +144,7 @@ class BaseServer:
             raise TypeError(f"spawn must be 'default', 'raw', None, a number, a pool or a callable, not {spawn!r}")
 
     def set_handle(self, handle):
-        """Take what serves a client. Raises TypeError if there is nothing."""
+        """Set the function that serves a client. Raises TypeError if there is none."""
         if handle is not None:
             self.handle = handle
         if not hasattr(self, "handle"):
@@ -155,7 +156,7 @@ class BaseServer:
     def init_socket(self):
         """Make, bind and listen on the socket, unless there is one. `start` calls it.
 
-        To serve with several processes call it before `fork()` and `start` in each child.
+        To serve with several processes, call it before `fork()`, and `start` in each child.
         """
         if not self.closed:
             return
@@ -172,21 +173,22 @@ class BaseServer:
     # -------- accepting
 
     def do_read(self):
-        """Block until there is somebody to serve; the tuple to call `handle` with, or None for nothing this time."""
+        """Block until there is a client; returns the arguments for `handle` as a tuple, or None if there is none
+        yet."""
         raise NotImplementedError
 
     def full(self):
-        """True if nobody more can be served now: the pool has no room."""
+        """True if no more clients can be served now: the pool is full."""
         pool_is_full = getattr(self.pool, "full", None)
         return pool_is_full is not None and pool_is_full()
 
     def start_accepting(self):
-        """Let the accepting greenlet begin."""
+        """Start the accepting greenlet."""
         if self._acceptor is None:
             self._acceptor = Greenlet.spawn(self._accept)
 
     def stop_accepting(self):
-        """Accept nobody for now; who comes waits in the backlog until `start_accepting`."""
+        """Accept no clients for now; new ones wait in the backlog until `start_accepting`."""
         acceptor, self._acceptor = self._acceptor, None
         if acceptor is not None and acceptor is not getcurrent() and acceptor not in self._serving:
             acceptor.kill(block=False)
@@ -217,7 +219,7 @@ class BaseServer:
     def _wait_for_room(self):
         wait_available = getattr(self.pool, "wait_available", None)
         if wait_available is None or not self.pool.full():
-            sleep(self.min_delay)  # a pool, or a `full` of the subclass, that cannot tell when there is room
+            sleep(self.min_delay)  # a pool, or a `full` of the subclass, that cannot announce a free place
         else:
             wait_available()
 
@@ -225,7 +227,7 @@ class BaseServer:
         self._report(())
         if self.is_fatal_error(exc):
             self.close()
-        elif not isinstance(exc, (ConnectionError, TimeoutError)):  # those were the client's, not ours
+        elif not isinstance(exc, (ConnectionError, TimeoutError)):  # those are the client's errors
             delay = self.delay
             self.delay = min(self.max_delay, delay * 2)
             sleep(delay)
@@ -250,7 +252,7 @@ class BaseServer:
         return self.pool is not None or self._spawn in (type(self)._spawn, spawn_raw)
 
     def do_handle(self, *args):
-        """Serve one client, in the way that `spawn` said."""
+        """Serve one client, in the way that `spawn` determines."""
         if self._spawn is None:
             self._serve(*args)
             return
@@ -287,19 +289,19 @@ class BaseServer:
 
     @property
     def server_host(self):
-        """The IP address it is bound to, None if it is a UNIX socket."""
+        """The IP address that it is bound to, None for a UNIX socket."""
         return self.address[0] if isinstance(self.address, tuple) else None
 
     @property
     def server_port(self):
-        """The port it is bound to; the real one, if 0 was asked for, once it is started."""
+        """The port that it is bound to; if 0 was given, the real port once the server is started."""
         return self.address[1] if isinstance(self.address, tuple) else None
 
     def start(self):
-        """Bind, listen, and begin to accept; returns at once. A server that was stopped can be started again if it was
-        given an address.
+        """Bind, listen, and begin to accept; returns at once. A stopped server can be started again if its listener is
+        an address.
 
-        Raises RuntimeError if it is started already, OSError if it cannot bind.
+        Raises RuntimeError if it is already started, OSError if it cannot bind.
         """
         if self.started:
             raise RuntimeError(f"{self!r} is already started")
@@ -313,7 +315,7 @@ class BaseServer:
             raise
 
     def close(self):
-        """Stop accepting and close the listener. Who is being served is not disturbed. Never blocks."""
+        """Stop accepting and close the listener. Clients being served are not affected. Never blocks."""
         self._stop_event.set()
         self.stop_accepting()
         for name in ("socket", "_given"):
@@ -321,7 +323,7 @@ class BaseServer:
             if listener is not None:
                 listener.close()
         made, self._socket_file = self._socket_file, None
-        # Not in a child process, which has a copy of all this: the file is its parent's.
+        # Not in a child process, which has a copy of all this: the file belongs to its parent.
         if made is not None and made[1] == os.getpid():
             try:
                 os.unlink(made[0])
@@ -329,12 +331,11 @@ class BaseServer:
                 pass
 
     def stop(self, timeout=None):
-        """`close()`, then block until those who are being served have finished, at most `timeout` seconds (default:
-        `stop_timeout`). Those who have not by then are killed if they are in a pool, and else left alone.
+        """`close()`, then block until the clients being served are finished, at most `timeout` seconds (default:
+        `stop_timeout`). After that, greenlets that are in a pool are killed; others are left alone.
 
-        Of two calls at the same time the one with more patience counts. A handler of `signal.signal` runs in whatever
-        greenlet the signal found, maybe one that serves a client: there call `close()`, and `serve_forever` does the
-        waiting.
+        If it is called twice at the same time, the longer time applies. A handler set with `signal.signal` may run in a
+        greenlet that serves a client: there, call only `close()`, and let `serve_forever` wait.
         """
         self.close()
         timeout = float(self.stop_timeout if timeout is None else timeout)
@@ -347,7 +348,7 @@ class BaseServer:
 
     def _drain(self):
         me = getcurrent()
-        sleep(0)  # who was accepted last has not begun yet
+        sleep(0)  # the greenlet of the client accepted last has not begun yet
         while self._serving - {me}:
             remaining = self._stop_deadline - time.monotonic()
             if remaining <= 0:
@@ -358,33 +359,33 @@ class BaseServer:
             try:
                 killall(self._serving - {me}, block=True, timeout=1)
             except Timeout:
-                pass  # one that does not die of it
+                pass  # a greenlet that survives the kill
 
     def __enter__(self):
-        """For `with`, at the end of which it is stopped. Does not start it."""
+        """For `with`: leaving the block stops the server. Entering it does not start it."""
         return self
 
     def __exit__(self, *exc_info):
         self.stop()
 
     def serve_forever(self, stop_timeout=None):
-        """Start, unless it is started, and block until somebody stops the server; then `stop(stop_timeout)`.
+        """Start the server if needed, and block until it is stopped; then `stop(stop_timeout)`.
 
-        Also when the wait is ended by an exception: KeyboardInterrupt (Ctrl-C), SystemExit, a Timeout.
+        If an exception ends the wait (KeyboardInterrupt, SystemExit, a Timeout), the server is stopped too.
         """
         if not self.started:
             self.start()
         try:
             self._stop_event.wait()
         finally:
-            # In a greenlet of its own: a second Ctrl-C ends the waiting here and not the work there.
+            # In a greenlet of its own: a second Ctrl-C ends only the waiting here, not the stopping.
             Greenlet.spawn(self.stop, timeout=stop_timeout).join()
 
 
 def parse_address(address):
-    """`(family, address)` for `bind`, from what a server takes as its listener; `(None, fd)` for `"fd://N"`.
+    """`(family, address)` for `bind`, from a server's listener argument; `(None, fd)` for `"fd://N"`.
 
-    Raises TypeError or ValueError for what is no address.
+    Raises TypeError or ValueError if it is not an address.
     """
     if isinstance(address, tuple):
         if len(address) < 2:
@@ -418,7 +419,7 @@ def parse_address(address):
 
 
 def _everywhere(port):
-    # A system without IPv6 at run time, such as many a container, says so only when asked.
+    # A system may lack IPv6 at run time, as many containers do; only trying shows it.
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::", 0))
@@ -428,7 +429,7 @@ def _everywhere(port):
 
 
 def bound_socket(family, address, kind, reuse_addr=None, reuse_port=False, mode=None):
-    """A socket of ours, bound to `address`; a UNIX socket's file gets `mode`. Raises OSError that names the address."""
+    """A gevlite socket bound to `address`; a UNIX socket's file gets `mode`. Raises OSError that names the address."""
     sock = socket.socket(family, kind)
     try:
         if family == socket.AF_UNIX:
@@ -445,7 +446,7 @@ def bound_socket(family, address, kind, reuse_addr=None, reuse_port=False, mode=
             exc.strerror = f"{exc.strerror}: {address!r}"
             raise
         if mode is not None and family == socket.AF_UNIX and not address.startswith("\0"):
-            os.chmod(address, mode)  # nobody can connect yet: it does not listen
+            os.chmod(address, mode)  # no client can connect yet: it does not listen
     except BaseException:
         sock.close()
         raise
@@ -453,7 +454,7 @@ def bound_socket(family, address, kind, reuse_addr=None, reuse_port=False, mode=
 
 
 def _remove_stale(path):
-    """Remove the socket file that a dead process left. One that somebody listens on stays, and binding will fail."""
+    """Remove the socket file that a dead process left. If a process listens on it, it stays, and binding will fail."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return

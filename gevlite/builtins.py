@@ -1,4 +1,4 @@
-"""Cooperative `input`; everything else of `builtins` is as it was."""
+"""Cooperative `input`; everything else in `builtins` is unchanged."""
 
 import builtins as _std
 import os as _os
@@ -25,16 +25,16 @@ __all__ = __implements__ + __imports__
 _input = _std.input
 
 _turn = _Semaphore(1)
-# The _Line that is being read, or was and has not been taken because who wanted it has been killed.
+# The _Line that is being read, or that was read for a greenlet that has since been killed.
 _line = None
 
 
 def input(prompt="", /):
-    """As the original: write `prompt`, block until a line is there, and return it. Raises EOFError at the end.
+    """Like the original: write `prompt`, block until there is a line, and return it. Raises EOFError at the end.
 
-    A line that somebody was waiting for when he was killed or ran into a time-out goes to the next one who asks. Where
-    `readline` has been imported, for editing at a terminal, it is the original, which stops everybody. Not so if
-    `sys.stdin` is a cooperative stream (`patch_sys`), which knows no editing.
+    If a kill or a time-out ends a call, its line goes to the next call. If `readline` has been imported, for editing at
+    a terminal, the original is called, which blocks all greenlets; but not if `sys.stdin` is a cooperative stream
+    (`patch_sys`), which has no editing.
     """
     stdin = _sys.stdin
     cooperative = isinstance(stdin, (_Shared, _TextReader))
@@ -58,7 +58,7 @@ def input(prompt="", /):
 
 
 def _may_wait(stdin):
-    """True for the standard input of the process, if it is one that can make us wait."""
+    """True for the standard input of the process, if reading it can block."""
     if stdin is None or stdin is not _sys.__stdin__:
         return False
     try:
@@ -69,7 +69,7 @@ def _may_wait(stdin):
 
 
 class _Line:
-    """A line that a thread reads, because a line that is in the stream's buffer already does not announce itself."""
+    """A line that a thread reads: the kernel does not announce a line that is already in the stream's buffer."""
 
     def __init__(self, stream):
         self.there = _Event()
@@ -109,7 +109,7 @@ def _next_line():
 
 
 def _forget_line():
-    """In the child of a fork there is no such thread."""
+    """The child of a fork does not have the thread."""
     global _line, _turn
     _line = None
     _turn = _Semaphore(1)

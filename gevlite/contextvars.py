@@ -1,8 +1,8 @@
-"""Context variables: the names of the standard `contextvars`, which greenlets need no other version of.
+"""Context variables: the names of the standard `contextvars`, which work with greenlets as they are.
 
-Each greenlet has a context of its own (greenlet's `gr_context`; PEP 567 lets the interpreter switch it): a gevlite
-greenlet begins with a copy of its maker's, a thread that is a greenlet with an empty one, as real threads do. What one
-greenlet sets no other sees.
+Each greenlet has a context of its own (greenlet's `gr_context`; PEP 567 lets the interpreter switch it). A gevlite
+greenlet begins with a copy of its maker's context; a thread that is a greenlet begins with an empty one, as real
+threads do. A greenlet does not see what another one sets.
 """
 
 from contextvars import Context, ContextVar, Token, copy_context

@@ -1,4 +1,4 @@
-"""gevent's module of this name: the loop, and which backends there are. `hub.loop` is a `loop`."""
+"""gevent's module of this name: the loop, and the names of the backends. `hub.loop` is a `loop`."""
 
 from time import time
 
@@ -24,7 +24,7 @@ __all__ = [
     "watcher",
 ]
 
-# What `loop.io(fd, events)` takes.
+# Values of `events` in `loop.io(fd, events)`.
 READ = 1
 WRITE = 2
 READWRITE = READ | WRITE
@@ -33,7 +33,7 @@ MAXPRI, MINPRI = loop.MAXPRI, loop.MINPRI
 
 
 def get_version():
-    """What the loop is: `gevlite-` and the version."""
+    """The version of the loop: `gevlite-` and the version of gevlite."""
     return f"gevlite-{__version__}"
 
 

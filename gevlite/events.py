@@ -1,15 +1,15 @@
-"""Tell whoever wants to know what `gevlite.monkey` patches, and let them keep it from doing so; and what a hub's
-monitoring thread (`gevlite.config.monitor_thread`) finds.
+"""Events for subscribers: what `gevlite.monkey` patches, which a subscriber may prevent, and what a hub's monitoring
+thread (`gevlite.config.monitor_thread`) finds.
 
 ::
 
     from gevlite import events
     events.subscribers.append(print)
 
-Each of `subscribers` is called with one of the objects below, in the thread that patches; what it raises goes to
-whoever called `patch_all`, except for DoNotPatch. What the monitoring thread finds is told in that thread, where
-nothing may wait cooperatively; what is raised there goes to `sys.unraisablehook`. The classes have gevent's names,
-because code knows these.
+Each of `subscribers` is called with one of the objects below, in the thread that patches; its exceptions, except
+DoNotPatch, are raised by `patch_all`. For events of the monitoring thread, subscribers are called in that thread and
+must not wait cooperatively; their exceptions go to `sys.unraisablehook`. The classes have gevent's names, because
+existing code uses them.
 """
 
 import sys
@@ -64,7 +64,7 @@ def may_patch(event):
 
 
 class DoNotPatch(BaseException):
-    """A subscriber raises it for a `...WillPatch...` event: then that is not patched."""
+    """A subscriber raises this for a `...WillPatch...` event to prevent that patch."""
 
 
 class GeventPatchEvent:
@@ -105,16 +105,16 @@ class GeventDidPatchModuleEvent(GeventDidPatchEvent):
 
 class _All:
     def __init__(self, patch_all_arguments, patch_all_kwargs):
-        super().__init__(sys.modules.get("gevlite.monkey"), None)  # whoever tells it
+        super().__init__(sys.modules.get("gevlite.monkey"), None)  # the sender
         self.patch_all_arguments = patch_all_arguments
         self.patch_all_kwargs = patch_all_kwargs
 
 
 class GeventWillPatchAllEvent(_All, GeventWillPatchEvent):
-    """`patch_all` begins. patch_all_arguments: its arguments. patch_all_kwargs: what it did not know, always empty."""
+    """`patch_all` begins. patch_all_arguments: its arguments. patch_all_kwargs: unknown arguments, always empty."""
 
     def will_patch_module(self, module_name):
-        """True if `patch_all` was asked for the area of this name."""
+        """True if `patch_all` will patch the area of this name."""
         return bool(self.patch_all_arguments.get(module_name))
 
 
@@ -123,15 +123,15 @@ class GeventDidPatchBuiltinModulesEvent(_All, GeventDidPatchEvent):
 
 
 class GeventDidPatchAllEvent(_All, GeventDidPatchEvent):
-    """`patch_all` has patched everything, and all subscribers of the event before this one have done what they do."""
+    """`patch_all` has patched everything, and all subscribers have handled the event before this one."""
 
 
 class EventLoopBlocked:
-    """One greenlet or callback has run for longer than `config.max_blocking_time`. It may be told again while it does.
+    """A greenlet or callback has run for longer than `config.max_blocking_time`. The event may repeat while it runs on.
 
-    greenlet: the one that runs, or None if that cannot be told from outside. blocking_time: since when, in seconds, at
-    least. info: the lines of the report, with the stack; a subscriber may change the list before it is printed. hub:
-    the hub whose other greenlets wait.
+    greenlet: the one that runs, or None if that cannot be found out. blocking_time: for how long at least, in seconds.
+    info: the lines of the report, with the stack; a subscriber may change the list before it is printed. hub: the hub
+    whose other greenlets wait.
     """
 
     def __init__(self, greenlet, blocking_time, info, *, hub=None):
@@ -155,14 +155,14 @@ class _MemoryEvent:
 
 
 class MemoryUsageThresholdExceeded(_MemoryEvent):
-    """The process uses more than `config.max_memory_usage`. Told again only if it uses still more.
+    """The process uses more than `config.max_memory_usage`. Repeated only if its use grows further.
 
-    mem_usage and max_allowed: in bytes. memory_info: what else is known, as psutil has it.
+    mem_usage and max_allowed: in bytes. memory_info: further values, in psutil's form.
     """
 
 
 class MemoryUsageUnderThreshold(_MemoryEvent):
-    """The process uses no more than it may, after it did. max_memory_usage: the most that it used, in bytes."""
+    """Memory use is back under the limit. max_memory_usage: the highest use before that, in bytes."""
 
     def __init__(self, mem_usage, max_allowed, memory_info, max_usage):
         super().__init__(mem_usage, max_allowed, memory_info)
@@ -170,9 +170,9 @@ class MemoryUsageUnderThreshold(_MemoryEvent):
 
 
 class PeriodicMonitorThreadStartedEvent:
-    """The monitoring thread of a hub starts; told in the hub's thread. monitor: what controls it, as the hub has it.
+    """The monitoring thread of a hub starts; sent in the hub's thread. monitor: the object that controls the thread.
 
-    After the subscribers, the entry points of this group are called with it.
+    After the subscribers, the entry points of this group are called with the event.
     """
 
     ENTRY_POINT_NAME = "gevlite.plugins.hub.periodic_monitor_thread_started"
@@ -187,12 +187,12 @@ class PeriodicMonitorThreadStartedEvent:
 # ---------------------------------------------------------------- interfaces
 
 
-# The classes of interfaces that are no events: by name, from the module that has them.
+# The classes of interfaces that are not events, by name; the module that has a class registers it.
 _elsewhere = {}
 
 
 def provides(name):
-    """A decorator: the class is what the interface of that name stands for."""
+    """A decorator: the interface of that name stands for the class."""
 
     def register(cls):
         _elsewhere[name] = cls
@@ -202,11 +202,11 @@ def provides(name):
 
 
 class _Interface(type):
-    """The type of an interface: `isinstance` and `providedBy` tell whether an event is of the class of that name."""
+    """The type of an interface: `isinstance` and `providedBy` check whether an object is of the class of that name."""
 
     def __new__(mcs, name, bases, namespace):
         made = super().__new__(mcs, name, bases, namespace)
-        made.__doc__ = f"What a {name[1:]} is. zope.interface is not needed, and knows nothing of it."
+        made.__doc__ = f"What a {name[1:]} is. Does not use zope.interface, which does not know it."
         return made
 
     @property

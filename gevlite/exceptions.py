@@ -1,4 +1,4 @@
-"""Exceptions that belong to no single primitive."""
+"""Exceptions that do not belong to a single primitive."""
 
 __all__ = [
     "BlockingSwitchOutError",
@@ -13,7 +13,7 @@ __all__ = [
 class LoopExit(Exception):
     """The main greenlet waits and nothing is left that could ever wake it.
 
-    The message names what is parked. `hub` is the hub that ran out of work.
+    The message lists the parked greenlets. `hub` is the hub that has nothing left to do.
     """
 
     @property
@@ -25,11 +25,11 @@ class LoopExit(Exception):
 
 
 class InvalidSwitchError(AssertionError):
-    """A greenlet parked in a gevlite call was switched into by hand instead of being woken by what it waits for."""
+    """A greenlet that is parked in a gevlite call was resumed by hand, not by what it waits for."""
 
 
 class InvalidThreadUseError(RuntimeError):
-    """Something was used in another OS thread than the one it belongs to."""
+    """An object was used in an OS thread that it does not belong to."""
 
 
 class BlockingSwitchOutError(AssertionError):
@@ -37,8 +37,8 @@ class BlockingSwitchOutError(AssertionError):
 
 
 class HubDestroyed(RuntimeError):
-    """A blocking call used something that belongs to a hub which has been destroyed."""
+    """A blocking call used an object of a hub that has been destroyed."""
 
 
 class ConcurrentObjectUseError(AssertionError):
-    """Two greenlets waited on what only one may wait on, a `gevlite.hub.Waiter`. A socket may have any number."""
+    """Two greenlets waited on a `gevlite.hub.Waiter`, which only one may do. (Any number may wait on a socket.)"""

@@ -1,8 +1,8 @@
-"""File objects whose reads and writes block only the greenlet that makes them.
+"""File objects whose reads and writes block only the calling greenlet.
 
-`FileObject(fobj, mode)` is what `open(fobj, mode)` is: the same modes, buffering, encodings, methods and errors. A
-pipe, a terminal, a socket or a device waits on the hub, without a thread; a file on a disk, for which the system has
-nothing to wait on, is read and written in the hub's thread pool. How that is done is in `_fileio` and `_rawfile`.
+`FileObject(fobj, mode)` is like `open(fobj, mode)`: the same modes, buffering, encodings, methods and errors. A pipe, a
+terminal, a socket or a device waits on the hub, without a thread; a file on a disk, which cannot be waited for, is read
+and written in the hub's thread pool. `_fileio` and `_rawfile` implement this.
 """
 
 import functools
@@ -19,15 +19,15 @@ from gevlite.lock import DummySemaphore, Semaphore
 
 __all__ = ["FileObject", "FileObjectBlock", "FileObjectPosix", "FileObjectThread"]
 
-# A read from a disk costs a change of threads.
+# Each read from a disk costs a switch between threads, so the buffer is large.
 DISK_BUFFER_BYTES = 64 * 1024
 
-# open(2) flags for a path; FileIO would use the same, but opens without giving way.
+# open(2) flags for a path. FileIO would use the same, but would block the thread while opening.
 _CREATION = {"r": 0, "w": os.O_CREAT | os.O_TRUNC, "a": os.O_CREAT | os.O_APPEND, "x": os.O_CREAT | os.O_EXCL}
 
 
 class _Arguments:
-    """What a file object was asked for: complete, and checked before anything is opened."""
+    """The arguments of a file object: complete, and checked before anything is opened."""
 
     def __init__(self, fobj, mode, bufsize, close, encoding, errors, newline, buffering, closefd):
         self.fobj = fobj
@@ -41,7 +41,7 @@ class _Arguments:
         self._check_mode(mode)
         if self.text:
             encoding = io.text_encoding(encoding, 4)
-            io.TextIOWrapper(io.BytesIO(), encoding, errors, newline)  # has all the rules
+            io.TextIOWrapper(io.BytesIO(), encoding, errors, newline)  # checks them
         else:
             for name, value in (("encoding", encoding), ("errors", errors), ("newline", newline)):
                 if value is not None:
@@ -73,7 +73,7 @@ class _Arguments:
     # -------- cooperative
 
     def open(self, close_waits):
-        """The io object for `FileObjectPosix`. May block, for a named pipe until somebody opens its other end."""
+        """The io object for `FileObjectPosix`. May block: for a named pipe until its other end is opened."""
         raw = self._open_raw()
         try:
             return self._layers(raw, close_waits)
@@ -136,7 +136,7 @@ class _Arguments:
     # -------- as they are
 
     def open_original(self):
-        """The io object for the other two: that of the standard library, or what was given to us."""
+        """The io object for the other two classes: that of the standard library, or the given object."""
         fobj = self.fobj
         if self.is_path or isinstance(fobj, int):
             return open(fobj, self.mode, self.buffering, self.encoding, self.errors, self.newline, self.closefd)
@@ -150,7 +150,7 @@ class _Arguments:
 
 
 def _align(file):
-    """The position of the descriptor shall be where the file object's user thinks that it is."""
+    """Move the descriptor's position to where the user of the file object expects it."""
     if isinstance(file, FileObjectBase):
         file = file.io
     if hasattr(file, "flush"):
@@ -171,13 +171,13 @@ def _one_of(name, value, other_name, other_value, default):
 
 
 class FileObjectBase:
-    """What all file objects have. `io` is the object of the `io` module's kind that does the work.
+    """The common part of all file objects. `io` is the object, in the style of the `io` module, that does the work.
 
     fobj: a descriptor, a path, or an object with `fileno()`: a file, a socket, another file object. mode, buffering,
     encoding, errors, newline and closefd are as those of `open`; bufsize and close are older names for buffering and
-    closefd. Mode "r+" on what cannot seek (a socket, a terminal) opens both directions.
+    closefd. Mode "r+" on a file that cannot seek (a socket, a terminal) opens both directions.
 
-    Raises what `open` raises: ValueError and TypeError for arguments that make no sense, OSError.
+    Raises what `open` raises: ValueError and TypeError for invalid arguments, OSError.
     """
 
     default_bufsize = io.DEFAULT_BUFFER_SIZE
@@ -202,12 +202,12 @@ class FileObjectBase:
         raise NotImplementedError
 
     def __getattr__(self, name):
-        """Everything else is as `io` has it."""
+        """Everything else is taken from `io`."""
         if name == "io":
             raise AttributeError("this file object was not opened")
         value = getattr(self.io, name)
         if callable(value):
-            setattr(self, name, value)  # methods do not change: next time it costs nothing
+            setattr(self, name, value)  # methods do not change: the next access is faster
         return value
 
     def __dir__(self):
@@ -219,7 +219,7 @@ class FileObjectBase:
         return self.io.closed
 
     def close(self):
-        """Write what is buffered, and close. Waits for a write of another greenlet; a read ends with OSError(EBADF)."""
+        """Write the buffered data, and close. Waits for another greenlet's write; a read ends with OSError(EBADF)."""
         self.io.close()
 
     def __iter__(self):
@@ -243,10 +243,10 @@ class FileObjectBase:
 class FileObjectPosix(FileObjectBase):
     """A file object that waits on the hub where it can, and in the thread pool for a file on a disk.
 
-    A read that is interrupted by a kill or a Timeout loses nothing: the next one gets what had arrived. (Except one of
-    text from a disk.) An interrupted write has written a part, as `sendall` has; what was buffered before is still to
-    be written. Several greenlets may use one object; each operation is done as a whole. The descriptor may be shared
-    with other processes, and its blocking mode is left alone where that is possible: see docs/files.md.
+    A read interrupted by a kill or a Timeout loses no data: the next read gets what had arrived. (Except when reading
+    text from a disk.) An interrupted write has written a part, as `sendall` does; data buffered before will still be
+    written. Several greenlets may use one object; each operation is finished before the next one. The descriptor may be
+    shared with other processes, and its blocking mode is left unchanged where possible: see docs/files.md.
     """
 
     _close_waits = False  # `close` ends a read; see SharedBuffer
@@ -256,11 +256,11 @@ class FileObjectPosix(FileObjectBase):
 
 
 class FileObjectThread(FileObjectBase):
-    """A file object of any kind, each of whose operations is made in a thread of the hub's pool.
+    """A file object of any kind that does each operation in a thread of the hub's pool.
 
-    fobj may also be an object without a descriptor. lock: True for one operation at a time, False if the object needs
-    no such care, or a Semaphore that you share with others. threadpool: another pool. What an interrupted read was
-    going to return is lost, and until it ends in its thread, the others wait.
+    fobj may also be an object without a descriptor. lock: True for one operation at a time, False if the object does
+    not need that, or a Semaphore that you share with other code. threadpool: another pool. If a read is interrupted,
+    its data is lost, and until it ends in its thread, other operations wait.
     """
 
     READS = frozenset(["peek", "read", "read1", "readinto", "readinto1", "readline", "readlines"])
@@ -331,9 +331,9 @@ class FileObjectThread(FileObjectBase):
         return self._closed or self.io.closed
 
     def close(self):
-        """Write what is buffered, and close. A read of another greenlet ends with OSError(EBADF).
+        """Write the buffered data, and close. A read by another greenlet ends with OSError(EBADF).
 
-        Its thread goes on; the file itself is closed when that has ended.
+        The thread of that read continues; the file itself is closed when it has ended.
         """
         if self.closed:
             return
@@ -347,7 +347,7 @@ class FileObjectThread(FileObjectBase):
 
 
 class FileObjectBlock(FileObjectBase):
-    """The standard library's file object as it is: reads and writes stop the hub."""
+    """The standard library's own file object: reads and writes block the hub."""
 
     def _open(self, arguments):
         return arguments.open_original()
@@ -357,7 +357,7 @@ _KINDS = {"posix": FileObjectPosix, "thread": FileObjectThread, "block": FileObj
 
 
 def _chosen():
-    """What `gevlite.config.fileobject` says, gevent's setting for it."""
+    """The class that `gevlite.config.fileobject`, gevent's setting, selects."""
     wanted = config.fileobject
     if isinstance(wanted, type):
         return wanted

@@ -41,13 +41,13 @@ def test_no_module_declares_that_it_can_do_without():
 def test_importing_turns_it_on_in_silence(run_script):
     program = PRETEND + "import gevlite\nfrom gevlite import _gil\nprint(enabled, _gil.state())"
     done = run_script(program, flags=["-W", "error"])
-    assert done.stdout == "True on, since gevlite needs it; this build can do without\n"
+    assert done.stdout == "True on, because gevlite needs it; this is a free-threaded build\n"
     assert done.stderr == ""
 
 
 def test_where_it_is_kept_off_there_is_a_warning(run_script):
     done = run_script(PRETEND + "import gevlite\nfrom gevlite import _gil\nprint(_gil.state())", "kept off")
-    assert done.stdout.startswith("off, kept so by PYTHON_GIL=0")
+    assert done.stdout.startswith("kept off by PYTHON_GIL=0")
     assert done.stderr.count("RuntimeWarning") == 1 and "gevlite is not safe with PYTHON_GIL=0" in done.stderr
 
 

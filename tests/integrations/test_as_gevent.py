@@ -152,7 +152,7 @@ def test_what_is_missing_is_named_and_where_to_report_it(aliased, statement):
     """)
     assert lines[0] == kind
     assert lines[1].startswith(text)
-    assert "stands in for gevent" in lines[1] and "report it" in lines[1]
+    assert "replaces gevent" in lines[1] and "report it" in lines[1]
 
 
 def test_missing_names_can_be_asked_for(aliased):

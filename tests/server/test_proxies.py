@@ -232,8 +232,8 @@ def test_only_what_was_asked_for_counts():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([], "forwarded"), "nobody is trusted"),
-        ((["10.0.0.0/8"],), "trusted in nothing"),
+        (([], "forwarded"), "no proxy is trusted"),
+        ((["10.0.0.0/8"],), "name the headers to trust"),
         ((["*"], "forwarded"), "would let each client choose its own address"),
         ((["10.0.0.1/8"], "forwarded"), "host bits set"),
         ((["proxy.example"], "forwarded"), "must be addresses, networks or 'unix'"),
@@ -599,7 +599,7 @@ def test_gevlite_serve_behind_nginx(serving, nginx):
     ("options", "message"),
     [
         (["--proxy-protocol"], "need trusted_proxies"),
-        (["--trusted-proxies", "10.0.0.0/8"], "trusted in nothing"),
+        (["--trusted-proxies", "10.0.0.0/8"], "name the headers to trust"),
         (["--trusted-proxies", "*", "--proxy-protocol"], "would let each client choose"),
     ],
 )
