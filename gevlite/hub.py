@@ -1,4 +1,4 @@
-"""The hub and what concerns it as a whole, under the names that gevent gives them."""
+"""The hub and functions that affect the whole hub, under gevent's names."""
 
 import os
 
@@ -39,19 +39,19 @@ __all__ = [
     "wait",
 ]
 
-# The real one, also when os.fork is patched.
+# The original, even if os.fork is patched.
 _fork = os.fork
 
 
-# Written in Python so that what concerns errors (`NOT_ERROR`, `SYSTEM_ERROR`, `handle_error`, `print_exception`) can be
-# set on the class: error trackers do, for the hubs of all threads.
+# Written in Python so that `NOT_ERROR`, `SYSTEM_ERROR`, `handle_error` and `print_exception` can be set on the class:
+# error trackers do this, for the hubs of all threads.
 class Hub(_core.Hub):
     __doc__ = _core.Hub.__doc__
 
-    # What is made of a hub's attributes when they are first asked for, and how.
+    # Attributes of a hub that are made at their first use, and the functions that make them.
     loop_class = Loop
 
-    #: The thread that `start_periodic_monitoring_thread` has started, None if it was not called.
+    #: The thread that `start_periodic_monitoring_thread` has started; None if it was not called.
     periodic_monitoring_thread = None
 
     def __init__(self, backend=None):
@@ -75,15 +75,16 @@ class Hub(_core.Hub):
 
     @property
     def threadpool_size(self):
-        """How many threads `threadpool` may have: `gevlite.config.threadpool_size`."""
+        """The maximum number of threads of `threadpool`: `gevlite.config.threadpool_size`."""
         return config.threadpool_size
 
     def start_periodic_monitoring_thread(self):
-        """Have an OS thread look regularly whether greenlets of this hub still take turns, and how much memory is used.
+        """Start an OS thread that checks regularly whether greenlets of this hub still switch, and how much memory is
+        used.
 
-        Returns the PeriodicMonitoringThread that controls it; the one that runs already, if there is one. It ends with
-        the hub. `gevlite.config.monitor_thread` starts one for each hub. Raises RuntimeError if no thread can be
-        started, HubDestroyed if the hub has ended.
+        Returns the PeriodicMonitoringThread that controls it; if one is already running, that one. It ends with the
+        hub. `gevlite.config.monitor_thread` starts one for each hub. Raises RuntimeError if no thread can be started,
+        HubDestroyed if the hub has ended.
         """
         from gevlite._monitor import PeriodicMonitoringThread
 
@@ -100,7 +101,7 @@ class Hub(_core.Hub):
         super()._tear_down(unwind)
 
     def __delattr__(self, name):
-        # One that has not been made yet is as good as deleted.
+        # Deleting one that has not been made yet is no error.
         if name in ("resolver", "threadpool") and name not in vars(self):
             return
         super().__delattr__(name)
@@ -110,7 +111,7 @@ def _start_monitoring(hub):
     from gevlite import _monitor
 
     if _monitor.runs_here():
-        return  # the hub of a monitoring thread, in which a subscriber has waited: nobody watches the watchman
+        return  # the hub of a monitoring thread, in which a subscriber has waited: it is not monitored
     try:
         hub.start_periodic_monitoring_thread()
     except RuntimeError as exc:
@@ -119,39 +120,39 @@ def _start_monitoring(hub):
 
 
 def set_hub(hub):
-    """For code written for gevent. None destroys the hub of the running thread; the next `get_hub()` makes another.
+    """For code written for gevent. None destroys the hub of the running thread; the next `get_hub()` makes a new one.
 
-    A hub is its own thread's and can be given to no other: ValueError.
+    A hub belongs to its thread; setting another thread's hub raises ValueError.
     """
     current = get_hub_if_exists()
     if hub is None:
         if current is not None:
             current.destroy()
     elif hub is not current:
-        raise ValueError(f"{hub!r} is not the hub of this thread, and cannot be made that")
+        raise ValueError(f"{hub!r} is not the hub of this thread; a hub cannot be given to another thread")
 
 
 def idle(priority=0):
-    """Block until no greenlet and no file descriptor is ready: let everybody else go first. `priority` is ignored."""
+    """Block until no greenlet and no file descriptor is ready: let all others run first. `priority` is ignored."""
     get_hub().wait_idle()
 
 
 def fork():
-    """`os.fork()`; the child gets a fresh backend for its hub. So does any fork: the core asks to be told of each."""
+    """`os.fork()`; the child's hub gets a new backend, as at every fork: the core registers a hook for that."""
     return _fork()
 
 
 def reinit(hub=None):
-    """For code written for gevent: nothing to do, every fork already gives the child's hub a fresh backend."""
+    """For code written for gevent: nothing to do, every fork already gives the child's hub a new backend."""
 
 
 class SwitchWaiter:
     """A value for the one greenlet that waits for it: `get()` blocks until `switch` or `throw` is called.
 
-    Those may be called in the hub, in another greenlet or before `get`. They do not block: the waiter runs when its
-    turn comes. It serves once; `clear()` makes it as new. In new code, prefer `gevlite.event.AsyncResult`.
+    These may be called in the hub, in another greenlet or before `get`. They do not block: the waiter runs when its
+    turn comes. It can be used once; `clear()` makes it usable again. In new code, prefer `gevlite.event.AsyncResult`.
 
-    gevent calls it `Waiter`. So is the core's own class called: that one parks a greenlet, and this one is built on it.
+    gevent calls this class `Waiter`. The core's own class `Waiter` parks a greenlet, and this class is built on it.
     """
 
     __slots__ = ("_exception", "_outcome", "_parked", "hub")
@@ -161,7 +162,7 @@ class SwitchWaiter:
         self.clear()
 
     def clear(self):
-        """Forget value and exception."""
+        """Discard the value or the exception."""
         self._parked = None
         self._outcome = None  # a tuple of the value
         self._exception = None
@@ -181,7 +182,7 @@ class SwitchWaiter:
 
     @property
     def exc_info(self):
-        """The exception as `sys.exc_info()` gives it; None if there is none."""
+        """The exception in the form of `sys.exc_info()`; None if there is none."""
         exc = self._exception
         return None if exc is None else (type(exc), exc, exc.__traceback__)
 
@@ -191,14 +192,14 @@ class SwitchWaiter:
         return self._parked.parked if self._parked is not None else None
 
     def __call__(self, source):
-        """A link: take over the value or the exception of `source`, a Greenlet or an AsyncResult that is ready."""
+        """For use as a link: take the value or the exception of `source`, a Greenlet or AsyncResult that is ready."""
         if source.exception is None:
             self.switch(source.value)
         else:
             self.throw(source.exception)
 
     def switch(self, value=None):
-        """Give the value to the waiter, also to one that begins to wait later."""
+        """Give the value to the waiter, even if it begins to wait only later."""
         if self._parked is not None:
             self._parked.wake(value)
         else:
@@ -209,7 +210,8 @@ class SwitchWaiter:
         self.switch(args)
 
     def throw(self, exception=GreenletExit, value=None, traceback=None):
-        """Raise in the waiter, also in a later one: `throw(exception)` or `throw(type, value, traceback)`."""
+        """Raise an exception in the waiter, even if it begins to wait only later: `throw(exception)` or
+        `throw(type, value, traceback)`."""
         exc = _as_exception(exception, value, traceback)
         if self._parked is not None:
             self._parked.throw(exc)

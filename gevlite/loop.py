@@ -1,9 +1,9 @@
-"""`hub.loop`: watchers in the style of gevent, a thin layer on the core.
+"""`hub.loop`: watchers in gevent's style, a thin layer on the core.
 
-A watcher is made by a method of the loop and started with a callback, which the hub calls each time the thing happens,
-until `stop()`. Callbacks run in the hub; to wait for one thing, use `hub.wait(watcher)`. An active
-watcher keeps the loop alive unless its `ref` is False, which may be changed at any time. Priorities are accepted and
-have no effect: callbacks run in the order in which things happened.
+A method of the loop makes a watcher. `start(callback)` makes the hub call the callback at each event, until `stop()`.
+Callbacks run in the hub; to wait for one event, use `hub.wait(watcher)`. An active watcher keeps the loop alive unless
+its `ref` is False; `ref` may be changed at any time. Priorities are accepted and have no effect: callbacks run in the
+order of the events.
 """
 
 import functools
@@ -21,16 +21,16 @@ from gevlite.greenlet import spawn
 
 __all__ = ["Loop"]
 
-# Taken now: they may be patched later.
+# Imported now, because they may be patched later.
 _wait4 = os.wait4
 _set_signal = _signal.signal
 _close = os.close
 
 
 class Watcher:
-    """What all watchers have in common."""
+    """The common part of all watchers."""
 
-    _core_counts = False  # whether the core counts it as a reason to stay alive, as soon as it is active
+    _core_counts = False  # whether the core itself counts an active one as a reason to keep the loop alive
 
     def __init__(self, loop, ref=True, priority=None):
         self.loop = loop
@@ -39,7 +39,7 @@ class Watcher:
         self._ref = bool(ref)
         self._callback = None
         self._args = None
-        self._counted = 0  # how many `Hub.ref()` less `Hub.unref()` are ours
+        self._counted = 0  # how often this watcher has called `Hub.ref()`, minus `Hub.unref()`
         self._queued = None
         self.priority = priority
 
@@ -66,7 +66,7 @@ class Watcher:
 
     @property
     def callback(self):
-        """What is called; None if it has not been started, or was stopped."""
+        """The function that is called; None if the watcher was not started, or was stopped."""
         return self._callback
 
     @callback.setter
@@ -90,9 +90,9 @@ class Watcher:
         return self._queued is not None and self._queued.pending
 
     def start(self, callback, *args):
-        """Call `callback(*args)` from now on, each time it happens. Raises TypeError if it cannot be called.
+        """Call `callback(*args)` at each event from now on. Raises TypeError if `callback` is not callable.
 
-        If it is active already, that is what it calls from now on.
+        If the watcher is already active, this replaces its callback.
         """
         _checked(callback)
         if not self.active:
@@ -103,7 +103,7 @@ class Watcher:
         self._callback, self._args = callback, args
 
     def stop(self):
-        """Call no more, also not what `feed` has asked for. Calling it twice does nothing."""
+        """Stop calling the callback; this also cancels `feed`. Calling it twice does nothing."""
         if self.active:
             self.active = False
             self.hub.watchers -= 1
@@ -115,11 +115,11 @@ class Watcher:
         self._callback = self._args = None
 
     def close(self):
-        """The same as `stop()`: nothing else has to be given back."""
+        """The same as `stop()`: there is nothing else to release."""
         self.stop()
 
     def feed(self, events, callback, *args):
-        """Call `callback(*args)` soon, as if it had happened, whether the watcher is active or not."""
+        """Call `callback(*args)` soon, as if the event had happened, whether the watcher is active or not."""
         self._callback, self._args = _checked(callback), args
         if not self.pending:
             self._queued = self.hub.call_soon(self._fed)
@@ -144,7 +144,7 @@ class Watcher:
         raise NotImplementedError
 
     def _count(self):
-        """Make the hub's count of reasons to stay alive right: that of the core and ours together."""
+        """Correct the hub's count of reasons to keep the loop alive: the core's and this watcher's together."""
         wanted = (bool(self._ref) - self._core_counts) if self.active else 0
         while self._counted < wanted:
             self._counted += 1
@@ -154,7 +154,7 @@ class Watcher:
             self.hub.unref()
 
     def _happened(self):
-        """Make the call; in the hub."""
+        """Call the callback; in the hub."""
         callback, args = self._callback, self._args
         if self.active and callback is not None:
             callback(*args)
@@ -174,16 +174,16 @@ def _checked(callback):
 
 
 def _seconds(value, what):
-    """A number of seconds, as it is."""
-    if math.isnan(value):  # TypeError for what is no number
+    """A number of seconds, unchanged."""
+    if math.isnan(value):  # raises TypeError if it is not a number
         raise ValueError(f"{what} must not be NaN")
     return value
 
 
 class io(Watcher):
-    """A file descriptor is ready, as long as it is: the callback comes again and again until it has been dealt with."""
+    """A file descriptor is ready. The callback is called again and again for as long as it is."""
 
-    _core_counts = True  # whoever waits for a descriptor
+    _core_counts = True  # the core counts waiters for descriptors
     _pass_events = False
 
     def __init__(self, loop, fd, events, ref=True, priority=None):
@@ -192,7 +192,7 @@ class io(Watcher):
 
     @property
     def fd(self):
-        """The descriptor. Another can be set while the watcher is not active."""
+        """The descriptor. It can be set while the watcher is not active."""
         return self._watch.fd
 
     @fd.setter
@@ -201,7 +201,7 @@ class io(Watcher):
 
     @property
     def events(self):
-        """READ (1), WRITE (2) or both. Others can be set while the watcher is not active."""
+        """READ (1), WRITE (2) or both. It can be set while the watcher is not active."""
         return self._watch.events
 
     @events.setter
@@ -219,7 +219,7 @@ class io(Watcher):
         return "|".join(name for bit, name in ((READ, "READ"), (WRITE, "WRITE")) if self.events & bit)
 
     def start(self, callback, *args, pass_events=False):
-        """As `Watcher.start`. With `pass_events`, what is ready is the first argument."""
+        """Like `Watcher.start`. With `pass_events`, the ready events are the callback's first argument."""
         super().start(callback, *args)
         self._pass_events = pass_events
 
@@ -249,7 +249,7 @@ class io(Watcher):
 
 
 class timer(Watcher):
-    """`after` seconds are over, and then every `repeat` seconds."""
+    """Fires after `after` seconds, and then every `repeat` seconds."""
 
     def __init__(self, loop, after=0.0, repeat=0.0, ref=True, priority=None):
         if _seconds(repeat, "repeat") < 0:
@@ -266,11 +266,11 @@ class timer(Watcher):
         return self._at
 
     def start(self, callback, *args, update=None):
-        """As `Watcher.start`; `update` is accepted and ignored, the clock is always read anew."""
+        """Like `Watcher.start`; `update` is accepted and ignored: the clock is always read again."""
         super().start(callback, *args)
 
     def again(self, callback, *args, update=None):
-        """Start over: with `repeat` as the first delay too, if there is one."""
+        """Start again; if `repeat` is set, it is also the first delay."""
         _checked(callback)
         self.stop()
         after, self.after = self.after, self.repeat or self.after
@@ -281,7 +281,7 @@ class timer(Watcher):
 
     def _begin(self):
         after = max(self.after, 0)
-        # ref: it is `_count` that counts.
+        # ref=False: `_count` does the counting.
         self._timer = self.hub.call_later(after, self._fired, repeat=self.repeat, ref=False)
         self._at = self.hub.now() + after
 
@@ -308,7 +308,7 @@ class timer(Watcher):
 
 
 class async_(Watcher):
-    """`send()` was called, by any thread. Several calls before the hub comes to it are one."""
+    """`send()` was called, by any thread. Several calls before the hub runs the callback count as one."""
 
     def _begin(self):
         pass
@@ -317,12 +317,12 @@ class async_(Watcher):
         pass
 
     def send(self):
-        """Have the callback called soon. May be called from any thread; wakes the hub at once."""
+        """Make the hub call the callback soon. May be called from any thread; wakes the hub at once."""
         if self.active and not self.pending:
             self._queued = self.hub.call_soon_threadsafe(self._happened)
 
     def send_ignoring_arg(self, _ignored):
-        """`send()` that can be used as a link."""
+        """`send()` for use as a link."""
         self.send()
 
 
@@ -368,7 +368,7 @@ class idle(_Hook):
 
 
 class fork(Watcher):
-    """We are the child of a fork."""
+    """The process has forked, and this is the child."""
 
     _all = weakref.WeakSet()
 
@@ -388,10 +388,10 @@ os.register_at_fork(after_in_child=fork._forked)
 
 
 class signal(Watcher):
-    """A signal came. While active it replaces the handler that `signal.signal` had set; main thread only.
+    """A signal has arrived. An active watcher replaces the handler set with `signal.signal`; main thread only.
 
-    ref: True keeps the loop alive. Otherwise `Hub.join` does not wait for the signal; but a main greenlet that waits
-    for something which only the signal's handler can bring about goes on waiting, unless `ref` is False (and not None).
+    ref: True keeps the loop alive. Otherwise `Hub.join` does not wait for the signal. But if the main greenlet waits
+    for something that only the signal's handler can cause, it continues to wait, unless `ref` is False (not None).
     """
 
     _all = {}  # number -> (the handler before, watchers)
@@ -399,7 +399,7 @@ class signal(Watcher):
     def __init__(self, loop, signalnum, ref=True, priority=None):
         signalnum = operator.index(signalnum)
         if signalnum not in _signal.valid_signals():
-            raise ValueError(f"{signalnum} is not the number of a signal")
+            raise ValueError(f"{signalnum} is not a signal number")
         super().__init__(loop, ref, priority)
         self._ref = ref if ref is None else bool(ref)
         self.signalnum = signalnum
@@ -444,7 +444,7 @@ class signal(Watcher):
 
     @classmethod
     def _caught(cls, signalnum, _frame):
-        # A Python-level handler: runs between two bytecodes of the main thread, in whichever greenlet that is.
+        # A Python handler runs between two bytecodes of the main thread, in whichever greenlet is running.
         entry = cls._all.get(signalnum)
         if entry is not None:
             for watcher in list(entry[1]):
@@ -458,11 +458,11 @@ class signal(Watcher):
 
 
 class child(Watcher):
-    """The child process `pid` has ended: `rstatus` is its wait status, `returncode` as in subprocess, `rusage` what it
-    has used (or None). Calls back once.
+    """The child process `pid` has ended: `rstatus` is its wait status, `returncode` as in subprocess, `rusage` its use
+    of resources (or None). Calls back once.
 
-    The process is reaped here. `trace` is accepted and ignored. In the child of a fork, which has other children, the
-    parent's watchers are stopped.
+    The watcher reaps the process. `trace` is accepted and ignored. In the child of a fork, whose children are others,
+    the parent's watchers are stopped.
     """
 
     _all = weakref.WeakSet()
@@ -514,7 +514,7 @@ class child(Watcher):
         try:
             pid, status, usage = _wait4(self.pid, os.WNOHANG)
         except ChildProcessError:
-            pid, status, usage = self.pid, 0, None  # somebody else has taken its status
+            pid, status, usage = self.pid, 0, None  # other code has taken its status
         if pid == 0:
             if self._event is not None:
                 self._event = _children.watch(os.P_PID, self.pid, os.WEXITED)
@@ -523,7 +523,7 @@ class child(Watcher):
         self._report(status, usage)
 
     def was_taken(self, status):
-        """Somebody else has taken the status of the child, which has ended, from the kernel: call back all the same."""
+        """The child has ended and other code has taken its status from the kernel: call back all the same."""
         if self.active:
             self.hub.call_soon(self._report, status, None)
 
@@ -550,9 +550,9 @@ os.register_at_fork(after_in_child=child._forked)
 
 
 class stat(Watcher):
-    """A file's status changed. `attr` and `prev` are what os.stat gave for it, now and before, or None.
+    """A file's status has changed. `attr` and `prev` are its os.stat results, now and before, or None.
 
-    It is looked at every `interval` seconds: 0 is every 5, and what is less than 0.1 is taken as 0.1.
+    The file is checked every `interval` seconds: 0 means every 5 seconds, and less than 0.1 means 0.1.
     """
 
     DEFAULT_INTERVAL = 5.0
@@ -591,22 +591,22 @@ class stat(Watcher):
         return f" {self.path!r}"
 
 
-# What libev numbers its backends by.
+# libev's numbers for its backends.
 _BACKEND_NUMBERS = {"select": 1, "poll": 2, "epoll": 4, "kqueue": 8}
 
 
 class Loop:
     """The watchers of one hub, `hub.loop`.
 
-    `Loop()` is another set of watchers of the running thread's hub: a thread has one loop. What gevent's takes, `flags`
-    and `default`, is accepted and has no effect.
+    `Loop()` is another set of watchers of the running thread's hub: a thread has only one loop. gevent's arguments
+    `flags` and `default` are accepted and have no effect.
     """
 
     MAXPRI, MINPRI = 2, -2  # of watchers; without effect
 
     def __init__(self, hub=None, default=None, *, flags=None):
         self.hub = hub if isinstance(hub, Hub) else get_hub()
-        self._runs = []  # for each `run` under way what ends it
+        self._runs = []  # for each active `run`, the function that ends it
 
     def _maker(cls):
         def make(self, *args, **kwargs):
@@ -637,7 +637,7 @@ class Loop:
         return self.hub.call_soon_threadsafe(func, *args)
 
     def now(self):
-        """The time in seconds, of a clock that only goes forward."""
+        """The time in seconds, by a clock that never goes back."""
         return self.hub.now()
 
     def update_now(self):
@@ -646,10 +646,10 @@ class Loop:
     update = update_now
 
     def run(self, nowait=False, once=False):
-        """Block until nothing is left that keeps the loop alive, while everything else goes on; or until `break_()`.
+        """Block until nothing keeps the loop alive any more, or until `break_()`. Everything else continues meanwhile.
 
-        nowait: only until what is ready now has had its turn. once: only until the loop has once waited for something
-        and that has happened.
+        nowait: block only until everything that is ready now has run. once: block only until the loop has waited once
+        and something has happened.
         """
         if nowait:
             self.hub.wait_idle()
@@ -675,23 +675,23 @@ class Loop:
         waiter.wake()
 
     def break_(self, how=None):
-        """Have the latest `run()` return, or with `how` 2 all of them."""
+        """Make the latest `run()` return, or with `how` 2 all of them."""
         for waiter in self._runs if how == 2 else self._runs[-1:]:
             waiter.wake()
 
     def reinit(self):
-        """Nothing to do: every fork already gives the child's hub a fresh backend."""
+        """Nothing to do: every fork already gives the child's hub a new backend."""
 
     def verify(self):
         """Nothing to do; for code written for gevent."""
 
     def install_sigchld(self):
-        """Nothing to do: children are waited for without a handler of SIGCHLD."""
+        """Nothing to do: gevlite waits for children without a handler for SIGCHLD."""
 
     reset_sigchld = install_sigchld
 
     def closing_fd(self, fd):
-        """Say that `fd` is about to be closed: whoever waits for it gets EBADF. True if that is anybody."""
+        """Announce that `fd` is about to be closed: its waiters get EBADF. True if there are any."""
         before = self.hub.stats()
         self.hub._forget_fd(fd, 0)
         after = self.hub.stats()
@@ -714,7 +714,7 @@ class Loop:
 
     @property
     def backend_int(self):
-        """The number that libev has for such a backend, 0 if it has none."""
+        """libev's number for such a backend; 0 if it has none."""
         return _BACKEND_NUMBERS.get(self.backend, 0)
 
     origflags = ()
@@ -722,17 +722,17 @@ class Loop:
 
     @property
     def approx_timer_resolution(self):
-        """How exact timers are, in seconds."""
+        """The resolution of timers, in seconds."""
         return 1e-9 if self.backend in ("epoll", "kqueue") else 1e-6 if self.backend == "select" else 1e-3
 
     @property
     def pendingcnt(self):
-        """How many things are ready to be done."""
+        """The number of entries in the ready queue."""
         return self.hub.stats()["ready"]
 
     @property
     def activecnt(self):
-        """How many timers, greenlets that wait for a descriptor, and other things keep the loop alive."""
+        """The number of things that keep the loop alive: timers, greenlets that wait for a descriptor, and others."""
         stats = self.hub.stats()
         return stats["timers"] - stats["unref_timers"] + stats["fd_waiters"] + stats["refs"]
 
@@ -747,15 +747,15 @@ class Loop:
         return int(_getcurrent() is self.hub)
 
     def ref(self):
-        """Keep the loop alive once more."""
+        """Add a reason to keep the loop alive."""
         self.hub.ref()
 
     def unref(self):
-        """Take back one `ref()`."""
+        """Undo one `ref()`."""
         self.hub.unref()
 
     def handle_error(self, context, type, value, tb):
-        """As `Hub.handle_error`."""
+        """The same as `Hub.handle_error`."""
         self.hub.handle_error(context, type, value, tb)
 
     def destroy(self):

@@ -1,17 +1,17 @@
-"""Cooperative `os.read`, `os.write` and `os.close`, and waiting for child processes; the rest of `os` is as it was.
+"""Cooperative `os.read`, `os.write` and `os.close`, and waiting for child processes; the rest of `os` is unchanged.
 
-`read` and `write` wait only on what can make one wait, a pipe, a terminal, a socket, and leave the descriptor in
-blocking mode, because other processes share that mode. They ask the kernel first; a pipe that says that it can be
-written to takes PIPE_BUF bytes without blocking (pipe(7)), so more than that is written in such pieces. For a
-descriptor in non-blocking mode there are `nb_read` and `nb_write`; for regular files, whose reading and writing no
-kernel interface announces, `tp_read` and `tp_write` use the thread pool.
+`read` and `write` wait only for descriptors that can block (a pipe, a terminal, a socket), and leave them in blocking
+mode, because other processes share that mode. They ask the kernel first. A pipe that is ready for writing takes
+PIPE_BUF bytes without blocking (pipe(7)), so more than that is written in pieces of this size. `nb_read` and `nb_write`
+are for descriptors in non-blocking mode. Regular files cannot be waited for; for them, `tp_read` and `tp_write` use the
+thread pool.
 
-The descriptor of a gevlite socket is always in non-blocking mode, which is our affair: here it counts as what its user
-has made it, blocking unless it has a time-out or `set_blocking` says otherwise.
+The descriptor of a gevlite socket is always in non-blocking mode, but that is an internal matter: the functions here
+use the mode that its user has set, which is blocking unless the socket has a time-out or `set_blocking` has changed it.
 
-Waiting for children: see `_children`. A fork, and a program started by `posix_spawn`, need no twin: the core is told of
-each fork and gives the child a fresh backend. `fork_and_watch` has the hub take the child's status as soon as it is
-there, so that nobody else needs to.
+Waiting for children: see `_children`. A fork, or a program started with `posix_spawn`, needs no twin: at each fork, a
+hook of the core gives the child a new backend. With `fork_and_watch` the hub takes the child's status as soon as it is
+there, so that no other code needs to.
 """
 
 import os as _std
@@ -53,7 +53,7 @@ __imports__ = [
 globals().update({name: getattr(_std, name) for name in __imports__})
 __extensions__ = ["make_nonblocking", "nb_read", "nb_write", "tp_read", "tp_write"]
 
-# The originals, also when `os` is patched.
+# The originals, even if `os` is patched.
 _close = _std.close
 _get_blocking = _std.get_blocking
 _set_blocking = _std.set_blocking
@@ -62,18 +62,18 @@ _write = _std.write
 _waits = {name: getattr(_std, name) for name in __implements__ if name.startswith("wait")}
 
 _WNOHANG = _std.WNOHANG
-# What a child may do other than end.
+# Changes of a child other than its end.
 _NOT_THE_END = _std.WUNTRACED | _std.WCONTINUED
 
 
 # ---------------------------------------------------------------- descriptors
 
-# A descriptor that was opened for the other direction only never gets ready.
+# A descriptor that was opened only for the other direction never becomes ready.
 _WRONG_MODE = {READ: _std.O_WRONLY, WRITE: _std.O_RDONLY}
 
 
 def _wait_fd(fd, events):
-    """Block until `fd` is ready, unless the call would not wait for that but fail: then it shall say so itself."""
+    """Block until `fd` is ready, unless the call would fail instead of waiting: then let it raise its error."""
     while not fd_ready(fd, events):
         flags = _fcntl(fd, F_GETFL) if fd >= 0 else _std.O_NONBLOCK
         if flags & _std.O_NONBLOCK and not _mode_of(fd) or flags & _std.O_ACCMODE == _WRONG_MODE[events]:
@@ -89,15 +89,15 @@ def _wait_and(call, fd, events, *args):
         try:
             return call(fd, *args)
         except BlockingIOError:
-            # If it is a socket of ours, another thread was faster, or another process.
+            # It is a gevlite socket, and another thread or process was faster.
             if not _mode_of(fd):
                 raise
 
 
 def _lasting(original):
-    """Have a function fall back on `original` when a finalizer calls it after our names have been taken away.
+    """Make a function fall back to `original` if a finalizer calls it after this module's names have been cleared.
 
-    The original, written in C, works until the very end.
+    The original is written in C and works until the very end.
     """
 
     def decorate(function):
@@ -112,13 +112,13 @@ def _lasting(original):
 
 @_lasting(_read)
 def read(fd, length, /):
-    """As `os.read`: block until there is something, and return up to `length` bytes; b"" at the end."""
+    """Like `os.read`: block until there is data, and return up to `length` bytes; b"" at the end."""
     return _wait_and(_read, fd, READ, length)
 
 
 @_lasting(_write)
 def write(fd, data, /):
-    """As `os.write`: block until all of `data` is written to a pipe or a socket; return how many bytes were written."""
+    """Like `os.write`: block until all of `data` is written to a pipe or socket; return how many bytes were written."""
     with memoryview(data) as view:
         size = view.nbytes
         ours = _mode_of(fd)
@@ -130,7 +130,7 @@ def write(fd, data, /):
                 return _write(fd, data)
         if not size or _keeps_boundaries(fd):
             return _wait_and(_write, fd, WRITE, data)
-        step = size if ours else PIPE_BUF  # what is in blocking mode must not be given more than it takes
+        step = size if ours else PIPE_BUF  # in blocking mode, more than fits would block the thread
         with view.cast("B") as octets:
             done = 0
             while done < size:
@@ -147,25 +147,26 @@ if "readinto" in __implements__:
     _readinto = _std.readinto
 
     def readinto(fd, buffer, /):
-        """As `os.readinto`: block until there is something, and return how many bytes `buffer` has got; 0: the end."""
+        """Like `os.readinto`: block until there is data, and return how many bytes were read into `buffer`; 0: the
+        end."""
         return _wait_and(_readinto, fd, READ, buffer)
 
 
 def get_blocking(fd, /):
-    """As `os.get_blocking`. The mode of a gevlite socket is the one that its user has given it."""
+    """Like `os.get_blocking`. For a gevlite socket, the mode that its user has set."""
     mode = _mode_of(fd) if isinstance(fd, int) else None
     return _get_blocking(fd) if mode is None else mode
 
 
 def set_blocking(fd, blocking, /):
-    """As `os.set_blocking`. The descriptor of a gevlite socket itself stays in non-blocking mode: give that away with
-    `detach()`, which puts it into the mode that the socket's time-out stands for."""
+    """Like `os.set_blocking`. The descriptor of a gevlite socket itself stays in non-blocking mode. To give it away,
+    use `detach()`, which puts it into the mode that matches the socket's time-out."""
     if not isinstance(fd, int) or not _set_mode(fd, blocking):
         _set_blocking(fd, blocking)
 
 
 def close(fd):
-    """As `os.close`. A greenlet of this thread that waits on the descriptor gets OSError(EBADF)."""
+    """Like `os.close`. A greenlet of this thread that waits on the descriptor gets OSError(EBADF)."""
     hub = get_hub_if_exists()
     if hub is not None and isinstance(fd, int):
         hub._forget_fd(fd, 0)
@@ -173,8 +174,8 @@ def close(fd):
 
 
 def make_nonblocking(fd):
-    """Put `fd` into non-blocking mode. True if it was not before, else None. Everybody who shares the descriptor's
-    open file description, other processes too, gets that mode."""
+    """Put `fd` into non-blocking mode. Returns True if it was not before, else None. The mode applies to all that share
+    the descriptor's open file description, including other processes."""
     if _get_blocking(fd):
         _set_blocking(fd, False)
         return True
@@ -193,7 +194,7 @@ def nb_read(fd, n):
 
 
 def nb_write(fd, buf):
-    """Write to a descriptor in non-blocking mode, some of `buf` at least; block until that is possible.
+    """Write at least some of `buf` to a descriptor in non-blocking mode; block until that is possible.
 
     Returns how many bytes were written.
     """
@@ -220,32 +221,32 @@ def tp_write(fd, buf):
 
 
 def waitpid(pid, options, /):
-    """As `os.waitpid`: block until a child has ended (or, by `options`, stopped), and return `(pid, status)`."""
+    """Like `os.waitpid`: block until a child has ended (or, by `options`, stopped), and return `(pid, status)`."""
     return _answer(_Question(_waits["waitpid"], pid), options)
 
 
 def wait():
-    """As `os.wait`: block until any child has ended; return `(pid, status)`."""
+    """Like `os.wait`: block until any child has ended; return `(pid, status)`."""
     return waitpid(-1, 0)
 
 
 def wait4(pid, options):
-    """As `os.wait4`: `waitpid` with the child's use of resources: `(pid, status, usage)`."""
+    """Like `os.wait4`: `waitpid` with the child's use of resources: `(pid, status, usage)`."""
     return _answer(_UsageQuestion(_waits["wait4"], pid), options)
 
 
 def wait3(options):
-    """As `os.wait3`: `wait4` for any child."""
+    """Like `os.wait3`: `wait4` for any child."""
     return wait4(-1, options)
 
 
 def waitid(idtype, id, options, /):
-    """As `os.waitid`: block until a child's state has changed as `options` say; return what it is."""
+    """Like `os.waitid`: block until a child's state has changed as `options` say; return the new state."""
     return _answer(_IdQuestion(idtype, id), options)
 
 
 class _Question:
-    """What `waitpid` asks: the kernel, or what the hub has taken from the kernel for `fork_and_watch`."""
+    """The question of `waitpid`, put to the kernel, or to the results that the hub has taken for `fork_and_watch`."""
 
     def __init__(self, original, pid):
         self.ask = lambda options: original(pid, options)
@@ -265,28 +266,28 @@ class _Question:
         return [item for item in _watched.items() if self.idtype == _std.P_PGID and item[1].group == self.id]
 
     def pid(self, answer):
-        """Whom an answer is about; 0 if nobody."""
+        """The pid that an answer is about; 0 if it is about none."""
         return answer[0]
 
     def status(self, answer):
-        """The wait status of a child that has ended, by an answer; None if it has not."""
+        """The wait status in an answer, if the child has ended; None if it has not."""
         return answer[1] if _std.WIFEXITED(answer[1]) or _std.WIFSIGNALED(answer[1]) else None
 
     def changes(self, options):
-        """What it waits for, as flags of `waitid`."""
+        """The changes that it waits for, as flags of `waitid`."""
         return _std.WEXITED | options & _NOT_THE_END
 
     def nothing(self):
-        """What the kernel says with WNOHANG if there is nothing to say."""
+        """The kernel's answer with WNOHANG if nothing has changed."""
         return 0, 0
 
     def about(self, child):
-        """What the kernel would have said of a child that the hub has taken."""
+        """What the kernel would have answered about a child whose status the hub has taken."""
         return child.rpid, child.rstatus
 
 
 class _UsageQuestion(_Question):
-    """That of `wait4`."""
+    """The question of `wait4`."""
 
     def nothing(self):
         return 0, 0, _no_usage()
@@ -302,7 +303,7 @@ def _no_usage():
 
 
 class _IdQuestion(_Question):
-    """That of `waitid`."""
+    """The question of `waitid`."""
 
     def __init__(self, idtype, id):
         self.ask = lambda options: _waits["waitid"](idtype, id, options)
@@ -333,7 +334,7 @@ class _IdQuestion(_Question):
 
 
 def _answer(question, options):
-    """Block until there is an answer, with WNOHANG not, and return it."""
+    """Block until there is an answer, except with WNOHANG, and return it."""
     keep = isinstance(question, _IdQuestion) and options & _std.WNOWAIT
     while True:
         answer, childless = question.nothing(), False
@@ -350,7 +351,8 @@ def _answer(question, options):
                 _watched.pop(pid).was_taken(status)
             return answer
         if question.idtype == _std.P_PID and not childless and question.id in _watched:
-            # If that one has ended, it has not been asked for in time, and its number is another child's now.
+            # If that child has ended, its status was not asked for in time, and the number now belongs to another
+            # child.
             if _watched[question.id].ended.is_set():
                 del _watched[question.id]
         watched = question.watched()
@@ -376,13 +378,13 @@ def _wait_for_either(question, changes, watched, only_watched):
         try:
             sources.append(_children.watch(question.idtype, question.id, changes))
         except RuntimeError:
-            pass  # no thread can be started: what the hub watches will do
+            pass  # no thread can be started: wait only for the children that the hub watches
     set_it = either.set
     wake = lambda _source: set_it()  # noqa: E731  (one object, to be unlinked)
     for source in sources:
         source.rawlink(wake)
     hub = get_hub()
-    hub.ref()  # the watcher, which counts for nothing, will wake us
+    hub.ref()  # the watcher, which does not keep the loop alive, will wake this greenlet
     try:
         either.wait(None if len(sources) > len(watched) or only_watched else _children.LOOK_AGAIN)
     finally:
@@ -393,7 +395,7 @@ def _wait_for_either(question, changes, watched, only_watched):
 
 # ---------------------------------------------------------------- children whose status the hub takes
 
-# pid: its _Watched, until somebody has been given the status or KEEP_STATUS_SECONDS have passed.
+# pid: its _Watched, until the status was fetched or KEEP_STATUS_SECONDS have passed.
 _watched = {}
 KEEP_STATUS_SECONDS = 60.0
 
@@ -409,7 +411,7 @@ class _Watched:
         try:
             self.group = _std.getpgid(watcher.pid)
         except OSError:
-            self.group = None  # it has ended, and is no child of ours
+            self.group = None  # it has ended, and is not a child of this process
         watcher.start(self.end)
 
     def end(self):
@@ -420,7 +422,7 @@ class _Watched:
             self.callback(self.watcher)
 
     def was_taken(self, status):
-        """Somebody has asked the kernel before the hub has, and got the status."""
+        """Other code has asked the kernel before the hub did, and got the status."""
         self.watcher.was_taken(status)
 
 
@@ -439,11 +441,11 @@ if hasattr(_std, "fork"):
     _fork = _std.fork
 
     def fork_gevent():
-        """`fork()`, under gevent's name: the child's hub gets a fresh backend in any case."""
+        """`fork()`, under gevent's name: the child's hub gets a new backend in any case."""
         return _fork()
 
     def fork_and_watch(callback=None, loop=None, ref=False, fork=fork_gevent):
-        """Fork, and in the parent have the hub take the child's status as soon as it has ended.
+        """Fork; in the parent, the hub takes the child's status as soon as the child has ended.
 
         callback: called in the hub with the child watcher, which has `pid`, `rstatus` and `returncode`.
         ref: whether a running child keeps the loop alive. Returns the child's pid, 0 in the child.
@@ -465,7 +467,7 @@ if hasattr(_std, "forkpty"):
         return _forkpty()
 
     def forkpty_and_watch(callback=None, loop=None, ref=False, forkpty=forkpty_gevent):
-        """As `fork_and_watch`, with a new pseudo-terminal: returns `(pid, master_fd)`."""
+        """Like `fork_and_watch`, with a new pseudo-terminal: returns `(pid, master_fd)`."""
         pid, fd = forkpty()
         if pid:
             _watch(pid, callback, loop, ref)

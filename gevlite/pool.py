@@ -1,8 +1,8 @@
-"""Groups of greenlets: started, waited for and killed together, and in a Pool at most so many at a time.
+"""Groups of greenlets: started, waited for and killed together; a Pool also limits how many run at a time.
 
-A member counts from `add` (or `spawn`) until it ends, and it is taken off the list where it ends, before anybody who
-waits for it is woken. So whoever has seen the end of a greenlet finds its place in the pool free, and a place is given
-back exactly once, by whichever comes first: the end of the greenlet or `discard`.
+A greenlet is a member from `add` (or `spawn`) until it ends. When it ends, it is removed before its waiters are woken.
+So a waiter that sees the end of a greenlet finds its place free. A place is given back exactly once: by the end of the
+greenlet or by `discard`, whichever comes first.
 
 A group may be used from several OS threads. Its members run on the hub of the thread that made them.
 """
@@ -21,30 +21,30 @@ __all__ = ["Group", "Pool", "PoolFull"]
 
 
 class PoolFull(Full):
-    """A Pool has no place free, or got none in time."""
+    """A Pool has no free place, or got none in time."""
 
 
 # ---------------------------------------------------------------- functions applied to many
 
 
 class GroupMappingMixin:
-    """`apply`, `map` and their kin, for whatever has a `spawn` that returns something to `get()` the result from."""
+    """`apply`, `map` and the like, for classes whose `spawn` returns an object with `get()`."""
 
-    # How to wait for the end of what `spawn` returned, without its result.
+    # How to wait for the end of the object that `spawn` returned, without its result.
     _wait_for = staticmethod(Greenlet.join)
 
     def _call_when_done(self, running, callback):
-        """Have `callback(running)` called once, when it has ended. The callback does not block."""
+        """Call `callback(running)` once, when it has ended. The callback does not block."""
         raise NotImplementedError
 
     def _is_member(self):
-        """True if the caller itself runs in one of our places: it must not wait for another one."""
+        """True if the caller itself is a member: it must not wait for another place."""
         raise NotImplementedError
 
     def apply(self, func, args=None, kwds=None):
-        """Run `func(*args, **kwds)` in the pool; block until it is done. Returns or raises what it did.
+        """Run `func(*args, **kwds)` in the pool; block until it is done. Returns its result or raises its exception.
 
-        Called by a member, it runs in that: with all places taken it would wait for itself.
+        If a member calls this, the function runs in the member itself: with all places taken it would wait for itself.
         """
         args = () if args is None else args
         kwds = {} if kwds is None else kwds
@@ -53,14 +53,14 @@ class GroupMappingMixin:
         return self.spawn(func, *args, **kwds).get()
 
     def apply_cb(self, func, args=None, kwds=None, callback=None):
-        """`apply`; the result is also given to `callback(result)`, in a greenlet of its own."""
+        """Like `apply`; also calls `callback(result)`, in a greenlet of its own."""
         result = self.apply(func, args, kwds)
         if callback is not None:
             Greenlet.spawn(callback, result)
         return result
 
     def apply_async(self, func, args=None, kwds=None, callback=None):
-        """`apply_cb` that does not block: returns a Greenlet to `get()` the result from.
+        """Like `apply_cb`, but does not block: returns a Greenlet whose `get()` gives the result.
 
         If there is an error, `callback` is not called.
         """
@@ -69,39 +69,40 @@ class GroupMappingMixin:
     def map(self, func, iterable):
         """Run `func(item)` for each item, concurrently; block until all are done. Returns the results in order.
 
-        If calls fail, the first of them in this order raises its error as soon as those before it are done; the others
-        go on. If the caller is killed or runs out of time, no further call is started, and those that run go on.
+        If calls fail, the error of the first one in this order is raised as soon as those before it are done; the
+        others continue. If the caller is killed or its time is over, no further call is started; running calls
+        continue.
         """
         _check_callable(func)
         running = [self.spawn(func, item) for item in iterable]
         return [one.get() for one in running]
 
     def map_cb(self, func, iterable, callback=None):
-        """`map`; the list is also given to `callback(list)`."""
+        """Like `map`; also calls `callback(list)`."""
         result = self.map(func, iterable)
         if callback is not None:
             callback(result)
         return result
 
     def map_async(self, func, iterable, callback=None):
-        """`map_cb` that does not block: returns a Greenlet to `get()` the list from."""
+        """Like `map_cb`, but does not block: returns a Greenlet whose `get()` gives the list."""
         return Greenlet.spawn(self.map_cb, func, iterable, callback)
 
     def imap(self, func, *iterables, maxsize=None):
         """Run `func` concurrently for the items of the iterables, as `map()` takes them. Returns an iterator over the
         results, in order, which blocks until the next one is there.
 
-        It begins at once, in a greenlet that takes the items as places become free. `maxsize`: how many calls may be
-        begun whose results have not been taken; None or 0 for no such limit.
+        It begins at once, in a greenlet that takes the items as places become free. `maxsize`: the maximum number of
+        calls that have begun but whose results have not been taken; None or 0: no limit.
 
-        An error of a call is raised in its place, and the iteration may go on after it. An error of an iterable is
-        raised after the results of the items before it, and is the end. When the iterator is closed, by its `close()`
-        or at the end of a `with`, or is no longer referred to, no further call is started.
+        An error of a call is raised in place of its result, and the iteration may continue after it. An error of an
+        iterable is raised after the results of the items before it, and ends the iteration. When the iterator is closed
+        (by `close()` or at the end of a `with`), or its last reference is gone, no further call is started.
         """
         return IMap(self, func, iterables, maxsize)
 
     def imap_unordered(self, func, *iterables, maxsize=None):
-        """`imap`, but each result comes as soon as it is there."""
+        """Like `imap`, but each result is returned as soon as it is there."""
         return IMapUnordered(self, func, iterables, maxsize)
 
 
@@ -111,14 +112,14 @@ def _check_callable(func):
 
 
 class _End:
-    """What stands in the queue after the last result."""
+    """The queue's last item, after the last result."""
 
     def __init__(self, error=None):
         self.error = error
 
 
 class _Feeder:
-    """Starts the calls of an `imap` in a greenlet. It does not know the iterator, which may therefore be dropped."""
+    """Starts the calls of an `imap` in a greenlet. It has no reference to the iterator, which may so be dropped."""
 
     def __init__(self, group, func, iterables, maxsize, ordered):
         self.group = group
@@ -126,8 +127,8 @@ class _Feeder:
         self.items = zip(*iterables, strict=False)
         self.room = Semaphore(maxsize) if maxsize else DummySemaphore()
         self.ordered = ordered
-        self.queue = SimpleQueue()  # ordered: calls as they are begun; else: as they end
-        self.to_come = 1  # calls begun and not ended, and one for ourselves
+        self.queue = SimpleQueue()  # ordered: calls as they begin; else: as they end
+        self.to_come = 1  # calls that have begun and not ended, plus one for the feeder itself
         self.error = None
 
     def run(self):
@@ -144,12 +145,12 @@ class _Feeder:
                 else:
                     self.to_come += 1
                     self.group._call_when_done(running, self.put)
-                item = running = None  # not kept while we wait
+                item = running = None  # keep no references while waiting
         except GreenletExit:
             pass  # the iterator was closed or dropped
         except BaseException as exc:
             self.error = exc
-        self.items = None  # it may hold on to the last one
+        self.items = None  # it may have a reference to the last item
         self.count_down()
 
     def put(self, running):
@@ -163,9 +164,9 @@ class _Feeder:
 
 
 class Results:
-    """The iterator of `imap_unordered`: results in the order in which they come. Usable in `with`, which closes it.
+    """The iterator of `imap_unordered`: results in the order in which they arrive. A `with` statement closes it.
 
-    Several greenlets may take from one; each result goes to one of them.
+    Several greenlets may take results from it; each result goes to one of them.
     """
 
     _ordered = False
@@ -188,17 +189,17 @@ class Results:
 
     def _outcome(self, running):
         if isinstance(running, _End):
-            self._feeder.queue.put(_End())  # for whoever asks next
+            self._feeder.queue.put(_End())  # for the next caller
             if running.error is not None:
                 raise running.error
             raise StopIteration
         self._feeder.room.release()
-        return running.get(block=False)  # it has ended; a kill that came now would lose it
+        return running.get(block=False)  # it has ended; if this blocked, a kill could lose the result
 
     def close(self):
-        """Start no further call and end the iteration, also for others who wait in it. Does not block.
+        """Start no further call and end the iteration, also for other greenlets that wait in it. Does not block.
 
-        Calls that run go on as members of the pool; their results are dropped.
+        Running calls continue as members of the pool; their results are dropped.
         """
         self._closed = True
         self._feeding.kill(block=False)
@@ -231,7 +232,7 @@ class OrderedResults(Results):
     def __next__(self):
         if self._closed:
             raise StopIteration
-        # It is taken out only when it has ended: who is killed while it waits leaves it to the next.
+        # It is removed only when it has ended: a greenlet that is killed while it waits leaves it to the next.
         with self._turn:
             queue = self._feeder.queue
             running = queue.peek()
@@ -241,7 +242,7 @@ class OrderedResults(Results):
         return self._outcome(running)
 
 
-# gevent's names for them, by which tracers put classes of their own in their place.
+# gevent's names for them; tracers replace these with classes of their own.
 IMap = OrderedResults
 IMapUnordered = Results
 
@@ -280,15 +281,15 @@ class Group(GroupMappingMixin):
     # -------- members
 
     def add(self, greenlet):
-        """Make a greenlet a member until it ends, started or not. Nothing changes if it is one, or has ended.
+        """Make a greenlet, started or not, a member until it ends. Does nothing if it is a member or has ended.
 
-        The end of a greenlet that is not a `Greenlet` cannot be seen: such a one stays until `discard`.
+        The end of a greenlet that is not a `Greenlet` cannot be noticed: it stays a member until `discard`.
         """
         _check_greenlet(greenlet)
         self._enter(greenlet)
 
     def _enter(self, greenlet):
-        """False if there was no need."""
+        """False if there was nothing to do."""
         if greenlet in self.greenlets:
             return False
         self.greenlets.add(greenlet)
@@ -297,7 +298,7 @@ class Group(GroupMappingMixin):
         return True
 
     def discard(self, greenlet):
-        """Take a greenlet off the list; it goes on and is no longer our concern. Nothing happens if it is no member."""
+        """Remove a greenlet from the group; it continues to run. Does nothing if it is not a member."""
         if self._leave(greenlet) and isinstance(greenlet, Greenlet):
             greenlet._off_end(self._ended)
 
@@ -308,9 +309,9 @@ class Group(GroupMappingMixin):
         self._leave(greenlet)
 
     def _leave(self, greenlet):
-        """True if it was a member. One of several threads that come here at a time is told so.
+        """True if it was a member. If several threads call this at the same time, only one gets True.
 
-        Its place is free at once; who waits for all to end goes on when its links have run.
+        Its place is free at once; greenlets that wait for the end of all members continue when its links have run.
         """
         try:
             self.greenlets.remove(greenlet)
@@ -325,7 +326,7 @@ class Group(GroupMappingMixin):
         return True
 
     def start(self, greenlet):
-        """`add` a greenlet that was not started and start it."""
+        """`add` a greenlet that has not been started, and start it."""
         self.add(greenlet)
         self._start(greenlet)
 
@@ -345,27 +346,27 @@ class Group(GroupMappingMixin):
     def spawn(self, *args, **kwargs):
         """Make a `greenlet_class(*args, **kwargs)`, start it and return it.
 
-        In a Pool it blocks until there is a place. If the caller is killed or runs out of time then, nothing is started
-        and no place is taken.
+        In a Pool it blocks until there is a free place. If the caller is killed or its time is over meanwhile, nothing
+        is started and no place is taken.
         """
         greenlet = self.greenlet_class(*args, **kwargs)
         self.start(greenlet)
         return greenlet
 
     def full(self):
-        """True if there is no place for another one; a Group has always one."""
+        """True if there is no free place; a Group always has one."""
         return False
 
     def wait_available(self, timeout=None):
-        """Block until there is a place free, at most `timeout` seconds; in a Group there is."""
+        """Block until there is a free place, at most `timeout` seconds; a Group always has one."""
 
     # -------- their end
 
     def join(self, timeout=None, raise_error=False):
-        """Block until there has been a moment without members, at most `timeout` seconds. True if there was.
+        """Block until the group has no members at some moment, at most `timeout` seconds. True if that happened.
 
-        With `raise_error`, raises the error of the first member that failed meanwhile, if one did. Raises RuntimeError
-        if a member calls it: it would wait for its own end.
+        With `raise_error`, raises the error of the first member that fails meanwhile. Raises RuntimeError if a member
+        calls it: it would wait for its own end.
         """
         if getcurrent() in self.greenlets:
             raise RuntimeError("a greenlet cannot wait for the end of a group that it belongs to")
@@ -381,11 +382,10 @@ class Group(GroupMappingMixin):
         return emptied
 
     def kill(self, exception=GreenletExit, block=True, timeout=None):
-        """Raise `exception` (a class or an instance) in each member, once in each however often this is called.
+        """Raise `exception` (a class or an instance) in each member, only once in each, however often this is called.
 
-        With `block`, wait until all have ended, at most `timeout` seconds; those that become members meanwhile are
-        killed in their turn. A member that calls it is the last to go. One that is not a `Greenlet` is taken off the
-        list.
+        With `block`, wait until all have ended, at most `timeout` seconds; greenlets that become members meanwhile are
+        killed too. A member that calls this is killed last. A member that is not a `Greenlet` is removed.
         """
         if block and isinstance(timeout, Timeout):
             _within(timeout, None, Group.kill, self, exception)
@@ -401,7 +401,7 @@ class Group(GroupMappingMixin):
             kill(me, exception)
 
     def _kill_now(self, greenlets, exception):
-        """Does not block. False if none of them is left."""
+        """Kill without blocking. False if none of them is left."""
         killall(greenlets - self._killed, exception, block=False)
         for one in greenlets:
             if not isinstance(one, Greenlet):
@@ -411,7 +411,7 @@ class Group(GroupMappingMixin):
         return bool(left)
 
     def killone(self, greenlet, exception=GreenletExit, block=True, timeout=None):
-        """`kill` for one member; nothing happens if it is none. With `block`, wait until it has ended."""
+        """`kill` for one member; does nothing if it is not a member. With `block`, wait until it has ended."""
         if greenlet not in self.greenlets:
             return
         if greenlet is getcurrent():
@@ -432,7 +432,7 @@ class Group(GroupMappingMixin):
             callback(running)
 
     def apply_async(self, func, args=None, kwds=None, callback=None):
-        """`apply_cb` that does not block: returns the Greenlet that does it, which waits for its place if need be.
+        """Like `apply_cb`, but does not block: returns the Greenlet that does it, which waits for a place if needed.
 
         If there is an error, `callback` is not called.
         """
@@ -441,15 +441,15 @@ class Group(GroupMappingMixin):
             _check_callable(callback)
             greenlet.link_value(lambda ended: callback(ended.value))
         if not self._start_now(greenlet):
-            # If it is killed before there is a place, it takes none.
+            # If it is killed before there is a free place, it takes none.
             Greenlet.spawn(self.start, greenlet)
         return greenlet
 
 
 class Pool(Group):
-    """A Group with at most `size` members (None: any number): whoever adds one more waits for a place.
+    """A Group with at most `size` members (None: any number): adding one more waits for a free place.
 
-    Those who wait are served in the order in which they came. Raises ValueError for a negative size.
+    Waiters are served in the order in which they came. Raises ValueError for a negative size.
     """
 
     def __init__(self, size=None, greenlet_class=None):
@@ -468,7 +468,7 @@ class Pool(Group):
         return f"<{type(self).__name__} at {id(self):#x}{size} greenlets={len(self.greenlets)}>"
 
     def add(self, greenlet, blocking=True, timeout=None):
-        """`Group.add`; block until there is a place, at most `timeout` seconds.
+        """Like `Group.add`; block until there is a free place, at most `timeout` seconds.
 
         Raises PoolFull when the time is over, or at once if `blocking` is false.
         """
@@ -478,10 +478,10 @@ class Pool(Group):
         if not self._places.acquire(blocking=blocking, timeout=timeout):
             raise PoolFull(f"all {self.size} places are taken")
         if not self._enter(greenlet):
-            self._places.release()  # somebody else was faster
+            self._places.release()  # another greenlet was faster
 
     def start(self, greenlet, blocking=True, timeout=None):
-        """`add` a greenlet that was not started, with the same arguments and errors, and start it."""
+        """`add` a greenlet that has not been started, with the same arguments and errors, and start it."""
         self.add(greenlet, blocking, timeout)
         self._start(greenlet)
 
@@ -499,15 +499,15 @@ class Pool(Group):
         return True
 
     def full(self):
-        """True if there is no place free."""
+        """True if there is no free place."""
         return self._places.locked()
 
     def free_count(self):
-        """How many places are free; 1 if their number is not limited."""
+        """The number of free places; 1 if there is no limit."""
         return 1 if self.size is None else self._places.counter
 
     def wait_available(self, timeout=None):
-        """Block until there is a place free, at most `timeout` seconds, and do not take it. Returns `free_count()`."""
+        """Block until there is a free place, at most `timeout` seconds, without taking it. Returns `free_count()`."""
         self._places.wait(timeout)
         return self.free_count()
 
