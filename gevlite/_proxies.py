@@ -16,7 +16,7 @@ import struct
 import time
 
 from gevlite import socket
-from gevlite._http.connection import RequestError
+from gevlite._http.settings import RequestError
 
 __all__ = ["HEADERS", "Proxies", "ProxyError", "read_proxy_header"]
 

@@ -18,8 +18,9 @@ import time
 
 from gevlite import socket
 from gevlite._accesslog import AccessLog
-from gevlite._http.connection import RequestError, Settings
-from gevlite._http.wsgi import FileWrapper, Handler, Input
+from gevlite._http.response import FileWrapper
+from gevlite._http.settings import RequestError, Settings
+from gevlite._http.wsgi import Handler, Input
 from gevlite._proxies import Proxies, ProxyError, read_proxy_header
 from gevlite._version import __version__
 from gevlite.greenlet import spawn, spawn_later

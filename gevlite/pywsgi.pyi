@@ -5,8 +5,9 @@ from typing import Any, Protocol, Self, TypeAlias
 from wsgiref.types import WSGIApplication
 
 from gevlite._accesslog import AccessLog as AccessLog
-from gevlite._http.connection import RequestError as RequestError
-from gevlite._http.wsgi import FileWrapper as FileWrapper, Handler, Input as Input
+from gevlite._http.response import FileWrapper as FileWrapper
+from gevlite._http.settings import RequestError as RequestError
+from gevlite._http.wsgi import Handler, Input as Input
 from gevlite._proxies import Proxies as Proxies
 from gevlite.baseserver import _Listener, _Spawn
 from gevlite.server import StreamServer

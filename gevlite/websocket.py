@@ -21,7 +21,7 @@ import time
 from collections import deque
 from urllib.parse import urlsplit
 
-from gevlite._http.connection import RequestError
+from gevlite._http.settings import RequestError
 from gevlite.event import Event
 from gevlite.greenlet import GreenletExit, spawn
 from gevlite.lock import Semaphore

@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Self
 
-from gevlite._http.connection import RequestError
+from gevlite._http.settings import RequestError
 
 __all__ = ["HandshakeError", "WebSocket", "WebSocketClosed", "accept"]
 
