@@ -45,11 +45,11 @@ __all__ = [
 
 # Descriptors that connections leave to the application.
 SPARE_DESCRIPTORS = 128
-# If there are too many connections: among how many one is looked for to hang up on; and the seconds in which one that
-# has sent no request yet is no worse than one that is kept for the next.
+# If there are too many connections, one is closed: the number of connections that are considered, and the seconds for
+# which a connection that has sent no request yet is preferred to one that waits for its next request.
 LOOK_AT = 1000
 SILENCE = 1.0
-# How many are told at a time that there are too many connections, and the seconds for each.
+# How many clients are answered 503 at the same time if there are too many connections, and the seconds for each.
 TURNED_AWAY = 100
 TURN_AWAY_TIME = 1.0
 _TURN_AWAY = (
@@ -60,7 +60,7 @@ _TURN_AWAY = (
 PROXY_TIME = 5.0
 # Seconds between two lines about proxies that do not send it.
 PROXY_ERROR_INTERVAL = 10.0
-# Seconds that a stop waits for whoever reads the access log.
+# Seconds that a stop waits for the reader of the access log.
 LOG_TIME = 1.0
 
 _MAY_BE_ZERO = (
@@ -72,12 +72,12 @@ _MAY_BE_ZERO = (
 class Limits:
     """How much, and how slowly, a client may send. Sizes are in bytes, times in seconds; None: no limit.
 
-    Who goes beyond gets a response that says so (413, 414, 431, 408), and the connection is closed.
+    A client beyond a limit gets a response that says so (413, 414, 431, 408), and the connection is closed.
     """
 
     #: The request line.
     max_request_line: int = 8190
-    #: How many header fields, and how many trailers.
+    #: The number of header fields, and of trailer fields.
     max_headers: int = 100
     #: All header fields together.
     max_header_bytes: int = 65536
@@ -85,26 +85,27 @@ class Limits:
     max_field_bytes: int = 65536
     #: The body, decoded.
     max_body: int | None = 1 << 30
-    #: From the first byte of a request to the end of its head. Also how long a new connection may say nothing.
+    #: From the first byte of a request to the end of its head. Also how long a new connection may stay silent.
     header_timeout: float | None = 10
     #: Between two requests on a connection. 0: a connection is closed after its first one.
     keepalive_timeout: float | None = 60
-    #: Once the server stops: how long a connection that waits for a request, its first or the next, still has for one.
+    #: Once the server stops: how long a connection that waits for a request, its first or its next, may still send one.
     closing_timeout: float = 2
-    #: How long nothing of the body may come while the application waits for it.
+    #: How long no byte of the body may arrive while the application waits for it.
     body_timeout: float | None = 30
-    #: How long what a client still sends is read after the last response on its connection, so that it gets to see it.
+    #: How long the server reads from the client after the last response, so that the client gets to see the response.
     linger_timeout: float = 30
-    #: How long the client may take nothing of the response; up to four times as long if it was faster than `min_rate`.
+    #: How long the client may accept no byte of the response; up to four times as long if it was faster than
+    #: `min_rate`.
     write_timeout: float | None = 30
-    #: From the head of a request to the beginning of the response: how long the application may take. Then its greenlet
-    #: gets a `Timeout`, and the client 503.
+    #: How long the application may take from the head of a request to the beginning of its response. After that, its
+    #: greenlet gets a `Timeout`, and the client gets 503.
     request_timeout: float | None = None
-    #: How many requests may wait for one of the places that the server's `spawn` names; further ones get 503 at once.
-    #: None: any number, but nobody is accepted then while all places are taken.
+    #: How many requests may wait for one of the places that the server's `spawn` gives; further ones get 503 at once.
+    #: None: any number, but then no connection is accepted while all places are taken.
     max_queued: int | None = None
-    #: Bytes in a second that must come, or be taken, on average of the time spent waiting; those two times shrink for
-    #: who is slower. 0: however slowly.
+    #: Bytes per second that must be received, or accepted by the client, on average over the time spent waiting. For a
+    #: slower client, `body_timeout` and `write_timeout` shrink. 0: no minimum.
     min_rate: int = 500
 
     def __post_init__(self):
@@ -113,16 +114,18 @@ class Limits:
             if value is None and "None" in str(field.type):
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float) if "timeout" in field.name else int):
-                raise TypeError(f"{field.name}: {value!r}")
+                wanted = "a number of seconds" if "timeout" in field.name else "a whole number"
+                raise TypeError(f"{field.name} must be {wanted}, not {value!r}")
             if value < 0 or value == 0 and field.name not in _MAY_BE_ZERO:
-                raise ValueError(f"{field.name}: {value!r}")
+                least = "must not be negative" if field.name in _MAY_BE_ZERO else "must be more than 0"
+                raise ValueError(f"{field.name} {least}: {value!r}")
 
     @classmethod
     def from_environment(cls, **limits):
-        """A Limits of what is given, and of what the environment says, which counts more.
+        """Limits from the arguments and from the environment, which overrides the arguments.
 
         The variable of a limit is GEVLITE_ and its name in capitals, such as GEVLITE_MAX_BODY. A size may end with k, m
-        or g; "none" stands for None. An empty variable counts as unset. Raises ValueError for what a limit cannot be.
+        or g; "none" means None. An empty variable counts as unset. Raises ValueError for an invalid value.
         """
         for field in dataclasses.fields(cls):
             variable = f"GEVLITE_{field.name.upper()}"
@@ -147,16 +150,16 @@ def parse_size(text):
 
 
 def parse_limit(name, text):
-    """What the limit of that name is to be according to a text, such as that of an option or a variable."""
+    """The value of the limit `name` from the text of an option or a variable."""
     return None if text.lower() == "none" else float(text) if "timeout" in name else parse_size(text)
 
 
-# Under gevent's name. Another limit is given by `WSGIServer(limits=...)`.
+# Under gevent's name. To set another limit, use `WSGIServer(limits=...)`.
 MAX_REQUEST_LINE = Limits.max_request_line
 
 
 class LoggingLogAdapter:
-    """Makes a log for `WSGIServer` of a `logging.Logger`, or what is like one: each line is logged with `level`."""
+    """A log for `WSGIServer` that writes to a `logging.Logger` or a similar object: each line is logged at `level`."""
 
     def __init__(self, logger, level=logging.INFO):
         self.__dict__.update(_logger=logger, _level=level)
@@ -186,7 +189,7 @@ class LoggingLogAdapter:
 
 
 class _NoLog:
-    """What `log=None` stands for."""
+    """The log for `log=None`."""
 
     def write(self, msg):
         pass
@@ -204,7 +207,7 @@ class Environ(dict):
     __slots__ = ()
 
     def copy(self):
-        """A new one of the same class."""
+        """A copy of the same class."""
         return self.__class__(self)
 
     def iteritems(self):
@@ -213,11 +216,11 @@ class Environ(dict):
 
 
 class SecureEnviron(Environ):
-    """An environ whose `repr`, which may end up in a log, shows only what is harmless.
+    """An environ whose `repr`, which may end up in a log, shows no secrets.
 
-    Masked are all values except those of `whitelist_keys`; with `print_masked_keys` their keys are shown. If
-    `secure_repr` is false everything is. The attributes named `default_...` of the class hold for all its instances
-    that have no value of their own.
+    All values except those of `whitelist_keys` are masked; with `print_masked_keys`, their keys are shown. If
+    `secure_repr` is false, everything is shown. The class attributes `default_...` apply to all instances that do not
+    set their own value.
     """
 
     default_secure_repr = True
@@ -252,7 +255,7 @@ class SecureEnviron(Environ):
 
 
 class WSGISecureEnviron(SecureEnviron):
-    """What the server makes of an environ before it reports an error: shows who asked, and nothing else."""
+    """The form of an environ in error reports: shows only where the request came from."""
 
     default_whitelist_keys = ("REMOTE_ADDR", "REMOTE_PORT", "HTTP_HOST")
     default_print_masked_keys = False
@@ -265,7 +268,7 @@ class WSGIHandler(Handler):
 
     Each step is a method that may be overridden, and calls the next:
 
-    * `handle()` for the connection: `handle_one_request()` until that returns something else than True
+    * `handle()` for the connection: calls `handle_one_request()` until that returns something other than True
     * `handle_one_request()`: reads a head, then `get_environ()` (the first time `get_connection_environ()`),
       `handle_one_response()`
     * `handle_one_response()`: `run_application()`, then `log_request()`; if that fails `handle_error()`, which calls
@@ -275,10 +278,10 @@ class WSGIHandler(Handler):
     * `write()`: the first time, `finalize_headers()`; then sends
 
     `socket`, `client_address`, `server`, `environ`, `application`, `status`, `code`, `response_headers`, `result`,
-    `headers_sent`, `response_length`, `close_connection`, `time_start` and `time_finish` are attributes; of the request
-    also `command`, `path`, `request_version`, `requestline`, `headers`, `content_length`.
+    `headers_sent`, `response_length`, `close_connection`, `time_start` and `time_finish` are attributes; `command`,
+    `path`, `request_version`, `requestline`, `headers` and `content_length` describe the request.
 
-    To speak another protocol on the connection (WebSocket: RFC 6455) override `run_application`, call
+    To speak another protocol on the connection (WebSocket: RFC 6455), override `run_application`, call
     `start_response("101 Switching Protocols", headers)` and `write(b"")`, and then use `socket` to send and `rfile` to
     receive. The connection is closed when `run_application` returns.
     """
@@ -289,20 +292,18 @@ class WSGIServer(StreamServer):
 
     For `listener`, `backlog` and the TLS arguments see `StreamServer`.
 
-    spawn: as there, but a number is how many requests are served at a time. A connection takes one of those places when
-    the head of a request has come and gives it back after the response: who is slow to say anything keeps nobody out.
-    While all are taken nobody is accepted. (In a pool, each connection has a place for as long as it lasts.)
+    spawn: as there, but a number limits the requests served at a time. A connection takes one of these places when the
+    head of a request has arrived and gives it back after the response, so a silent client keeps no other client out.
+    While all places are taken, no connection is accepted. (In a pool, each connection has a place for as long as it
+    lasts.)
 
-    log: where each request is reported: an `AccessLog`, which costs least; anything with `write()`, such as a file; a
-    `logging.Logger`, or anything with its method `log()`; "default" for sys.stderr, None for nowhere.
-    error_log: the same for `wsgi.errors`, where None throws away what applications write there.
-    handler_class: what serves a connection, a subclass of `WSGIHandler`.
-    environ: what each request's environ is to have in addition, a dict.
-    limits: `Limits` of sizes and times.
-    strict: refuse what clients send though standards do not allow it, or few servers understand it: quotation marks, <,
-    >, # and bytes beyond ASCII in targets, methods that nobody has registered, HTTP/1.2, tabs behind values, and white
-    space in chunk extensions.
-    proxies: `Proxies` that are trusted to say who the client is; None: none are.
+    log: where requests are logged: an `AccessLog`, which costs least; any object with `write()`, such as a file; a
+    `logging.Logger`, or any object with its method `log()`; "default" for sys.stderr, None for nowhere. error_log: the
+    same for `wsgi.errors`; None drops what applications write there. handler_class: the class that serves a connection,
+    a subclass of `WSGIHandler`. environ: a dict that is added to the environ of each request. limits: `Limits` of sizes
+    and times. strict: refuse requests that standards do not allow, or that few servers understand: quotation marks, <,
+    >, # and bytes beyond ASCII in targets, unregistered methods, HTTP/1.2, tabs after values, and white space in chunk
+    extensions. proxies: `Proxies` that are trusted to say who the client is; None: no proxy is trusted.
 
     Raises ImportError if httptools is not installed.
     """
@@ -315,8 +316,8 @@ class WSGIServer(StreamServer):
     log = None
     error_log = None
 
-    #: How many connections there may be; None: what the process may have open (RLIMIT_NOFILE), less some for the
-    #: application. A new one takes the place of the one that has been waiting for a request for the longest.
+    #: The maximum number of connections; None: as many descriptors as the process may have (RLIMIT_NOFILE), less some
+    #: for the application. A further one replaces the one that has been waiting for a request for the longest time.
     max_connections = None
 
     base_env = {
@@ -355,11 +356,11 @@ class WSGIServer(StreamServer):
             self.limits = limits
         self._settings = Settings(self.limits, _parser_class())
         self._settings.strict = strict
-        self._handlers = {}  # each with the time when it came, in that order
-        self._turned_away = 0  # who is being told that there are too many
+        self._handlers = {}  # each with the time of its connection, in that order
+        self._turned_away = 0  # the number of clients that are being answered 503
         self._proxy_errors = 0
         self._next_proxy_error = 0.0
-        self._closing = None  # what will close the connections that still wait for a request
+        self._closing = None  # the greenlet that will close the connections that still wait for a request
         if application is not None:
             self.application = application
         if handler_class is not None:
@@ -373,7 +374,7 @@ class WSGIServer(StreamServer):
     # -------- environ
 
     def set_environ(self, environ=None):
-        """Let environs be made of `base_env`, what `environ_class` makes of it, and `environ`."""
+        """Set the template of environs: `base_env` and `environ`, as an `environ_class`."""
         if environ is not None:
             self.environ = environ
         made = dict(self.base_env)
@@ -385,12 +386,12 @@ class WSGIServer(StreamServer):
         self.environ = self.environ_class(made)
 
     def set_max_accept(self):
-        """Leave clients to other processes, if there are any."""
+        """If there are other processes, accept fewer clients in a row, to leave some to them."""
         if self.environ.get("wsgi.multiprocess"):
             self.max_accept = 1
 
     def get_environ(self):
-        """A new copy of what all requests have in common."""
+        """A new copy of the environ's common part."""
         if not isinstance(self.environ, self.environ_class):
             self.environ = self.environ_class(self.environ)  # it was set meanwhile
         return self.environ.copy()
@@ -398,7 +399,7 @@ class WSGIServer(StreamServer):
     _plain_get_environ = get_environ
 
     def update_environ(self):
-        """Called once the address is known: set SERVER_NAME and SERVER_PORT, where `environ` does not say otherwise."""
+        """Called once the address is known: set SERVER_NAME and SERVER_PORT, unless `environ` has them."""
         address = self.address
         if isinstance(address, tuple):
             host, port = address[0], str(address[1])
@@ -421,7 +422,7 @@ class WSGIServer(StreamServer):
         super().set_spawn(spawn)
 
     def full(self):
-        """True if nobody more is accepted now: all places are taken, or there are too many connections."""
+        """True if no more connections are accepted now: all places are taken, or there are too many connections."""
         if self._places_are_taken():
             return True
         return len(self._serving) >= self._most_connections or super().full()
@@ -432,7 +433,8 @@ class WSGIServer(StreamServer):
     def do_read(self):
         if self._places is None or self.socket.gettimeout() == 0:
             return super().do_read()
-        # Not in accept: while we wait all places may be taken, and then another process may take the client.
+        # Not in accept: while this greenlet waits, all places may be taken, and then another process may take the
+        # client.
         found = self._read_now()
         if found is None:
             socket.wait_read(self.socket)
@@ -442,17 +444,17 @@ class WSGIServer(StreamServer):
         if self._places_are_taken():
             self._places.wait()
         elif len(self._serving) >= self._most_connections:
-            socket.wait_read(self.socket)  # somebody wants to come in
+            socket.wait_read(self.socket)  # a client wants to connect
             self._served.clear()
             if not self._hang_up_on_one() and self.limits.max_queued is not None and self._turned_away < TURNED_AWAY:
                 self._turn_away_one()
                 return
-            self._served.wait(5 * self.min_delay)  # or maybe somebody falls silent
+            self._served.wait(5 * self.min_delay)  # or until a connection may have become silent
         else:
             super()._wait_for_room()
 
     def _hang_up_on_one(self):
-        """Make room for a connection that may have something to say. False if all are busy."""
+        """Close a silent connection to make room for a new one. False if all are busy."""
         silent = [
             (since, functools.partial(socket.socket.shutdown, sock, socket.SHUT_RDWR))
             for sock, since in itertools.islice(self._shaking.items(), 1)
@@ -472,7 +474,7 @@ class WSGIServer(StreamServer):
         try:
             hang_up()
         except OSError:
-            pass  # it has gone by itself
+            pass  # it has already ended
         return True
 
     def _turn_away_one(self):
@@ -482,14 +484,14 @@ class WSGIServer(StreamServer):
             spawn(self._turn_away, found[0])
 
     def _turn_away(self, sock):
-        """Tell a client, at once, that there are too many."""
+        """Answer a client 503 at once, because there are too many."""
         try:
             with Timeout(TURN_AWAY_TIME, False):
-                if not self.ssl_enabled:  # a handshake would take what there is not
+                if not self.ssl_enabled:  # a handshake would need resources that are lacking
                     sock.sendall(_TURN_AWAY)
                     sock.shutdown(socket.SHUT_WR)
                     while sock.recv(65536):
-                        pass  # or it might not see the response
+                        pass  # otherwise it might not see the response
         except OSError:
             pass
         finally:
@@ -513,13 +515,13 @@ class WSGIServer(StreamServer):
         super().start_accepting()
 
     def close(self):
-        """Stop accepting and close the listener. Each connection is closed after the request that is being served; one
-        that waits for a request has `Limits.closing_timeout` seconds for it, the last one. Never blocks.
+        """Stop accepting and close the listener. Each connection is closed after the request that it is serving. A
+        connection that waits for a request may send one more within `Limits.closing_timeout` seconds. Never blocks.
         """
         super().close()
         if not self._settings.closing:
             self._settings.closing = True
-            # A client that has connected, or keeps its connection, may be about to send a request.
+            # A client with an open connection may be about to send a request.
             waiting = [(handler.connection, handler.connection.served) for handler in self._handlers]
             if waiting:
                 self._closing = spawn_later(self.limits.closing_timeout, self._close_waiting, waiting)
@@ -580,7 +582,8 @@ class WSGIServer(StreamServer):
         return super()._handle(sock, address)
 
     def _proxy_headers(self, address):
-        """With a header of which versions of the PROXY protocol a connection from there begins; whether it need not."""
+        """`(versions, optional)`: which versions of the PROXY protocol a connection from `address` may begin with, and
+        whether the header is optional."""
         proxies = self.proxies
         return (1, 2) if proxies is not None and proxies.protocol and proxies.trusts(address) else (), False
 
@@ -593,12 +596,12 @@ class WSGIServer(StreamServer):
             self.error_log.write(f"gevlite: {who}: {exc} (connections closed so far: {self._proxy_errors})\n")
 
     def handle(self, sock, address):
-        """Serve a connection until it is to be closed."""
+        """Serve a connection until it ends."""
         unread = getattr(address, "unread", b"")
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sock.family == socket.AF_INET6 and address[0].startswith("::ffff:") and "." in address[0]:
-            # IPv4, by way of a socket for both.
+            # IPv4, through a socket for both.
             address = (address[0].removeprefix("::ffff:"), address[1])
         handler = self.handler_class(sock, address, self)
         self._handlers[handler] = time.monotonic()
@@ -613,7 +616,7 @@ class WSGIServer(StreamServer):
 
 
 def _descriptors():
-    """How many connections the process may have."""
+    """The number of connections that the process may have."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else max(soft - SPARE_DESCRIPTORS, soft // 2)
 
@@ -625,7 +628,7 @@ def _log(log, level):
         return _NoLog()
     if not hasattr(log, "write"):
         if not hasattr(log, "log"):
-            raise TypeError(f"a log must have a method write() or, like a logger, log(), not {log!r}")
+            raise TypeError(f"a log must have a method write(), or log() like a logger, not {log!r}")
         return LoggingLogAdapter(log, level)
     return log
 

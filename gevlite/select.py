@@ -1,11 +1,11 @@
 """Cooperative `select`, `poll` and `epoll`: they block only the calling greenlet.
 
-All ask the kernel first, without waiting. If nothing is ready, one waiter is put on all the descriptors at once
-(`Hub.wait_fds`), and when any of them moves the kernel is asked again: what is returned is always what the kernel says,
-for sockets of gevlite as for any other descriptor.
+All of them ask the kernel first, without waiting. If nothing is ready, one waiter waits for all the descriptors at once
+(`Hub.wait_fds`). When one of them is reported, the kernel is asked again: the result is always the kernel's answer, for
+gevlite's sockets as for any other descriptor.
 
-The hub knows "can be read" and "can be written". Whoever asks for something else alone (urgent data, hang-up) would be
-woken by ordinary data over and over; such a wait goes to an epoll object of its own, which can itself be waited for.
+The hub knows only "can be read" and "can be written". A waiter that asks only for something else (urgent data, hang-up)
+would be woken by ordinary data again and again. For such a wait, an epoll object is made, and the hub waits for that.
 """
 
 import math
@@ -27,7 +27,7 @@ from gevlite._core import (
 )
 from gevlite.timeout import Timeout, _within
 
-# Would block everybody, and have no twin yet.
+# They would block all greenlets, and have no twin yet.
 _NOT_YET = ("devpoll", "kqueue", "kevent")
 __implements__ = [name for name in ("epoll", "poll", "select") if hasattr(_std, name)]
 __imports__ = [
@@ -38,7 +38,7 @@ __all__ = __implements__ + __imports__
 
 _StdPoll = _std.poll
 _StdEpoll = getattr(_std, "epoll", None)
-# What is called here. Once they are adopted, the types' own methods are ours.
+# The original methods. Once the types are adopted, their methods are gevlite's.
 _PollType = type(_StdPoll())
 _poll_now = _PollType.poll
 if _StdEpoll is not None:
@@ -46,7 +46,7 @@ if _StdEpoll is not None:
 
 
 def _real(timeout):
-    """An int or float for any real number, as in the originals from Python 3.15 on. Raises TypeError, ValueError."""
+    """Any real number as an int or float, as in the originals from Python 3.15 on. Raises TypeError, ValueError."""
     if not isinstance(timeout, (int, float)):
         if hasattr(timeout, "__float__"):
             timeout = float(timeout)
@@ -68,36 +68,36 @@ def _any_of(*names):
 
 _IN = _any_of("POLLIN", "POLLRDNORM")
 _OUT = _any_of("POLLOUT", "POLLWRNORM", "POLLWRBAND")
-# These the hub cannot wait for; with _IN a hang-up of the other side comes as readable anyway.
+# The hub cannot wait for these; but with _IN, a hang-up of the other side is reported as readable anyway.
 _OTHER = _any_of("POLLPRI", "POLLRDBAND")
 _HANG_UP = _any_of("POLLRDHUP")
-# select(2) in terms of poll(2), as the kernel itself has it.
+# select(2) in terms of poll(2), as in the kernel itself.
 _SELECT_IN = _any_of("POLLIN", "POLLRDNORM", "POLLRDBAND")
 _READABLE = _SELECT_IN | _any_of("POLLHUP", "POLLERR")
 _WRITABLE = _OUT | _any_of("POLLERR")
-# What `register` watches for unless told otherwise.
+# What `register` watches for by default.
 _ALL = _any_of("POLLIN", "POLLPRI", "POLLOUT")
-# In milliseconds. poll(2) takes them as an int, and up to Python 3.14 nothing longer is accepted; from 3.15 on, what a
-# 64-bit number of nanoseconds holds is.
+# In milliseconds. poll(2) takes an int, which is the limit up to Python 3.14; from 3.15 on, the limit is that of a
+# 64-bit number of nanoseconds.
 _LONGEST_POLL = 2**31 - 1 if sys.version_info < (3, 15) else (2**63 - 1) // 1_000_000
-# How often to look, where there is nothing that could wake us.
+# How often to check, where nothing could wake the greenlet.
 _LOOK_AGAIN = 0.02
 
 
 def _wait(ask, masks, timeout):
-    """What `ask()` returns as soon as that is not empty, or after `timeout` seconds (None: no limit).
+    """Block until `ask()` returns something that is not empty, at most `timeout` seconds (None: no limit); return that.
 
     masks: {fd: poll(2) events}; the descriptors must be open.
     """
-    # Before the kernel is asked: what an edge-triggered epoll object has told once it does not tell again.
+    # Before the kernel is asked: an edge-triggered epoll object reports an event only once.
     _let_others_run()
     ready = ask()
     if ready:
         return ready
-    # Not made before the kernel was asked: a hub's own descriptors could take the number of one that has been closed.
+    # Made only after the kernel was asked: a new hub's descriptors could get the number of one that has been closed.
     hub = get_hub()
     if timeout == 0:
-        # Somebody who asks again and again must not keep the others from running.
+        # A greenlet that asks again and again must not keep the others from running.
         if _getcurrent() is not hub:
             _sleep(0)
         return ask()
@@ -121,7 +121,7 @@ def _wait(ask, masks, timeout):
                     # The bits are the same as poll's (poll(2), epoll_ctl(2)).
                     extra.register(fd, mask)
                 except PermissionError:
-                    pass  # a regular file; it is ready for all it can ever be
+                    pass  # a regular file, which is always ready
             pairs.append((extra.fileno(), READ))
         elif special:
             longest = _LOOK_AGAIN
@@ -133,8 +133,8 @@ def _wait(ask, masks, timeout):
             try:
                 hub.wait_fds(pairs, limit)
             except OSError as exc:
-                # One is closed, or detached: the kernel tells which and what that means; perhaps not yet, if another
-                # thread is about to do it.
+                # One is closed or detached: the kernel says which one. But perhaps not yet, if another thread is about
+                # to close it.
                 if exc.errno != EBADF:
                     raise
                 longest = _LOOK_AGAIN
@@ -175,9 +175,9 @@ class poll:
     def poll(self, timeout=None, /):
         """Block until some descriptors are ready, at most `timeout` milliseconds; return `[(fd, events), ...]`.
 
-        None or a negative time: no limit. 0: do not wait, but give way once if nothing is ready. What is registered
-        meanwhile counts from the next call on. Raises RuntimeError if another greenlet is in `poll` of this object,
-        OverflowError if the time is longer than the original takes.
+        None or a negative time: no limit. 0: do not wait, but let others run once if nothing is ready. Descriptors
+        registered meanwhile are used from the next call on. Raises RuntimeError if another greenlet is in `poll` of
+        this object, OverflowError if the time is longer than the original accepts.
         """
         timeout = _seconds_of_poll(timeout)
         if self._polling:
@@ -197,7 +197,7 @@ if _StdEpoll is not None:
     class epoll:
         """A cooperative twin of `select.epoll` objects. The descriptors belong to the kernel's object, not to the hub.
 
-        An epoll object is a descriptor that can be read when it has something to report, so that is waited for.
+        An epoll object is a descriptor that becomes readable when it has something to report; the hub waits for that.
         """
 
         def __init__(self, sizehint=-1, flags=0):
@@ -205,7 +205,7 @@ if _StdEpoll is not None:
 
         @classmethod
         def fromfd(cls, fd, /):
-            """An object for an epoll descriptor that exists."""
+            """An object for an existing epoll descriptor."""
             self = cls.__new__(cls)
             self._epoll = _StdEpoll.fromfd(fd)
             return self
@@ -225,13 +225,13 @@ if _StdEpoll is not None:
         def poll(self, timeout=None, maxevents=-1):
             """Block until some descriptors are ready, at most `timeout` seconds; return `[(fd, events), ...]`.
 
-            None or a negative time: no limit. 0: do not wait, but give way once if nothing is ready. Raises ValueError
-            if the object is closed, also by another greenlet while we wait.
+            None or a negative time: no limit. 0: do not wait, but let others run once if nothing is ready. Raises
+            ValueError if the object is closed, also if another greenlet closes it during the wait.
             """
             return _wait_epoll(self._epoll, timeout, maxevents)
 
         def close(self):
-            """Close it; who waits on it gets ValueError."""
+            """Close it; its waiters get ValueError."""
             _close_epoll(self._epoll)
 
         @property
@@ -253,7 +253,7 @@ if _StdEpoll is not None:
 
 
 def _seconds_of_poll(timeout):
-    """The milliseconds that `poll` takes, in seconds; None for no limit. Errors are the original's."""
+    """The milliseconds of `poll` in seconds; None for no limit. Errors are those of the original."""
     if timeout is None:
         return None
     timeout = _real(timeout)
@@ -278,7 +278,7 @@ def _close_epoll(epoll):
 
 
 def _number(fd):
-    """The descriptor's number. Raises TypeError and ValueError with the words of the original."""
+    """The descriptor's number. Raises TypeError and ValueError with the original's messages."""
     if not isinstance(fd, int):
         method = getattr(fd, "fileno", None)
         if method is None:
@@ -294,9 +294,9 @@ def _number(fd):
 def select(rlist, wlist, xlist, timeout=None, /):
     """Block until something in the lists is ready to be read, to be written or has urgent data; return three lists.
 
-    They hold descriptors' numbers or objects with `fileno()`. timeout: seconds; None: no limit; 0: do not wait, but
-    give way once if nothing is ready. Raises OSError(EBADF) for a closed descriptor and ValueError for a negative one.
-    Unlike the original it takes descriptors of any number, not only those below FD_SETSIZE.
+    The lists contain descriptor numbers or objects with `fileno()`. timeout: seconds; None: no limit; 0: do not wait,
+    but let others run once if nothing is ready. Raises OSError(EBADF) for a closed descriptor, ValueError for a
+    negative one. Unlike the original it takes descriptors of any number, not only those below FD_SETSIZE.
     """
     if isinstance(timeout, Timeout):
         return _within(timeout, ([], [], []), select, rlist, wlist, xlist)
@@ -309,7 +309,7 @@ def select(rlist, wlist, xlist, timeout=None, /):
         lists = [iter(rlist), iter(wlist), iter(xlist)]
     except TypeError:
         raise TypeError("arguments 1-3 must be sequences") from None
-    # No copies: a `fileno()` that shortens its own list ends the walk through it, as in the original.
+    # Do not copy the lists: if a `fileno()` shortens its own list, the loop ends earlier, as in the original.
     readers, writers, others = [[(_number(item), item) for item in items] for items in lists]
     masks = {}
     for members, mask in ((readers, _SELECT_IN), (writers, _OUT), (others, _std.POLLPRI)):
@@ -338,22 +338,22 @@ def select(rlist, wlist, xlist, timeout=None, /):
 
 
 def adopt_poll():
-    """Let the `poll` of objects of the original type block only the calling greenlet. Returns what is adopted.
+    """Make `poll` of the original type's objects block only the calling greenlet. Returns the adopted types.
 
-    A thread without a hub, and the hub itself, wait as ever.
+    A thread without a hub, and the hub itself, wait as before.
     """
     global _poll_now
-    # It is said nowhere else what an object of the original is registered for. That is looked at in its memory.
+    # Only the memory of an original object shows what it is registered for.
     probe = _StdPoll()
     probe.register(1, _std.POLLIN)
     if poll_masks(probe) != {1: _std.POLLIN}:
-        raise CannotAdopt("select.poll objects are laid out in a new way")
+        raise CannotAdopt("select.poll objects have an unknown memory layout")
     _poll_now = swap_methods(_PollType, {"poll": _poll_of_original})["poll"]
     return [_StdPoll]
 
 
 def adopt_epoll():
-    """As `adopt_poll`."""
+    """Like `adopt_poll`."""
     global _epoll_now, _epoll_close
     originals = swap_methods(_StdEpoll, {"poll": _epoll_of_original, "close": _close_epoll})
     _epoll_now, _epoll_close = originals["poll"], originals["close"]

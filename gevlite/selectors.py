@@ -1,7 +1,7 @@
-"""Cooperative selectors: those of the standard `selectors` over `gevlite.select`.
+"""Cooperative selectors: those of the standard `selectors`, built on `gevlite.select`.
 
-They know any descriptor, and several greenlets may wait on one. `DefaultSelector` is the best one there is, as in the
-original.
+They take any descriptor, and several greenlets may wait on the same one. `DefaultSelector` is the best available one,
+as in the original.
 """
 
 import selectors as _std
@@ -20,7 +20,7 @@ __all__ = __implements__ + __extra__ + __imports__
 
 
 class SelectSelector(_std.SelectSelector):
-    """As the original, by `gevlite.select.select`; takes descriptors of any number."""
+    """Like the original, with `gevlite.select.select`; takes descriptors of any number."""
 
     _select = staticmethod(_select.select)
 
@@ -30,7 +30,7 @@ DefaultSelector = SelectSelector
 if "PollSelector" in __implements__:
 
     class PollSelector(_std.PollSelector):
-        """As the original, by `gevlite.select.poll`."""
+        """Like the original, with `gevlite.select.poll`."""
 
         _selector_cls = _select.poll
 
@@ -39,7 +39,7 @@ if "PollSelector" in __implements__:
 if "EpollSelector" in __implements__:
 
     class EpollSelector(_std.EpollSelector):
-        """As the original, by `gevlite.select.epoll`."""
+        """Like the original, with `gevlite.select.epoll`."""
 
         _selector_cls = _select.epoll
 
