@@ -12,7 +12,7 @@ __all__ = ["DatagramServer", "StreamServer"]
 
 _CONTEXT_ARGS = ("keyfile", "certfile", "cert_reqs", "ca_certs", "ciphers", "ssl_version", "password")
 _WRAP_ARGS = ("do_handshake_on_connect", "suppress_ragged_eofs")
-# The handshake is a step of its own.
+# The handshake is a separate step.
 _LATER = {"do_handshake_on_connect": False}
 # Seconds between two lines in the log about handshakes that failed.
 _QUIET = 10.0
@@ -23,22 +23,22 @@ _logger = logging.getLogger("gevlite.server")
 class StreamServer(BaseServer):
     """Accepts connections and calls `handle(socket, address)` for each; afterwards the socket is closed.
 
-    For `listener`, `handle` and `spawn` see `BaseServer`. backlog: how many connections the kernel keeps for us while
-    they wait to be accepted.
+    For `listener`, `handle` and `spawn` see `BaseServer`. backlog: how many connections may wait in the kernel to be
+    accepted.
 
-    With TLS arguments `handle` gets a TLS socket whose handshake is done. They are `ssl_context`, or what one is to be
-    made of: `certfile`, `keyfile`, `password`, `cert_reqs`, `ca_certs`, `ciphers`. A handshake takes place in the
-    greenlet of its connection; a client that fails it, or takes more than `handshake_timeout` seconds, is dropped,
+    With TLS arguments, `handle` gets a TLS socket whose handshake is done. They are `ssl_context`, or the values to
+    make one from: `certfile`, `keyfile`, `password`, `cert_reqs`, `ca_certs`, `ciphers`. The handshake is made in the
+    greenlet of its connection. If it fails, or takes more than `handshake_timeout` seconds, the connection is closed
     and `handshake_failed` is called.
     """
 
     backlog = 1024
     reuse_addr = 1
-    #: Set SO_REUSEPORT, so that several processes can listen on the same port and the kernel spreads the load.
+    #: Set SO_REUSEPORT, so that several processes can listen on the same port and the kernel distributes the load.
     reuse_port = False
-    #: The mode of a UNIX socket's file, such as 0o660; None: what the process's umask leaves.
+    #: The mode of a UNIX socket's file, such as 0o660; None: the process's umask decides.
     socket_mode = None
-    #: Seconds in which a TLS client must have shaken hands.
+    #: Seconds in which a TLS client must finish the handshake.
     handshake_timeout = 10
 
     def __init__(self, listener, handle=None, backlog=None, spawn="default", **ssl_args):
@@ -46,7 +46,7 @@ class StreamServer(BaseServer):
         self._context = None
         self._failures = 0  # of handshakes, since the last line about them
         self._next_line = 0.0
-        self._shaking = {}  # connections that shake hands, each with the time when it began, in that order
+        self._shaking = {}  # connections in their handshake, each with the time of its start, in that order
         self._wrap_args = {name: ssl_args[name] for name in _WRAP_ARGS if name in ssl_args}
         if ssl_args:
             self._context = _context_of(ssl_args)
@@ -67,7 +67,7 @@ class StreamServer(BaseServer):
 
     @classmethod
     def get_listener(cls, address, backlog=None, family=None):
-        """A listening socket of ours, bound to `address`. Raises OSError that names the address."""
+        """A listening gevlite socket, bound to `address`. Raises OSError that names the address."""
         backlog = cls.backlog if backlog is None else backlog
         return cls._listener(address, backlog, family, cls.reuse_port, cls.socket_mode)
 
@@ -92,15 +92,15 @@ class StreamServer(BaseServer):
         sock.close()
 
     def close(self):
-        """Stop accepting and close the listener. Never blocks. Who is being served is not disturbed, and who has
-        connected is served still, unless the listener was given: then others may accept too.
+        """Stop accepting and close the listener. Never blocks. Clients being served are not affected. Clients that wait
+        in the backlog are still served, unless the server was given a socket: other processes may accept from it too.
         """
         if self._bound_by == os.getpid() and self._acceptor is not None and self._spawns_at_once():
             self._accept_who_is_there()
         super().close()
 
     def _accept_who_is_there(self):
-        # Or they would be reset when the listener is closed.
+        # Otherwise they would be reset when the listener is closed.
         for _ in range(self.backlog):
             if self.full():
                 return
@@ -113,7 +113,7 @@ class StreamServer(BaseServer):
             self._begin(args)
 
     def _read_now(self):
-        """As `do_read`, but does not wait: None if nobody is there."""
+        """Like `do_read`, but does not wait: None if there is no client."""
         before = self.socket.gettimeout()
         self.socket.settimeout(0)
         try:
@@ -124,7 +124,7 @@ class StreamServer(BaseServer):
             self.socket.settimeout(before)
 
     def wrap_socket_and_handle(self, client_socket, address):
-        """Shake hands, then `handle`."""
+        """Make the TLS handshake, then call `handle`."""
         secure = self._shake_hands(client_socket, address)
         if secure is None:
             return None
@@ -137,7 +137,7 @@ class StreamServer(BaseServer):
     def handshake_failed(self, address, exc):
         """Called when a client's handshake has failed with `exc`, an SSLError, TimeoutError or another OSError.
 
-        Here it writes a warning to the log "gevlite.server", one in ten seconds. To override.
+        By default it writes a warning to the log "gevlite.server", at most one in ten seconds. May be overridden.
         """
         self._failures += 1
         now = time.monotonic()
@@ -180,12 +180,12 @@ def _context_of(args):
     if context is not None:
         both = [name for name in _CONTEXT_ARGS if name in args]
         if both:
-            raise TypeError(f"{both[0]!r} is to be set on the ssl_context that is given")
+            raise TypeError(f"{both[0]!r} must be set on the given ssl_context")
         return context
     if not args.get("certfile"):
         raise TypeError("a TLS server needs certfile or ssl_context")
     if args.get("ca_certs") and args.get("cert_reqs") is None:
-        raise TypeError("ca_certs alone verifies nobody: say cert_reqs=ssl.CERT_REQUIRED, CERT_OPTIONAL or CERT_NONE")
+        raise TypeError("ca_certs needs cert_reqs: ssl.CERT_REQUIRED, CERT_OPTIONAL or CERT_NONE")
     context = ssl.SSLContext(args.get("ssl_version") or ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(args["certfile"], args.get("keyfile"), args.get("password"))
     if args.get("ca_certs"):
@@ -200,12 +200,12 @@ def _context_of(args):
 class DatagramServer(BaseServer):
     """Calls `handle(data, address)` for each datagram; answer with `sendto(data, address)`.
 
-    For the arguments see `BaseServer`. Datagrams that come faster than they are taken are dropped by the kernel.
+    For the arguments see `BaseServer`. If datagrams arrive faster than they are read, the kernel drops some.
     """
 
     reuse_addr = 1
     reuse_port = False
-    #: The longest datagram; of a longer one the rest is lost.
+    #: The maximum length of a datagram; a longer one is cut off.
     max_size = 65536
 
     def __init__(self, *args, **kwargs):
@@ -214,7 +214,7 @@ class DatagramServer(BaseServer):
 
     @classmethod
     def get_listener(cls, address, family=None):
-        """A datagram socket of ours, bound to `address`. Raises OSError that names the address."""
+        """A gevlite datagram socket, bound to `address`. Raises OSError that names the address."""
         return cls._listener(address, family, cls.reuse_port)
 
     @classmethod
@@ -229,6 +229,6 @@ class DatagramServer(BaseServer):
         return self.socket.recvfrom(self.max_size)
 
     def sendto(self, *args):
-        """`socket.sendto` of the server's socket; several greenlets take turns. Blocks until the datagram is taken."""
+        """`sendto` of the server's socket; several greenlets take turns. Blocks until the kernel takes the datagram."""
         with self._writelock:
             return self.socket.sendto(*args)

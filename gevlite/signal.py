@@ -1,12 +1,12 @@
-"""Signals: handlers in greenlets, and cooperative `pause` and `sigwait`; the rest of `signal` is as it was.
+"""Signals: handlers in greenlets, and cooperative `pause` and `sigwait`; the rest of `signal` is unchanged.
 
-Python runs the handlers of `signal.signal` by itself, between two bytecodes of the main thread, in whichever greenlet
-that is. While the hub polls, the main greenlet runs them, in the middle of what it waits for. They may block.
-`signal_handler` gives a handler a greenlet of its own.
+Python itself runs a handler set with `signal.signal`, between two bytecodes of the main thread, in whichever greenlet
+is running. If a signal arrives while the hub polls, the main greenlet runs the handler, in the middle of the call that
+it waits in. Handlers may block. `signal_handler` gives a handler a greenlet of its own.
 
-To learn of signals while it polls the main thread's hub is registered with `signal.set_wakeup_fd`. The twin of that
-function gives the place to whoever asks for it (the system then interrupts our poll only if the signal lands on the
-main thread, where it normally does), and takes it back with the -1 that ends it.
+To notice signals while it polls, the main thread's hub is registered with `signal.set_wakeup_fd`. The twin of that
+function lets other code register instead (then a signal interrupts the hub's poll only if it arrives on the main
+thread, as it normally does), and registers the hub again when that code passes -1.
 """
 
 import signal as _std
@@ -26,7 +26,7 @@ globals().update({name: getattr(_std, name) for name in __imports__})
 __extensions__ = ["signal_handler"]
 __all__ = __implements__ + __imports__ + __extensions__
 
-# The originals, also when `signal` is patched.
+# The originals, even if `signal` is patched.
 _getsignal = _std.getsignal
 _signal = _std.signal
 _set_wakeup_fd = _std.set_wakeup_fd
@@ -34,17 +34,17 @@ _pause = getattr(_std, "pause", None)
 _sigtimedwait = getattr(_std, "sigtimedwait", None)
 _SIGCHLD = getattr(_std, "SIGCHLD", None)
 
-# A blocked signal that has come announces itself to nobody: how often to look, in seconds.
+# The kernel does not report a blocked signal: how often to check for one, in seconds.
 _FIRST_LOOK = 0.001
 _LAST_LOOK = 0.05
 
 
 class signal_handler:
-    """Run `handler(*args, **kwargs)` in a new greenlet each time the signal `signalnum` comes, until `cancel()`.
+    """Run `handler(*args, **kwargs)` in a new greenlet each time the signal `signalnum` arrives, until `cancel()`.
 
-    Replaces the handler that was set by `signal.signal`; `cancel()` puts that back. Main thread only. Does not block.
-    What the handler raises is raised in the main greenlet.
-    Raises TypeError for a handler that cannot be called and ValueError for a number that is no signal.
+    Replaces the handler set with `signal.signal`; `cancel()` restores it. Main thread only. Does not block. An
+    exception from the handler is raised in the main greenlet. Raises TypeError if the handler is not callable,
+    ValueError if the number is not a signal.
     """
 
     greenlet_class = Greenlet
@@ -63,7 +63,7 @@ class signal_handler:
         self.greenlet_class(self.handle).start()
 
     def handle(self):
-        """Make the call, in the new greenlet. What it raises is raised in the main greenlet, as with any handler."""
+        """Call the handler, in the new greenlet. Its exception is raised in the main greenlet, as with any handler."""
         try:
             self.handler(*self.args, **self.kwargs)
         except GreenletExit:
@@ -73,8 +73,8 @@ class signal_handler:
 
     @property
     def ref(self):
-        """Whether it is worth waiting for the signal. True: `gevlite.wait()` waits for it too. None, the default: only
-        a main greenlet that would otherwise wait for nothing goes on waiting. False: that gets LoopExit."""
+        """Whether the program waits for the signal. True: `gevlite.wait()` also waits for it. None, the default: a main
+        greenlet that nothing else can wake continues to wait. False: in that case it gets LoopExit."""
         return self.watcher.ref
 
     @ref.setter
@@ -82,7 +82,7 @@ class signal_handler:
         self.watcher.ref = value
 
     def cancel(self):
-        """Put the earlier handler back. Calling it twice does nothing."""
+        """Restore the earlier handler. Calling it twice does nothing."""
         self.watcher.stop()
 
     def __repr__(self):
@@ -90,7 +90,7 @@ class signal_handler:
 
 
 class _InGreenlet:
-    """The handler of SIGCHLD that the interpreter knows: gives the real one a greenlet of its own."""
+    """The handler for SIGCHLD that the interpreter calls: it runs the real one in a greenlet of its own."""
 
     __slots__ = ("handler",)
 
@@ -102,16 +102,16 @@ class _InGreenlet:
 
 
 def signal(signalnum, handler, /):
-    """As `signal.signal`. A handler of SIGCHLD runs in a new greenlet, without a frame: children end in the middle of
-    anything, and what it raises is reported and hits nobody."""
+    """Like `signal.signal`. A handler of SIGCHLD runs in a new greenlet, without a frame: children may end at any
+    moment, so its exceptions are only reported and not raised in other code."""
     if signalnum == _SIGCHLD and callable(handler) and not isinstance(handler, (int, _InGreenlet)):
-        get_hub()  # which is told of signals from now on
+        get_hub()  # which notices signals from now on
         handler = _InGreenlet(handler)
     return _handler_of(_signal(signalnum, handler))
 
 
 def getsignal(signalnum, /):
-    """As `signal.getsignal`."""
+    """Like `signal.getsignal`."""
     return _handler_of(_getsignal(signalnum))
 
 
@@ -120,15 +120,16 @@ def _handler_of(handler):
 
 
 def _hub_of_signals():
-    """The hub that is told of signals, if that is the running thread's."""
+    """The hub that notices signals, if it is the running thread's."""
     hub = get_hub_if_exists()
     return hub if hub is not None and hub.main_hub and not hub.closed else None
 
 
 def set_wakeup_fd(fd, /, *, warn_on_full_buffer=True):
-    """As `signal.set_wakeup_fd`: the descriptor to which signals write their numbers, -1 for none; returns the last.
+    """Like `signal.set_wakeup_fd`: set the descriptor that gets the numbers of signals, -1 for none; returns the old
+    one.
 
-    What gevlite itself has registered is nobody's business: it does not show, and comes back when there is none.
+    The descriptor that gevlite itself registers is never returned, and is registered again when there is no other.
     """
     hub = _hub_of_signals()
     ours = hub.backend.signal_fd if hub is not None else -1
@@ -139,15 +140,15 @@ def set_wakeup_fd(fd, /, *, warn_on_full_buffer=True):
 
 
 def pause():
-    """Block until a signal has come for which there is a handler, and that has run.
+    """Block until a signal with a handler has arrived and the handler has run.
 
-    In a thread other than the main one, and while somebody else has `set_wakeup_fd`, it stops the whole thread.
+    In a thread other than the main one, and while other code has used `set_wakeup_fd`, it blocks the whole thread.
     """
     hub = get_hub()
     if not _is_told_of_signals(hub):
         return _pause()
     came = Event()
-    hub.backend.drain()  # what came before does not count
+    hub.backend.drain()  # ignore earlier signals
     seen = hub.backend.signals
 
     def look():
@@ -178,7 +179,7 @@ def _is_told_of_signals(hub):
 
 
 def sigtimedwait(sigset, timeout, /):
-    """As `signal.sigtimedwait`: block until one of the blocked signals `sigset` has come, at most `timeout` seconds.
+    """Like `signal.sigtimedwait`: block until one of the blocked signals `sigset` arrives, at most `timeout` seconds.
 
     Returns its `struct_siginfo`, or None. It may be noticed up to 50 ms late.
     """
@@ -186,12 +187,12 @@ def sigtimedwait(sigset, timeout, /):
 
 
 def sigwaitinfo(sigset, /):
-    """As `signal.sigwaitinfo`: `sigtimedwait` without a limit."""
+    """Like `signal.sigwaitinfo`: `sigtimedwait` without a limit."""
     return _look_for(sigset, None)
 
 
 def sigwait(sigset, /):
-    """As `signal.sigwait`: block until one of the blocked signals `sigset` has come, and return its number."""
+    """Like `signal.sigwait`: block until one of the blocked signals `sigset` arrives, and return its number."""
     number = _look_for(sigset, None).si_signo
     try:
         return _std.Signals(number)
@@ -219,6 +220,6 @@ def _look_for(sigset, timeout):
         delay = min(delay * 2, _LAST_LOOK)
 
 
-# Functions of the original that are written in Python are of this module; so are those that take their place.
+# The original's functions in Python have `__module__` "signal"; so must their replacements.
 for _name in __implements__:
     globals()[_name].__module__ = _std.__name__

@@ -1,7 +1,7 @@
 """Cooperative sockets: the standard `socket` module with blocking calls that block only the calling greenlet.
 
-`socket` is a subclass of the standard class, so `isinstance` holds, and what does no I/O comes from there. The calls
-that do are in `_socketio`.
+`socket` is a subclass of the standard class, so `isinstance` works, and methods without I/O are inherited. The calls
+with I/O are in `_socketio`.
 """
 
 import _socket
@@ -45,13 +45,13 @@ globals().update({name: getattr(_std, name) for name in __imports__})
 __all__ = [name for name in _std.__all__ if name in __imports__ or name in __implements__] + __extensions__
 
 _StdSocket = _std.socket
-# Taken now: the class itself may be adopted.
+# Looked up now, because the class itself may be adopted.
 _std_init = _StdSocket.__init__
 _std_detach = _StdSocket.detach
 _CSocket = _socket.socket
 _SOCK_NONBLOCK = getattr(_socket, "SOCK_NONBLOCK", 0)
 _GLOBAL_DEFAULT_TIMEOUT = _std._GLOBAL_DEFAULT_TIMEOUT
-_BLOCK = 65536  # read at once of a file that sendfile(2) cannot send
+_BLOCK = 65536  # bytes per read of a file that sendfile(2) cannot send
 _NO_NAMES = ("", b"", "<broadcast>", b"<broadcast>")
 
 
@@ -64,19 +64,19 @@ def _is_index(value):
 
 
 def _resolver():
-    # In a finalizer at the end of the interpreter: what a resolver still had to import is not to be had, and whoever
-    # could run meanwhile does not run any more.
+    # In a finalizer at the end of the interpreter: a resolver can import nothing any more, and there are no other
+    # greenlets that could run meanwhile.
     if is_finalizing():
         return _socket
-    let_others_run()  # an address in digits asks nobody
+    let_others_run()  # a numeric address needs no look-up
     return get_hub().resolver
 
 
 class socket(_StdSocket):
-    """A socket whose blocking calls block only the greenlet that makes them.
+    """A socket whose blocking calls block only the calling greenlet.
 
-    Any of them raises TimeoutError after `settimeout`, and OSError(EBADF) if another greenlet closes the socket
-    meanwhile. Several greenlets may use one socket, for instance one that reads and one that writes.
+    Each of them raises TimeoutError when the time of `settimeout` is over, and OSError(EBADF) if another greenlet
+    closes the socket meanwhile. Several greenlets may use one socket, for instance one that reads and one that writes.
     """
 
     __slots__ = ("_ep",)
@@ -90,7 +90,7 @@ class socket(_StdSocket):
             _std_init(self, family, type, proto, fileno)
         wanted_nonblocking = type != -1 and type & _SOCK_NONBLOCK
         if fileno is not None or not _SOCK_NONBLOCK:
-            # The descriptor itself never blocks, and the C code never waits: time-outs are kept by the endpoint.
+            # The descriptor itself never blocks, and the C code never waits: the endpoint handles time-outs.
             _CSocket.setblocking(self, False)
         elif _CSocket.gettimeout(self) != 0:
             _CSocket.settimeout(self, 0)
@@ -108,14 +108,14 @@ class socket(_StdSocket):
         self._ep.set_timeout(value)
 
     def gettimeout(self):
-        """What `settimeout` set."""
+        """The value set with `settimeout`."""
         return self._ep.timeout
 
-    timeout = property(gettimeout, doc="What `settimeout` set.")
+    timeout = property(gettimeout, doc="The value set with `settimeout`.")
 
     def setblocking(self, flag, /):
         """`settimeout(None)` or `settimeout(0)`. Raises OSError(EBADF) if the socket is closed."""
-        _CSocket.setblocking(self, False)  # as it is already; asks the kernel whether there is such a descriptor
+        _CSocket.setblocking(self, False)  # no change; asks the kernel whether the descriptor exists
         self._ep.set_timeout(None if flag else 0.0)
 
     def getblocking(self):
@@ -138,7 +138,7 @@ class socket(_StdSocket):
         sendmsg_afalg = _socketio.sendmsg_afalg
 
     def accept(self):
-        """Block until somebody connects; return `(socket, address)`."""
+        """Block until a client connects; return `(socket, address)`."""
         fd, address = _socketio.accept_fd(self)
         return self._adopt(fd), address
 
@@ -146,7 +146,7 @@ class socket(_StdSocket):
         return _socketio.accept_fd(self)
 
     def _adopt(self, fd):
-        """A socket of our kind for an accepted fd, which is non-blocking already."""
+        """A gevlite socket for an accepted fd, which is already non-blocking."""
         made = socket.__new__(socket)
         family = _CSocket.family.__get__(self)
         kind = _CSocket.type.__get__(self)
@@ -163,20 +163,20 @@ class socket(_StdSocket):
             return address
         host, port = address[:2]
         if not isinstance(host, (str, bytes, bytearray)) or host in _NO_NAMES or not _is_index(port):
-            return address  # not a name, or an error that the original is to report
+            return address  # not a name, or an error that the original reports
         if isinstance(host, str):
             try:
                 _socket.inet_pton(family, host)
                 return address
             except OSError:
-                pass  # not in digits
+                pass  # not numeric
         elif isinstance(host, bytearray):
             host = bytes(host)
         numbers = _resolver().getaddrinfo(host, None, family)[0][4]
         return (numbers[0], port, *(address[2:] or numbers[2:]))
 
     def bind(self, address, /):
-        """As the original. A host name in `address` is looked up without stopping other greenlets."""
+        """Like the original. Looking up a host name in `address` does not block other greenlets."""
         _CSocket.bind(self, self._resolved(address))
 
     def connect(self, address, /):
@@ -186,7 +186,7 @@ class socket(_StdSocket):
             raise OSError(error, os.strerror(error))
 
     def connect_ex(self, address, /):
-        """As `connect`, but return the errno (0: connected) instead of raising OSError for it."""
+        """Like `connect`, but return the errno (0: connected) instead of raising OSError."""
         try:
             return _socketio.connect_wait(self, self._resolved(address))
         except TimeoutError:
@@ -195,9 +195,9 @@ class socket(_StdSocket):
     def sendfile(self, file, offset=0, count=None):
         """Send a file, opened in binary mode, from `offset`; `count` bytes or all. Returns how many bytes were sent.
 
-        A regular file by sendfile(2), anything else (a pipe, a device, one of /proc) by reading and sending. The file's
-        position, if it has one, is moved behind what was sent, after an error too. The socket's time-out is for each
-        piece that is sent.
+        A regular file is sent with sendfile(2); any other file (a pipe, a device, a file in /proc) is read and sent.
+        The file's position, if it has one, is moved behind the data that was sent, even after an error. The socket's
+        time-out applies to each piece.
         """
         self._check_sendfile_params(file, offset, count)
         if self._ep.timeout == 0:
@@ -210,7 +210,7 @@ class socket(_StdSocket):
         if not stat.S_ISREG(status.st_mode):
             return self._sendfile_use_send(file, offset, count)
         total = 0
-        # Those of /proc have no size, and sendfile(2) finds nothing in them.
+        # Files in /proc have no size, and sendfile(2) sends nothing of them.
         refused = not _socketio.HAVE_SENDFILE or not status.st_size
         try:
             while not refused and (count is None or total < count):
@@ -219,7 +219,12 @@ class socket(_StdSocket):
                     break
                 total += sent
         except OSError as exc:
-            refused = not total and exc.errno in (EINVAL, ENOSYS, EOPNOTSUPP, ENOTSOCK)  # not of this file system
+            refused = not total and exc.errno in (
+                EINVAL,
+                ENOSYS,
+                EOPNOTSUPP,
+                ENOTSOCK,
+            )  # not supported for this file system
             if not refused:
                 raise
         finally:
@@ -253,31 +258,31 @@ class socket(_StdSocket):
         return total
 
     def makefile(self, mode="r", buffering=None, *, encoding=None, errors=None, newline=None):
-        """A file object for the connection, as the original's. mode: "r", "w" or "rw", with "b" for bytes.
+        """A file object for the connection, like the original's. mode: "r", "w" or "rw", with "b" for bytes.
 
-        Several greenlets may use it; each call is done as a whole. A read that a kill or a `Timeout` ends loses
-        nothing: the next one gets it. `close()` waits for a read or write of another greenlet.
+        Several greenlets may use it; each call is finished before the next one. If a kill or a `Timeout` ends a read,
+        no data is lost: the next read gets it. `close()` waits for a read or write by another greenlet.
         """
         return _makefile(self, mode, buffering, encoding, errors, newline)
 
     # -------- the end
 
     def _real_close(self, _ss=_CSocket):
-        # Who waits on the descriptor is woken before the number can mean something else.
+        # Waiters on the descriptor are woken before the number can mean another file.
         try:
             ep = socket._ep.__get__(self)
         except AttributeError:  # __init__ has failed
             ep = None
-        except TypeError:  # one of the original class
+        except TypeError:  # an instance of the original class
             ep = _endpoints.take(self)
         if ep is not None:
             ep.forget()
         _ss.close(self)
 
     def detach(self):
-        """Give the descriptor away; the socket is closed without closing it. Who waits on it gets OSError(EBADF).
+        """Give the descriptor away: the socket is closed, but not the descriptor. Its waiters get OSError(EBADF).
 
-        The descriptor is in the mode that the time-out stands for: blocking if there is none, like the original.
+        The descriptor is returned in the mode that matches the time-out: blocking if there is none, like the original.
         """
         blocking = self._ep.timeout is None
         self._ep.forget()
@@ -286,17 +291,17 @@ class socket(_StdSocket):
             try:
                 os.set_blocking(fd, True)
             except OSError:
-                pass  # closed behind our back; the original does not look either
+                pass  # other code has closed it; the original does not check either
         return fd
 
     @property
     def closed(self):
-        """True once there is no descriptor any more. Not in the standard library."""
+        """True once the socket has no descriptor. Not in the standard library."""
         return self.fileno() < 0
 
     @property
     def hub(self):
-        """The hub of the running thread: a socket belongs to none."""
+        """The hub of the running thread; a socket does not belong to a hub."""
         return get_hub()
 
     def dup(self):
@@ -314,9 +319,9 @@ _socketio.set_endpoint_slot(socket._ep)
 
 
 class _Endpoints:
-    """A descriptor: the endpoint of a socket of the original class, made when it is first asked for.
+    """A Python descriptor: the endpoint of a socket of the original class, made at its first use.
 
-    From then on the descriptor never blocks, and the endpoint keeps the time-out.
+    From then on the file descriptor never blocks, and the endpoint has the time-out.
     """
 
     def __init__(self):
@@ -347,7 +352,7 @@ class _Endpoints:
         return None if found is None else found[0]
 
     def give_back(self):
-        """Each keeps its time-out itself again."""
+        """Give the time-outs back to the sockets."""
         for ep, reference in list(self.kept.values()):
             sock = reference()
             if sock is not None and ep.fd >= 0:
@@ -357,7 +362,7 @@ class _Endpoints:
 
 _endpoints = _Endpoints()
 
-# What the original class gets, so that all of its instances, older or newer, block only the calling greenlet.
+# Attributes for the original class, so that all of its instances, older or newer, block only the calling greenlet.
 ADOPTED = {
     name: value
     for name, value in vars(socket).items()
@@ -373,7 +378,7 @@ def fromfd(fd, family, type, proto=0):
 
 
 def socketpair(family=None, type=_socket.SOCK_STREAM, proto=0):
-    """Two connected sockets; by default UNIX ones where there are any."""
+    """Two connected sockets; by default UNIX sockets, where they exist."""
     if family is None:
         family = getattr(_socket, "AF_UNIX", _socket.AF_INET)
     return tuple(socket(family, type, proto, fileno=end.detach()) for end in _socket.socketpair(family, type, proto))
@@ -382,8 +387,8 @@ def socketpair(family=None, type=_socket.SOCK_STREAM, proto=0):
 def create_connection(address, timeout=_GLOBAL_DEFAULT_TIMEOUT, source_address=None, *, all_errors=False):
     """Connect to `(host, port)`, trying each of the host's addresses in turn; return the socket.
 
-    timeout: seconds for each blocking call of the socket, from now on. source_address: to bind to. If none answers, the
-    last error is raised, or with `all_errors` an ExceptionGroup of all.
+    timeout: seconds for each blocking call of the socket, from now on. source_address: the address to bind to. If no
+    address can be reached, the last error is raised, or with `all_errors` an ExceptionGroup of all errors.
     """
     host, port = address
     errors = []
@@ -416,7 +421,7 @@ def create_connection(address, timeout=_GLOBAL_DEFAULT_TIMEOUT, source_address=N
 def create_server(address, *, family=_socket.AF_INET, backlog=None, reuse_port=False, dualstack_ipv6=False):
     """A listening TCP socket bound to `(host, port)`.
 
-    SO_REUSEADDR is set on POSIX. reuse_port: let several sockets listen there. dualstack_ipv6: accept IPv4 too.
+    SO_REUSEADDR is set on POSIX. reuse_port: let several sockets listen on the port. dualstack_ipv6: also accept IPv4.
     """
     if reuse_port and not hasattr(_socket, "SO_REUSEPORT"):
         raise ValueError("SO_REUSEPORT not supported on this platform")
@@ -451,7 +456,7 @@ def create_server(address, *, family=_socket.AF_INET, backlog=None, reuse_port=F
 
 
 def getaddrinfo(host, port, family=0, type=0, proto=0, flags=0):
-    """As the original; looked up without stopping other greenlets."""
+    """Like the original; the look-up does not block other greenlets."""
     return [
         (_as_enum(_std.AddressFamily, family), _as_enum(_std.SocketKind, kind), proto, name, address)
         for family, kind, proto, name, address in _resolver().getaddrinfo(host, port, family, type, proto, flags)
@@ -466,27 +471,27 @@ def _as_enum(enum, number):
 
 
 def gethostbyname(hostname):
-    """As the original; looked up without stopping other greenlets."""
+    """Like the original; the look-up does not block other greenlets."""
     return _resolver().gethostbyname(hostname)
 
 
 def gethostbyname_ex(hostname):
-    """As the original; looked up without stopping other greenlets."""
+    """Like the original; the look-up does not block other greenlets."""
     return _resolver().gethostbyname_ex(hostname)
 
 
 def gethostbyaddr(ip_address):
-    """As the original; looked up without stopping other greenlets."""
+    """Like the original; the look-up does not block other greenlets."""
     return _resolver().gethostbyaddr(ip_address)
 
 
 def getnameinfo(sockaddr, flags):
-    """As the original; looked up without stopping other greenlets."""
+    """Like the original; the look-up does not block other greenlets."""
     return _resolver().getnameinfo(sockaddr, flags)
 
 
 def getfqdn(name=""):
-    """The fully qualified name of a host, as far as it can be found out; this one's without an argument."""
+    """The fully qualified name of a host, as far as it can be found; without an argument, of this host."""
     name = name.strip()
     if name in ("", "0.0.0.0", "::"):
         name = _socket.gethostname()
@@ -501,7 +506,7 @@ def getfqdn(name=""):
 
 
 def wait_read(fileno, timeout=None, timeout_exc=None):
-    """Block until `fileno` (a number or an object with `fileno()`) can be read, or has ended.
+    """Block until `fileno` (a number or an object with `fileno()`) is readable or at its end.
 
     Raises `timeout_exc` (TimeoutError) after `timeout` seconds, OSError(EBADF) for a closed descriptor.
     """
@@ -509,12 +514,12 @@ def wait_read(fileno, timeout=None, timeout_exc=None):
 
 
 def wait_write(fileno, timeout=None, timeout_exc=None, event=None):
-    """Block until `fileno` can be written to. Otherwise as `wait_read`; `event` is ignored, as in gevent."""
+    """Block until `fileno` is writable. Otherwise like `wait_read`; `event` is ignored, as in gevent."""
     _wait_on(fileno, WRITE, timeout, timeout_exc)
 
 
 def wait_readwrite(fileno, timeout=None, timeout_exc=None, event=None):
-    """Block until `fileno` can be read or written to. Otherwise as `wait_write`."""
+    """Block until `fileno` is readable or writable. Otherwise like `wait_write`."""
     _wait_on(fileno, READ | WRITE, timeout, timeout_exc)
 
 
@@ -528,8 +533,8 @@ def _wait_on(fileno, events, timeout, timeout_exc):
 def wait(io, timeout=None, timeout_exc=None):
     """Block until `io`, a watcher of `get_hub().loop`, calls back; it is started here and stopped in any case.
 
-    Raises `timeout_exc` (TimeoutError) after `timeout` seconds, `ConcurrentObjectUseError` if the watcher has a
-    callback already: another greenlet waits with it.
+    Raises `timeout_exc` (TimeoutError) after `timeout` seconds, `ConcurrentObjectUseError` if the watcher already has a
+    callback, because another greenlet waits with it.
     """
     if io.callback is not None:
         raise ConcurrentObjectUseError(f"another greenlet uses {io!r}")
@@ -542,7 +547,7 @@ def wait(io, timeout=None, timeout_exc=None):
 
 
 class cancel_wait_ex(OSError):
-    """What `cancel_wait` raises in the greenlet that waits."""
+    """The exception that `cancel_wait` raises in the waiting greenlet."""
 
     def __init__(self):
         super().__init__(EBADF, "File descriptor was closed in another greenlet")

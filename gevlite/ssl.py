@@ -1,14 +1,16 @@
 """Cooperative TLS: the standard `ssl` module with handshakes, reads and writes that block only the calling greenlet.
 
-`SSLSocket` is both a `gevlite.socket.socket` and a standard `ssl.SSLSocket`; what does no I/O comes from the latter.
-Waiting for OpenSSL is in `_sslio`. `MemoryBIO` and `SSLObject` do no I/O of their own and are the original ones.
+`SSLSocket` is both a `gevlite.socket.socket` and a standard `ssl.SSLSocket`; methods without I/O come from the latter.
+`_sslio` does the waiting for OpenSSL. `MemoryBIO` and `SSLObject` do no I/O themselves and are the original classes.
 
-The original refers to its classes by their names in its module, which patching replaces. Where that would go wrong
+The original refers to its classes by their names in its module, which patching replaces. Where that would cause errors,
 its functions are used with other globals:
 
-* `create_default_context` and its like are to see *our* classes, patched or not: they get this module's globals.
-* The setters of `SSLContext.options` and others say `super(SSLContext, SSLContext)`. With our subclass under that name
-  this finds the same setter again, without end. They get globals in which the names stay what they were.
+* `create_default_context` and similar functions must use gevlite's classes, patched or not: they get this module's
+  globals.
+* The setters of `SSLContext.options` and others call `super(SSLContext, SSLContext)`. With gevlite's subclass under
+  that name, this would find the same setter again, endlessly. They get globals in which the names keep their original
+  meaning.
 """
 
 import ssl as _std
@@ -21,7 +23,7 @@ from gevlite._sslio import Conversation
 from gevlite.socket import create_connection as _create_connection, socket as _Socket
 
 __implements__ = ["SSLContext", "SSLSocket", "get_server_certificate"]
-# Follow the names in the module they stand in: the original's need no replacement where those are patched.
+# These follow the names in their module: where those are patched, the original functions need no replacement.
 _FOLLOWERS = [
     name
     for name in (
@@ -59,8 +61,8 @@ def _with_globals(function, namespace):
 
 _original_names = dict(vars(_std))
 
-# What `SSLContext` must have in place of the original's properties. Once ssl.SSLContext is patched, the original class
-# needs them too: contexts made earlier are still about.
+# Properties of `SSLContext` that replace the original's. Once ssl.SSLContext is patched, the original class needs them
+# too, because contexts made earlier are still in use.
 SAFE_PROPERTIES = {
     name: property(value.fget, _with_globals(value.fset, _original_names), value.fdel, value.__doc__)
     for name, value in vars(_StdSSLContext).items()
@@ -71,9 +73,9 @@ SAFE_PROPERTIES = {
 class SSLSocket(_Socket, _StdSSLSocket):
     """A TLS connection, made by `SSLContext.wrap_socket`; its blocking calls block only the calling greenlet.
 
-    One greenlet may read while another writes; the writes of several take turns. Each blocking call takes at most as
-    long as the socket's time-out and then raises TimeoutError. In non-blocking mode SSLWantReadError or
-    SSLWantWriteError tell what to wait for.
+    One greenlet may read while another writes; writes of several greenlets take turns. The socket's time-out limits
+    each blocking call, which then raises TimeoutError. In non-blocking mode, SSLWantReadError or SSLWantWriteError say
+    what to wait for.
     """
 
     def __init__(self, *args, **kwargs):
@@ -105,7 +107,8 @@ class SSLSocket(_Socket, _StdSSLSocket):
 
         self = cls.__new__(cls)
         family, kind, proto = sock.family, sock.type, sock.proto
-        # From here on the descriptor is ours to close. It comes back in the mode that `sock` had, so this is first.
+        # From here on this object must close the descriptor. `detach` returns it in the mode of `sock`, so this is
+        # first.
         fd = sock.detach()
         try:
             _Socket.__init__(self, family, kind, proto, fd)
@@ -136,7 +139,7 @@ class SSLSocket(_Socket, _StdSSLSocket):
         return self
 
     def _has_peer(self):
-        """Whether it is connected. Raises SSLError if it no longer is, but has data: they never came through TLS."""
+        """Whether it is connected. Raises SSLError if it no longer is but has data, which did not come through TLS."""
         try:
             self.getpeername()
             return True
@@ -165,7 +168,7 @@ class SSLSocket(_Socket, _StdSSLSocket):
     # -------- what OpenSSL does
 
     def do_handshake(self, block=False):
-        """Agree on keys with the other side. block: also in non-blocking mode, without a time-out."""
+        """Make the TLS handshake. block: block without a time-out, even in non-blocking mode."""
         self._check_connected()
         before = self.gettimeout()
         forced = block and before == 0
@@ -178,7 +181,7 @@ class SSLSocket(_Socket, _StdSSLSocket):
                 self.settimeout(before)
 
     def read(self, len=1024, buffer=None):
-        """Up to `len` bytes, b"" at the end; or read into `buffer` and return how many bytes, 0 at the end."""
+        """Return up to `len` bytes, b"" at the end; or read into `buffer` and return how many bytes, 0 at the end."""
         sslobj = self._sslobj
         if sslobj is None:
             raise ValueError("Read on closed or unwrapped SSL socket.")
@@ -197,7 +200,7 @@ class SSLSocket(_Socket, _StdSSLSocket):
         return self._conversation.write(self, sslobj, data)
 
     def unwrap(self):
-        """End the TLS connection: tell the other side and wait for its answer. Returns the socket, now clear text."""
+        """End the TLS connection: notify the peer and wait for its answer. Returns the socket, now for clear text."""
         if not self._sslobj:
             raise ValueError(f"No SSL wrapper around {self}")
         plain = self._conversation.call(self, self._sslobj.shutdown)
@@ -221,7 +224,7 @@ class SSLSocket(_Socket, _StdSSLSocket):
         return self.read(buflen)
 
     def recv_into(self, buffer, nbytes=None, flags=0):
-        """As `recv`, into `buffer`. Returns the number of bytes."""
+        """Like `recv`, into `buffer`. Returns the number of bytes."""
         if not nbytes and self._sslobj is not None:
             with memoryview(buffer) as view:
                 nbytes = view.nbytes or 1024
@@ -260,7 +263,7 @@ class SSLSocket(_Socket, _StdSSLSocket):
         return self.write(data)
 
     def sendall(self, data, flags=0):
-        """Send all of `data`. The time-out is for each piece of 16 KiB, which is how much TLS sends at once."""
+        """Send all of `data`. The time-out applies to each piece of 16 KiB, the size of a TLS record."""
         if self._sslobj is None:
             return _Socket.sendall(self, data, flags)
         if flags != 0:
@@ -288,11 +291,11 @@ class SSLSocket(_Socket, _StdSSLSocket):
     # -------- connections
 
     def connect(self, addr):
-        """Connect, then shake hands unless `do_handshake_on_connect` is false."""
+        """Connect, then make the handshake unless `do_handshake_on_connect` is false."""
         self._connect_and_wrap(addr, _Socket.connect)
 
     def connect_ex(self, addr):
-        """As `connect`, but return the errno of a connection that fails instead of raising OSError for it."""
+        """Like `connect`, but if the connection fails, return the errno instead of raising OSError."""
         return self._connect_and_wrap(addr, _Socket.connect_ex)
 
     def _connect_and_wrap(self, addr, connect):
@@ -313,11 +316,11 @@ class SSLSocket(_Socket, _StdSSLSocket):
             raise
 
     def accept(self):
-        """Block until somebody connects and has shaken hands; return `(SSLSocket, address)`.
+        """Block until a client has connected and finished the handshake; return `(SSLSocket, address)`.
 
-        A client that stalls in the handshake keeps the caller waiting, for ever unless there is a default time-out. To
-        let it hold up only itself pass `do_handshake_on_connect=False` to `wrap_socket` and call `do_handshake` in the
-        greenlet that serves the connection.
+        A client that stalls in the handshake holds up the caller, for ever unless there is a default time-out. To avoid
+        this, pass `do_handshake_on_connect=False` to `wrap_socket` and call `do_handshake` in the greenlet that serves
+        the connection.
         """
         plain, address = _Socket.accept(self)
         try:
@@ -332,7 +335,7 @@ class SSLSocket(_Socket, _StdSSLSocket):
             raise
 
     def shutdown(self, how):
-        """Shut down the connection below TLS; what is sent after this would be clear text."""
+        """Shut down the connection below TLS; data sent after this would be clear text."""
         self._sslobj = None
         _Socket.shutdown(self, how)
 
@@ -348,7 +351,7 @@ class _MadeLater:
         return self if sock is None else vars(sock).setdefault("_conversation", Conversation())
 
 
-# What the original class gets, so that all of its instances block only the calling greenlet.
+# Attributes for the original class, so that all of its instances block only the calling greenlet.
 ADOPTED = {
     name: value
     for name, value in vars(SSLSocket).items()
@@ -379,12 +382,12 @@ for _name in _FOLLOWERS:
     globals()[_name] = _with_globals(getattr(_std, _name), globals())
 del _name
 
-# By these names the original's functions know what it imported from `socket`.
+# The original's functions use these names for what it imported from `socket`.
 create_connection = _create_connection
 socket = _Socket
 
 
-if not hasattr(_std, "wrap_socket"):  # it left the original with Python 3.12
+if not hasattr(_std, "wrap_socket"):  # Python 3.12 removed it from the original
 
     def wrap_socket(
         sock,
@@ -400,7 +403,7 @@ if not hasattr(_std, "wrap_socket"):  # it left the original with Python 3.12
     ):
         """A TLS socket over `sock`, without verification unless `cert_reqs` asks for it: for old code.
 
-        New code makes an SSLContext, by `create_default_context()`.
+        New code should make an SSLContext, with `create_default_context()`.
         """
         if server_side and not certfile:
             raise ValueError("certfile must be given for a server's socket")
@@ -423,7 +426,7 @@ if not hasattr(_std, "wrap_socket"):  # it left the original with Python 3.12
 
 
 def say_goodbye(secure):
-    """Send TLS's close_notify, by which the client knows that nobody cut the connection; do not wait for its answer."""
+    """Send TLS's close_notify, which tells the client that the connection was not cut; do not wait for its answer."""
     try:
         secure.settimeout(0)
         secure.unwrap()

@@ -1,17 +1,16 @@
-"""Cooperative subprocesses: `Popen`, `run` and their kin block only the greenlet that calls them.
+"""Cooperative subprocesses: `Popen`, `run` and the other functions block only the calling greenlet.
 
-`Popen` is the original class with its waiting parts replaced. Starting the program stays the original's business, in
-all versions of Python: so all arguments, errors and audit events are. Replaced are
+`Popen` is the original class with its waiting parts replaced. The original still starts the program, in all versions of
+Python, so arguments, errors and audit events are the same. Replaced are
 
-* the file objects of the pipes, each a FileObject (`_execute_child` is where the original has made its own); the
-  descriptors stay in blocking mode, because they may be given to another program as its input;
-* `_wait`, which waits until the kernel says that the child has ended (see `_children`) and then takes the status, of
-  this child and no other, as the original does: `_try_wait` and `_handle_exitstatus` under `_waitpid_lock`;
+* the file objects of the pipes: each is a FileObject (the original makes its own in `_execute_child`); the descriptors
+  stay in blocking mode, because they may be given to another program as its input;
+* `_wait`, which waits until the kernel says that the child has ended (see `_children`) and then takes the status of
+  this child only, as the original does: `_try_wait` and `_handle_exitstatus` under `_waitpid_lock`;
 * `_communicate`, which moves data in both directions as the pipes become ready.
 
-These are private methods of the original; tests/process/test_subprocess.py checks each against the running version.
-
-The functions are the original's own, in a namespace where `Popen` is ours. The exceptions, constants and
+These are private methods of the original; tests/process/test_subprocess.py checks each against the running version. The
+functions are the original's own, in a namespace with gevlite's `Popen`. The exceptions, constants and
 `CompletedProcess` are the original's.
 """
 
@@ -30,7 +29,7 @@ from gevlite.greenlet import joinall, killall, spawn
 from gevlite.timeout import Timeout
 
 _StdPopen = _std.Popen
-# Taken now: they may be patched later, in the class itself.
+# Looked up now, because they may be patched later, in the class itself.
 _std_init = _StdPopen.__init__
 _std_communicate = _StdPopen.communicate
 _std_wait = _StdPopen.wait
@@ -43,21 +42,21 @@ __imports__ = [name for name in _std.__all__ if name not in __implements__] + ["
 globals().update({name: getattr(_std, name) for name in __imports__})
 __all__ = [name for name in _std.__all__ if name != "list2cmdline"]
 
-# What a pipe of Linux holds, unless told otherwise (pipe(7)): all that one read can give.
+# The default capacity of a pipe on Linux (pipe(7)): the most that one read can return.
 _CHUNK = 65536
 
 
 def __getattr__(name):
-    # The rest of the original, as it is at the moment: some of its private names are switches.
+    # The rest of the original, with its current values: some of its private names are switches.
     return getattr(_std, name)
 
 
 class _Pipe(FileObject):
-    _close_waits = True  # as the original's does in threads: a reader gets all that the child has written
+    _close_waits = True  # like the original's between threads: a reader gets everything that the child has written
 
 
 def _cooperative(file, bufsize):
-    """A file object like `file`, a new one of the original, over the same descriptor, that blocks only the greenlet."""
+    """A cooperative file object over the descriptor of `file`, a new file object of the original."""
     kind, options = "b", {}
     if isinstance(file, io.TextIOWrapper):
         kind, options = "t", {"encoding": file.encoding, "errors": file.errors}
@@ -75,7 +74,7 @@ def _remaining(deadline):
 
 
 class _Exchange:
-    """What `communicate` has still to write and to read. A time-out or a kill interrupts it, another call goes on."""
+    """What `communicate` still has to write and to read. After a time-out or a kill, another call continues it."""
 
     def __init__(self, stdin, data, outputs):
         self.received = {file: [] for file in outputs if file is not None}
@@ -98,12 +97,12 @@ class _Exchange:
         return len(ended) == len(jobs)
 
     def finish(self, work, file):
-        """In a greenlet of its own: do it, and close the file."""
+        """In a greenlet of its own: do the work, and close the file."""
         try:
             work(file)
             file.close()
         except BrokenPipeError:
-            self.offset = len(self.data)  # the child does not want more, which is all right
+            self.offset = len(self.data)  # the child reads no more, which is no error
             file.close()
         except Exception as exc:
             self.error = exc
@@ -132,9 +131,9 @@ def _seconds(timeout):
 class Popen(_StdPopen):
     """`subprocess.Popen`, cooperative: `wait`, `communicate` and the pipes block only the calling greenlet.
 
-    All arguments are the original's; `threadpool` is accepted for code written for gevent, and not needed. Starting a
-    program blocks the whole thread until the program has been loaded, as it does in the original. `preexec_fn` is
-    supported, with the original's warning: it runs in the child of a fork, where none of the other greenlets runs.
+    All arguments are the original's; `threadpool` is accepted for code written for gevent, and ignored. Starting a
+    program blocks the whole thread until the program is loaded, as in the original. `preexec_fn` is supported, with the
+    original's warning: it runs in the child of a fork, where no other greenlet runs.
     """
 
     _bufsize = -1
@@ -154,18 +153,18 @@ class Popen(_StdPopen):
         return _std_execute_child(self, *args, **kwargs)
 
     def wait(self, timeout=None):
-        """Block until the child has ended; its return code. Raises TimeoutExpired after `timeout` seconds."""
+        """Block until the child has ended; returns its return code. Raises TimeoutExpired after `timeout` seconds."""
         return _std_wait(self, _seconds(timeout))
 
     def communicate(self, input=None, timeout=None):
-        """Write `input`, read everything, and block until the child has ended; `(stdout, stderr)`.
+        """Write `input`, read everything, and block until the child has ended; returns `(stdout, stderr)`.
 
-        Raises TimeoutExpired after `timeout` seconds; a further call goes on with it.
+        Raises TimeoutExpired after `timeout` seconds; another call continues it.
         """
         return _std_communicate(self, input, _seconds(timeout))
 
     def _wait(self, timeout):
-        """Block until the child has ended; its return code. Raises TimeoutExpired after `timeout` seconds."""
+        """Block until the child has ended; returns its return code. Raises TimeoutExpired after `timeout` seconds."""
         deadline = None if timeout is None else _monotonic() + timeout
         while not self._take_status():
             remaining = _remaining(deadline)
@@ -195,7 +194,7 @@ class Popen(_StdPopen):
                 raise _std.TimeoutExpired(self.args, orig_timeout)
             self.wait(timeout=_remaining(endtime))
         except _std.TimeoutExpired as exc:
-            # Whoever called asked for another time than what was left of it, and wants to see what came within it.
+            # The exception must have the caller's time-out, not the remaining time, and the output that has arrived.
             exc.timeout = orig_timeout
             exc.stdout, exc.stderr = (exchange.output(file) or None for file in (self.stdout, self.stderr))
             raise
@@ -212,7 +211,7 @@ class Popen(_StdPopen):
         if stdin is None:
             return _Exchange(None, None, (self.stdout, self.stderr))
         try:
-            stdin.flush()  # may block, if much was written to it before
+            stdin.flush()  # may block if much was written before
             if not input:
                 stdin.close()
         except BrokenPipeError:
@@ -220,7 +219,7 @@ class Popen(_StdPopen):
         except ValueError:
             if not stdin.closed:
                 raise
-            return _Exchange(None, None, (self.stdout, self.stderr))  # nobody to give input to: all right
+            return _Exchange(None, None, (self.stdout, self.stderr))  # the child does not read input, which is no error
         if input and self.text_mode:
             input = input.encode(stdin.encoding, stdin.errors)
         return _Exchange(stdin, input, (self.stdout, self.stderr))
@@ -228,13 +227,13 @@ class Popen(_StdPopen):
     # -------- as something that can be waited for together with others
 
     def rawlink(self, callback):
-        """Have the hub call `callback(self)` once, when the child has ended; `gevlite.wait([popen])` works by this."""
+        """Make the hub call `callback(self)` once, when the child has ended; `gevlite.wait([popen])` uses this."""
         if self._ended is None:
             self._ended = _Ended(self)
         self._ended.link(callback)
 
     def unlink(self, callback):
-        """Take back a `rawlink`. An unknown one is ignored."""
+        """Remove a callback added by `rawlink`. An unknown one is ignored."""
         if self._ended is not None:
             self._ended.unlink(callback)
 
@@ -244,7 +243,7 @@ class Popen(_StdPopen):
 
 
 class _Ended:
-    """Tells the links of a Popen of its end."""
+    """Calls the links of a Popen at its end."""
 
     def __init__(self, popen):
         self.event = Event()
@@ -276,7 +275,7 @@ class _Ended:
 
 
 def _with_our_popen():
-    """The original's functions, as they are, among names of which `Popen` is ours and so are they themselves."""
+    """Copies of the original's functions whose globals contain gevlite's `Popen` and these copies."""
     names = {**vars(_std), "Popen": Popen}
     for name in _FUNCTIONS:
         original = getattr(_std, name)

@@ -1,10 +1,10 @@
-"""Threads that are greenlets: the low-level `_thread` module over again.
+"""Threads that are greenlets: a twin of the low-level `_thread` module.
 
-`start_new_thread` starts a greenlet on the hub of the calling OS thread. What the standard `threading` module needs to
-wait for the end of a thread is a lock that the interpreter releases (up to Python 3.12) or a handle (from 3.13 on);
-both are here.
+`start_new_thread` starts a greenlet on the hub of the calling OS thread. To wait for the end of a thread, the standard
+`threading` module needs a lock that the interpreter releases (up to Python 3.12) or a handle (from 3.13 on); both are
+here.
 
-As with real threads, a fork takes along only the one that forks: in the child the others never run again.
+As with real threads, only the thread that forks continues in the child; the others never run again there.
 """
 
 import _thread as _std
@@ -45,7 +45,7 @@ globals().update({name: getattr(_std, name) for name in __imports__})
 if not hasattr(_std, "daemon_threads_allowed"):
 
     def daemon_threads_allowed():
-        """True: an interpreter without daemon threads came with Python 3.12."""
+        """True: interpreters without daemon threads exist only since Python 3.12."""
         return True
 
 
@@ -53,14 +53,14 @@ _std_count = _std._count
 
 LockType = allocate_lock = allocate = Lock
 
-# Every one that was started and has not ended.
+# All threads that were started and have not ended.
 _running = set()
 
 
 class ThreadGreenlet(Greenlet):
-    """The greenlet that stands for a thread: `function(*args, **kwargs)`, then whoever waits for its end is told."""
+    """The greenlet of a thread: it calls `function(*args, **kwargs)`, then wakes the waiters for its end."""
 
-    # What to tell when it has ended: a _ThreadEnd or a _ThreadHandle.
+    # Notified when it has ended: a _ThreadEnd or a _ThreadHandle.
     end = None
 
     def __init__(self, function, args, kwargs):
@@ -109,7 +109,7 @@ start_new = start_new_thread
 
 
 def _count():
-    """How many threads run, without the main thread and without gevlite's own worker threads."""
+    """The number of running threads, without the main thread and gevlite's own worker threads."""
     return len(_running) + max(0, _std_count() - count_workers())
 
 
@@ -118,9 +118,9 @@ if hasattr(_std, "set_name"):
     _std_set_name = _std.set_name
 
     def set_name(name):
-        """Name the OS thread, as the system's tools show it, if it is its main greenlet that asks.
+        """Set the name of the OS thread that the system's tools show, if its main greenlet calls this.
 
-        The others share it: what a green thread is called is not its name.
+        The other greenlets share the OS thread, so their names are not its name.
         """
         if getcurrent().parent is None:
             _std_set_name(name)
@@ -130,25 +130,25 @@ if hasattr(_std, "set_name"):
 
 # ---------------------------------------------------------------- the end of a thread
 
-# That of Python 3.13 and later is a RuntimeError too.
+# PythonFinalizationError of Python 3.13 and later is also a RuntimeError.
 _FinalizationError = getattr(builtins, "PythonFinalizationError", RuntimeError)
 
 
 def _will_not_end(timeout):
-    """What it is to wait for the end of a thread that never runs again, as the interpreter ends.
+    """Wait for the end of a thread that never runs again, because the interpreter is ending.
 
-    False if there is a time-out: at once, since that would be over in vain for each thread of a pool. Else an error, as
-    in Python 3.14, where earlier ones block for ever.
+    With a time-out, returns False at once: otherwise the whole time would be lost for each thread of a pool. Without
+    one, raises an error, as Python 3.14 does; earlier versions block for ever.
     """
     if timeout is None:
-        raise _FinalizationError("cannot join a thread at the end of the interpreter: it will not run any more")
+        raise _FinalizationError("cannot join this thread at the end of the interpreter: it will never run again")
     return False
 
 
 def _wait_for_end(ended, late, timeout):
     """Block until `ended`, at most `timeout` seconds (None or a negative number: for ever). True if it is.
 
-    late: the thread has been started by a finalizer, and runs.
+    late: a finalizer has started the thread, so it still runs.
     """
     if timeout is not None and timeout < 0:
         timeout = None
@@ -161,9 +161,9 @@ def _wait_for_end(ended, late, timeout):
 
 
 class _ThreadEnd:
-    """Looks like a lock that its thread holds for as long as it lives: to acquire it is to wait for the thread's end.
+    """Looks like a lock that its thread holds as long as it lives: acquiring it means waiting for the thread's end.
 
-    It is not handed from one waiter to the next: after the end, everybody has it at once.
+    It is not handed from one waiter to the next: after the end, all waiters get it at once.
     """
 
     def __init__(self):
@@ -179,7 +179,7 @@ class _ThreadEnd:
         self._ended.set()
 
     def acquire(self, blocking=True, timeout=-1):
-        """The first time, by the thread itself: it lives. From then on: block until it has ended."""
+        """The first call, by the thread itself, marks it as alive. Later calls block until it has ended."""
         if not self._begun:
             self._begun = True
             self._late = is_finalizing()
@@ -189,7 +189,7 @@ class _ThreadEnd:
         return _wait_for_end(self._ended, self._late, timeout)
 
     def release(self):
-        """Whoever waited has nothing to give back. In this way `threading` says that the main thread has ended."""
+        """A waiter has nothing to release. `threading` calls this to say that the main thread has ended."""
         self._ended.set()
 
     def locked(self):
@@ -242,12 +242,12 @@ class _ThreadHandle:
         return f"<{type(self).__module__}.{type(self).__qualname__} object: ident={self.ident}>"
 
 
-# Those the interpreter waits for at its end: not daemons, not ended.
+# The threads that the interpreter waits for at its end: not daemons, not ended.
 _joined_at_exit = set()
 
 
 def start_joinable_thread(function, handle=None, daemon=True):
-    """As `start_new_thread`, for a function without arguments. Returns a handle with `join()`."""
+    """Like `start_new_thread`, for a function without arguments. Returns a handle with `join()`."""
     if not callable(function):
         raise TypeError("thread function must be callable")
     if handle is None:
@@ -268,7 +268,7 @@ def start_joinable_thread(function, handle=None, daemon=True):
 
 
 def _make_thread_handle(ident):
-    """A handle for a thread that was started otherwise."""
+    """A handle for a thread that was started in another way."""
     handle = _ThreadHandle()
     handle.ident = ident
     handle._started = True
@@ -284,7 +284,7 @@ def _shutdown():
     _std_shutdown()
 
 
-# The main thread's number; that of a process's parent is below it. `threading` asks for it after a fork.
+# The main thread's ident; below it, that of the parent process. `threading` asks for it after a fork.
 _main_idents = []
 
 
@@ -318,7 +318,7 @@ def _before_fork():
     _main_idents.append(get_ident())
 
 
-# Whether this process was forked by a thread that was not its parent's main one. That thread's code is all there is.
+# Whether a thread other than the parent's main one forked this process. Then only that thread's code runs here.
 _forked_by_thread = False
 
 
@@ -337,23 +337,23 @@ def _after_fork_in_child():
         _forked_by_thread = True
         abandon_main(me.hub)
     if _is_forked_by_multiprocessing():
-        # What it is to run is not the program once more: another pair of greenlets would read from the same pipes.
+        # It must not run the program again: another pair of greenlets would read from the same pipes.
         hub = get_hub_if_exists()
         if hub is not None:
             abandon_others(hub)
 
 
 def _is_forked_by_multiprocessing():
-    forker = sys._getframe(2)  # of the one that called our caller, a hook, by forking
+    forker = sys._getframe(2)  # the frame that forked: the caller of this function is a hook
     return forker is not None and forker.f_globals.get("__name__") == "multiprocessing.popen_fork"
 
 
 def _exit_process():
-    """The last thread of such a process has ended: as with real threads that ends it, and nothing else is run."""
+    """The last thread of such a process has ended: as with real threads, the process ends, and nothing else runs."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except Exception:  # it is closed, or nobody takes it: that is all the same now
+        except Exception:  # it is closed, or its reader is gone: no matter now
             pass
     os._exit(0)
 

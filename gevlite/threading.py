@@ -1,8 +1,7 @@
-"""What turns the standard `threading` module into one of greenlets, for `gevlite.monkey`; not meant for direct use.
+"""The names that make the standard `threading` module use greenlets, for `gevlite.monkey`; not meant for direct use.
 
 The standard classes stay: Thread, Condition, Event, Semaphore, Barrier and Timer are built on a few low-level names of
-their module, and those are replaced by the twins here. So classes that were derived from Thread before patching work
-too.
+their module, and the twins here replace those. So classes that were derived from Thread before patching work too.
 """
 
 import sys
@@ -26,9 +25,9 @@ _std_make_invoke_excepthook = _std._make_invoke_excepthook
 
 
 def _make_invoke_excepthook():
-    """As the original, except that a killed thread is no error and that a KeyboardInterrupt is for the main greenlet.
+    """Like the original, but a killed thread is not an error, and a KeyboardInterrupt goes to the main greenlet.
 
-    A signal handler runs in whatever greenlet is running, and that may be a thread's.
+    A signal handler runs in the current greenlet, which may be that of a thread.
     """
     invoke = _std_make_invoke_excepthook()
 
@@ -51,15 +50,16 @@ if hasattr(thread, "set_name"):
     _set_name = thread.set_name
 
 
-# Between two looks whether an OS thread has ended, when no other thread can wait for it.
+# Seconds between two checks whether an OS thread has ended, when no other thread can wait for it.
 _LOOK_SECONDS = 0.005
 
 
 def _wait_for_native(is_done, wait, timeout):
     """Block until an OS thread `is_done()`, at most `timeout` seconds (None: for ever). True if it is.
 
-    wait: does that with the whole OS thread that calls it, `wait(timeout)`. In a greenlet, a worker thread does it.
-    Where it is too late for one the greenlet looks again and again: the thread may need others of this hub to end.
+    wait: `wait(timeout)` does the same, but blocks the calling OS thread. For a greenlet, a worker thread calls it. If
+    no worker thread can start any more, the greenlet checks again and again: the OS thread may need other greenlets of
+    this hub in order to end.
     """
     if is_done():
         return True
@@ -79,7 +79,7 @@ def _wait_for_native(is_done, wait, timeout):
 
 
 if hasattr(_std, "_start_joinable_thread"):
-    # Python 3.13 and later: a thread is started with, and joined by, a handle.
+    # Python 3.13 and later: a thread is started and joined with a handle.
     __implements__ += [
         "_DeleteDummyThreadOnDel",
         "_LockType",
@@ -104,13 +104,13 @@ if hasattr(_std, "_start_joinable_thread"):
                 handle.join()  # the original would block the whole OS thread
         thread._shutdown()
 
-    # By what it keeps here `threading` learns that a thread it did not start, any other greenlet, is gone.
+    # `threading` keeps this object to learn when a thread that it did not start (any other greenlet) is gone.
     _thread_local_info = local()
 
     class _DeleteDummyThreadOnDel(_std._DeleteDummyThreadOnDel):
-        # The main greenlet of an OS thread that has ended may be freed only while modules are torn down, when the names
-        # that this needs are gone. The defaults are there even then. The original has the lock itself among them: the
-        # one that was there before patching.
+        # The main greenlet of an ended OS thread may be freed only while modules are being cleared, when global names
+        # no longer exist. Defaults of arguments still exist then. The original uses the lock itself as a default, the
+        # one from before patching.
         def __del__(self, threading=_std, is_finalizing=sys.is_finalizing):
             if not is_finalizing():
                 with threading._active_limbo_lock:
@@ -118,7 +118,7 @@ if hasattr(_std, "_start_joinable_thread"):
                         del threading._active[self._tident]
 
     class _NativeHandle(_ThreadHandle):
-        """The handle of an OS thread that was running before."""
+        """The handle of an OS thread that was already running before patching."""
 
         def __init__(self, handle):
             self._native = handle
@@ -136,7 +136,7 @@ if hasattr(_std, "_start_joinable_thread"):
         def _set_done(self):
             self._native._set_done()
 
-    # Its name since Python 3.14.
+    # The name of this class since Python 3.14.
     _HANDLE = "_os_thread_handle" if hasattr(_std.main_thread(), "_os_thread_handle") else "_handle"
 
     def adopt(thing):
@@ -167,12 +167,12 @@ else:
     _dummies = local()
 
     class _Forget:
-        """Kept by a greenlet that is no thread; when it ends, `threading` forgets the dummy that stands for it."""
+        """Kept by a greenlet that is not a thread; when it ends, `threading` forgets the dummy that stands for it."""
 
         def __init__(self, dummy):
             self.dummy = dummy
 
-        # The defaults are there even when modules are being torn down.
+        # Defaults of arguments still exist while modules are being cleared.
         def __del__(self, threading=_std, is_finalizing=sys.is_finalizing):
             if not is_finalizing():
                 with threading._active_limbo_lock:
@@ -187,7 +187,7 @@ else:
             _dummies.forget = _Forget(self)
 
     class _NativeThreadEnd(thread._ThreadEnd):
-        """The end of an OS thread that was running before."""
+        """The end of an OS thread that was already running before patching."""
 
         def __init__(self, lock):
             self._native = lock
@@ -236,7 +236,8 @@ else:
 
 
 def _wait_for_tstate_lock(self, block=True, timeout=-1):
-    """Up to Python 3.12. The original takes a thread whose `join` is interrupted, say by a Timeout, for ended."""
+    """Up to Python 3.12. If a `join` is interrupted, for example by a Timeout, the original thinks that the thread has
+    ended."""
     end = self._tstate_lock
     if end is not None and end.acquire(block, timeout):
         end.release()
@@ -245,7 +246,7 @@ def _wait_for_tstate_lock(self, block=True, timeout=-1):
 
 # ---------------------------------------------------------------- the rest
 
-# So that `from gevlite import threading` has every name. The classes are the standard ones, whose objects are of
-# greenlets once `gevlite.monkey` has patched the module.
+# So that `from gevlite import threading` has every name. The classes are the standard ones; their objects use greenlets
+# once `gevlite.monkey` has patched the module.
 __imports__ = [name for name in _std.__all__ if name not in globals()]
 globals().update({name: getattr(_std, name) for name in __imports__})

@@ -1,4 +1,4 @@
-"""Real threads for what can only block: C code without an event loop, name look-ups, files on slow disks."""
+"""Real threads for calls that block the thread: C code without an event loop, name look-ups, files on slow disks."""
 
 import os
 import weakref
@@ -14,7 +14,7 @@ __all__ = ["ThreadPool", "ThreadPoolExecutor", "get_default_size"]  # noqa: F822
 
 
 def get_default_size():
-    """How many threads a hub's own pool may have: `gevlite.config.threadpool_size`."""
+    """The maximum number of threads of a hub's own pool: `gevlite.config.threadpool_size`."""
     return config.threadpool_size
 
 
@@ -50,14 +50,14 @@ class _Call(Task):
 class ThreadPool(GroupMappingMixin):
     """At most `maxsize` OS threads that make calls for greenlets, which wait for the results without blocking others.
 
-    It may be used by greenlets of several threads: each hears of its results through its own hub. Its length is the
-    number of calls that have not ended. After a fork, the child's first call starts new threads; there, results that
-    the parent was still working on raise RuntimeError.
+    Greenlets of several threads may use it; each gets its results through its own hub. Its length is the number of
+    calls that have not ended. After a fork, the child's first call starts new threads; results of calls that were
+    running in the parent raise RuntimeError in the child.
 
-    hub: what `hub` says; by default the hub of the thread that makes the pool.
-    idle_task_timeout: seconds after which a thread without work ends; -1 for never.
+    hub: the value of the attribute `hub`; by default the hub of the thread that makes the pool.
+    idle_task_timeout: seconds after which a thread without work ends; -1: never.
 
-    With a `maxsize` of 0 calls wait until it is raised. Raises ValueError for less.
+    With a `maxsize` of 0, calls wait until it is raised. Raises ValueError for a negative value.
     """
 
     _wait_for = staticmethod(AsyncResult.wait)
@@ -72,7 +72,7 @@ class ThreadPool(GroupMappingMixin):
         _pools.add(self)
 
     def _renew(self):
-        # One call more than there are threads, so that a thread that is done finds the next without waiting for us.
+        # One more than the number of threads, so that a thread finds its next call without waiting for a greenlet.
         self._places = Semaphore(self._crew.limit + 1)
         self._debt = 0  # places that `maxsize` took back while they were in use
 
@@ -94,22 +94,22 @@ class ThreadPool(GroupMappingMixin):
 
     @property
     def hub(self):
-        """The hub for which the pool was made, None if that is gone."""
+        """The hub for which the pool was made; None if it no longer exists."""
         return self._hub()
 
     @property
     def task_queue(self):
-        """The queue from which the threads take; for a look at its `qsize()`."""
+        """The queue from which the threads take their tasks; use it only to read its `qsize()`."""
         return self._crew.tasks
 
     # -------- calls
 
     def spawn(self, func, /, *args, **kwargs):
-        """Have a thread call `func(*args, **kwargs)`. Returns an AsyncResult, also for its BaseExceptions.
+        """Call `func(*args, **kwargs)` in a thread. Returns an AsyncResult, which also gets any BaseException.
 
-        Blocks while `maxsize` calls are in progress and another one waits. If the caller is killed or runs out of time
-        then, the call is not made. It sees the contextvars of the caller. Raises RuntimeError if no thread can be
-        started.
+        Blocks while `maxsize` calls are running and another one waits. If the caller is killed or its time is over
+        meanwhile, the call is not made. The call sees the contextvars of the caller. Raises RuntimeError if no thread
+        can be started.
         """
         if not callable(func):
             raise TypeError(f"func must be callable, not {func!r}")
@@ -126,14 +126,14 @@ class ThreadPool(GroupMappingMixin):
         while True:
             places = self._places
             if is_finalizing():
-                return None  # the threads that have them never give them back
+                return None  # the threads that hold the places will never give them back
             places.acquire()
             if places is self._places:
                 return places
-            # We have waited in the parent of a fork and go on in the child.
+            # The wait began in the parent of a fork and ends in the child.
 
     def _has_thread(self):
-        """False if it is too late for new threads, so that a call may have to be made by its caller."""
+        """False if no new threads can start any more, so that a call may have to run in its caller."""
         return not is_finalizing() and self._crew.has_thread()
 
     def _give_place(self, places):
@@ -155,7 +155,7 @@ class ThreadPool(GroupMappingMixin):
 
     @property
     def maxsize(self):
-        """How many threads there may be. Setting it to less ends threads as soon as they are without work."""
+        """The maximum number of threads. Lowering it ends threads as soon as they have no work."""
         return self._crew.limit
 
     @maxsize.setter
@@ -175,9 +175,9 @@ class ThreadPool(GroupMappingMixin):
 
     @property
     def size(self):
-        """How many threads there are. Setting it starts threads, or blocks until some have ended.
+        """The number of threads. Setting it starts threads, or blocks until some have ended.
 
-        Those that are busy end after what they do. Raises ValueError for more than `maxsize`.
+        Busy threads end after their current call. Raises ValueError for more than `maxsize`.
         """
         return self._crew.size
 
@@ -196,7 +196,7 @@ class ThreadPool(GroupMappingMixin):
         return crew.wait_until(lambda: not crew.surplus, timeout)
 
     def adjust(self):
-        """End threads that are more than `maxsize`, start those that are missing for what is queued. Does not block."""
+        """End threads beyond `maxsize`, and start threads that queued calls need. Does not block."""
         crew = self._crew
         with crew.lock:
             wanted = max(crew.size - crew.surplus, len(crew.unfinished))
@@ -208,23 +208,24 @@ class ThreadPool(GroupMappingMixin):
         return crew.wait_until(lambda: not crew.untold, timeout)
 
     def kill(self, timeout=None):
-        """Block until all threads have ended, each after what it does and what is queued, at most `timeout` seconds.
+        """Block until all threads have ended, at most `timeout` seconds. Running and queued calls are finished first.
 
-        True if they have. The pool can be used again.
+        Returns True if all have ended. The pool can be used again.
         """
         return self._resize(0, timeout)
 
 
-# What a call in a thread gives its caller, under gevent's name.
+# gevent's name for the result of a call in a thread.
 ThreadResult = AsyncResult
 
 
 def make_hub_pool(hub):
-    """What `hub.threadpool` is."""
+    """Make `hub.threadpool`."""
     return getattr(hub, "threadpool_class", ThreadPool)(get_default_size(), hub, config.threadpool_idle_task_timeout)
 
 
-# Once we are loaded, `hub.threadpool` needs no import, which would fail in a finalizer at the end of the interpreter.
+# Once this module is loaded, `hub.threadpool` needs no import; imports fail in finalizers at the end of the
+# interpreter.
 register_hub_attribute("threadpool", make_hub_pool)
 
 
@@ -238,14 +239,14 @@ def _after_fork_in_child():
         before = pool._places
         pool._renew()
         while before.linkcount():
-            before.release()  # whoever waits there finds that it is not `_places` any more
+            before.release()  # a waiter there will see that it is no longer `_places`
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def __getattr__(name):
-    # concurrent.futures imports a good deal that who only needs a ThreadPool, or `gevlite.socket`, should not pay for.
+    # Imported only when needed: concurrent.futures imports a lot that a ThreadPool or `gevlite.socket` does not need.
     if name == "ThreadPoolExecutor":
         from gevlite._executor import ThreadPoolExecutor
 

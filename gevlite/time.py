@@ -1,4 +1,4 @@
-"""Cooperative `time.sleep`; everything else of the standard `time` module is the same."""
+"""Cooperative `time.sleep`; everything else in `time` is unchanged."""
 
 import time as _std
 

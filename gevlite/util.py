@@ -1,4 +1,4 @@
-"""Look at what runs, and check that code gives way."""
+"""Look at running greenlets, and check that code lets others run."""
 
 import gc
 import sys
@@ -15,13 +15,13 @@ from gevlite.local import all_local_dicts_for_greenlet
 
 __all__ = ["GreenletTree", "assert_switches", "dump_stacks", "format_run_info", "print_run_info", "wrap_errors"]
 
-# The originals, also when these are patched.
+# The originals, even if these are patched.
 _monotonic = time.monotonic
 _get_ident = threading.get_ident
 
 
 class wrap_errors:
-    """A function that returns what `func` raises, if it is one of `errors`, instead of raising it."""
+    """A function that calls `func`; if that raises one of `errors`, it returns the exception instead of raising it."""
 
     def __init__(self, errors, func):
         self.__errors = errors
@@ -44,13 +44,13 @@ class wrap_errors:
 
 
 class assert_switches:
-    """A `with` block in which other greenlets must get their turn; for tests.
+    """A `with` block in which other greenlets must be able to run; for tests.
 
-    Raises AssertionError at its end, unless it ends by an exception, if the block has not switched to another greenlet,
-    and if any greenlet of this thread ran for more than `max_blocking_time` seconds at a stretch. hub_only: only a
-    switch to the hub counts. `sleep(0)` switches only if somebody else is ready.
+    At its end, unless an exception ends it, it raises AssertionError if the block has not switched to another greenlet,
+    or if any greenlet of this thread ran for more than `max_blocking_time` seconds without a switch. hub_only: only a
+    switch to the hub counts. `sleep(0)` switches only if another greenlet is ready.
 
-    It uses greenlet's trace function, and passes everything on to the one that was there.
+    It sets greenlet's trace function, and passes all events on to the previous one.
     """
 
     def __init__(self, max_blocking_time=None, hub_only=False):
@@ -68,7 +68,7 @@ class assert_switches:
     def _trace(self, event, args):
         origin, target = args
         now = _monotonic()
-        if not isinstance(origin, Hub):  # which may sleep as long as it likes
+        if not isinstance(origin, Hub):  # the hub may sleep as long as it likes
             self._longest = max(self._longest, now - self._since)
         self._since = now
         if origin is self._greenlet and (not self.hub_only or isinstance(target, Hub)):
@@ -99,8 +99,8 @@ def print_run_info(thread_stacks=True, greenlet_stacks=True, limit=None, file=No
 def format_run_info(thread_stacks=True, greenlet_stacks=True, limit=None, current_thread_ident=None):
     """A list of lines: the stacks of all threads and of all greenlets that have begun and not ended, as trees.
 
-    limit: of so many frames each. current_thread_ident: the thread to be marked as the current one. It goes through all
-    objects of the process, so it takes a while.
+    limit: the maximum number of frames of each. current_thread_ident: the thread to mark as the current one. This goes
+    through all objects of the process, so it takes a while.
     """
     lines = []
     if thread_stacks:
@@ -114,7 +114,7 @@ def format_run_info(thread_stacks=True, greenlet_stacks=True, limit=None, curren
 
 
 def dump_stacks():
-    """`format_run_info` as one text: an old name for it."""
+    """An old function: `format_run_info` as one string."""
     return "\n".join(format_run_info())
 
 
@@ -131,9 +131,9 @@ def _stack(frame, limit):
 
 
 class GreenletTree:
-    """A greenlet and, as its children, those that it spawned."""
+    """A greenlet with, as its children, the greenlets that it spawned."""
 
-    #: What `format` shows.
+    #: The details that `format` shows.
     DEFAULT_DETAILS = {"running_stacks": True, "spawning_stacks": True, "locals": True, "limit": None}
 
     is_current_tree = False
@@ -149,12 +149,13 @@ class GreenletTree:
 
     @property
     def root(self):
-        """True if it stands for no spawned greenlet but for a thread's main one, the hub, or one without a spawner."""
+        """True if its greenlet was not spawned by another: a thread's main greenlet, the hub, or one without a
+        spawner."""
         return _spawner(self.greenlet) is None
 
     @classmethod
     def forest(cls):
-        """A list of trees of all greenlets that are alive, of all threads."""
+        """A list of the trees of all living greenlets of all threads."""
         trees = {found: cls(found) for found in gc.get_objects() if isinstance(found, greenlet) and not found.dead}
         current = getcurrent()
         roots = []
@@ -170,7 +171,7 @@ class GreenletTree:
 
     @classmethod
     def current_tree(cls):
-        """The tree that the current greenlet is in."""
+        """The tree of the current greenlet."""
         return next(tree for tree in cls.forest() if tree.is_current_tree)
 
     def _all(self):
@@ -189,7 +190,7 @@ class GreenletTree:
         return lines
 
     def format(self, details=True):
-        """`format_lines` as one text."""
+        """`format_lines` as one string."""
         text = StringIO()
         for line in self.format_lines(details):
             text.write(f"{line}\n")
@@ -223,6 +224,6 @@ class GreenletTree:
 
 
 def _spawner(found):
-    """The greenlet that has spawned this one, if it is still there."""
+    """The greenlet that spawned this one, if it still exists."""
     spawner = getattr(found, "spawning_greenlet", None)
     return spawner() if spawner is not None else None

@@ -1,4 +1,4 @@
-"""WebSocket (RFC 6455) for WSGI applications that `gevlite.pywsgi` serves, also in gunicorn and by `gevlite serve`.
+"""WebSocket (RFC 6455) for WSGI applications on `gevlite.pywsgi`, also in gunicorn and `gevlite serve`.
 
     def application(environ, start_response):
         websocket = accept(environ)
@@ -6,12 +6,12 @@
             websocket.send(message)
         return []
 
-What the bytes mean is decided by the sans-I/O layer of the package websockets: `pip install 'gevlite[websocket]'`. Here
-is who waits for whom. A greenlet for each connection reads, so that pings are answered, and the end of a connection is
-noticed, whatever the application does. It never waits for the application to finish sending: two sides that both send
-a lot and read nothing meanwhile would wait for each other. It does wait while the application leaves messages unread.
-Whoever writes takes turns, and when a write is interrupted the connection is lost: nobody could tell how much of a
-frame was sent.
+The sans-I/O layer of the package websockets parses the bytes: `pip install 'gevlite[websocket]'`. This module does the
+I/O and the waiting. For each connection a greenlet reads, so that pings are answered and the end of the connection is
+noticed, whatever the application does. It never waits for the application to finish sending: if both sides sent a lot
+and read nothing meanwhile, they would wait for each other. It does wait while the application leaves messages unread.
+Writers take turns. If a write is interrupted, the connection is lost, because it is not known how much of a frame was
+sent.
 """
 
 import codecs
@@ -29,13 +29,14 @@ from gevlite.timeout import Timeout
 
 __all__ = ["HandshakeError", "WebSocket", "WebSocketClosed", "accept"]
 
-# As many messages wait for the application, or as many bytes as one may have; then the client has to wait.
+# At most this many messages wait for the application, or as many bytes as one message may have; then the client must
+# wait.
 _MANY = 16
-# As many frames that the reader has to send (answers to pings) wait for the turn of another writer.
+# At most this many frames of the reader (answers to pings) wait while another greenlet writes.
 _MANY_ANSWERS = 64
-# What compressed data may grow to is known only afterwards, so it is taken in small pieces.
+# The decompressed size of data is known only afterwards, so compressed data is processed in small pieces.
 _PIECE = 4096
-# Seconds for the last words of a greenlet that is killed.
+# Seconds for the last frame of a greenlet that is killed.
 _MOMENT = 0.1
 
 # At level DEBUG the protocol logs each frame.
@@ -77,22 +78,22 @@ def accept(
 ):
     """Answer a request with "101 Switching Protocols" and return the `WebSocket`. Blocks until the response is sent.
 
-    The application's own response, if it makes one afterwards, is dropped. When it returns the connection is closed.
+    If the application makes a response of its own afterwards, that is dropped. When it returns, the connection is
+    closed.
 
-    subprotocols: those the application speaks, best first. The first one that the client offers is taken, if any.
-    origins: which web pages may connect, by what browsers send as `Origin`. By default those of the same host and port
-    as `Host`; "*" for all; a list such as `["https://example.com"]`; or a callable that gets the origin, None if there
-    is none, and returns whether it may. Without one (no browser) the client may, unless the callable says otherwise.
-    headers: further headers of the response, (name, value).
-    compression: agree on permessage-deflate (RFC 7692) if the client offers it. Costs time, and 64 KiB a connection.
-    max_size: bytes in a message that comes; a longer one closes the connection (1009). None: no limit.
-    ping_interval: a client that has said nothing for so many seconds gets a ping; None: never.
-    ping_timeout: one that then says nothing for so long is lost (1011); None: never.
-    close_timeout: how long a client may take to answer when the connection is closed.
+    subprotocols: those that the application speaks, best first. The first one that the client offers is used, if any.
+    origins: which web pages may connect, by the `Origin` that browsers send. By default those of the same host and port
+    as `Host`; "*" for all; a list such as `["https://example.com"]`; or a function that gets the origin (None if there
+    is none) and returns whether it may connect. A client without an origin (not a browser) may connect, unless the
+    function refuses it. headers: further headers of the response, (name, value). compression: use permessage-deflate
+    (RFC 7692) if the client offers it. Costs time, and 64 KiB for each connection. max_size: bytes of a received
+    message; a longer one closes the connection (1009). None: no limit. ping_interval: a client that was silent for this
+    many seconds gets a ping; None: never. ping_timeout: a client that stays silent for this many more seconds is lost
+    (1011); None: never. close_timeout: how many seconds a client may take to answer when the connection is closed.
 
-    Raises HandshakeError for a request that is no correct handshake, or whose origin may not; it is answered, or will
-    be if the application lets this through. RuntimeError if the response was begun already, ImportError without
-    websockets.
+    Raises HandshakeError if the request is not a correct handshake or its origin may not connect; the client gets the
+    answer at once, or when the application lets the error through. Raises RuntimeError if the response has already
+    begun, ImportError without websockets.
     """
     subprotocols = _list_of_str("subprotocols", subprotocols)
     may_connect = _origin_check(origins)
@@ -116,7 +117,7 @@ def accept(
     protocol = library.ServerProtocol(
         extensions=[library.deflate()] if compression else None,
         select_subprotocol=lambda _, offered: next((name for name in subprotocols if name in offered), None),
-        state=library.OPEN,  # it is to read frames only: the request is given to it, the response taken from it
+        state=library.OPEN,  # it only reads frames here: the handshake is made separately
         max_size=max_size,
         logger=_log,
     )
@@ -126,18 +127,18 @@ def accept(
     wire.answer("101 Switching Protocols", [*response.headers.raw_items(), *headers])
     websocket = WebSocket(wire, protocol, max_size, ping_interval, ping_timeout, close_timeout)
     wire.websocket = websocket
-    if wire.closing:  # since a moment ago
+    if wire.closing:  # it may have changed meanwhile
         spawn(websocket._go_away)
     return websocket
 
 
 def _list_of_str(name, values):
     if isinstance(values, str):
-        raise TypeError(f"{name} must be a list, not the text {values!r}")
+        raise TypeError(f"{name} must be a list, not the string {values!r}")
     values = list(values)
     for value in values:
         if not isinstance(value, str):
-            raise TypeError(f"{name}: {value!r} is no str")
+            raise TypeError(f"{name} must contain strings, not {value!r}")
     return values
 
 
@@ -154,7 +155,7 @@ def _origin_check(origins):
 
 
 def _same_origin(origin, environ):
-    # The scheme is left out: a proxy may have taken TLS off.
+    # The scheme is not compared: a proxy may have terminated TLS.
     if origin is None:
         return True
     try:
@@ -167,7 +168,7 @@ def _same_origin(origin, environ):
 
 
 def _refusal(environ, wire, may_connect):
-    """What the protocol does not look at: (status, reason, headers), or None."""
+    """Check what the protocol layer does not check. Returns (status, reason, headers) to refuse, or None."""
     version = environ.get("HTTP_SEC_WEBSOCKET_VERSION")
     if environ["REQUEST_METHOD"] != "GET":
         return "405 Method Not Allowed", "a WebSocket begins with GET", [("Allow", "GET")]
@@ -200,7 +201,7 @@ def _refuse(wire, status, reason, headers=()):
 
 
 class _Library:
-    """What we use of websockets, imported once somebody accepts."""
+    """The used parts of the package websockets, imported at the first `accept`."""
 
     def __init__(self):
         from websockets.datastructures import Headers
@@ -255,16 +256,16 @@ _CONTINUATION, _TEXT, _BINARY, _CLOSE = 0, 1, 2, 8
 
 
 class WebSocket:
-    """A connection, as `accept` returns it. For the greenlets of one thread: several may send, and several receive.
+    """A connection, returned by `accept`. For greenlets of one thread: several may send, and several may receive.
 
-    A Timeout or a kill in `receive` loses nothing. In `send` it does: a frame that was sent in part cannot be taken
-    back, so the connection is lost, unless others were still sending.
+    A Timeout or a kill in `receive` loses no message. In `send` it loses the connection, because a partly sent frame
+    cannot be taken back, unless this greenlet was still waiting for others to send.
     """
 
     def __init__(self, wire, protocol, max_size, ping_interval, ping_timeout, close_timeout):
-        #: The subprotocol that was agreed on, or None.
+        #: The agreed subprotocol, or None.
         self.subprotocol = protocol.subprotocol
-        #: Why the connection is closed, a code of RFC 6455, 7.4; None while it is open. It is the one of the side that
+        #: Why the connection is closed, a code of RFC 6455, 7.4; None while it is open. It is the code of the side that
         #: closed first; 1005 if the client gave none, 1006 if the connection was lost.
         self.close_code = None
         #: Text that explains `close_code`.
@@ -277,12 +278,12 @@ class WebSocket:
         self._close_timeout = close_timeout
         self._compressed = bool(protocol.extensions)
         self._messages = deque()
-        self._waiting = 0  # bytes or characters in those
-        self._news = Event()  # a message has come, or the connection is closed
+        self._waiting = 0  # bytes or characters in them
+        self._news = Event()  # a message has arrived, or the connection is closed
         self._room = Event()  # messages were taken, or the connection is closed
-        self._partial = None  # the message of which not all has come
+        self._partial = None  # the message that has not arrived completely
         self._turn = Semaphore()  # to write
-        self._unsent = []  # frames that wait for it
+        self._unsent = []  # frames that wait for their turn
         self._over = Event()  # nothing is read any more
         self._reader = spawn(self._read)
 
@@ -298,10 +299,10 @@ class WebSocket:
     # -------- for the application
 
     def receive(self, timeout=None):
-        """The next message: str if it is text, bytes if it is binary. Blocks until it has come, whole.
+        """The next message: str if it is text, bytes if it is binary. Blocks until it has arrived completely.
 
-        Raises WebSocketClosed, once all messages that came before were received; TimeoutError if none comes within
-        `timeout` seconds.
+        Raises WebSocketClosed, after all earlier messages were received; TimeoutError if none arrives within `timeout`
+        seconds.
         """
         messages = self._messages
         if not messages:
@@ -322,7 +323,7 @@ class WebSocket:
                 raise TimeoutError(f"no message came within {timeout} seconds")
 
     def __iter__(self):
-        """Each message as it comes, until the connection is closed."""
+        """Each message as it arrives, until the connection is closed."""
         return self
 
     def __next__(self):
@@ -334,10 +335,11 @@ class WebSocket:
     def send(self, message):
         """Send a message: as text if it is a str, as binary if it is bytes or the like.
 
-        Blocks while others send, and while the client takes no more. One that is too slow is lost, see
+        Blocks while others send, and while the client accepts no more data. A client that is too slow is lost, see
         `pywsgi.Limits.write_timeout` and `min_rate`.
 
-        Raises WebSocketClosed; TypeError, and UnicodeEncodeError for a str that is no text, before anything is sent.
+        Raises WebSocketClosed. Raises TypeError, and UnicodeEncodeError for a str that cannot be encoded, before
+        anything is sent.
         """
         if isinstance(message, str):
             data = message.encode()
@@ -358,16 +360,16 @@ class WebSocket:
                 raise self._closed() from exc
 
     def close(self, code=1000, reason=""):
-        """Close the connection: say so, and block until the client has answered, at most `close_timeout` seconds.
+        """Close the connection: send a close, and block until the client answers, at most `close_timeout` seconds.
 
-        What the client still sends is dropped. Does nothing if the connection is closed.
+        Messages that the client still sends are dropped. Does nothing if the connection is closed.
 
         Raises ValueError for a code that RFC 6455 does not allow, or a reason of more than 123 bytes.
         """
         if not isinstance(code, int) or not (
             1000 <= code <= 1014 and code not in (1004, 1005, 1006) or 3000 <= code <= 4999
         ):
-            raise ValueError(f"not a code to close with: {code!r}")
+            raise ValueError(f"code must be one that RFC 6455 allows in a close, not {code!r}")
         if len(reason.encode()) > 123:
             raise ValueError("the reason is longer than 123 bytes")
         with Timeout(self._close_timeout, False):
@@ -382,7 +384,7 @@ class WebSocket:
         return WebSocketClosed(self.close_code, self.close_reason)
 
     def _set_closed(self, code, reason):
-        """What is said first counts."""
+        """Set code and reason of the close; only the first call has an effect."""
         if self.close_code is None:
             self.close_code = code
             self.close_reason = reason
@@ -406,7 +408,7 @@ class WebSocket:
         self.close(1001, "the server stops")
 
     def _finish(self, exc):
-        """The application has returned, or raised `exc`. Whether that is an error to be reported."""
+        """The application has returned, or raised `exc`. Returns whether that is an error to report."""
         killed = isinstance(exc, GreenletExit)
         expected = exc is None or killed or isinstance(exc, WebSocketClosed)
         try:
@@ -423,7 +425,7 @@ class WebSocket:
     # -------- writing
 
     def _write(self):
-        """Send the frames that wait. For the holder of `_turn`. Raises OSError; then the connection is lost."""
+        """Send the waiting frames. For the holder of `_turn`. Raises OSError; then the connection is lost."""
         reason = "sending was interrupted"
         try:
             while frames := self._unsent + self._protocol.data_to_send():
@@ -456,11 +458,11 @@ class WebSocket:
         finally:
             self._set_closed(1006, reason)
             self._over.set()
-        # Whatever the application is at, the client need not wait for the end of the connection.
+        # The client need not wait for the end of the connection, whatever the application is doing.
         self._wire.finish()
 
     def _more(self):
-        """What has come. Sends a ping if nothing does. b"" at the end."""
+        """The data that has arrived; b"" at the end. Sends a ping if none arrives."""
         read = self._wire.read
         try:
             return read(self._ping_interval)
@@ -476,7 +478,7 @@ class WebSocket:
             raise
 
     def _take(self, data):
-        """Let the protocol have `data`. False if nothing more is to be read."""
+        """Give `data` to the protocol. False if nothing more may be read."""
         if self._compressed and len(data) > _PIECE:
             return all(self._take(data[i : i + _PIECE]) for i in range(0, len(data), _PIECE))
         protocol = self._protocol
@@ -522,11 +524,11 @@ class WebSocket:
         return len(self._messages) >= _MANY or self._max_size is not None and self._waiting > self._max_size
 
     def _answer(self):
-        """Send what the protocol has to say to what has come. False if that were its last words."""
+        """Send the protocol's answers to the received data. False if they are its last frames."""
         frames = self._protocol.data_to_send()
         if not frames:
             return True
-        last = b"" in frames  # means: no more is to be read
+        last = b"" in frames  # means: nothing more may be read
         self._unsent += frames
         # The holder of the turn will send it too. The reader waits for it when there is a lot, or nothing else to do.
         if last:
@@ -546,7 +548,7 @@ class WebSocket:
 
 
 class _Partial:
-    """A message in pieces. What is no UTF-8 is found in the piece that has it: UnicodeDecodeError."""
+    """A message in pieces. Invalid UTF-8 is found at the piece that contains it: UnicodeDecodeError."""
 
     def __init__(self, is_text):
         self.decode = codecs.getincrementaldecoder("utf-8")().decode if is_text else None

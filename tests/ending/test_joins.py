@@ -101,7 +101,7 @@ def test_to_join_a_thread_that_never_runs_again_without_a_limit_is_an_error():
                 print(exc)
     """)
     # Up to Python 3.12 the OS threads have ended, as `threading` sees it.
-    assert set(found) == {"cannot join a thread at the end of the interpreter: it will not run any more"}
+    assert set(found) == {"cannot join this thread at the end of the interpreter: it will never run again"}
 
 
 def test_a_finalizer_waits_for_the_thread_that_it_starts():
