@@ -5,7 +5,7 @@
 #   current_hub(), current_greenlet()                        where we are
 #   Waitable, with wait_here() and notify_callbacks()         something that becomes ready: derive from it
 #   new_waiter(), waitlist_append(), wait_on()                    wait in a list of your own
-#   notify_one(), notify_all()                                wake one or all who wait there
+#   notify_one(), notify_all()                                wake the first or all that wait there
 #   fd_own(), fd_wait(), fd_pass_on(), fd_closed()            wait for a descriptor of your own
 #   give_way(), give_way_within()                             let others run in what may succeed without waiting
 #   timeout_ns(), now_ns()                                    times
@@ -27,7 +27,7 @@ cdef extern from "_platform.h":
     bint time_to_look "gevlite_time_to_look"() noexcept
 
 cdef extern from "Python.h":
-    # CPython's declaration has more fields. The first three are NULL unless somebody has set a tracer or a profiler.
+    # CPython's declaration has more fields. The first three are NULL unless a tracer or a profiler is set.
     ctypedef struct PyThreadState:
         void *c_tracefunc
         void *c_profilefunc
@@ -55,7 +55,7 @@ cpdef enum WaitKind:
     WAIT_WATCHER = 13
     WAIT_FDS = 14
 
-# ---- intrusive FIFO of everybody who waits for one thing
+# ---- intrusive FIFO of what waits for one thing
 
 cdef struct WaitList:
     PyObject *head          # owned references to Place
@@ -63,25 +63,25 @@ cdef struct WaitList:
     Py_ssize_t count
 
 cdef class Place:
-    """A place in a WaitList. `notify` says that what it waited for has happened."""
+    """A place in a WaitList. `notify` is called when what it waited for has happened; it is in no list then."""
     cdef PyObject *prev
     cdef PyObject *next
     cdef WaitList *list     # NULL when in no list
 
-    # 1: took the notice; 0: no longer interested, tell the next one.
+    # 1: it was for this one; 0: its wait is over already, notify the next one.
     cdef int notify(self, object source) except -1
 
 cdef int waitlist_append(WaitList *lst, Place place) except -1
 cdef int waitlist_remove(Place place) except -1
 cdef Place waitlist_pop(WaitList *lst)                                   # None when empty
-cdef bint notify_one(WaitList *lst, object source) except -1        # True if somebody took it
+cdef bint notify_one(WaitList *lst, object source) except -1        # False if none of them took it
 cdef Py_ssize_t notify_all(WaitList *lst, object source) except -1
 cdef int waitlist_clear(WaitList *lst) except -1                        # for __dealloc__ of the list's owner
 
 # ---- park and wake
 
 cdef enum WaiterState:
-    NEW = 0         # made, nobody waits
+    NEW = 0         # made, and not parked yet
     PARKED = 1      # its greenlet is switched away
     WOKEN = 2       # has its value or exception; a resumption is queued if it was parked
     RESUMED = 3     # the switch into its greenlet is under way
@@ -105,8 +105,10 @@ cdef class Waiter(Place):
     cdef public char kind           # WaitKind
     cdef public int detail          # the fd for WAIT_READ and WAIT_WRITE
     cdef bint timed_out
-    cdef bint undelivered           # woken with `value`, but an exception ended the wait before `value` was returned
-    cdef bint ref                   # a timeout keeps the loop alive
+    # Woken with `value`, but an exception ended the wait before `value` was returned. To be read after the wait raised, by
+    # whoever parked, and by no one else: it then owes `value` to the next waiter.
+    cdef bint undelivered
+    cdef bint ref                   # its time-out keeps the loop alive
     cdef uint64_t monitoring        # the interpreter's state of monitoring at the switch
 
     cpdef park(self)
@@ -184,7 +186,7 @@ cdef class Timer(Callback):
 # ---- file descriptors
 
 cdef enum FdFlags:
-    OWNED = 1           # a gevlite socket: non-blocking, its closing is told to us
+    OWNED = 1           # a gevlite socket: non-blocking, and fd_closed is called before it is closed
     ADOPTED = 2         # registered once with an edge-triggered backend
     READ_READY = 4      # the last thing known: try before waiting
     WRITE_READY = 8
@@ -243,7 +245,7 @@ cdef class Hub(greenlet):
     cdef Py_ssize_t n_parked
     cdef PyObject *spare            # free list of Waiters, linked by `next`
     cdef int spare_room             # how many more it takes; 0 once the hub is torn down
-    cdef PyObject *buffer           # a bytes object to receive into, that nobody else knows, or NULL
+    cdef PyObject *buffer           # a bytes object to receive into, to which nothing else refers, or NULL
     cdef Py_ssize_t buffer_size
     cdef dict raw_pending           # pending exceptions of greenlets that are not CoreGreenlets
     cdef WaitList idle_waiters
@@ -254,7 +256,7 @@ cdef class Hub(greenlet):
     cdef uint64_t n_switches, n_handoffs, n_polls, n_spawned
     cdef public object name
     cdef public object exception_stream
-    cdef public list before_poll    # called, without arguments, each time before and after polling; None for nobody
+    cdef public list before_poll    # called, without arguments, each time before and after polling; None for none
     cdef public list after_poll
     cdef public int watchers        # active ones of `loop`, for stats()
     cdef public int spinning        # idle watchers: poll without waiting
@@ -265,7 +267,7 @@ cdef class Hub(greenlet):
     cdef greenlet nursery           # begins new runners, near the bottom of the C stack
     cdef greenlet unborn            # the one that it is to begin
     cdef int delivered              # so many of backend.found are dealt with
-    cdef int polls                  # calls of backend.poll under way; more than one if signal handlers wait in them
+    cdef int polls                  # calls of backend.poll under way: more than one if signal handlers wait in them
     cdef list hooks_running         # of before_poll and after_poll; None for none
     cdef bint asking                # a runner is finding out whether anything is left
     cdef bint handlers_due          # the main greenlet is switched to in order to run signal handlers
@@ -317,6 +319,10 @@ cdef inline int give_way_within(object timeout) except -1:
     """For what blocks for at most `timeout`: None, seconds or a Timeout."""
     return give_way_unless_zero(timeout) if time_to_look() else 0
 
+# The largest receive buffer that a hub keeps for reuse.
+cdef enum:
+    KEEP_BUFFER = 262144
+
 cdef PyObject *take_buffer(Hub hub, Py_ssize_t size) except NULL
 cdef int keep_buffer(Hub hub, PyObject *data, Py_ssize_t size) except -1
 cdef FdEntry *fd_known(Hub hub, int fd, uint64_t owner) noexcept
@@ -333,8 +339,8 @@ cdef bint wait_on(Waiter w, int64_t timeout) except -1
 cdef int64_t timeout_ns(object seconds) except -2       # None: -1 (for ever); never rounded down
 cdef int64_t now_ns() noexcept nogil
 cdef uint64_t new_fd_owner() noexcept                   # a token no other socket has had
-cdef int fd_closed(int fd, uint64_t owner) except -1       # in every hub: wake its waiters with EBADF
-cdef int fd_number_closed(int fd) except -1                 # in this hub: wake who waits on the bare number
+cdef int fd_closed(int fd, uint64_t owner) except -1       # in every hub: wake what waits for the socket with EBADF
+cdef int fd_number_closed(int fd) except -1                 # in every hub: the same for what waits for the bare number
 cdef int fd_number(object fileno) except -1
 cdef int poll_now(int fd, int events) except -1
 cdef int errno_raise(int code) except -1

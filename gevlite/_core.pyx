@@ -14,12 +14,15 @@ What a reader must know before changing anything
 * One hub belongs to one OS thread. Its queues and tables are touched by that thread alone, except what _shared.pxi has,
   the inbox and the state of a Waiter (`wake`, `throw`) among it. Other threads touch that while they hold the GIL; no
   Python code runs between the test of a state and its change.
-* A Waiter moves NEW, PARKED, WOKEN, RESUMED, DONE and never back. Only the step PARKED to WOKEN queues an entry, so there
-  is exactly one resumption. Whoever comes second gets False and must give what it carried to somebody else.
+* A Waiter moves NEW, PARKED, WOKEN, RESUMED, DONE and never back. (`free_waiter` is no exception: what it resets is
+  referenced by nothing else, so for every other part of the program that Waiter is gone.) Only the step PARKED to WOKEN
+  queues an entry, so there is exactly one resumption. Whoever comes second gets False and must give what it carried to
+  the next waiter.
 * An exception for a parked greenlet (kill, Timeout) is that same step: from then on `wake` returns False. An exception
-  for a greenlet that is already woken, or runs, is kept as *pending* and raised when it parks next; what it was
-  woken with is therefore never lost.
-* Parking undoes itself: on every way out of `park` the waiter is in no list and no heap.
+  for a greenlet that is already woken, or runs, is kept as *pending* and raised when it parks next. So what it was
+  woken with is never lost. Only an exception that is thrown into a greenlet past the hub, by hand or by a tracer, can end
+  the wait of one that is already woken: then `Waiter.undelivered` says so.
+* Parking undoes itself: on every way out of `park` the Waiter is in no list and no heap.
 * The hub's greenlet may wait like any other: signal handlers, destructors and callbacks run in it and may block. Then it
   is *displaced*: another greenlet, a _Runner, runs the loop (`hub.runner` says which one does), and whatever is done
   item by item in the loop keeps its place in the hub and not on the stack. When the hub's greenlet is back in its own
@@ -134,12 +137,13 @@ cdef enum:
 # A greenlet may hand over to the next one this many times, or for this long, before the hub polls again.
 cdef enum:
     HANDOFF_BUDGET = 256
-# Waiters that a hub keeps for reuse.
+# What a hub keeps for reuse: so many Waiters and idle runners. See KEEP_BUFFER, too.
 cdef enum:
-    SPARE_RUNNERS = 4
-    NESTED_POLLS = 8            # signal handlers that may wait inside of one backend's `poll`
     SPARE_WAITERS = 256
-    KEEP_BUFFER = 262144        # and the largest receive buffer
+    SPARE_RUNNERS = 4
+# So many signal handlers may wait at the same time, one inside of the other, in one backend's `poll`.
+cdef enum:
+    NESTED_POLLS = 8
 cdef int64_t SLICE_NS = 5_000_000
 
 # While other threads run that could wake us, a hub with nothing to do looks this often whether they still exist.
@@ -150,10 +154,10 @@ cdef int64_t FOREVER = -1
 # In place of a time to poll for: something is ready, so there is no time to poll for.
 cdef enum:
     LOOK_AGAIN = -2
-# What a waiter for an fd is told, as the objects that it is told: made once.
+# What a waiter for an fd is woken with, as Python objects, so that none is made for each event.
 cdef object READ_NEWS = READ
 cdef object WRITE_NEWS = WRITE
-cdef object ZERO = 0             # an int to float conversion saved in sleep(0)
+cdef object ZERO = 0             # saves sleep(0) the conversion of an int to a double
 cdef int64_t LONGEST_NS = 1 << 62
 # A backend is never asked to wait for longer: kernels refuse a few years (macOS), or count milliseconds in an int.
 cdef int64_t LONGEST_POLL_NS = 24 * 3600 * <int64_t> 1_000_000_000
@@ -181,7 +185,7 @@ def _mark_exit():
     try:
         current_hub()           # what it is made of cannot be imported any more when a finalizer is the first to wait
     except Exception:
-        pass                    # whoever needs it will be told
+        pass                    # whoever needs a hub gets the error then
 
 
 atexit.register(_mark_exit)
@@ -255,7 +259,10 @@ cdef int64_t timeout_ns(object seconds) except -2:
 
 @cython.no_gc
 cdef class Place:
-    """A place in the queue of everybody who waits for one thing."""
+    """A place in a WaitList: what is to be notified when the thing that the list is for happens.
+
+    It is in one list at most. The list owns a reference to it, and taking it out gives that up.
+    """
 
     def __cinit__(self):
         self.prev = NULL
@@ -320,7 +327,7 @@ cdef bint notify_one(WaitList *lst, object source) except -1:
 
 
 cdef Py_ssize_t notify_all(WaitList *lst, object source) except -1:
-    # Only those who wait now: a notified one may queue up again at once.
+    # Only those that are in the list now: a notified one may append itself again at once.
     cdef Py_ssize_t n = lst.count, told = 0
     while n > 0 and lst.head != NULL:
         n -= 1
@@ -486,7 +493,7 @@ _KIND_NAMES = {
 
 @cython.no_gc
 cdef class Waiter(Place):
-    """The one way to block: `park()` switches away until somebody calls `wake(value)` or `throw(exc)`.
+    """The one way to block: `park()` switches away until `wake(value)` or `throw(exc)` is called.
 
     Use one Waiter for one wait. `wake` and `throw` may be called before `park` (which then returns at once) and from any OS
     thread. Both return True if they decided the wait and False if it was already decided.
@@ -625,22 +632,22 @@ cdef class Waiter(Place):
             belongings.put_back()
 
     cdef int _tell_tracer(self) except -1:
-        """A tracer or profiler, such as coverage.py's, asks which greenlet is running only when it is told of a call.
+        """Let a tracer or profiler, such as coverage.py's, see a call: only then does it ask which greenlet is running.
 
-        A debugger does not ask: whoever steps would only be shown a function of ours.
+        Not a debugger: it does not ask, and would show a function of ours to a user who steps.
         """
         try:
             if self.hub.thread_state.c_profilefunc == NULL and is_debugger(sys.gettrace()):
                 return 0
             switched()
         except BaseException:
-            # The tracer's own: what we were woken with must go to somebody else.
+            # The tracer's own error. What this greenlet was woken with must go to the next waiter.
             self.undelivered = self.exc is None and not self.timed_out
             raise
         return 0
 
     cdef int _undo(self) except -1:
-        """Be in no list and no heap any more."""
+        """Leave every list and the heap. From here on the Waiter is DONE, and `wake` returns False."""
         self.state = DONE
         leave_parked(self.hub, self)
         if isinstance(self.greenlet, CoreGreenlet):
@@ -668,7 +675,7 @@ cdef class Waiter(Place):
     cpdef bint wake(self, object value=None) except -1:
         """Decide the wait with `value`. True: done by this call; False: it was already decided.
 
-        Also False if its hub is gone (its thread ended, or was left behind by a fork): nobody would take the value.
+        Also False if its hub is gone (its thread ended, or was left behind by a fork): the value would be lost.
         """
         return decide(self, value, False)
 
@@ -728,7 +735,7 @@ cdef int leave_oddly(Waiter w, PyObject *result) except -1:
                 # Else what it waited for when a signal came has happened while the handler waits: later, its state says so.
         elif not runs:
             PyErr_Fetch(&error, &value, &traceback)
-            # If it was woken already, what it was given must go to somebody else.
+            # If it was woken already, what it was woken with must go to the next waiter.
             w._put_back()
             w.undelivered = (w.state == WOKEN or w.state == RESUMED) and w.exc is None and not w.timed_out
             w._undo()
@@ -740,7 +747,7 @@ cdef int leave_oddly(Waiter w, PyObject *result) except -1:
             PyErr_Restore(error, value, traceback)
             return -1
         else:
-            # Greenlets end in the hub, or in the one that made them; that error is nothing to what waits here.
+            # A greenlet has ended into this one, its parent. Its error does not concern what waits here.
             try:
                 raise_it()
             except BaseException as exc:
@@ -761,7 +768,7 @@ cdef int leave_oddly(Waiter w, PyObject *result) except -1:
 
 
 cdef int handle_signals_in(Waiter w) except -1:
-    """Run signal handlers in the main greenlet, which waits on `w`; they may wait too. What they raise ends its wait."""
+    """Run signal handlers in the main greenlet, which waits on `w`. They may wait too. What they raise ends its wait."""
     cdef Hub hub = w.hub
     cdef greenlet me = w.greenlet
     hub.handlers_due = False
@@ -785,8 +792,8 @@ cdef int handle_signals_in(Waiter w) except -1:
 cdef Waiter new_waiter(Hub hub, int kind):
     """A Waiter for the running thread's hub, from its free list if there is one.
 
-    The first call in a thread makes a hub, and an allocation may start the garbage collector: Python code runs, and other
-    threads with it. So the caller tests what it waits for again, between this call and waitlist_append.
+    The first call in a thread makes a hub, and an allocation may start the garbage collector: then Python code runs, and
+    with it other threads. So between this call and waitlist_append the caller looks again whether it still has to wait.
     """
     cdef Waiter w
     if hub.spare != NULL:
@@ -802,7 +809,12 @@ cdef Waiter new_waiter(Hub hub, int kind):
 
 
 cdef int free_waiter(Waiter w) except -1:
-    """Give a Waiter back after its wait, if nobody but the caller knows it. The caller must not touch it again."""
+    """Give a Waiter to the free list after its wait. The caller must not touch it again.
+
+    A Waiter never goes back from DONE, because `wake` may come late: from a timer, another thread, or a callback that still
+    holds it. So only one to which the caller has the last reference is reset, and that can no longer be woken by mistake.
+    Only one whose `park_for` has returned, too: one whose wait raised stays as it is, since `undelivered` is yet to be read.
+    """
     cdef Hub hub = w.hub
     if Py_REFCNT(<PyObject *> w) != 1 or hub.spare_room <= 0 or w.state != DONE or w.list != NULL:
         return 0
@@ -820,9 +832,11 @@ cdef int free_waiter(Waiter w) except -1:
 
 
 cdef bint wait_on(Waiter w, int64_t timeout) except -1:
-    """Park on `w`, which stands in a list if it must. False after the time-out.
+    """Park on `w`, which is in a list if something there is to notify it. False after the time-out.
 
-    Whatever happens, it is in no list afterwards. Once this has returned the waiter belongs to somebody else.
+    Whatever happens, it is in no list afterwards. If this returns, `w` is in the free list or another wait's: do not touch
+    it. If it raises, `w` is still the caller's: if the list hands something over by waking (a lock, an item), the caller
+    reads `w.undelivered` and, if it is set, gives `w.value` to the next waiter.
     """
     cdef bint timed_out
     w.park_for(timeout)
@@ -864,7 +878,7 @@ cdef _ForwardPlace forward(WaitList *lst, Waiter target):
 
 
 cdef class Waitable:
-    """The base of everything that becomes ready: who waits, and who asked to be called."""
+    """The base of everything that becomes ready: the greenlets that wait for it, and the callbacks linked to it."""
 
     cpdef bint ready(self) except -1:
         """True if waiting for it would not block."""
@@ -874,19 +888,19 @@ cdef class Waitable:
         """Park among the waiters until notified. False after the time-out."""
         cdef Waiter w = new_waiter(current_hub(), kind)
         if self.ready():
-            return True         # meanwhile, see new_waiter
+            return True         # it has become ready meanwhile, see new_waiter
         waitlist_append(&self.waiters, w)
         return wait_on(w, timeout)
 
     cdef int notify_callbacks(self) except -1:
-        """Called before the waiters are woken: their turn comes after that of the callbacks."""
+        """Call it before waking the waiters, so that they go on after the callbacks have been called."""
         return links_due(self.callbacks, self)
 
     def rawlink(self, callback):
         """Have this thread's hub call `callback(self)` once, when it becomes ready (soon, if it is).
 
-        The callback runs in the hub; if it blocks, that delays nothing but itself. It is called before those who began to
-        wait later go on.
+        The callback runs in the hub; if it blocks, that delays nothing but itself. It is called before greenlets that began
+        to wait later go on.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
@@ -921,10 +935,10 @@ cdef class Waitable:
 cdef class Belongings:
     """What a greenlet has put into the state of its OS thread, where every other one would find it: see `_running_loop`.
 
-    Whoever puts it there calls `set_belongings`. From then on it is away whenever that greenlet is parked: the core calls
-    `put_away` before it switches to somebody else and `put_back` before the greenlet goes on, whether it is woken or an
-    exception is thrown into it. A greenlet that has none pays for one test of a pointer at each end, and one that has just
-    been started has none. Both run where nothing may be raised, and must not switch.
+    Whatever puts it there calls `set_belongings`. From then on it is away whenever that greenlet is parked: the core calls
+    `put_away` before it switches to another one and `put_back` before the greenlet goes on, whether it is woken or an
+    exception is thrown into it. Both are called where nothing may be raised, and must not switch. A greenlet that has none
+    pays for one test of a pointer at each end, and a greenlet that has just been started has none.
 
     A switch made by hand (`greenlet.switch` between two greenlets of the program's own) is no parking: what takes part in it
     is one flow of control, and keeps what it has.
@@ -948,7 +962,7 @@ def set_belongings_finder(finder):
 
 
 cdef int set_belongings(Belongings belongings) except -1:
-    # In a thread without a hub nobody else can see them; a hub made later asks the finder.
+    # A thread without a hub has one greenlet that sees them; a hub made later asks the finder.
     if gevlite_thread_hub != NULL:
         (<Hub> gevlite_thread_hub).belongings = belongings
     return 0
@@ -976,7 +990,10 @@ cdef int take_up(Belongings belongings) except -1:
 # ---------------------------------------------------------------- greenlets the core knows
 
 cdef class CoreGreenlet(greenlet):
-    """The part of a gevlite Greenlet that the core touches."""
+    """What the core keeps with each greenlet of gevlite.
+
+    `waiter` is set while it is parked and only then: that is how `throw_now` finds what an exception has to end.
+    """
 
     def __cinit__(self, *args, **kwargs):
         self.waiter = NULL
@@ -995,7 +1012,7 @@ cdef class CoreGreenlet(greenlet):
         self.life = FINISHED
         self.hub.greenlets -= 1
         if self.hub.belongings is not None:
-            lay_down()          # it has left something behind: nobody is to find it
+            lay_down()          # what it has left in the thread's state is not for the next greenlet
         return 0
 
     def __del__(self):
@@ -1003,7 +1020,7 @@ cdef class CoreGreenlet(greenlet):
         # be unwound by its own thread.
         if gl_active(<PyObject *> self):
             if self.hub.closed:
-                Py_INCREF(self)     # nobody is left who could unwind it; its stack must not outlive its fields
+                Py_INCREF(self)     # nothing can unwind it any more; its stack must not outlive its fields
             elif <PyObject *> self.hub == gevlite_thread_hub:
                 throw_to(<PyObject *> self, GreenletExit)
             else:
@@ -1288,7 +1305,7 @@ cdef class Hub(greenlet):
                 switch_to(<PyObject *> target, <PyObject *> argument if argument is not None else NULL)
         except BaseException as exc:
             # A callback failed, or a greenlet whose parent is the hub ended with an exception that it did not report itself.
-            # If somebody handed over to it, it is not the one that we switched to.
+            # After a handoff that is another greenlet than the one that we switched to.
             if isinstance(target, greenlet) and not (<greenlet> target).dead:
                 target = "a raw greenlet"
             self._report(target, exc)
@@ -1381,8 +1398,8 @@ cdef class Hub(greenlet):
         if self.join_waiters.count:
             notify_all(&self.join_waiters, None)
             return LOOK_AGAIN
-        # A reason that had to be looked up is waiting itself; or there is nobody who could be told: as with threads, the
-        # others wait for ever.
+        # To find out, Python code had to run, and that waits itself. Or the greenlet that LoopExit is for has ended: as
+        # with threads, the others wait for ever.
         if self.asking or self.successor is not None and self.successor.dead:
             return timeout
         self.asking = True
@@ -1392,7 +1409,7 @@ cdef class Hub(greenlet):
             self.asking = False
 
     cdef int64_t _nothing_left(self, int64_t timeout) except? -3:
-        # Another thread may still wake somebody, unless it is a worker without work.
+        # Another thread may still wake a greenlet, unless it is a worker without work.
         # (The count leaves out the main thread, so it is that of the others for the main thread and for any other one.)
         threads = threads_at_work()
         # A thread that ends is no longer counted while its greenlets are unwound; its hub still is.
@@ -1406,7 +1423,7 @@ cdef class Hub(greenlet):
             dead_end = None
         else:
             dead_end = LoopExit(self._dead_end_message(), self)
-        # That was Python code: a thread (which may have ended since) or a signal handler may have woken somebody.
+        # That was Python code: a thread (which may have ended since) or a signal handler may have woken a greenlet.
         if self.ready.count or inbox_waits(self) or self.timers.size != self.unref_timers:
             return LOOK_AGAIN
         if dead_end is None:
@@ -1481,7 +1498,7 @@ cdef class Hub(greenlet):
         if begin_to_poll(self):
             timeout = 0             # Python code ran since the inbox was looked at, and with it perhaps another thread
         if backend.n_found:
-            self.deliver()          # whoever polled was made to wait before it had done so
+            self.deliver()          # the greenlet that polled had to wait before it came to do so
             timeout = 0
         try:
             if backend.poll(timeout) is not None:
@@ -1505,7 +1522,7 @@ cdef class Hub(greenlet):
         return 0
 
     cdef int deliver(self) except -1:
-        """Act on what the backend has found. If this greenlet is made to wait on the way, the next one goes on from there."""
+        """Act on what the backend has found. If this greenlet has to wait on the way, the next runner goes on from there."""
         cdef Backend backend = self.backend
         cdef Ready found
         while self.delivered < backend.n_found:
@@ -1557,7 +1574,7 @@ cdef class Hub(greenlet):
         except (KeyboardInterrupt, SystemExit) as wish:
             to_main(self, wish)
         except BaseException as again:
-            # Neither is the business of whoever happens to wait in the main greenlet.
+            # Neither concerns what the main greenlet happens to do.
             print_plainly(self, context, exc)
             print_plainly(self, "Hub.handle_error", again)
         return 0
@@ -1596,7 +1613,7 @@ cdef class Hub(greenlet):
         try:
             stream.write("".join(lines))
         except Exception:
-            pass        # a closed or full stderr must not hit whoever happens to wait in the main greenlet
+            pass        # a closed or full stderr must not raise in the main greenlet, wherever that is
 
     # -------- callbacks and timers
 
@@ -1642,7 +1659,7 @@ cdef class Hub(greenlet):
             raise RuntimeError(f"Hub.{what} must be called in the hub's own thread; use call_soon_threadsafe")
 
     def ref(self, bint thread=False):
-        """Count one more outside reason (a worker thread, a watcher) why somebody may still be woken.
+        """Count one more outside reason (a worker thread, a watcher) why a greenlet may still be woken.
 
         thread: it is the work of another thread, of which nothing is left in the child of a fork.
         """
@@ -1805,7 +1822,7 @@ cdef class Hub(greenlet):
             return False
         if before != -1 and before != self.backend.signal_fd:
             try:
-                _signal.set_wakeup_fd(before)       # somebody else's loop has it; leave it alone
+                _signal.set_wakeup_fd(before)       # another library's loop has it; leave it alone
             except (ValueError, OSError):
                 pass                                # that one is closed
         return True
@@ -1946,7 +1963,7 @@ cdef int drop_dead_pending(Hub hub) except -1:
 
 
 cdef bint cancel_throw(Hub hub, greenlet g, object exc) except -1:
-    """Take back an exception that is pending for `g`; False if it is not."""
+    """Take back an exception that is pending for `g`. False if it is not pending."""
     cdef list waiting
     if isinstance(g, CoreGreenlet):
         waiting = (<CoreGreenlet> g).pending
@@ -2044,7 +2061,7 @@ cdef int to_main(Hub hub, object exc) except -1:
 
 
 cdef greenlet get_main(Hub hub):
-    """The thread's main greenlet, or who has taken its place in the child of a fork; None if that has ended."""
+    """The thread's main greenlet, or the one in its place in the child of a fork; None if that has ended."""
     if hub.successor is None:
         return main_of(hub)
     return None if hub.successor.dead else hub.successor
@@ -2102,7 +2119,7 @@ cpdef abandon_main(Hub hub):
 
 
 cpdef abandon_others(Hub hub):
-    """`abandon` everybody but the running greenlet: those who wait and those who are about to start, now or later.
+    """`abandon` every greenlet but the running one: those that wait and those that are to start, now or later.
 
     In a callback of the hub, or a signal handler that runs there, the main greenlet goes on too.
     """
@@ -2180,7 +2197,7 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
         hub.is_main_thread = True      # the thread that forked is the child's main thread
         if before != -1 and before not in signal_fds:
             _signal.set_wakeup_fd(before)
-    except (ValueError, OSError):       # OSError: somebody else's that is closed
+    except (ValueError, OSError):       # OSError: another library's, which is closed
         pass
     hub.watched_fds = 0
     for i in range(hub.fds_size):
@@ -2207,7 +2224,7 @@ include "_debuggers.pxi"
 include "_checks.pxi"
 
 
-# ---------------------------------------------------------------- who runs the loop
+# ---------------------------------------------------------------- which greenlet runs the loop
 
 cdef bint is_runner(Hub hub):
     """True in the greenlet that runs the loop now."""
@@ -2216,7 +2233,7 @@ cdef bint is_runner(Hub hub):
 
 
 cdef bint runs_loops(Hub hub, greenlet g):
-    """Whether it may be the one that runs the loop, now or another time."""
+    """True for the hub and its runners, any of which may run the loop, now or another time."""
     return <PyObject *> g == <PyObject *> hub or isinstance(g, _Runner)
 
 
@@ -2293,7 +2310,7 @@ cdef int run_loop(Hub hub, PyObject *me) except -1:
         except GreenletExit:
             raise
         except BaseException as exc:
-            # A signal handler raised, or the backend failed: nobody but the main greenlet can be told.
+            # A signal handler raised, or the backend failed. That is for the main greenlet.
             to_main(hub, exc)
             if get_main(hub) is None:
                 exit_process(1)     # or it would fail for ever
@@ -2303,7 +2320,7 @@ cdef int run_loop(Hub hub, PyObject *me) except -1:
 
 
 cdef int displace(Hub hub) except -1:
-    """The greenlet that runs the loop, the current one, is going to wait: choose who runs it then."""
+    """The greenlet that runs the loop, the current one, is going to wait: choose the one that runs it meanwhile."""
     cdef PyObject *me = hub.runner
     cdef _Runner made
     cdef _Nursery nursery = <_Nursery> hub.nursery
@@ -2359,8 +2376,8 @@ cdef bint lay_off(Hub hub, PyObject *me) except -1:
 cdef int run_signal_handlers(bint came) except -1:
     """For the backend of this thread's hub, in its `poll`: run the handlers of signals that have come.
 
-    They run in the main greenlet's name, in the middle of what that waits for: in it, if it waits here. `came`: one has
-    come for certain.
+    They run in the main greenlet, in the middle of what that waits for, if it is parked; else in the greenlet that polls.
+    `came`: one has come for certain.
     """
     cdef Hub hub
     cdef greenlet main
@@ -2379,7 +2396,7 @@ cdef int run_signal_handlers(bint came) except -1:
 
 
 cdef int status_of(object exc):
-    """The exit status that a SystemExit stands for, as the interpreter understands it."""
+    """The exit status that the interpreter gives a SystemExit."""
     code = exc.code
     if code is None:
         return 0
@@ -2412,7 +2429,7 @@ _print_exception = Hub.print_exception
 
 
 cdef int print_plainly(Hub hub, object context, object exc) except -1:
-    """Print an exception as the hub does if nobody has replaced anything; whatever fails here is passed over."""
+    """Print an exception as the hub does if nothing is replaced in it; errors of printing are ignored."""
     try:
         _print_exception(hub, context, type(exc), exc, exc.__traceback__)
     except Exception:
@@ -2481,7 +2498,7 @@ cdef int ready_or_nothing(int fd, int events) noexcept:
 
 
 def fd_ready(int fd, int events):
-    """What of `events` (READ, WRITE or both) `fd` is ready for this moment, by the kernel's word; 0 for nothing.
+    """Ask the kernel for which of `events` (READ, WRITE or both) `fd` is ready at this moment; 0 for none.
 
     Does not block. Raises OSError(EBADF) for a closed fd.
     """
@@ -2566,7 +2583,7 @@ def let_others_run(timeout=None):
 def add_idle_workers(Py_ssize_t change):
     """Count threads that only wait for calls to make, 1 for each thread and -1 for each call. Any thread.
 
-    Such a one wakes nobody, so it does not hold off a LoopExit.
+    A thread without a call to make wakes no greenlet, so it does not hold off a LoopExit.
     """
     count_idle_workers(change)
 
@@ -2577,7 +2594,7 @@ def hubs():
 
 
 def park_current(timeout=None):
-    """Park the current greenlet with a Waiter nobody else knows; only an exception or the time-out ends it."""
+    """Park the current greenlet on a Waiter that nothing else refers to: only an exception or the time-out ends that."""
     return new_waiter(current_hub(), WAIT_OTHER).park_for(timeout_ns(timeout))
 
 
@@ -2646,7 +2663,7 @@ cdef int fd_closed(int fd, uint64_t owner) except -1:
 
 
 cdef int fd_number_closed(int fd) except -1:
-    """`fd` is about to be closed or given away: wake with EBADF who waits on the bare number."""
+    """`fd` is about to be closed or given away: wake with EBADF whatever waits for the bare number."""
     cdef Hub hub
     cdef FdEntry *entry
     for hub in all_hubs():

@@ -45,7 +45,7 @@ cdef FdEntry *fd_known(Hub hub, int fd, uint64_t owner) noexcept:
 
 
 cdef FdEntry *fd_own(Hub hub, int fd, uint64_t owner) except NULL:
-    """The entry of `fd`, which belongs to the socket `owner`; what an earlier owner left is cleared."""
+    """The entry of `fd`, which belongs to the socket `owner`. What an earlier owner left is cleared."""
     cdef FdEntry *entry = fd_entry(hub, fd)
     if entry.owner != owner:
         if entry.owner:
@@ -66,7 +66,7 @@ cdef int fd_set_armed(Hub hub, FdEntry *entry, int events) except -1:
 
 
 cdef int fd_rearm(Hub hub, FdEntry *entry) except -1:
-    """Make sure the backend watches for everybody who waits on `entry`."""
+    """Have the backend watch for all that waits on `entry`."""
     cdef int want
     if entry.flags & ADOPTED:
         return 0
@@ -91,10 +91,11 @@ cdef int fd_ask(Hub hub, FdEntry *entry, int events) except -1:
 
 
 cdef int fd_wait(Hub hub, FdEntry *entry, int events, int64_t limit) except -1:
-    """Park until the fd may be ready for READ, WRITE or either. Returns the news that woke it, 0 after a time-out.
+    """Park until the fd may be ready for READ, WRITE or either. Returns what it was woken with, 0 after the time-out.
 
-    On an owned fd one waiter is woken at a time. Who gets events must, when it has done its operation, call
-    `fd_pass_on`: it wakes the next one if there is still something left.
+    On an owned fd one waiter is woken at a time, and the others rely on it: whoever gets events from here does its operation
+    at once, and then calls `fd_pass_on`, also if the operation failed. That wakes the next one if there is still something
+    left. Without it the next one would wait for an edge that may never come. When this returns 0 or raises, it has done so.
     """
     cdef Waiter w = new_waiter(hub, WAIT_READ if events & READ else WAIT_WRITE)
     cdef _ForwardPlace second = None
@@ -130,7 +131,7 @@ cdef int fd_leave(Hub hub, FdEntry *entry, Waiter w, _ForwardPlace second) excep
 
 
 cdef int fd_disarm(Hub hub, FdEntry *entry) except -1:
-    """Tell the backend about interest that nobody has any more."""
+    """A waiter has left: have the backend watch for no more than the others wait for."""
     cdef int want = (READ if entry.readers.count else 0) | (WRITE if entry.writers.count else 0)
     if entry.armed & ~want == 0:
         return 0
@@ -140,14 +141,14 @@ cdef int fd_disarm(Hub hub, FdEntry *entry) except -1:
     try:
         hub.backend.arm(entry.fd, want)
     except BaseException as exc:
-        # Closed meanwhile, or the backend failed: who still waits would wait for ever.
+        # Closed meanwhile, or the backend failed: whatever still waits would wait for ever.
         fd_set_armed(hub, entry, 0)
         return fd_fail(hub, entry, exc)
     return fd_set_armed(hub, entry, want)
 
 
 cdef int fd_drop(Hub hub, FdEntry *entry) except -1:
-    """Have the backend forget it. Whatever comes of that, the clearing up around it must go on."""
+    """Have the backend forget it. An error of that is reported: the caller has more to clear up."""
     try:
         hub.backend.drop(entry.fd)
     except OSError:
@@ -158,8 +159,11 @@ cdef int fd_drop(Hub hub, FdEntry *entry) except -1:
 
 
 cdef int fd_pass_on(Hub hub, FdEntry *entry) except -1:
-    """Wake the next one who waits, if the fd is still ready: the kernel is asked, since to wake somebody for nothing
-    costs more, and his place in the queue."""
+    """Wake the next waiter if the fd is still ready.
+
+    The kernel is asked whether it is: to wake a greenlet for nothing costs more, and the greenlet its place in the list.
+    Called by all that a report may have been given to and that has not used it up: see fd_wait.
+    """
     cdef int events = 0
     if entry.flags & READ_READY and entry.readers.count:
         events |= READ
@@ -169,7 +173,7 @@ cdef int fd_pass_on(Hub hub, FdEntry *entry) except -1:
         try:
             events = fd_ask(hub, entry, events)
         except OSError:
-            pass            # closed behind our back: whoever tries it sees that
+            pass            # closed behind our back: a waiter that tries it finds out
         if events & READ:
             notify_one(&entry.readers, READ_NEWS)
         if events & WRITE:
@@ -210,7 +214,7 @@ cdef int fd_event(Hub hub, int fd, int events) except -1:
 
 
 cdef int fd_fail(Hub hub, FdEntry *entry, object exc) except -1:
-    """Whoever waits on the fd gets `exc`."""
+    """Raise `exc` in every waiter of the fd."""
     cdef Place place
     while True:
         place = waitlist_pop(&entry.readers)
@@ -240,7 +244,7 @@ cdef int fd_reset(Hub hub, FdEntry *entry, object exc) except -1:
 
 
 cdef int fd_forget(Hub hub, int fd, uint64_t owner, object exc) except -1:
-    """`fd` is about to be closed: drop its registration and wake who waits on it with `exc`.
+    """`fd` is about to be closed: drop its registration, and raise `exc` in whatever waits for it.
 
     owner: forget only what this socket registered; 0: whatever there is.
     """

@@ -29,6 +29,7 @@ from libc.stdlib cimport realloc
 from libc.string cimport memset, strlen
 
 from gevlite._core cimport (
+    KEEP_BUFFER,
     READ,
     READ_READY,
     STICKY,
@@ -465,7 +466,11 @@ cdef inline int pass_on(Hub hub, FdEntry *entry) except -1:
 cdef bint must_retry(Hub hub, FdEntry *entry, int code) except -1:
     """A system call failed with `code`. True: make it again; False: it would block. Raises everything else."""
     if code == EINTR:
-        PyErr_CheckSignals()
+        try:
+            PyErr_CheckSignals()
+        except BaseException:
+            pass_on(hub, entry)
+            raise
         return True
     if code == EAGAIN:
         return False
@@ -592,13 +597,21 @@ cdef object receive_bytes(Endpoint ep, Py_ssize_t bufsize, int flags, sockaddr *
         # As in `transfer`, but no buffer is held while parked: thousands of idle connections would each pin one.
         entry = entry_of(ep, hub)
         if may_try(ep, entry, READ, flags):
-            data = take_buffer(hub, bufsize)
+            data = take_buffer(hub, bufsize) if bufsize <= KEEP_BUFFER else take_large_buffer(hub, entry, bufsize)
             got = system_call(ep, entry, READ, bytes_at(data), bufsize, flags, addr, addrlen)
             if got >= 0:
                 return received(hub, entry, data, bufsize, got)
             if must_retry_recv(hub, entry, data, bufsize, errno):
                 continue
         wait_or_raise(ep, hub, READ, flags, &deadline)
+
+
+cdef PyObject *take_large_buffer(Hub hub, FdEntry *entry, Py_ssize_t bufsize) except NULL:
+    try:
+        return take_buffer(hub, bufsize)
+    except BaseException:
+        pass_on(hub, entry)     # what this greenlet was woken for is still there
+        raise
 
 
 cdef object received(Hub hub, FdEntry *entry, PyObject *data, Py_ssize_t bufsize, Py_ssize_t got):
@@ -798,8 +811,17 @@ def connect_wait(self, address):
         nap(ep, &deadline, &length)
     if (code != EINPROGRESS and code != EALREADY) or ep.limit == 0:
         return code
+    try:
+        return connect_end(self, ep, hub, address, &deadline)
+    finally:
+        pass_on(hub, entry_of(ep, hub))     # others may wait until they can send
+
+
+cdef int connect_end(object self, Endpoint ep, Hub hub, object address, int64_t *deadline) except -1:
+    """Wait until a connection that has been begun is decided. Returns the errno."""
+    cdef int code
     while True:
-        wait_or_raise(ep, hub, WRITE, 0, &deadline)
+        wait_or_raise(ep, hub, WRITE, 0, deadline)
         if not ASKING_TELLS:
             code = self.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
             if code:
@@ -832,6 +854,9 @@ cdef object by_original(object self, Endpoint ep, int event, int flags, object m
                 if event == WRITE and unreported(ep, flags):
                     nap(ep, &deadline, &length)
                     continue
+            except BaseException:
+                pass_on(hub, entry_of(ep, hub))
+                raise
             else:
                 pass_on(hub, entry_of(ep, hub))
                 return result

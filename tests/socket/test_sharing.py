@@ -12,6 +12,7 @@ from both_ends import (
     BIG,
     LOCALHOST,
     fill,
+    full_listener,
     recv_exactly,
     refused,
     skip_if_a_listener_cannot_be_shut_down,
@@ -188,6 +189,43 @@ def test_killed_between_the_wake_up_and_the_read(start, ours, opened, settle):
     a.send(b"data")
     killer.get()
     assert settle(lambda: any(reader.greenlet.value == (b"data", None) for reader in readers))
+
+
+@pytest.mark.parametrize("method", ["recv", "recvmsg"])
+def test_a_call_that_fails_after_it_was_woken_wakes_the_next_one(start, ours, settle, method):
+    a, b = ours
+    first = start(b.recv, 10)
+    assert settle(waiting_for(1))
+    failing, last = start(getattr(b, method), 1 << 62), start(b.recv, 10)
+    assert settle(waiting_for(3))
+    a.send(b"1")
+    assert first.get() == b"1"
+    a.send(b"2")
+    with pytest.raises(MemoryError):
+        failing.get()
+    assert last.get() == b"2"
+
+
+def test_a_connect_wakes_whoever_waits_to_send(start, opened, settle):
+    listener = full_listener(socket, opened)
+    sock = opened.enter_context(socket.socket())
+    connecting = start(sock.connect, listener.getsockname())
+    assert settle(waiting_for(1))
+    sending = start(sock.sendall, b"hello")
+    assert settle(waiting_for(2))
+    accepting = start(received_from, sock.getsockname(), listener)
+    connecting.get()
+    sending.get()
+    assert accepting.get() == b"hello"
+
+
+def received_from(address, listener):
+    """Accept until the connection from there comes; the others have filled the backlog."""
+    while True:
+        connection, peer = listener.accept()
+        with connection:
+            if peer == address:
+                return recv_exactly(connection, len(b"hello"))
 
 
 def test_several_readers_share_a_stream(start, ours, settle):
