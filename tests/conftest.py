@@ -1,5 +1,6 @@
 """What all tests share: proof that nothing is left over, certificates, and the original beside the twin."""
 
+import collections
 import concurrent.futures
 import gc
 import importlib
@@ -23,6 +24,21 @@ def pytest_collection_finish():
     """What collecting has made stays to the end: `gc.collect()` in tests need not look at it each time."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """With `--durations`, also the seconds that each folder has taken."""
+    if config.option.durations is None:
+        return
+    seconds = collections.Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                folders = report.nodeid.split("::")[0].split("/")[1:-1]
+                seconds[folders[0] if folders else "."] += report.duration
+    terminalreporter.section("seconds by folder")
+    for folder, total in seconds.most_common():
+        terminalreporter.line(f"{total:8.1f} s  {folder}")
 
 
 def counters():
