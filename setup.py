@@ -5,6 +5,7 @@ what it stands on. Cython runs only when something is built: an sdist, or a look
 
 GEVLITE_WERROR=1 turns every warning, of Cython and of the C compiler, into an error.
 GEVLITE_DEBUG=1 makes a slower core that checks its own state at each step and aborts if that cannot be.
+GEVLITE_COVERAGE=1 has each line of Cython traced, and the C files beside the sources: see tests/under_coverage.py.
 GEVLITE_KQUEUE_INCLUDE=tests/kqueue_standin, for tests only, builds the kqueue backend on Linux with what is in there.
 """
 
@@ -34,7 +35,12 @@ if WERROR:
     COMPILE_ARGS.append("-Werror")
 DEBUG = os.environ.get("GEVLITE_DEBUG", "") not in ("", "0")
 
+COVERAGE = os.environ.get("GEVLITE_COVERAGE", "") not in ("", "0")
+MACROS = [("GEVLITE_DEBUG", "1")] * DEBUG + [("CYTHON_TRACE", "1")] * COVERAGE
+
 DIRECTIVES = {"binding": True, "embedsignature": True, "embedsignature.format": "python", "cdivision": True}
+if COVERAGE:
+    DIRECTIVES["linetrace"] = True
 
 # Package and its folder.
 FOLDERS = {"gevlite": "gevlite", "gevlite._http": "gevlite/_http", "gevlite.backends": "backends"}
@@ -53,7 +59,7 @@ class CythonBuild(build_ext):
             language_level=3,
             compiler_directives=DIRECTIVES,
             include_path=["."],
-            build_dir=os.path.join("build", "cython"),
+            build_dir=None if COVERAGE else os.path.join("build", "cython"),
             force=WERROR or None,
         )
         sources = {extension.name: extension.sources for extension in translated}
@@ -78,7 +84,7 @@ def modules(platform: str = sys.platform) -> list[Extension]:
                 Extension(
                     f"{package}.{name}",
                     [path, *(source for folder in extra for source in sorted(glob.glob(f"{folder}/*.c")))],
-                    define_macros=[("GEVLITE_DEBUG", "1")] if DEBUG else [],
+                    define_macros=MACROS,
                     include_dirs=[GREENLET_INCLUDE, "gevlite", *extra],
                     extra_compile_args=COMPILE_ARGS if sysconfig.get_config_var("CC") else [],
                     depends=HEADERS,
