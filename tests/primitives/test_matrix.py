@@ -202,12 +202,23 @@ def line_up(start):
     """`line_up(way, thing, count)`: so many greenlets that wait, in this order. Killed at the end of the test."""
 
     def line_up(way, thing, count, timeout=None):
-        made = [start(way.wait, thing, timeout) for _ in range(count)]
-        gevlite.sleep(0)
+        made = in_turn(start, [(way.wait, thing, timeout)] * count)
         assert waiting(thing) == in_line(thing, count)
         return made
 
     return line_up
+
+
+def in_turn(start, calls):
+    """Start greenlets for `(function, *arguments)`, each when the one before waits.
+
+    On a busy machine one may give way before it stands in line, and `sleep(0)` would be over before it does.
+    """
+    made = []
+    for call in calls:
+        made.append(start(*call))
+        gevlite.idle()
+    return made
 
 
 def pass_time(seconds):
@@ -326,7 +337,7 @@ def test_woken_and_then_killed_in_one_turn_it_has_what_it_waited_for(way, start)
         gevlite.sleep(1000)
 
     one = start(run)
-    gevlite.sleep(0)
+    gevlite.idle()
     way.wake(thing)
     one.greenlet.kill()
     assert steps == [True] and waiting(thing) == 0
@@ -392,8 +403,7 @@ def test_they_are_woken_in_the_order_in_which_they_came(way, start):
         assert way.wait(thing)
         order.append(n)
 
-    made = [start(wait, n) for n in range(MANY)]
-    gevlite.sleep(0)
+    made = in_turn(start, [(wait, n) for n in range(MANY)])
     for _ in range(MANY if way.for_one else 1):
         assert way.wake(thing)
     for one in made:
@@ -410,11 +420,10 @@ def test_who_comes_back_stands_behind_those_who_wait(way, start):
             assert way.wait(thing)
             order.append(name)
 
-    made = [start(again_and_again, name) for name in "abc"]
-    gevlite.sleep(0)
+    made = in_turn(start, [(again_and_again, name) for name in "abc"])
     for _ in range(9):
         assert way.wake(thing)
-        gevlite.sleep(0)
+        gevlite.idle()
     for one in made:
         one.get()
     assert "".join(order) == "abcabcabc"
@@ -428,8 +437,7 @@ def test_in_the_middle_of_the_line_one_may_leave_and_the_order_stays(way, start)
         if way.wait(thing, SOON if n % 3 == 1 else None):
             order.append(n)
 
-    made = [start(wait, n) for n in range(9)]
-    gevlite.sleep(0)
+    made = in_turn(start, [(wait, n) for n in range(9)])
     for n in (2, 5, 8):
         made[n].greenlet.kill()
     for n in (1, 4, 7):
@@ -466,8 +474,7 @@ class Elsewhere:
         self.begun.wait()
 
     def run(self, way, thing, count):
-        made = [gevlite.spawn(way.wait, thing) for _ in range(count)]
-        gevlite.sleep(0)
+        made = in_turn(gevlite.spawn, [(way.wait, thing)] * count)
         self.begun.set()
         self.results += [g.get(timeout=30) for g in made]
 
@@ -480,8 +487,7 @@ class Elsewhere:
 def test_greenlets_of_three_threads_wait_and_a_fourth_wakes_them(way, start, fast_thread_switches):
     thing, count = way.make(), 3
     others = [Elsewhere(way, thing, count) for _ in range(2)]
-    made = [start(way.wait, thing) for _ in range(count)]
-    gevlite.sleep(0)
+    made = in_turn(start, [(way.wait, thing)] * count)
 
     def wake():
         for _ in range(3 * count if way.for_one else 1):
@@ -552,8 +558,7 @@ def test_in_the_child_of_a_fork_those_who_wait_can_be_woken(way, line_up):
         assert way.wake(thing) and one.get(timeout=20) is True and waiting(thing) == 0
         fresh = way.make()
         assert way.wait(fresh, SOON) is False
-        g = gevlite.spawn(way.wait, fresh)
-        gevlite.sleep(0)
+        (g,) = in_turn(gevlite.spawn, [(way.wait, fresh)])
         assert way.wake(fresh) and g.get(timeout=20) is True
         return waiting(fresh) == 0
 
@@ -567,8 +572,7 @@ def test_in_the_child_of_a_fork_those_who_wait_can_be_woken(way, line_up):
 def test_in_the_child_of_a_fork_a_wake_up_is_not_given_to_a_thread_left_behind(way, line_up):
     thing = way.make()
     other = Elsewhere(way, thing, 1)  # first in line
-    mine = gevlite.spawn(way.wait, thing)
-    gevlite.sleep(0)
+    (mine,) = in_turn(gevlite.spawn, [(way.wait, thing)])
     assert in_child(lambda: way.wake(thing) and mine.get(timeout=20))
     for _ in range(2 if way.for_one else 1):
         assert way.wake(thing)
@@ -584,9 +588,9 @@ def test_what_waited_is_freed(way, line_up):
 
     def use():
         thing = way.make()
-        made = [gevlite.spawn(way.wait, thing) for _ in range(3)]
+        made = in_turn(gevlite.spawn, [(way.wait, thing)] * 3)
         made.append(gevlite.spawn(way.wait, thing, SOON))
-        gevlite.sleep(0)
+        gevlite.idle()
         made[0].kill()
         made[3].join()
         for _ in range(2 if way.for_one else 1):
