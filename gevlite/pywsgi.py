@@ -298,12 +298,15 @@ class WSGIServer(StreamServer):
     lasts.)
 
     log: where requests are logged: an `AccessLog`, which costs least; any object with `write()`, such as a file; a
-    `logging.Logger`, or any object with its method `log()`; "default" for sys.stderr, None for nowhere. error_log: the
-    same for `wsgi.errors`; None drops what applications write there. handler_class: the class that serves a connection,
-    a subclass of `WSGIHandler`. environ: a dict that is added to the environ of each request. limits: `Limits` of sizes
-    and times. strict: refuse requests that standards do not allow, or that few servers understand: quotation marks, <,
-    >, # and bytes beyond ASCII in targets, unregistered methods, HTTP/1.2, tabs after values, and white space in chunk
-    extensions. proxies: `Proxies` that are trusted to say who the client is; None: no proxy is trusted.
+    `logging.Logger`, or any object with its method `log()`; "default" for sys.stderr, None for nowhere.
+    error_log: the same for `wsgi.errors`; None drops what applications write there.
+    handler_class: the class that serves a connection, a subclass of `WSGIHandler`.
+    environ: a dict that is added to the environ of each request.
+    limits: `Limits` of sizes and times.
+    strict: refuse requests that standards do not allow, or that few servers understand: quotation marks, <, >, # and
+    bytes beyond ASCII in targets, unregistered methods, HTTP/1.2, tabs after values, and white space in chunk
+    extensions.
+    proxies: `Proxies` that are trusted to say who the client is; None: no proxy is trusted.
 
     Raises ImportError if httptools is not installed.
     """

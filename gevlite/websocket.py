@@ -85,11 +85,13 @@ def accept(
     origins: which web pages may connect, by the `Origin` that browsers send. By default those of the same host and port
     as `Host`; "*" for all; a list such as `["https://example.com"]`; or a function that gets the origin (None if there
     is none) and returns whether it may connect. A client without an origin (not a browser) may connect, unless the
-    function refuses it. headers: further headers of the response, (name, value). compression: use permessage-deflate
-    (RFC 7692) if the client offers it. Costs time, and 64 KiB for each connection. max_size: bytes of a received
-    message; a longer one closes the connection (1009). None: no limit. ping_interval: a client that was silent for this
-    many seconds gets a ping; None: never. ping_timeout: a client that stays silent for this many more seconds is lost
-    (1011); None: never. close_timeout: how many seconds a client may take to answer when the connection is closed.
+    function refuses it.
+    headers: further headers of the response, (name, value).
+    compression: use permessage-deflate (RFC 7692) if the client offers it. Costs time, and 64 KiB for each connection.
+    max_size: bytes of a received message; a longer one closes the connection (1009). None: no limit.
+    ping_interval: a client that was silent for this many seconds gets a ping; None: never.
+    ping_timeout: a client that stays silent for this many more seconds is lost (1011); None: never.
+    close_timeout: how many seconds a client may take to answer when the connection is closed.
 
     Raises HandshakeError if the request is not a correct handshake or its origin may not connect; the client gets the
     answer at once, or when the application lets the error through. Raises RuntimeError if the response has already

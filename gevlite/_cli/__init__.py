@@ -1,1 +1,1 @@
-"""The command line's insides: what only `python -m gevlite` uses, one module a command."""
+"""Modules that only the command line `python -m gevlite` uses, one for each command."""

@@ -1,8 +1,8 @@
 """`python -m gevlite demo`: many slow HTTP requests at once, made by ordinary blocking code.
 
-Server, clients and ticker are greenlets on one thread. The server answers `/delay/N` after N seconds; the clients are
-`urllib.request` and, if it is installed, `requests`, unmodified under `monkey.patch_all()`. The ticker wakes up all the
-while: how late its worst tick comes shows for how long anything kept the thread to itself.
+Server, clients and ticker are greenlets on one thread. The server answers `/delay/N` after N seconds. The clients use
+`urllib.request` and, if it is installed, `requests`, unmodified under `monkey.patch_all()`. The ticker wakes up again
+and again: the delay of its latest tick shows for how long anything kept the thread to itself.
 """
 
 import shutil
@@ -15,12 +15,12 @@ from gevlite._version import __version__
 
 TICK = 0.05
 
-# Seconds after its delay at which a request is given up.
+# Seconds after its delay at which a request times out.
 PATIENCE = 30
 
 
 class Request:
-    """One fetch: what was asked and, in the end, when it began and ended and what went wrong."""
+    """One fetch: its URL and, in the end, when it began and ended, and its error."""
 
     def __init__(self, client, delay):
         self.client = client  # name of the HTTP client
@@ -34,7 +34,7 @@ class Request:
 
 
 def main(count, longest, plain):
-    """Run the demo and return the exit code: 0, or 1 if a fetch failed or they did not run at the same time."""
+    """Run the demo and return the exit code: 0, or 1 if a fetch failed or the fetches did not run at the same time."""
     plain = plain or not _can_draw(sys.stdout)
     monkey.patch_all()
     _allow_files(2 * count + 50)
@@ -95,7 +95,7 @@ def _answer(handler, connection, address):
         try:
             handler(connection, address, None)
         except OSError:
-            pass  # the client went away
+            pass  # the client disconnected
 
 
 def _handler_class():
@@ -130,7 +130,8 @@ def _handler_class():
 
 
 def _clients():
-    """`{name: function(url, timeout) -> body}`. Proxies of the environment are passed over: we talk to ourselves."""
+    """`{name: function(url, timeout) -> body}`. Proxies in the environment are ignored: the server is in this
+    process."""
     import urllib.request
 
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -168,7 +169,7 @@ def _fetch(client, base, request):
 
 
 def _allow_files(wanted):
-    """Raise the soft limit on open files if it is below what we need; each request has two ends."""
+    """Raise the soft limit on open files if it is too low; each request needs two descriptors."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -181,7 +182,7 @@ def _allow_files(wanted):
 
 
 class Ticker:
-    """Wakes up every TICK seconds, notes how late that was, and on a terminal draws the progress line."""
+    """Wakes up every TICK seconds, records its delay, and on a terminal draws the progress line."""
 
     def __init__(self, requests, stream, plain):
         self.requests = requests
@@ -222,7 +223,7 @@ class Ticker:
 
 
 def timeline(requests, began, wall, columns, plain):
-    """The lines of the chart: one bar a request, from its first byte asked to its last byte read."""
+    """The lines of the chart: one bar for each request, from its start to its last byte."""
     labels = [f"{r.path}  {r.client}" for r in requests]
     margin = max(map(len, labels))
     width = max(10, min(columns, 120) - margin - len("  ") - len(" |") - len("|  0.00 s"))
@@ -254,7 +255,7 @@ def verdict(requests, wall):
         f"sum of delays   {total:.2f} s",
         f"ratio           {total / wall:.1f} times faster than one after the other",
     ]
-    # Far between "all at once" and "in turn", so that a busy machine does not decide.
+    # Halfway between "all at once" and "one after the other", so that a busy machine does not change the result.
     in_turn = len(requests) > 1 and wall > longest + (total - longest) / 2
     if errors:
         lines.append(f"FAILED          {errors} of {len(requests)} requests")

@@ -1,10 +1,10 @@
-"""First on the module path of a child of a program that called `gevlite.as_gevent.install(children=True)`.
+"""First on the module path of the children of a program that called `gevlite.as_gevent.install(children=True)`.
 
-Python imports a module of this name when it starts (documentation of `site`). This one has `import gevent` mean gevlite
-where GEVLITE_AS_GEVENT says so, and does nothing else: gevlite itself is not imported before the program asks for
-gevent. Then the `sitecustomize` that would have been imported without it has its turn.
+Python imports a module of this name when it starts (documentation of `site`). If GEVLITE_AS_GEVENT is set, this one
+makes `import gevent` import gevlite, and does nothing else: gevlite itself is not imported before the program imports
+gevent. Then it runs the `sitecustomize` that would have been imported without it.
 
-It may run in any Python that such a program starts, also in one that has no gevlite: so it is plain, and quiet.
+It may run in any Python that such a program starts, even in one without gevlite: so it is simple and prints nothing.
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ _here = os.path.dirname(os.path.abspath(__file__))
 
 
 class _WhenAsked:
-    """Calls `as_gevent.install()` as soon as something asks for gevent."""
+    """Calls `as_gevent.install()` at the first import of gevent."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):

@@ -1,1 +1,1 @@
-"""Ties to other people's libraries that cannot become cooperative by patching alone; each module is for one of them."""
+"""Support for libraries that cannot become cooperative by patching alone, one module for each library."""

@@ -5,12 +5,12 @@
     CELERY_CUSTOM_WORKER_POOL=gevlite.integrations.celery:TaskPool \\
         python -m gevlite.monkey -m celery -A package worker -P custom -c 500
 
-`python -m gevlite.monkey` patches before Celery is imported; the pool refuses to work unpatched, where each task would
-stop all others and the worker itself. Celery's own event loop runs in the main greenlet, and each task in one of its
-own: heartbeats, remote control and tasks with an ETA go on while tasks wait. gevent is not needed.
+`python -m gevlite.monkey` patches before Celery is imported. The pool refuses to work unpatched, because each task
+would then block all others and the worker itself. Celery's own event loop runs in the main greenlet, and each task in a
+greenlet of its own: heartbeats, remote control and tasks with an ETA continue while tasks wait. gevent is not needed.
 
-A task is ended, by a time limit or `revoke(terminate=True)`, by an exception raised where it waits. One that calculates
-without ever waiting ends when it next waits; it delays all others meanwhile.
+A time limit or `revoke(terminate=True)` ends a task by an exception, raised where the task waits. A task that
+calculates without waiting ends when it next waits, and delays all others meanwhile.
 """
 
 import itertools
@@ -33,14 +33,15 @@ _numbers = itertools.count(1)
 
 
 class TaskPool(base.BasePool):
-    """What `celery worker -P custom` runs tasks with: at most `limit` (`--concurrency`) at a time.
+    """The pool that runs the tasks of `celery worker -P custom`: at most `limit` (`--concurrency`) at a time.
 
-    Tasks that Celery hands over while all places are taken wait for one in their order; the prefetch limit bounds them.
-    Raises ImproperlyConfigured if the process is not patched, or not early enough and `gevlite.config.monkey_strict`
-    is set. Else the log names what was imported or made too early.
+    Tasks that Celery submits while all places are taken wait in order; the prefetch limit bounds their number.
+
+    Raises ImproperlyConfigured if the process is not patched, or if it was patched too late and
+    `gevlite.config.monkey_strict` is set. Otherwise the log names what was imported or made too early.
     """
 
-    # Waiting for running tasks takes what a signal handler cannot do.
+    # Waiting for running tasks is not possible in a signal handler.
     signal_safe = False
     # A task may wait for the result of another one.
     task_join_will_block = False
@@ -50,7 +51,7 @@ class TaskPool(base.BasePool):
             raise ImproperlyConfigured(
                 "gevlite's pool needs a patched process: start the worker with python -m gevlite.monkey -m celery ..."
             )
-        # Celery and the tasks have been imported by now, in whatever order with patching.
+        # Celery and the tasks have been imported by now, before or after patching.
         problems = monkey.problems()
         if problems and gevlite.config.monkey_strict:
             raise ImproperlyConfigured(f"too late to patch: {' '.join(problems)}")
@@ -75,7 +76,7 @@ class TaskPool(base.BasePool):
         soft_timeout=None,
         **_,
     ):
-        """Celery hands over a task. Does not block. Returns a `Job`."""
+        """Celery submits a task. Does not block. Returns a `Job`."""
         job = Job(
             target,
             args,
@@ -108,24 +109,24 @@ class TaskPool(base.BasePool):
                 self._idle.set()
 
     def grow(self, n=1):
-        """Let `n` more tasks run at a time."""
+        """Allow `n` more tasks at a time."""
         self.limit += n
         self._start_jobs()
 
     def shrink(self, n=1):
-        """Let `n` fewer tasks run at a time; those that run may end. Raises ValueError if no place would be left."""
+        """Allow `n` fewer tasks at a time; running tasks are finished. Raises ValueError if no place would be left."""
         if n >= self.limit:
-            raise ValueError(f"cannot take {n} of {self.limit} places away")
+            raise ValueError(f"cannot remove {n} of {self.limit} places: at least one must remain")
         self.limit -= n
 
     def terminate_job(self, pid, signal=None):
-        """End the task that was accepted with the number `pid`, if it is still running. The signal does not matter."""
+        """End the task that was accepted with the number `pid`, if it is still running. `signal` is ignored."""
         job = self._running.get(pid)
         if job is not None:
             job.end()
 
     def on_stop(self):
-        """A warm shutdown: block until every task has come to its end."""
+        """A warm shutdown: block until every task has ended."""
         self._idle.wait()
 
     def on_terminate(self):
@@ -139,12 +140,12 @@ class TaskPool(base.BasePool):
 
 
 class Job:
-    """A task in the pool. The callbacks are Celery's: what is to be told of its course."""
+    """A task in the pool. The callbacks are Celery's, called as the task proceeds."""
 
     def __init__(
         self, target, args, kwargs, callback, error_callback, accept_callback, timeout_callback, timeout, soft_timeout
     ):
-        self.number = next(_numbers)  # where other pools have the id of a process
+        self.number = next(_numbers)  # where other pools use a process id
         self.greenlet = None
         self._target = target
         self._args = args
@@ -159,7 +160,7 @@ class Job:
         self._ended = False
 
     def run(self):
-        """Run the task and tell Celery what became of it."""
+        """Run the task and report the outcome to Celery."""
         try:
             base.apply_target(
                 self._run_target,
@@ -171,7 +172,7 @@ class Job:
                 propagate=gevlite.GreenletExit,
             )
         except gevlite.GreenletExit:
-            pass  # whoever has ended it tells
+            pass  # the caller of `end` reports it
         except Exception:
             if self._error_callback is None:
                 raise
@@ -194,7 +195,7 @@ class Job:
         if not seconds:
             return None
         timer = gevlite.get_hub().loop.timer(seconds)
-        # In a greenlet of its own: what Celery does then waits for its backend.
+        # In a greenlet of its own, because Celery then waits for its backend.
         timer.start(gevlite.spawn, function)
         return timer
 
@@ -211,10 +212,10 @@ class Job:
                 self._timeout_callback(False, self._timeout)
 
     def end(self):
-        """Raise GreenletExit where the task waits. Once it has returned there is nothing to be ended."""
+        """Raise GreenletExit where the task waits. Does nothing if the task has returned."""
         self._ended = True
         if self._in_target:
             self.greenlet.kill(block=False)
 
     def terminate(self, signal=None):
-        """For Celery, which calls it beside `TaskPool.terminate_job`."""
+        """Called by Celery in addition to `TaskPool.terminate_job`."""

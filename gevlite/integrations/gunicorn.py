@@ -2,12 +2,11 @@
 
     gunicorn -k gevlite.integrations.gunicorn.GevliteWorker app:application
 
-A worker process is patched before it loads the application, and has one greenlet for each connection. It heeds
-gunicorn's settings, but for what it has no counterpart of: threads, HTTP/2, the uwsgi protocol.
+A worker process is patched before it loads the application, and has one greenlet for each connection. It obeys
+gunicorn's settings, except those for features that it lacks: threads, HTTP/2, the uwsgi protocol.
 
-Where things are decided: `GevliteWorker` is the life of the process (signals, heartbeat, stop); `_Application` is
-around each call of the application; the handlers are for what needs the connection, and the costlier they are the fewer
-settings ask for them.
+`GevliteWorker` controls the process (signals, heartbeat, stop). `_Application` wraps each call of the application. The
+handlers do what needs the connection; a costlier handler is used only if settings need it.
 """
 
 import functools
@@ -41,9 +40,9 @@ _BAD = "400 Bad Request"
 class GevliteWorker(Worker):
     """gunicorn's worker; see the module.
 
-    Stop and reload (TERM, HUP): no new connections, requests get `graceful_timeout` seconds, and connections between
-    two requests a moment for one more. QUIT and INT: at once. A worker whose greenlets do not give way for `timeout`
-    seconds is killed by the master.
+    Stop and reload (TERM, HUP): no new connections; requests get `graceful_timeout` seconds, and connections between
+    two requests a moment for one more. QUIT and INT: at once. The master kills a worker in which no switch between
+    greenlets happens for `timeout` seconds.
     """
 
     def __init__(self, *args, **kwargs):
@@ -54,10 +53,10 @@ class GevliteWorker(Worker):
     # -------- start
 
     def init_process(self):
-        """Called in the new process. Blocks until the worker is to end."""
+        """Called in the new process. Blocks until the worker ends."""
         self._over = Event()
-        # Until gunicorn calls `init_signals` a signal would go to the master's handlers, which do nothing in this
-        # process, and patching takes its time: a worker that is told to end while it starts must not miss it.
+        # Until gunicorn calls `init_signals`, a signal would go to the master's handlers, which do nothing in this
+        # process. Patching takes some time, and a worker must not miss a signal to end while it starts.
         signal.signal(signal.SIGTERM, self.handle_exit)
         signal.signal(signal.SIGQUIT, self.handle_quit)
         signal.signal(signal.SIGINT, self.handle_quit)
@@ -66,9 +65,9 @@ class GevliteWorker(Worker):
         super().init_process()
 
     def patch(self):
-        """Patch the process. With `preload_app` the application is there already: the log names what still blocks.
+        """Patch the process. With `preload_app` the application already exists: the log names what still blocks.
 
-        With `gevlite.config.monkey_strict` the worker does not start then: MonkeyPatchError.
+        With `gevlite.config.monkey_strict`, the worker then does not start: MonkeyPatchError.
         """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", monkey.MonkeyPatchWarning)
@@ -77,9 +76,9 @@ class GevliteWorker(Worker):
             self.log.warning("%s: %s (pid:%s)", warning.category.__name__, warning.message, self.pid)
 
     def check(self):
-        """Raise RuntimeError for a setting that cannot be heeded and that would be unsafe or useless to ignore.
+        """Raise RuntimeError for a setting that is not supported and would be unsafe or useless to ignore.
 
-        ValueError for a variable of the environment that makes no sense.
+        Raise ValueError for an invalid environment variable.
         """
         self.limits = _limits(self.cfg)
         self.strict = _is_strict()
@@ -88,7 +87,8 @@ class GevliteWorker(Worker):
 
     def init_signals(self):
         super().init_signals()
-        # gunicorn asks for a byte in a pipe of its own with every signal. Nobody reads that here: the hub is told.
+        # gunicorn makes every signal write a byte into a pipe of its own, which nothing reads here: the hub gets it
+        # instead.
         signal.set_wakeup_fd(-1)
 
     def run(self):
@@ -98,7 +98,7 @@ class GevliteWorker(Worker):
         application = _Application(self)
         self.servers = [self._server(listener.sock, application) for listener in self.sockets]
         for server in self.servers:
-            server._places = self.servers[0]._places  # of all together
+            server._places = self.servers[0]._places  # shared by all servers
             server.max_connections = max(_descriptors() // len(self.servers), 1)
             server.start()
         self._over.wait()
@@ -108,7 +108,7 @@ class GevliteWorker(Worker):
         environ = base_environ(self.cfg)
         if self.cfg.sendfile is not False:
             del environ["wsgi.file_wrapper"]  # pywsgi has one that uses sendfile
-        environ["wsgi.multithread"] = True  # while the application waits it is called again
+        environ["wsgi.multithread"] = True  # while one call of the application waits, there are other calls
         environ["SERVER_SOFTWARE"] = f"gevlite/{__version__} gunicorn/{gunicorn.__version__}"
         server = _Server(
             listener,
@@ -142,7 +142,7 @@ class GevliteWorker(Worker):
     # -------- life
 
     def _beat(self):
-        """Show the master that greenlets have their turn, and see whether the worker is to end."""
+        """Show the master that greenlets still switch, and check whether the worker must end."""
         while True:
             self.notify()
             if self.ppid != os.getppid():
@@ -150,7 +150,7 @@ class GevliteWorker(Worker):
                 self.alive = False
             if not self.alive:
                 self._over.set()
-            # gunicorn hands us half of the time after which it kills.
+            # `timeout` is half of the time after which gunicorn kills the worker.
             sleep(min(1.0, self.timeout / 2 or 1.0))
 
     def count(self):
@@ -164,7 +164,7 @@ class GevliteWorker(Worker):
             self._over.set()
 
     def _stop(self):
-        # A little before the master would kill this process, and what is to be done at its end would not be.
+        # A little before the master would kill this process, which would then skip everything that it does at its end.
         deadline = time.monotonic() + 0.9 * self.cfg.graceful_timeout
         for server in self.servers:
             server.close()
@@ -189,8 +189,8 @@ class GevliteWorker(Worker):
         spawn(super().handle_usr1, sig, frame)
 
     def handle_abort(self, sig, frame):
-        # The greenlet it finds is the one that does not give way. SystemExit ends that; the other one the process, as
-        # the server takes the former for an error of the application.
+        # The signal handler runs in the greenlet that blocks. SystemExit ends that greenlet; but the server treats it
+        # as an error of the application, so a second one ends the process.
         if self.booted:
             spawn(self._exit, 1)
         super().handle_abort(sig, frame)
@@ -199,27 +199,27 @@ class GevliteWorker(Worker):
         raise SystemExit(code)
 
 
-# By what `proxy_protocol` is; True and False in older gunicorns.
+# By the value of `proxy_protocol`; True and False in older gunicorns.
 _PROXY_VERSIONS = {False: (), "off": (), True: (1, 2), "auto": (1, 2), "v1": (1,), "v2": (2,)}
 
 
 class _Server(WSGIServer):
-    """Of one listener."""
+    """The server of one listener."""
 
     def _proxy_headers(self, address):
         if not self.proxy_versions or not self.is_proxy(address[0] if isinstance(address, tuple) else ""):
             return (), False
-        return self.proxy_versions, True  # gunicorn serves who sends none, such as a check of health
+        return self.proxy_versions, True  # gunicorn also serves connections without a header, such as health checks
 
 
 class _Application:
-    """What the server calls: the application, and what gunicorn does around it."""
+    """The application with gunicorn's additions; the server calls this."""
 
     def __init__(self, worker):
         cfg = worker.cfg
         self.wsgi = worker.wsgi
         self.count = worker.count
-        # At a proxy's word.
+        # As a proxy says.
         self.schemes = [
             ("HTTP_" + name.upper().replace("-", "_"), value) for name, value in cfg.secure_scheme_headers.items()
         ]
@@ -228,7 +228,7 @@ class _Application:
 
     def __call__(self, environ, start_response):
         self.count()
-        stream = environ["wsgi.input"]  # which somebody may wrap
+        stream = environ["wsgi.input"]  # the application may replace it
         schemes = {"https" if environ[name] == secure else "http" for name, secure in self.schemes if name in environ}
         if schemes and self.trusts(environ["REMOTE_ADDR"]):
             if len(schemes) > 1:
@@ -247,13 +247,13 @@ class _Application:
         try:
             return self.wsgi(environ, start_response)
         except StopIteration:
-            # How an application tells gunicorn that it has spoken on "gunicorn.socket" itself (simple-websocket does).
+            # An application says in this way that it has used "gunicorn.socket" itself (simple-websocket does).
             stream.rfile  # noqa: B018  (takes the connection over)
             return ()
 
 
 def _addresses(allowed):
-    """What `forwarded_allow_ips` means: networks, or None for everybody."""
+    """The value of `forwarded_allow_ips`: networks, or None for all addresses."""
     if isinstance(allowed, str):
         allowed = [text.strip() for text in allowed.split(",") if text.strip()]
     return None if "*" in allowed else [ipaddress.ip_network(text, strict=False) for text in allowed]
@@ -271,7 +271,7 @@ def _is_in(networks, address):
 
 
 def _limits(cfg):
-    """gunicorn's, and what it has no setting for from the environment."""
+    """The limits: gunicorn's, and from the environment those for which it has no setting."""
     size = cfg.limit_request_field_size or UNLIMITED
     return Limits.from_environment(
         max_request_line=cfg.limit_request_line or UNLIMITED,
@@ -287,7 +287,7 @@ def _is_strict():
     variable = "GEVLITE_STRICT"  # beside those of the limits
     text = os.environ.get(variable, "").strip()
     if text not in ("", "0", "1"):
-        raise ValueError(f"{variable} cannot be {text!r}: it is 0 or 1")
+        raise ValueError(f"{variable} cannot be {text!r}: use 0 or 1")
     return text == "1"
 
 
@@ -295,7 +295,7 @@ def _is_strict():
 
 
 class _Handler(WSGIHandler):
-    """Overrides nothing that is called for each request."""
+    """Overrides no method that is called for each request."""
 
     def __init__(self, sock, address, server, rfile=None):
         super().__init__(sock, address, server, rfile)
@@ -313,7 +313,7 @@ class _Handler(WSGIHandler):
 
 
 class _LoggingHandler(_Handler):
-    """With an access log, or statsd, which is an access log to gunicorn."""
+    """For an access log, or statsd, which gunicorn treats as an access log."""
 
     def log_request(self):
         log = self.server.worker.log
@@ -326,7 +326,7 @@ class _LoggingHandler(_Handler):
 
 
 class _HookedHandler(_LoggingHandler):
-    """With the hooks `pre_request` and `post_request`."""
+    """For the hooks `pre_request` and `post_request`."""
 
     def run_application(self):
         worker = self.server.worker
@@ -342,9 +342,9 @@ class _HookedHandler(_LoggingHandler):
 
 
 def _handler_class(cfg, log):
-    """The least that does what the settings ask for."""
+    """The cheapest handler that supports the settings."""
     hooks = [cfg.settings[name] for name in ("pre_request", "post_request")]
-    # By default `pre_request` logs a line for who debugs.
+    # By default `pre_request` logs a line at level DEBUG.
     if any(hook.get() is not hook.default for hook in hooks) or cfg.loglevel.lower() == "debug":
         return _HookedHandler
     if type(log).access is not Logger.access or getattr(log, "access_log_enabled", True):
@@ -353,7 +353,7 @@ def _handler_class(cfg, log):
 
 
 class _Request:
-    """What hooks get to see of a request, under the names that gunicorn's own has."""
+    """A request for hooks, with the names of gunicorn's own class."""
 
     def __init__(self, handler):
         environ = handler.environ
@@ -369,7 +369,7 @@ class _Request:
 
 
 class _Response:
-    """What the access log and hooks get to see of a response, under the names that gunicorn's own has."""
+    """A response for the access log and hooks, with the names of gunicorn's own class."""
 
     def __init__(self, handler):
         self.status = _text(handler.status)
@@ -377,7 +377,7 @@ class _Response:
         self.headers = [(_text(name), _text(value)) for name, value in handler.response_headers or ()]
         self.headers_sent = handler.headers_sent
         self.upgrade = handler.connection_upgraded
-        # Of the body, as Apache's %b: what was sent, less the head.
+        # Bytes of the body, like Apache's %b: the bytes sent, minus the head.
         self.sent = None
         if handler.headers_sent:
             head = len(self.status) + sum(len(name) + len(value) + 4 for name, value in self.headers)

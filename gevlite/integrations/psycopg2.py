@@ -1,4 +1,4 @@
-"""psycopg2: let its connections wait on the hub instead of in libpq.
+"""psycopg2: make its connections wait on the hub instead of in libpq.
 
 ::
 
@@ -6,7 +6,7 @@
     from gevlite.integrations import psycopg2 as green
     green.patch()
 
-psycopg 3 needs nothing of this: `monkey.patch_select()` has it wait in Python.
+psycopg 3 does not need this: after `monkey.patch_select()` it waits in Python.
 """
 
 from gevlite.socket import wait_read, wait_write
@@ -15,10 +15,10 @@ __all__ = ["patch", "unpatch", "wait"]
 
 
 def patch():
-    """Let every connection of psycopg2, existing ones too, block only the greenlet that uses it.
+    """Make every connection of psycopg2, existing ones too, block only the greenlet that uses it.
 
-    Raises ImportError without psycopg2. What green connections cannot do, psycopg2 refuses: COPY and large objects
-    (its documentation, "Support for coroutine libraries"). A connection is for one greenlet at a time.
+    Raises ImportError without psycopg2. psycopg2 refuses COPY and large objects on such connections (see its
+    documentation, "Support for coroutine libraries"). Only one greenlet may use a connection at a time.
     """
     from psycopg2 import extensions
 
@@ -26,17 +26,17 @@ def patch():
 
 
 def unpatch():
-    """Let psycopg2 wait in libpq again."""
+    """Make psycopg2 wait in libpq again."""
     from psycopg2 import extensions
 
     extensions.set_wait_callback(None)
 
 
 def wait(connection):
-    """Block until the connection has done what was asked of it; psycopg2 calls it.
+    """Block until the connection has finished its query; called by psycopg2.
 
-    What ends the wait early, a Timeout or `kill`, is raised in the query, and psycopg2 closes the connection then, as
-    nobody could know what state it is in.
+    If a Timeout or `kill` ends the wait early, it is raised in the query, and psycopg2 closes the connection, because
+    its state is not known.
     """
     from psycopg2 import extensions
 

@@ -1,19 +1,19 @@
-"""Make the standard library cooperative: what blocks a thread there then blocks one greenlet only.
+"""Make the standard library cooperative: calls that would block a thread then block only one greenlet.
 
 ::
 
     from gevlite import monkey
-    monkey.patch_all()          # first thing in the program, before other imports
+    monkey.patch_all()          # at the very start of the program, before other imports
 
 `patch_all` replaces names in modules: `socket.socket`, `time.sleep`, `threading.Lock` and so on. Code that looks them
-up in the module gets the new ones; code that has taken `from socket import socket` before keeps the old, so patch
+up in the module gets the replacements; code that did `from socket import socket` before keeps the original, so patch
 early. Each area has a function of its own, `patch_socket`, `patch_time`, ...; all may be called again and in any order.
-`get_original` gives what was there before, and `unpatch_all` puts everything back.
+`get_original` returns the original, and `unpatch_all` restores everything.
 
 `python -m gevlite.monkey script.py` runs a program patched.
 
-The files here: `_engine` saves, replaces and restores; each other one patches an area. Nothing else in gevlite imports
-this package, and gevlite's own modules hold the originals of what they need.
+In this folder, `_engine` saves, replaces and restores; each of most other files patches one area. Nothing else in
+gevlite imports this package, and gevlite's own modules hold the originals that they need.
 """
 
 from importlib.util import find_spec
@@ -100,20 +100,19 @@ def patch_all(
     fix=False,
     strict=None,
 ):
-    """Patch everything, or all that is not turned off; see `patch_socket` and so on. Calling it again is harmless.
+    """Patch every area that is not turned off; see `patch_socket` and so on. Calling it again is harmless.
 
-    `dns` counts only together with `socket`, `aggressive` for `socket` and `select`. `Event` is for code written for
-    gevent and does nothing: events follow the locks that they are made of. Raises TypeError for an argument it does not
-    know.
+    `dns` has an effect only together with `socket`, `aggressive` only for `socket` and `select`. `Event` is for code
+    written for gevent and does nothing: events use the patched locks. Raises TypeError for an unknown argument.
 
-    Objects that exist already are repaired in their places: locks, also those that are taken, queues, locals, sockets,
-    selectors, executors, pipes. Modules that have already imported a function that is replaced keep the original: a
-    MonkeyPatchWarning names them all, and another one the objects that could not be repaired. With `fix=True` the
-    replacements are put into those modules. Defaults of arguments and a module's partials are named only; references
-    in instances or closures are neither found nor repaired.
+    Existing objects are repaired in place: locks, even taken ones, queues, locals, sockets, selectors, executors,
+    pipes. Modules that have already imported a replaced function keep the original: one MonkeyPatchWarning names them
+    all, and another names the objects that could not be repaired. With `fix=True` the replacements are put into those
+    modules. Originals in defaults of arguments and in a module's partials are only named; references in instances or
+    closures are neither found nor repaired.
 
-    With `strict=True` nothing is patched if there would be a warning: MonkeyPatchError says what that would be. None
-    is what `gevlite.config.monkey_strict` says. `gevlite.events` has what is told to subscribers.
+    With `strict=True`, if there would be a warning, nothing is patched: MonkeyPatchError has its text. None means the
+    value of `gevlite.config.monkey_strict`. Subscribers of `gevlite.events` get an event for each step.
     """
     arguments = {name: value for name, value in locals().items() if name not in ("fix", "strict")}
     if not events.may_patch(events.GeventWillPatchAllEvent(arguments, {})):
@@ -152,7 +151,7 @@ def patch_all(
 
 
 def main():
-    """What `python -m gevlite.monkey` does with the arguments in sys.argv; ends the process with its exit code."""
+    """Run `python -m gevlite.monkey` with the arguments in sys.argv; ends the process with its exit code."""
     from gevlite.monkey.__main__ import main
 
     raise SystemExit(main())

@@ -1,7 +1,7 @@
 """`python -m gevlite.monkey [--no-AREA ...] script.py [args]` or `... -m module [args]`: run a program patched.
 
-The program sees itself as `__main__`, with sys.argv and sys.path as if Python had started it without us. With `--check`
-only its imports are carried out, and what would block all the same is reported (`_check`).
+The program runs as `__main__`, with sys.argv and sys.path as if Python had started it directly. With `--check` only its
+imports are executed, and a report lists what would still block (`_check`).
 """
 
 import inspect
@@ -12,7 +12,7 @@ from gevlite import monkey
 from gevlite._program import UsageError, execute, find_module, find_script
 
 AREAS = tuple(name for name in inspect.signature(monkey.patch_all).parameters if name not in ("Event", "fix", "strict"))
-# This is no area, but says how one is patched.
+# This is not an area, but an option for patching.
 MANNERS = {"aggressive"}
 
 USAGE = f"""\
@@ -30,7 +30,7 @@ Patch the standard library, then run the script or module as Python would.
 
 
 class Command(NamedTuple):
-    """What the command line asks for."""
+    """The parsed command line."""
 
     options: dict[str, bool]  # for patch_all
     check: bool
@@ -79,7 +79,7 @@ def run(command):
 
 
 def check(command):
-    """Find the program, carry out its imports, report."""
+    """Find the program, execute its imports, and report."""
     from gevlite.monkey import _check
 
     before = set(sys.modules)
@@ -88,7 +88,7 @@ def check(command):
         raise UsageError(f"no source of {program.path}")
     code, patches = _check.imports_of(program.source, program.path)
     if not patches:
-        # To find it, the packages that it is in have been imported. They are to be imported again, patched.
+        # Finding it has imported the packages that contain it. They must be imported again, patched.
         for name in set(sys.modules) - before:
             del sys.modules[name]
         monkey.patch_all(**command.options)
@@ -98,7 +98,7 @@ def check(command):
 
 
 def main(arguments=None):
-    """What the command does; returns an exit code, or never if the program raises SystemExit."""
+    """Run the command; returns an exit code, unless the program raises SystemExit."""
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments)
         return check(command) if command.check else run(command)

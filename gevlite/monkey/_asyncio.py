@@ -1,7 +1,7 @@
-"""`asyncio`: who runs a loop.
+"""`asyncio`: the running loop of each greenlet.
 
-Its loops wait by `selectors` and their threads are green, so they need nothing else to be cooperative. How the running
-loop is kept with its greenlet stands in `gevlite._running_loop`.
+Its loops wait with `selectors`, and their threads are greenlets, so they need nothing else to be cooperative.
+`gevlite._running_loop` keeps the running loop with its greenlet.
 """
 
 import functools
@@ -15,16 +15,16 @@ __all__ = ["patch_asyncio"]
 
 @patching()
 def patch_asyncio():
-    """Let asyncio's running loop and current task be those of the greenlet, not of the OS thread.
+    """Make asyncio's running loop and current task belong to the greenlet, not to the OS thread.
 
-    Then each greenlet may run a loop of its own, as each thread may. The event loops stay what they are. What is not
-    imported yet is patched when it is.
+    Then each greenlet may run a loop of its own, as each thread may. The event loops themselves are unchanged. A module
+    that is not imported yet is patched when it is imported.
     """
     when_imported("asyncio", _patch_asyncio)
     when_imported("uvloop", _patch_uvloop)
 
 
-# Of the pair in C, or in Python if there is no other.
+# Of the functions in C, or of those in Python if there are no others.
 _hook = None
 
 
@@ -50,7 +50,8 @@ def _patch_asyncio(asyncio):
 
 
 def _patch_policy(events):
-    """`set_event_loop`: kept in a `threading.local`, a real one if asyncio was imported before patching."""
+    """`set_event_loop` keeps its loop in a `threading.local`, an original one if asyncio was imported before
+    patching."""
     from gevlite.local import local
 
     policies = [getattr(events, name, None) for name in ("BaseDefaultEventLoopPolicy", "_BaseDefaultEventLoopPolicy")]
@@ -70,7 +71,7 @@ def _patch_policy(events):
 
 
 def _patch_uvloop(uvloop):
-    """It has taken `_set_running_loop` for its own when it was imported, in C, where nobody can replace it."""
+    """uvloop keeps its own reference to `_set_running_loop`, taken at import in C, where it cannot be replaced."""
     original = uvloop.Loop.run_forever
 
     @functools.wraps(original)

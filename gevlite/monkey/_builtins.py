@@ -8,5 +8,5 @@ __all__ = ["patch_builtins"]
 
 @patching()
 def patch_builtins():
-    """Make `input` block only the greenlet that calls it."""
+    """Make `input` block only the calling greenlet."""
     patch_twin("builtins")

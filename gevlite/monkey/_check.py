@@ -1,7 +1,7 @@
 """`python -m gevlite.monkey --check`: what would still block all greenlets in a program, without running it.
 
-Of the program's main module only the imports are carried out, and the calls that patch, in their order; then we look at
-what is in memory. A program that does not patch by itself is checked as `python -m gevlite.monkey` would run it,
+Of the program's main module, only the imports and the calls that patch are executed, in order; then the objects in
+memory are checked. A program that does not patch by itself is checked as `python -m gevlite.monkey` would run it:
 patched first.
 """
 
@@ -16,7 +16,7 @@ __all__ = ["BLOCKING", "check", "imports_of"]
 
 
 class Blocking(NamedTuple):
-    """A C extension that waits for the network or a disk by itself, and what to do about it."""
+    """A C extension that waits for the network or a disk by itself, and the remedy."""
 
     module: str
     what: str
@@ -35,13 +35,13 @@ BLOCKING = (
     Blocking("pyodbc", "waits in the ODBC driver", IN_THREAD),
     Blocking("cx_Oracle", "waits in Oracle's client library", "use oracledb in its thin mode"),
     Blocking("ibm_db", "waits in IBM's client library", IN_THREAD),
-    Blocking("_sqlite3", "reads and locks files; a long query stops everybody", f"for long queries {IN_THREAD}"),
+    Blocking("_sqlite3", "reads and locks files; a long query blocks all greenlets", f"for long queries {IN_THREAD}"),
     Blocking("pycurl", "waits in libcurl", f"use requests or httpx, or {IN_THREAD}"),
     Blocking("curl_cffi._wrapper", "waits in libcurl", f"use requests or httpx, or {IN_THREAD}"),
     Blocking("_pylibmc", "waits in libmemcached", "use pymemcache"),
     Blocking("grpc._cython.cygrpc", "waits in threads of its own", f"make blocking calls that way: {IN_THREAD}"),
     Blocking("confluent_kafka.cimpl", "waits in librdkafka", f"use kafka-python, or {IN_THREAD}"),
-    Blocking("zmq.backend.cython._zmq", "waits in libzmq", "use zmq.green, by way of gevlite.as_gevent"),
+    Blocking("zmq.backend.cython._zmq", "waits in libzmq", "use zmq.green, through gevlite.as_gevent"),
     Blocking("_ldap", "waits in libldap", f"use ldap3, or {IN_THREAD}"),
     Blocking("pygit2._pygit2", "waits in libgit2", IN_THREAD),
     Blocking("plyvel._plyvel", "reads and writes files", IN_THREAD),
@@ -61,7 +61,7 @@ def imports_of(source, path):
 
 
 class _Keep(ast.NodeTransformer):
-    """Takes out of a module all but imports, calls that patch, and the branches around these."""
+    """Removes everything from a module except imports, calls that patch, and the branches around these."""
 
     def __init__(self):
         self.patches = False
@@ -114,7 +114,7 @@ class _Keep(ast.NodeTransformer):
 
 
 def check(run, path, options):
-    """Call `run()`, which carries out the imports of the program at `path`, and print a report. The exit code."""
+    """Call `run()`, which executes the imports of the program at `path`, and print a report. Returns the exit code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)  # the report says it
         run()
@@ -125,7 +125,7 @@ def check(run, path, options):
     return 1 if problems else 0
 
 
-# What shows that an area is patched.
+# For each area, a name that shows whether it is patched.
 _SIGNS = {
     "socket": ("socket", "socket"),
     "dns": ("socket", "getaddrinfo"),

@@ -1,7 +1,7 @@
-"""The engine: put something in the place of a module's attribute, remember the original, put it back.
+"""The engine: replace attributes of modules, remember the originals, and restore them.
 
-It works on any object with attributes; the areas also replace a few attributes of classes. What is remembered is filed
-under a name: that of the module, or the module and qualified name of the class.
+It works on any object with attributes; the areas also replace a few attributes of classes. Originals are stored under a
+name: that of the module, or the module and qualified name of the class.
 """
 
 import contextlib
@@ -46,19 +46,19 @@ saved = {}
 
 MISSING = type("MISSING", (), {"__repr__": lambda self: "<missing>"})()
 
-# What a warning looks behind to find who has called us; `patching` is a context manager.
+# Modules that a warning skips to find the caller; `patching` is a context manager.
 _SKIPPED = ("gevlite.monkey", "contextlib")
 
-# (module, id of an original): who has asked for it keeps it on purpose, and is not told of it.
+# (module, id of an original): the module has called `get_original`, so it keeps the original on purpose: no warning.
 asked_for = set()
 
 _owners = {}
 _undo = []
 _adoptions = []  # what was given to `adopt`
 changes = []  # and to `afterwards`
-# Originals that are as good as their replacements: it is no harm if somebody has kept one.
+# Originals that work as well as their replacements: keeping one does no harm.
 harmless = []
-# {kind of objects made before: why they stay as they are}. The memory of this Python's is not what we know.
+# {kind of existing objects: why they stay unchanged}: this Python has an unknown memory layout for them.
 unadopted = {}
 
 
@@ -67,11 +67,11 @@ class MonkeyPatchWarning(RuntimeWarning):
 
 
 class MonkeyPatchError(RuntimeError):
-    """`patch_all(strict=True)` found what it would only have warned of. Nothing is patched that was not before."""
+    """`patch_all(strict=True)` found a reason for a warning. Nothing is patched that was not patched before."""
 
 
 def warn(message):
-    """Issue a MonkeyPatchWarning that names the line outside this package from which we were called."""
+    """Issue a MonkeyPatchWarning that names the calling line outside this package."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_SKIPPED):
         level, frame = level + 1, frame.f_back
@@ -85,7 +85,7 @@ def _name_of(owner):
 
 
 def _raw(owner, attribute):
-    """What is stored, so that a staticmethod of a class is put back as one."""
+    """The stored attribute, so that a staticmethod of a class is restored as one."""
     return vars(owner).get(attribute, MISSING)
 
 
@@ -104,17 +104,17 @@ def patch_item(owner, attribute, replacement):
 
 
 def remove_item(owner, attribute):
-    """Take an attribute away, if it is there, and remember it."""
+    """Remove an attribute, if it exists, and remember it."""
     if _raw(owner, attribute) is not MISSING:
         _remember(owner, attribute)
         delattr(owner, attribute)
 
 
 def patch_module(target, source, items=None):
-    """Replace in module `target` what module `source` implements: `items`, by default all of its `__implements__`.
+    """Replace names in module `target` by those of module `source`: `items`, by default all of its `__implements__`.
 
-    What `target` does not have on this platform is left out, unless it is asked for in `items`: then AttributeError.
-    Subscribers of `gevlite.events` are told, and may prevent it.
+    Names that `target` does not have on this platform are skipped, unless `items` contains them: then AttributeError.
+    Subscribers of `gevlite.events` are notified, and may prevent it.
     """
     if items is None:
         items = [name for name in source.__implements__ if hasattr(target, name)]
@@ -162,7 +162,7 @@ def load_twins():
 
 
 def _carry_out_lazy_imports():
-    """Those of gevlite's modules: from Python 3.15 on, all imports of a program may be lazy (PEP 810)."""
+    """Execute the lazy imports of gevlite's modules: from Python 3.15 on, all imports may be lazy (PEP 810)."""
     lazy = getattr(types, "LazyImportType", None)
     seen = set()
     while lazy is not None:
@@ -172,11 +172,11 @@ def _carry_out_lazy_imports():
         seen.update(modules)
         for module in map(sys.modules.get, modules):
             for attribute in [name for name, value in vars(module).items() if isinstance(value, lazy)]:
-                getattr(module, attribute)  # which carries out the import
+                getattr(module, attribute)  # executes the import
 
 
 def patch_twin(name, items=None):
-    """Patch with the twin `gevlite.<name>` the module of which it is one. Returns that."""
+    """Patch a module with its twin `gevlite.<name>`. Returns the module."""
     load_twins()
     source = importlib.import_module(f"gevlite.{name}")
     target = importlib.import_module(getattr(source, "__target__", name))
@@ -185,12 +185,12 @@ def patch_twin(name, items=None):
 
 
 def on_unpatch(undo):
-    """Have `unpatch_all` call `undo()`."""
+    """Make `unpatch_all` call `undo()`."""
     _undo.append(undo)
 
 
 class _Watcher:
-    """A finder at the head of `sys.meta_path` that finds nothing by itself: it has things done after an import."""
+    """A finder at the head of `sys.meta_path` that finds nothing itself, but runs actions after an import."""
 
     def __init__(self):
         self.actions = {}
@@ -209,7 +209,7 @@ class _Watcher:
 
 
 class _Loader:
-    """Loads as the loader that it wraps, which the module keeps, and then does what was to be done."""
+    """Loads with the loader that it wraps, which the module keeps, and then runs the actions."""
 
     def __init__(self, loader, watcher):
         self._loader = loader
@@ -231,9 +231,10 @@ _watcher = _Watcher()
 
 
 def when_imported(name, action):
-    """Call `action(module)` at once if the module `name` is imported, else when it is, unless it is unpatched before.
+    """Call `action(module)` at once if the module `name` is imported, else when it is imported, unless `unpatch_all`
+    comes first.
 
-    Once for each patching: what it does is undone by `unpatch_all`.
+    It is called once for each patching: `unpatch_all` undoes its effect.
     """
     if name in _patched_imports:
         return
@@ -247,18 +248,19 @@ def when_imported(name, action):
         sys.meta_path.insert(0, _watcher)
 
 
-# What `when_imported` has been asked for.
+# The actions given to `when_imported`.
 _patched_imports = set()
 
-# What belongs around a patch that an import makes; _patching sets it.
+# A context manager for patches made after an import; _patching sets it.
 around_import: "Any" = contextlib.nullcontext
 
 
 def adopt(kind, change):
-    """Let objects of original types, those that exist and those to come, be cooperative.
+    """Make objects of original types, existing and future ones, cooperative.
 
-    kind: what they are called. `change()` does that, and returns the types, and the functions that make such objects.
-    If it raises it has changed nothing; then these objects stay as they are, and are named.
+    kind: their name for messages. `change()` does the work, and returns the types and the functions that make such
+    objects. If it raises an exception, it has changed nothing; then these objects stay unchanged, and warnings name
+    them.
     """
     from gevlite import _adopted
 
@@ -267,14 +269,14 @@ def adopt(kind, change):
     unadopted.pop(kind, None)
     try:
         originals = change()
-    except Exception as exc:  # whatever a Python to come has in stock: patching goes on
+    except Exception as exc:  # whatever fails on a future Python, patching continues
         unadopted[kind] = f"{type(exc).__name__}: {exc}"
         return
     harmless.extend(original for original in originals if original not in harmless)
 
 
 def adopt_class(original, attributes):
-    """Let instances of an original class be cooperative by new attributes of the class."""
+    """Make instances of an original class cooperative by new attributes of the class."""
     for name, value in attributes.items():
         patch_item(original, name, value)
     if original not in harmless:
@@ -282,12 +284,12 @@ def adopt_class(original, attributes):
 
 
 def afterwards(change):
-    """Have `change()` called at the end of the outermost `patching`, if that does not refuse: it changes objects."""
+    """Call `change()`, which changes objects, at the end of the outermost `patching`, unless that refuses to patch."""
     changes.append(change)
 
 
 class Mark:
-    """A moment to go back to."""
+    """A state to return to."""
 
     def __init__(self):
         self.saved = {name: set(items) for name, items in saved.items()}
@@ -310,13 +312,13 @@ class Mark:
         unadopted.clear()
         _adoptions.clear()
         for kind, change in again:
-            adopt(kind, change)  # what was undone with the others
+            adopt(kind, change)  # `unpatch` has undone these too
 
 
 def get_original(mod_name, item_name):
-    """What the module's attribute was before patching, or is if it is not patched. A list of names gives a list.
+    """The original of a module's attribute, or its value if it is not patched. A list of names gives a list.
 
-    The module is imported if need be. Raises AttributeError if there is no such attribute.
+    The module is imported if needed. Raises AttributeError if there is no such attribute.
     """
     asking = sys._getframe(1).f_globals.get("__name__")
     if isinstance(item_name, str):
@@ -333,7 +335,7 @@ def _original(mod_name, item_name, asking):
 
 
 def is_module_patched(mod_name):
-    """True if something of the module is replaced."""
+    """True if any attribute of the module is replaced."""
     return mod_name in saved
 
 
@@ -343,12 +345,12 @@ def is_object_patched(mod_name, item_name):
 
 
 def is_anything_patched():
-    """True if something is replaced anywhere."""
+    """True if anything is patched."""
     return bool(saved)
 
 
 def unpatch_all():
-    """Put every original back. Objects made meanwhile stay as they are: sockets, locks, threads that are greenlets."""
+    """Restore all originals. Objects made meanwhile are not changed: sockets, locks, threads that are greenlets."""
     while _undo:
         _undo.pop()()
     _watcher.actions.clear()

@@ -1,12 +1,12 @@
-"""What still holds an original after patching, because it was imported before.
+"""References to originals that remain after patching, because they were taken before.
 
-`from socket import socket` copies the class into the module that says so. If that module was imported before
-`patch_socket`, it goes on using the old class, and blocks everybody. Likewise a class that was derived from an original
-before: its base cannot be exchanged.
+`from socket import socket` copies the class into the importing module. If that module was imported before
+`patch_socket`, it still uses the original class, and blocks all greenlets. The same holds for a class that was derived
+from an original: its base cannot be replaced.
 
-Modules of the standard library take such copies too, some of them before any program starts; nobody can patch earlier
-than that, so these are always repaired here. For the program's own modules it is a mistake in the order of things,
-which is explained in one warning, and repaired if asked for.
+Modules of the standard library take such copies too, some of them before any program starts. No program can patch
+earlier than that, so these are always repaired here. In the program's own modules it is an error in the order of
+imports, which one warning explains, and which is repaired on request.
 """
 
 import builtins
@@ -29,12 +29,12 @@ _told = set()
 
 
 class Holder(NamedTuple):
-    """A module that holds an original, or what is made of one."""
+    """A module that holds an original, or an object made from one."""
 
     module: str
     attribute: str
     original: str  # as `socket.socket`
-    how: str = ""  # what stands there, if it is not the original itself: then it cannot be exchanged
+    how: str = ""  # what the module holds, if not the original itself: then it cannot be replaced
 
     def __str__(self):
         return f"{self.module}.{self.attribute} ({self.how and self.how + ' '}{self.original})"
@@ -47,22 +47,22 @@ def holders():
     standard, others = [], []
     for name, module in sorted(sys.modules.items()):
         root = name.partition(".")[0]
-        # Modules that are patched themselves have been seen to, name by name.
+        # Modules that are patched themselves have been handled, name by name.
         if name in _engine.saved or not issubclass(type(module), types.ModuleType):
             continue
-        # Past what a lazy one does when it is asked for an attribute: it would be imported now.
+        # Do not use getattr: a lazy module would be imported now.
         namespace = types.ModuleType.__getattribute__(module, "__dict__")
         if _is_ours(namespace):
             continue
         is_standard = root in sys.stdlib_module_names and name != "__main__"
         if is_standard and _is_in_c(namespace):
-            continue  # where the originals come from
+            continue  # the origin of the originals
         for attribute, value in list(namespace.items()):
             if (name, id(value)) in _engine.asked_for:
                 continue
             if id(value) in originals:
                 original, owner, item = originals[id(value)]
-                # Many that are never asked anything hold `input`, click for instance. That is nothing to complain of.
+                # Many modules, such as click, hold `input` without ever calling it. That is not worth a warning.
                 silently = is_standard or original is _input
                 (standard if silently else others).append(Holder(name, attribute, f"{owner}.{item}"))
             elif not is_standard and type(value) is functools.partial and id(value.func) in originals:
@@ -76,7 +76,7 @@ def holders():
 
 
 def _defaults(originals):
-    """Functions elsewhere than in the standard library that have an original as the default of an argument."""
+    """Functions outside the standard library that have an original as the default of an argument."""
     found = []
     for function in gc.get_objects():
         if type(function) is not types.FunctionType or not (function.__defaults__ or function.__kwdefaults__):
@@ -98,7 +98,7 @@ def _defaults(originals):
 
 
 def _replaced():
-    """`{id: (original, name of its module, name there)}` of the functions and classes that are replaced."""
+    """`{id: (original, name of its module, its name there)}` for all replaced functions and classes."""
     found = {}
     for owner, items in _engine.saved.items():
         for name, original in items.items():
@@ -111,7 +111,7 @@ def _replaced():
 
 
 def _is_ours(namespace):
-    # By its own name: `gevlite.as_gevent` enters it under a second one too.
+    # By its own name: `gevlite.as_gevent` also registers it under a second one.
     return str(namespace.get("__name__")).partition(".")[0] in ("gevlite", "greenlet")
 
 
@@ -123,12 +123,12 @@ def _is_in_c(namespace):
 def _derived(value, classes, module):
     try:
         return issubclass(value, classes) and type.__getattribute__(value, "__module__") == module
-    except TypeError:  # a metaclass of its own mind
+    except TypeError:  # a metaclass forbids it
         return False
 
 
 def settle(fix):
-    """Repair the standard library's references; warn of the others, or with `fix` repair what can be repaired."""
+    """Repair the standard library's references; warn of the others, or with `fix` repair those that can be repaired."""
     standard, others = holders()
     _repair(standard)
     if fix:
@@ -143,14 +143,15 @@ def settle(fix):
 
 
 def problems():
-    """What was imported or made before patching and blocks all greenlets: a sentence for each, with what to do.
+    """Everything that was imported or made before patching and blocks all greenlets: a sentence for each, with a
+    remedy.
 
-    Empty if there is nothing, and if nothing is patched.
+    Empty if there is no problem, and if nothing is patched.
     """
     found = []
     for holder in holders()[1]:
         if holder.how:
-            advice = "this cannot be exchanged: patch before the module is imported"
+            advice = "this cannot be replaced: patch before the module is imported"
         else:
             advice = "patch before the module is imported, or with patch_all(fix=True)"
         found.append(f"unpatched: {holder}; {advice}.")
@@ -161,24 +162,24 @@ def problems():
 
 
 def unknown():
-    """Kinds of objects that stay what they were, because this Python has made them in a way that we do not know."""
+    """Kinds of objects that stay unchanged, because this Python implements them in an unknown way."""
     return [f"all {kind} ({reason})" for kind, reason in _engine.unadopted.items()]
 
 
 def left(fix):
-    """What `settle` would warn of, before anything is repaired. A list of holders and objects."""
+    """Everything that `settle` would warn of, before anything is repaired: a list of holders and objects."""
     late = [holder for holder in holders()[1] if not fix or holder.how]
     return late + unknown() + [thing for thing in unrepaired() if thing.reason]
 
 
 def unrepaired():
-    """Objects made before that block all greenlets: pipes of processes, if `subprocess` is patched."""
+    """Objects made before patching that block all greenlets: pipes of processes, if `subprocess` is patched."""
     original = _engine.saved.get("subprocess", {}).get("Popen")
     return [] if original is None else _pipes.pipes(original)
 
 
 def _not_told(found):
-    """Those that nobody has been told of. It keeps none of them alive."""
+    """Those that have not been reported yet. Keeps none of them alive."""
     new = [thing for thing in found if str(thing) not in _told]
     _told.update(map(str, new))
     return new
@@ -187,28 +188,28 @@ def _not_told(found):
 def explain(found, fix=False):
     """The warning's text."""
     text = (
-        "patched too late for modules that have already taken what is replaced now, and will block all greenlets: "
+        "patched too late for modules that already hold the originals, and will block all greenlets: "
         f"{', '.join(map(str, found))}. Call gevlite.monkey.patch_all() before anything else is imported, at the top "
         "of the program's main module"
     )
     if not fix and not all(holder.how for holder in found):
-        text += "; or patch_all(fix=True), which puts the replacements there too, except for what is made of them"
+        text += "; or call patch_all(fix=True), which replaces these too, except in objects made from them"
     return text + "."
 
 
 def explain_objects(found):
     """The warning's text."""
     return (
-        "patched too late for objects that were made before and cannot be changed, and will block all greenlets: "
+        "patched too late for existing objects that cannot be changed, and will block all greenlets: "
         f"{', '.join(map(str, found))}. Make them after gevlite.monkey.patch_all(), or use them in a thread of "
         "gevlite.get_hub().threadpool only."
     )
 
 
 def refusal(found):
-    """The text of the error for what `left` has found."""
+    """The text of the error for the result of `left`."""
     return (
-        "nothing was patched, because what exists already would block all greenlets: "
+        "nothing was patched, because existing objects would block all greenlets: "
         f"{', '.join(map(str, found))}. Call gevlite.monkey.patch_all() before anything else is imported and made, at "
         "the top of the program's main module."
     )

@@ -1,4 +1,4 @@
-"""Libraries that choose how to wait when they are imported, and would choose a way that blocks everybody."""
+"""Libraries that choose how to wait when they are imported, and would choose a way that blocks all greenlets."""
 
 import os
 import sys
@@ -9,9 +9,10 @@ __all__ = ["prefer_python_waits"]
 
 
 def prefer_python_waits():
-    """Have psycopg 3 wait by `selectors`, not in C.
+    """Make psycopg 3 wait with `selectors`, not in C.
 
-    It documents the environment variable (`psycopg.waiting`); a child process that does not patch can live with it.
+    psycopg documents the environment variable (`psycopg.waiting`); it does no harm in a child process that is not
+    patched.
     """
     waiting = sys.modules.get("psycopg.waiting")
     if waiting is not None and waiting.wait is getattr(waiting, "wait_c", None):

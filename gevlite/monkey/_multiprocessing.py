@@ -1,6 +1,6 @@
-"""`multiprocessing`, where it was imported before patching: in the processes that it spawns it always is.
+"""`multiprocessing`, if it was imported before patching, as it always is in the processes that it spawns.
 
-It takes two things from other modules when it is imported, where replacing the names in those modules is too late.
+At import it takes two objects from other modules, so replacing the names in those modules is too late.
 """
 
 import sys
@@ -11,7 +11,7 @@ __all__ = ["pass_on_sockets", "wait_in_connections"]
 
 
 def pass_on_sockets(socket):
-    """Register the class `socket` as that which can be sent to another process."""
+    """Register the class `socket` as one whose objects can be sent to another process."""
     reduction = sys.modules.get("multiprocessing.reduction")
     if reduction is not None and socket not in reduction.ForkingPickler._extra_reducers:
         reduction.register(socket, reduction._reduce_socket)
@@ -19,9 +19,9 @@ def pass_on_sockets(socket):
 
 
 def wait_in_connections(originals, module):
-    """Connections call what `os.read` and `os.write` were, as defaults of arguments; have them call the new ones.
+    """Connections call the original `os.read` and `os.write`, as defaults of arguments; make them call the new ones.
 
-    originals: `{name: what it was}`; module: where the new ones are.
+    originals: `{name: original}`; module: the module with the new ones.
     """
     connection = sys.modules.get("multiprocessing.connection")
     if connection is None:

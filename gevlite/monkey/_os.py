@@ -1,4 +1,4 @@
-"""`os`: pipes and child processes. A fork needs no twin: the core is told of each."""
+"""`os`: pipes and child processes. A fork needs no twin: a hook of the core handles it."""
 
 from gevlite.monkey._engine import get_original, patch_twin
 from gevlite.monkey._multiprocessing import wait_in_connections
@@ -9,9 +9,9 @@ __all__ = ["patch_os"]
 
 @patching()
 def patch_os():
-    """Make `os.read`, `os.write` and waiting for a child block only the greenlet that does it, in `subprocess` too.
+    """Make `os.read`, `os.write` and waiting for a child block only the calling greenlet, also inside `subprocess`.
 
-    The mode of a gevlite socket, blocking or not, is what its user has made of it, for `fcntl.fcntl` too.
+    They and `fcntl.fcntl` see the blocking mode that the user of a gevlite socket has set.
     """
     target = patch_twin("os")
     patch_twin("_fcntl")

@@ -1,4 +1,4 @@
-"""What is around each patch: at its end, what is still as it was is repaired, named or refused (`_late`)."""
+"""The context manager around each patch: at its end, remaining originals are repaired, named or refused (`_late`)."""
 
 import contextlib
 
@@ -10,9 +10,9 @@ _depth = 0
 
 @contextlib.contextmanager
 def patching(fix=False, strict=False):
-    """Around whatever patches, or as its decorator: at the end of the outermost, sees to what is still as it was.
+    """A context manager, or decorator, for code that patches: the outermost one handles remaining originals at its end.
 
-    fix: repair what can be. strict: if something is left, put back what was replaced here and raise MonkeyPatchError.
+    fix: repair those that can be repaired. strict: if any are left, undo the patch and raise MonkeyPatchError.
     """
     global _depth
     if not _depth:

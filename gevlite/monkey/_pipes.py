@@ -1,9 +1,9 @@
 """The pipes of processes that were started before patching.
 
-They are buffered files of the standard library. Such an object can be made anew in its place, over another raw file:
-whoever holds it, a TextIOWrapper around it for instance, has the new one. What it had read and not given out comes
-first. A pipe without a buffer is a raw file, which cannot be changed; it is exchanged in its Popen object, unless
-it is also held elsewhere.
+They are buffered files of the standard library. Such an object can be initialised again, over another raw file, so that
+all references to it, for instance that of a TextIOWrapper, stay valid. Data left in its buffer is read first. A pipe
+without a buffer is a raw file, which cannot be changed; it is replaced in its Popen object, unless other code also
+holds it.
 """
 
 import _thread
@@ -20,7 +20,7 @@ from gevlite._workers import count_workers
 __all__ = ["Pipe", "pipes", "repair"]
 
 _NAMES = ("stdin", "stdout", "stderr")
-# No one else may be in the middle of a call on one that we change.
+# No other thread may be in the middle of a call on a file that is changed.
 _os_threads = _thread._count
 
 
@@ -37,7 +37,7 @@ class Pipe(NamedTuple):
 
 
 def pipes(kind):
-    """Those of the objects of the class `kind` and the classes derived from it."""
+    """The pipes of all objects of the class `kind` and of classes derived from it."""
     classes = [kind]
     for cls in classes:
         classes += type.__subclasses__(cls)
@@ -55,7 +55,7 @@ def pipes(kind):
 
 
 def _innermost(file):
-    """The standard library's own file on which `file` stands; None if it has none, or is closed."""
+    """The standard library's own file below `file`; None if there is none, or it is closed."""
     try:
         if type(file) is io.TextIOWrapper:
             file = file.buffer
@@ -68,14 +68,14 @@ def _innermost(file):
 
 def _reason(attributes, name, file):
     if _os_threads() > count_workers():
-        return "an OS thread that runs may be using it"
+        return "a running OS thread may be using it"
     if type(file) is io.FileIO and sys.getrefcount(file) > _REFERENCES + (attributes[name] is file):
-        return "it has no buffer, and is held elsewhere too"
+        return "it has no buffer, and other code also holds it"
     return ""
 
 
 def _spare():
-    """How many references `_reason` sees, called as above, to a file that only `pipes` has."""
+    """How many references `_reason`, called as above, counts to a file that only `pipes` holds."""
 
     class Probe:
         pass
@@ -95,7 +95,7 @@ _REFERENCES = _spare()
 
 
 def repair(pipe):
-    """Let it block only the calling greenlet. True if that worked."""
+    """Make it block only the calling greenlet. True if that succeeded."""
     file = pipe.file
     if type(file) is io.FileIO:
         from gevlite.fileobject import FileObject
@@ -109,10 +109,10 @@ def repair(pipe):
     os.set_blocking(fd, False)
     try:
         if type(file) is io.BufferedReader:
-            data = file.peek()  # what it has; or else what there is
+            data = file.peek()  # the buffered data, or data from the pipe
         else:
             file.flush()
-    except OSError:  # nobody takes what it still has
+    except OSError:  # the reader of its buffered data is gone
         return False
     finally:
         os.set_blocking(fd, blocking)
@@ -121,6 +121,6 @@ def repair(pipe):
     file.__init__(twin)
     attributes = vars(pipe.popen)
     if attributes[pipe.name] is file:
-        # Which lets greenlets use it at once, as threads could.
+        # Now greenlets can use it at the same time, as threads could.
         attributes[pipe.name] = SharedBuffer(file)
     return True

@@ -1,4 +1,4 @@
-"""`queue`: SimpleQueue. The other queues are made of locks and become cooperative with `patch_thread`."""
+"""`queue`: SimpleQueue. The other queues use locks and become cooperative with `patch_thread`."""
 
 from gevlite.monkey._engine import adopt, patch_twin
 from gevlite.monkey._patching import patching

@@ -6,7 +6,7 @@ from gevlite.monkey._patching import patching
 
 __all__ = ["patch_select"]
 
-# Kernel objects that wait by themselves and have no twin, and the selectors made of them.
+# Kernel objects that wait by themselves and have no twin, and the selectors that use them.
 _WITHOUT_TWIN = {"select": ("devpoll", "kevent", "kqueue"), "selectors": ("DevpollSelector", "KqueueSelector")}
 
 
@@ -14,8 +14,8 @@ _WITHOUT_TWIN = {"select": ("devpoll", "kevent", "kqueue"), "selectors": ("Devpo
 def patch_select(aggressive=True):
     """Make `select.select`, `select.poll`, `select.epoll` and the selectors built on them cooperative.
 
-    The classes of `selectors` stay, so that who has imported one gets a cooperative one too. aggressive: remove
-    `kqueue` and the like, which would block, and the selectors made of them.
+    The classes of `selectors` stay, so those that were imported before become cooperative too. aggressive: remove
+    `kqueue` and the like, which would block, and the selectors that use them.
     """
     import selectors
 
@@ -25,7 +25,7 @@ def patch_select(aggressive=True):
     adopt("select.poll objects", select.adopt_poll)
     if hasattr(select, "epoll"):
         adopt("select.epoll objects", select.adopt_epoll)
-    # What a selector calls is an attribute of its class. As it stands in the twin's, so it can stand in the original.
+    # The function that a selector calls is an attribute of its class. The twin's function works in the original too.
     names = [name for name in source.__implements__ if name != "DefaultSelector"]
     for name in names:
         original, twin = getattr(selectors, name), getattr(source, name)

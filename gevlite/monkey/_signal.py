@@ -1,4 +1,4 @@
-"""`signal`. Handlers need no twin: the interpreter runs them while a hub polls too."""
+"""`signal`. Handlers need no twin: the interpreter runs them even while a hub polls."""
 
 from gevlite.monkey._engine import patch_twin
 from gevlite.monkey._patching import patching

@@ -8,18 +8,20 @@ __all__ = ["DNS_ITEMS", "patch_dns", "patch_socket"]
 
 DNS_ITEMS = ("getaddrinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo")
 
-# The original functions look up `socket` and the names above in their module each time, and so become cooperative with
-# these. Kept, they are right also where somebody has imported them before, or puts another `socket` in the module's
-# place, as test suites do. SocketType is the class in C that both the old and the new sockets are derived from.
+# The original functions look up `socket` and the names above in their module at each call, and so become cooperative
+# with them. Because they are not replaced, they also work in modules that imported them before, and if other code
+# replaces `socket` in the module, as test suites do. SocketType is the C class that both the old and the new sockets
+# are derived from.
 _FOLLOW = ("SocketType", "create_connection", "create_server", "fromfd", "getfqdn", "socketpair")
 
-# What makes sockets in C, behind the back of the patched class, and exists only on some platforms.
+# Functions that make sockets in C without the patched class; they exist only on some platforms.
 _WITHOUT_TWIN = ("fromshare",)
 
 
 @patching()
 def patch_socket(dns=True, aggressive=True):
-    """Make `socket` cooperative. dns: the look-up of names too. aggressive: remove what would block and has no twin."""
+    """Make `socket` cooperative. dns: name look-ups too. aggressive: remove functions that would block and lack a
+    twin."""
     from gevlite import socket as source
 
     target = patch_twin("socket", [name for name in source.__implements__ if name not in DNS_ITEMS + _FOLLOW])
@@ -35,5 +37,5 @@ def patch_socket(dns=True, aggressive=True):
 
 @patching()
 def patch_dns():
-    """Have names looked up by the hub's resolver, which stops nobody else."""
+    """Make the hub's resolver look up names, which blocks no other greenlet."""
     patch_twin("socket", DNS_ITEMS)

@@ -8,7 +8,7 @@ __all__ = ["patch_ssl"]
 
 @patching()
 def patch_ssl():
-    """Make `ssl` cooperative, and contexts that exist already. Connections that do, too, if `socket` is patched."""
+    """Make `ssl` and existing contexts cooperative; existing connections too, if `socket` is patched."""
     patch_twin("ssl")
 
     from gevlite import ssl as source
@@ -16,7 +16,7 @@ def patch_ssl():
     # Contexts made earlier are of the original class; some of its properties would find themselves under the new name.
     for name, safe in source.SAFE_PROPERTIES.items():
         patch_item(get_original("ssl", "SSLContext"), name, safe)
-    # Their connections are of the original class of sockets. Those wait if sockets do.
+    # Their connections use the original socket class. They are cooperative if sockets are.
     if is_module_patched("socket"):
         adopt_class(get_original("ssl", "SSLSocket"), source.ADOPTED)
         adopt_class(get_original("ssl", "SSLContext"), {})

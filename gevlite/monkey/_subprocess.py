@@ -6,16 +6,16 @@ from gevlite.monkey._patching import patching
 
 __all__ = ["patch_subprocess"]
 
-# Of a class's own dict, what does not make it cooperative.
+# Names in a class's own dict that have nothing to do with being cooperative.
 _LEFT = ("__dict__", "__doc__", "__firstlineno__", "__module__", "__static_attributes__", "__weakref__")
 
 
 @patching()
 def patch_subprocess():
-    """Make `subprocess.Popen`, and with it `run` and everything else there, block only the greenlet that waits.
+    """Make `subprocess.Popen`, and with it `run` and everything else there, block only the calling greenlet.
 
-    The functions stay: they look `Popen` up when they are called. Who has imported the class before, or derived one,
-    gets a cooperative one too, because the original is changed in the same way.
+    The functions stay: they look up `Popen` when they are called. Modules that imported the class before, and derived
+    classes, become cooperative too, because the original is changed in the same way.
     """
     patch_twin("subprocess", ["Popen"])
     from gevlite.subprocess import Popen

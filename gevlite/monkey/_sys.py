@@ -13,8 +13,8 @@ __all__ = ["patch_sys"]
 def patch_sys(stdin=True, stdout=True, stderr=True):
     """Make `sys.stdin`, `sys.stdout` and `sys.stderr` block only the greenlet that reads or writes.
 
-    Not part of `patch_all` unless asked for: what prints then may let others run first, where a program may not expect
-    it. A stream that is not the process's own, or is closed, is left alone. What has been read into the buffer of
+    `patch_all` does this only with `sys=True`, because `print` may then let other greenlets run, which a program may
+    not expect. A stream that is not the process's own, or is closed, is not changed. Data already in the buffer of
     `sys.stdin` stays there: patch before anything is read.
     """
     for name, wanted in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
@@ -26,7 +26,7 @@ def patch_sys(stdin=True, stdout=True, stderr=True):
 def _patch(name, stream):
     from gevlite.fileobject import FileObject
 
-    # As the interpreter makes its own, whose descriptors are to stay open: newlines are not translated.
+    # Like the interpreter's own streams, whose descriptors must stay open; newlines are not translated.
     options = {"encoding": stream.encoding, "errors": stream.errors, "newline": "\n", "closefd": False}
     if name == "stdin":
         patch_item(sys, name, FileObject(stream, "r", **options).io)
@@ -34,7 +34,7 @@ def _patch(name, stream):
     buffering = 1 if stream.line_buffering else 0 if stream.write_through else -1
     twin = FileObject(stream, "w", buffering, **options).io
     patch_item(sys, name, twin)
-    # At its end the interpreter flushes too, but then nobody can wait any more.
+    # The interpreter also flushes at its end, but then no greenlet can wait any more.
     atexit.register(twin.flush)
 
     @on_unpatch

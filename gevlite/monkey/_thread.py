@@ -14,15 +14,15 @@ __all__ = ["patch_thread"]
 
 @patching()
 def patch_thread(threading=True, _threading_local=True, Event=True, logging=True, existing_locks=True):
-    """Let new threads be greenlets, and locks block only the greenlet that waits for them.
+    """Make new threads greenlets, and make locks block only the waiting greenlet.
 
     threading: also the `threading` module; without it only `_thread`.
     _threading_local: also the `local` of that module.
-    Event: without effect, for code written for gevent: the locks below make `threading.Event` cooperative.
-    existing_locks: let the locks that exist already block only greenlets too, whoever keeps them or has them.
-    logging: do that for the locks of `logging` at least.
+    Event: without effect, for code written for gevent: the patched locks make `threading.Event` cooperative.
+    existing_locks: make existing locks cooperative too, wherever they are held and whether or not they are taken.
+    logging: without `existing_locks`, do that at least for the locks of `logging`.
 
-    OS threads that run already stay what they are; to join one blocks only the greenlet that does it.
+    OS threads that already run stay OS threads; joining one blocks only the calling greenlet.
     """
     load_twins()
     import threading as target
@@ -60,9 +60,10 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
 
 
 class _ThreadOfModuleLocks:
-    """`_thread` as the locks of modules see it.
+    """`_thread` for the locks of modules.
 
-    They go by the number of what runs. What runs in the hub has the main greenlet's, which may wait for such a lock.
+    These locks identify their owner by `get_ident()`. Code in the hub has the main greenlet's ident, and the main
+    greenlet may be waiting for such a lock.
     """
 
     get_ident = staticmethod(get_owner_ident)
@@ -85,7 +86,7 @@ def _let_others_run_in_queues(interpreters):
 
 
 def _give_logging_new_locks(logging):
-    """In the place of those that nobody has taken."""
+    """Replace the locks that are not taken."""
     if _is_free(logging._lock):
         patch_item(logging, "_lock", RLock())
     for reference in list(logging._handlerList):

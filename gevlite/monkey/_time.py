@@ -8,5 +8,5 @@ __all__ = ["patch_time"]
 
 @patching()
 def patch_time():
-    """Make `time.sleep` block only the greenlet that calls it."""
+    """Make `time.sleep` block only the calling greenlet."""
     patch_twin("time")

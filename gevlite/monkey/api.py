@@ -1,4 +1,4 @@
-"""For extensions: what they need in order to patch modules of their own."""
+"""For extensions: the functions for patching modules of their own."""
 
 from gevlite.monkey._engine import get_original, patch_item, patch_module, remove_item
 
