@@ -54,6 +54,7 @@ cpdef enum WaitKind:
     WAIT_HUB = 12
     WAIT_WATCHER = 13
     WAIT_FDS = 14
+    WAIT_LOOP = 15
 
 # ---- intrusive FIFO of what waits for one thing
 
@@ -70,6 +71,8 @@ cdef class Place:
 
     # 1: it was for this one; 0: its wait is over already, notify the next one.
     cdef int notify(self, object source) except -1
+    # It will never happen, for this reason: the descriptor is closed.
+    cdef int fail(self, object exc) except -1
 
 cdef int waitlist_append(WaitList *lst, Place place) except -1
 cdef int waitlist_remove(Place place) except -1
@@ -312,6 +315,9 @@ cdef greenlet in_whose_name(greenlet g)      # the main greenlet for what runs t
 cdef int give_way_if_due() except -1
 cdef int give_way_unless_zero(object timeout) except -1
 
+# Between two turns of an event loop that the current greenlet runs.
+cdef int give_way_to_hub(Hub hub) except -1
+
 cdef inline int give_way(bint may_block) except -1:
     return give_way_if_due() if time_to_look() and may_block else 0
 
@@ -329,6 +335,11 @@ cdef FdEntry *fd_known(Hub hub, int fd, uint64_t owner) noexcept
 cdef FdEntry *fd_own(Hub hub, int fd, uint64_t owner) except NULL
 cdef int fd_wait(Hub hub, FdEntry *entry, int events, int64_t limit) except -1
 cdef int fd_pass_on(Hub hub, FdEntry *entry) except -1
+# For a Link of one's own in the lists of an entry, which is notified and does not park.
+cdef FdEntry *fd_entry(Hub hub, int fd) except NULL
+cdef int fd_rearm(Hub hub, FdEntry *entry) except -1
+cdef int fd_disarm(Hub hub, FdEntry *entry) except -1
+cdef int fd_ask(Hub hub, FdEntry *entry, int events) except -1
 cdef bint cancel_throw(Hub hub, greenlet g, object exc) except -1
 cdef int throw_into(Hub hub, greenlet g, object exc) except -1
 cdef int throw_now(Hub hub, greenlet g, object exc) except -1

@@ -33,6 +33,7 @@ class WaitKind(IntEnum):
     WAIT_HUB = 12
     WAIT_WATCHER = 13
     WAIT_FDS = 14
+    WAIT_LOOP = 15
 
 @disjoint_base
 class Place: ...

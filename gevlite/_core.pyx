@@ -272,6 +272,9 @@ cdef class Place:
     cdef int notify(self, object source) except -1:
         return 0
 
+    cdef int fail(self, object exc) except -1:
+        return 0
+
 
 cdef int waitlist_append(WaitList *lst, Place place) except -1:
     if place.list != NULL:
@@ -488,6 +491,7 @@ _KIND_NAMES = {
     WAIT_HUB: "waiting for the hub to finish",
     WAIT_WATCHER: "waiting for a watcher",
     WAIT_FDS: "waiting for any of several fds",
+    WAIT_LOOP: "waiting in the event loop that it runs",
 }
 
 
@@ -692,6 +696,9 @@ cdef class Waiter(Place):
     cdef int notify(self, object source) except -1:
         return self.wake(source)
 
+    cdef int fail(self, object exc) except -1:
+        return self.throw(exc)
+
     @property
     def parked(self):
         """The greenlet that is parked here, or None."""
@@ -848,6 +855,9 @@ cdef bint wait_on(Waiter w, int64_t timeout) except -1:
 cdef class _ForwardPlace(Place):
     cdef int notify(self, object source) except -1:
         return self.target.wake(source)
+
+    cdef int fail(self, object exc) except -1:
+        return self.target.throw(exc)
 
 
 cdef Waiter first_parked(WaitList *first, WaitList *second):
@@ -1062,6 +1072,9 @@ cdef greenlet main_of(greenlet g):
 cdef class _WatchPlace(Place):
     cdef int notify(self, object source) except -1:
         return self.watch.found(source)
+
+    cdef int fail(self, object exc) except -1:
+        return self.watch.found(self.watch.events)      # its callback will try the fd and see
 
 
 cdef class FdWatch:
@@ -2561,6 +2574,23 @@ cdef int give_way_if_due() except -1:
         return 0
     hub = <Hub> gevlite_thread_hub
     if gevlite_coarse_ns() >= hub.slice_end and not is_runner(hub) and not hub.closed and not finalizing():
+        sleep(0)
+    return 0
+
+
+cdef int give_way_to_hub(Hub hub) except -1:
+    """Have the hub poll, and let others run, if there is any of that to do: more than to hand over to the next greenlet.
+
+    What the kernel has reported until now is to be found by the turn that comes.
+    """
+    if (
+        hub.ready.count
+        or hub.watched_fds
+        or inbox_waits(hub)
+        or gevlite_coarse_ns() >= hub.slice_end
+        or hub.timers.size and hub.timers.items[0].deadline <= gevlite_now_ns()
+    ):
+        hub.budget = 0
         sleep(0)
     return 0
 

@@ -222,13 +222,7 @@ cdef int fd_fail(Hub hub, FdEntry *entry, object exc) except -1:
             place = waitlist_pop(&entry.writers)
         if place is None:
             return 0
-        if isinstance(place, _ForwardPlace):
-            (<_ForwardPlace> place).target.throw(exc)
-        elif isinstance(place, _WatchPlace):
-            # Its callback will try the fd and see.
-            place.notify((<_WatchPlace> place).watch.events)
-        else:
-            (<Waiter> place).throw(exc)
+        place.fail(exc)
 
 
 cdef int fd_reset(Hub hub, FdEntry *entry, object exc) except -1:

@@ -70,6 +70,21 @@ NAMES = (
     ),
     Names(_BEFORE, (3, 14), asyncio__events__BaseDefaultEventLoopPolicy="_Local"),
     Names((3, 14), _AFTER, asyncio__events="_BaseDefaultEventLoopPolicy", _asyncio="_swap_current_task"),
+    # gevlite.asyncio: the loop is asyncio's own, except for what waits
+    Names(
+        asyncio__base_events="_format_handle _set_nodelay",
+        asyncio__base_events__BaseEventLoop="_add_callback _asyncgen_finalizer_hook _asyncgen_firstiter_hook "
+        "_check_callback _check_closed _check_running _check_thread _set_coroutine_origin_tracking _write_to_self",
+        asyncio__constants="_SendfileMode",
+        asyncio__events="_get_running_loop",
+        asyncio__format_helpers="_format_callback_source",
+        asyncio__selector_events__BaseSelectorEventLoop="_add_reader _add_writer _close_self_pipe "
+        "_ensure_fd_no_transport _make_self_pipe _make_socket_transport _make_ssl_transport _remove_reader "
+        "_remove_writer",
+        asyncio__transports="_FlowControlMixin",
+        asyncio__unix_events="_UnixSelectorEventLoop",
+        asyncio__unix_events___UnixSelectorEventLoop="_add_callback_signalsafe _check_signal _handle_signal",
+    ),
     # gevlite.threadpool: futures like those of concurrent.futures
     Names(concurrent__futures___base="CANCELLED PENDING"),
     # gevlite.serve: the end of a worker

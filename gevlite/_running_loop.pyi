@@ -4,7 +4,7 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
-__all__ = ["Hook"]
+__all__ = ["Hook", "hook_of"]
 
 @disjoint_base
 class Hook:
@@ -19,3 +19,5 @@ class Hook:
     def __call__(self, loop: AbstractEventLoop | None, /) -> None: ...
     def begin(self, loop: AbstractEventLoop) -> None: ...
     def end(self) -> None: ...
+
+def hook_of(set: Callable[[AbstractEventLoop | None], object]) -> Hook | None: ...

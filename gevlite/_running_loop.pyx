@@ -29,7 +29,7 @@ import os
 
 from gevlite._core import set_belongings_finder
 
-__all__ = ["Hook"]
+__all__ = ["Hook", "hook_of"]
 
 
 # All there are: two, for the pairs in C and in Python.
@@ -129,6 +129,17 @@ cdef class Hook:
 
     def __repr__(self):
         return f"<{type(self).__module__}.{type(self).__name__} of {self.set!r}>"
+
+
+def hook_of(set):
+    """The Hook that stands for `_set_running_loop` of asyncio as it is now, or None: then it is to be made."""
+    cdef Hook hook
+    if isinstance(set, Hook):
+        return set
+    for hook in hooks:
+        if hook.set is set:
+            return hook
+    return None
 
 
 def _find():

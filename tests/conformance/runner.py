@@ -26,6 +26,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CHILD = HERE / "child.py"
 KNOWN = HERE / "known_differences.toml"
+KNOWN_WITH_LOOP = HERE / "known_differences_loop.toml"
 TIME_LIMIT = 60  # seconds a test
 
 MODULES = """
@@ -317,17 +318,20 @@ def main(arguments=None):
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="modules at the same time (%(default)s)")
     parser.add_argument("--output", type=Path, help="write the results there, as JSON")
     parser.add_argument("--cache", type=Path, help="keep the unpatched results in this folder, and use them")
+    parser.add_argument("--loop", action="store_true", help="with loops of gevlite.asyncio, and nothing else patched")
     parser.add_argument("--text", action="store_true", help="print what each differing test printed")
     options = parser.parse_args(arguments)
+    if options.loop:
+        os.environ["GEVLITE_CONFORMANCE_LOOP"] = "1"
     started = time.monotonic()
     found, absent = run_all(
-        options.modules or MODULES,
+        options.modules or (["test_asyncio"] if options.loop else MODULES),
         limit=options.limit,
         jobs=options.jobs,
         cache=options.cache,
         report=lambda line: print(line, flush=True),
     )
-    known = KnownDifferences()
+    known = KnownDifferences(KNOWN_WITH_LOOP if options.loop else KNOWN)
     unexplained = {}
     total = passed = 0
     for module in found.values():

@@ -1,0 +1,79 @@
+# What of the event loop other compiled modules may touch. The territory is _aio.pyx.
+from libc.stdint cimport int64_t, uint64_t
+
+from gevlite._core cimport FdEntry, Hub, Place, Waiter
+
+cdef class Io(Place):
+    """A place in the list of a descriptor's readers or writers, of a loop instead of a greenlet."""
+    cdef LoopCore loop
+    cdef Hub hub                # where it is linked; None: nowhere
+    cdef FdEntry *entry
+    cdef int event              # READ or WRITE
+    cdef bint due               # in the loop's queue
+
+    cdef int place(self, Hub hub, FdEntry *entry) except -1
+    cdef int displace(self) except -1
+    cdef int make_due(self) except -1
+    cdef int run(self) except -1
+
+cdef class Handle:
+    cdef readonly object _loop
+    cdef public object _callback
+    cdef public object _args
+    cdef public object _context
+    cdef public object _source_traceback
+    cdef public object _repr
+    cdef public bint _cancelled
+    cdef object __weakref__
+
+    cdef int call(self) except -1
+
+cdef class TimerHandle(Handle):
+    cdef int64_t deadline
+    cdef uint64_t number
+    cdef Py_ssize_t place       # in the loop's heap; -1: none
+    cdef public object _when
+
+cdef class Watch(Io):
+    cdef int fd
+    cdef object source          # what was given to add_reader or add_writer
+    cdef Handle handle          # None: removed
+
+    cdef int begin(self, Hub hub) except -1
+
+cdef class LoopCore:
+    cdef list ready             # what the next batch runs: Handle and Io
+    cdef list spare
+    cdef list timers            # a heap of TimerHandle
+    cdef uint64_t made          # so many timers
+    cdef dict readers           # fd: Watch
+    cdef dict writers
+    cdef set transports         # that read or write by themselves: to be told when the loop begins and ends to run
+    cdef Hub hub                # of the thread that runs it; None: it does not run
+    cdef Waiter waiter          # its greenlet is parked in the loop's own wait
+    cdef public object _thread_id
+    cdef public object _current_handle
+    cdef public bint _debug
+    cdef public bint _closed
+    cdef public bint _stopping
+
+    cdef int wake(self) except -1
+    cdef Handle soon(self, object callback, tuple args, object context)
+    cdef int queue(self, object item) except -1
+    cdef TimerHandle at(self, int64_t deadline, object when, object callback, tuple args, object context)
+    cdef Handle watch(self, dict watches, int event, object source, object callback, tuple args, object context)
+    cdef bint unwatch(self, dict watches, object source) except -1
+    cdef int run_batch(self) except -1
+    cdef int turn(self) except -1
+    cdef int wait_ready(self) except -1
+    cdef int due_timers(self) except -1
+    cdef int attach(self, Hub hub) except -1
+    cdef int detach(self) except -1
+
+cdef class TransportCore:
+    """What a loop needs to know of a transport that is in `transports`."""
+    cdef int attach(self, Hub hub) except -1
+    cdef int detach(self) except -1
+
+cdef bint is_for_the_greenlet(object exc)
+cdef int report(LoopCore loop, str message, object exc, dict more) except -1

@@ -1,0 +1,806 @@
+"""The event loop of `gevlite.asyncio`: its queue, timers and descriptors, and how the hub and its greenlet share the work.
+
+A loop is run by the greenlet that calls `run_forever`, which runs whatever is ready in batches, as asyncio's own loops do,
+and never runs anything else: neither the hub nor another greenlet ever calls a callback. When nothing is ready the
+greenlet parks, with the loop's next timer as its time-out. Whoever has something for the loop appends it to `ready` and
+wakes the greenlet: `call_soon` of any greenlet, `call_soon_threadsafe` of another thread, a descriptor that the hub
+reports. Between two batches the hub polls, so that descriptors and other greenlets have their turn.
+
+* `ready` and the heap of timers are Python lists: the garbage collector sees through them, so that a loop that was
+  dropped with callbacks in it goes away.
+* Timers are the loop's own. Those of a loop that does not run keep nobody alive, and a loop may be made, and given
+  timers, in another thread than the one that runs it later.
+* Descriptors are the hub's, for as long as the loop runs: then each `Io` stands in the list of a descriptor's readers or
+  writers, among the greenlets. When it is notified it only makes itself due.
+
+The queues are touched by other threads too, but only where no Python code can run in between (they hold the GIL).
+"""
+
+cimport cython
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_XDECREF
+from libc.stdint cimport int64_t
+
+from gevlite._core cimport (
+    OWNED,
+    READ,
+    WAIT_LOOP,
+    WRITE,
+    FdEntry,
+    Hub,
+    Place,
+    Waiter,
+    current_hub,
+    fd_ask,
+    fd_disarm,
+    fd_entry,
+    fd_pass_on,
+    fd_rearm,
+    free_waiter,
+    give_way_to_hub,
+    waitlist_append,
+    waitlist_remove,
+    new_waiter,
+    now_ns,
+)
+
+import sys
+from _thread import get_ident
+from asyncio import base_events, events, format_helpers
+
+from gevlite._running_loop import Hook, hook_of
+from gevlite.timeout import Timeout
+
+from greenlet import GreenletExit
+
+
+cdef extern from "Python.h":
+    int PyContext_Enter(object context)
+    int PyContext_Exit(object context)
+    object PyContext_CopyCurrent()
+    PyObject *PyObject_Vectorcall(object callable, PyObject **args, size_t n, PyObject *names)
+    PyObject *PyTuple_GET_ITEM(object t, Py_ssize_t i)
+    Py_ssize_t PyTuple_GET_SIZE(object t)
+    PyObject *PyList_GET_ITEM(object l, Py_ssize_t i)
+    Py_ssize_t PyList_GET_SIZE(object l)
+
+cdef extern from *:
+    """
+    static int gevlite_raise_it(void) { return -1; }
+    #define gevlite_tuple_items(t) (((PyTupleObject *)(t))->ob_item)
+    #define gevlite_list_items(l) (((PyListObject *)(l))->ob_item)
+
+    /* The item, with the list's reference to it; None takes its place. */
+    static PyObject *gevlite_take_from(PyObject *list, Py_ssize_t i)
+    {
+        PyObject *item = PyList_GET_ITEM(list, i);
+        Py_INCREF(Py_None);
+        PyList_SET_ITEM(list, i, Py_None);
+        return item;
+    }
+    """
+    int raise_it "gevlite_raise_it"() except -1
+    PyObject **tuple_items "gevlite_tuple_items"(PyObject *t)
+    object take_from "gevlite_take_from"(list l, Py_ssize_t i)
+    PyObject **list_items "gevlite_list_items"(PyObject *l)
+
+cdef int64_t LONGEST_NS = 1 << 62
+
+
+cdef bint is_for_the_greenlet(object exc):
+    """Raised in a callback, but not for it: it has to go on to whoever runs the loop."""
+    return isinstance(exc, (SystemExit, KeyboardInterrupt, GreenletExit, Timeout))
+
+
+cdef int report(LoopCore loop, str message, object exc, dict more) except -1:
+    context = {"message": message, "exception": exc}
+    context.update(more)
+    loop.call_exception_handler(context)
+    return 0
+
+
+# ---------------------------------------------------------------- handles
+
+@cython.freelist(256)
+cdef class Handle:
+    """A callback that a loop will call. As `asyncio.Handle`, of which it says to be one."""
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError("handles are made by a loop")       # by __new__, in C
+
+    @property
+    def __class__(self):
+        return events.Handle
+
+    cdef int call(self) except -1:
+        cdef object context = self._context
+        cdef tuple args = self._args
+        cdef PyObject *result
+        if PyContext_Enter(context) < 0:
+            return call_failed(self)
+        result = PyObject_Vectorcall(self._callback, tuple_items(<PyObject *> args), PyTuple_GET_SIZE(args), NULL)
+        if PyContext_Exit(context) < 0 or result == NULL:
+            Py_XDECREF(result)
+            return call_failed(self)
+        Py_DECREF(<object> result)
+        return 0
+
+    def _run(self):
+        self.call()
+
+    def cancel(self):
+        """Do not call it."""
+        if not self._cancelled:
+            self._cancelled = True
+            if self._loop.get_debug():
+                self._repr = repr(self)
+            self._callback = None
+            self._args = None
+
+    def cancelled(self):
+        """True if it was cancelled."""
+        return self._cancelled
+
+    def get_context(self):
+        """The context that it is called in."""
+        return self._context
+
+    def _repr_info(self):
+        info = ["TimerHandle" if isinstance(<object> <PyObject *> self, TimerHandle) else "Handle"]
+        if self._cancelled:
+            info.append("cancelled")
+        if self._callback is not None:
+            info.append(format_helpers._format_callback_source(self._callback, self._args))
+        if self._source_traceback:
+            frame = self._source_traceback[-1]
+            info.append(f"created at {frame[0]}:{frame[1]}")
+        return info
+
+    def __repr__(self):
+        if self._repr is not None:
+            return self._repr
+        return f"<{' '.join(self._repr_info())}>"
+
+
+cdef int call_failed(Handle handle) except -1:
+    """The callback has raised."""
+    try:
+        raise_it()
+    except BaseException as exc:
+        if is_for_the_greenlet(exc):
+            raise
+        source = format_helpers._format_callback_source(handle._callback, handle._args)
+        more = {"handle": handle}
+        if handle._source_traceback:
+            more["source_traceback"] = handle._source_traceback
+        report(<LoopCore> handle._loop, f"Exception in callback {source}", exc, more)
+    return 0
+
+
+cdef class TimerHandle(Handle):
+    """A `Handle` for a certain time. As `asyncio.TimerHandle`."""
+
+    @property
+    def __class__(self):
+        return events.TimerHandle
+
+    def when(self):
+        """When it is to be called, by `loop.time()`."""
+        return self._when
+
+    @property
+    def _scheduled(self):
+        return self.place >= 0
+
+    def cancel(self):
+        """Do not call it."""
+        if self.place >= 0:
+            heap_take((<LoopCore> self._loop).timers, self.place)
+        Handle.cancel(self)
+
+    def _repr_info(self):
+        info = Handle._repr_info(self)
+        info.insert(2 if self._cancelled else 1, f"when={self._when}")
+        return info
+
+    def __hash__(self):
+        return hash(self._when)
+
+    def __lt__(self, other):
+        return self._when < (<TimerHandle> other)._when if type(other) is TimerHandle else NotImplemented
+
+    def __le__(self, other):
+        if type(other) is not TimerHandle:
+            return NotImplemented
+        return self._when < (<TimerHandle> other)._when or self == other
+
+    def __gt__(self, other):
+        return self._when > (<TimerHandle> other)._when if type(other) is TimerHandle else NotImplemented
+
+    def __ge__(self, other):
+        if type(other) is not TimerHandle:
+            return NotImplemented
+        return self._when > (<TimerHandle> other)._when or self == other
+
+    def __eq__(self, other):
+        cdef TimerHandle that
+        if type(other) is not TimerHandle:
+            return NotImplemented
+        that = <TimerHandle> other
+        return (
+            self._when == that._when
+            and self._callback == that._callback
+            and self._args == that._args
+            and self._cancelled == that._cancelled
+        )
+
+
+cdef inline int fill(LoopCore loop, Handle handle, object callback, tuple args, object context) except -1:
+    handle._loop = loop
+    handle._callback = callback
+    handle._args = args
+    handle._context = PyContext_CopyCurrent() if context is None else context
+    if loop._debug:
+        remember_source(handle)
+    return 0
+
+
+cdef int remember_source(Handle handle) except -1:
+    try:
+        frame = sys._getframe(0)
+    except ValueError:
+        return 0                # a greenlet without Python code: it was spawned with a method of a future in C
+    handle._source_traceback = format_helpers.extract_stack(frame)
+    return 0
+
+
+# The heap of timers: 4-ary, in a list, of TimerHandles that know their places. Of two equal deadlines the one that was
+# made first is the first.
+
+cdef inline void heap_put(PyObject **items, Py_ssize_t i, PyObject *timer) noexcept:
+    items[i] = timer
+    (<TimerHandle> timer).place = i
+
+
+cdef inline bint before(PyObject *a, PyObject *b) noexcept:
+    cdef int64_t difference = (<TimerHandle> a).deadline - (<TimerHandle> b).deadline
+    return difference < 0 or difference == 0 and (<TimerHandle> a).number < (<TimerHandle> b).number
+
+
+cdef void heap_up(PyObject **items, Py_ssize_t i, PyObject *timer) noexcept:
+    cdef Py_ssize_t parent
+    while i > 0:
+        parent = (i - 1) >> 2
+        if not before(timer, items[parent]):
+            break
+        heap_put(items, i, items[parent])
+        i = parent
+    heap_put(items, i, timer)
+
+
+cdef void heap_down(PyObject **items, Py_ssize_t n, Py_ssize_t i, PyObject *timer) noexcept:
+    cdef Py_ssize_t child, best, last
+    while True:
+        child = (i << 2) + 1
+        if child >= n:
+            break
+        best = child
+        last = min(child + 4, n)
+        child += 1
+        while child < last:
+            if before(items[child], items[best]):
+                best = child
+            child += 1
+        if not before(items[best], timer):
+            break
+        heap_put(items, i, items[best])
+        i = best
+    heap_put(items, i, timer)
+
+
+cdef int heap_add(list heap, TimerHandle timer) except -1:
+    heap.append(timer)
+    heap_up(list_items(<PyObject *> heap), PyList_GET_SIZE(heap) - 1, <PyObject *> timer)
+    return 0
+
+
+cdef TimerHandle heap_take(list heap, Py_ssize_t i):
+    """Take item `i` out."""
+    cdef TimerHandle taken = <TimerHandle> PyList_GET_ITEM(heap, i)
+    cdef PyObject **items = list_items(<PyObject *> heap)
+    cdef Py_ssize_t n = PyList_GET_SIZE(heap) - 1
+    cdef PyObject *last = items[n]
+    # The list's references change places; then the last one, which is that of `taken`, goes.
+    items[n] = <PyObject *> taken
+    taken.place = -1
+    if i < n:
+        if i > 0 and before(last, items[(i - 1) >> 2]):
+            heap_up(items, i, last)
+        else:
+            heap_down(items, n, i, last)
+    heap.pop()
+    return taken
+
+
+# ---------------------------------------------------------------- descriptors
+
+cdef class Io(Place):
+    cdef int place(self, Hub hub, FdEntry *entry) except -1:
+        """Stand in the descriptor's list until it is reported."""
+        self.hub = hub
+        self.entry = entry
+        waitlist_append(&entry.readers if self.event == READ else &entry.writers, self)
+        hub.fd_waiters += 1
+        try:
+            fd_rearm(hub, entry)
+        except BaseException:
+            self.displace()
+            raise
+        return 0
+
+    cdef int displace(self) except -1:
+        """Stand there no longer."""
+        cdef Hub hub = self.hub
+        if hub is None:
+            return 0
+        self.hub = None
+        hub.fd_waiters -= 1
+        if hub.closed:
+            waitlist_remove(self)
+            return 0
+        if self.list != NULL:
+            waitlist_remove(self)
+        if self.entry.armed:
+            fd_disarm(hub, self.entry)
+        return 0
+
+    cdef int make_due(self) except -1:
+        if not self.due:
+            self.due = True
+            self.loop.queue(self)
+        return 0
+
+    cdef int notify(self, object source) except -1:
+        # It has been taken out of the list.
+        self.hub.fd_waiters -= 1
+        self.hub = None
+        self.make_due()
+        return 1
+
+    cdef int fail(self, object exc) except -1:
+        return self.notify(None)
+
+    cdef int run(self) except -1:
+        """Its turn in the loop has come."""
+        return 0
+
+
+cdef class Watch(Io):
+    """What `add_reader` and `add_writer` have asked for: called for as long as the descriptor is ready."""
+
+    cdef int begin(self, Hub hub) except -1:
+        """Have `hub` watch it, if it is not on its way already."""
+        cdef FdEntry *entry
+        if self.due or self.hub is not None:
+            return 0
+        entry = fd_entry(hub, self.fd)
+        if entry.flags & OWNED and fd_ask(hub, entry, self.event):
+            self.make_due()         # it was reported once, and perhaps not to us
+            return 0
+        return self.place(hub, entry)
+
+    cdef int notify(self, object source) except -1:
+        cdef Hub hub = self.hub
+        Io.notify(self, source)
+        if self.entry.flags & OWNED:
+            fd_pass_on(hub, self.entry)     # it only looks: whoever waits behind it must hear of it too
+        return 1
+
+    cdef int fail(self, object exc) except -1:
+        # The descriptor is closed. As with a selector, nobody is told.
+        self.hub.fd_waiters -= 1
+        self.hub = None
+        return 0
+
+    cdef int run(self) except -1:
+        cdef Handle handle = self.handle
+        self.due = False
+        if handle is None or handle._cancelled:
+            return 0
+        try:
+            run_handle(self.loop, handle)
+        finally:
+            if self.handle is not None and not self.handle._cancelled and self.loop.hub is not None:
+                try:
+                    self.begin(self.loop.hub)
+                except OSError:
+                    pass                    # closed by the callback
+        return 0
+
+
+cdef class TransportCore:
+    cdef int attach(self, Hub hub) except -1:
+        return 0
+
+    cdef int detach(self) except -1:
+        return 0
+
+
+def fd_of(source):
+    """The descriptor of an int or of an object with `fileno()`; ValueError for anything else."""
+    if isinstance(source, int):
+        fd = source
+    else:
+        try:
+            fd = int(source.fileno())
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError(f"Invalid file object: {source!r}") from None
+    if fd < 0:
+        raise ValueError(f"Invalid file descriptor: {fd}")
+    return fd
+
+
+# ---------------------------------------------------------------- the loop
+
+cdef int run_handle(LoopCore loop, Handle handle) except -1:
+    if not loop._debug:
+        return handle.call()
+    loop._current_handle = handle
+    try:
+        start = loop.time()
+        handle.call()
+        seconds = loop.time() - start
+        if seconds >= loop.slow_callback_duration:
+            base_events.logger.warning("Executing %s took %.3f seconds", base_events._format_handle(handle), seconds)
+    finally:
+        loop._current_handle = None
+    return 0
+
+
+cdef object running_hook():
+    """What to tell that a loop begins to run in this greenlet, or ends."""
+    hook = hook_of(events._set_running_loop)
+    if hook is None:
+        # Not patched. It may be asyncio's in C or, in a test, that in Python.
+        swap = None
+        if sys.version_info >= (3, 14) and events._set_running_loop is getattr(events, "_c__set_running_loop", None):
+            from _asyncio import _swap_current_task as swap
+        hook = Hook(events._get_running_loop, events._set_running_loop, swap)
+    return hook
+
+
+cdef class LoopCore:
+    """The part of an EventLoop that is on the hot path. The rest is asyncio's own, see `gevlite.asyncio`."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.ready = []
+        self.timers = []
+        self.readers = {}
+        self.writers = {}
+        self.transports = set()
+
+    # -------- callbacks
+
+    cdef int wake(self) except -1:
+        cdef Waiter w = self.waiter
+        self.waiter = None
+        w.wake(None)
+        return 0
+
+    cdef int queue(self, object item) except -1:
+        self.ready.append(item)
+        if self.waiter is not None:
+            self.wake()
+        return 0
+
+    cdef Handle soon(self, object callback, tuple args, object context):
+        cdef Handle handle = Handle.__new__(Handle)
+        fill(self, handle, callback, args, context)
+        self.ready.append(handle)
+        if self.waiter is not None:
+            self.wake()
+        return handle
+
+    @cython.binding(False)
+    def call_soon(self, callback, *args, context=None):
+        """Call `callback(*args)` in the next turn of the loop. Never blocks. Returns a Handle, which can be cancelled.
+
+        May be called by any greenlet, and by any thread: it is `call_soon_threadsafe` too.
+        """
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        if self._debug:
+            self._check_thread()
+            self._check_callback(callback, "call_soon")
+        return self.soon(callback, args, context)
+
+    @cython.binding(False)
+    def call_soon_threadsafe(self, callback, *args, context=None):
+        """`call_soon` by another thread."""
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        if self._debug:
+            self._check_callback(callback, "call_soon_threadsafe")
+        return self.soon(callback, args, context)
+
+    @cython.binding(False)
+    def time(self):
+        """Seconds, by the clock of the hub, CLOCK_MONOTONIC."""
+        return now_ns() / 1e9
+
+    cdef TimerHandle at(self, int64_t deadline, object when, object callback, tuple args, object context):
+        cdef TimerHandle timer = TimerHandle.__new__(TimerHandle)
+        fill(self, timer, callback, args, context)
+        timer._when = when
+        timer.deadline = deadline
+        timer.place = -1
+        timer.number = self.made
+        self.made += 1
+        heap_add(self.timers, timer)
+        if timer.place == 0 and self.waiter is not None:
+            self.wake()             # its greenlet waits for a later one
+        return timer
+
+    @cython.binding(False)
+    def call_later(self, delay, callback, *args, context=None):
+        """Call `callback(*args)` in `delay` seconds. Never blocks. Returns a TimerHandle, which can be cancelled."""
+        cdef double seconds
+        cdef int64_t now = now_ns()
+        if delay is None:
+            raise TypeError("delay must not be None")
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        if self._debug:
+            self._check_thread()
+            self._check_callback(callback, "call_later")
+        seconds = delay
+        return self.at(deadline_of(seconds, now), now / 1e9 + seconds, callback, args, context)
+
+    @cython.binding(False)
+    def call_at(self, when, callback, *args, context=None):
+        """Call `callback(*args)` when `loop.time()` is `when`. Never blocks. Returns a TimerHandle."""
+        if when is None:
+            raise TypeError("when cannot be None")
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        if self._debug:
+            self._check_thread()
+            self._check_callback(callback, "call_at")
+        return self.at(deadline_of(when, 0), when, callback, args, context)
+
+    def _make_handle(self, callback, args):
+        cdef Handle handle = Handle.__new__(Handle)
+        fill(self, handle, callback, args, None)
+        return handle
+
+    # What asyncio's own code calls to queue something.
+
+    def _add_callback(self, Handle handle):
+        if not handle._cancelled:
+            self.queue(handle)
+
+    def _add_callback_signalsafe(self, Handle handle):
+        if not handle._cancelled:
+            self.queue(handle)
+
+    def _write_to_self(self):
+        if self.waiter is not None:
+            self.wake()
+
+    # -------- running
+
+    def _check_thread(self):
+        """In debug mode: whatever is not safe for threads is called in the loop's own."""
+        if self.hub is not None and current_hub() is not self.hub:
+            raise RuntimeError("Non-thread-safe operation invoked on an event loop other than the current one")
+
+    def run_forever(self):
+        """Run until `stop()` is called; blocks the current greenlet only.
+
+        Raises RuntimeError if the loop is closed or runs already, or if another one runs in this greenlet. What is thrown
+        into the greenlet meanwhile (a kill, a Timeout) ends it: it may be run again, and goes on where it was.
+        """
+        cdef Hub hub
+        self._check_closed()
+        self._check_running()
+        hub = current_hub()
+        hook = running_hook()
+        hooks = sys.get_asyncgen_hooks()
+        self._set_coroutine_origin_tracking(self._debug)
+        try:
+            self._thread_id = get_ident()
+            sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
+            hook(self)
+            self.attach(hub)
+            while True:
+                self.turn()
+                self.run_batch()
+                if self._stopping:
+                    break
+        finally:
+            self._stopping = False
+            self._thread_id = None
+            hook(None)
+            self.detach()
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def stop(self):
+        """Have `run_forever` return after the callbacks that are ready now."""
+        self._stopping = True
+        if self.waiter is not None:
+            self.wake()
+
+    cdef int turn(self) except -1:
+        """Between two batches: let the hub poll and others run, or wait until something is ready."""
+        cdef Hub hub = self.hub
+        if not self.ready and not self._stopping:
+            if not self.timers:
+                return self.wait_ready()
+            if (<TimerHandle> PyList_GET_ITEM(self.timers, 0)).deadline > now_ns():
+                self.wait_ready()
+                return self.due_timers()
+        give_way_to_hub(hub)
+        if self.timers:
+            self.due_timers()
+        return 0
+
+    cdef int wait_ready(self) except -1:
+        cdef int64_t timeout = -1
+        cdef Waiter w = new_waiter(self.hub, WAIT_LOOP)
+        if self.timers:
+            timeout = max((<TimerHandle> PyList_GET_ITEM(self.timers, 0)).deadline - now_ns(), 0)
+        if self.ready or self._stopping:
+            return 0                # meanwhile: to make a Waiter may run a destructor
+        self.waiter = w
+        try:
+            w.park_for(timeout)
+        finally:
+            self.waiter = None
+        free_waiter(w)
+        return 0
+
+    cdef int due_timers(self) except -1:
+        cdef int64_t now = now_ns()
+        cdef list timers = self.timers
+        while timers and (<TimerHandle> PyList_GET_ITEM(timers, 0)).deadline <= now:
+            self.ready.append(heap_take(timers, 0))
+        return 0
+
+    cdef int run_batch(self) except -1:
+        """Run what is ready now; what that makes ready is for the next batch."""
+        cdef list batch = self.ready
+        cdef Py_ssize_t i = 0, n = PyList_GET_SIZE(batch)
+        cdef object item
+        self.ready = self.spare if self.spare is not None else []
+        self.spare = None
+        try:
+            while i < n:
+                item = take_from(batch, i)
+                i += 1
+                if type(item) is Handle or type(item) is TimerHandle:
+                    if not (<Handle> item)._cancelled:
+                        run_handle(self, <Handle> item)
+                else:
+                    (<Io> item).run()
+        except BaseException:
+            self.ready[:0] = batch[i:n]
+            raise
+        batch.clear()
+        self.spare = batch
+        return 0
+
+    def _forget_all(self):
+        """The loop is closed: drop what it will never call."""
+        cdef list timers = self.timers
+        self.ready.clear()
+        while timers:
+            heap_take(timers, PyList_GET_SIZE(timers) - 1)
+        self.readers.clear()
+        self.writers.clear()
+        self.transports.clear()
+
+    # -------- descriptors
+
+    cdef int attach(self, Hub hub) except -1:
+        """The loop runs in `hub` from now on."""
+        self.hub = hub
+        for watches in (self.readers, self.writers):
+            for watch in list(watches.values()):
+                try:
+                    (<Watch> watch).begin(hub)
+                except OSError:
+                    pass                    # closed since
+        for transport in list(self.transports):
+            (<TransportCore> transport).attach(hub)
+        return 0
+
+    cdef int detach(self) except -1:
+        self.hub = None
+        for watches in (self.readers, self.writers):
+            for watch in list(watches.values()):
+                (<Watch> watch).displace()
+        for transport in list(self.transports):
+            (<TransportCore> transport).detach()
+        return 0
+
+    cdef Handle watch(self, dict watches, int event, object source, object callback, tuple args, object context):
+        cdef Watch watch
+        cdef Handle handle
+        cdef Hub hub
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        handle = Handle.__new__(Handle)
+        fill(self, handle, callback, args, context)
+        fd = fd_of(source)
+        watch = watches.get(fd)
+        if watch is None:
+            watch = Watch.__new__(Watch)
+            watch.loop = self
+            watch.event = event
+            watch.fd = fd
+        else:
+            if watch.handle is not None:
+                watch.handle.cancel()
+            watch.displace()        # the number may mean another file by now: watch it anew
+        watch.source = source
+        watch.handle = handle
+        # A loop that does not run asks the hub all the same whether that can be watched.
+        hub = self.hub if self.hub is not None else current_hub()
+        watch.begin(hub)
+        watches[fd] = watch
+        if self.hub is None:
+            watch.displace()
+        return handle
+
+    cdef bint unwatch(self, dict watches, object source) except -1:
+        cdef Watch watch
+        if self._closed:
+            return False
+        try:
+            fd = fd_of(source)
+        except ValueError:
+            # Closed: as a selector does, look for the object.
+            found = [known for known, watch in watches.items() if (<Watch> watch).source is source]
+            if not found:
+                raise
+            fd = found[0]
+        watch = watches.pop(fd, None)
+        if watch is None:
+            return False
+        watch.displace()
+        handle, watch.handle = watch.handle, None
+        handle.cancel()
+        return True
+
+    def _add_reader(self, fd, callback, *args, context=None):
+        return self.watch(self.readers, READ, fd, callback, args, context)
+
+    def _add_writer(self, fd, callback, *args, context=None):
+        return self.watch(self.writers, WRITE, fd, callback, args, context)
+
+    def _remove_reader(self, fd):
+        return self.unwatch(self.readers, fd)
+
+    def _remove_writer(self, fd):
+        return self.unwatch(self.writers, fd)
+
+    def _watched(self, fd):
+        """READ, WRITE, both or 0: what of the descriptor is watched by `_add_reader` and `_add_writer`."""
+        try:
+            fd = fd_of(fd)
+        except ValueError:
+            return 0
+        return (READ if fd in self.readers else 0) | (WRITE if fd in self.writers else 0)
+
+
+cdef int64_t deadline_of(double seconds, int64_t start) except -1:
+    """`start` + `seconds` in nanoseconds, never too early."""
+    if seconds != seconds:
+        raise ValueError("the time of a timer must not be NaN")
+    if seconds >= 4e9:
+        return LONGEST_NS
+    if seconds <= 0:
+        return start
+    seconds *= 1e9
+    return start + <int64_t> seconds + (1 if seconds != <double> (<int64_t> seconds) else 0)
