@@ -18,7 +18,7 @@ LAYERS = {
     "ground": "_config _frames _private_names _program _version exceptions",
     "core": "_backend _checks _core _debuggers _descriptors _gil _heap _ring _shared",
     "backends": "backends.*",
-    "to wait for": "_running_loop _threadlock _watch event greenlet local lock queue timeout",
+    "to wait for": "_many _running_loop _threadlock _watch event greenlet local lock queue timeout",
     "many": "_adopted _children _executor _semlock _workers events pool taskgroup threadpool",
     "twins": "_fcntl _fileio _layers _rawfile _socketfile _socketio _sslio _subinterpreters builtins contextvars"
     " fileobject os resolver.* select selectors signal socket ssl subprocess thread threading time",
