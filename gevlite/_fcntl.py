@@ -6,12 +6,12 @@ The descriptor itself always stays in non-blocking mode. See `gevlite.os.set_blo
 import fcntl as _std
 from os import O_NONBLOCK as _O_NONBLOCK
 
+from gevlite import _twin
 from gevlite._socketio import mode_of as _mode_of, set_mode as _set_mode
 
 __target__ = "fcntl"
 __implements__ = ["fcntl"]
-__imports__ = [name for name in dir(_std) if not name.startswith("_") and name not in __implements__]
-globals().update({name: getattr(_std, name) for name in __imports__})
+__imports__ = _twin.take_over(globals(), _std, _twin.names_beside(__implements__, _std))
 __all__ = __implements__ + __imports__
 
 _fcntl = _std.fcntl

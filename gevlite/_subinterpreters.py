@@ -22,11 +22,12 @@ import functools
 import importlib
 import sys
 
+from gevlite import _twin
 from gevlite._core import get_hub_if_exists, let_others_run
 from gevlite.threadpool import ThreadPool
 
 __target__ = "_interpreters"
-__implements__ = [name for name in ("call", "exec", "run_func", "run_string") if hasattr(_std, name)]
+__implements__ = _twin.present(_std, "call", "exec", "run_func", "run_string")
 __all__ = [*__implements__]
 
 _originals = {name: getattr(_std, name) for name in __implements__}

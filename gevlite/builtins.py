@@ -6,6 +6,7 @@ import stat as _stat
 import sys as _sys
 from _thread import start_new_thread as _start_new_thread
 
+from gevlite import _twin
 from gevlite._core import (
     add_idle_workers as _add_idle_workers,
     get_hub as _get_hub,
@@ -18,8 +19,8 @@ from gevlite.lock import Semaphore as _Semaphore
 
 __target__ = "builtins"
 __implements__ = ["input"]
-__imports__ = [name for name in dir(_std) if not name.startswith("_") and name not in __implements__]
-globals().update({name: getattr(_std, name) for name in [*__imports__, "__build_class__", "__import__"]})
+__imports__ = _twin.take_over(globals(), _std, _twin.names_beside(__implements__, _std))
+_twin.take_over(globals(), _std, ["__build_class__", "__import__"])
 __all__ = __implements__ + __imports__
 
 _input = _std.input

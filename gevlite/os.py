@@ -22,35 +22,32 @@ from select import PIPE_BUF
 from signal import SIGCHLD
 from time import monotonic as _monotonic
 
-from gevlite import _children
+from gevlite import _children, _twin
 from gevlite._core import READ, WRITE, fd_ready, get_hub, get_hub_if_exists, let_others_run as _let_others_run
 from gevlite._socketio import keeps_boundaries as _keeps_boundaries, mode_of as _mode_of, set_mode as _set_mode
 from gevlite.event import Event
 
 __target__ = "os"
-__implements__ = [
-    name
-    for name in (
-        "close",
-        "get_blocking",
-        "read",
-        "readinto",
-        "set_blocking",
-        "write",
-        "wait",
-        "wait3",
-        "wait4",
-        "waitid",
-        "waitpid",
-    )
-    if hasattr(_std, name)
-]
+__implements__ = _twin.present(
+    _std,
+    "close",
+    "get_blocking",
+    "read",
+    "readinto",
+    "set_blocking",
+    "write",
+    "wait",
+    "wait3",
+    "wait4",
+    "waitid",
+    "waitpid",
+)
 __imports__ = [
     name
     for name in sorted({*dir(_std), *_std.__all__})
     if name not in __implements__ and (not name.startswith("_") or name in _std.__all__)
 ]
-globals().update({name: getattr(_std, name) for name in __imports__})
+_twin.take_over(globals(), _std, __imports__)
 __extensions__ = ["make_nonblocking", "nb_read", "nb_write", "tp_read", "tp_write"]
 
 # The originals, even if `os` is patched.

@@ -15,6 +15,7 @@ import sys
 from errno import EBADF
 from time import monotonic as _monotonic
 
+from gevlite import _twin
 from gevlite._adopted import CannotAdopt, poll_masks, swap_methods
 from gevlite._core import (
     READ,
@@ -29,11 +30,8 @@ from gevlite.timeout import Timeout, _within
 
 # They would block all greenlets, and have no twin yet.
 _NOT_YET = ("devpoll", "kqueue", "kevent")
-__implements__ = [name for name in ("epoll", "poll", "select") if hasattr(_std, name)]
-__imports__ = [
-    name for name in dir(_std) if not name.startswith("__") and name not in __implements__ and name not in _NOT_YET
-]
-globals().update({name: getattr(_std, name) for name in __imports__})
+__implements__ = _twin.present(_std, "epoll", "poll", "select")
+__imports__ = _twin.take_over(globals(), _std, _twin.names_beside([*__implements__, *_NOT_YET], _std, private=True))
 __all__ = __implements__ + __imports__
 
 _StdPoll = _std.poll

@@ -6,7 +6,7 @@ as in the original.
 
 import selectors as _std
 
-from gevlite import select as _select
+from gevlite import _twin, select as _select
 
 __implements__ = [
     name
@@ -14,8 +14,7 @@ __implements__ = [
     if hasattr(_std, name) and (name == "SelectSelector" or hasattr(_select, name.removesuffix("Selector").lower()))
 ] + ["DefaultSelector"]
 __extra__ = ["GeventSelector"]
-__imports__ = ["BaseSelector", "EVENT_READ", "EVENT_WRITE", "SelectorKey"]
-globals().update({name: getattr(_std, name) for name in __imports__})
+__imports__ = _twin.take_over(globals(), _std, ["BaseSelector", "EVENT_READ", "EVENT_WRITE", "SelectorKey"])
 __all__ = __implements__ + __extra__ + __imports__
 
 

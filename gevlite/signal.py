@@ -11,6 +11,7 @@ thread, as it normally does), and registers the hub again when that code passes 
 
 import signal as _std
 
+from gevlite import _twin
 from gevlite._core import get_hub, get_hub_if_exists, sleep
 from gevlite.event import Event
 from gevlite.greenlet import Greenlet, GreenletExit
@@ -21,8 +22,7 @@ __implements__ = [
     for name in ("getsignal", "pause", "set_wakeup_fd", "signal", "sigtimedwait", "sigwait", "sigwaitinfo")
     if hasattr(_std, name) and (not name.startswith("sigwait") or hasattr(_std, "sigtimedwait"))
 ]
-__imports__ = [name for name in dir(_std) if not name.startswith("_") and name not in __implements__]
-globals().update({name: getattr(_std, name) for name in __imports__})
+__imports__ = _twin.take_over(globals(), _std, _twin.names_beside(__implements__, _std))
 __extensions__ = ["signal_handler"]
 __all__ = __implements__ + __imports__ + __extensions__
 

@@ -13,7 +13,7 @@ import weakref
 from errno import EAGAIN, EBADF, EINVAL, ENOSYS, ENOTSOCK, EOPNOTSUPP
 from operator import index
 
-from gevlite import _socketio
+from gevlite import _socketio, _twin
 from gevlite._core import READ, WRITE, get_hub, is_finalizing, let_others_run
 from gevlite._socketfile import makefile as _makefile
 from gevlite._socketio import Endpoint
@@ -38,10 +38,7 @@ __implements__ = [
 __extensions__ = ["cancel_wait", "wait", "wait_read", "wait_readwrite", "wait_write"]
 
 # Everything of the original that needs no twin: constants, exceptions, byte order, ...
-__imports__ = [
-    name for name in dir(_std) if not name.startswith("__") and name not in __implements__ and name not in ("os", "sys")
-]
-globals().update({name: getattr(_std, name) for name in __imports__})
+__imports__ = _twin.take_over(globals(), _std, _twin.names_beside([*__implements__, "os", "sys"], _std, private=True))
 __all__ = [name for name in _std.__all__ if name in __imports__ or name in __implements__] + __extensions__
 
 _StdSocket = _std.socket

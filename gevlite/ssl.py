@@ -14,32 +14,28 @@ its functions are used with other globals:
 """
 
 import ssl as _std
-import types
 from _socket import close as _close
 from _ssl import _SSLContext
 from errno import EINVAL, ENOTCONN
 
+from gevlite import _twin
 from gevlite._sslio import Conversation
 from gevlite.socket import create_connection as _create_connection, socket as _Socket
 
 __implements__ = ["SSLContext", "SSLSocket", "get_server_certificate"]
 # These follow the names in their module: where those are patched, the original functions need no replacement.
-_FOLLOWERS = [
-    name
-    for name in (
-        "_create_default_https_context",
-        "_create_stdlib_context",
-        "_create_unverified_context",
-        "create_default_context",
-        "get_server_certificate",
-        "wrap_socket",
-    )
-    if hasattr(_std, name)
-]
+_FOLLOWERS = _twin.present(
+    _std,
+    "_create_default_https_context",
+    "_create_stdlib_context",
+    "_create_unverified_context",
+    "create_default_context",
+    "get_server_certificate",
+    "wrap_socket",
+)
 
 # Everything of the original that needs no twin: constants, exceptions, MemoryBIO, ...
-__imports__ = [name for name in dir(_std) if not name.startswith("__") and name not in (*__implements__, *_FOLLOWERS)]
-globals().update({name: getattr(_std, name) for name in __imports__})
+__imports__ = _twin.take_over(globals(), _std, _twin.names_beside([*__implements__, *_FOLLOWERS], _std, private=True))
 _HELPERS = {"base64", "create_connection", "errno", "namedtuple", "os", "socket", "sys", "warnings"}
 __all__ = sorted(name for name in {*__implements__, *_FOLLOWERS, *__imports__} - _HELPERS if not name.startswith("_"))
 
@@ -47,24 +43,12 @@ _StdSSLContext = _std.SSLContext
 _StdSSLSocket = _std.SSLSocket
 
 
-def _with_globals(function, namespace):
-    """The same function, looking up global names in `namespace`."""
-    made = types.FunctionType(
-        function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
-    )
-    made.__kwdefaults__ = function.__kwdefaults__
-    made.__doc__ = function.__doc__
-    made.__qualname__ = function.__qualname__
-    made.__module__ = namespace["__name__"]
-    return made
-
-
 _original_names = dict(vars(_std))
 
 # Properties of `SSLContext` that replace the original's. Once ssl.SSLContext is patched, the original class needs them
 # too, because contexts made earlier are still in use.
 SAFE_PROPERTIES = {
-    name: property(value.fget, _with_globals(value.fset, _original_names), value.fdel, value.__doc__)
+    name: property(value.fget, _twin.with_globals(value.fset, _original_names), value.fdel, value.__doc__)
     for name, value in vars(_StdSSLContext).items()
     if isinstance(value, property) and value.fset is not None and hasattr(_SSLContext, name)
 }
@@ -379,7 +363,7 @@ class SSLContext(_StdSSLContext):
 
 
 for _name in _FOLLOWERS:
-    globals()[_name] = _with_globals(getattr(_std, _name), globals())
+    globals()[_name] = _twin.with_globals(getattr(_std, _name), globals())
 del _name
 
 # The original's functions use these names for what it imported from `socket`.

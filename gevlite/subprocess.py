@@ -21,7 +21,7 @@ import types
 from os import O_WRONLY, P_PID, WEXITED, WNOHANG, pipe as _pipe
 from time import monotonic as _monotonic
 
-from gevlite import _children
+from gevlite import _children, _twin
 from gevlite._fileio import Channel
 from gevlite.event import Event
 from gevlite.fileobject import FileObject
@@ -39,7 +39,7 @@ _FUNCTIONS = [name for name in _std.__all__ if isinstance(getattr(_std, name), t
 __target__ = "subprocess"
 __implements__ = ["Popen", *_FUNCTIONS]
 __imports__ = [name for name in _std.__all__ if name not in __implements__] + ["list2cmdline"]
-globals().update({name: getattr(_std, name) for name in __imports__})
+_twin.take_over(globals(), _std, __imports__)
 __all__ = [name for name in _std.__all__ if name != "list2cmdline"]
 
 # The default capacity of a pipe on Linux (pipe(7)): the most that one read can return.
@@ -278,10 +278,7 @@ def _with_our_popen():
     """Copies of the original's functions whose globals contain gevlite's `Popen` and these copies."""
     names = {**vars(_std), "Popen": Popen}
     for name in _FUNCTIONS:
-        original = getattr(_std, name)
-        copy = types.FunctionType(original.__code__, names, name, original.__defaults__, original.__closure__)
-        copy.__kwdefaults__ = original.__kwdefaults__
-        names[name] = functools.update_wrapper(copy, original)
+        names[name] = _twin.with_globals(getattr(_std, name), names)
     return {name: names[name] for name in _FUNCTIONS}
 
 

@@ -13,6 +13,7 @@ import contextvars
 import os
 import sys
 
+from gevlite import _twin
 from gevlite._core import abandon_greenlet, abandon_main, abandon_others, get_hub_if_exists, is_finalizing
 from gevlite._threadlock import Lock, RLock, get_ident, report_thread_error
 from gevlite._workers import count_workers
@@ -32,15 +33,11 @@ __implements__ = [
     "start_new",
     "start_new_thread",
 ]
-__imports__ = [
-    name
-    for name in (
-        "TIMEOUT_MAX", "daemon_threads_allowed", "error", "exit", "exit_thread", "get_native_id", "interrupt_main",
-        "stack_size",
-    )
-    if hasattr(_std, name)
-]  # fmt: skip
-globals().update({name: getattr(_std, name) for name in __imports__})
+__imports__ = _twin.present(
+    _std, "TIMEOUT_MAX", "daemon_threads_allowed", "error", "exit", "exit_thread", "get_native_id", "interrupt_main",
+    "stack_size",
+)  # fmt: skip
+_twin.take_over(globals(), _std, __imports__)
 
 if not hasattr(_std, "daemon_threads_allowed"):
 

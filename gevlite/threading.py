@@ -7,7 +7,7 @@ their module, and the twins here replace those. So classes that were derived fro
 import sys
 import threading as _std
 
-from gevlite import thread
+from gevlite import _twin, thread
 from gevlite._adopted import acquire_in_thread
 from gevlite._core import get_hub, get_hub_if_exists, is_finalizing, sleep
 from gevlite._threadlock import Lock, RLock, get_ident
@@ -248,5 +248,4 @@ def _wait_for_tstate_lock(self, block=True, timeout=-1):
 
 # So that `from gevlite import threading` has every name. The classes are the standard ones; their objects use greenlets
 # once `gevlite.monkey` has patched the module.
-__imports__ = [name for name in _std.__all__ if name not in globals()]
-globals().update({name: getattr(_std, name) for name in __imports__})
+__imports__ = _twin.take_over(globals(), _std, [name for name in _std.__all__ if name not in globals()])

@@ -2,10 +2,10 @@
 
 import time as _std
 
+from gevlite import _twin
 from gevlite._core import sleep
 
 __target__ = "time"
 __implements__ = ["sleep"]
-__imports__ = [name for name in dir(_std) if not name.startswith("_") and name not in __implements__]
-globals().update({name: getattr(_std, name) for name in __imports__})
+__imports__ = _twin.take_over(globals(), _std, _twin.names_beside(__implements__, _std))
 __all__ = __implements__ + __imports__
