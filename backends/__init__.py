@@ -10,10 +10,10 @@ Packages add names through the entry-point group `gevlite.backends`, each pointi
 wish the best of the platform is taken.
 """
 
-import importlib
 from collections.abc import Iterable, Sequence
 
 from gevlite import _core
+from gevlite._choice import Choice
 from gevlite._config import Config, as_text, config
 from gevlite._core import END, READ, URGENT, WRITE, Backend
 
@@ -51,6 +51,9 @@ def available() -> dict[str, str | None]:
     return {name: _unusable(name) for name in names()}
 
 
+_choice = Choice("backend", BackendError, available)
+
+
 def choose(
     wanted: str | Sequence[str] | type[Backend] | Backend | None = None, source: str = ""
 ) -> tuple[Backend, str]:
@@ -64,23 +67,15 @@ def choose(
         try:
             wanted = config.backend
         except ValueError as exc:
-            raise BackendError(f"{exc}; {_usable_text()}") from None
+            raise BackendError(f"{exc}; {_choice.usable()}") from None
         if wanted is None:
             return _first(BUILT_IN, "the best of this platform", "no built-in backend can be used")
     source = source or f"Hub(backend={as_text(wanted)})"
     if isinstance(wanted, Backend):
         return _unused(_complete(wanted, type(wanted).__name__)), source
-    if isinstance(wanted, type):
-        choices: Sequence[object] = [wanted]
-    elif isinstance(wanted, str):
-        choices = [part.strip() for part in wanted.split(",")]
-    elif isinstance(wanted, (list, tuple)):
-        choices = wanted
-    else:
+    if not isinstance(wanted, (str, list, tuple, type)):
         raise TypeError(f"a backend is given by name, as a Backend or as a subclass of it, not as {wanted!r}")
-    choices = [choice for choice in choices if choice]
-    if not choices:
-        raise BackendError(f"{source} names no backend; {_usable_text()}")
+    choices = [wanted] if isinstance(wanted, type) else _choice.in_order(wanted, source)
     return _first(choices, source, f"{source} cannot be used")
 
 
@@ -98,14 +93,11 @@ def prepare() -> None:
 
 
 def _first(choices: Iterable[object], reason: str, failure: str) -> tuple[Backend, str]:
-    problems = []
-    for choice in choices:
-        try:
-            return _instance(_load(choice), as_text(choice)), reason
-        except BackendError as exc:
-            problems.append(exc)
-    cause = problems[0].__cause__ if len(problems) == 1 else None
-    raise BackendError(f"{failure}: {'; '.join(map(str, problems))}; {_usable_text()}") from cause
+    return _choice.first(choices, _make, failure), reason
+
+
+def _make(choice: object) -> Backend:
+    return _instance(_load(choice), as_text(choice))
 
 
 def _instance(cls: object, name: str) -> Backend:
@@ -164,21 +156,12 @@ def _load(name: object) -> object:
 
 
 def _import(target: str, name: str, built_in: bool = False) -> object:
-    module, _, attribute = (part.strip() for part in target.partition(":"))
-    attribute = attribute.partition("[")[0].strip()  # an entry point may name extras that it needs
-    try:
-        found: object = importlib.import_module(module)
-    except ModuleNotFoundError as exc:
-        problem = "is not built for this platform" if built_in else f"cannot be imported: {exc}"
-        raise BackendError(f"{name} {problem}") from exc
-    except Exception as exc:  # whatever a plug-in does while it is imported
-        raise BackendError(f"{name} cannot be imported: {_text(exc)}") from exc
-    for part in attribute.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise BackendError(f"{name}: module {module!r} has no {attribute!r}") from None
-    return found
+    def explain(exc: Exception) -> str:
+        if isinstance(exc, ModuleNotFoundError):
+            return " is not built for this platform" if built_in else f" cannot be imported: {exc}"
+        return f" cannot be imported: {_text(exc)}"
+
+    return _choice.imported(target.partition("[")[0], name, explain)  # an entry point may name extras that it needs
 
 
 def _plugins() -> "tuple[EntryPoint, ...]":
@@ -201,10 +184,6 @@ def _unusable(name: str) -> str | None:
 
 def _text(exc: Exception) -> str:
     return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
-
-
-def _usable_text() -> str:
-    return "usable here: " + ", ".join(name for name, problem in available().items() if problem is None)
 
 
 def _try(wanted: str | Sequence[str] | type[Backend] | None) -> None:

@@ -9,8 +9,7 @@ and getnameinfo. `gevlite.config.resolver`, or else GEVLITE_RESOLVER, says which
 * `module:Class`, a class of your own, which is called with the hub.
 """
 
-import importlib
-
+from gevlite._choice import Choice
 from gevlite._config import Config, config
 from gevlite.resolver._abstract import AbstractResolver, lookup_error
 
@@ -37,7 +36,10 @@ def names():
 
 def available():
     """`{name: None or why it cannot be used}` for every built-in resolver."""
-    return {name: _unusable(name) for name in BUILT_IN}
+    return {name: _choice.problem(_load, name) for name in BUILT_IN}
+
+
+_choice = Choice("resolver", ResolverError, available)
 
 
 def choose(wanted=None, source="the argument"):
@@ -52,17 +54,7 @@ def choose(wanted=None, source="the argument"):
         wanted = config.resolver
     if isinstance(wanted, type):
         return _checked(wanted, wanted.__name__)
-    choices = wanted.split(",") if isinstance(wanted, str) else wanted
-    choices = [name.strip() for name in choices if name.strip()]
-    if not choices:
-        raise ResolverError(f"{source} names no resolver; {_usable_text()}")
-    problems = []
-    for name in choices:
-        try:
-            return _load(name)
-        except ResolverError as exc:
-            problems.append(str(exc))
-    raise ResolverError(f"{source} cannot be used: {'; '.join(problems)}; {_usable_text()}")
+    return _choice.first(_choice.in_order(wanted, source), _load, f"{source} cannot be used")
 
 
 def _load(name):
@@ -72,16 +64,8 @@ def _load(name):
     target = name if ":" in name else BUILT_IN.get(name)
     if target is None:
         raise ResolverError(f"there is no resolver {name!r}")
-    module, _, attribute = target.partition(":")
-    try:
-        found = importlib.import_module(module)
-    except (ImportError, TypeError, ValueError) as exc:  # TypeError: a relative name; ValueError: an empty one
-        remedy = f" (pip install 'gevlite[{name}]')" if name in EXTRAS else ""
-        raise ResolverError(f"{name}: {exc}{remedy}") from exc
-    try:
-        return _checked(getattr(found, attribute), name)
-    except AttributeError:
-        raise ResolverError(f"{name}: module {module!r} has no {attribute!r}") from None
+    remedy = f" (pip install 'gevlite[{name}]')" if name in EXTRAS else ""
+    return _checked(_choice.imported(target, name, lambda exc: f": {exc}{remedy}"), name)
 
 
 def _checked(cls, name):
@@ -89,15 +73,3 @@ def _checked(cls, name):
     if missing:
         raise ResolverError(f"{name} is not a resolver: {cls!r} has no {', '.join(missing)}")
     return cls
-
-
-def _unusable(name):
-    try:
-        _load(name)
-    except ResolverError as exc:
-        return str(exc)
-    return None
-
-
-def _usable_text():
-    return "usable here: " + ", ".join(name for name, problem in available().items() if problem is None)
