@@ -19,9 +19,10 @@ The traps of the interface, and how the promise of `Backend` is kept:
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free
 from libc.string cimport memset
 
+from gevlite._array cimport grown, room_for
 from gevlite._core cimport END, READ, WRITE, Backend, run_signal_handlers
 
 
@@ -89,26 +90,15 @@ cdef class PollBackend(Backend):
 
     cdef int append(self, int fd) except -1:
         """Give `fd` a place at the end, and room for its number."""
-        cdef pollfd *items
-        cdef int *places
-        cdef int n
+        cdef int room
         if self.count == self.capacity:
-            n = self.capacity * 2 if self.capacity else 64
-            items = <pollfd *> realloc(self.items, n * sizeof(pollfd))
-            if items == NULL:
-                raise MemoryError("poll backend")
-            self.items = items
-            self.capacity = n
+            room = <int> room_for(self.count + 1, self.capacity)
+            self.items = <pollfd *> grown(self.items, self.capacity, room, sizeof(pollfd), "poll backend")
+            self.capacity = room
         if fd >= self.n_places:
-            n = self.n_places if self.n_places else 64
-            while n <= fd:
-                n *= 2
-            places = <int *> realloc(self.places, n * sizeof(int))
-            if places == NULL:
-                raise MemoryError("poll backend")
-            memset(places + self.n_places, 0, (n - self.n_places) * sizeof(int))
-            self.places = places
-            self.n_places = n
+            room = <int> room_for(fd + 1, self.n_places)
+            self.places = <int *> grown(self.places, self.n_places, room, sizeof(int), "poll backend")
+            self.n_places = room
         self.items[self.count].fd = fd
         self.items[self.count].revents = 0
         self.places[fd] = self.count

@@ -27,6 +27,7 @@ from gevlite._core cimport (
     WaitList,
     Waiter,
     current_greenlet,
+    deadline_of,
     free_waiter,
     give_way_if_due,
     greenlet,
@@ -35,7 +36,7 @@ from gevlite._core cimport (
     waitlist_pop,
     waitlist_remove,
     new_waiter,
-    now_ns,
+    time_left,
     timeout_ns,
     wait_on,
 )
@@ -252,7 +253,7 @@ def lock_enter(self):
 cdef object wait_for_lock(object lock, int64_t limit):
     cdef object hub = get_hub_if_exists()
     cdef object given
-    cdef int64_t end = now_ns() + limit
+    cdef int64_t deadline = deadline_of(limit)
     cdef bint timed_out
     cdef _Waiting found
     cdef Waiter w
@@ -278,14 +279,14 @@ cdef object wait_for_lock(object lock, int64_t limit):
         forget(lock, found)
     if given is lock:
         return True
-    return not timed_out and look_again(native_acquire, lock, limit, end)
+    return not timed_out and look_again(native_acquire, lock, deadline)
 
 
-cdef bint look_again(object acquire, object lock, int64_t limit, int64_t end) except -1:
+cdef bint look_again(object acquire, object lock, int64_t deadline) except -1:
     """Take a lock that may be given back without a word; block this greenlet until that works."""
     cdef double pause = FIRST_PAUSE
     while not acquire(lock, False):
-        if limit >= 0 and now_ns() >= end:
+        if time_left(deadline) == 0:
             return False
         sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
@@ -350,7 +351,7 @@ cdef bint follow(object lock, object blocking, object timeout) except -1:
     hub = get_hub_if_exists()
     if hub is None:
         return native_r_acquire(lock, blocking, timeout)
-    return look_again(native_r_acquire, lock, limit, now_ns() + limit)
+    return look_again(native_r_acquire, lock, deadline_of(limit))
 
 
 cdef bint is_beside(object owner, object lock):
@@ -533,7 +534,7 @@ cdef bint has_item(object queue, _Waiting found) except -1:
 
 def queue_get(self, bint block=True, timeout=None):
     cdef int64_t limit = -1
-    cdef int64_t end = 0
+    cdef int64_t deadline = -1
     cdef object hub
     cdef _Waiting found
     cdef Waiter w
@@ -542,7 +543,7 @@ def queue_get(self, bint block=True, timeout=None):
         if timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
         limit = timeout_ns(timeout)
-        end = now_ns() + limit
+        deadline = deadline_of(limit)
     if has_item(self, waiting.get(<size_t> <PyObject *> self)):
         return native_get(self, False)
     if not block:
@@ -576,16 +577,15 @@ def queue_get(self, bint block=True, timeout=None):
         finally:
             forget(self, found)
         if not adopted:
-            return look_for_item(self, limit, end)
-        if limit >= 0:
-            limit = max(end - now_ns(), 0)
+            return look_for_item(self, deadline)
+        limit = time_left(deadline)
 
 
-cdef object look_for_item(object queue, int64_t limit, int64_t end):
+cdef object look_for_item(object queue, int64_t deadline):
     """As `look_again`."""
     cdef double pause = FIRST_PAUSE
     while not native_size(queue):
-        if limit >= 0 and now_ns() >= end:
+        if time_left(deadline) == 0:
             raise Empty
         sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

@@ -7,7 +7,9 @@ knows the hub: it calls a backend, and takes what that has found.
 cimport cython
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free
+
+from gevlite._array cimport grown, room_for
 
 import os
 
@@ -124,15 +126,11 @@ cdef class Backend:
         return found
 
     cdef int found_one(self, int fd, int events) except -1:
-        cdef Ready *found
-        cdef int capacity
+        cdef int room
         if self.n_found == self.capacity:
-            capacity = self.capacity * 2 if self.capacity else 64
-            found = <Ready *> realloc(self.found, capacity * sizeof(Ready))
-            if found == NULL:
-                raise MemoryError("ready events")
-            self.found = found
-            self.capacity = capacity
+            room = <int> room_for(self.n_found + 1, self.capacity)
+            self.found = <Ready *> grown(self.found, self.capacity, room, sizeof(Ready), "ready events")
+            self.capacity = room
         self.found[self.n_found].fd = fd
         self.found[self.n_found].events = events
         self.n_found += 1

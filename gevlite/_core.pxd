@@ -8,7 +8,7 @@
 #   notify_one(), notify_all()                                wake the first or all that wait there
 #   fd_own(), fd_wait(), fd_pass_on(), fd_closed()            wait for a descriptor of your own
 #   give_way(), give_way_within()                             let others run in what may succeed without waiting
-#   timeout_ns(), now_ns()                                    times
+#   timeout_ns(), now_ns(), deadline_of(), time_left(), next_wait()     times
 #
 # What the core alone uses is in no list here, or has a leading underscore.
 from cpython.object cimport PyObject
@@ -25,6 +25,7 @@ cdef extern from "_greenlet_api.h":
 
 cdef extern from "_platform.h":
     bint time_to_look "gevlite_time_to_look"() noexcept
+    int raise_it "gevlite_raise_it"() except -1
 
 cdef extern from "Python.h":
     # CPython's declaration has more fields. The first three are NULL unless a tracer or a profiler is set.
@@ -349,6 +350,28 @@ cdef int free_waiter(Waiter w) except -1
 cdef bint wait_on(Waiter w, int64_t timeout) except -1
 cdef int64_t timeout_ns(object seconds) except -2       # None: -1 (for ever); never rounded down
 cdef int64_t now_ns() noexcept nogil
+
+cdef inline int64_t deadline_of(int64_t timeout) noexcept:
+    """When `timeout` ns from now will be over. -1, never, for -1."""
+    return now_ns() + timeout if timeout >= 0 else -1
+
+cdef inline int64_t time_left(int64_t deadline) noexcept:
+    """The time-out, in ns, that ends at `deadline`: 0 after it, -1 for -1."""
+    return max(deadline - now_ns(), 0) if deadline >= 0 else -1
+
+cdef inline bint next_wait(int64_t *timeout, int64_t *deadline) noexcept:
+    """For what may wait several times within one time-out, and reads no clock before it has to: call it before each wait.
+
+    deadline: negative before the first wait, which sets it. Afterwards `timeout` becomes what is left; False for nothing.
+    """
+    if timeout[0] < 0:
+        return True
+    if deadline[0] < 0:
+        deadline[0] = now_ns() + timeout[0]
+        return True
+    timeout[0] = deadline[0] - now_ns()
+    return timeout[0] > 0
+
 cdef uint64_t new_fd_owner() noexcept                   # a token no other socket has had
 cdef int fd_closed(int fd, uint64_t owner) except -1       # in every hub: wake what waits for the socket with EBADF
 cdef int fd_number_closed(int fd) except -1                 # in every hub: the same for what waits for the bare number

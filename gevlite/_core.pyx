@@ -35,8 +35,9 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.errno cimport EBADF
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memset
+from libc.stdlib cimport calloc, free
+
+from gevlite._array cimport grown, room_for
 
 import _signal
 import atexit
@@ -63,13 +64,6 @@ cdef extern from "_greenlet_api.h":
     object gl_switch(PyObject *g, PyObject *args)
     PyObject *raw_switch "gl_switch"(PyObject *g, PyObject *args)   # NULL: raised
     object gl_throw(PyObject *g, PyObject *type, PyObject *value)
-
-cdef extern from *:
-    """
-    static int gevlite_raise_it(void) { return -1; }
-    """
-    # The exception of a failed C call, raised as Cython expects it.
-    int raise_it "gevlite_raise_it"() except -1
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *o)

@@ -254,14 +254,13 @@ cdef int wait_until_ready(Hub hub, int fd, int events, object timeout) except -1
     """`Hub.wait_fd`."""
     cdef int got
     cdef FdEntry *entry
-    cdef int64_t limit, deadline = 0
+    cdef int64_t limit, deadline
     if events & ~(READ | WRITE) or not events:
         raise ValueError("events must be READ, WRITE or READ | WRITE")
     hub._check_thread("wait_fd")
     entry = fd_entry(hub, fd)
     limit = timeout_ns(timeout)
-    if limit > 0:
-        deadline = gevlite_now_ns() + limit
+    deadline = deadline_of(limit)
     while True:
         if entry.flags & OWNED:
             # Its readiness was reported once, and perhaps not to us: the kernel is asked, before a wait and after it.
@@ -276,8 +275,7 @@ cdef int wait_until_ready(Hub hub, int fd, int events, object timeout) except -1
             if events == READ | WRITE:
                 got |= ready_or_nothing(fd, events)     # the first news woke us; there may be more
             return got
-        if limit > 0:
-            limit = max(deadline - gevlite_now_ns(), 0)
+        limit = time_left(deadline)
 
 
 cdef bint wait_until_any(Hub hub, object pairs, object timeout) except -1:

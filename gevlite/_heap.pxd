@@ -6,7 +6,8 @@
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport realloc
+
+from gevlite._array cimport grown, room_for
 
 
 cdef struct HeapItem:
@@ -64,15 +65,11 @@ cdef inline void heap_down(Heap *heap, Py_ssize_t i, HeapItem item) noexcept:
 
 cdef inline int heap_push(Heap *heap, int64_t deadline, PyObject *owner, Py_ssize_t *index) except -1:
     cdef HeapItem item
-    cdef HeapItem *items
-    cdef Py_ssize_t capacity
+    cdef Py_ssize_t room
     if heap.size == heap.capacity:
-        capacity = heap.capacity * 2 if heap.capacity else 64
-        items = <HeapItem *> realloc(heap.items, capacity * sizeof(HeapItem))
-        if items == NULL:
-            raise MemoryError("timer heap")
-        heap.items = items
-        heap.capacity = capacity
+        room = room_for(heap.size + 1, heap.capacity)
+        heap.items = <HeapItem *> grown(heap.items, heap.capacity, room, sizeof(HeapItem), "timer heap")
+        heap.capacity = room
     item.deadline = deadline
     item.sequence = heap.sequence
     heap.sequence += 1

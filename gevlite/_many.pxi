@@ -113,14 +113,13 @@ def joinall(greenlets, timeout=None, raise_error=False, count=None):
     """
     cdef _Collector c
     cdef Py_ssize_t wanted, seen
-    cdef int64_t limit
     cdef int64_t deadline
     objects = _distinct(greenlets)
     give_way_within(timeout)
     if isinstance(timeout, Timeout):
         ended = within(timeout, None, joinall, (objects, None, raise_error, count))
         return ended if ended is not None else joinall(objects, 0, raise_error, count)
-    limit = timeout_ns(timeout)
+    deadline = deadline_of(timeout_ns(timeout))
     wanted = len(objects)
     if count is not None and count < wanted:
         wanted = count
@@ -128,7 +127,6 @@ def joinall(greenlets, timeout=None, raise_error=False, count=None):
         return []
     c = _Collector.__new__(_Collector)
     c.raise_error = raise_error
-    deadline = now_ns() + limit if limit >= 0 else -1
     try:
         c.link(objects)
         while True:
@@ -145,11 +143,7 @@ def joinall(greenlets, timeout=None, raise_error=False, count=None):
                             raise error
             if len(c.ready) >= wanted:
                 break
-            if deadline >= 0:
-                limit = deadline - now_ns()
-                if limit < 0:
-                    limit = 0
-            if not c.wait(wanted, limit):
+            if not c.wait(wanted, time_left(deadline)):
                 break
     finally:
         c.unlink()
@@ -190,8 +184,7 @@ class _Iwait:
 def _iwait_steps(objects, timeout, count):
     cdef _Collector c
     cdef Py_ssize_t given = 0, wanted
-    cdef int64_t limit = timeout_ns(timeout) if not isinstance(timeout, Timeout) else -1
-    cdef int64_t deadline = now_ns() + limit if limit >= 0 else -1
+    cdef int64_t deadline = deadline_of(timeout_ns(timeout)) if not isinstance(timeout, Timeout) else -1
     if objects is None:
         yield current_hub().join(timeout)
         return
@@ -203,14 +196,10 @@ def _iwait_steps(objects, timeout, count):
         c.link(objects)
         while given < wanted:
             if given == len(c.ready):
-                if deadline >= 0:
-                    limit = deadline - now_ns()
-                    if limit < 0:
-                        limit = 0
                 if isinstance(timeout, Timeout):
                     if not within(timeout, False, c.wait_for, (given + 1,)):
                         return
-                elif not c.wait(given + 1, limit):
+                elif not c.wait(given + 1, time_left(deadline)):
                     return
             else:
                 give_way_within(timeout)

@@ -1,4 +1,4 @@
-/* The few places where the platform decides: clocks and thread-local storage. */
+/* The few places where the platform decides: clocks and thread-local storage. And small functions that Cython lacks. */
 #ifndef GEVLITE_PLATFORM_H
 #define GEVLITE_PLATFORM_H
 #include <stdint.h>
@@ -30,6 +30,12 @@ static inline int gevlite_time_to_look(void)
 {
     static unsigned int calls = 0;
     return (++calls & 63) == 0;
+}
+
+/* For the exception of a C call that failed: raises it in Cython, where the call itself must not. */
+static inline int gevlite_raise_it(void)
+{
+    return -1;
 }
 
 /* The hub of the running OS thread (a borrowed reference), read on every operation. */

@@ -157,18 +157,11 @@ cdef inline FdEntry *fd_at(Hub hub, int fd) noexcept:
 
 cdef int fd_put(Hub hub, int fd, FdEntry *entry) except -1:
     # Lock: the hub's.
-    cdef FdEntry **table
-    cdef int size
+    cdef int room
     if fd >= hub.fds_size:
-        size = hub.fds_size if hub.fds_size else 64
-        while size <= fd:
-            size *= 2
-        table = <FdEntry **> realloc(hub.fds, size * sizeof(FdEntry *))
-        if table == NULL:
-            raise MemoryError("fd table")
-        memset(table + hub.fds_size, 0, (size - hub.fds_size) * sizeof(FdEntry *))
-        hub.fds = table
-        hub.fds_size = size
+        room = <int> room_for(fd + 1, hub.fds_size)
+        hub.fds = <FdEntry **> grown(hub.fds, hub.fds_size, room, sizeof(FdEntry *), "fd table")
+        hub.fds_size = room
     hub.fds[fd] = entry
     return 0
 

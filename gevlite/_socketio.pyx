@@ -25,9 +25,9 @@ from libc.errno cimport (
     errno,
 )
 from libc.stdint cimport int64_t, uint32_t
-from libc.stdlib cimport realloc
 from libc.string cimport memset, strlen
 
+from gevlite._array cimport grown, room_for
 from gevlite._core cimport (
     KEEP_BUFFER,
     READ,
@@ -49,6 +49,7 @@ from gevlite._core cimport (
     give_way,
     keep_buffer,
     new_fd_owner,
+    next_wait,
     now_ns,
     poll_now,
     take_buffer,
@@ -271,18 +272,13 @@ cdef class Endpoint:
     cdef int note_number(self) except -1:
         # Lock: the table's.
         global by_number, n_numbers
-        cdef int size
-        cdef void *grown
+        cdef int room
         if self.fd < 0:
             return 0
         if self.fd >= n_numbers:
-            size = max(2 * n_numbers, self.fd + 1, 64)
-            grown = realloc(by_number, size * sizeof(Numbered))
-            if grown == NULL:
-                raise MemoryError()
-            by_number = <Numbered *> grown
-            memset(by_number + n_numbers, 0, (size - n_numbers) * sizeof(Numbered))
-            n_numbers = size
+            room = <int> room_for(self.fd + 1, n_numbers)
+            by_number = <Numbered *> grown(by_number, n_numbers, room, sizeof(Numbered), "table of sockets")
+            n_numbers = room
         by_number[self.fd].endpoint = <PyObject *> self
         by_number[self.fd].forced = UNFORCED
         return 0
@@ -405,16 +401,8 @@ cdef int wait_until(Endpoint ep, Hub hub, int event, int64_t *deadline) except -
     Raises OSError(EBADF) if the socket is closed meanwhile. `deadline`: when an operation that waits more than once runs out
     of time; set here at its first wait.
     """
-    cdef int64_t remaining = -1
-    if ep.limit > 0:
-        if deadline[0] == UNSET:
-            deadline[0] = now_ns() + ep.limit
-            remaining = ep.limit
-        else:
-            remaining = deadline[0] - now_ns()
-            if remaining <= 0:
-                return 0
-    return wait_within(ep, hub, event, remaining)
+    cdef int64_t remaining = ep.limit
+    return wait_within(ep, hub, event, remaining) if next_wait(&remaining, deadline) else 0
 
 
 cdef int wait_within(Endpoint ep, Hub hub, int event, int64_t limit) except -1:

@@ -22,6 +22,7 @@ from gevlite._core cimport (
     Waiter,
     current_greenlet,
     current_hub,
+    deadline_of,
     give_way_within,
     greenlet,
     lay_down,
@@ -31,9 +32,10 @@ from gevlite._core cimport (
     links_due,
     new_waiter,
     notify_all,
-    now_ns,
+    raise_it,
     take_up,
     throw_into,
+    time_left,
     timeout_ns,
     unlink_from,
     wait_on,
@@ -118,13 +120,6 @@ class FailureSpawnedLink(SpawnedLink):
         if not source.successful():
             SpawnedLink.__call__(self, source)
 
-
-cdef extern from *:
-    """
-    static int gevlite_raise_it(void) { return -1; }
-    """
-    # The exception of a failed C call, raised as Cython expects it.
-    int raise_it "gevlite_raise_it"() except -1
 
 cdef extern from "Python.h":
     PyObject *raw_call "PyObject_Call"(object function, object args, PyObject *kwargs)

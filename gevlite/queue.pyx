@@ -15,6 +15,7 @@ from gevlite._core cimport (
     WaitList,
     Waiter,
     current_hub,
+    deadline_of,
     free_waiter,
     give_way_within,
     waitlist_append,
@@ -23,7 +24,7 @@ from gevlite._core cimport (
     new_waiter,
     notify_all,
     notify_one,
-    now_ns,
+    time_left,
     timeout_ns,
     wait_on,
 )
@@ -549,7 +550,7 @@ cdef class SimpleQueue(_QueueBase):
         if block and isinstance(timeout, Timeout):
             return within(timeout, RAISE, (<object> SimpleQueue).peek, (self,))
         limit = _limit(timeout) if block else 0
-        deadline = now_ns() + limit if limit >= 0 else -1
+        deadline = deadline_of(limit)
         while True:
             self.enter()
             try:
@@ -561,8 +562,7 @@ cdef class SimpleQueue(_QueueBase):
             if not wait_on(w, limit):
                 raise Empty
             # Somebody may have taken it before our turn.
-            if limit > 0:
-                limit = max(deadline - now_ns(), 0)
+            limit = time_left(deadline)
 
     def peek_nowait(self):
         """`peek(block=False)`."""

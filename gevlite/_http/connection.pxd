@@ -32,7 +32,7 @@ cdef class Connection(Transport):
     cdef Py_ssize_t lines
     cdef Py_ssize_t fields      # where they begin
     cdef Py_ssize_t blank
-    cdef int64_t head_deadline  # 0: nothing has come yet
+    cdef int64_t head_deadline  # -1: nothing has come yet
     cdef Py_ssize_t method_size
     cdef bint is_head
     cdef Py_ssize_t target

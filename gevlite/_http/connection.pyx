@@ -17,7 +17,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
-from gevlite._core cimport now_ns
+from gevlite._core cimport next_wait, now_ns
 from gevlite._http.settings cimport (
     FIELD_CONNECTION,
     FIELD_CONTENT_LENGTH,
@@ -121,7 +121,7 @@ cdef class Connection(Transport):
         self.upgrade = self.chunk_open = self.says_close = self.says_keep_alive = False
         self.received = self.waited = self.write_waited = self.sent = self.overhead = 0
         self.content_length = -1
-        self.head_deadline = 0
+        self.head_deadline = -1
         self.trailers = None
         return 0
 
@@ -152,11 +152,8 @@ cdef class Connection(Transport):
             timeout = self.settings.keepalive_time
         else:
             timeout = self.settings.header_time
-            if timeout >= 0:
-                if self.head_deadline == 0:
-                    self.head_deadline = now_ns() + timeout
-                else:
-                    timeout = max(self.head_deadline - now_ns(), 0)
+            if not next_wait(&timeout, &self.head_deadline):
+                timeout = 0
         if self.idle and self.settings.closing:
             if self.settings.stopped:
                 timeout = 0         # but a request that is here already is served

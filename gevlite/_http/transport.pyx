@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy, memmove
 
-from gevlite._core cimport READ, WRITE, Hub, current_hub, give_way_if_due, now_ns, timeout_ns
+from gevlite._core cimport READ, WRITE, Hub, current_hub, give_way_if_due, next_wait, now_ns, time_left, timeout_ns
 from gevlite._http.settings cimport BLOCK, Settings, earned
 from gevlite._socketio cimport WOULD_BLOCK, endpoint, sendfile_once, transfer_once, wait_within
 
@@ -171,14 +171,7 @@ cdef class Transport:
                 return got
             self.slim()
             self.in_a_row = 0
-            if timeout >= 0:
-                if deadline < 0:
-                    deadline = now_ns() + timeout
-                else:
-                    timeout = deadline - now_ns()
-                    if timeout <= 0:
-                        return WOULD_BLOCK
-            if not wait_within(self.ep, hub, READ, timeout):
+            if not next_wait(&timeout, &deadline) or not wait_within(self.ep, hub, READ, timeout):
                 return WOULD_BLOCK
 
     cdef Py_ssize_t fill_by_method(self, int64_t timeout) except -1:
@@ -207,14 +200,7 @@ cdef class Transport:
             got = transfer_once(self.ep, hub, READ, where, n, 0, NULL, NULL)
             if got != WOULD_BLOCK:
                 return got
-            if timeout >= 0:
-                if deadline < 0:
-                    deadline = now_ns() + timeout
-                else:
-                    timeout = deadline - now_ns()
-                    if timeout <= 0:
-                        return WOULD_BLOCK
-            if not wait_within(self.ep, hub, READ, timeout):
+            if not next_wait(&timeout, &deadline) or not wait_within(self.ep, hub, READ, timeout):
                 return WOULD_BLOCK
 
     cdef int linger(self) except -1:
@@ -237,7 +223,7 @@ cdef class Transport:
                 self.start = self.end = 0
                 if self.fill(min(left, LINGER_SILENCE)) <= 0:
                     break
-                left = deadline - now_ns()
+                left = time_left(deadline)
         except OSError:
             pass
         finally:

@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memchr
 
 from gevlite._accesslog cimport AccessLog
-from gevlite._core cimport now_ns, timeout_ns
+from gevlite._core cimport deadline_of, time_left, timeout_ns
 from gevlite._http.connection cimport BODY_CHUNKED, BODY_DONE, BODY_LENGTH, Connection
 from gevlite._http.response cimport (
     DISCARD,
@@ -271,8 +271,8 @@ cdef class Upgrade:
     def read(self, timeout):
         """What has come; b"" once the client has finished. Raises TimeoutError after `timeout` seconds, OSError."""
         cdef Connection connection = self.connection
-        cdef int64_t left = -1 if timeout is None else timeout_ns(timeout)
-        cdef int64_t deadline = -1 if left < 0 else now_ns() + left
+        cdef int64_t left = timeout_ns(timeout)
+        cdef int64_t deadline = deadline_of(left)
         cdef Py_ssize_t got
         cdef bytes data
         while connection.end == connection.start:
@@ -282,9 +282,9 @@ cdef class Upgrade:
             got = connection.fill(READ_TURN if connection.ep is None and not 0 <= left < READ_TURN else left)
             if got == 0:
                 return b""
-            if got == WOULD_BLOCK and deadline >= 0:
-                left = deadline - now_ns()
-                if left <= 0:
+            if got == WOULD_BLOCK:
+                left = time_left(deadline)
+                if left == 0:
                     raise TimeoutError("nothing came in time")
         data = PyBytes_FromStringAndSize(connection.buffer + connection.start, connection.end - connection.start)
         connection.start = connection.end
