@@ -34,6 +34,8 @@ if "-O" not in os.environ.get("CFLAGS", ""):
 if WERROR:
     COMPILE_ARGS.append("-Werror")
 DEBUG = os.environ.get("GEVLITE_DEBUG", "") not in ("", "0")
+if not DEBUG and "-g" not in os.environ.get("CFLAGS", ""):
+    COMPILE_ARGS.append("-g0")  # most Pythons say -g, which makes the files three times as large
 
 COVERAGE = os.environ.get("GEVLITE_COVERAGE", "") not in ("", "0")
 MACROS = [("GEVLITE_DEBUG", "1")] * DEBUG + [("CYTHON_TRACE", "1")] * COVERAGE

@@ -47,6 +47,13 @@ def test_info_names_versions_and_every_backend():
     assert "(the best of this platform)" in result.stdout
 
 
+def test_info_shows_where_it_is_and_what_the_extras_need():
+    shown = gevlite_command("info").stdout
+    assert re.search(rf"^gevlite +{re.escape(gevlite.__version__)}, {re.escape(gevlite.__path__[0])}$", shown, re.M)
+    assert re.search(r"^extras +ares +pycares (\d[\d.]*|is not installed)$", shown, re.M)
+    assert re.search(r"^ +wsgi +httptools (\d[\d.]*|is not installed)$", shown, re.M)
+
+
 @pytest.mark.parametrize("name", [name for name, problem in backends.available().items() if problem is None])
 def test_info_tells_that_the_environment_chose_the_backend(name):
     result = gevlite_command("info", GEVLITE_BACKEND=name)

@@ -1,6 +1,8 @@
 """`python -m gevlite info`: what is installed and what was chosen."""
 
+import importlib.metadata
 import platform
+import re
 import sys
 
 import greenlet
@@ -17,16 +19,43 @@ def report():
     chosen = hub.backend.name
     cache = _core.stack_cache_stats()
     return [
-        ("gevlite", [__version__]),
+        ("gevlite", [f"{__version__}, {gevlite.__path__[0]}"]),
         ("Python", [f"{platform.python_version()} ({platform.python_implementation()}), {sys.executable}"]),
         ("GIL", [_gil.state()]),
         ("greenlet", [greenlet.__version__]),
         ("platform", [platform.platform()]),
         ("backend", [f"{chosen} ({hub.backend_reason})"]),
         ("available", [_backend_line(name, problem) for name, problem in backends.available().items()]),
+        ("extras", _extra_lines()),
         ("stack cache", [_cache_line(cache)]),
         ("settings", [_setting_line(setting) for setting in gevlite.config.settings.values()]),
     ]
+
+
+# What a program may use beside gevlite itself; the other extras are for work on gevlite.
+_EXTRAS = ("ares", "dnspython", "websocket", "wsgi")
+
+
+def _extra_lines():
+    """The distributions that each extra needs, with their versions."""
+    try:
+        required = importlib.metadata.requires("gevlite") or ()
+    except importlib.metadata.PackageNotFoundError:
+        return ["unknown: gevlite was not installed by pip"]
+    needs = {extra: [] for extra in _EXTRAS}
+    for requirement in required:
+        extra = re.search(r"""extra == ['"]([\w-]+)['"]""", requirement)
+        name = re.match(r"[\w.-]+", requirement)[0]
+        if extra and extra[1] in needs and name != "gevlite":
+            needs[extra[1]].append(name)
+    return [f"{extra:<10} {', '.join(map(_distribution, names))}" for extra, names in needs.items()]
+
+
+def _distribution(name):
+    try:
+        return f"{name} {importlib.metadata.version(name)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{name} is not installed"
 
 
 def _backend_line(name, problem):

@@ -1,14 +1,20 @@
-"""Build the sdist and a wheel from that sdist, look inside, install the wheel in a fresh environment and use it there.
+"""Build the sdist, and a wheel from it for each Python here; look inside, install the wheels where nothing else is, and
+use them there.
 
-Run by `tox -e wheel`; not a test module, because it compiles everything and installs from PyPI.
+    check_distributions.py [--keep FOLDER] [PYTHON]...      for these Pythons only; the files stay in FOLDER
+
+Run by `tox -e wheel`; not a test module, because it compiles everything and installs from PyPI. On Linux auditwheel
+makes them manylinux wheels (or musllinux). What an installed wheel must be able to do is in tests/packaging/smoke.py;
+there is no compiler on its PATH.
 """
 
+import argparse
+import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-import venv
 import zipfile
 from pathlib import Path
 
@@ -21,20 +27,60 @@ FOLDERS = {"gevlite": "gevlite", "backends": "gevlite/backends"}
 ELSEWHERE = {"kqueue"} if sys.platform == "linux" else {"epoll"}
 
 
+# Of a wheel, stripped.
+LARGEST = 3_000_000
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="put what was built there")
+    parser.add_argument("pythons", nargs="*", metavar="PYTHON")
+    options = parser.parse_args()
+    pythons = options.pythons or pythons_here()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run(sys.executable, "-m", "build", "--outdir", folder / "dist", ROOT, quiet=True)
+        run(sys.executable, "-m", "build", "--sdist", "--outdir", folder / "dist", ROOT, quiet=True)
         (sdist,) = (folder / "dist").glob("*.tar.gz")
-        (wheel,) = (folder / "dist").glob("*.whl")
-        problems = [*check_sdist(sdist), *check_wheel(wheel)]
+        problems = list(check_sdist(sdist))
+        for python in pythons:
+            made = folder / f"made-{len(list(folder.iterdir()))}"
+            run(python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", made, sdist, quiet=True)
+            (wheel,) = made.glob("*.whl")
+            if sys.platform == "linux":
+                wheel = repair(wheel, made)
+            shutil.copy(wheel, folder / "dist")
+            problems += check_wheel(wheel)
+        run(sys.executable, "-m", "twine", "check", "--strict", *(folder / "dist").iterdir())
+        run("check-wheel-contents", *(folder / "dist").glob("*.whl"))
         for problem in problems:
             print("PROBLEM:", problem)
         if problems:
             return 1
-        use(wheel, folder)
-    print("sdist and wheel are complete")
+        for python, wheel in zip(pythons, sorted((folder / "dist").glob("*.whl")), strict=True):
+            use(python, wheel, folder)
+        if options.keep:
+            shutil.copytree(folder / "dist", options.keep, dirs_exist_ok=True)
+    print(f"the sdist and {len(pythons)} wheels are complete and work")
     return 0
+
+
+def pythons_here():
+    """One Python of each supported version, the oldest first: what pyenv has or what is on PATH."""
+    found = []
+    for minor in range(11, 16):
+        folder = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+        paths = sorted(folder.glob(f"3.{minor}.*/bin/python3"), key=lambda path: path.stat().st_mtime)
+        path = str(paths[-1]) if paths else shutil.which(f"python3.{minor}")
+        if path and subprocess.run([path, "-c", "import ensurepip, venv"], capture_output=True).returncode == 0:
+            found.append(path)
+    return found or [sys.executable]
+
+
+def repair(wheel, made):
+    """The wheel with a tag that PyPI accepts, for the oldest system that it runs on."""
+    run(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", made / "repaired", wheel, quiet=True)
+    (repaired,) = (made / "repaired").glob("*.whl")
+    return repaired
 
 
 def source_files(*suffixes):
@@ -62,6 +108,17 @@ def check_sdist(path):
 
 def check_wheel(path):
     names = set(zipfile.ZipFile(path).namelist())
+    size = path.stat().st_size
+    print(f"{path.name}: {size / 1e6:.1f} MB")
+    if size > LARGEST:
+        yield f"{path.name} has {size:,} bytes, more than {LARGEST:,}: is it stripped?"
+    if (
+        sys.platform == "linux"
+        and "linux_" in path.name
+        and "manylinux" not in path.name
+        and "musllinux" not in path.name
+    ):
+        yield f"{path.name} has a tag that PyPI does not accept"
     wanted = {installed for _, installed in source_files(".py", ".pxd", ".pyi", ".h", "py.typed")}
     yield from (f"{name} is not in the wheel" for name in sorted(wanted - names))
     for source, installed in source_files(".pyx"):
@@ -78,27 +135,25 @@ def check_wheel(path):
             yield f"{name} does not belong in the wheel"
 
 
-def use(wheel, folder):
+def use(python, wheel, folder):
     """Install it where nothing else is, and run it away from the source tree."""
-    venv.create(folder / "venv", with_pip=True)
-    python = folder / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "-q", wheel)
-    modules = [installed for _, installed in source_files(".pyx") if Path(installed).stem not in ELSEWHERE]
-    statements = "; ".join(f"import {name.removesuffix('.pyx').replace('/', '.')}" for name in modules)
-    run(python, "-c", statements, cwd=folder)
-    for arguments in (["--version"], ["info"], ["demo", "--plain", "--count", "10", "--longest", "0.5"]):
-        run(python, "-m", "gevlite", *arguments, cwd=folder)
+    place = folder / f"venv-{wheel.name.split('-')[2]}"
+    run(python, "-m", "venv", place)
+    python = place / "bin" / "python"
+    bare = {**os.environ, "PATH": str(place / "bin")}  # no compiler
+    run(python, "-m", "pip", "install", "-q", "--only-binary", ":all:", wheel, env=bare)
+    run(python, Path(__file__).with_name("smoke.py"), cwd=folder, env=bare)
     # A package that adds a backend; copied, because building it leaves files behind.
-    example = shutil.copytree(ROOT / "examples" / "python_backend", folder / "python_backend")
+    example = shutil.copytree(ROOT / "examples" / "python_backend", folder / "python_backend", dirs_exist_ok=True)
     run(python, "-m", "pip", "install", "-q", example)
     run(python, "-c", "import gevlite; gevlite.config.backend = 'python-poll'; gevlite.sleep(0.001)", cwd=folder)
 
 
-def run(*command, cwd=None, quiet=False):
+def run(*command, cwd=None, env=None, quiet=False):
     """Run a command that must succeed; with `quiet`, show what it printed only if it did not."""
     print("$", *command, flush=True)
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} if quiet else {}
-    result = subprocess.run([str(part) for part in command], cwd=cwd, **output)
+    result = subprocess.run([str(part) for part in command], cwd=cwd, env=env, **output)
     if result.returncode:
         sys.exit(f"{result.stdout or ''}exit code {result.returncode}: {command[0]}")
 
