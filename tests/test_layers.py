@@ -141,3 +141,13 @@ def test_imports_are_found(tmp_path):
     plain = {("gevlite", "hub"), ("gevlite.os", None)}
     assert set(imports_of(tmp_path / "a.py")) == plain
     assert set(imports_of(tmp_path / "a.pyx")) == plain | {("gevlite._core", "READ"), ("gevlite._core", "Hub")}
+
+
+def test_the_map_of_the_folder_is_complete():
+    """gevlite/README.md has each module, or the folder it is in."""
+    words = set(re.findall(r"`([\w/]+)`", (ROOT / "gevlite" / "README.md").read_text()))
+    places = {name.partition(".")[0] + "/" * ("." in name) for name in modules()} - {"backends", "gevlite"}
+    folders = {place.removesuffix("/") for place in places if place.endswith("/")}
+    places = {place for place in places if place not in folders} - {"backends/"}
+    assert places - words == set()
+    assert words - places - {"gevlite", "backends", "config", "sitecustomize", "__init__"} == set()
