@@ -690,6 +690,13 @@ cdef class LoopCore:
         self.spare = batch
         return 0
 
+    def _leave(self):
+        """In the child of a fork: what runs it never goes on, and its descriptors are the parent's."""
+        self.detach()
+        self.waiter = None
+        self._forget_all()
+        self._closed = True
+
     def _forget_all(self):
         """The loop is closed: drop what it will never call."""
         cdef list timers = self.timers

@@ -345,6 +345,8 @@ cdef bint cancel_throw(Hub hub, greenlet g, object exc) except -1
 cdef int throw_into(Hub hub, greenlet g, object exc) except -1
 cdef int throw_now(Hub hub, greenlet g, object exc) except -1
 
+cdef object await_it(object what)                       # for `__await__` of what coroutines may wait for
+
 cdef Waiter new_waiter(Hub hub, int kind)
 cdef int free_waiter(Waiter w) except -1
 cdef bint wait_on(Waiter w, int64_t timeout) except -1

@@ -934,6 +934,27 @@ cdef class Waitable:
         waitlist_clear(&self.waiters)
 
 
+# ---------------------------------------------------------------- coroutines
+
+# Makes the iterator that `__await__` returns. Coroutines are a matter of `gevlite.asyncio`.
+_awaiter = None
+
+
+def set_awaiter(awaiter):
+    """`awaiter(what)` returns what `__await__` of a greenlet, an event and so on is to return."""
+    global _awaiter
+    _awaiter = awaiter
+
+
+cdef object await_it(object what):
+    if _awaiter is None:
+        raise RuntimeError(
+            f"{type(what).__name__} can be awaited in an event loop of gevlite only: "
+            "run the coroutine with gevlite.asyncio.run() or wait()"
+        )
+    return _awaiter(what)
+
+
 # ---------------------------------------------------------------- what belongs to a greenlet
 
 cdef class Belongings:

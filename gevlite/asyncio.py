@@ -5,15 +5,23 @@ for how it runs and `_aiostream` for its stream transports. Datagrams, pipes, su
 asyncio's.
 """
 
+import asyncio
+import atexit
 import errno
+import os
 import signal
-from asyncio import coroutines, sslproto, unix_events
+from asyncio import coroutines, events, sslproto, unix_events
 
 from gevlite import _aio
 from gevlite._aiostream import SocketTransport
-from gevlite._core import READ, WRITE
+from gevlite._core import READ, WRITE, Waiter, WaitKind, get_hub, getcurrent, hubs, register_hub_attribute, set_awaiter
+from gevlite.event import AsyncResult, Event
+from gevlite.greenlet import Greenlet, GreenletExit
+from gevlite.lock import Semaphore
+from gevlite.queue import Empty
+from gevlite.timeout import Timeout, with_timeout
 
-__all__ = ["EventLoop"]
+__all__ = ["EventLoop", "get", "run", "spawn", "wait"]
 
 
 class _Descriptors:
@@ -161,3 +169,282 @@ class EventLoop(_aio.LoopCore, unix_events._UnixSelectorEventLoop):
 
 # asyncio's constructor makes a selector unless it is given one; ours never keeps it.
 _NO_SELECTOR = object()
+
+
+# ---------------------------------------------------------------- from greenlets to coroutines
+
+
+def run(main, *, debug=None):
+    """Run a coroutine in a new EventLoop of the current greenlet, and return its result: as `asyncio.run`.
+
+    Blocks the current greenlet only; any number may do this at once. A kill or a Timeout of the greenlet cancels the
+    coroutine and what it has started, and is raised when that has ended. Raises RuntimeError in a coroutine.
+    """
+    if events._get_running_loop() is not None:
+        raise RuntimeError(
+            "gevlite.asyncio.run() was called by a coroutine, whose loop would wait for itself: "
+            "await the coroutine, or await gevlite.asyncio.spawn(function) with a function that blocks"
+        )
+    with asyncio.Runner(debug=debug, loop_factory=EventLoop) as runner:
+        if getcurrent() is _main_greenlet():
+            return runner.run(main)
+        # A Runner's handler of SIGINT is for the main greenlet, which is to be interrupted.
+        if not coroutines.iscoroutine(main):
+            raise ValueError(f"a coroutine was expected, got {main!r}")
+        loop = runner.get_loop()
+        return loop.run_until_complete(loop.create_task(main))
+
+
+def _main_greenlet():
+    greenlet = getcurrent()
+    while greenlet.parent is not None:
+        greenlet = greenlet.parent
+    return greenlet
+
+
+def wait(awaitable, timeout=None):
+    """Run an awaitable in the long-lived loop of this thread, and return its result or raise its exception.
+
+    What belongs to one loop, such as a client, a pool or a channel, can be used by all greenlets of the thread in this
+    way. Blocks the current greenlet; its contextvars go along. After `timeout` seconds the awaitable is cancelled, and
+    TimeoutError is raised when it has ended. A kill or a Timeout of the greenlet cancels it in the same way. If it is
+    cancelled by others, this raises asyncio.CancelledError. Raises RuntimeError in a coroutine of that same loop.
+    """
+    if isinstance(timeout, Timeout):
+        return with_timeout(timeout, wait, awaitable)
+    hub = get_hub()
+    service = hub._asyncio_service
+    if getcurrent() is service.greenlet:
+        raise RuntimeError(
+            "gevlite.asyncio.wait() was called by a coroutine of the loop that it would wait for: "
+            "await the awaitable, or await gevlite.asyncio.spawn(function) with a function that blocks"
+        )
+    loop = service.loop
+    if coroutines.iscoroutine(awaitable):
+        task = loop.create_task(awaitable)
+    else:
+        task = asyncio.ensure_future(awaitable, loop=loop)
+    try:
+        if not task.done():
+            _wait_for_end(hub, task, timeout)
+        if not task.done():
+            _cancel(hub, task)
+            if task.cancelled():
+                raise TimeoutError(f"not done in {timeout} seconds")
+        return task.result()
+    except BaseException:
+        if not task.done():
+            _cancel(hub, task)
+        raise
+    finally:
+        del task  # its exception refers to this frame
+
+
+def _wait_for_end(hub, task, timeout=None):
+    waiter = Waiter(hub)
+    waiter.kind = WaitKind.WAIT_RESULT
+    task.add_done_callback(waiter.wake)
+    try:
+        waiter.park_timeout(timeout)
+    finally:
+        task.remove_done_callback(waiter.wake)
+
+
+def _cancel(hub, task):
+    """Cancel the task and wait for its end: what it does then is not done behind the back of who cancels it."""
+    task.cancel()
+    _wait_for_end(hub, task)
+    if task.done() and not task.cancelled():
+        task.exception()  # nobody else will ask for it
+
+
+class _Service:
+    """The long-lived loop of a thread, and the greenlet that runs it."""
+
+    def __init__(self, hub):
+        self.loop = EventLoop()
+        self.greenlet = Greenlet(self._run)
+        self.greenlet.name = "asyncio"
+        self.greenlet.start()
+
+    def _run(self):
+        try:
+            self.loop.run_forever()
+        finally:
+            self.end()
+
+    def end(self):
+        """Cancel what still runs and close the loop. Of what waits, nothing ends if the hub does not run any more."""
+        loop = self.loop
+        try:
+            if not loop.is_closed():
+                tasks = asyncio.all_tasks(loop)
+                for task in tasks:
+                    task.cancel()
+                if tasks:
+                    loop.run_until_complete(asyncio.wait(tasks))
+                loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+
+
+register_hub_attribute("_asyncio_service", _Service)
+
+
+def _services():
+    return [(hub, vars(hub)["_asyncio_service"]) for hub in hubs() if "_asyncio_service" in vars(hub)]
+
+
+@atexit.register
+def _at_exit():
+    # Those of other threads end with their hubs.
+    for hub, service in _services():
+        if hub is get_hub():
+            service.greenlet.kill(timeout=5)
+
+
+def _after_fork():
+    # Its connections are the parent's: the child gets another loop when it needs one.
+    for hub, service in _services():
+        service.loop._leave()
+        del hub._asyncio_service
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+# ---------------------------------------------------------------- from coroutines to greenlets
+
+
+class _Spawned(Greenlet):
+    """Its error is raised where it is awaited. If it never is, the error is reported when the greenlet goes away."""
+
+    awaited = False
+
+    def _report_error(self, exc):
+        pass
+
+    def __del__(self):
+        if not self.awaited and self.exception is not None:
+            self.hub.handle_error(self, *self.exc_info)
+        super().__del__()
+
+
+def spawn(function, /, *args, **kwargs):
+    """Call `function(*args, **kwargs)` in a greenlet, where it may block; for coroutines: `await spawn(function, ...)`.
+
+    It begins at once, as a task does, in a copy of the contextvars context. To await it returns the function's result
+    or raises its exception. If the task that awaits it is cancelled, the greenlet is killed, and the task goes on with
+    its cancellation when the greenlet has ended.
+    """
+    greenlet = _Spawned(function, *args, **kwargs)
+    greenlet.start()
+    return greenlet
+
+
+async def get(queue):
+    """Take the next item of a queue of gevlite, in a coroutine; wait until there is one.
+
+    A cancelled task leaves the item in its place.
+    """
+    try:
+        return queue.get_nowait()
+    except Empty:
+        return await _take(queue.get, queue._untake)
+
+
+def _running_loop():
+    loop = events._get_running_loop()
+    if not isinstance(loop, EventLoop):
+        raise RuntimeError(
+            "this can be awaited in an event loop of gevlite only: "
+            "run the coroutine with gevlite.asyncio.run() or wait(), or with loop_factory=gevlite.asyncio.EventLoop"
+        )
+    return loop
+
+
+def _set(future):
+    def ended(_source):
+        if not future.done():
+            future.set_result(None)
+
+    return ended
+
+
+async def _until_linked(source):
+    """Wait until the callbacks linked to `source` are called."""
+    future = _running_loop().create_future()
+    ended = _set(future)
+    source.rawlink(ended)
+    try:
+        await future
+    finally:
+        source.unlink(ended)
+
+
+async def _event(event):
+    if not event.is_set():
+        await _until_linked(event)
+    return True
+
+
+async def _result(result):
+    if not result.ready():
+        await _until_linked(result)
+    return result.get()
+
+
+async def _end(greenlet):
+    """Wait until it has ended. True if this task was cancelled meanwhile: then it was killed."""
+    cancelled = None
+    while not greenlet.ready():
+        try:
+            await _until_linked(greenlet)
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+            greenlet.kill(block=False)
+    return cancelled
+
+
+async def _greenlet(greenlet):
+    if isinstance(greenlet, _Spawned):
+        greenlet.awaited = True
+    cancelled = await _end(greenlet)
+    if cancelled is not None:
+        raise cancelled
+    value = greenlet.get()
+    if isinstance(value, GreenletExit):
+        raise asyncio.CancelledError(f"{greenlet!r} was killed")
+    return value
+
+
+async def _take(function, give_back):
+    """What `function` takes, in a greenlet of its own. If the task is cancelled after that, it is given back."""
+    greenlet = spawn(function)
+    greenlet.awaited = True
+    cancelled = await _end(greenlet)
+    if cancelled is not None:
+        if greenlet.successful() and not isinstance(greenlet.value, GreenletExit):
+            give_back(greenlet.value)
+        raise cancelled
+    return greenlet.get()
+
+
+async def _semaphore(semaphore):
+    if semaphore.acquire(blocking=False):
+        return True
+    return await _take(semaphore.acquire, lambda taken: semaphore.release())
+
+
+_WAYS = ((Greenlet, _greenlet), (Event, _event), (AsyncResult, _result), (Semaphore, _semaphore))
+
+
+def _await(what):
+    _running_loop()
+    for cls, way in _WAYS:
+        if isinstance(what, cls):
+            return way(what).__await__()
+    raise TypeError(f"{type(what).__name__} cannot be awaited")
+
+
+set_awaiter(_await)

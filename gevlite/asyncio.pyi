@@ -1,11 +1,16 @@
 import asyncio
-from collections.abc import Callable
-from typing import TypeVarTuple
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple, type_check_only
 
 from gevlite._aio import LoopCore
+from gevlite.greenlet import Greenlet
+from gevlite.timeout import Timeout
 
-__all__ = ["EventLoop"]
+__all__ = ["EventLoop", "get", "run", "spawn", "wait"]
 
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+_P = ParamSpec("_P")
 _Ts = TypeVarTuple("_Ts")
 
 class EventLoop(LoopCore, asyncio.SelectorEventLoop):
@@ -13,3 +18,13 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):
     def close(self) -> None: ...
     def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None: ...
     def remove_signal_handler(self, sig: int) -> bool: ...
+
+@type_check_only
+class _Queue(Protocol[_T_co]):
+    def get(self) -> _T_co: ...
+    def get_nowait(self) -> _T_co: ...
+
+def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T: ...
+def wait(awaitable: Awaitable[_T], timeout: float | Timeout | None = None) -> _T: ...
+def spawn(function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Greenlet[_P, _T]: ...
+async def get(queue: _Queue[_T]) -> _T: ...

@@ -1,6 +1,6 @@
 """Event and AsyncResult: wait for something to happen, or for a value."""
 
-from gevlite._core cimport WAIT_EVENT, WAIT_RESULT, Waitable, give_way_within, notify_all, timeout_ns
+from gevlite._core cimport WAIT_EVENT, WAIT_RESULT, Waitable, await_it, give_way_within, notify_all, timeout_ns
 
 from types import GenericAlias
 
@@ -56,6 +56,10 @@ cdef class Event(Waitable):
         if isinstance(timeout, Timeout):
             return within(timeout, False, (<object> Event).wait, (self,)) or self.flag
         return self.wait_here(WAIT_EVENT, timeout_ns(timeout)) or self.flag
+
+    def __await__(self):
+        """`await event`: wait in a coroutine until the flag is set; True. Needs a loop of `gevlite.asyncio`."""
+        return await_it(self)
 
     def _at_fork_reinit(self):
         """After a fork: nobody who waited in another thread is left. (threading calls this on its events.)"""
@@ -179,6 +183,10 @@ cdef class AsyncResult(Waitable):
     def get_nowait(self):
         """`get(block=False)`."""
         return self.get(False)
+
+    def __await__(self):
+        """`await result`: the value or the exception, in a coroutine. Needs a loop of `gevlite.asyncio`."""
+        return await_it(self)
 
     def result(self, timeout=None):
         """`get()` under the name that `concurrent.futures` gives it."""

@@ -20,6 +20,7 @@ from gevlite._core cimport (
     WaitList,
     Timer,
     Waiter,
+    await_it,
     current_greenlet,
     current_hub,
     deadline_of,
@@ -485,6 +486,13 @@ cdef class Greenlet(CoreGreenlet):
         if self._error is not None:
             raise self._error.with_traceback(self._traceback)
         return self._value
+
+    def __await__(self):
+        """`await greenlet`: its value or error, in a coroutine, which kills it when it is cancelled itself.
+
+        If it was killed, that is asyncio.CancelledError. Needs a loop of `gevlite.asyncio`.
+        """
+        return await_it(self)
 
     def __enter__(self):
         return self

@@ -11,6 +11,7 @@ from gevlite._core cimport (
     WAIT_LOCK,
     Waitable,
     Waiter,
+    await_it,
     current_greenlet,
     current_hub,
     give_way_within,
@@ -113,6 +114,10 @@ cdef class Semaphore(Waitable):
 
     def __exit__(self, exc_type=None, exc_value=None, traceback=None):
         self.release()
+
+    def __await__(self):
+        """`await semaphore`: `acquire` in a coroutine; True. Needs a loop of `gevlite.asyncio`."""
+        return await_it(self)
 
     def __repr__(self):
         return f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} counter={self.counter} links={self.linkcount()}>"

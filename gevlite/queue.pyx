@@ -170,6 +170,11 @@ cdef class _QueueBase:
         """`item` was taken and is the next one again."""
         raise NotImplementedError(f"{type(self).__name__}.put_back")
 
+    def _untake(self, item):
+        """Whoever took `item` can do nothing with it: it is for the next one that waits, or the next item again."""
+        if not notify_one(&self.getting, item):
+            self.put_back(item)
+
     @property
     def hub(self):
         """The hub of the running thread: a queue belongs to no hub."""

@@ -32,7 +32,7 @@ def test_example_runs(page, line, source, runs, tmp_path):
     if not runs:
         return
     # Blank lines before it: a traceback then names the line of the page.
-    script = tmp_path / f"{page.stem}.py"
+    script = tmp_path / f"example_in_{page.stem}.py"  # the page may have the name of a module
     script.write_text("\n" * (line - 1) + source, encoding="utf-8")
     result = subprocess.run(
         [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
