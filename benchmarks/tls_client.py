@@ -53,12 +53,11 @@ class Window:
         }
 
 
-def echo(socks, size, window):
-    message = bytes(size)
+def echo(socks, message, receive, window):
+    """On each socket the message, and the next one when `receive(sock)` is true: the whole of it has come back."""
     poll = select.epoll()
     by_fd = {}
     for sock in socks:
-        sock.setblocking(False)
         poll.register(sock, select.EPOLLIN)
         by_fd[sock.fileno()] = sock
     sent_at = {}
@@ -69,10 +68,7 @@ def echo(socks, size, window):
     while (counting := window.look()) is not None:
         for fd, _events in poll.poll(5):
             sock = by_fd[fd]
-            try:
-                if not sock.recv(size):
-                    raise SystemExit("the server hung up")
-            except ssl.SSLWantReadError:
+            if not receive(sock):
                 continue
             now = time.monotonic()
             if counting:
@@ -80,6 +76,20 @@ def echo(socks, size, window):
             sent_at[fd] = now
             sock.send(message)
     return window.figures(len(samples), samples)
+
+
+def tls_echo(socks, size, window):
+    def receive(sock):
+        try:
+            if not sock.recv(size):
+                raise SystemExit("the server hung up")
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    for sock in socks:
+        sock.setblocking(False)
+    return echo(socks, bytes(size), receive, window)
 
 
 def stream(socks, size, window):
@@ -103,7 +113,7 @@ def main(authority, what, address, port, connections, size, warmup, seconds, pid
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         socks.append(context.wrap_socket(raw, server_hostname="localhost"))
     window = Window(float(warmup), float(seconds), int(pid))
-    print(json.dumps({"echo": echo, "stream": stream}[what](socks, int(size), window)))
+    print(json.dumps({"echo": tls_echo, "stream": stream}[what](socks, int(size), window)))
 
 
 if __name__ == "__main__":

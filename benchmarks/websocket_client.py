@@ -6,14 +6,12 @@ Each connection sends a message, and the next one when that has come back. Print
 """
 
 import json
-import select
 import socket
 import sys
-import time
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))
-from tls_client import Window
+from tls_client import Window, echo
 
 REQUEST = (
     "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -36,37 +34,24 @@ def connect(address, port):
     return sock
 
 
-def echo(socks, size, window):
+def websocket_echo(socks, size, window):
     mask = b"abcd"
     message = bytes([0x81, 0x80 | size]) + mask + bytes(c ^ mask[i % 4] for i, c in enumerate(b"x" * size))
     expected = bytes([0x81, size]) + b"x" * size
-    poll = select.epoll()
-    by_fd = {}
-    for sock in socks:
-        poll.register(sock, select.EPOLLIN)
-        by_fd[sock.fileno()] = sock
-    sent_at = {}
-    for fd, sock in by_fd.items():
-        sock.send(message)
-        sent_at[fd] = time.monotonic()
-    samples = []
-    while (counting := window.look()) is not None:
-        for fd, _events in poll.poll(5):
-            if by_fd[fd].recv(4096) != expected:
-                raise SystemExit("that was no echo")
-            now = time.monotonic()
-            if counting:
-                samples.append(now - sent_at[fd])
-            sent_at[fd] = now
-            by_fd[fd].send(message)
-    return window.figures(len(samples), samples)
+
+    def receive(sock):
+        if sock.recv(4096) != expected:
+            raise SystemExit("that was no echo")
+        return True
+
+    return echo(socks, message, receive, window)
 
 
 def main(address, port, connections, size, warmup, seconds, pid):
     if int(size) > 125:
         raise SystemExit("only for small messages")
     socks = [connect(address, int(port)) for _ in range(int(connections))]
-    print(json.dumps(echo(socks, int(size), Window(float(warmup), float(seconds), int(pid)))))
+    print(json.dumps(websocket_echo(socks, int(size), Window(float(warmup), float(seconds), int(pid)))))
 
 
 if __name__ == "__main__":

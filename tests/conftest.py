@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import gc
 import importlib
 import os
@@ -176,6 +177,30 @@ def start():
 @pytest.fixture
 def hub():
     return gevlite.get_hub()
+
+
+@pytest.fixture
+def loop(hub):
+    return hub.loop
+
+
+@pytest.fixture
+def opened():
+    """An ExitStack that closes what a test opens."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def pipe():
+    """The two ends of a pipe, descriptors in non-blocking mode; the test may close them itself."""
+    ends = os.pipe()
+    for fd in ends:
+        os.set_blocking(fd, False)
+    yield ends
+    for fd in ends:
+        with contextlib.suppress(OSError):
+            os.close(fd)
 
 
 @pytest.fixture

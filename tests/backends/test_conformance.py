@@ -51,19 +51,6 @@ def backend(make):
 
 
 @pytest.fixture
-def pipe():
-    r, w = os.pipe()
-    os.set_blocking(r, False)
-    os.set_blocking(w, False)
-    yield r, w
-    for fd in (r, w):
-        try:
-            os.close(fd)
-        except OSError:
-            pass
-
-
-@pytest.fixture
 def pair():
     a, b = socket.socketpair()
     a.setblocking(False)

@@ -12,6 +12,7 @@ import threading
 import time
 
 import pytest
+from processes import until
 
 from gevlite import backends
 
@@ -59,13 +60,6 @@ def watches(pid):
     return found
 
 
-def eventually(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return condition()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def instances():
     """A user may have few; where others hold them, a process does without."""
@@ -95,7 +89,7 @@ def idle(tmp_path):
         )
         started.append(process)
         process.port = int(process.stdout.readline())
-        assert eventually(lambda: len(watches(process.pid)) == 1)
+        until(lambda: len(watches(process.pid)) == 1)
         return process
 
     yield start
@@ -120,7 +114,7 @@ def run_in(pid, tmp_path, name="script"):
         )
     )
     sys.remote_exec(pid, str(script))
-    return eventually(told.exists) and told.read_text()
+    return until(told.exists) and told.read_text()
 
 
 @pytest.mark.parametrize("backend", [name for name, problem in backends.available().items() if problem is None])
@@ -133,7 +127,7 @@ def test_a_remote_script_runs_at_once_in_an_idle_process(idle, tmp_path, backend
 def test_a_forked_child_watches_for_itself(idle, tmp_path):
     process = idle("fork")
     child = int(process.stdout.readline())
-    assert eventually(lambda: len(watches(child)) == len(watches(process.pid)) == 1)
+    until(lambda: len(watches(child)) == len(watches(process.pid)) == 1)
     assert run_in(child, tmp_path, "child")
     assert run_in(process.pid, tmp_path, "parent")
 
@@ -179,11 +173,11 @@ class Debugger:
         """Returns what is printed until the next prompt."""
         before, at = self.prompts(), len(self.output)
         self.write(command)
-        assert eventually(lambda: self.prompts() > before), self.output
+        until(lambda: self.prompts() > before, "a prompt")
         return self.output[at:]
 
     def __enter__(self):
-        assert eventually(self.prompts), self.output
+        until(self.prompts, "a prompt")
         return self
 
     def __exit__(self, *exc):
@@ -208,10 +202,10 @@ def test_pdb_has_its_prompt_at_once(idle, patched):
         if patched:
             assert ask(process) == b"stopped"  # only the main greenlet is
         debugger.write("continue")
-        assert eventually(lambda: ask(process) == b"runs")
+        until(lambda: ask(process) == b"runs")
         before = debugger.prompts()
         debugger.process.send_signal(signal.SIGINT)
-        assert eventually(lambda: debugger.prompts() > before), debugger.output
+        until(lambda: debugger.prompts() > before, "a prompt")
         debugger.write("quit")
         assert debugger.process.wait(20) == 0
     assert process.poll() is None
@@ -235,9 +229,9 @@ def test_an_idle_process_does_not_wake_up(idle, tmp_path):
         time.sleep(1.2)
         return context_switches(process.pid) == before
 
-    assert eventually(quiet)
+    until(quiet)
     assert run_in(process.pid, tmp_path)
-    assert eventually(quiet)
+    until(quiet)
 
 
 def context_switches(pid):

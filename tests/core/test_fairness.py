@@ -4,7 +4,6 @@ import os
 import socket as std_socket
 import tempfile
 import time
-from contextlib import ExitStack
 from itertools import count
 
 import pytest
@@ -47,12 +46,6 @@ def busy():
         assert not alone, "the sleeper did not get its turn"
 
     return busy
-
-
-@pytest.fixture
-def opened():
-    with ExitStack() as stack:
-        yield stack
 
 
 def null(opened, mode, buffering=-1):

@@ -13,20 +13,6 @@ from gevlite.event import Event
 from gevlite.hub import get_hub
 from gevlite.queue import Queue
 
-
-@pytest.fixture
-def pipe():
-    r, w = os.pipe()
-    os.set_blocking(r, False)
-    os.set_blocking(w, False)
-    yield r, w
-    for fd in (r, w):
-        try:
-            os.close(fd)
-        except OSError:
-            pass
-
-
 # ---------------------------------------------------------------- Waiter
 
 

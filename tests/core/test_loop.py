@@ -14,28 +14,6 @@ import gevlite
 from gevlite import _children, socket
 
 
-@pytest.fixture
-def hub():
-    return gevlite.get_hub()
-
-
-@pytest.fixture
-def loop(hub):
-    return hub.loop
-
-
-@pytest.fixture
-def pipe():
-    r, w = os.pipe()
-    os.set_blocking(r, False)
-    yield r, w
-    for fd in (r, w):
-        try:
-            os.close(fd)
-        except OSError:
-            pass
-
-
 def until(condition, seconds=10):
     """Let others run until `condition()`; a condition that never comes fails the test."""
     with gevlite.Timeout(seconds):

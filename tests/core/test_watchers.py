@@ -16,16 +16,6 @@ from gevlite import core
 
 
 @pytest.fixture
-def hub():
-    return gevlite.get_hub()
-
-
-@pytest.fixture
-def loop(hub):
-    return hub.loop
-
-
-@pytest.fixture
 def ends():
     pair = std_socket.socketpair()
     yield pair

@@ -2,19 +2,11 @@
 
 import io
 import os
-from contextlib import ExitStack
 
 import pytest
 
 from gevlite import _fileio
 from gevlite.fileobject import FileObject
-
-
-@pytest.fixture
-def opened():
-    """An ExitStack that closes what a test opens."""
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from processes import until
 
 celery = pytest.importorskip("celery")
 
@@ -63,19 +64,12 @@ def worker_process(redis_server, log, queue="celery", launcher=("-m", "gevlite.m
         )
     try:
         if ready:
-            wait_until(lambda: " ready." in log.read_text() or process.poll() is not None)
+            until(lambda: " ready." in log.read_text() or process.poll() is not None)
             assert process.poll() is None, log.read_text()
         yield SimpleNamespace(process=process, log=log, name=f"{queue}@here", queue=queue)
     finally:
         process.kill()
         process.wait()
-
-
-def wait_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -126,25 +120,25 @@ def test_a_hard_time_limit_ends_the_task(send, tmp_path):
     job = send("stubborn", str(tmp_path / "told"), time_limit=1)
     with pytest.raises(exceptions.TimeLimitExceeded):
         job.get(timeout=20)
-    wait_until((tmp_path / "told").exists)
-    wait_until(lambda: (tmp_path / "told").read_text() == "GreenletExit")
+    until((tmp_path / "told").exists)
+    until(lambda: (tmp_path / "told").read_text() == "GreenletExit")
 
 
 def test_revoking_ends_a_running_task(send, tmp_path):
     job = send("stubborn", str(tmp_path / "told"))
-    wait_until((tmp_path / "told").exists)
+    until((tmp_path / "told").exists)
     job.revoke(terminate=True)
     with pytest.raises(exceptions.TaskRevokedError):
         job.get(timeout=20)
-    wait_until(lambda: (tmp_path / "told").read_text() == "GreenletExit")
+    until(lambda: (tmp_path / "told").read_text() == "GreenletExit")
 
 
 def test_a_task_that_is_revoked_while_it_waits_for_a_place_never_runs(send, app, worker, tmp_path):
     blockers = [send("sleep", 30) for _ in range(CONCURRENCY)]
     for job in blockers:
-        wait_until(lambda job=job: job.state == states.STARTED)
+        until(lambda job=job: job.state == states.STARTED)
     late = send("stubborn", str(tmp_path / "told"))
-    wait_until(lambda: any(request["id"] == late.id for request in app.control.inspect().reserved()[worker.name]))
+    until(lambda: any(request["id"] == late.id for request in app.control.inspect().reserved()[worker.name]))
     late.revoke(terminate=True)
     for job in blockers:
         job.revoke(terminate=True)
@@ -179,7 +173,7 @@ def test_the_pool_grows_and_shrinks(send, app, worker):
 def test_heartbeats_go_on_while_every_place_is_taken(send, app, worker):
     jobs = [send("sleep", 30) for _ in range(CONCURRENCY)]
     for job in jobs:
-        wait_until(lambda job=job: job.state == states.STARTED)
+        until(lambda job=job: job.state == states.STARTED)
     beats = []
 
     def beat(event):
@@ -198,7 +192,7 @@ def test_heartbeats_go_on_while_every_place_is_taken(send, app, worker):
 def test_a_warm_shutdown_lets_tasks_come_to_their_end(redis_server, app, tmp_path):
     with worker_process(redis_server, tmp_path / "worker.log", queue="warm") as worker:
         running = app.send_task("celery_tasks.acknowledged_late", (1,), queue="warm")
-        wait_until(lambda: running.state == states.STARTED)
+        until(lambda: running.state == states.STARTED)
         worker.process.send_signal(signal.SIGTERM)
         assert worker.process.wait(30) == 0
         assert running.get(timeout=1) == "done"
@@ -211,7 +205,7 @@ def test_a_warm_shutdown_lets_tasks_come_to_their_end(redis_server, app, tmp_pat
 def test_a_cold_shutdown_ends_tasks(redis_server, app, tmp_path):
     with worker_process(redis_server, tmp_path / "worker.log", queue="cold") as worker:
         app.send_task("celery_tasks.stubborn", (str(tmp_path / "told"),), queue="cold")
-        wait_until((tmp_path / "told").exists)
+        until((tmp_path / "told").exists)
         worker.process.send_signal(signal.SIGQUIT)
         worker.process.wait(20)
         assert (tmp_path / "told").read_text() == "GreenletExit"

@@ -7,19 +7,20 @@ import re
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from processes import PATIENCE, WebServer, alive, until
 
 gunicorn = pytest.importorskip("gunicorn")
 pytest.importorskip("gunicorn.config")
 
+pytestmark = pytest.mark.timeout(180)
+
 WORKER = "gevlite.integrations.gunicorn.GevliteWorker"
-PATIENCE = 20
 
 APPLICATION = """
 import concurrent.futures, json, os, queue, socket, ssl, threading, time
@@ -83,116 +84,21 @@ if os.environ.get("LOADING"):
 """
 
 
-def until(condition, what="the condition"):
-    """Wait for it in this process, whose threads and children are ordinary ones; what it returned."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.01)
-    return found
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends between opening and reading
-        return False
-
-
-class Connection:
-    """Keeps its connection from one request to the next, if the server does."""
-
-    def __init__(self, connect):
-        self.http = http.client.HTTPConnection("localhost", timeout=PATIENCE)
-        self.http.sock = connect()
-        self.http.auto_open = 0
-
-    def get(self, path="/", body=None, **headers):
-        headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.http.request("GET" if body is None else "POST", path, body=body, headers=headers)
-        response = self.http.getresponse()
-        data = response.read()
-        response.json = json.loads(data) if response.status == 200 else data
-        return response
-
-    def is_closed(self):
-        try:
-            return self.http.sock is None or self.http.sock.recv(1) == b""
-        except ConnectionResetError:
-            return True
-
-    def close(self):
-        self.http.close()
-
-
-class Master:
+class Master(WebServer):
     """A running gunicorn."""
 
     def __init__(
         self, folder, *options, application="application", config="", bind="127.0.0.1:0", env=None, boots=True
     ):
-        self.folder = folder
-        self.connections = []
         (folder / "site_app.py").write_text(APPLICATION)
         (folder / "conf.py").write_text(config)
-        self.logfile = folder / "log"
         command = [sys.executable, "-m", "gunicorn", "-k", WORKER, "-c", "conf.py", "-b", bind, "--capture-output"]
-        with self.logfile.open("w") as log:
-            self.process = subprocess.Popen(
-                [*command, *options, f"site_app:{application}"],
-                cwd=folder,
-                # gunicorn's control socket is put in the home directory.
-                env={**os.environ, "HOME": str(folder), **(env or {})},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        # gunicorn's control socket is put in the home directory.
+        environment = {**os.environ, "HOME": str(folder), **(env or {})}
+        super().__init__(folder, [*command, *options, f"site_app:{application}"], env=environment)
         if boots:
-            said = until(lambda: self.ended() or re.search(r"Listening at: (?:https?://[\d.]+:(\d+)|unix)", self.log()))
-            assert not self.ended(), self.log()
-            self.port = int(said[1] or 0)
+            self.serves(r"Listening at: (?:https?://[\d.]+:(\d+)|unix)")
             until(lambda: self.ended() or "Booting worker" in self.log(), "a worker")
-
-    def log(self):
-        return self.logfile.read_text()
-
-    def said(self, pattern):
-        return until(lambda: re.search(pattern, self.log()), f"{pattern!r} in\n{self.log()}")
-
-    def ended(self):
-        return self.process.poll() is not None
-
-    def signal(self, number):
-        self.process.send_signal(number)
-
-    def wait(self):
-        return self.process.wait(PATIENCE)
-
-    def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
-
-    def open(self, connect=None):
-        connection = Connection(connect or self.connect)
-        self.connections.append(connection)
-        return connection
-
-    def get(self, path="/", **kwargs):
-        return self.open().get(path, **kwargs)
-
-    def started(self):
-        """pids of workers in which a request sleeps."""
-        return [int(path.name.removeprefix("started-")) for path in self.folder.glob("started-*")]
-
-    def stop(self):
-        """At once, and whatever state it is in."""
-        for connection in self.connections:
-            connection.close()
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)  # the workers, too
-        except ProcessLookupError:
-            pass
-        self.process.wait()
 
 
 @pytest.fixture
@@ -206,7 +112,7 @@ def master(tmp_path):
 
     yield start
     for one in running:
-        one.stop()
+        one.kill()
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +124,7 @@ def shared(tmp_path_factory):
         application="validated",
     )  # fmt: skip
     yield running
-    running.stop()
+    running.kill()
 
 
 @pytest.fixture
@@ -390,7 +296,7 @@ def test_what_is_no_request_is_logged(shared):
 def test_no_access_log(master):
     running = master()
     assert running.get("/quiet").status == 200
-    running.stop()
+    running.kill()
     assert "/quiet" not in running.log()
 
 
@@ -450,7 +356,7 @@ def test_unix_socket(master, tmp_path):
         sock.connect(f"{tmp_path}/sock")
         return sock
 
-    seen = running.open(connect).get(X_Forwarded_Proto="https").json
+    seen = running.open(connect()).get(X_Forwarded_Proto="https").json
     assert seen["REMOTE_ADDR"] == "" and seen["wsgi.url_scheme"] == "https"
 
 
@@ -480,7 +386,7 @@ def test_tls(master, certificates, config):
     def connect():
         return context.wrap_socket(running.connect(), server_hostname="localhost")
 
-    connection = running.open(connect)
+    connection = running.open(connect())
     assert connection.get("/secret").json["wsgi.url_scheme"] == "https"
     assert connection.get(body="x" * 100_000).json["body"] == "x" * 100_000
     if config:
@@ -807,7 +713,7 @@ def proxied(running, header):
     """A connection of a proxy."""
     sock = running.connect()
     sock.sendall(header)
-    return running.open(lambda: sock)
+    return running.open(sock)
 
 
 def test_the_proxy_protocol(master):

@@ -8,11 +8,11 @@ import json
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 
 import psutil
 import pytest
+from processes import until
 from real_servers import free_port
 
 
@@ -31,13 +31,6 @@ def need(module):
 def fetch(url, data=None):
     with urllib.request.urlopen(url, data, timeout=20) as response:
         return response.read().decode()
-
-
-def wait_until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # ---------------------------------------------------------------- gunicorn
@@ -88,14 +81,14 @@ def test_gunicorn(gunicorn, tmp_path):
     # another worker takes over
     before = fetch(f"{gunicorn.url}/pid")
     gunicorn.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: fetch(f"{gunicorn.url}/pid") != before)
-    wait_until(lambda: not psutil.pid_exists(int(before)))
+    until(lambda: fetch(f"{gunicorn.url}/pid") != before)
+    until(lambda: not psutil.pid_exists(int(before)))
     # what has begun comes to its end
     with concurrent.futures.ThreadPoolExecutor(1) as threads:
         slow = threads.submit(fetch, f"{gunicorn.url}/slow")
-        wait_until((tmp_path / "begun").exists)
+        until((tmp_path / "begun").exists)
         gunicorn.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: "Handling signal: term" in gunicorn.log.read_text())
+        until(lambda: "Handling signal: term" in gunicorn.log.read_text())
         (tmp_path / "go on").touch()
         assert slow.result(20) == "gevlite"
     assert gunicorn.process.wait(20) == 0

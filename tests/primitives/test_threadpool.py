@@ -31,33 +31,6 @@ def no_worker_left_over(settle):
     assert only_the_hub_s_own() or settle(lambda: gc.collect() >= 0 and only_the_hub_s_own())
 
 
-class Gate:
-    """Calls that block their worker until the gate is opened."""
-
-    def __init__(self):
-        self.entered = threading.Semaphore(0)
-        self.opened = threading.Event()
-
-    def __call__(self, value=None):
-        self.entered.release()
-        assert self.opened.wait(WAIT)
-        return value
-
-    def wait_for(self, count):
-        for _ in range(count):
-            assert self.entered.acquire(timeout=WAIT)
-
-    def open(self):
-        self.opened.set()
-
-
-@pytest.fixture
-def gate():
-    made = Gate()
-    yield made
-    made.open()
-
-
 class Busy:
     """A pool with all its workers in the gate, and one call queued, so that `spawn` blocks."""
 

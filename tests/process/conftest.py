@@ -1,7 +1,6 @@
 """What the tests of processes share."""
 
 import os
-from contextlib import ExitStack
 
 import pytest
 
@@ -9,22 +8,11 @@ from gevlite import _children
 
 
 @pytest.fixture
-def opened():
-    """An ExitStack that closes what a test opens."""
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def pipe():
-    """The two ends of a pipe, as descriptors; the test may close them itself."""
-    ends = os.pipe()
-    yield ends
-    for fd in ends:
-        try:
-            os.close(fd)
-        except OSError:
-            pass
+def pipe(pipe):
+    """The two ends of a pipe, descriptors in blocking mode, as a program has them."""
+    for fd in pipe:
+        os.set_blocking(fd, True)
+    return pipe
 
 
 @pytest.fixture(params=["pidfd", "thread"])

@@ -1,18 +1,15 @@
 """`python -m gevlite serve` in a process, its clients, and what it says."""
 
 import http.client
-import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 
-PATIENCE = 60
+from processes import PATIENCE, Connection, WebServer, alive, until
 
 APPLICATION = """
 import json, os, time
@@ -53,108 +50,22 @@ async def asynchronous(scope, receive, send):
 """
 
 
-def until(condition, what="the condition"):
-    """Wait for it in this process, whose threads and children are ordinary ones; what it returned."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.01)
-    return found
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends between opening and reading
-        return False
-
-
-class Connection:
-    """Keeps its connection from one request to the next, if the server does."""
-
-    def __init__(self, sock):
-        self.http = http.client.HTTPConnection("localhost", timeout=PATIENCE)
-        self.http.sock = sock
-        self.http.auto_open = 0
-
-    def get(self, path="/", **headers):
-        self.http.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
-        response = self.http.getresponse()
-        data = response.read()
-        response.json = json.loads(data) if response.status == 200 else data
-        return response
-
-    def is_closed(self):
-        try:
-            return self.http.sock is None or self.http.sock.recv(1) == b""
-        except ConnectionResetError:
-            return True
-
-    def close(self):
-        self.http.close()
-
-
-class Serve:
+class Serve(WebServer):
     """A running `python -m gevlite serve`. boots: wait until it serves. under: a command that executes it."""
 
     def __init__(
         self, folder, *options, app="site_app:application", bind="127.0.0.1:0", env=None, boots=True, under=(), **popen
     ):
-        self.folder = folder
-        self.connections = []
         self.application = folder / "site_app.py"
         if not self.application.exists():
             self.application.write_text(APPLICATION)
-        self.logfile = folder / "log"
         binds = ["--bind", bind] if bind else []
         # An application that is written anew within a second, in the same size, is not to come from __pycache__.
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
         command = [*under, sys.executable, "-m", "gevlite", "serve", *binds, *options, app]
-        with self.logfile.open("w") as log:
-            self.process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                **popen,
-            )
+        super().__init__(folder, command, env=environment, stdin=subprocess.DEVNULL, **popen)
         if boots:
-            said = until(
-                lambda: self.ended() or re.search(r"Serving .* on (?:https?://[\d.]+:(\d+)|unix)", self.log()),
-                "the ready message",
-            )
-            assert not self.ended(), self.log()
-            self.port = int(said[1] or 0)
-
-    def log(self):
-        return self.logfile.read_text()
-
-    def said(self, pattern):
-        return until(lambda: re.search(pattern, self.log()), f"{pattern!r} in\n{self.log()}")
-
-    def ended(self):
-        return self.process.poll() is not None
-
-    def signal(self, number):
-        self.process.send_signal(number)
-
-    def wait(self):
-        return self.process.wait(PATIENCE)
-
-    def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
-
-    def open(self, sock=None):
-        connection = Connection(sock or self.connect())
-        self.connections.append(connection)
-        return connection
-
-    def get(self, path="/", **headers):
-        return self.open().get(path, **headers)
+            self.serves(r"Serving .* on (?:https?://[\d.]+:(\d+)|unix)")
 
     def pid(self):
         return self.get().json["pid"]
@@ -166,20 +77,6 @@ class Serve:
                 return {int(pid) for pid in file.read().split() if alive(int(pid))}
         except FileNotFoundError:
             return set()
-
-    def started(self):
-        """pids of workers in which a request sleeps or spins."""
-        return [int(path.name.removeprefix("started-")) for path in self.folder.glob("started-*")]
-
-    def kill(self):
-        """At once, and whatever state it is in."""
-        for connection in self.connections:
-            connection.close()
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)  # the workers, too
-        except ProcessLookupError:
-            pass
-        self.process.wait()
 
 
 class Crowd:

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from serve_process import PATIENCE, until
+from processes import PATIENCE, until
 from wsgi_apps import answers, hello, post
 
 import gevlite

@@ -12,7 +12,8 @@ import sys
 import time
 
 import pytest
-from serve_process import PATIENCE, Crowd, Serve, alive, until
+from processes import PATIENCE, alive, until
+from serve_process import Crowd, Serve
 
 pytest.importorskip("httptools")
 pytestmark = [
@@ -347,6 +348,14 @@ def test_worker_kills_by_max_requests_behind_nginx_lose_no_request(serving, ngin
     assert not crowd.lost
 
 
+def begin_slow_reload(server, seconds):
+    """Reload an application that takes so long to load; returns while it does."""
+    source = f"import time\nopen('loading', 'w')\ntime.sleep({seconds})\n{server.application.read_text()}"
+    server.application.write_text(source)
+    server.signal(signal.SIGHUP)
+    until((server.folder / "loading").exists, "the new application")
+
+
 def test_a_reload_loads_the_application_anew(serving):
     server = serving("-w", "2")
     server.application.write_text(server.application.read_text().replace('"one"', '"two"'))
@@ -359,9 +368,7 @@ def test_a_reload_loads_the_application_anew(serving):
 def test_old_workers_serve_until_the_new_ones_are_ready(serving):
     server = serving("-w", "2")
     old = server.workers()
-    server.application.write_text(f"import time\nopen('loading', 'w')\ntime.sleep(2)\n{server.application.read_text()}")
-    server.signal(signal.SIGHUP)
-    until((server.folder / "loading").exists, "the new application")
+    begin_slow_reload(server, 2)
     assert {server.pid() for _ in range(10)} <= old
     server.said("Reloaded")
     until(lambda: not any(alive(pid) for pid in old), "the end of the old workers")
@@ -399,9 +406,7 @@ def test_if_the_new_application_fails_the_old_one_goes_on(serving):
 def test_a_worker_that_dies_while_others_are_loaded_is_replaced(serving):
     server = serving("-w", "1")
     first = server.pid()
-    server.application.write_text(f"import time\nopen('loading', 'w')\ntime.sleep(3)\n{server.application.read_text()}")
-    server.signal(signal.SIGHUP)
-    until((server.folder / "loading").exists, "the new application")
+    begin_slow_reload(server, 3)
     os.kill(first, signal.SIGKILL)
     assert server.pid() != first
     server.said("Reloaded")

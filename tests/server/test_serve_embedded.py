@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import trustme
-from serve_process import PATIENCE, until
+from processes import PATIENCE, until
 
 from gevlite.pywsgi import Limits
 from gevlite.serve import Server, StartError

@@ -6,7 +6,8 @@ import socket
 import sys
 
 import pytest
-from serve_process import PATIENCE, Serve, until
+from processes import PATIENCE, until
+from serve_process import Serve
 
 pytest.importorskip("httptools")
 pytestmark = pytest.mark.timeout(180)

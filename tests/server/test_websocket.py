@@ -6,7 +6,7 @@ import os
 import weakref
 
 import pytest
-from ws_peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Peer, close_frame, frame
+from ws_peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Peer, close_frame, echoes, frame
 
 import gevlite
 from gevlite.event import Event
@@ -14,18 +14,6 @@ from gevlite.pywsgi import Limits, WSGIHandler
 from gevlite.websocket import WebSocket, WebSocketClosed, accept
 
 pytest.importorskip("websockets")
-
-
-def echoes(**options):
-    """An application that sends back what it receives."""
-
-    def app(environ, start_response):
-        websocket = accept(environ, **options)
-        for message in websocket:
-            websocket.send(message)
-        return []
-
-    return app
 
 
 @pytest.fixture

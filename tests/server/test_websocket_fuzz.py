@@ -6,7 +6,7 @@ import random
 import zlib
 
 import pytest
-from ws_peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Peer, close_frame, frame
+from ws_peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Peer, close_frame, echoes, frame
 
 import gevlite
 from gevlite.websocket import WebSocketClosed, accept
@@ -15,16 +15,6 @@ pytest.importorskip("websockets")
 
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 SEED = int(os.environ.get("GEVLITE_SEED", "0")) or random.randrange(1 << 32)
-
-
-def echoes(**options):
-    def app(environ, start_response):
-        websocket = accept(environ, **options)
-        for message in websocket:
-            websocket.send(message)
-        return []
-
-    return app
 
 
 def deflated(data):

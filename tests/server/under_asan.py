@@ -38,7 +38,15 @@ def library(name):
 def copy_tree():
     for folder in ("gevlite", "backends", "tests/server"):
         shutil.copytree(TREE / folder, COPY / folder, dirs_exist_ok=True, ignore=_not_needed)
-    for name in ("setup.py", "pyproject.toml", "conftest.py", "README.md", "LICENSE", "tests/conftest.py"):
+    for name in (
+        "setup.py",
+        "pyproject.toml",
+        "conftest.py",
+        "README.md",
+        "LICENSE",
+        "tests/conftest.py",
+        "tests/processes.py",
+    ):
         shutil.copy2(TREE / name, COPY / name)
 
 

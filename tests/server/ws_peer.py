@@ -6,6 +6,8 @@ import struct
 
 from serving import Client
 
+from gevlite.websocket import accept
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, 1.3
 
@@ -76,3 +78,15 @@ class Peer(Client):
     def vanish(self):
         self.file.close()
         self.sock.close()
+
+
+def echoes(**options):
+    """A WebSocket application that sends back what it receives."""
+
+    def app(environ, start_response):
+        websocket = accept(environ, **options)
+        for message in websocket:
+            websocket.send(message)
+        return []
+
+    return app

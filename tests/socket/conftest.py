@@ -1,6 +1,5 @@
 """Fixtures for the tests of sockets. Those that take `lib` make what they give by the original and by the twin."""
 
-from contextlib import ExitStack
 from ssl import TLSVersion
 
 import pytest
@@ -14,13 +13,6 @@ from gevlite import socket
 def sockets(lib):
     """The socket module under test."""
     return lib.module("socket")
-
-
-@pytest.fixture
-def opened():
-    """An ExitStack that closes what a test opens."""
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture(params=["tcp", "unix"])

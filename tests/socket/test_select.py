@@ -14,7 +14,6 @@ import socket as std_socket
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from decimal import Decimal
 from fractions import Fraction
 
@@ -25,13 +24,6 @@ from gevlite import select, selectors, socket
 
 POLLIN, POLLOUT, POLLPRI = std_select.POLLIN, std_select.POLLOUT, std_select.POLLPRI
 POLLHUP, POLLERR, POLLNVAL = std_select.POLLHUP, std_select.POLLERR, std_select.POLLNVAL
-
-
-@pytest.fixture
-def opened():
-    """An ExitStack that closes what a test opens."""
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture
