@@ -26,24 +26,14 @@ def main(argv=None):
     info = commands.add_parser("info", help="print versions, the backends, which one is used, and the stack cache")
     info.set_defaults(run=_info)
 
-    serve = commands.add_parser(
-        "serve",
-        help="serve a WSGI application with several processes; see python -m gevlite serve --help",
-        add_help=False,
-        prefix_chars="\0",
-    )
-    serve.add_argument("rest", nargs=argparse.REMAINDER)
-    serve.set_defaults(run=_serve)
-
-    run = commands.add_parser(
-        "run",
-        help="run a script or a module under monkey patching; the same as python -m gevlite.monkey",
-        # Everything that follows belongs to the script, even if it looks like an option.
-        add_help=False,
-        prefix_chars="\0",
-    )
-    run.add_argument("rest", nargs=argparse.REMAINDER)
-    run.set_defaults(run=_run)
+    for name, run, purpose in (
+        ("serve", _serve, "serve a WSGI application with several processes; see python -m gevlite serve --help"),
+        ("run", _run, "run a script or a module under monkey patching; the same as python -m gevlite.monkey"),
+    ):
+        # Everything that follows is passed on, even if it looks like an option.
+        command = commands.add_parser(name, help=purpose, add_help=False, prefix_chars="\0")
+        command.add_argument("rest", nargs=argparse.REMAINDER)
+        command.set_defaults(run=run)
 
     options = parser.parse_args(argv)
     return options.run(options)
