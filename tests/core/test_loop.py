@@ -75,7 +75,7 @@ def test_io_calls_back_as_long_as_there_is_something_to_read(loop, pipe):
     until(lambda: len(got) == 3)
     watcher.stop()
     os.write(w, b"d")
-    gevlite.sleep(0.005)
+    gevlite.idle()
     assert got == [b"a", b"b", b"c"]
 
 

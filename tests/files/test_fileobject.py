@@ -783,7 +783,7 @@ def test_kill_while_the_disk_writes_waits_for_the_write(buffering, tmp_path, ope
     writing = start(lambda: (file.write(b"12345"), file.flush()))
     assert settle(slow_writes.begun.is_set)
     writing.greenlet.kill(block=False)
-    gevlite.sleep(0.002)
+    gevlite.idle()
     assert not writing.greenlet.ready()
     slow_writes.gate.set()
     writing.greenlet.join(5)

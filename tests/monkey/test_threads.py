@@ -536,9 +536,9 @@ def test_a_condition_is_taken_again_by_who_is_killed_in_its_wait(script):
         gevlite.sleep(0)
         with condition:
             condition.notify()
-            gevlite.sleep(0.01)             # it waits for the lock now
+            gevlite.idle()                  # it waits for the lock now
             gevlite.spawn(waiter.kill)
-            gevlite.sleep(0.01)
+            gevlite.idle()
             assert not waiter.ready()
         waiter.join()
         print(type(waiter.value).__name__, waiter.successful(), condition.acquire(False))

@@ -107,7 +107,7 @@ def test_wrong_types_are_refused(sig, call):
 
 def test_others_run_while_one_waits(blocked, start):
     waiter = start(signal.sigwait, blocked)
-    gevlite.sleep(0.005)
+    gevlite.idle()
     std_signal.raise_signal(USR2)
     assert waiter.get() == USR2
 
@@ -134,7 +134,7 @@ def test_pause_does_not_see_signals_that_came_before(handled, start):
     std_signal.raise_signal(USR1)
     assert handled == [USR1]
     waiter = start(signal.pause)
-    gevlite.sleep(0.01)
+    gevlite.idle()
     assert not waiter.greenlet.ready()
     std_signal.raise_signal(USR1)
     waiter.get()

@@ -780,7 +780,7 @@ def test_rawlink_is_told_once_and_unlink_takes_it_back(settle):
         process.rawlink(None)
     process.stdin.close()
     assert settle(lambda: told)
-    gevlite.sleep(0.01)
+    gevlite.idle()
     assert told == [process] and process.returncode == 0
     process.rawlink(told.append)  # also when it has ended
     assert settle(lambda: len(told) == 2)

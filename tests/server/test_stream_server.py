@@ -560,7 +560,7 @@ def test_stop_waits_for_those_who_are_being_served(serve, dial, start):
     client = dial(server)
     assert ask(client) == b"hello"
     stopping = start(server.stop, 20)
-    gevlite.sleep(0.02)
+    gevlite.idle()
     assert server.closed and not stopping.greenlet.ready()
     assert ask(client, b"still served") == b"still served"
     client.close()

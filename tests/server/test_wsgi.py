@@ -667,7 +667,7 @@ def test_a_number_of_places_is_for_requests_not_for_connections(site, http, sett
     assert server.full()
     late = http(server)
     late.send(b"GET /late HTTP/1.1\r\nHost: h\r\n\r\n")
-    gevlite.sleep(0.05)
+    gevlite.idle()
     assert len(running) == 2 and len(server._handlers) == 9  # it waits to be accepted
     gate.set()
     assert [client.response().status for client in [*kept, late]] == [200] * 4
@@ -764,7 +764,7 @@ def test_in_a_crowd_nobody_is_hung_up_on_during_a_request(serve, http, settle):
     busy = fill(server, http, settle, lambda client: client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"))
     late = http(server)
     late.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-    gevlite.sleep(0.05)
+    gevlite.idle()
     assert len(server._serving) == 5
     gate.set()
     assert [client.response().status for client in [*busy, late]] == [200] * 6
