@@ -3,11 +3,11 @@
 GEVLITE_BACKEND, `gevlite.config.backend` or `Hub(backend=...)` is one of
 
 * a name: `epoll`;
-* a comma-separated order of preference, the first usable one is taken: `kqueue,epoll,select`;
+* names in order of preference, separated by commas, of which the first usable one is taken: `kqueue,epoll,select`;
 * `module:Class`, a Backend subclass of your own.
 
-Packages add names through the entry-point group `gevlite.backends`, each pointing to a Backend subclass. Without a
-wish the best of the platform is taken.
+Packages add names through the entry-point group `gevlite.backends`, each pointing to a Backend subclass. By
+default the best one for the platform is taken.
 """
 
 from collections.abc import Iterable, Sequence
@@ -80,7 +80,7 @@ def choose(
 
 
 def prepare() -> None:
-    """Import what the first hub will be made of. What is wrong with `gevlite.config.backend` is said when it is made.
+    """Import what the first hub will be made of. An error in `gevlite.config.backend` is raised when that is made.
 
     While the process is patched, a thread may need its hub in the middle of an import, to wait for another thread that
     imports the same module. Another import there would confuse the interpreter's locks of modules.
@@ -113,7 +113,7 @@ def _instance(cls: object, name: str) -> Backend:
 
 
 def _complete(backend: Backend, name: str) -> Backend:
-    """`backend`, if it can do what the hub will ask for: better told now than when the hub needs it."""
+    """`backend`, if it can do what the hub will ask for: an error now is better than one when the hub needs it."""
     missing = []
     for method in REQUIRED:
         found = getattr(type(backend), method)
@@ -139,7 +139,7 @@ def _unused(backend: Backend) -> Backend:
 
 
 def _load(name: object) -> object:
-    """The class that `name` stands for; what is no string is taken for one."""
+    """The class that `name` stands for. Anything but a string is taken for a class."""
     if not isinstance(name, str):
         return name
     if ":" in name:

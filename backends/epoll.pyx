@@ -92,7 +92,7 @@ cdef class EpollBackend(Backend):
         return "epoll"
 
     cdef int control(self, int fd, uint32_t events, int first) except -1:
-        """Register by the operation `first`, or by the other one if the kernel's memory differs. 0, or EPERM."""
+        """Register by the operation `first`, or by the other one if the kernel says so. Returns 0, or EPERM."""
         cdef epoll_event event
         cdef int op = first
         event.events = events
@@ -159,7 +159,7 @@ cdef class EpollBackend(Backend):
             if mask & EPOLLPRI:
                 got |= URGENT
             self.found_one(fd, got)
-        # Last: a handler may wait, and this is called again before it is back.
+        # Last: a handler may wait, and `poll` is then called again before it has returned.
         if woken:
             run_signal_handlers(self.drain_wake() > 0)
 

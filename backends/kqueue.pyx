@@ -3,7 +3,7 @@
 The traps of the interface, and how the promise of `Backend` is kept:
 
 * A registration belongs to the descriptor's *number*, one for each direction (EVFILT_READ, EVFILT_WRITE). Closing the
-  number removes both without a word, also when a duplicate keeps the file open. So `arm` never trusts its own memory of
+  number removes both silently, also when a duplicate keeps the file open. So `arm` never trusts its own memory of
   what is registered.
 * EV_ADD of what exists already changes neither EV_CLEAR nor EV_ONESHOT: a registration that was made for one report would
   be gone after it, whatever the second EV_ADD said. So both are deleted first, in the same call; that there was nothing to
@@ -16,12 +16,12 @@ The traps of the interface, and how the promise of `Backend` is kept:
   reported. Files and directories are always ready here: `arm` remembers them for the next poll, which then does not block.
 * What some systems cannot watch, /dev/null for one, is refused with an errno of their choice (EINVAL on macOS); a pipe whose
   reader has gone is EPIPE where EVFILT_WRITE is added. Neither would ever block: always ready too.
-* Armed in both directions, one report leaves the other one armed. It may be reported when nobody wants it any more, or is
+* Armed in both directions, one report leaves the other one armed. It may be reported when nothing waits for it any more, or is
   deleted by the next `arm`.
 * A read stops at urgent data, no change need come for what is behind it, and EVFILT_READ does not say that there is some
   (EV_OOBAND of macOS's header is no longer set by its kernel, FreeBSD has nothing). So each report says URGENT, that is, a
   short read proves nothing: readers try until the socket would block.
-* A kqueue is not inherited by fork: in the child its number is free, and soon somebody else's. So the child must make its
+* A kqueue is not inherited by fork: in the child its number is free, and soon that of another file. So the child must make its
   own, and must not close the parent's.
 * EVFILT_USER wakes without a write and a read. The pipe is watched too: signals write to it, and it wakes where
   EVFILT_USER is missing (older OpenBSD and NetBSD).
@@ -80,7 +80,7 @@ cdef extern from *:
         return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
     }
 
-    /* What EV_ADD says of a descriptor that is open and can never make anybody wait. */
+    /* What EV_ADD says of a descriptor that is open and for which no operation ever waits. */
     static int gevlite_never_waits(int code)
     {
         return code == EPIPE || code == EINVAL || code == ENODEV || code == ENXIO || code == ENOTSUP ||
@@ -119,7 +119,7 @@ cdef class KqueueBackend(Backend):
     """kqueue of macOS and the BSDs: edge-triggered for gevlite sockets, one-shot for everything else."""
 
     cdef int kq
-    cdef int pid                # who made it
+    cdef int pid                # the process that made it
     cdef bint triggered         # EVFILT_USER, and not seen by a poll yet
     cdef kevent_t[BATCH] events
 
@@ -215,7 +215,7 @@ cdef class KqueueBackend(Backend):
             if self.events[i].flags & (EV_EOF | EV_ERROR):
                 got |= END
             self.found_one(fd, got)
-        # Last: a handler may wait, and this is called again before it is back.
+        # Last: a handler may wait, and `poll` is then called again before it has returned.
         if woken:
             run_signal_handlers(self.drain_wake() > 0)
 

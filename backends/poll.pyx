@@ -2,14 +2,14 @@
 
 The traps of the interface, and how the promise of `Backend` is kept:
 
-* It is level-triggered: what is ready stays ready. Interest is therefore kept only while somebody waits and dropped with the
-  report (`adopt` declines, the hub arms each wait).
+* It is level-triggered: what is ready stays ready. So a descriptor is watched only while something waits for it,
+  and for one report at a time (`adopt` returns False, and the hub arms each wait).
 * The kernel walks the whole array at each call. So it is kept compact: a descriptor's number leads to its place, and the
-  last one moves into the place that another leaves. Both are O(1), and only what somebody waits for costs anything.
-* POLLERR, POLLHUP and POLLNVAL come whether or not they were asked for. Each is reported as ready in both directions: who
-  waits tries the operation and gets the end of file or the error. POLLNVAL, a descriptor that was closed behind our back,
+  last one moves into the place that another leaves. Both are O(1), and only what a greenlet waits for costs anything.
+* POLLERR, POLLHUP and POLLNVAL come whether or not they were asked for. Each is reported as ready in both directions: the
+  waiter tries the operation and gets the end of file or the error. POLLNVAL, a descriptor that was closed behind our back,
   comes for that one alone; macOS also says it of some devices (poll(2), BUGS), where kqueue and select do better.
-* Whether poll(2) watches a closed number is only told by the next call: `arm` asks fcntl(2) first.
+* Only the next call of poll(2) says that a number is closed: `arm` asks fcntl(2) first.
 * The time-out counts in milliseconds and is rounded up, so that a timer never fires early. Where there is ppoll(2), or
   pollts(2) as NetBSD calls it, it takes nanoseconds.
 * More descriptors than RLIMIT_NOFILE are EINVAL. Each has a number below that limit, so this takes a limit that was lowered

@@ -2,12 +2,12 @@
 
 The traps of the interface, and how the promise of `Backend` is kept:
 
-* It is level-triggered: what is ready stays ready. Interest is therefore kept only while somebody waits and dropped with the
-  report (`adopt` declines, the hub arms each wait).
+* It is level-triggered: what is ready stays ready. So a descriptor is watched only while something waits for it,
+  and for one report at a time (`adopt` returns False, and the hub arms each wait).
 * An `fd_set` has room for FD_SETSIZE (mostly 1024) descriptors. A higher *number* would write outside of it, so `arm`
   refuses it and names the backends that can.
-* One closed descriptor makes the whole call fail with EBADF without saying which. `poll` then looks for it, reports it as
-  ready, so that whoever waits tries the operation and gets the error, and forgets it.
+* One closed descriptor makes the whole call fail with EBADF without saying which. `poll` then looks for it, forgets it,
+  and reports it as ready: the waiter tries the operation and gets the error.
 * select() takes microseconds: time-outs are rounded up.
 * It changes its sets: they are copied for each call.
 """
@@ -134,7 +134,7 @@ cdef class SelectBackend(Backend):
             if got:
                 self.found_one(fd, got)
                 self.drop(fd)
-        # Last: a handler may wait, and this is called again before it is back.
+        # Last: a handler may wait, and `poll` is then called again before it has returned.
         if woken:
             run_signal_handlers(self.drain_wake() > 0)
 

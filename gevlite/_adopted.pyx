@@ -1,19 +1,19 @@
 """What locks, queues and thread-locals that the interpreter made do while the process is patched.
 
-Objects made before patching are of types written in C, and may be held where nobody can put another one: in a tuple, a
-frame, a closure, or taken by whoever is about to give them back. So they stay, and what the methods of their types do is
-exchanged (`_method_swap.h`). Each keeps its own state, which is what an OS thread without a hub goes by: such a thread
-waits as ever. A greenlet that would have to wait parks, and whoever gives back, or puts in, tells it.
+Objects made before patching are of types written in C, and may be held where no other object can be put in their place: in a
+tuple, a frame, a closure, or a lock by the code that is about to give it back. So they stay, and what the methods of their
+types do is exchanged (`_method_swap.h`). Each keeps its own state. An OS thread without a hub goes by that, and waits as
+before. A greenlet that would have to wait parks, and is woken by whatever gives the lock back or puts an item in.
 
-* A lock is really taken. To give one back for which a greenlet waits is to hand it over: it stays taken.
+* A lock is really taken. Giving back one that a greenlet waits for hands it over: it stays taken.
 * An RLock belongs to an OS thread, which is not enough: its greenlets would all own it. A `_threadlock.RLock` beside it
   says which greenlet does, and while one does its thread owns the original. One that is taken when we first see it belongs to
   the main greenlet of its thread.
-* A SimpleQueue keeps its items. A getter that was told of one has a claim on it until it has run.
-* A threading.local is what it was to main greenlets, the only ones that threads had before. For all others a
+* A SimpleQueue keeps its items. A getter that was woken for one has a claim on it until it has run.
+* A threading.local stays what it was to main greenlets, the only ones that threads had before. For all others a
   `gevlite.local` keeps the attributes.
 
-What gevlite itself shares with OS threads is to stay as it is: `leave_native` says so.
+What gevlite itself shares with OS threads must stay as it is: `leave_native` says so.
 """
 
 from cpython.object cimport PyObject
@@ -31,14 +31,14 @@ from gevlite._core cimport (
     free_waiter,
     give_way_if_due,
     greenlet,
-    waitlist_append,
-    waitlist_clear,
-    waitlist_pop,
-    waitlist_remove,
     new_waiter,
     time_left,
     timeout_ns,
     wait_on,
+    waitlist_append,
+    waitlist_clear,
+    waitlist_pop,
+    waitlist_remove,
 )
 from gevlite._threadlock cimport current_ident, time_limit
 
@@ -91,7 +91,7 @@ cdef extern from "Python.h":
 
 gl_import()
 
-# As for the locks of `_threadlock`: code that looks again and again must not keep the others from running.
+# As the locks of `_threadlock` do: code that looks again and again must not keep the others from running.
 cdef unsigned int CALLS_BETWEEN_LOOKS = 64
 cdef unsigned int calls = 0
 
@@ -112,7 +112,7 @@ class CannotAdopt(Exception):
     """A type is not what it was in all Pythons up to 3.15. Its objects stay what they are."""
 
 
-# False while nothing is exchanged. Who began to wait before must look for himself then.
+# False while nothing is exchanged. A greenlet that began to wait before then has to look by itself.
 cdef bint adopted = False
 
 
@@ -190,10 +190,10 @@ cdef int count_call() except -1:
 
 
 cdef class _Waiting:
-    """Who waits for one object. It is in `waiting` as long as somebody does."""
+    """What waits for one object. It is in `waiting` as long as something does."""
 
     cdef WaitList waiters
-    cdef Py_ssize_t claims          # of waiters that were told of an item and have not run since
+    cdef Py_ssize_t claims          # of waiters that were woken for an item and have not run since
 
     def __dealloc__(self):
         waitlist_clear(&self.waiters)
@@ -230,7 +230,7 @@ cdef object seconds(int64_t limit):
 def acquire_in_thread(lock, timeout=-1):
     """Take a lock of the interpreter's; block the whole OS thread until that works, at most `timeout` seconds.
 
-    For one that is given back by the interpreter itself, which tells nobody.
+    For a lock that the interpreter itself gives back: it wakes no greenlet.
     """
     return native_acquire(lock, True, timeout)
 
@@ -263,7 +263,7 @@ cdef object wait_for_lock(object lock, int64_t limit):
     found = waiting_for(lock)
     waitlist_append(&found.waiters, w)
     try:
-        # Now that whoever gives it back will find us: it may have been free again before.
+        # From here on a release finds us, but it may have been free again before.
         if native_acquire(lock, False):
             waitlist_remove(w)
             return True
@@ -271,7 +271,7 @@ cdef object wait_for_lock(object lock, int64_t limit):
             given = w.park_for(limit)
         except BaseException:
             if w.undelivered:
-                lock_release(lock)      # it was handed to us, but something else ended our wait
+                lock_release(lock)      # it was handed to us, but an exception ended our wait
             raise
         timed_out = w.timed_out
         free_waiter(w)
@@ -283,7 +283,7 @@ cdef object wait_for_lock(object lock, int64_t limit):
 
 
 cdef bint look_again(object acquire, object lock, int64_t deadline) except -1:
-    """Take a lock that may be given back without a word; block this greenlet until that works."""
+    """Take a lock whose release may wake no greenlet; block this greenlet until that works."""
     cdef double pause = FIRST_PAUSE
     while not acquire(lock, False):
         if time_left(deadline) == 0:
@@ -320,7 +320,7 @@ cdef object native_r_recursion_count, native_r_restore
 
 _find_state = re.compile(r"owner=(-?\d+) count=(\d+)").search
 
-# Who patched: the OS thread, and its greenlet.
+# Which OS thread patched, and which greenlet of it.
 cdef unsigned long patching_thread = 0
 cdef unsigned long patching_greenlet = 0
 
@@ -506,7 +506,7 @@ def adopt_rlocks():
 
 
 cdef int give_rlocks_back() except -1:
-    """Who has one keeps the original. Whoever waits for one waits for the original from now on."""
+    """Owners keep the original. What waits for one waits for the original from now on."""
     for address, (owner, reference) in list(states.items()):
         if not isinstance(owner, RLock):
             continue
@@ -518,7 +518,7 @@ cdef int give_rlocks_back() except -1:
         if lock is not None and native_r_owned(lock):
             for _ in range(count - 1):
                 native_r_acquire(lock, False)
-        owner._release_save()           # the first who waits goes on, and sees to the next
+        owner._release_save()           # the first waiter goes on, and wakes the next
     return 0
 
 
@@ -528,7 +528,7 @@ cdef object native_get, native_put, native_size
 
 
 cdef bint has_item(object queue, _Waiting found) except -1:
-    """Whether there is an item that nobody has a claim on."""
+    """True if there is an item without a claim on it."""
     return native_size(queue) > (found.claims if found is not None else 0)
 
 
@@ -557,7 +557,7 @@ def queue_get(self, bint block=True, timeout=None):
         found = waiting_for(self)
         waitlist_append(&found.waiters, w)
         try:
-            # Now that whoever puts something in will find us: it may have happened before.
+            # From here on a `put` finds us, but one may have come before.
             if has_item(self, found):
                 waitlist_remove(w)
                 return native_get(self, False)
@@ -566,7 +566,7 @@ def queue_get(self, bint block=True, timeout=None):
             except BaseException:
                 if w.undelivered:
                     found.claims -= 1
-                    tell(found)             # somebody else may have it
+                    tell(found)             # the next waiter may have it
                 raise
             if not told:
                 raise Empty
@@ -597,7 +597,7 @@ def queue_get_nowait(self):
 
 
 cdef bint tell(_Waiting found) except -1:
-    """Wake the first. False if nobody waits."""
+    """Wake the first. False if none waits."""
     cdef Waiter w
     while found.waiters.count:
         w = <Waiter> waitlist_pop(&found.waiters)
@@ -757,7 +757,7 @@ class _LocalWithInit(_NativeLocal):
 
 
 def give_back():
-    """Undo all of it. Whoever waits goes on to wait, by looking again and again."""
+    """Undo all of it. What waits goes on to wait, by looking again and again."""
     global adopted
     cdef _Waiting found
     gv_unswap_all()

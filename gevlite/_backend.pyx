@@ -48,9 +48,9 @@ cdef class Backend:
     The base class owns a pipe: `wake` writes to it, `wake_fd` is its read end and `signal_fd` its write end, which the
     hub gives to `signal.set_wakeup_fd`. A subclass that defines `after_fork` or `close` calls that of the base class too.
 
-    What they raise: `adopt` and `arm`, in whoever waits for the descriptor; `poll`, in the main greenlet of the hub's
-    thread; `close`, out of `Hub.destroy`. An exception of `drop` or `wake` goes to `Hub.handle_error` (an OSError of
-    `drop` is ignored), and the wake-up is made by the pipe. If `after_fork` raises, the child cannot use its hub.
+    Where their exceptions go: those of `adopt` and `arm` to the waiter of the descriptor, of `poll` to the main greenlet of
+    the hub's thread, of `close` out of `Hub.destroy`, of `drop` and `wake` to `Hub.handle_error`. (An OSError of `drop` is
+    ignored. If `wake` fails, the pipe wakes.) If `after_fork` raises, the child cannot use its hub.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -106,16 +106,16 @@ cdef class Backend:
     cpdef report(self, int fd, int events):
         """Called from `poll`: `fd` is ready for `events`, which is READ, WRITE or both, and perhaps END and URGENT.
 
-        Raises ValueError for what cannot be meant.
+        Raises ValueError for a number or events that cannot be right.
         """
         if fd < 0 or events & ~(READ | WRITE | END | URGENT) or not events & (READ | WRITE):
             raise ValueError(f"{self.name} backend reported fd {fd} for events {events}")
         if fd == self.wake_fd:
-            raise ValueError(f"{self.name} backend reported its wake_fd: it is to call drain() instead")
+            raise ValueError(f"{self.name} backend reported its wake_fd: it must call drain() instead")
         self.found_one(fd, events)
 
     def drain(self):
-        """Called from `poll` when `wake_fd` is readable: swallow what woke it."""
+        """Called from `poll` when `wake_fd` is readable: read what woke it."""
         self.drain_wake()
 
     def take_reported(self):

@@ -50,7 +50,7 @@ cdef int poll_attachable(Hub hub, int64_t timeout) except -1:
         polls = hub.n_polls
         began = gevlite_now_ns()
         hub.poll_once(ATTACH_IDLE_NS)
-        # Nothing came, nor did anybody poll meanwhile.
+        # Nothing came, and no other greenlet polled meanwhile.
         if hub.n_polls == polls + 1 and not hub.ready.count and not hub.closed:
             if gevlite_now_ns() - began >= ATTACH_IDLE_NS:
                 watch_attach(hub)
@@ -65,7 +65,7 @@ cdef int watch_attach(Hub hub) except -1:
             attach_comes(hub)       # perhaps one had begun to
             return 0
     except Exception:
-        pass            # select() and a high number; a backend that somebody else wrote
+        pass            # select() and a high number, or a backend from elsewhere
     unwatch_attach(hub)
     hub.attachable = False
     return 0
@@ -92,7 +92,7 @@ cdef int attach_comes(Hub hub) except -1:
 cdef int check_signals() except -1:
     """Run signal handlers, and what a debugger has left for us to run (sys.remote_exec).
 
-    A debugger that this lets in is to stop in the frame that was running. Here nothing runs: that frame waits, and the
+    A debugger that comes in this way stops in the frame that was running. Here no frame runs: that frame waits, and the
     debugger's user would wait with it.
     """
     cdef PyThreadState *state = PyThreadState_Get()
@@ -117,7 +117,7 @@ cdef int stop_debugger(PyThreadState *state) except -1:
 
 
 cdef bint is_debugger(tracer) except -1:
-    """Is it pdb's, or that of another debugger made of `bdb`?"""
+    """True for the tracer of pdb, or of another debugger made of `bdb`."""
     bdb = sys.modules.get("bdb")
     return bdb is not None and isinstance(getattr(tracer, "__self__", None), bdb.Bdb)
 
@@ -129,7 +129,7 @@ def _trace_nothing(frame, event, arg):
 
 
 cdef void instrument_frames(Waiter w) noexcept:
-    """What the running greenlet has been in the middle of since before monitoring began gets what exceptions need there.
+    """Give the frames of the running greenlet, which were there before monitoring began, what exceptions need there.
 
     An exception may be on its way into these frames.
     """

@@ -1,4 +1,4 @@
-"""The inside of a FileObject that is on every read's and write's way.
+"""The inside of a FileObject: what every read and write goes through.
 
 The layers are those of the `io` module: a raw file makes system calls, `io.BufferedReader`, `BufferedWriter` or
 `BufferedRandom` is on top of it, and on top of that is text. Three things have to be added:
@@ -7,15 +7,15 @@ The layers are those of the `io` module: a raw file makes system calls, `io.Buff
 * The buffers of `io` are in use as long as a raw call lasts, and refuse a second greenlet with "reentrant call". `Shared`
   is around each of them: the second one waits for its turn.
 * They throw away what they have already read if a raw call raises, as it does at a kill or a Timeout. So while one of
-  them works a raw file keeps the exception to itself (`Deferral`) and says "would block" instead. The buffer then
-  returns what it has got; `Shared` gives that back, for the next one who reads, and raises the exception. TextIOWrapper
-  cannot be stopped in that way: what cannot seek is decoded by `TextReader`, a class of our own.
+  them works, a raw file keeps the exception to itself (`Deferral`) and says "would block" instead. The buffer then
+  returns what it has got. `Shared` gives that back, for the next read, and raises the exception. TextIOWrapper cannot be
+  stopped in that way: what cannot seek is decoded by `TextReader`, a class of our own.
 
 O_NONBLOCK belongs to the open file description, which other processes may share: the shell has the terminal, a child
 the pipe that it inherited, and both fail with EAGAIN if we change it. It is left alone where the kernel can be asked
 for a single call that does not wait (RWF_NOWAIT of preadv2(2); of pipes since Linux 6.4). Else a terminal or a pipe is
 opened a second time, for us alone; for a pipe, which has no name, /proc has one (proc(5)). Everything else is put in
-non-blocking mode, and is left in it: to put it back would stop the hub in whoever else of us still uses the description.
+non-blocking mode, and is left in it: to put it back would stop the hub in another user of the description.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -90,7 +90,7 @@ cdef object ANY_NEWLINE = re.compile("\r\n|\r|\n")
 
 
 def closed_while_waiting():
-    """The error of whoever waits for a file that is closed."""
+    """The error of a call that waits for a file when that is closed."""
     return OSError(EBADF, "file was closed by another greenlet while this one waited for it")
 
 
@@ -250,7 +250,7 @@ cdef class Channel:
             PyBuffer_Release(&view)
 
     def unread(self, bytes data):
-        """`data` was read last and comes again."""
+        """`data` was read last, and the next read returns it again."""
         if self.unread_data is not None:
             data += self.unread_data[self.unread_at :]
         if data:
@@ -258,7 +258,7 @@ cdef class Channel:
             self.unread_at = 0
 
     def close(self):
-        """The descriptor is about to be closed, or given up: whoever waits for it gets OSError(EBADF)."""
+        """The descriptor is about to be closed, or given up: what waits for it gets OSError(EBADF)."""
         cdef int fd = self.fd
         self.fd = -1
         if self.waiting:
@@ -270,7 +270,7 @@ cdef class Channel:
 
 
 cdef int open_again(int fd, int access) except -2:
-    """A descriptor in non-blocking mode for the terminal or pipe `fd`, that nobody else has; -1 if it cannot be had."""
+    """A descriptor in non-blocking mode for the terminal or pipe `fd`, for us alone; -1 if it cannot be had."""
     cdef int again
     try:
         if os.isatty(fd):
@@ -298,7 +298,7 @@ cdef bint same_file(one, other):
 
 
 def forget_number(int fd):
-    """It is about to be closed: whoever waits for the bare number in this thread must not wait for its next owner."""
+    """It is about to be closed: what waits for the bare number must not go on to wait for its next owner."""
     fd_number_closed(fd)
 
 
@@ -353,7 +353,7 @@ cdef class Shared:
             return self.lock.acquire(blocking)
         except RuntimeError:
             if sys.is_finalizing():
-                return False        # greenlets are no more: nobody else has it
+                return False        # no other greenlet is left that could have it
             raise
 
     cdef int give_back(self, result) except -1:
@@ -480,7 +480,7 @@ cdef class SharedBuffer(Shared):
             finally:
                 self.lock.release()
         else:
-            self.raw_file.close()       # who has the lock waits for data, and nothing is buffered
+            self.raw_file.close()       # the read that has the lock waits for data, and nothing is buffered
 
 
 cdef object fill(buffer, read):
@@ -666,7 +666,7 @@ cdef class TextReader:
         return bool(data) or bool(self.text)
 
     def unread(self, str text):
-        """`text` was read last, and comes again."""
+        """`text` was read last, and the next read returns it again."""
         self.text = text + self.text[self.at :]
         self.at = 0
 

@@ -10,7 +10,7 @@ cdef class _CollectPlace(Place):
 
 
 cdef class _Collector:
-    """Gathers objects as they become ready and wakes its waiter when there are enough."""
+    """Gathers objects as they become ready, and wakes its waiter when there are enough."""
     cdef Waiter waiter              # parked, or None
     cdef list ready
     cdef Py_ssize_t wanted          # wake when so many are in `ready`
@@ -64,7 +64,7 @@ cdef class _Collector:
             else:
                 link.unlink(self.on_ready)
         self.links = []
-        self.on_ready = None        # a cycle
+        self.on_ready = None        # it refers to us: a cycle
         return 0
 
     cdef bint enough(self):
@@ -80,7 +80,7 @@ cdef class _Collector:
         if self.enough():
             return 1
         w = new_waiter(current_hub(), WAIT_GREENLET)
-        if self.enough():       # meanwhile, see new_waiter
+        if self.enough():       # some became ready meanwhile, see new_waiter
             return 1
         self.waiter = w
         try:

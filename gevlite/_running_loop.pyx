@@ -1,20 +1,19 @@
 """asyncio's running loop and current task belong to the greenlet that runs them.
 
 asyncio keeps them with the OS thread, where every greenlet would find them: a second `asyncio.run` in another greenlet
-says that it "cannot be called from a running event loop"; code that asks whether it may block is told that it is in a
+says that it "cannot be called from a running event loop"; code that asks whether it may block hears that it is in a
 coroutine; and a future whose result is set by a green thread does not wake its loop, for that thread seems to be the
 loop's own (since Python 3.13.12 and 3.14.3, gh-105836).
 
 So they are put away whenever the greenlet that runs a loop is parked, and put back before it goes on, be it in the loop's
-own wait or in the middle of a coroutine that has called something that blocks. How the core does that, see `Belongings`
-there. That a loop begins to run it learns from `asyncio`'s `_set_running_loop`, which every loop calls to say so, uvloop
-included: `gevlite.monkey` puts a `Hook` in its place. What is put away is what is found at that moment, whoever has put it
-there.
+own wait or in the middle of a coroutine that has called something that blocks. `Belongings` in the core does that. Every
+loop, uvloop included, calls `asyncio`'s `_set_running_loop` when it begins to run: `gevlite.monkey` puts a `Hook` in the place
+of that function. What is put away is what is found at that moment, whichever code has put it there.
 
 Where asyncio has it:
 
 * The running loop: behind `_get_running_loop` and `_set_running_loop`, of which there are two pairs, in C and in Python.
-* The current task: up to Python 3.13 in a dict by loop, where nobody looks for it who has no running loop. From 3.14 on in
+* The current task: up to Python 3.13 in a dict by loop, where only code with a running loop looks for it. From 3.14 on in
   the thread's state, where it would become that of the next loop; `_swap_current_task` is the way to it.
 * What `run_forever` sets for as long as it runs: the hooks for asynchronous generators, and in debug mode how much of a
   coroutine's origin is kept. These are `sys` settings of the thread.
@@ -124,7 +123,7 @@ cdef class Hook:
         set_belongings(self.belongings(loop))
 
     def end(self):
-        """It runs no longer."""
+        """It no longer runs."""
         set_belongings(None)
 
     def __repr__(self):

@@ -257,7 +257,7 @@ cdef class Endpoint:
             self.fd = -1
             if self.known:
                 fd_closed(fd, self.owner)
-            # Who waits on the number alone (select, wait_read) does not know our token.
+            # What waits for the number alone (select, wait_read) does not know our token.
             fd_number_closed(fd)
 
     def __dealloc__(self):
@@ -382,7 +382,7 @@ cdef FdEntry *entry_of(Endpoint ep, Hub hub) noexcept:
 
 
 cdef inline bint may_try(Endpoint ep, FdEntry *entry, int event, int flags) noexcept:
-    """Whether to make the system call: not if it is known to block."""
+    """False if the system call is known to block."""
     return (
         entry == NULL
         or entry.flags & (READ_READY if event == READ else WRITE_READY)
@@ -515,7 +515,7 @@ cdef Py_ssize_t transfer(Endpoint ep, Hub hub, int event, void *buf, size_t n, i
 
 
 cdef bint unreported(Endpoint ep, int flags) except -1:
-    """Sending would block. True: for a reason that no kernel reports the end of.
+    """Sending would block. True: for a reason whose end no kernel reports.
 
     That is the full queue of another UNIX datagram socket that ours is not connected to (unix(7)); ours counts as
     writable all the time.
@@ -545,7 +545,7 @@ cdef Py_ssize_t receive(Endpoint ep, void *buf, size_t n, int flags, sockaddr *a
 
 
 cdef object fresh_bytes(Py_ssize_t size, int flags):
-    """A bytes object to fill that nobody else knows; of zeros if the call may report more than it writes."""
+    """A new bytes object to fill; of zeros if the call may report more than it writes."""
     cdef object data = PyBytes_FromStringAndSize(NULL, size)
     if flags & MSG_TRUNC:
         memset(PyBytes_AS_STRING(data), 0, size)
@@ -553,7 +553,7 @@ cdef object fresh_bytes(Py_ssize_t size, int flags):
 
 
 cdef object fit(bytes data, Py_ssize_t n):
-    """`data`, of which nobody else knows, cut to `n` bytes. (With MSG_TRUNC a datagram's length may be more than it.)"""
+    """`data`, from fresh_bytes, cut to `n` bytes. (With MSG_TRUNC `n`, a datagram's length, may be more than its size.)"""
     if n >= len(data):
         return data
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), n)
@@ -751,7 +751,7 @@ def sendto(self, data, /, *flags_and_address):
 
 
 def accept_fd(self):
-    """Block until somebody connects; return `(fd, address)`. The fd is non-blocking and not inheritable."""
+    """Block until a client connects; return `(fd, address)`. The fd is non-blocking and not inheritable."""
     cdef Endpoint ep = endpoint(self)
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
@@ -824,9 +824,9 @@ cdef int connect_end(object self, Endpoint ep, Hub hub, object address, int64_t 
 
 
 cdef object by_original(object self, Endpoint ep, int event, int flags, object method, tuple args):
-    """An operation that the standard library's C code makes, since it knows how to translate its arguments.
+    """An operation that is left to the standard library's C code, which knows how to translate its arguments.
 
-    The kernel is asked first whether it would block, so that this costs no exception.
+    The kernel is asked first whether it would block: an exception would cost more.
     """
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET

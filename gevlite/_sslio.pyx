@@ -1,17 +1,17 @@
 """TLS over the socket fast path: let OpenSSL try, and wait between two tries for what it asks for.
 
-OpenSSL works on the descriptor itself, which never blocks: where it would have to wait it says WANT_READ or WANT_WRITE, as
-an exception. That is the one moment when the kernel is known to have nothing (or to take nothing), so that the readiness
-flag of an edge-triggered fd may be cleared. What else is to know:
+OpenSSL works on the descriptor itself, which never blocks: where it would have to wait, it raises WANT_READ or WANT_WRITE.
+Only then is it known that the kernel has nothing (or takes nothing), so that the readiness flag of an edge-triggered fd may
+be cleared. What else there is to know:
 
 * Building that exception costs more than asking the kernel. After a read that succeeded (`quiet`), OpenSSL holds
   nothing back except what `pending()` counts, since it reads from the kernel one record at a time: if that is 0 and
-  the kernel has nothing, the read would block, and nobody needs to try it.
+  the kernel has nothing, the read would block, and need not be tried.
 * A record that was begun must be finished with the same data (SSL_write(3), "repeated with the same arguments"). Writes
   of different greenlets therefore take turns.
 * A read may have to wait until it can write and the other way round (renegotiation, key update). What such a `crossed`
-  one waits for can be taken from the kernel by somebody else's call, and then the kernel has no news for it. So while
-  there is one, every call ends with a nudge for all who wait on this socket; a nudged one does not nudge.
+  call waits for can be taken from the kernel by a call of another greenlet, and then the kernel reports nothing more. So
+  while there is one, every call ends with a nudge for all that wait on this socket. A nudged call does not nudge.
 """
 
 from libc.stdint cimport int64_t
@@ -36,7 +36,7 @@ from _ssl import SSLWantReadError, SSLWantWriteError
 
 from gevlite.lock import Semaphore
 
-# Told to a waiter instead of READ or WRITE: the kernel has no news, but try again.
+# What a waiter is woken with instead of READ or WRITE: the kernel has no news, but try again.
 cdef enum:
     NUDGE = 16
     RECORD = 16384
@@ -51,7 +51,7 @@ cdef class Conversation:
 
     cdef object write_turn
     cdef bint quiet             # the last read succeeded
-    cdef int crossed            # how many wait for the direction that is not theirs
+    cdef int crossed            # how many calls wait for the other direction than their own
 
     def __cinit__(self):
         self.write_turn = Semaphore(1)
@@ -164,7 +164,7 @@ cdef class Conversation:
         return got
 
     cdef int tell_others(self, Endpoint ep, Hub hub, int woken_by) except -1:
-        """OpenSSL was called: others who wait on this socket may find something to do."""
+        """OpenSSL was called: other greenlets that wait on this socket may find something to do."""
         cdef FdEntry *entry = entry_of(ep, hub)
         if entry == NULL or not (entry.readers.count or entry.writers.count):
             return 0

@@ -1,11 +1,11 @@
 """Lock, RLock and get_ident as `_thread` has them, for greenlets as well as for OS threads.
 
-`lock.Semaphore` and `lock.RLock` are gevlite's own. These here follow the standard library to the letter (time-outs where -1
+`lock.Semaphore` and `lock.RLock` are gevlite's own. The classes here follow the standard library exactly (time-outs where -1
 means none, which error for which misuse, what Condition and the after-fork code expect), because `threading`,
 `logging` and `importlib` are built on them once they are patched.
 
-A release hands the lock to the one who has waited longest. A lock that anybody may snatch would starve: a greenlet that
-releases and acquires again without blocking in between would always win.
+A release hands the lock to the greenlet that has waited longest. If any greenlet could take it, one that releases and
+acquires again without blocking in between would always win, and the others would starve.
 
 Taking a free lock makes no hub, so OS threads that never wait for one cost nothing.
 """
@@ -26,12 +26,12 @@ from gevlite._core cimport (
     give_way,
     greenlet,
     in_whose_name,
-    waitlist_append,
-    waitlist_clear,
-    waitlist_pop,
     new_waiter,
     timeout_ns,
     wait_on,
+    waitlist_append,
+    waitlist_clear,
+    waitlist_pop,
 )
 
 import _thread
@@ -78,7 +78,7 @@ def report_thread_error(exc, function):
     gevlite_report_thread_error(exc, function)
 
 
-# ---------------------------------------------------------------- who is running
+# ---------------------------------------------------------------- which thread is running
 
 cdef unsigned long current_ident():
     """The number of what runs: that of its OS thread for a main greenlet, for any other greenlet its address."""
@@ -100,8 +100,8 @@ def get_owner_ident():
 def get_ident(gr=None):
     """A number that no other live greenlet or OS thread has; that of `gr`, or of what runs.
 
-    The main greenlet of an OS thread has the thread's own number, so that whoever looks for the main thread finds it.
-    What runs in the hub, a callback or a destructor, does so in the main greenlet's name. (Locks know the difference.)
+    The main greenlet of an OS thread has the thread's own number, so that code that looks for the main thread finds it.
+    What runs in the hub, a callback or a destructor, counts as the main greenlet. (Locks make a difference there.)
     """
     if gr is None:
         me = current_greenlet()
@@ -140,7 +140,7 @@ cdef int64_t time_limit(bint blocking, object timeout) except -2:
 
 @cython.final
 cdef class Lock:
-    """What `threading.Lock()` makes: taken by `acquire` or `with`, given back by `release`, by whomever.
+    """What `threading.Lock()` makes: taken by `acquire` or `with`, given back by `release`, in any greenlet or thread.
 
     It may be shared by greenlets and by OS threads. Like the original it cannot be subclassed.
     """
@@ -166,7 +166,7 @@ cdef class Lock:
             self.held = True
             return True
         if limit == 0:
-            # Code written for threads may try again and again: then it waits for whoever has the lock.
+            # Code written for threads may try again and again. Then it waits for the greenlet that has the lock.
             give_way(True)
             return False
         return self._wait(limit)
@@ -188,7 +188,7 @@ cdef class Lock:
             raise
 
     def release(self):
-        """Give it back, to the first who waits if somebody does. Does not block. Raises RuntimeError if it is not taken."""
+        """Give it back: to the first waiter if there is one. Does not block. Raises RuntimeError if it is not taken."""
         self.give()
 
     cdef int give(self) except -1:
@@ -284,7 +284,7 @@ cdef class RLock:
         return 0
 
     def locked(self):
-        """True if somebody has it."""
+        """True if it is taken."""
         return self.count > 0
 
     def __enter__(self):

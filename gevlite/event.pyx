@@ -37,7 +37,7 @@ cdef class Event(Waitable):
         return self.flag
 
     cpdef set(self):
-        """Set the flag and wake everybody who waits. Does not block."""
+        """Set the flag and wake all waiters. Does not block."""
         self.flag = True
         if self.callbacks is not None:
             self.notify_callbacks()
@@ -62,7 +62,7 @@ cdef class Event(Waitable):
         return await_it(self)
 
     def _at_fork_reinit(self):
-        """After a fork: nobody who waited in another thread is left. (threading calls this on its events.)"""
+        """threading calls this on its events after a fork. Nothing to do: waiters of other threads are gone."""
 
     _reset_internal_locks = _at_fork_reinit
 
@@ -132,7 +132,7 @@ cdef class AsyncResult(Waitable):
         return 0
 
     def set(self, value=None):
-        """Give it a value and wake everybody who waits. Setting it again replaces the value."""
+        """Give it a value and wake all waiters. Setting it again replaces the value."""
         self._error = self._traceback = None
         self._value = value
         self._finish()
@@ -142,7 +142,7 @@ cdef class AsyncResult(Waitable):
         self.set(value)
 
     def set_exception(self, exception, exc_info=None):
-        """Give it an exception, and wake everybody who waits. `exc_info`: its `(type, value, traceback)`, if known."""
+        """Give it an exception and wake all waiters. `exc_info`: its `(type, value, traceback)`, if known."""
         if isinstance(exception, type) and issubclass(exception, BaseException):
             exception = exception()
         if not isinstance(exception, BaseException):

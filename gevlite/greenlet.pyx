@@ -15,10 +15,10 @@ from gevlite._core cimport (
     WAIT_GREENLET,
     CoreGreenlet,
     Hub,
-    Place,
     LinkCall,
-    WaitList,
+    Place,
     Timer,
+    WaitList,
     Waiter,
     await_it,
     current_greenlet,
@@ -27,9 +27,6 @@ from gevlite._core cimport (
     give_way_within,
     greenlet,
     lay_down,
-    waitlist_append,
-    waitlist_clear,
-    waitlist_remove,
     links_due,
     new_waiter,
     notify_all,
@@ -40,6 +37,9 @@ from gevlite._core cimport (
     timeout_ns,
     unlink_from,
     wait_on,
+    waitlist_append,
+    waitlist_clear,
+    waitlist_remove,
 )
 
 import functools
@@ -234,8 +234,8 @@ cdef class Greenlet(CoreGreenlet):
 
     cdef int _failed(self, object exc) except -1:
         if isinstance(exc, GreenletExit):
-            # The frames that the traceback holds end here, in this greenlet and its context, and not with whoever is the
-            # last to know the result: destructors may block, and a context variable is reset where it was set.
+            # The frames that the traceback holds end here, in this greenlet and its context, and not where the last
+            # reference to the result is dropped: destructors may block, and a context variable is reset where it was set.
             exc.__traceback__ = None
             exc.__context__ = None
             self._value = exc
@@ -246,7 +246,7 @@ cdef class Greenlet(CoreGreenlet):
         return 0
 
     def _report_error(self, exc):
-        """What is done with an error that ends it. A subclass whose errors are raised elsewhere does nothing here."""
+        """Called with the error that ends it. A subclass whose errors are raised elsewhere does nothing here."""
         self.hub._report(self, exc)
 
     cdef int _ended(self) except -1:
@@ -288,10 +288,10 @@ cdef class Greenlet(CoreGreenlet):
         return 0
 
     def _on_end(self, callback):
-        """Have `callback(self)` called where it ends, before anybody who waits for that is woken. It must not block.
+        """Have `callback(self)` called where it ends, before its waiters are woken. It must not block.
 
-        False, and no call, if it has ended. This is how a pool takes count: who has seen the end of a member finds its
-        place free, and the place becomes free even if the hub is being destroyed.
+        False, and no call, if it has ended. This is how a pool counts: after a `join` of a member its place is free, and it
+        becomes free even if the hub is being destroyed.
         """
         if self.life == FINISHED:
             return False
@@ -444,7 +444,7 @@ cdef class Greenlet(CoreGreenlet):
         return (type(self._error), self._error, self._traceback)
 
     cdef int _wait(self, int64_t timeout) except -1:
-        """1 if it has ended, 0 after the time-out (nanoseconds)."""
+        """Block until it has ended, at most `timeout` nanoseconds. 1 if it has, 0 if the time is over."""
         cdef Waiter w
         if self.life == FINISHED:
             return 1
@@ -514,7 +514,7 @@ cdef class Greenlet(CoreGreenlet):
     def rawlink(self, callback):
         """Have the hub call `callback(self)` when it has ended (soon, if it has).
 
-        Links are called in their order, and before whoever waits for the end of the greenlet goes on.
+        Links are called in their order, and before a greenlet that waits for the end of this one goes on.
         """
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
@@ -552,11 +552,11 @@ cdef class Greenlet(CoreGreenlet):
         """The number of links that are still to be called."""
         return len(self.callbacks) if self.callbacks is not None else 0
 
-    # -------- who it is
+    # -------- what it is
 
     @property
     def _run(self):
-        """The callable it was given; one that does nothing if there was none."""
+        """The callable that it was given; without one, a function that does nothing."""
         return self.fn if self.fn is not None else _nothing
 
     @_run.setter
@@ -681,7 +681,7 @@ cdef class Greenlet(CoreGreenlet):
 
 
 def _nothing(*args, **kwargs):
-    """What a greenlet runs that was given nothing."""
+    """What a greenlet runs if it was given nothing."""
 
 
 def _short(value):

@@ -1,7 +1,7 @@
 """Semaphores and locks.
 
-All are fair: a release hands over to the one who has waited longest, and does not let a newcomer, or the releaser itself,
-take it first. The counter is therefore above zero only while nobody waits.
+All are fair: a release hands over to the greenlet that has waited longest. Neither a newcomer nor the releaser itself can
+take the lock first. The counter is therefore above zero only while nothing waits.
 """
 
 from cpython.object cimport PyObject
@@ -15,13 +15,13 @@ from gevlite._core cimport (
     current_greenlet,
     current_hub,
     give_way_within,
-    waitlist_append,
-    waitlist_clear,
     new_waiter,
     notify_all,
     notify_one,
     timeout_ns,
     wait_on,
+    waitlist_append,
+    waitlist_clear,
 )
 from gevlite.timeout cimport Timeout, within
 
@@ -74,11 +74,11 @@ cdef class Semaphore(Waitable):
             return wait_on(w, limit)
         except BaseException:
             if w.undelivered:
-                self.release()      # it was handed to us, but something else ended our wait
+                self.release()      # it was handed to us, but an exception ended our wait
             raise
 
     cpdef Py_ssize_t release(self) except -1:
-        """Give one back: to the first who waits, else to the counter. Does not block. Returns the counter."""
+        """Give one back: to the first waiter, else to the counter. Does not block. Returns the counter."""
         if self.waiters.count and notify_one(&self.waiters, self):
             return self.counter
         self.counter += 1
@@ -229,7 +229,7 @@ cdef class RLock:
 
     def _release_save(self):
         if not self.count:
-            raise RuntimeError("cannot release a lock that nobody has")
+            raise RuntimeError("cannot release a lock that no greenlet has")
         state = (self.count, self.owner)
         self.count = 0
         self.owner = None

@@ -1,8 +1,8 @@
 """Queues between greenlets, also of different threads.
 
-An item goes straight to the getter that has waited longest; a getter that makes room lets in the putter that has waited
-longest, and puts its item in for it. So order is kept, nobody is overtaken, and a greenlet that is killed or runs out of time
-while it waits has neither taken nor left anything.
+An item goes straight to the getter that has waited longest. A getter that makes room lets in the putter that has waited
+longest, and puts its item in for it. So order is kept, no greenlet overtakes another, and one that is killed or runs out of
+time while it waits has neither taken nor left anything.
 """
 
 cimport cython
@@ -18,15 +18,15 @@ from gevlite._core cimport (
     deadline_of,
     free_waiter,
     give_way_within,
-    waitlist_append,
-    waitlist_clear,
-    waitlist_pop,
     new_waiter,
     notify_all,
     notify_one,
     time_left,
     timeout_ns,
     wait_on,
+    waitlist_append,
+    waitlist_clear,
+    waitlist_pop,
 )
 from gevlite.timeout cimport RAISE, Timeout, within
 
@@ -125,8 +125,8 @@ os.register_at_fork(after_in_child=_count_fork)
 cdef class _Guard:
     """Keeps other OS threads out of a queue while Python code, a comparison say, runs in the middle of a step.
 
-    That code may itself use the queue: its own thread comes in again. It takes moments, and that another thread comes just
-    then is rare, so who finds it taken looks again until it is free.
+    That code may itself use the queue: its own thread comes in again. It takes moments, and another thread rarely comes just
+    then. So a thread that finds the guard taken sleeps a little and looks again until it is free.
     """
 
     cdef unsigned long owner
@@ -154,7 +154,7 @@ cdef class _Guard:
 cdef class _QueueBase:
     """What queues and channels share."""
 
-    cdef WaitList getting       # who waits in get()
+    cdef WaitList getting       # what waits in get()
     cdef WaitList putting       # and in put(): _Putters
     cdef object __weakref__
 
@@ -210,7 +210,7 @@ cdef class _QueueBase:
             item = w.park_for(limit)
         except BaseException:
             if w.undelivered and not notify_one(&self.getting, w.value):
-                self.put_back(w.value)
+                self.put_back(w.value)      # it was handed to us, but an exception ended our wait
             raise
         if w.timed_out:
             raise Empty
@@ -484,7 +484,7 @@ cdef class SimpleQueue(_QueueBase):
                 try:
                     self.deposit(w.item)
                 except BaseException as exc:
-                    w.exc = exc         # it does not compare with the others: its own putter's error, not ours
+                    w.exc = exc         # it does not compare with the others: that is its putter's error, not ours
         return 0
 
     cpdef get(self, bint block=True, timeout=None):
@@ -514,7 +514,7 @@ cdef class SimpleQueue(_QueueBase):
 
     @cython.final
     cdef Waiter begin_get(self, bint block, WaitList *waiting):
-        """None if there is an item; else take a place among those who wait for one."""
+        """None if there is an item. Else a Waiter, which is in the list of what waits for one."""
         cdef Waiter w = None
         while not self.size():
             if self.is_shutdown:
@@ -566,7 +566,7 @@ cdef class SimpleQueue(_QueueBase):
                 self.leave()
             if not wait_on(w, limit):
                 raise Empty
-            # Somebody may have taken it before our turn.
+            # Another greenlet may have taken it before our turn.
             limit = time_left(deadline)
 
     def peek_nowait(self):
@@ -574,7 +574,7 @@ cdef class SimpleQueue(_QueueBase):
         return self.peek(False)
 
     def shutdown(self, immediate=False):
-        """Let nothing more in: `put` raises ShutDown, and so does `get` once the queue is empty. Whoever waits is woken.
+        """Let nothing more in: `put` raises ShutDown, and so does `get` once the queue is empty. All that wait are woken.
 
         With `immediate`, what is in it is thrown away and counts as done.
         """
@@ -755,11 +755,9 @@ cdef bint overrides_hooks(type cls) except -1:
 
 
 cdef class Channel(_QueueBase):
-    """A queue that holds nothing: `put` blocks until somebody takes the item."""
+    """A queue that holds nothing: `put` blocks until another greenlet takes the item."""
 
-    cdef list returned          # items whose getter was ended by a throw by hand before it had them; else None
-
-    __class_getitem__ = classmethod(GenericAlias)
+    cdef list returned          # items of getters whose wait an exception ended after they were handed over; None for none
 
     __class_getitem__ = classmethod(GenericAlias)
 
@@ -795,7 +793,7 @@ cdef class Channel(_QueueBase):
         return True
 
     cpdef put(self, item, bint block=True, timeout=None):
-        """Hand `item` to somebody; block until it is taken, at most `timeout` seconds. Raises Full."""
+        """Hand `item` to a getter; block until it is taken, at most `timeout` seconds. Raises Full."""
         cdef _Putter w
         cdef int64_t limit = -1
         if block:
@@ -815,7 +813,7 @@ cdef class Channel(_QueueBase):
         self.wait_to_put(w, limit)
 
     cpdef get(self, bint block=True, timeout=None):
-        """Take an item from somebody; block until there is one, at most `timeout` seconds. Raises Empty."""
+        """Take an item from a putter; block until there is one, at most `timeout` seconds. Raises Empty."""
         cdef _Putter p
         cdef Waiter w = None
         cdef int64_t limit = -1

@@ -17,7 +17,7 @@ cdef extern from "Python.h":
 
 
 def frame_summary(code, int instruction):
-    """A place in Python code, as `gevlite_caller` remembers it, as a `traceback.FrameSummary`; None for no code."""
+    """A `traceback.FrameSummary` of what `gevlite_caller` remembers: code and instruction. None for no code."""
     if not PyCode_Check(code):
         return None
     from traceback import FrameSummary
@@ -59,10 +59,10 @@ cdef class Timeout(BaseException):
     statement swallows it. A str is what `str()` adds to the seconds.
     ref: False means that the pending time-out does not keep the loop alive. `priority` is accepted and ignored.
 
-    It is a BaseException so that `except Exception` does not swallow somebody else's time limit. To tell yours from an
+    It is a BaseException so that `except Exception` does not swallow a time limit of the caller's. To tell yours from an
     outer one, compare: `except Timeout as t: if t is not mine: raise`. `where` tells which code started it.
 
-    It may be given wherever a timeout in seconds is asked for. A call that raises when the time is over then raises this
+    It may be given instead of a timeout in seconds, everywhere. A call that raises when the time is over then raises this
     Timeout. If it was not started before, the call starts and cancels it.
     """
 
@@ -201,7 +201,7 @@ _NOT_GIVEN = object()
 
 
 cdef Timeout expired(object seconds):
-    """The Timeout to raise for a call whose own time-out is over."""
+    """The Timeout to raise in a call whose own time-out is over."""
     cdef Timeout made = Timeout(seconds)
     made._note_caller()
     return made
@@ -210,8 +210,8 @@ cdef Timeout expired(object seconds):
 cdef object within(Timeout limit, object otherwise, object function, tuple args):
     """`function(*args)`, a call that blocks, limited by a Timeout that was given as its `timeout`.
 
-    When the time is over returns `otherwise`, or raises `limit` if that is RAISE. An exception that `limit` raises in its
-    place is raised in any case. One that runs already goes on running.
+    When the time is over, returns `otherwise`, or raises `limit` if that is RAISE. If `limit` was made to raise another
+    exception, that one is raised in any case. A `limit` that runs already is not started again, and goes on running.
     """
     cdef bint ours = not limit._is_pending()
     if ours:

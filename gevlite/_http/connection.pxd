@@ -11,7 +11,7 @@ cdef enum BodyKind:
 cdef enum Expectation:
     NOT_EXPECTED = 0            # or said already
     EXPECTED
-    LET_DOWN                    # the response came first: whether there will be a body is not known
+    UNANSWERED                  # the response came instead of a 100: whether there will be a body is not known
 
 cdef class _Judge:
     cdef bint head_complete

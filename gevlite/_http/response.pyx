@@ -11,7 +11,7 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from gevlite._http.connection cimport BODY_DONE, BODY_LENGTH, EXPECTED, LET_DOWN, Connection
+from gevlite._http.connection cimport BODY_DONE, BODY_LENGTH, EXPECTED, UNANSWERED, Connection
 from gevlite._http.settings cimport BLOCK
 
 import io
@@ -284,7 +284,7 @@ cdef class Response:
                 self.environ["wsgi.input_terminated"] = False
             return
         if connection.expect == EXPECTED and connection.body != BODY_DONE:
-            connection.expect = LET_DOWN
+            connection.expect = UNANSWERED
             self.close_connection = True
         if connection.settings.closing:
             self.close_connection = True
