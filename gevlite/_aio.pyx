@@ -38,10 +38,11 @@ from gevlite._core cimport (
     fd_rearm,
     free_waiter,
     give_way_to_hub,
-    waitlist_append,
-    waitlist_remove,
     new_waiter,
     now_ns,
+    raise_it,
+    waitlist_append,
+    waitlist_remove,
 )
 
 import sys
@@ -66,7 +67,6 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    static int gevlite_raise_it(void) { return -1; }
     #define gevlite_tuple_items(t) (((PyTupleObject *)(t))->ob_item)
     #define gevlite_list_items(l) (((PyListObject *)(l))->ob_item)
 
@@ -79,7 +79,6 @@ cdef extern from *:
         return item;
     }
     """
-    int raise_it "gevlite_raise_it"() except -1
     PyObject **tuple_items "gevlite_tuple_items"(PyObject *t)
     object take_from "gevlite_take_from"(list l, Py_ssize_t i)
     PyObject **list_items "gevlite_list_items"(PyObject *l)

@@ -26,6 +26,7 @@ from gevlite._core cimport (
     fd_closed,
     fd_own,
     new_fd_owner,
+    raise_it,
 )
 
 import socket
@@ -60,10 +61,8 @@ cdef extern from *:
     #else
     #define GEVLITE_NOSIGNAL 0
     #endif
-    static int gevlite_raise_it(void) { return -1; }
     """
     int NOSIGNAL "GEVLITE_NOSIGNAL"
-    int raise_it "gevlite_raise_it"() except -1
 
 cdef enum:
     RECEIVE = 262144            # bytes at once
