@@ -3,11 +3,11 @@
 GEVLITE_BACKEND, `gevlite.config.backend` or `Hub(backend=...)` is one of
 
 * a name: `epoll`;
-* names in order of preference, separated by commas, of which the first usable one is taken: `kqueue,epoll,select`;
+* names in order of preference, separated by commas, of which the first usable one is used: `kqueue,epoll,select`;
 * `module:Class`, a Backend subclass of your own.
 
 Packages add names through the entry-point group `gevlite.backends`, each pointing to a Backend subclass. By
-default the best one for the platform is taken.
+default the best one for the platform is used.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,16 +38,16 @@ REQUIRED = ("arm", "drop", "poll")
 
 
 class BackendError(RuntimeError):
-    """The wanted backend does not exist or cannot be used here. The message lists those that can."""
+    """The chosen backend does not exist or cannot be used here. The message lists the usable ones."""
 
 
 def names() -> list[str]:
-    """The names of all known backends: built in, in order of preference, then those of installed packages."""
+    """The names of all known backends: the built-in ones in order of preference, then those of installed packages."""
     return [*BUILT_IN, *sorted({point.name for point in _plugins()} - set(BUILT_IN))]
 
 
 def available() -> dict[str, str | None]:
-    """`{name: None or why it cannot be used}` for every known backend, in order of preference."""
+    """`{name: None, or the reason why it cannot be used}` for every known backend, in order of preference."""
     return {name: _unusable(name) for name in names()}
 
 
@@ -57,10 +57,10 @@ _choice = Choice("backend", BackendError, available)
 def choose(
     wanted: str | Sequence[str] | type[Backend] | Backend | None = None, source: str = ""
 ) -> tuple[Backend, str]:
-    """Make the backend for a new hub; returns `(backend, why this one)`.
+    """Make the backend for a new hub; returns `(backend, reason)`.
 
-    `wanted` is a name, an order of preference, `module:Class`, a Backend or a subclass of it; None means what
-    `gevlite.config.backend` says. Raises BackendError, which lists the usable ones. `source` is for its message.
+    `wanted` is a name, an order of preference, `module:Class`, a Backend or a subclass of it; None means the value of
+    `gevlite.config.backend`. Raises BackendError, which lists the usable ones. `source` is for its message.
     """
     if wanted is None:
         source = Config.backend.source(config)
@@ -74,7 +74,7 @@ def choose(
     if isinstance(wanted, Backend):
         return _unused(_complete(wanted, type(wanted).__name__)), source
     if not isinstance(wanted, (str, list, tuple, type)):
-        raise TypeError(f"a backend is given by name, as a Backend or as a subclass of it, not as {wanted!r}")
+        raise TypeError(f"a backend must be a name, a Backend or a subclass of Backend, not {wanted!r}")
     choices = [wanted] if isinstance(wanted, type) else _choice.in_order(wanted, source)
     return _first(choices, source, f"{source} cannot be used")
 
@@ -82,8 +82,8 @@ def choose(
 def prepare() -> None:
     """Import what the first hub will be made of. An error in `gevlite.config.backend` is raised when that is made.
 
-    While the process is patched, a thread may need its hub in the middle of an import, to wait for another thread that
-    imports the same module. Another import there would confuse the interpreter's locks of modules.
+    In a patched process, a thread may need its hub in the middle of an import, to wait for another thread that imports
+    the same module. Another import at that point would confuse the interpreter's module locks.
     """
     if not _core.hubs():
         try:
@@ -134,7 +134,7 @@ def _unused(backend: Backend) -> Backend:
     if backend.wake_fd < 0:
         raise BackendError(f"this {backend.name} backend has been closed")
     if any(hub.backend is backend for hub in _core.hubs()):
-        raise BackendError(f"this {backend.name} backend belongs to a hub already")
+        raise BackendError(f"this {backend.name} backend already belongs to a hub")
     return backend
 
 
@@ -161,7 +161,7 @@ def _import(target: str, name: str, built_in: bool = False) -> object:
             return " is not built for this platform" if built_in else f" cannot be imported: {exc}"
         return f" cannot be imported: {_text(exc)}"
 
-    return _choice.imported(target.partition("[")[0], name, explain)  # an entry point may name extras that it needs
+    return _choice.imported(target.partition("[")[0], name, explain)  # an entry point may list extras that it needs
 
 
 def _plugins() -> "tuple[EntryPoint, ...]":
@@ -187,10 +187,10 @@ def _text(exc: Exception) -> str:
 
 
 def _try(wanted: str | Sequence[str] | type[Backend] | None) -> None:
-    """What an assignment to `gevlite.config.backend` does."""
+    """Check a value assigned to `gevlite.config.backend`."""
     if _core.hubs():
         raise RuntimeError(
-            "gevlite.config.backend must be set before the first hub is made, and this process has one already; "
+            "gevlite.config.backend must be set before the first hub is made, but this process already has one; "
             "Hub(backend=...) gives the hub of another thread a backend of its own"
         )
     if wanted is not None:

@@ -1,11 +1,11 @@
-"""Name resolution that does not stop the hub, and the one place where a hub's resolver is chosen.
+"""Name resolution that does not block the hub, and the one place where a hub's resolver is chosen.
 
 `hub.resolver` has the five functions of the socket module: getaddrinfo, gethostbyname, gethostbyname_ex, gethostbyaddr
-and getnameinfo. `gevlite.config.resolver`, or else GEVLITE_RESOLVER, says which it is for a hub that has none yet:
+and getnameinfo. `gevlite.config.resolver`, or else GEVLITE_RESOLVER, selects it for a hub that has none yet:
 
-* a name: `thread` (the system's resolver, in threads; the default), `block` (the same, which stops the hub),
+* a name: `thread` (the system's resolver, in threads; the default), `block` (the same, but it blocks the hub),
   `dnspython` or `ares` (DNS without threads; each needs a package);
-* a comma-separated order of preference, the first usable one is taken: `ares,dnspython,thread`;
+* a comma-separated list in order of preference, of which the first usable one is used: `ares,dnspython,thread`;
 * `module:Class`, a class of your own, which is called with the hub.
 """
 
@@ -26,7 +26,7 @@ FUNCTIONS = ("getaddrinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex"
 
 
 class ResolverError(RuntimeError):
-    """The wanted resolver does not exist or cannot be used here. The message lists those that can."""
+    """The chosen resolver does not exist or cannot be used here. The message lists the usable ones."""
 
 
 def names():
@@ -35,7 +35,7 @@ def names():
 
 
 def available():
-    """`{name: None or why it cannot be used}` for every built-in resolver."""
+    """`{name: None, or the reason why it cannot be used}` for every built-in resolver."""
     return {name: _choice.problem(_load, name) for name in BUILT_IN}
 
 
@@ -45,8 +45,8 @@ _choice = Choice("resolver", ResolverError, available)
 def choose(wanted=None, source="the argument"):
     """The class of the resolver for a new hub.
 
-    `wanted` is a class, a name, an order of preference (a text or a sequence) or `module:Class`; None means what
-    `gevlite.config.resolver` says. source: where it comes from, for the message of ResolverError, which lists the
+    `wanted` is a class, a name, an order of preference (a string or a sequence) or `module:Class`; None means the value
+    of `gevlite.config.resolver`. source: where `wanted` comes from, for the message of ResolverError, which lists the
     usable ones.
     """
     if wanted is None:
@@ -58,7 +58,7 @@ def choose(wanted=None, source="the argument"):
 
 
 def _load(name):
-    if name not in BUILT_IN and "." in name and ":" not in name:  # as gevent has it: package.module.Class
+    if name not in BUILT_IN and "." in name and ":" not in name:  # gevent's form: package.module.Class
         name = ":".join(name.rpartition(".")[::2])
         name = "gevlite." + name.removeprefix("gevent.") if name.startswith("gevent.") else name
     target = name if ":" in name else BUILT_IN.get(name)

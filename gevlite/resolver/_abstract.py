@@ -1,7 +1,7 @@
-"""What all resolvers that ask name servers by themselves have in common: everything but the asking.
+"""The common part of all resolvers that ask name servers themselves: everything but the asking.
 
-Arguments are checked, and addresses in digits, services and wildcards answered, by the system's own getaddrinfo and
-getnameinfo. With AI_NUMERICHOST or NI_NUMERICHOST these ask nobody, so errors and results are the original's. Names in
+The system's own getaddrinfo and getnameinfo check the arguments, and answer numeric addresses, services and wildcards.
+With AI_NUMERICHOST or NI_NUMERICHOST they ask no name server, so errors and results are the original's. Names in
 /etc/hosts come first, as in most systems' nsswitch.conf(5); then a subclass asks.
 """
 
@@ -32,7 +32,7 @@ AI_V4MAPPED = getattr(_socket, "AI_V4MAPPED", 0)
 NI_NOFQDN = getattr(_socket, "NI_NOFQDN", 0)
 EAI_NODATA = getattr(_socket, "EAI_NODATA", EAI_NONAME)
 
-# glibc's texts (gai_strerror(3)); herror's are those of hstrerror(3), its numbers those of netdb.h.
+# glibc's messages (gai_strerror(3)); those of herror are from hstrerror(3), its numbers from netdb.h.
 _TEXTS = {
     EAI_AGAIN: "Temporary failure in name resolution",
     EAI_FAIL: "Non-recoverable failure in name resolution",
@@ -47,12 +47,12 @@ _HERRORS = {
 }
 
 
-# Of two errors the one that says more comes first.
+# If there are two errors, the more informative one is raised; in this order.
 _WEIGHT = (EAI_AGAIN, EAI_FAIL, EAI_NODATA, EAI_NONAME)
 
 
 def _weight(error):
-    # A resolver of somebody else's may raise any gaierror.
+    # A third-party resolver may raise any gaierror.
     return _WEIGHT.index(error.errno) if error.errno in _WEIGHT else len(_WEIGHT)
 
 
@@ -62,7 +62,7 @@ def lookup_error(code):
 
 
 def best_first(addresses):
-    """What can be reached before what cannot, and IPv6 before IPv4: the weightiest rules of RFC 6724."""
+    """Sort: reachable addresses first, and IPv6 before IPv4: the most important rules of RFC 6724."""
     if len(addresses) < 2:
         return addresses
     return sorted(addresses, key=lambda address: (not _has_route(address), ":" not in address))
@@ -74,25 +74,25 @@ def _has_route(address):
     except OSError:
         return False  # a system without IPv6
     try:
-        return probe.connect_ex((address, 53)) == 0  # of a datagram socket: sends nothing
+        return probe.connect_ex((address, 53)) == 0  # on a datagram socket, this sends nothing
     finally:
         probe.close()
 
 
 class AbstractResolver:
-    """A subclass has `ask` and `reverse`; they block, and raise `lookup_error(code)`."""
+    """A subclass defines `ask` and `reverse`; they block, and raise `lookup_error(code)`."""
 
     def __init__(self, hub=None):
         self.hub = hub if hub is not None else get_hub()
         self.hosts = Hosts()
 
     def close(self):
-        """Give back what the resolver holds. Whoever waits for it gets gaierror(EAI_AGAIN)."""
+        """Release the resolver's resources. Its waiters get gaierror(EAI_AGAIN)."""
 
     def ask(self, name, family):
         """Ask for the addresses (AF_INET or AF_INET6) of `name`, which is ASCII.
 
-        Returns `(canonical name, aliases, addresses)`, all of them texts.
+        Returns `(canonical name, aliases, addresses)`, all of them strings.
         """
         raise NotImplementedError
 
@@ -190,7 +190,7 @@ class AbstractResolver:
         return canonical, aliases, addresses
 
     def _ask_all(self, name, families):
-        """`ask` for each family, at the same time. An error counts only if there is no answer at all."""
+        """`ask` for each family, at the same time. An error is raised only if there is no answer at all."""
         others = [spawn(_outcome, self.ask, name, family) for family in families[1:]]
         try:
             outcomes = [_outcome(self.ask, name, families[0]), *(other.get() for other in others)]
@@ -204,7 +204,7 @@ class AbstractResolver:
         return canonical, aliases, best_first([address for _, _, known in answers for address in known])
 
     def _known(self, name, families):
-        """From the hosts file, or None. `localhost` is never asked for (RFC 6761)."""
+        """The result from the hosts file, or None. `localhost` is never looked up (RFC 6761)."""
         known = self.hosts.by_name(name, families)
         if known is not None:
             return (*known[:2], best_first(known[2]))
@@ -222,7 +222,7 @@ class AbstractResolver:
         return f"<{type(self).__module__}.{type(self).__qualname__} of {self.hub!r}>"
 
 
-# What gethostbyname knows besides names and addresses.
+# Other arguments that gethostbyname accepts besides names and addresses.
 _WILDCARDS = ("", b"", "<broadcast>", b"<broadcast>")
 
 
@@ -241,7 +241,7 @@ def _checked(hostname, original):
 
 
 def _is_name(host):
-    """False for what is an address in digits, of whatever family, or can be nothing else."""
+    """False for a numeric address of any family, or a string that can only be meant as one."""
     if not host or any(mark in host for mark in ((":", "%", "\0") if isinstance(host, str) else (b":", b"%", b"\0"))):
         return False
     try:

@@ -2,13 +2,13 @@
 
 import os
 from _socket import AF_INET, AF_INET6
-from io import open as _open  # a finalizer at the end of the interpreter finds no built-in one
+from io import open as _open  # a finalizer at the end of the interpreter cannot use the built-in one
 
 PATH = "/etc/hosts"
 
 
 class Hosts:
-    """What a hosts file says. It is read again when it has changed."""
+    """The contents of a hosts file. It is read again when it has changed."""
 
     def __init__(self, path=PATH):
         self.path = path

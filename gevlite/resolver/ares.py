@@ -1,8 +1,10 @@
-"""DNS by c-ares (https://c-ares.org) through pycares: no threads; c-ares's sockets are watched by the hub.
+"""DNS with c-ares (https://c-ares.org) through pycares: no threads; the hub watches c-ares's sockets.
 
-c-ares says which descriptors it waits for and for how long, and is told when one is ready or the time is over. All of
-that happens in the hub's thread: the event thread that c-ares offers would cost a change of threads for each answer.
-c-ares cannot be told to forget one look-up. When the last one who waits is gone, all that is still asked is cancelled.
+c-ares says which descriptors it waits for and for how long, and is called when one is ready or the time is over. All of
+this happens in the hub's thread: the event thread that c-ares offers would cost a switch between threads for each
+answer.
+
+c-ares cannot cancel a single look-up. When the last waiter is gone, all look-ups that are still running are cancelled.
 """
 
 import functools
@@ -49,7 +51,7 @@ class Resolver(AbstractResolver):
     """Asks the name servers of /etc/resolv.conf, or those given as an option.
 
     options: those of `pycares.Channel`: servers, timeout (seconds), tries, ndots, domains, ... With `use_environ`,
-    GEVLITE_ARES_SERVERS and the like set those that are not given.
+    options that are not given are taken from GEVLITE_ARES_SERVERS and the like.
     """
 
     def __init__(self, hub=None, use_environ=True, **options):
@@ -65,21 +67,21 @@ class Resolver(AbstractResolver):
         self._waiters = set()
         self._watches = {}  # by descriptor
         self._timer = None
-        me = weakref.ref(self)  # the channel keeps the function alive, and c-ares is not seen by the collector
+        me = weakref.ref(self)  # the channel keeps the function alive, and the garbage collector does not see c-ares
 
         def socket_state(fd, readable, writable):
             resolver = me()
             if resolver is not None:
                 resolver._socket_state(fd, readable, writable)
 
-        # "b": not the hosts file, which is looked at before.
+        # "b": not the hosts file, which has already been searched.
         try:
             self._channel = pycares.Channel(sock_state_cb=socket_state, lookups="b", **self._options)
         except pycares.AresError as exc:
             raise ValueError(f"c-ares cannot be used with {self._options}: {exc.args[-1]}") from None
 
     def close(self):
-        """Close the sockets. Whoever waits for an answer gets gaierror(EAI_AGAIN), and so does who asks later."""
+        """Close the sockets. Running and later look-ups raise gaierror(EAI_AGAIN)."""
         if self._channel is None:
             return
         self._channel.cancel()
@@ -103,7 +105,7 @@ class Resolver(AbstractResolver):
         return known[0].name, aliases, [record.data.addr for record in known]
 
     def reverse(self, address):
-        # Not by c-ares's own gethostbyaddr: to that each failure is "not found".
+        # Not c-ares's own gethostbyaddr, which reports every failure as "not found".
         records = self._ask("query", ip_address(address).reverse_pointer, pycares.QUERY_TYPE_PTR).answer
         names = [record.data.dname for record in records if record.type == pycares.QUERY_TYPE_PTR]
         if not names:
@@ -125,8 +127,8 @@ class Resolver(AbstractResolver):
         try:
             getattr(self._channel, function)(*args, callback=answered)
         except pycares.AresError as exc:
-            # Refused before anything is sent: what cannot be a name. (c-ares may call back as well; and says
-            # "out of memory" of a name that it cannot put into a question.)
+            # An invalid name, refused before anything is sent. (c-ares may also call back; and it says "out of memory"
+            # for a name that it cannot put into a query.)
             asked.discard(waiter)
             raise lookup_error(_CODES.get(exc.args[0], EAI_NONAME)) from None
         except BaseException:
@@ -182,20 +184,20 @@ class Resolver(AbstractResolver):
     # -------- fork
 
     def _after_fork(self):
-        """The parent goes on with the sockets that both have: the child makes its own."""
+        """The parent continues to use the sockets that both have; the child makes its own."""
         if self._channel is None:
             return
         waiters = self._waiters
         self._asked = set()
         for fd in self._let_go():
-            os.close(fd)  # nobody destroys the channel in the child: pycares's thread is not there
+            os.close(fd)  # nothing destroys the channel in the child, where pycares's thread does not exist
         self._open()
         for waiter in waiters:
             waiter.wake((None, status.ARES_ECANCELLED))
 
 
 def _gevent_settings():
-    """`gevlite.config.ares_servers` and the like, which have variables of gevent's."""
+    """`gevlite.config.ares_servers` and the like, which gevent's variables can set."""
     names = ("servers", "timeout", "tries", "ndots", "flags", "udp_port", "tcp_port")
     found = {name: getattr(config, f"ares_{name}") for name in names}
     return {name: value for name, value in found.items() if value is not None}

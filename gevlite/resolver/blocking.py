@@ -1,4 +1,4 @@
-"""The system's resolver, asked directly. It stops the hub: for programs that have nothing else to do meanwhile."""
+"""The system's resolver, called directly. It blocks the hub: for programs that have nothing else to do meanwhile."""
 
 import _socket
 
@@ -6,13 +6,13 @@ __all__ = ["Resolver"]
 
 
 class Resolver:
-    """The functions of the original socket module, as they are."""
+    """The functions of the original socket module, unchanged."""
 
     def __init__(self, hub=None):
         self.hub = hub
 
     def close(self):
-        """Nothing to give back."""
+        """Does nothing: there is nothing to release."""
 
     def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):
         """As `socket.getaddrinfo`, with plain numbers in the result."""

@@ -1,8 +1,7 @@
-"""DNS by dnspython (https://www.dnspython.org), over our own sockets: no threads, and nothing has to be patched.
+"""DNS with dnspython (https://www.dnspython.org) over gevlite's sockets: no threads, and nothing has to be patched.
 
-dnspython's asynchronous resolver does its input and output through a backend that it is given. Ours has coroutines that
-never suspend: what they await has blocked its greenlet, and only that, before it returns. So one step of the coroutine
-is the whole look-up.
+dnspython's asynchronous resolver does its I/O through a backend. The coroutines of the backend here never suspend: each
+call blocks only its greenlet and then returns. So one step of the coroutine does the whole look-up.
 """
 
 from _socket import AF_INET, AF_INET6, EAI_AGAIN, EAI_FAIL, EAI_NONAME
@@ -23,11 +22,11 @@ from gevlite.socket import socket
 
 __all__ = ["Resolver"]
 
-# What cannot be a name.
+# Errors for strings that cannot be a name.
 _NO_NAMES = (dns.name.LabelTooLong, dns.name.NameTooLong, dns.name.EmptyLabel, dns.name.BadEscape)
 _TYPES = {AF_INET: dns.rdatatype.A, AF_INET6: dns.rdatatype.AAAA}
 
-# dnspython imports the class of each kind of record when it meets the first one; a finalizer can import nothing.
+# dnspython imports the class of a record type when it meets the first such record; a finalizer cannot import anything.
 for _type in ("A", "AAAA", "CNAME", "PTR", "SOA"):
     dns.rdata.get_rdata_class(dns.rdataclass.IN, dns.rdatatype.from_text(_type))
 
@@ -86,7 +85,7 @@ def _run(coroutine):
     except StopIteration as end:
         return end.value
     coroutine.close()
-    raise RuntimeError("dnspython awaits something that is not of our backend")
+    raise RuntimeError("dnspython awaits an object that is not from gevlite's backend")
 
 
 class _Socket(dns.asyncbackend.Socket):
@@ -130,7 +129,7 @@ class _Backend(dns.asyncbackend.Backend):
         return "gevlite"
 
     def datagram_connection_required(self):
-        return True  # so that a port where nobody listens is an error, and not a time-out
+        return True  # so that a port without a listener is an error, and not a time-out
 
     async def make_socket(
         self, af, socktype, proto=0, source=None, destination=None, timeout=None, ssl_context=None, server_hostname=None

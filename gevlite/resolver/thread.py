@@ -1,4 +1,4 @@
-"""The system's resolver, asked in worker threads."""
+"""The system's resolver, called in worker threads."""
 
 import _socket
 
@@ -8,16 +8,16 @@ from gevlite.threadpool import ThreadPool
 
 __all__ = ["Resolver"]
 
-# Threads of their own, and not those of `hub.threadpool`: a name server that does not answer keeps each look-up for
-# many seconds, and whatever else a program does in threads must not wait for that.
+# Threads of its own, not those of `hub.threadpool`: if a name server does not answer, each look-up takes many seconds,
+# and other calls that a program makes in threads must not wait for that.
 THREADS = 10
 
 
 class Resolver:
-    """Blocks the greenlet that asks and nobody else. Arguments, results and errors are those of the socket module.
+    """Blocks only the calling greenlet. Arguments, results and errors are those of the socket module.
 
-    What needs no look-up, an address written in digits, is answered without a thread. A look-up that is killed goes on
-    in its thread.
+    A numeric address needs no look-up and is answered without a thread. A look-up that is killed continues in its
+    thread.
     """
 
     def __init__(self, hub=None):
@@ -25,7 +25,7 @@ class Resolver:
         self.pool = ThreadPool(THREADS, self.hub, config.threadpool_idle_task_timeout)
 
     def close(self):
-        """End the threads, each after what it does."""
+        """End the threads, each after its current look-up."""
         self.pool.kill()
 
     def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):
@@ -59,7 +59,7 @@ class Resolver:
             return self.pool.apply(function, args)
         except HubDestroyed:
             raise
-        except RuntimeError as exc:  # no thread can be started; may be better later
+        except RuntimeError as exc:  # no thread can be started now; perhaps later
             raise _socket.gaierror(_socket.EAI_AGAIN, f"Temporary failure in name resolution ({exc})") from exc
 
     def __repr__(self):

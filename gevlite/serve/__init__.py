@@ -2,16 +2,17 @@
 
     Server("package.module:app", bind="0.0.0.0:8000").run()
 
-The process that runs this is the supervisor. It binds the sockets, forks the workers, and from then on only watches
-over them: it never imports the application, and serves nobody. A worker (`_worker`) patches itself, imports the
-application, and serves it by `gevlite.pywsgi`.
+The process that runs this is the supervisor. It binds the sockets, forks the workers, and from then on only supervises
+them: it never imports the application, and serves no clients. A worker (`_worker`) patches itself, imports the
+application, and serves it with `gevlite.pywsgi`.
 
-No request is lost, whatever the reason why a worker is replaced: there is a new one, with its application loaded,
-before the old one is told to stop; the sockets stay open here all the time; and the old one finishes what it has begun.
+No request is lost when a worker is replaced, for whatever reason: the new worker has loaded the application before the
+old one is asked to stop; the sockets stay open in the supervisor all the time; and the old worker finishes the requests
+that it has begun.
 
-For each slot from 0 to `workers` - 1 there is to be one worker that serves. `_reconcile` compares that with what there
-is; all else only notes what has happened. A reload is a new generation of workers, which takes over when all of it is
-ready, or is given up when one of them fails.
+For each slot from 0 to `workers` - 1 there must be one serving worker. `_reconcile` compares this with the actual state
+and acts; all other methods only record events. A reload is a new generation of workers, which takes over when all of
+them are ready, or is given up if one of them fails.
 """
 
 import collections
@@ -38,23 +39,23 @@ __all__ = ["Limits", "Server", "StartError"]
 
 logger = logging.getLogger("gevlite.serve")
 
-# Seconds. A worker that lives for less has failed; its successors wait, each twice as long as the one before.
+# Seconds. A worker that lives for less time has failed; its successors wait, each twice as long as the one before.
 _SHORT_LIFE = 1.0
 _FIRST_DELAY = 0.1
 _LAST_DELAY = 10.0
-# What a worker has, beyond `graceful_timeout`, to come to its end; and after SIGABRT, to say what it was doing.
+# The time that a worker has to end after `graceful_timeout`; and after SIGABRT, to print what it was doing.
 _TO_END = 2.0
 _TO_ABORT = 2.0
-# How often the files of the application are looked at.
+# How often the files of the application are checked.
 _LOOK = 0.5
 
 
 class StartError(Exception):
-    """The workers cannot start: there is no such application, or its import fails. The message says why."""
+    """The workers cannot start: the application does not exist, or its import fails. The message says why."""
 
 
 class _Process:
-    """A worker, as the supervisor sees it."""
+    """The supervisor's view of a worker."""
 
     def __init__(self, pid, slot, generation, control):
         self.pid = pid
@@ -72,10 +73,10 @@ class _Process:
         try:
             self.control.sendall(json.dumps({"what": what}).encode() + b"\n")
         except OSError:
-            pass  # it is dead, or hangs, and we shall see
+            pass  # it is dead or hangs, which will be noticed elsewhere
 
     def messages(self):
-        """What it has said. Sets `silent` if it will say no more. Raises ValueError if it cannot be understood."""
+        """The messages that have arrived. Sets `silent` after the last one. Raises ValueError if one is invalid."""
         try:
             while data := self.control.recv(65536):
                 self.unread += data
@@ -95,11 +96,10 @@ class _Process:
 class Server:
     """Serves a WSGI application with several processes.
 
-    app: `"package.module:name"`, `"package.module:factory()"`, or the application itself. Only what has a name is
-    loaded anew by a reload.
-    settings: see docs/deploying.md, which has all of them and their defaults.
+    app: `"package.module:name"`, `"package.module:factory()"`, or the application itself. A reload loads only a named
+    application again. settings: see docs/deploying.md, which has all of them and their defaults.
 
-    Raises TypeError or ValueError for settings that cannot be, ImportError if httptools is not installed.
+    Raises TypeError or ValueError for invalid settings, ImportError if httptools is not installed.
     """
 
     def __init__(self, app, **settings):
@@ -108,14 +108,14 @@ class Server:
         self.addresses = []
         self._workers = {}  # pid: _Process
         self._generation = 1
-        self._next = None  # the generation that is to take over, while there is one
+        self._next = None  # the generation that will take over, if there is one
         self._orders = collections.deque()
         self._stopping = False
-        self._served = False  # some worker has
+        self._served = False  # whether any worker has served
         self._held = False  # nothing is started until a file changes (`reload`)
         self._failure = None
         self._failures = collections.Counter()  # by slot, in a row
-        self._not_before = {}  # slot: when the next one may start
+        self._not_before = {}  # slot: when its next worker may start
         self._files = {}  # path: when it was changed
         self._wake = None
 
@@ -150,15 +150,15 @@ class Server:
             raise StartError(self._failure)
 
     def stop(self, now=False):
-        """Let `run` return once all requests are answered, at most `graceful_timeout` seconds from now; with `now`, at
-        once. Never blocks; may be called by handlers of signals and by other threads.
+        """Make `run` return when all requests are answered, at most `graceful_timeout` seconds from now; with `now`, at
+        once. Never blocks; may be called in signal handlers and in other threads.
         """
         self._order("quit" if now else "stop")
 
     def reload(self):
-        """Replace all workers by new ones, which load the application anew. No request is lost. Never blocks.
+        """Replace all workers with new ones, which load the application again. No request is lost. Never blocks.
 
-        If the new ones fail the old ones go on.
+        If the new ones fail, the old ones continue.
         """
         self._order("reload")
 
@@ -225,7 +225,7 @@ class Server:
         return max(min(times), 0.0)
 
     def _reconcile(self):
-        """Start whom there should be, let those serve who are ready, and stop those who are in their place."""
+        """Start missing workers, let ready ones serve, and stop the workers that they replace."""
         if self._stopping or self._held:
             return
         try:
@@ -233,7 +233,7 @@ class Server:
             if self._next is not None:
                 self._reconcile_next()
         except OSError as exc:
-            # The system has no room for another process. What there is goes on.
+            # The system cannot start another process. The existing ones continue.
             logger.error("Cannot start a worker: %s", exc)
             if self._next is not None:
                 self._give_up_next()
@@ -290,14 +290,14 @@ class Server:
     def _stop(self, process):
         if process.state == "stopping":
             return
-        process.kill(signal.SIGTERM)  # the end, at once, of one that does not serve yet
+        process.kill(signal.SIGTERM)  # ends a worker that does not serve yet at once
         process.state = "stopping"
         process.kill_at = time.monotonic() + self.settings.graceful_timeout + _TO_END
 
     # -------- orders
 
     def _on_look(self):
-        pass  # to have woken is enough
+        pass  # waking up is all that is needed
 
     def _on_stop(self):
         if self._stopping:
@@ -321,14 +321,14 @@ class Server:
             return
         self._held = False
         if not self._served:
-            # Those who are loading the application may have seen the old one.
+            # Workers that are loading the application may have loaded an older version.
             self._generation += 1
             self._not_before.clear()
             for process in list(self._workers.values()):
                 self._stop(process)
             return
         if self._next is not None:
-            self._give_up_next()  # what it has loaded may be older than what is to be loaded
+            self._give_up_next()  # it may have loaded an older version than the one now wanted
         logger.info("Reloading")
         self._notifier.reloading()
         self._next = self._newest() + 1
@@ -385,8 +385,8 @@ class Server:
                 process.heard = time.monotonic()
                 getattr(self, f"_heard_{message.pop('what')}")(process, **message)
         except (ValueError, TypeError, KeyError, AttributeError):
-            # Something else writes to its end of the socket: a program that closes all descriptors, and opens others.
-            logger.error("Worker %d cannot be understood", process.pid)
+            # Other code writes to its end of the socket: a program that closes all descriptors, and opens others.
+            logger.error("Worker %d sends invalid messages", process.pid)
             process.silent = True
             self._stop(process)
         if process.silent and process.control in self._selector.get_map():
@@ -417,7 +417,7 @@ class Server:
             try:
                 pid, status = os.waitpid(process.pid, os.WNOHANG)
             except ChildProcessError:
-                pid, status = process.pid, 0  # somebody else has taken the status
+                pid, status = process.pid, 0  # other code has taken the status
             if pid:
                 self._listen_to(process)
                 del self._workers[pid]
@@ -434,7 +434,7 @@ class Server:
         if process.state in ("booting", "ready"):
             how = process.failure or f"it {_how(code)} before it was ready"
             if process.generation == self._next:
-                logger.error("The reload failed, and the old workers go on: %s", how)
+                logger.error("The reload failed, and the old workers continue: %s", how)
                 self._give_up_next()
                 self._notifier.ready("The last reload failed")
                 return
@@ -465,15 +465,15 @@ class Server:
                     process.kill(signal.SIGKILL)
                     process.kill_at = now + _TO_END
             elif timeout and process.state == "serving" and now - process.heard > timeout:
-                self._listen_to(process)  # it may be we who were held up
+                self._listen_to(process)  # perhaps the supervisor itself was delayed
                 if now - process.heard <= timeout or process.state != "serving":
                     continue
-                logger.error("Worker %d hangs: no greenlet gave way for %g seconds", process.pid, timeout)
+                logger.error("Worker %d hangs: no switch between greenlets for %g seconds", process.pid, timeout)
                 process.kill(signal.SIGABRT)
                 process.kill_at = now + _TO_ABORT
 
     def _kill_all(self):
-        """The supervisor fails: its workers shall not outlive it."""
+        """The supervisor fails: its workers must not outlive it."""
         for process in self._workers.values():
             process.kill(signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):

@@ -1,4 +1,4 @@
-"""`python -m gevlite serve`: its options, and what it says."""
+"""`python -m gevlite serve`: its options and its messages."""
 
 import argparse
 import dataclasses
@@ -17,19 +17,19 @@ _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Settings)
 
 _LIMITS_HELP = {
     "max_request_line": "bytes of the request line",
-    "max_headers": "how many header fields",
+    "max_headers": "number of header fields",
     "max_header_bytes": "bytes of all header fields",
     "max_field_bytes": "bytes of one header field",
     "max_body": "bytes of a request's body",
     "header_timeout": "seconds for the head of a request",
     "keepalive_timeout": "seconds between two requests of a connection",
-    "closing_timeout": "seconds that connections have for one more request when a worker stops",
-    "linger_timeout": "seconds that what comes after the last response is read",
-    "body_timeout": "seconds in which nothing of a body comes",
-    "write_timeout": "seconds in which a client takes nothing",
+    "closing_timeout": "seconds in which a connection may send one more request when a worker stops",
+    "linger_timeout": "seconds for which data after the last response is read",
+    "body_timeout": "seconds without a byte of a body",
+    "write_timeout": "seconds in which a client accepts no data",
     "request_timeout": "seconds for the application to begin its response; then 503",
-    "max_queued": "requests that wait for their turn; further ones get 503 at once",
-    "min_rate": "bytes a second",
+    "max_queued": "requests that wait for a free place; further ones get 503 at once",
+    "min_rate": "bytes per second",
 }
 
 
@@ -38,8 +38,8 @@ def _parser():
         prog="python -m gevlite serve",
         description="Serve a WSGI application with several processes. Each is patched (monkey.patch_all()) before it "
         "imports the application.",
-        epilog="Signals: TERM stops when all requests are answered, a second INT at once; HUP loads the application "
-        "anew without losing a request; USR1 opens the log anew.",
+        epilog="Signals: TERM and INT stop when all requests are answered, a second INT at once; HUP loads the "
+        "application again without losing a request; USR1 opens the log again.",
     )
     add = parser.add_argument
     add("app", help="package.module:name, or package.module:factory()")
@@ -55,10 +55,15 @@ def _parser():
         help="host:port, unix:/path or fd://N; may be given several times (default: the sockets that systemd passes, "
         "or 127.0.0.1:8000)",
     )
-    add("--socket-mode", type=_mode, metavar="MODE", help="of a UNIX socket's file: 660 (default: by the umask)")
-    add("--socket-owner", metavar="USER:GROUP", help="of a UNIX socket's file")
-    add("--backlog", type=int, metavar="N", help="connections that wait to be accepted")
-    add("--reuse-port", action="store_true", help="a socket for each worker, among which the kernel deals connections")
+    add(
+        "--socket-mode",
+        type=_mode,
+        metavar="MODE",
+        help="mode of a UNIX socket's file, such as 660 (default: by the umask)",
+    )
+    add("--socket-owner", metavar="USER:GROUP", help="owner of a UNIX socket's file")
+    add("--backlog", type=int, metavar="N", help="how many connections may wait to be accepted")
+    add("--reuse-port", action="store_true", help="a socket for each worker; the kernel distributes connections")
 
     group = parser.add_argument_group("processes")
     add = group.add_argument
@@ -67,25 +72,30 @@ def _parser():
         "--workers",
         type=int,
         metavar="N",
-        help=f"how many (default: one for each core, at most 8; here {default_workers()})",
+        help=f"number of processes (default: one for each core, at most 8; here {default_workers()})",
     )
     add(
         "--connections",
         type=int,
         metavar="N",
-        help="of a worker; a new one takes the place of one that waits for a request",
+        help="maximum of a worker; a further one replaces one that waits for a request",
     )
-    add("--concurrency", type=int, metavar="N", help="requests of a worker at a time (default: any number)")
+    add("--concurrency", type=int, metavar="N", help="requests that a worker serves at a time (default: any number)")
     add(
         "--timeout",
         type=float,
         metavar="SECONDS",
-        help="a worker is replaced in which no greenlet gave way for so long; 0: never",
+        help="a worker without a switch between greenlets for this long is replaced; 0: never",
     )
-    add("--graceful-timeout", type=float, metavar="SECONDS", help="for requests to finish when a worker stops")
-    add("--max-requests", type=int, metavar="N", help="a worker is replaced after so many requests; 0: never")
-    add("--max-requests-jitter", type=int, metavar="N", help="up to so many more (default: a tenth of --max-requests)")
-    add("--max-memory", type=_size, metavar="BYTES", help="a worker that uses more is replaced; 500m, 2g")
+    add("--graceful-timeout", type=float, metavar="SECONDS", help="time for requests to finish when a worker stops")
+    add("--max-requests", type=int, metavar="N", help="a worker is replaced after this many requests; 0: never")
+    add(
+        "--max-requests-jitter",
+        type=int,
+        metavar="N",
+        help="a random number up to this is added (default: a tenth of --max-requests)",
+    )
+    add("--max-memory", type=_size, metavar="BYTES", help="a worker that uses more memory is replaced; 500m, 2g")
     add("--reload", action="store_true", help="for development: reload when a file of the application changes")
 
     group = parser.add_argument_group("log")
@@ -105,24 +115,30 @@ def _parser():
 
     group = parser.add_argument_group("TLS")
     add = group.add_argument
-    add("--certfile", metavar="FILE", help="the server's certificate, with those between it and its authority")
+    add("--certfile", metavar="FILE", help="the server's certificate, with the intermediate certificates")
     add("--keyfile", metavar="FILE", help="its key (default: in --certfile)")
-    add("--ca-certs", metavar="FILE", help="authorities of clients' certificates")
-    add("--client-certs", choices=("none", "optional", "required"), help="whether clients are asked for theirs")
+    add("--ca-certs", metavar="FILE", help="authorities for client certificates")
+    add("--client-certs", choices=("none", "optional", "required"), help="whether clients are asked for certificates")
 
-    group = parser.add_argument_group("proxies", "nobody is believed unless it is said here")
+    group = parser.add_argument_group("proxies", "by default no proxy is trusted")
     add = group.add_argument
     add(
         "--trusted-proxies",
         type=_words,
         metavar="LIST",
-        help="addresses and networks of proxies that are believed, or unix: 10.0.0.0/8,unix",
+        help="addresses and networks of trusted proxies, or unix: 10.0.0.0/8,unix",
     )
-    add("--forwarded-headers", type=_words, metavar="LIST", help=f"which of these they write: {', '.join(HEADERS)}")
+    add(
+        "--forwarded-headers", type=_words, metavar="LIST", help=f"the fields that they write, of: {', '.join(HEADERS)}"
+    )
     add("--proxy-protocol", action="store_true", help="their connections begin with the PROXY protocol, version 1 or 2")
 
-    group = parser.add_argument_group("limits", "what a client may send, and how slowly; none: no limit")
-    group.add_argument("--strict", action="store_true", help="refuse what no standard allows, but has one meaning")
+    group = parser.add_argument_group("limits", "how much a client may send, and how slowly; none: no limit")
+    group.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse requests that no standard allows, even if they have only one meaning",
+    )
     for field in dataclasses.fields(Limits):
         group.add_argument(
             f"--{field.name.replace('_', '-')}",

@@ -1,4 +1,4 @@
-"""The sockets that the workers share: bound by the supervisor before any worker is there, and closed after the last."""
+"""The sockets that the workers share: the supervisor binds them before the first worker, and closes them at the end."""
 
 import os
 import socket
@@ -10,12 +10,12 @@ __all__ = ["Listeners"]
 
 
 class Listeners:
-    """The listening sockets. `of(slot)` are those of one worker; `names` says where they listen.
+    """The listening sockets. `of(slot)` are those of one worker; `names` lists their addresses.
 
-    With `reuse_port` each worker has its own one for each address, and the kernel deals connections out. They stay open
-    here when a worker ends: its successor takes over what waits in them.
+    With `reuse_port`, each worker has its own socket for each address, and the kernel distributes connections. The
+    sockets stay open here when a worker ends: its successor accepts the waiting connections.
 
-    Raises OSError that names the address, ValueError for what is no address.
+    Raises OSError that names the address, ValueError for an invalid address.
     """
 
     def __init__(self, settings, passed):
@@ -58,7 +58,7 @@ class Listeners:
             else:
                 sockets.append(_bound(family, where, settings))
                 for _ in range(copies - 1):
-                    # The first one's address: with port 0 they are to share the port that it got.
+                    # The first one's address: with port 0, they must share the port that it got.
                     sockets.append(_bound(family, sockets[0].getsockname(), settings))
         except OSError as exc:
             raise OSError(exc.errno, f"cannot listen on {address}: {exc.strerror or exc}") from None
@@ -68,8 +68,8 @@ class Listeners:
         self.names.append(name)
 
     def _unix(self, path, settings):
-        """A UNIX socket. Nobody can connect before its mode and owner are as they should be, and there is always a
-        file at `path` to connect to while a new server takes the place of an old one that left its own."""
+        """A UNIX socket. No client can connect before its mode and owner are set. While a new server replaces the file
+        that an old one has left, there is always a file at `path` to connect to."""
         if not path:
             raise OSError(None, "unix: needs a path")
         if path.startswith(("\0", "@")):
@@ -106,7 +106,7 @@ def _refuse_if_taken(path):
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise OSError(None, "there is a file that is no socket")
+        raise OSError(None, "there is a file that is not a socket")
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1)
         try:
@@ -121,9 +121,9 @@ def _inherited(fd):
         sock = socket.socket(fileno=fd)
         listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as exc:
-        raise OSError(exc.errno, f"descriptor {fd} is no socket: {exc.strerror}") from None
+        raise OSError(exc.errno, f"descriptor {fd} is not a socket: {exc.strerror}") from None
     if not listens or sock.type != socket.SOCK_STREAM:
-        raise OSError(None, f"descriptor {fd} is no stream socket that listens")
+        raise OSError(None, f"descriptor {fd} is not a listening stream socket")
     os.set_inheritable(fd, False)
     return sock
 

@@ -1,4 +1,4 @@
-"""What `Server` and `python -m gevlite serve` can be told, its defaults, and what is wrong with it."""
+"""The settings of `Server` and `python -m gevlite serve`, their defaults and checks."""
 
 import dataclasses
 import grp
@@ -17,7 +17,7 @@ _SPEC = re.compile(r"(?P<module>\w+(?:\.\w+)*)(?::(?P<name>\w+(?:\.\w+)*)(?P<cal
 
 
 def cores():
-    """How many cores this process may use: those it may run on, fewer if its control group has less time than that."""
+    """The number of cores that this process may use: its CPU affinity, or less if its control group has less time."""
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:
@@ -33,7 +33,7 @@ def cores():
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """See docs/deploying.md. Raises TypeError or ValueError for what a setting cannot be."""
+    """See docs/deploying.md. Raises TypeError or ValueError for an invalid setting."""
 
     app: object
     bind: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class Settings:
         if self.concurrency is not None:
             self._whole("concurrency", 1)
         elif self.limits.max_queued is not None:
-            raise ValueError("max_queued needs concurrency: how many requests are served at a time")
+            raise ValueError("max_queued needs concurrency, the number of requests served at a time")
         self._whole("max_requests", 0)
         if self.max_requests_jitter is None:
             self._set("max_requests_jitter", self.max_requests // 10)
@@ -115,7 +115,7 @@ class Settings:
             raise ValueError(f"{name} must be a whole number, at least {least}, not {value!r}")
 
     def app_parts(self):
-        """`(module, name, whether it is to be called)` of `app`."""
+        """`(module, name, whether to call it)` of `app`."""
         found = _SPEC.fullmatch(self.app)
         if found is None:
             raise ValueError(
@@ -127,12 +127,14 @@ class Settings:
         """The `Proxies`, None if none are trusted."""
         if not self.trusted_proxies:
             if self.forwarded_headers or self.proxy_protocol:
-                raise ValueError("forwarded_headers and proxy_protocol need trusted_proxies: who may write them")
+                raise ValueError(
+                    "forwarded_headers and proxy_protocol need trusted_proxies, the proxies that may send them"
+                )
             return None
         return Proxies(self.trusted_proxies, self.forwarded_headers, self.proxy_protocol)
 
     def owner_ids(self):
-        """`(uid, gid)` of `socket_owner`, -1 for what it leaves out."""
+        """`(uid, gid)` of `socket_owner`, -1 for a missing part."""
         if self.socket_owner is None:
             return -1, -1
         user, _, group = self.socket_owner.partition(":")

@@ -1,4 +1,4 @@
-"""systemd's side of a service: the sockets it passes on, and what it is told (sd_listen_fds(3), sd_notify(3))."""
+"""Support for systemd: the sockets that it passes, and the messages that it gets (sd_listen_fds(3), sd_notify(3))."""
 
 import os
 import socket
@@ -10,8 +10,8 @@ _FIRST = 3
 
 
 def passed_descriptors():
-    """The descriptors that systemd has opened for this process; taken from the environment, so that no child takes
-    them for its own."""
+    """The descriptors that systemd has opened for this process. They are removed from the environment, so that no child
+    uses them."""
     pid, count = os.environ.get("LISTEN_PID", ""), os.environ.get("LISTEN_FDS", "")
     if pid != str(os.getpid()) or not count.isdigit():
         return []
@@ -24,7 +24,7 @@ def passed_descriptors():
 
 
 class Notifier:
-    """Tells systemd, if it wants to know. `watchdog`: how often, in seconds, it wants to hear that all is well."""
+    """Sends messages to systemd, if it asks for them. `watchdog`: how often, in seconds, it expects a sign of life."""
 
     def __init__(self):
         self._address = os.environ.pop("NOTIFY_SOCKET", "")
@@ -34,7 +34,7 @@ class Notifier:
             self.watchdog = int(interval) / 1e6 / 2
 
     def say(self, **state):
-        """Send `state`. Errors are ignored: nobody listens then."""
+        """Send `state`. Errors are ignored: then nothing is listening."""
         if not self._address:
             return
         text = "\n".join(f"{name}={value}" for name, value in state.items())

@@ -1,9 +1,9 @@
 """One worker: a process, forked by the supervisor, that patches itself, loads the application and serves it.
 
-It talks with the supervisor over a socket, one JSON object a line. The worker says `beat` (greenlets have their turn),
-`ready`, `failed` with a text, `retire` with a reason (it wants to be replaced), `files` (what it has imported). It is
-told `serve` and `reopen`, and SIGTERM tells it to stop. If the supervisor is gone the socket ends, and the worker stops
-too.
+It communicates with the supervisor over a socket, one JSON object per line. The worker sends `beat` (greenlets still
+switch), `ready`, `failed` with a text, `retire` with a reason (it asks to be replaced), and `files` (the files that it
+has imported). It receives `serve` and `reopen`; SIGTERM stops it. If the supervisor is gone, the socket ends, and the
+worker stops too.
 """
 
 import atexit
@@ -24,16 +24,16 @@ import warnings
 __all__ = ["run"]
 
 _BEAT = 1.0
-# Descriptors for what the application opens.
+# Descriptors that are left to the application.
 _SPARE_DESCRIPTORS = 512
 
 
 class _LoadError(Exception):
-    """There is no application; the message says why."""
+    """The application cannot be loaded; the message says why."""
 
 
 def run(settings, listeners, control):
-    """Be a worker until it is told to stop; then end the process. Called in the child of the fork, never returns."""
+    """Run a worker until it is stopped; then end the process. Called in the child of the fork, never returns."""
     code = 1
     try:
         _reset_signals()
@@ -50,20 +50,20 @@ def _reset_signals():
     for signum in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGUSR1):
         signal.signal(signum, signal.SIG_DFL)
     for signum in (signal.SIGINT, signal.SIGHUP):
-        # A terminal sends them to all its processes; the supervisor decides. SIG_IGN would be handed on to programs
+        # A terminal sends them to all its processes; the supervisor decides. SIG_IGN would be inherited by programs
         # that the application starts.
         signal.signal(signum, lambda *args: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    # SIGABRT, by which the supervisor ends a worker that hangs, says what it was doing.
+    # The supervisor ends a hanging worker with SIGABRT, which then prints what it was doing.
     if sys.stderr is not None:
         try:
             faulthandler.enable()
         except (OSError, ValueError, AttributeError):
-            pass  # standard error is no file
+            pass  # standard error is not a file
 
 
 def _end(code):
-    # As the interpreter ends, but without what the supervisor's own callers would still do on their way out.
+    # Like the end of the interpreter, but without the code of the supervisor's callers that would run on the way out.
     try:
         threading._shutdown()
         atexit._run_exitfuncs()
@@ -98,7 +98,7 @@ class _Worker:
             self.log = self.open_log()
             self.servers = [self.server(listener, application) for listener in self.listeners]
             for server in self.servers:
-                server._places = self.servers[0]._places  # all together
+                server._places = self.servers[0]._places  # shared by all servers
         except Exception as exc:
             self.say("failed", text=self.why(exc), files=self.files())
             return 1
@@ -118,7 +118,7 @@ class _Worker:
             warnings.simplefilter("always", monkey.MonkeyPatchWarning)
             monkey.patch_all()
         if not isinstance(self.settings.app, str):
-            # The application was there before; what then still blocks is worth a word.
+            # The application existed before patching: warn of what still blocks.
             for warning in caught:
                 warnings.warn(warning.message, stacklevel=1)
 
@@ -142,10 +142,10 @@ class _Worker:
                 raise _LoadError(f"{module_name} has no attribute {name!r}") from None
         if is_factory:
             if not callable(found):
-                raise _LoadError(f"{module_name}:{name} cannot be called: it is {_kind(found)}")
+                raise _LoadError(f"{module_name}:{name} is not callable: it is {_kind(found)}")
             found = found()
         if not callable(found):
-            raise _LoadError(f"{app} is no WSGI application but {_kind(found)}")
+            raise _LoadError(f"{app} is not a WSGI application but {_kind(found)}")
         if inspect.iscoroutinefunction(found) or inspect.iscoroutinefunction(type(found).__call__):
             raise _LoadError(f"{app} is an ASGI application; only WSGI is served")
         return found
@@ -153,7 +153,7 @@ class _Worker:
     def why(self, exc):
         if isinstance(exc, _LoadError):
             return str(exc)
-        # Without our own frames, and importlib's, at its beginning.
+        # Without the frames of gevlite and importlib at its beginning.
         lines = traceback.TracebackException.from_exception(exc)
         own = (__file__, importlib.__file__)
         lines.stack = traceback.StackSummary.from_list(
@@ -255,7 +255,7 @@ class _Worker:
             with self.speaking:
                 self.control.sendall(data)
         except OSError:
-            pass  # `obey` learns of it too
+            pass  # `obey` notices it too
 
     def obey(self):
         try:
@@ -294,7 +294,7 @@ class _Worker:
         if not self.settings.reload:
             return []
         found = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-        # Of what failed to be imported, too.
+        # Including modules whose import failed.
         exc = sys.exc_info()[1]
         while exc is not None:
             found.update(frame.f_code.co_filename for frame, _ in traceback.walk_tb(exc.__traceback__))
@@ -320,7 +320,7 @@ class _Worker:
 
 
 def _allow_descriptors(wanted):
-    """Let the process have so many descriptors, or as many as it may; how many are for connections."""
+    """Allow the process this many descriptors, or as many as it may have; returns the number for connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -92,7 +92,7 @@ def test_given_to_the_hub(run_script):
             try:
                 Hub(backend=bad)
             except TypeError as exc:
-                assert "a backend is given by name" in str(exc) and repr(bad) in str(exc), exc
+                assert "a backend must be a name" in str(exc) and repr(bad) in str(exc), exc
             else:
                 raise AssertionError
         for bad in ("nonsense", "", " , ", (), ["nonsense"], int):

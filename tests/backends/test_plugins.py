@@ -180,7 +180,7 @@ def test_an_instance_serves_one_hub_only(run_script):
         hub.destroy()
         work()
         assert problems == [
-            "this python-poll backend belongs to a hub already",
+            "this python-poll backend already belongs to a hub",
             "this python-poll backend has been closed",
         ], problems
         """,

@@ -187,7 +187,7 @@ def test_a_pipe_that_cannot_be_changed_is_named(script):
         except monkey.MonkeyPatchError as exc:
             assert "stdout of <subprocess.Popen object" in str(exc) and "stdin" not in str(exc), exc
         [text], _ = warned(monkey.patch_all)
-        assert "stdout of <subprocess.Popen object" in text and "held elsewhere" in text
+        assert "stdout of <subprocess.Popen object" in text and "other code also holds it" in text
         assert warned(monkey.patch_all) == ([], [])
         process.stdin.close(); held.close(); process.wait()
         """,

@@ -69,8 +69,8 @@ def test_each_worker_may_have_a_socket_of_its_own(serving):
         ([], "no_such_module:app", "there is no module 'no_such_module'"),
         ([], "site_app.inner:app", "there is no module 'site_app.inner'"),
         ([], "site_app:app", "site_app has no attribute 'app'"),
-        ([], "site_app:nothing", "site_app:nothing is no WSGI application but None"),
-        ([], "site_app:nothing()", "site_app:nothing cannot be called: it is None"),
+        ([], "site_app:nothing", "site_app:nothing is not a WSGI application but None"),
+        ([], "site_app:nothing()", "site_app:nothing is not callable: it is None"),
         ([], "site_app:asynchronous", "site_app:asynchronous is an ASGI application"),
         ([], "site_app:factory(1)", "app must be like package.module:name"),
         (["--certfile", "missing.pem"], "site_app", "certfile missing.pem"),
@@ -78,8 +78,8 @@ def test_each_worker_may_have_a_socket_of_its_own(serving):
         (["--workers", "0"], "site_app", "workers must be a whole number, at least 1, not 0"),
         (["--bind", "127.0.0.1:99999"], "site_app", "127.0.0.1:99999"),
         (["--bind", "nowhere"], "site_app", "cannot parse the address 'nowhere'"),
-        (["--bind", "fd://99"], "site_app", "descriptor 99 is no socket"),
-        (["--bind", "fd://0"], "site_app", "descriptor 0 is no socket"),
+        (["--bind", "fd://99"], "site_app", "descriptor 99 is not a socket"),
+        (["--bind", "fd://0"], "site_app", "descriptor 0 is not a socket"),
         (["--bind", "unix:/nonexistent/socket"], "site_app", "cannot listen on unix:/nonexistent/socket: No such file"),
         (["--socket-owner", "nobody-of-this-name"], "site_app", "there is no such user or group"),
         (["--max-body", "-1"], "site_app", "max_body"),
@@ -220,7 +220,7 @@ def test_a_worker_that_hangs_is_replaced_and_says_what_it_was_doing(serving):
     spinning.http.request("GET", "/spin")
     until(server.started, "the request")
     assert server.pid() != first
-    server.said("hangs: no greenlet gave way for 4 seconds")
+    server.said("hangs: no switch between greenlets for 4 seconds")
     server.said(r'site_app.py", line \d+ in application')
 
 
@@ -251,7 +251,7 @@ def test_a_worker_that_cannot_be_understood_is_replaced(serving, tmp_path):
     )
     server = serving("-w", "1")
     first = server.get("/nonsense").json["pid"]
-    server.said(f"Worker {first} cannot be understood")
+    server.said(f"Worker {first} sends invalid messages")
     until(lambda: server.pid() != first, "another worker")
 
 
@@ -393,7 +393,7 @@ def test_if_the_new_application_fails_the_old_one_goes_on(serving):
     old, source = server.workers(), server.application.read_text()
     server.application.write_text("1 / 0\n")
     server.signal(signal.SIGHUP)
-    server.said("The reload failed, and the old workers go on")
+    server.said("The reload failed, and the old workers continue")
     server.said("ZeroDivisionError")
     until(lambda: server.workers() == old, "the end of the new workers")
     assert server.get().json["version"] == "one"
