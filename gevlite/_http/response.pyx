@@ -10,6 +10,7 @@ from libc.stdint cimport int64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
+from libc.time cimport time, time_t
 
 from gevlite._http.connection cimport BODY_DONE, BODY_LENGTH, EXPECTED, UNANSWERED, Connection
 from gevlite._http.settings cimport BLOCK
@@ -17,7 +18,6 @@ from gevlite._http.settings cimport BLOCK
 import io
 import os
 import stat
-import time
 from email.utils import formatdate
 
 
@@ -77,7 +77,8 @@ cdef dict known_names = {}
 cdef enum:
     KNOWN = 512
 
-cdef tuple DATE_OF_NOW = (0, None)
+cdef time_t date_second = 0
+cdef tuple date_pair
 
 cdef tuple CONNECTION_CLOSE = (b"Connection", b"close")
 cdef tuple CONNECTION_KEEP_ALIVE = (b"Connection", b"keep-alive")
@@ -134,11 +135,12 @@ cdef bytes check_text(text, str what):
 
 cdef object date_header():
     """("Date", now), made once a second (RFC 9110, 6.6.1)."""
-    global DATE_OF_NOW
-    now = int(time.time())
-    if DATE_OF_NOW[0] != now:
-        DATE_OF_NOW = (now, (b"Date", formatdate(now, usegmt=True).encode("ascii")))
-    return DATE_OF_NOW[1]
+    global date_second, date_pair
+    cdef time_t now = time(NULL)
+    if date_second != now:
+        date_pair = (b"Date", formatdate(now, usegmt=True).encode("ascii"))
+        date_second = now
+    return date_pair
 
 
 cdef inline char *put(char *to, bytes data) noexcept:
@@ -364,7 +366,7 @@ cdef class Response:
 
     cdef int send_with_head(self, const char *data, Py_ssize_t n) except -1:
         cdef Connection connection = self.connection
-        cdef bytes status = as_bytes(self.status)
+        cdef bytes status = self.status if self.quick and type(self.status) is bytes else as_bytes(self.status)
         cdef list headers = self.response_headers
         cdef Py_ssize_t size = 9 + PyBytes_GET_SIZE(status) + 5
         cdef bint chunked = self.response_use_chunked and n > 0

@@ -326,6 +326,8 @@ cdef class Upgrade:
 
 # ---------------------------------------------------------------- the handler
 
+cdef tuple FILLERS = tuple([(f"filler {n}", None) for n in range(22)])
+
 # The steps of each request that a subclass may override. Others are looked up in any case: they are rare.
 _STEPS = (
     "handle",
@@ -368,6 +370,7 @@ cdef class Handler(Response):
     cdef Input input
     cdef Upgrade upgrade                        # the client asks for a WebSocket
     cdef dict template                          # environ of this connection, before a request is added
+    cdef bint own_environ                       # the server makes it in a way of its own
     cdef Semaphore places                       # for requests, if the server has a number of them
     cdef bint reads_itself
     cdef bint gone                              # the client, before the end of a head
@@ -384,6 +387,7 @@ cdef class Handler(Response):
         cls = type(self)
         self.quick = not overrides(cls, _STEPS)
         self.reads_itself = overrides(cls, ("read_requestline", "read_request"))
+        self.own_environ = server._own_environ
         self.places = server._places
         self.proxies = server.proxies
         self.access = server.log if isinstance(server.log, AccessLog) else None
@@ -593,7 +597,7 @@ cdef class Handler(Response):
         return 0
 
     cdef int make_template(self) except -1:
-        environ = {} if self.server._own_environ else dict(self.server.get_environ())
+        environ = {} if self.own_environ else dict(self.server.get_environ())
         # So that they are replaced, not added, in every copy.
         for key in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "SERVER_PROTOCOL", "wsgi.input"):
             environ.setdefault(key, "")
@@ -603,6 +607,11 @@ cdef class Handler(Response):
             environ.update(tls_environ(self.socket))
         environ.update(told)
         environ.update(self.get_connection_environ())
+        # A dict grows when the 22nd key comes, and copies have its size: they need not grow for a request's fields then.
+        fillers = FILLERS[len(environ):]
+        environ.update(fillers)
+        for key, _ in fillers:
+            del environ[key]
         self.template = environ
         return 0
 
@@ -615,7 +624,7 @@ cdef class Handler(Response):
 
     cpdef get_environ(self):
         """The environ of the request. A subclass may add to it."""
-        if self.server._own_environ:
+        if self.own_environ:
             environ = self.server.get_environ()
             environ.update(self.environ)
             return environ
