@@ -96,6 +96,26 @@ _REQUEST = (
 )
 
 
+wsgi_get = Case("wsgi_get", "WSGI, GET on a kept connection, client and server in one thread", n=5_000, quick=False)
+
+
+def _hello(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+
+
+@wsgi_get.on("gevlite")
+def _(lib, n):
+    from gevlite.pywsgi import WSGIServer
+
+    with WSGIServer(("127.0.0.1", 0), _hello, log=None) as server:
+        server.start()
+        with lib.socket.create_connection(server.address) as client:
+            for _ in range(n):
+                client.sendall(_REQUEST)
+                assert client.recv(1000).endswith(b"hello")
+
+
 @access_log.on("gevlite")
 def _(lib, n):
     """Many requests at once on one connection, so that the log is a good part of what is done. The rounds of the
@@ -103,14 +123,10 @@ def _(lib, n):
     from gevlite import socket
     from gevlite.pywsgi import AccessLog, WSGIServer
 
-    def application(environ, start_response):
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [b"hello"]
-
     with tempfile.NamedTemporaryFile() as file:
         formats = {"combined": "combined", "json": "json", "a format": '%(h)s "%(r)s" %(s)s %(D)s'}
         logs = {"none": None, **{name: AccessLog(file.name, text) for name, text in formats.items()}}
-        servers = {name: WSGIServer(("127.0.0.1", 0), application, log=log) for name, log in logs.items()}
+        servers = {name: WSGIServer(("127.0.0.1", 0), _hello, log=log) for name, log in logs.items()}
         clients, took = {}, {name: [] for name in servers}
         for name, server in servers.items():
             server.start()
@@ -140,6 +156,10 @@ echo = make_case("wsgi_echo", "64 KiB posted and sent back", "echo", Target.fast
 flask = make_case("wsgi_flask", "Flask", "flask", Target.faster("granian", 1))
 gunicorn = make_gunicorn_case("gunicorn_hello", "hello", "hello", Target.faster("gevent", 3))
 gunicorn_flask = make_gunicorn_case("gunicorn_flask", "Flask", "flask", Target.faster("gevent", 1))
+
+
+def test_wsgi_get(bench, lib):
+    bench(wsgi_get, lib)
 
 
 def test_access_log(bench, lib):

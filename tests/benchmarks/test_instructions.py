@@ -42,8 +42,10 @@ def test_every_operation_is_a_case_of_gevlite_that_runs_for_a_number_of_times():
 
 
 def test_the_table_in_the_repository_has_every_operation():
-    for version, counted in json.loads(instructions.TABLE.read_text()).items():
-        assert counted["operations"].keys() == instructions.OPERATIONS.keys(), version
+    """For one version of Python at least."""
+    tables = [counted["operations"].keys() for counted in json.loads(instructions.TABLE.read_text()).values()]
+    assert all(names <= instructions.OPERATIONS.keys() for names in tables)
+    assert instructions.OPERATIONS.keys() in tables
 
 
 def test_growth_within_the_limit_passes(table, capsys):
