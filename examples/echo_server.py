@@ -1,4 +1,4 @@
-"""A TCP server that sends back what it gets, a greenlet for each connection: python examples/echo_server.py [PORT]"""
+"""A TCP echo server with a greenlet for each connection: python examples/echo_server.py [PORT]"""
 
 import sys
 

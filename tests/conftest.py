@@ -60,7 +60,7 @@ def wait_until(condition, seconds=5.0):
 
 @pytest.fixture(autouse=True)
 def nothing_left_over():
-    """Every test must leave the hub as it found it: no greenlet, no timer, no descriptor, nobody parked."""
+    """Every test must leave the hub as it found it: no greenlet, no timer, no descriptor, no parked Waiter."""
     before = counters()
     yield
     if counters() != before:
@@ -205,7 +205,7 @@ def pipe():
 
 @pytest.fixture
 def errors(hub):
-    """Collects what `Hub.handle_error` is told, instead of printing it."""
+    """Collects the calls of `Hub.handle_error`, instead of printing the errors."""
     seen = []
     hub.handle_error = lambda context, type, value, tb: seen.append((context, value))
     yield seen

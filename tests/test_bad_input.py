@@ -139,7 +139,7 @@ def test_a_socket_closed_by_another_greenlet_during_recv_is_ebadf(receive, timeo
 
 @pytest.fixture
 def closed_port():
-    """An address at which nobody listens: bound, so that nobody else gets it, but not listening."""
+    """An address without a listener: bound, so that no other process gets it, but not listening."""
     with original.socket() as s:
         s.bind(("127.0.0.1", 0))
         yield s.getsockname()

@@ -2,8 +2,8 @@
 
     python examples/celery_fanout/fetch_all.py --workers 2 --concurrency 200 URL... < more-urls.txt
 
-The broker is the Redis server that BROKER_URL names. The workers are started here, and stopped at the end; with
-`--workers 0` the ones that run elsewhere do the work.
+The broker is the Redis server that BROKER_URL names. This program starts the workers, and stops them at the end; with
+`--workers 0` it uses workers that run elsewhere.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tasks import Fetched, fetch_task
 
 
 def worker_command(number: int, concurrency: int) -> list[str]:
-    """What starts a worker; the same line on another host, with BROKER_URL set there, adds that host."""
+    """The command that starts a worker. To add another host, run it there with BROKER_URL set."""
     return [
         sys.executable,
         "-m",
@@ -57,22 +57,22 @@ def local_workers(count: int, concurrency: int) -> Iterator[None]:
         yield
     finally:
         for worker in workers:
-            worker.terminate()  # a warm shutdown: what has begun comes to its end
+            worker.terminate()  # a warm shutdown: running tasks are finished
         for worker in workers:
             worker.wait()
 
 
 def fetch_all(urls: list[str]) -> Iterator[Fetched]:
-    """What became of each, as it becomes known."""
+    """The result of each URL, as it arrives."""
     jobs = celery.group(fetch_task.s(url) for url in urls).apply_async()
     try:
         for _, fetched in jobs.iter_native(interval=0.05):
-            if isinstance(fetched["result"], BaseException):  # a time limit, for one
+            if isinstance(fetched["result"], BaseException):  # for example a time limit
                 print(f"{fetched['task_id']}: {fetched['result']!r}", file=sys.stderr)
             else:
                 yield fetched["result"]
     finally:
-        jobs.revoke()  # in case we leave early; nothing happens to those that are done
+        jobs.revoke()  # if the loop ends early; has no effect on finished tasks
         jobs.forget()
 
 

@@ -1,4 +1,4 @@
-"""The work: fetch one URL. Every worker imports this module, on each host."""
+"""The task: fetch one URL. Every worker imports this module, on each host."""
 
 import os
 import time
@@ -12,9 +12,9 @@ BROKER = os.environ.get("BROKER_URL", "redis://127.0.0.1:6379/0")
 
 app = celery.Celery("tasks", broker=BROKER, backend=BROKER)
 app.conf.update(
-    # A place that is free takes the next URL, wherever it is: no worker hoards what another one could do.
+    # Prefetch little, so that a free place anywhere takes the next URL.
     worker_prefetch_multiplier=1,
-    # A worker that dies gives back what it had begun.
+    # If a worker dies, its unfinished tasks run again.
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     result_expires=3600,
@@ -28,7 +28,7 @@ class Fetched(TypedDict):
     size: int
     seconds: float
     error: str | None
-    worker: str  # the process that did it
+    worker: str  # the process that fetched it
 
 
 def fetch(url: str) -> Fetched:
@@ -51,5 +51,5 @@ def fetch(url: str) -> Fetched:
     )
 
 
-# A URL that takes longer than this fails, whatever keeps it.
+# A URL that takes longer than this fails, whatever the reason.
 fetch_task = app.task(name="fetch", soft_time_limit=50, time_limit=60)(fetch)

@@ -1,7 +1,7 @@
 """A backend for gevlite in plain Python, on poll(2), which every POSIX system has.
 
-poll(2) is level-triggered: what is ready stays ready. So interest is kept only while somebody waits, and dropped with
-the report. It knows regular files as always ready, and a closed descriptor (POLLNVAL) harms none but itself.
+poll(2) is level-triggered: a ready descriptor stays ready. So one is registered only while a greenlet waits, until
+the report. It reports regular files as always ready, and a closed descriptor (POLLNVAL) affects no other one.
 """
 
 import os
@@ -11,7 +11,7 @@ from gevlite.backends import END, READ, WRITE, Backend
 from gevlite.monkey import get_original
 
 FAILED = select.POLLERR | select.POLLHUP | select.POLLNVAL
-# poll(2) takes an int. Coming back early is allowed, the hub polls again.
+# poll(2) takes an int. Returning early is allowed: the hub polls again.
 LONGEST_MS = 2**31 - 1
 
 
@@ -22,7 +22,7 @@ class PythonPollBackend(Backend):
         self._start()
 
     def _start(self) -> None:
-        # Under monkey patching `select.poll` is one that waits for the hub, and it is the hub that waits here.
+        # A patched `select.poll` would wait for the hub, but here the hub itself waits.
         self._poll = get_original("select", "poll")()
         self._poll.register(self.wake_fd, select.POLLIN)
 
@@ -31,7 +31,7 @@ class PythonPollBackend(Backend):
         return "python-poll"
 
     def arm(self, fd: int, events: int) -> None:
-        os.fstat(fd)  # OSError(EBADF) for one that is closed
+        os.fstat(fd)  # OSError(EBADF) if it is closed
         wanted = (select.POLLIN if events & READ else 0) | (select.POLLOUT if events & WRITE else 0)
         self._poll.register(fd, wanted)
 
@@ -49,7 +49,7 @@ class PythonPollBackend(Backend):
                 self.drain()
                 continue
             self._poll.unregister(fd)
-            # After an error or a hang-up no operation would block: whoever waits is to try his and see.
+            # After an error or a hang-up no operation would block: the waiter tries its own and gets the error.
             events = READ | WRITE | END if mask & FAILED else 0
             if mask & select.POLLIN:
                 events |= READ

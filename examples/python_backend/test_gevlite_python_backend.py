@@ -1,6 +1,6 @@
 """The package's own test: python -m pytest, where it is installed or in its folder.
 
-That a backend keeps its promise is for gevlite's conformance suite to say, see docs/writing-a-backend.md.
+gevlite's conformance suite checks that a backend keeps its promise, see docs/writing-a-backend.md.
 """
 
 from gevlite_python_backend import PythonPollBackend

@@ -1,4 +1,4 @@
-"""GEVLITE_BACKEND, gevlite.config.backend and Hub(backend=...): which backend a hub gets, and what a wrong one is told.
+"""GEVLITE_BACKEND, gevlite.config.backend and Hub(backend=...): the backend that a hub gets, and errors for a wrong one.
 
 Backends of others are in test_plugins.py.
 """

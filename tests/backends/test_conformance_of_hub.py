@@ -202,7 +202,7 @@ def test_a_reset_ends_reading_and_writing(on_hub):
         b.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         b.close()
         got = {type(reader.get(timeout=30)), type(writer.get(timeout=30))}
-        # One of them is told; the other then finds the connection ended.
+        # One of them is woken; the other then finds the connection ended.
         assert ConnectionResetError in got and got <= {ConnectionResetError, BrokenPipeError, bytes}
         a.close()
 
@@ -370,7 +370,7 @@ def test_accept_without_a_free_number_fails_and_neither_spins_nor_loses_the_list
                 polls = hub.stats()["polls"]
                 gevlite.sleep(0.05)
                 assert hub.stats()["polls"] - polls < 10
-                # Whoever asks the number alone is told that it is ready.
+                # A waiter on the bare number is woken.
                 assert hub.wait_fd(server.fileno(), READ, 30) == READ
             accepted, _ = server.accept()
             accepted.sendall(b"not lost")

@@ -569,7 +569,7 @@ def test_an_exception_in_wake_is_reported_and_the_hub_is_woken_all_the_same(misb
 
 @pytest.mark.parametrize("after_fork", ["fail", "lambda self: self._start()"], ids=["raises", "forgets-the-base-class"])
 def test_an_after_fork_that_fails_is_told_to_the_child_whenever_it_waits(misbehave, after_fork):
-    """And the child's attempts do not reach the parent, who shares its descriptors."""
+    """And the child's attempts do not reach the parent, which shares its descriptors."""
     misbehave(f"""
         Mine.after_fork = {after_fork}
         r, w = os.pipe()

@@ -86,7 +86,7 @@ def test_the_text_tells_where_another_library_is_faster():
     assert "sleep(0)" in listed
     assert "uvloop 0.50x" in listed
     assert "TCP echo" not in listed
-    assert "greenlet" not in listed.replace("greenlets", "")  # a floor is nobody's rival
+    assert "greenlet" not in listed.replace("greenlets", "")  # a floor is not compared
 
 
 def test_the_text_tells_how_it_was_made_and_what_disturbed_it():

@@ -23,7 +23,7 @@ def case():
 
 @pytest.fixture
 def workers(monkeypatch):
-    """Answers in place of worker processes: `answers[library]` is a list, one for each turn. Returns who ran."""
+    """Answers in place of worker processes: `answers[library]` is a list, one for each turn. Returns what ran."""
     answers, ran = {}, []
 
     def answer(case, library, rounds):

@@ -81,7 +81,7 @@ class Running:
         return {"most": self.crowd.most, "received": self.received}
 
     def handle_error(self, request, client_address):
-        """Say what went wrong, but not that a client refused the certificate or went away: that is the test's wish."""
+        """Report errors, except that a client refused the certificate or disconnected, which tests do on purpose."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 

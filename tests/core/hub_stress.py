@@ -69,13 +69,13 @@ def write_to(fd):
     try:
         os.write(fd, b"x")
     except OSError:
-        pass  # closed: whoever waited for it was interrupted
+        pass  # closed: its waiter was interrupted
 
 
 def pause():
     """Wait for anything."""
     if os.getpid() != parent:
-        gevlite.sleep(60)  # whoever runs on in a child leaves it to the one that forked
+        gevlite.sleep(60)  # in a child, leave the work to the greenlet that forked
     choice = dice.randrange(6)
     if choice == 0:
         gevlite.sleep(0)
@@ -196,7 +196,7 @@ def fork():
     if pid:
         forked.append(pid)
         return
-    # The child: whoever runs on, it works and ends.
+    # The child: whichever greenlets continue, it works and ends.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, 30)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -208,7 +208,7 @@ def fork():
         assert done.wait(20)
         status = 7
     except (gevlite.GreenletExit, Interrupted):
-        status = 7  # the parent had that in store for whoever forked
+        status = 7  # an exception that the parent had pending for the greenlet that forked
     finally:
         os._exit(status)
 
@@ -307,7 +307,7 @@ for _ in range(3):
 while not queue.empty():
     queue.get()
     ended.count("item")
-assert len(begun["item"]) >= len(ended["item"])  # who is killed in the middle of get() may have had one
+assert len(begun["item"]) >= len(ended["item"])  # a greenlet killed in the middle of get() may have had one
 for kind in ("callback", "destructor", "handler", "greenlet"):
     assert len(begun[kind]) == len(ended[kind]), (kind, begun, ended)
 assert sorted(forked) == sorted(reaped), (forked, reaped)

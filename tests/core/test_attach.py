@@ -51,7 +51,7 @@ here = "the end"
 
 
 def watches(pid):
-    """The descriptors by which the kernel tells a process that somebody attaches. (For a moment it has many.)"""
+    """The descriptors through which the kernel reports that a debugger attaches. (For a moment it has many.)"""
     found = []
     for fd in os.listdir(f"/proc/{pid}/fd"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Errors nobody caught: who is told, what may be replaced, and where the frames of a killed greenlet end."""
+"""Uncaught errors: where they are reported, what may be replaced, and where the frames of a killed greenlet end."""
 
 import contextvars
 import gc

@@ -1,4 +1,4 @@
-"""What never has to wait must not keep the others from running: each operation in a loop, beside one who sleeps."""
+"""An operation that always succeeds at once must not keep others from running: each in a loop, beside a sleeper."""
 
 import os
 import socket as std_socket
@@ -20,7 +20,7 @@ from gevlite.threadpool import ThreadPool
 
 LINES = b"line\n" * 1000
 WAKES = 5  # so often the sleeper must get its turn
-# Far more calls than a slice takes on any machine; whoever is not fair ends here and not at the time limit.
+# Far more calls than fit into a slice on any machine; an unfair operation ends here and not at the time limit.
 ENOUGH = 5_000_000
 
 
@@ -54,7 +54,7 @@ def null(opened, mode, buffering=-1):
 
 
 def lines_of_pipe(opened, mode):
-    """`next` of a file over a pipe, which is filled as it is emptied: nobody waits."""
+    """`next` of a file over a pipe, which is filled as it is emptied: it never waits."""
     reader, writer = os.pipe()
     opened.callback(os.close, writer)
     file = opened.enter_context(FileObject(reader, mode))

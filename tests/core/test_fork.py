@@ -116,7 +116,7 @@ assert told(pid) == set()
 def test_the_end_of_the_greenlet_that_forked_ends_the_child(run_script, kind, last, status):
     """As the end of its program would: threads that are no daemons have ended, exit functions have run."""
     if (kind, last) == ("spawn_raw", "raise ValueError"):
-        status = 0  # nobody keeps what a raw greenlet ended with
+        status = 0  # the result of a raw greenlet is not kept
     run_script(
         HEAD
         + f"""
@@ -218,7 +218,7 @@ assert told(pids[0]) == {{"child"}}
 
 
 def test_a_fork_while_a_callback_waits_in_the_hub(run_script):
-    """The loop goes on in the child, whoever ran it in the parent."""
+    """The loop continues in the child, whichever greenlet ran it in the parent."""
     run_script(
         HEAD
         + """

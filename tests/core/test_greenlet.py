@@ -196,7 +196,7 @@ def test_switching_by_hand_into_one_that_is_scheduled_runs_it_once_and_keeps_its
         try:
             g.switch()
         except gevlite.LoopExit:
-            pass                       # it ended into the hub, and nobody switches back to us
+            pass                       # it ended into the hub, and nothing switches back here
         gevlite.sleep(0.001)
         assert calls == [1] and g.dead
         assert sys.getrefcount(g) == before - 1, (sys.getrefcount(g), before)     # the entry's
@@ -929,7 +929,7 @@ def test_an_uncaught_error_of_a_raw_greenlet_is_printed_once(stream):
 
 
 def test_the_error_of_a_raw_greenlet_never_names_another_greenlet(errors):
-    """It ends into the hub, which may then be in the middle of resuming somebody else."""
+    """It ends into the hub, which may then be in the middle of resuming another greenlet."""
     e = Event()
 
     def fails():

@@ -119,7 +119,7 @@ class Model(RuleBasedStateMachine):
             self.helper = Helper()
         return self.helper.call(action)
 
-    # -------- who waits
+    # -------- the waiting side
 
     raws = st.booleans()
     times = st.sampled_from([None, 0, SHORT, LONG])
@@ -206,7 +206,7 @@ class Model(RuleBasedStateMachine):
         w.waiter = waiter
         return w
 
-    # -------- who ends it
+    # -------- the waking side
 
     @rule(where=elsewhere)
     def set_event(self, where):
@@ -306,7 +306,7 @@ class Model(RuleBasedStateMachine):
 
     @invariant()
     def a_semaphore_keeps_its_tokens(self):
-        # Taken, in the counter, or handed to somebody who has not run yet: never more than there are.
+        # Taken, in the counter, or handed to a greenlet that has not run yet: never more than there are.
         assert self.taken + self.semaphore.counter <= self.tokens
 
     @invariant()
@@ -315,7 +315,7 @@ class Model(RuleBasedStateMachine):
             assert len(got) == len(set(got))
 
     def settle(self):
-        """Everybody who can run runs."""
+        """Every greenlet that can run runs."""
         for _ in range(10):
             gevlite.sleep(0)
 

@@ -18,7 +18,7 @@ def setting(monkeypatch):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """The events of which the subscribers are told."""
+    """The events that the subscribers get."""
     found = []
     monkeypatch.setattr(events, "subscribers", [found.append])
     return found
@@ -41,7 +41,7 @@ def blocked(seen):
 
 
 def run_on(until):
-    """Let nobody else run until `until()` holds."""
+    """Let no other greenlet run until `until()` is true."""
     deadline = time.monotonic() + 20
     while not until():
         assert time.monotonic() < deadline
@@ -302,7 +302,7 @@ def test_it_ends_with_its_hub():
 
 
 def test_it_does_not_hold_off_a_loop_exit(run_script):
-    # (Not in this process, where a handler of pytest-timeout's SIGALRM might wake somebody.)
+    # (Not in this process, where a handler of pytest-timeout's SIGALRM might wake a greenlet.)
     assert (
         run_script("""
         import gevlite
@@ -391,7 +391,7 @@ def test_the_process_ends_without_a_word_whatever_it_does(run_script):
         monitor = gevlite.get_hub().start_periodic_monitoring_thread()
         monitor.add_monitoring_function(lambda hub: sys.stderr.write(""), 0.005)
         gevlite.sleep(0.01)
-        # The main thread waits for it natively, at its end: nobody is blocked who would have something to do.
+        # The main thread waits for it natively, at its end: no greenlet that has something to do is blocked.
         threading.Thread(target=time.sleep, args=(0.3,)).start()
         gevlite.sleep(0.001)
         gevlite.config.max_blocking_time = 0.05

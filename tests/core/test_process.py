@@ -421,7 +421,7 @@ for _ in threads:
     ready.acquire()
 def child():
     gevlite.sleep(0.001)
-    stop.set()          # those who waited are gone
+    stop.set()          # the waiters are gone
     gevlite.sleep(0.001)
     t = threading.Thread(target=gevlite.sleep, args=(0.001,))
     t.start()
@@ -450,7 +450,7 @@ g = gevlite.spawn(reader)
 gevlite.sleep(0)
 go_r, go_w = os.pipe()
 def child():
-    # Its own copy of the waiting greenlet is told to go; then its hub polls while the parent's pipe gets data.
+    # Its own copy of the waiting greenlet is resumed; then its hub polls while the parent's pipe gets data.
     g.kill()
     os.set_blocking(go_r, False)
     os.close(go_w)

@@ -241,7 +241,7 @@ def test_a_timeout_can_be_weakly_referenced():
     assert ref() is None
 
 
-# ---------------------------------------------------------------- who set it
+# ---------------------------------------------------------------- where it was set
 
 
 def line_of(function, text):

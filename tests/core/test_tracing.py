@@ -126,7 +126,7 @@ def test_coverage_counts_every_line(tmp_path, core, concurrency, patched, branch
 
 @pytest.fixture(params=["settrace", "setprofile"])
 def calls(request):
-    """The functions that a tracer, or a profiler, is told are called."""
+    """The functions whose calls a tracer, or a profiler, sees."""
     seen = []
 
     def tell(frame, event, argument):
@@ -300,7 +300,7 @@ def test_the_hub_has_a_frame():
 
 
 def test_a_thread_that_polls_is_seen_in_its_hub():
-    """What faulthandler, py-spy and a debugger that attaches find while everybody waits."""
+    """What faulthandler, py-spy and an attached debugger find while all greenlets wait."""
     ident = threading.get_ident()
     found = []
 

@@ -34,7 +34,7 @@ def test_what_cannot_be_a_name_is_an_error_of_name_resolution(function, resolver
             pytest.fail(f"{name!r}: {FUNCTIONS[function](socket, name)}")
 
 
-# Those that the original refuses before it asks anybody.
+# Names that the original refuses before any look-up.
 REFUSED = ["a\0b", b"a\0b", bytearray(b"\0"), "a..b", ".a", "x" * 64, "x" * 300, "ü" * 64, "\udcff", 5, None, 1.5, ()]
 
 

@@ -1,4 +1,4 @@
-"""The system's resolver in threads: it holds up only who asks, and not what else is done in threads."""
+"""The system's resolver in threads: it holds up only the calling greenlet, and no other work in threads."""
 
 import _socket
 import threading

@@ -9,7 +9,7 @@ def test_redis(run, redis_server):
         assert client.get("here") == "yes"
         # BLPOP waits in the server
         assert together(20, lambda i: client.blpop([f"empty{i}"], timeout=SECONDS)) == [None] * 20
-        # and one who waits is woken by another
+        # and a waiter is woken by another greenlet
         waiter = gevlite.spawn(client.blpop, ["full"], timeout=20)
         gevlite.sleep(0)
         client.rpush("full", "x")
@@ -157,7 +157,7 @@ def test_pymemcache(run, memcached, slowed):
 
 
 def test_the_pool_of_sqlalchemy(run, postgres):
-    """Its pool lets ten in at once; the others wait for a connection without stopping anybody."""
+    """Its pool lets ten in at once; the others wait for a connection without blocking the rest."""
     code = """
         import sqlalchemy
         from sqlalchemy.pool import QueuePool
@@ -178,7 +178,7 @@ def test_the_pool_of_sqlalchemy(run, postgres):
         assert together(20, query) == list(range(20))
         assert most == 10, most
         assert engine.pool.checkedout() == 0
-        # nobody gets in: the wait ends with the pool's own error
+        # no connection is free: the wait ends with the pool's own error
         busy = [engine.connect() for _ in range(10)]
         impatient = sqlalchemy.create_engine(engine.url, pool_size=1, max_overflow=0, pool_timeout=0.1)
         with impatient.connect():

@@ -1,4 +1,4 @@
-"""A gunicorn that is told to stop ends in silence, but for its own log: with our worker, and with its own, patched."""
+"""A gunicorn that is stopped prints nothing but its own log: with gevlite's worker, and with its own, patched."""
 
 import os
 import re

@@ -108,7 +108,7 @@ PROGRAMS = {
         result = pool.spawn(__import__("gevlite.monkey").monkey.get_original("time", "sleep"), 100)
         gevlite.sleep(0.001)
     """,
-    # Its workers try to connect to where nobody listens, again and again.
+    # Its workers try to connect to a port without a listener, again and again.
     "a psycopg pool that is not closed": PSYCOPG_POOL
     + """
         pool.cycle = pool

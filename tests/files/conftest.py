@@ -54,7 +54,7 @@ def pipe(opened):
 
 
 def close_fd(fd, inode):
-    """Close it, unless that was done and the number may be somebody else's."""
+    """Close it, unless that was done and the number may belong to another file."""
     try:
         if os.fstat(fd).st_ino == inode:
             os.close(fd)

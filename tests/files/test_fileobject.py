@@ -48,7 +48,7 @@ def parked_on_fd(count=1):
     return lambda: get_hub().stats()["fd_waiters"] == count
 
 
-# ---------------------------------------------------------------- who waits
+# ---------------------------------------------------------------- waiting
 
 
 @pytest.mark.parametrize("mode", ["rb", "r"])

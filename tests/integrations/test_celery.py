@@ -197,7 +197,7 @@ def test_a_warm_shutdown_lets_tasks_come_to_their_end(redis_server, app, tmp_pat
         assert worker.process.wait(30) == 0
         assert running.get(timeout=1) == "done"
         assert "Warm shutdown" in worker.log.read_text()
-        # it was acknowledged, so nobody will run it again
+        # it was acknowledged, so it will not run again
         with app.connection() as connection:
             assert connection.default_channel.client.hlen("unacked") == 0
 

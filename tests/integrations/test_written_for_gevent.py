@@ -143,7 +143,7 @@ def test_celery(programs, redis_server):
             job.get(timeout=20)
         except celery.exceptions.TaskRevokedError:
             print("revoked")
-        job = tasks.sleep.delay(1)      # the worker is told to end meanwhile
+        job = tasks.sleep.delay(1)      # the worker is stopped meanwhile
         while job.state != "BEGUN":
             time.sleep(0.01)
         print("begun", flush=True)

@@ -1,4 +1,4 @@
-"""What methods of the interpreter's types do is exchanged: nobody else may be hurt by it, and it may fail.
+"""Methods of the interpreter's types are replaced: other code must not be affected, and it may fail.
 
 What it is for is in test_made_before.py.
 """
@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-# Everything whose methods are exchanged, used in an interpreter of which we know nothing.
+# Everything whose methods are replaced, used in an interpreter without gevlite.
 ELSEWHERE = """
 import os, queue, select, threading, multiprocessing.synchronize
 def use():

@@ -122,7 +122,7 @@ def test_strict_refuses_and_changes_nothing(script):
         import holder, os, queue, select, socket, subprocess, sys, threading, time, _thread
         process = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         raw = process.stdout.raw
-        monkey.patch_time()                 # who is told of this one already
+        monkey.patch_time()                 # which warns of this one already
         def state():
             modules = (_thread, os, queue, select, socket, subprocess, threading, time, socket.socket, subprocess.Popen)
             saved = {name: dict(items) for name, items in monkey.saved.items()}

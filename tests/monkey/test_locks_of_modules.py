@@ -23,7 +23,7 @@ def test_only_those_of_logging_if_so_asked(script):
 
 
 def test_imports_between_greenlets_do_not_block_each_other(script):
-    """The lock of a module that is being imported was made before; who waits for it must let the others run."""
+    """The lock of a module that is being imported was made before; its waiter must let others run."""
     script.write("import slow_part\nvalue = slow_part.value\n", "slow_module.py")
     script.write("import time\ntime.sleep(0.02)\nvalue = 1\n", "slow_part.py")
     script.write(

@@ -32,7 +32,7 @@ def result_of(done):
 
 
 def test_locks_between_greenlets_and_os_threads(script):
-    """Nothing is lost or doubled, nobody waits for ever; the interpreter changes threads all the time."""
+    """Nothing is lost or doubled, no greenlet waits for ever; the interpreter switches threads all the time."""
     lines = script.run(
         NATIVE
         + """
@@ -111,7 +111,7 @@ def test_logging_from_greenlets_threads_and_os_threads(script):
             for letter in text:
                 write(letter)
             if len(stream.getvalue()) % 3 == 0:
-                time.sleep(0)       # whoever logs now has to wait for the lock
+                time.sleep(0)       # a greenlet that logs now has to wait for the lock
         stream.write = slow_write
         sys.setswitchinterval(1e-6)
         def work(name):
@@ -142,7 +142,7 @@ def test_logging_from_greenlets_threads_and_os_threads(script):
 
 
 def test_the_hub_waits_for_a_lock_of_an_os_thread_but_not_for_one_of_its_greenlets(script):
-    """A callback that logs must not fail because a worker thread is logging too; nobody else runs while it waits."""
+    """A callback that logs must not fail while a worker thread is logging too; no other greenlet runs meanwhile."""
     lines = script.run(
         NATIVE
         + """

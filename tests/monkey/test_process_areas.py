@@ -62,7 +62,7 @@ def test_who_has_imported_popen_or_derived_his_own_before_has_a_cooperative_one(
 
 
 def test_the_functions_stay_and_look_popen_up_when_they_are_called(script):
-    """So that who replaces `subprocess.Popen` in his tests is obeyed."""
+    """So that tests can replace `subprocess.Popen`."""
     script.run(
         """
         import subprocess
@@ -477,7 +477,7 @@ print("end", end="")
 """,
         patch=SYS + TICK,
     )
-    assert process.stderr.read(1) == "!"  # and nobody has read the output
+    assert process.stderr.read(1) == "!"  # and the output has not been read
     out, err = process.communicate()
     assert (out, err) == ("x" * 1_000_000 + "\nend", "")
 

@@ -1,4 +1,4 @@
-"""asyncio's running loop and current task belong to the greenlet that runs them, and nobody else sees them."""
+"""asyncio's running loop and current task belong to the greenlet that runs them, and no other greenlet sees them."""
 
 import asyncio
 import contextlib

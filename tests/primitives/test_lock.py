@@ -15,7 +15,7 @@ LOCKS = [*SEMAPHORES, RLock]
 
 
 def held(cls):
-    """A lock that somebody else has, and the function that gives it back."""
+    """A lock held by another greenlet, and the function that releases it."""
     lock = cls()
     release = gevlite.event.Event()
 
@@ -36,7 +36,7 @@ def held(cls):
 
 
 def is_free(lock):
-    """Nobody has it, nobody waits."""
+    """It is not taken, and there are no waiters."""
     if isinstance(lock, RLock):
         assert lock.acquire(blocking=False)
         lock.release()

@@ -59,7 +59,7 @@ class Way:
         return True
 
     def is_woken(self, thing):
-        """Whether the next who comes need not wait; uses that up."""
+        """Whether the next waiter need not wait; uses that up."""
         return self.wait(thing, 0)
 
 
@@ -144,7 +144,7 @@ WAYS = [
         Way(f"{cls.__name__}.wait", lambda cls=cls: taken(cls), lambda s, t: s.wait(t), lambda s: s.release())
         for cls in (Semaphore, BoundedSemaphore)
     ],
-    # Who gets it gives it back: one release is enough for everybody. This one may be made by any greenlet.
+    # A greenlet that gets it gives it back: one release is enough for all. Any greenlet may make this one.
     Way("RLock.acquire", taken_rlock, take_and_give_back, RLock._release_save),
     *[
         Way(
@@ -222,7 +222,7 @@ def in_turn(start, calls):
 
 
 def pass_time(seconds):
-    """Without letting anybody run."""
+    """Without letting another greenlet run."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pass
@@ -345,7 +345,7 @@ def test_woken_and_then_killed_in_one_turn_it_has_what_it_waited_for(way, start)
 
 @every_way
 def test_a_wake_up_just_before_the_time_is_over_is_not_lost(way, line_up, hub):
-    """The timer fires between the wake-up and the turn of the one who was woken."""
+    """The timer fires between the wake-up and the turn of the woken greenlet."""
     thing = way.make()
     (one,) = line_up(way, thing, 1, timeout=SOON)
 
@@ -365,7 +365,7 @@ def test_a_wake_up_just_before_the_time_is_over_is_not_lost(way, line_up, hub):
 
 @every_way
 def test_a_wake_up_just_after_the_time_is_over_is_not_lost(way, line_up, hub):
-    """It comes between the firing of the timer and the turn of the one who waited."""
+    """It comes between the firing of the timer and the turn of the waiter."""
     thing = way.make()
     (one,) = line_up(way, thing, 1, timeout=2 * SOON)
     hub.call_later(SOON, way.wake, thing)

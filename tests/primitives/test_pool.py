@@ -289,7 +289,7 @@ def test_kill_while_waiting_for_a_place_takes_none_and_starts_nothing(held, wait
     g.kill()
     held.let_go()
     assert held.pool.free_count() == 1 and len(held.pool) == 0
-    assert gevlite.get_hub().stats()["spawned"] - before <= 2  # who waits, and what `add` adds
+    assert gevlite.get_hub().stats()["spawned"] - before <= 2  # the waiter, and what `add` adds
     assert held.pool.spawn(lambda: 7).get(timeout=5) == 7
 
 

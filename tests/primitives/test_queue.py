@@ -364,7 +364,7 @@ def test_blocking_in_a_hub_callback_gets_an_item(hub, settle):
     assert settle(lambda: got) and got == [1]
 
 
-# ---------------------------------------------------------------- order of those who wait
+# ---------------------------------------------------------------- order of waiters
 
 
 @pytest.mark.parametrize("cls", WITH_CHANNEL)
@@ -566,7 +566,7 @@ def test_an_item_of_a_channel_thrown_away_by_throw_goes_to_the_next_getter_or_th
     assert [*taken, c.get(timeout=1)] == [0, 1]
     with pytest.raises(Empty):
         c.get_nowait()
-    # With somebody waiting behind, that one gets it.
+    # If another waiter is behind it, that one gets it.
     thrown, waiting = gevlite.spawn(c.get), gevlite.spawn(c.get)
     gevlite.sleep(0)
 

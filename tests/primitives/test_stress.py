@@ -1,4 +1,4 @@
-"""Threads, greenlets and primitives in random order: nothing is lost, nothing doubled, everybody ends.
+"""Threads, greenlets and primitives in random order: nothing is lost, nothing doubled, every greenlet ends.
 
 A round makes one of each primitive, shared by a few OS threads with a hub each and by one without. Greenlets lock, put,
 get, wait, join and spawn at random, with and without time-outs; others, of any thread, kill them. What must hold is
@@ -38,7 +38,7 @@ def held():
 
 
 class Checked:
-    """A lock or semaphore, and who is inside."""
+    """A lock or semaphore, and the greenlets inside."""
 
     def __init__(self, lock, limit):
         self.lock = lock
@@ -197,7 +197,7 @@ class Round:
 
     def set_a_result(self, me):
         n = me.randrange(len(self.results))
-        with self.swapping:  # else two threads might set the same one, and one that somebody waits for be dropped
+        with self.swapping:  # else two threads might set the same one, and one with waiters be dropped
             old, self.results[n] = self.results[n], AsyncResult()
         old.set(old)
 
@@ -225,7 +225,7 @@ class Round:
     STEPS += [wait_for_the_event, set_or_clear_the_event, get_a_result, set_a_result, join_another, spawn_and_get]
     STEPS += [wait_for_several, give_way]
 
-    # -------- who does it
+    # -------- the workers
 
     def work(self, name):
         me = random.Random(name)
@@ -259,7 +259,7 @@ class Round:
             gevlite.joinall(alive)
             deadline = time.monotonic() + 5
             while held() != before and time.monotonic() < deadline:
-                gevlite.sleep(0.001)  # children of those who were killed
+                gevlite.sleep(0.001)  # children of killed greenlets
             assert held() == before, f"thread {number} holds {held()}, before {before}"
         except gevlite.Timeout:
             raise  # ROUND_LIMIT
@@ -269,7 +269,7 @@ class Round:
             self.threads_left -= 1
 
     def helper(self):
-        """A thread without a hub, which never blocks. It sees to it that who waits for ever is served in the end."""
+        """A thread without a hub, which never blocks. It serves waiters that would otherwise wait for ever."""
         me = random.Random(f"{self.seed}-helper")
         last, number = {}, 0
         while self.threads_left:

@@ -17,7 +17,7 @@ def pipe(pipe):
 
 @pytest.fixture(params=["pidfd", "thread"])
 def told_by(request, monkeypatch):
-    """Run the test twice: the end of a child is told by a pidfd, then by a thread that waits for it."""
+    """Run the test twice: a pidfd reports the end of a child, then a thread that waits for it."""
     if request.param == "thread":
         monkeypatch.setattr(_children, "_pidfd_open", None)
     elif _children.pidfd(os.getpid()) is None:

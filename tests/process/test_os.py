@@ -332,7 +332,7 @@ def test_timeout_while_writing(pipe):
 
 
 def test_close_wakes_who_waits_for_the_descriptor(start, pipe):
-    """Otherwise he would wait for ever, or for the next file that gets the number."""
+    """Otherwise it would wait for ever, or for the next file that gets the number."""
     reader = start(gevlite_os.read, pipe[0], 1)
     watcher = start(socket.wait_read, pipe[0])
     gevlite.sleep(0)
@@ -713,7 +713,7 @@ def test_what_keeps_the_loop_alive_is_counted_right_in_the_child_of_a_fork(run_s
 
 
 def test_a_thread_that_waits_for_a_child_does_not_hide_a_dead_end(run_script):
-    """It would look like somebody who may wake us. Once nobody is interested in the child, nothing will."""
+    """It would look like something that may wake the greenlet. Once nothing waits for the child, nothing will."""
     assert (
         run_script("""
         import os
@@ -778,7 +778,7 @@ def test_each_way_to_wait_finds_a_watched_child(wait, pid_and_code, when, pipe, 
             assert settle(lambda: told)
         found = wait(pid)
     assert pid_and_code(found) == (pid, 3)
-    assert settle(lambda: told)  # it is told in any case
+    assert settle(lambda: told)  # it is called in any case
     assert (told[0].rpid, told[0].returncode) == (pid, 3)
     assert not gevlite_os._watched
     with pytest.raises(ChildProcessError):

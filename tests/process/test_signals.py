@@ -227,7 +227,7 @@ def test_a_signal_ends_the_poll_also_while_somebody_else_has_the_descriptor(ends
     assert came.wait(timeout=50)
 
 
-# ---------------------------------------------------------------- a handler is somebody who may wake us
+# ---------------------------------------------------------------- a handler may wake a greenlet
 
 DEAD_END = """
 import os, signal, subprocess, gevlite

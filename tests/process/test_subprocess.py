@@ -84,7 +84,7 @@ def test_run_and_call_kill_the_child_when_the_time_is_over(sub, pipe, call):
     with pytest.raises(std_subprocess.TimeoutExpired):
         getattr(sub, call)(["sleep", "100"], stdout=pipe[1], timeout=0.05)
     os.close(pipe[1])
-    assert os.read(pipe[0], 1) == b""  # nobody has the other end any more
+    assert os.read(pipe[0], 1) == b""  # the other end is closed everywhere
 
 
 def test_many_run_at_the_same_time(lib, sub, pipe, opened):
@@ -403,7 +403,7 @@ def test_umask(sub, tmp_path):
 
 
 def test_user_and_group(sub):
-    """As root, those of somebody else."""
+    """As root, those of another user."""
     user, group = (12345, 23456) if os.getuid() == 0 else (os.getuid(), os.getgid())
     done = sub.run("id -u; id -g", shell=True, user=user, group=group, stdout=PIPE, text=True)
     assert done.stdout.split() == [str(user), str(group)]

@@ -265,8 +265,8 @@ class Fuzzer:
         assert len(rest) <= 1 and all(status >= 400 for status in rest), f"answered twice: {context}"
         left = found[len(seen) :]
         if seen and mode in ("none", "some") and (found[len(seen) - 1].expects or found[len(seen) - 1].chunked):
-            # Not told to go on: whether there is a body nobody can know. Or the rest of the body was refused when
-            # nobody wanted it any more. In both cases the connection ends behind the response.
+            # Without "100 Continue" it is not known whether there is a body. Or the rest of the body was refused when
+            # it was no longer needed. In both cases the connection ends after the response.
             left = []
         if left and left[0].complete:
             assert rest, f"neither served nor refused: {context}"

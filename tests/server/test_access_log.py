@@ -1,4 +1,4 @@
-"""The access log: what its lines say, that nobody can forge one, and that nobody waits for it."""
+"""The access log: its lines, that clients cannot forge one, and that no request waits for it."""
 
 import base64
 import json
@@ -130,7 +130,7 @@ def test_json(logged):
     }  # fmt: skip
 
 
-# ---------------------------------------------------------------- nobody can forge a line
+# ---------------------------------------------------------------- clients cannot forge a line
 
 HOSTILE = [
     '" 200 5 "-" "-',

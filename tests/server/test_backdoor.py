@@ -1,4 +1,4 @@
-"""BackdoorServer: a Python prompt for each connection, whose input and output are nobody else's."""
+"""BackdoorServer: a Python prompt for each connection, with input and output of its own."""
 
 import sys
 

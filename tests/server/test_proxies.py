@@ -195,7 +195,7 @@ def test_what_a_client_sends_before_does_not_hide_what_the_proxy_appends(garbage
             assert environ["wsgi.url_scheme"] == "https" and environ["HTTP_HOST"] == "example.org"
 
 
-# ---------------------------------------------------------------- who is trusted
+# ---------------------------------------------------------------- which proxies are trusted
 
 EVERYTHING = {
     "forwarded": "for=6.6.6.6;proto=https;host=evil", "x_forwarded_for": "6.6.6.6", "x_forwarded_proto": "https",
@@ -419,7 +419,7 @@ def test_what_a_proxy_tells_of_the_clients_tls():
     environ = told(tls_fields(client=7, name="\u00fc".encode()))
     assert environ["SSL_CLIENT_VERIFY"] == "SUCCESS" and environ["SSL_CLIENT_S_DN_CN"] == "\u00c3\u00bc"
     assert told(tls_fields(client=5, name=b"resumed"))["SSL_CLIENT_S_DN_CN"] == "resumed"
-    # A name that nobody has verified is not told, nor one without a certificate.
+    # An unverified name is not passed on, nor one without a certificate.
     environ = told(tls_fields(client=7, verify=18, name=b"mallory"))
     assert environ["SSL_CLIENT_VERIFY"] == "FAILED:18" and "mallory" not in environ.values()
     environ = told(tls_fields(client=1, name=b"mallory"))

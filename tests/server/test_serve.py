@@ -198,7 +198,7 @@ def test_a_worker_that_is_killed_is_replaced(serving):
     server = serving("-w", "1")
     first = server.pid()
     os.kill(first, signal.SIGKILL)
-    assert server.pid() != first  # who connects meanwhile waits
+    assert server.pid() != first  # a client that connects meanwhile waits
     server.said("was killed by SIGKILL")
 
 

@@ -78,7 +78,7 @@ def test_sockets_that_are_passed_are_served(serving, tmp_path):
         assert server.open(client).get().status == 200
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
-        # They are systemd's: who comes now waits for the next process.
+        # They belong to systemd: a client that connects now waits for the next process.
         assert os.path.exists(path)
         waiting = server.connect()
         server = activated(serving, [tcp], "-w", "1")

@@ -1,4 +1,4 @@
-"""StreamServer: accepts whoever comes, serves each in the way `spawn` says, survives errors, stops in good order."""
+"""StreamServer: accepts all clients, serves each as `spawn` says, survives errors, stops in good order."""
 
 import errno
 import os
@@ -528,7 +528,7 @@ def test_accepting_can_be_suspended(serve, dial):
 @pytest.mark.parametrize("spawn", ["default", "raw", 10], ids=str)
 def test_close_serves_who_has_connected_already(serve, spawn):
     server = serve(StreamServer(ANY, echo, spawn=spawn))
-    clients = [std_socket.create_connection(server.address, 20) for _ in range(5)]  # nobody else runs meanwhile
+    clients = [std_socket.create_connection(server.address, 20) for _ in range(5)]  # no other greenlet runs meanwhile
     for client in clients:
         client.sendall(b"x")
     server.close()
@@ -687,7 +687,7 @@ def test_signals(number, source, code):
                 time.sleep(0.001)
             process.send_signal(number)
             if code != -signal.SIGTERM:
-                # Nobody new is taken, but who is served is served to the end.
+                # No new client is accepted, but those being served are served to the end.
                 while any(found.status == psutil.CONN_LISTEN for found in watched.net_connections("tcp")):
                     time.sleep(0.001)
                 with pytest.raises(ConnectionRefusedError):

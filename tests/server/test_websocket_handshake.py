@@ -118,7 +118,7 @@ def test_compression(ask, wanted, offered, agreed):
         (handshake().replace(b"Connection: Upgrade", b"Connection: keep-alive"), 426),
         (handshake().replace(b"HTTP/1.1", b"HTTP/1.0"), 426),
         (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 426),
-        (handshake("Sec-WebSocket-Extensions: ;;"), 101),  # compression was not wanted, so nobody looks
+        (handshake("Sec-WebSocket-Extensions: ;;"), 101),  # compression is off, so it is not checked
     ],
 )
 def test_what_is_no_handshake(ask, errors, data, status):

@@ -719,7 +719,7 @@ def test_stop_kills_what_does_not_end_if_there_is_a_number_of_places(site, http,
 
 class Crowded(WSGIServer):
     max_connections = 5
-    max_accept = 1  # so that who was accepted counts at once
+    max_accept = 1  # so that an accepted client counts at once
 
 
 def fill(server, http, settle, prepare):

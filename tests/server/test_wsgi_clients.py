@@ -49,7 +49,7 @@ def test_who_stays_too_long_between_requests_is_hung_up_on(visit):
 
 @pytest.mark.parametrize("length", [0, 7, 70, 700])
 def test_an_empty_line_behind_a_body_is_no_request_and_costs_no_time(visit, length):
-    """Old clients send one. What stands in memory behind it is nobody's."""
+    """Old clients send one. The memory behind it must not be read."""
     client = visit(echo, limits=Limits(header_timeout=0.1, keepalive_timeout=20))
     client.send(b"POST /" + b"x" * length + b" HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc\r\n")
     assert client.response().body == b"abc"

@@ -1,4 +1,4 @@
-"""A WebSocket client that sends what it is told to, right or wrong."""
+"""A WebSocket client that sends exactly what the test asks for, right or wrong."""
 
 import os
 import socket

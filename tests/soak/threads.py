@@ -1,4 +1,4 @@
-"""Four OS threads with a thousand greenlets each hand items round over shared queues: nothing is lost, nobody hangs.
+"""Four OS threads with a thousand greenlets each pass items around over shared queues: nothing is lost, nothing hangs.
 
     python tests/soak/threads.py [SECONDS]
 

@@ -48,7 +48,7 @@ def abstract_name():
 
 
 def full_listener(sockets, opened):
-    """A TCP listener that answers nobody any more, because its backlog is full."""
+    """A TCP listener that no longer answers, because its backlog is full."""
     listener = opened.enter_context(sockets.socket())
     listener.bind((LOCALHOST, 0))
     listener.listen(0)

@@ -22,7 +22,7 @@ def test_connection_refused(sockets, opened):
 
 
 def test_connecting_again_after_a_refusal(sockets, opened):
-    """The same socket is refused in the same way, and accepted once somebody listens."""
+    """The same socket is refused in the same way, and accepted once there is a listener."""
     listener = opened.enter_context(sockets.socket())
     listener.bind((LOCALHOST, 0))
     sock = opened.enter_context(sockets.socket())
@@ -225,7 +225,7 @@ def test_create_server_dual_stack(lib, sockets, opened):
 
 
 def test_several_accept_on_one_listener(lib, sockets, opened):
-    """Each connection is accepted by exactly one of those who wait, and none is lost."""
+    """Each connection is accepted by exactly one of the waiters, and none is lost."""
     listener = opened.enter_context(sockets.create_server((LOCALHOST, 0), backlog=100))
 
     def serve():
@@ -273,7 +273,7 @@ def test_those_who_accept_are_served_in_the_order_in_which_they_came(start, open
 
 
 def test_one_edge_for_many_connections_wakes_as_many(start, opened, settle):
-    """They all came before anybody looked."""
+    """They all came before the first accept."""
     listener = opened.enter_context(socket.create_server((LOCALHOST, 0), backlog=100))
     accepting = [start(listener.accept) for _ in range(20)]
     assert settle(waiting_for(20))

@@ -1,4 +1,4 @@
-"""What goes wrong on a network and in a process while somebody blocks in a call, and what the call makes of it.
+"""Faults of the network and the process while a greenlet blocks in a call, and what the call does.
 
 Each test goes through every call that can block. Those that take `lib` run against the original too.
 """
@@ -126,7 +126,7 @@ def test_reset_while_connecting(lib, sockets, opened):
     sock = opened.enter_context(sockets.socket())
     connecting = lib.spawn(sock.connect, listener.getsockname())
     let_run(lib)
-    listener.close()  # the next attempt of the kernel finds nobody
+    listener.close()  # the next attempt of the kernel finds no listener
     with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
         connecting.get()
 
@@ -157,7 +157,7 @@ def test_both_readers_and_writers_hear_of_a_reset(start, ours, settle):
 
 @pytest.mark.parametrize("many", [1, 8])
 def test_full_buffers_on_both_sides(lib, ends, many):
-    """Both sides have more to send than fits, and each has readers: nobody waits for ever, every byte arrives."""
+    """Both sides have more to send than fits, and each has readers: none waits for ever, every byte arrives."""
     a, b = ends
     size = len(BIG) // 4
     writers = [lib.spawn(end.sendall, bytes([i]) * (size // many)) for i in range(many) for end in (a, b)]
@@ -205,7 +205,7 @@ def test_half_close_while_the_other_half_is_full(lib, ends):
 
 
 def test_shutdown_wakes_a_reader(lib, ends):
-    """SHUT_RD on one's own side is an end for who reads there."""
+    """SHUT_RD on one's own side is an end for a reader there."""
     _a, b = ends
     reader = lib.spawn(b.recv, 10)
     let_run(lib)
@@ -240,7 +240,7 @@ def test_accept_without_a_descriptor_left(sockets, opened):
 
 
 def test_accept_that_waits_without_a_descriptor_left(start, opened, settle):
-    """All who wait are told, each by an exception, and none of them spins."""
+    """All waiters get an exception, and none of them spins."""
     listener = opened.enter_context(socket.create_server((LOCALHOST, 0)))
     client = opened.enter_context(std_socket.socket())
     accepting = [start(listener.accept) for _ in range(3)]

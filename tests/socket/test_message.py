@@ -98,7 +98,7 @@ def test_no_room_for_descriptors(sockets, opened):
 
 
 def test_a_socket_travels(lib, sockets, opened):
-    """A connection accepted here is served by whoever gets its descriptor."""
+    """A connection accepted here is served by the process that gets its descriptor."""
     a, b = unix_pair(sockets, opened)
     client, server = tcp_pair(sockets, opened)
 

@@ -248,7 +248,7 @@ def test_nonblocking_accept_and_connect(sockets, opened):
 
 
 def test_what_has_come_meanwhile_is_seen_without_waiting(ends):
-    """MSG_DONTWAIT asks the kernel, also when nothing was there the last time and nobody has looked since."""
+    """MSG_DONTWAIT asks the kernel, even if there was no data the last time and it has not been asked since."""
     a, b = ends
     b.settimeout(0.01)
     with pytest.raises(TimeoutError):

@@ -188,7 +188,7 @@ def test_urgent_data(lib, selects, opened):
 
 
 def test_waiting_for_urgent_data_alone_does_not_spin(ours):
-    """Ordinary data that nobody reads must not wake such a wait over and over."""
+    """Unread ordinary data must not wake such a wait again and again."""
     a, b = ours
     a.send(b"ordinary")
     before = gevlite.get_hub().stats()["polls"]
@@ -274,7 +274,7 @@ def test_detached_while_selecting(start, ours, settle):
 
 
 def test_many_greenlets_select_the_same(start, ours, settle):
-    """All are told: select takes nothing away."""
+    """All are woken: select takes nothing away."""
     a, b = ours
     waiters = [start(select.select, [a], [], []) for _ in range(10)]
     assert settle(waiting_for(10))

@@ -1,4 +1,4 @@
-"""Several greenlets and one socket: who is woken, what a close does to the others, what a kill leaves."""
+"""Several greenlets and one socket: which one is woken, what a close does to the others, what a kill leaves."""
 
 import errno
 import gc
@@ -25,7 +25,7 @@ from both_ends import (
 import gevlite
 from gevlite import socket
 
-# ---------------------------------------------------------------- closing under somebody's feet
+# ---------------------------------------------------------------- closing while a greenlet waits
 
 
 def assert_closed(handle):
@@ -63,7 +63,7 @@ def test_closing_wakes_a_connect(start, opened, settle):
     listener.bind((LOCALHOST, 0))
     listener.listen(0)
     with pytest.raises(TimeoutError):
-        while True:  # until nobody answers any more
+        while True:  # until there is no answer any more
             sock = opened.enter_context(socket.socket())
             sock.settimeout(0.1)
             sock.connect(listener.getsockname())
@@ -166,7 +166,7 @@ def test_timeout_inside_each_call(ours, opened):
 
 
 def test_kill_inside_recv(start, ours, settle):
-    """Nothing of the wait is left (see conftest), and the next one who waits gets the data."""
+    """Nothing of the wait is left (see conftest), and the next waiter gets the data."""
     a, b = ours
     doomed = start(b.recv, 10)
     other = start(b.recv, 10)
@@ -178,7 +178,7 @@ def test_kill_inside_recv(start, ours, settle):
 
 
 def test_killed_between_the_wake_up_and_the_read(start, ours, opened, settle):
-    """Killed when the event was already its own: the data goes to it or to the next one, never to nobody."""
+    """Killed when the event was already its own: the data goes to it or to the next one, and is never lost."""
     a, b = ours
     c, d = (opened.enter_context(end) for end in socket.socketpair())
     readers = []
@@ -229,7 +229,7 @@ def received_from(address, listener):
 
 
 def test_several_readers_share_a_stream(start, ours, settle):
-    """Each piece goes to one of them; whoever leaves something passes it on."""
+    """Each piece goes to one of them; a greenlet that leaves something passes it on."""
     a, b = ours
     readers = [start(b.recv, 1) for _ in range(10)]
     assert settle(waiting_for(10))
@@ -294,7 +294,7 @@ def test_a_stream_that_never_pauses_does_not_starve_others(opened):
 
 
 def test_a_connection_in_between_is_not_seen_twice(start, opened, settle):
-    """Who is woken for a connection that somebody else takes first waits on, and gets the next."""
+    """A greenlet woken for a connection that another one takes first continues to wait, and gets the next."""
     listener = opened.enter_context(socket.create_server((LOCALHOST, 0)))
     waiting = start(listener.accept)
     assert settle(waiting_for(1))
@@ -425,7 +425,7 @@ def test_a_wait_that_is_woken_for_both_directions_at_once(start, opened, settle,
 
 
 def test_wait_read_is_not_woken_by_what_others_take(start, opened, settle):
-    """A datagram that a reader has taken does not count for who waits on the number beside it."""
+    """A datagram that a reader has taken does not wake a waiter on the bare number."""
     a, b = udp(socket, opened), udp(socket, opened)
     reader = start(b.recv, 10)
     assert settle(waiting_for(1))
@@ -451,7 +451,7 @@ def test_cancel_wait(start, ours, hub):
             waiter.get()
         if not error:
             assert caught.value.errno == errno.EBADF
-    socket.cancel_wait(watcher)  # nobody waits
+    socket.cancel_wait(watcher)  # there is no waiter
     watcher.close()
 
 

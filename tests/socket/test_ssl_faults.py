@@ -1,4 +1,4 @@
-"""What goes wrong on a TLS connection while somebody blocks in a call, and what is rare in it: beside the original."""
+"""Faults and rare events of a TLS connection while a greenlet blocks in a call, compared with the original."""
 
 import array
 import contextlib
@@ -101,7 +101,7 @@ def forward_singly(source, target, bytes_left):
 
 
 def test_everything_in_segments_of_one_byte(lib, tls, sockets, opened, certificates):
-    """The handshake, records and the goodbye, through somebody who passes on every byte alone."""
+    """The handshake, records and the closing alert, through a proxy that passes on each byte separately."""
     (a, left), (right, b) = tcp_pair(sockets, opened), tcp_pair(sockets, opened)
     for sock in (left, right):
         sock.setsockopt(std_socket.IPPROTO_TCP, std_socket.TCP_NODELAY, 1)
@@ -203,7 +203,7 @@ def test_get_server_certificate_of_a_silent_server(tls, sockets, opened):
 
 
 def test_goodbye_with_data_on_the_way(lib, opened, certificates):
-    """unwrap() raises while there is data that nobody has read, and succeeds after it was read."""
+    """unwrap() raises while there is unread data, and succeeds after it was read."""
     client, server = Pair(lib, opened, certificates)
     server.sendall(b"unread")
     with pytest.raises(std_ssl.SSLError, match="application data after close notify|APPLICATION_DATA_AFTER_CLOSE"):
@@ -297,7 +297,7 @@ def blocking_call(tls_ours, opened, certificates):
             opened.enter_context(std_socket.create_connection(listener.getsockname()))
             return listener, listener.accept
         sock = opened.enter_context(tls_ours.client_context.wrap_socket(socket.socket(), server_hostname="localhost"))
-        return sock, lambda: sock.connect(listener.getsockname())  # connects, and nobody shakes hands
+        return sock, lambda: sock.connect(listener.getsockname())  # connects, but the peer makes no handshake
 
     return make
 
@@ -310,7 +310,7 @@ def test_closed_in_each_call(blocking_call, start, settle, name, way):
     waiter = start(call)
     assert settle(blocked(waiter))
     if name == "accept handshake":
-        waiter.greenlet.kill()  # what waits is the new connection's, which nobody else has
+        waiter.greenlet.kill()  # the waiting socket is that of the new connection, which no other code has
         return
     if way == "close":
         sock._real_close()

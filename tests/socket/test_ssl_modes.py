@@ -46,7 +46,7 @@ def test_unwrap_times_out(tls_ends):
 
 @pytest.mark.parametrize("side", ["client", "server"])
 def test_handshake_times_out(tls, sockets, opened, certificates, side):
-    """The peer says nothing: TimeoutError, and the descriptor is closed, since nobody else has it any more."""
+    """The peer says nothing: TimeoutError, and the descriptor is closed, because no other code has it."""
     a, b = unix_pair(sockets, opened)
     a.settimeout(0.05)
     with pytest.raises(TimeoutError, match="The handshake operation timed out"):
@@ -163,7 +163,7 @@ def test_a_stalled_handshake_blocks_only_its_greenlet(start, opened, certificate
 
 @pytest.mark.parametrize("how", ["kill", "Timeout"])
 def test_ended_inside_a_handshake(start, opened, certificates, settle, how):
-    """The descriptor is closed: nobody else has it any more."""
+    """The descriptor is closed: no other code has it."""
     a, b = unix_pair(socket, opened)
     context = client_context(ssl, certificates)
 
