@@ -1,4 +1,4 @@
-"""GEVLITE_BACKEND, gevlite.config.backend and Hub(backend=...): the backend that a hub gets, and errors for a wrong one.
+"""GEVLITE_BACKEND, gevlite.config.backend and Hub(backend=...): the backend that a hub gets, and the errors.
 
 Backends of others are in test_plugins.py.
 """
