@@ -49,7 +49,7 @@ cdef class _Collector:
                 except AttributeError:
                     raise TypeError(f"cannot wait for {obj!r}: it has no rawlink()") from None
                 # Links are called in the hub's next turn, before which a short time-out may be over.
-                ready = getattr(obj, "ready", None)
+                ready = getattr(obj, "ready", None) or getattr(obj, "done", None)       # `done`: of a future
                 if callable(ready) and ready() is True:
                     self.ready.append(obj)
                 else:

@@ -1,5 +1,6 @@
 """Waiting for a change: of the members of a pool, or of its free places."""
 
+import functools
 from collections import deque
 
 from gevlite._core import let_others_run
@@ -34,8 +35,22 @@ class Watch:
 
     def tell(self):
         """Wake all waiting greenlets. Does not block. May be called from any thread."""
+        self.take()()
+
+    def take(self):
+        """A function that wakes the greenlets that wait now, and none that begin to wait before it is called.
+
+        Does not block. May be called from any thread.
+        """
+        taken = []
         try:
             while self._waiting:
-                self._waiting.popleft().set()
+                taken.append(self._waiting.popleft())
         except IndexError:
             pass  # another thread was faster
+        return functools.partial(_set_all, taken)
+
+
+def _set_all(waiting):
+    for event in waiting:
+        event.set()

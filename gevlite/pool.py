@@ -319,10 +319,11 @@ class Group(GroupMappingMixin):
             return False
         self._killed.discard(greenlet)
         if not self.greenlets:
+            tell = self._emptied.take()  # by the time the links have run there may be members again
             if isinstance(greenlet, Greenlet):
-                greenlet._after_links(self._emptied.tell)
+                greenlet._after_links(tell)
             else:
-                self._emptied.tell()
+                tell()
         return True
 
     def start(self, greenlet):

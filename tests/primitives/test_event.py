@@ -15,7 +15,7 @@ BOTH = [Event, AsyncResult]
 
 def waiting(thing, count=1):
     greenlets = [gevlite.spawn(thing.wait) for _ in range(count)]
-    gevlite.sleep(0)
+    gevlite.idle()
     assert thing.linkcount() == count
     return greenlets
 
@@ -65,7 +65,7 @@ def test_a_waiter_that_waits_again_in_its_turn_is_not_woken_by_the_same_set():
         turns.append(e.wait(0.001))
 
     g = gevlite.spawn(again)
-    gevlite.sleep(0)
+    gevlite.idle()
     e.set()
     g.get()
     assert turns == [1, False]
@@ -209,7 +209,7 @@ def test_set_then_kill_in_one_turn_ends_the_wait_first(cls):
         gevlite.sleep(100)
 
     g = gevlite.spawn(wait)
-    gevlite.sleep(0)
+    gevlite.idle()
     thing.set()
     g.kill()
     assert seen == ["woken"]
@@ -227,7 +227,7 @@ def test_a_set_and_a_timeout_in_the_same_round_end_the_wait_once(cls, wake_first
     if wake_first:
         hub.call_later(0.002, thing.set)
     g = gevlite.spawn(wait)
-    gevlite.sleep(0)
+    gevlite.idle()
     if not wake_first:
         hub.call_later(0.002, thing.set)
     deadline = time.monotonic() + 0.004
@@ -248,7 +248,7 @@ def test_waiters_are_woken_in_the_order_in_which_they_came(cls):
         order.append(n)
 
     greenlets = [gevlite.spawn(wait, n) for n in range(20)]
-    gevlite.sleep(0)
+    gevlite.idle()
     thing.set()
     gevlite.joinall(greenlets)
     assert order == list(range(20))
@@ -286,7 +286,7 @@ def test_a_link_is_called_once_in_the_hub(cls, hub):
     assert thing.linkcount() == 1
     thing.set()
     thing.set()
-    gevlite.sleep(0)
+    gevlite.idle()
     assert calls == [(thing, hub)] and thing.linkcount() == 0
 
 
@@ -296,7 +296,7 @@ def test_a_link_to_what_is_ready_is_called_soon_but_not_at_once(cls):
     thing.set()
     thing.rawlink(calls.append)
     assert calls == []
-    gevlite.sleep(0)
+    gevlite.idle()
     assert calls == [thing]
 
 
@@ -309,7 +309,7 @@ def test_unlink_takes_a_link_back(cls):
     thing.unlink(callback)
     assert thing.linkcount() == 0
     thing.set()
-    gevlite.sleep(0)
+    gevlite.idle()
     assert calls == []
 
 
@@ -325,7 +325,7 @@ def test_a_link_that_fails_is_reported_and_the_next_is_called(cls, errors):
     thing.rawlink(lambda source: 1 / 0)
     thing.rawlink(calls.append)
     thing.set()
-    gevlite.sleep(0)
+    gevlite.idle()
     assert calls == [thing] and isinstance(errors[0][1], ZeroDivisionError)
 
 
@@ -336,7 +336,7 @@ def test_a_link_that_fails_is_reported_and_the_next_is_called(cls, errors):
 def test_a_waiter_is_woken_from_another_thread(cls):
     thing = cls()
     g = gevlite.spawn(thing.wait)
-    gevlite.sleep(0)
+    gevlite.idle()
     thread = threading.Thread(target=thing.set)
     thread.start()
     g.get(timeout=30)
@@ -416,7 +416,7 @@ def test_works_on_after_fork(cls, run_script):
         from gevlite.event import {cls}
         thing = {cls}()
         g = gevlite.spawn(thing.wait)
-        gevlite.sleep(0)
+        gevlite.idle()
         pid = os.fork()
         thing.set()
         g.get()
@@ -443,7 +443,7 @@ def test_many_waits_leave_no_objects(cls):
         for _ in range(count):
             thing = cls()
             g = gevlite.spawn(thing.wait)
-            gevlite.sleep(0)
+            gevlite.idle()
             thing.set()
             g.join()
             thing.wait()
@@ -499,7 +499,7 @@ def test_a_link_taken_back_by_another_link_is_not_called(make):
     source.rawlink(second)
     source.set()
     assert seen == [] and source.linkcount() == 2
-    gevlite.sleep(0)
+    gevlite.idle()
     assert seen == ["first"] and source.linkcount() == 0
 
 
@@ -510,9 +510,9 @@ def test_a_link_is_called_once_however_often_it_is_set(make):
     source.rawlink(seen.append)
     source.set()
     source.set()
-    gevlite.sleep(0)
+    gevlite.idle()
     source.set()
-    gevlite.sleep(0)
+    gevlite.idle()
     assert seen == [source]
 
 

@@ -25,7 +25,7 @@ def held(cls):
         lock.release()
 
     g = gevlite.spawn(hold)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert lock.locked()
 
     def let_go():
@@ -82,7 +82,7 @@ def test_a_dummy_semaphore_never_blocks():
     with s:
         assert s.wait() == 1 and s.ready() and not s.locked()
     s.rawlink(calls.append)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert calls == [s]
     s.unlink(calls.append)
 
@@ -121,7 +121,7 @@ def test_an_rlock_serves_a_threading_condition():
             seen.append(condition._is_owned())
 
     g = gevlite.spawn(wait)
-    gevlite.sleep(0)
+    gevlite.idle()
     with condition:
         assert not seen
     g.get()
@@ -160,7 +160,7 @@ def test_a_waiter_gets_it_when_it_is_released(cls):
         lock.release()
 
     g = gevlite.spawn(take)
-    gevlite.sleep(0)
+    gevlite.idle()
     let_go()
     g.get()
     assert got == [True] and is_free(lock)
@@ -174,10 +174,10 @@ def test_waiters_get_it_in_the_order_in_which_they_came(cls):
     def take(n):
         with lock:
             order.append(n)
-            gevlite.sleep(0)
+            gevlite.idle()
 
     greenlets = [gevlite.spawn(take, n) for n in range(10)]
-    gevlite.sleep(0)
+    gevlite.idle()
     let_go()
     gevlite.joinall(greenlets)
     assert order == list(range(10)) and is_free(lock)
@@ -191,7 +191,7 @@ def test_a_releaser_that_acquires_again_goes_behind_those_who_wait(cls):
         for _ in range(3):
             with lock:
                 order.append(name)
-                gevlite.sleep(0)
+                gevlite.idle()
 
     gevlite.joinall([gevlite.spawn(again_and_again, n) for n in "abc"])
     assert "".join(order) == "abcabcabc"
@@ -201,7 +201,7 @@ def test_a_releaser_that_acquires_again_goes_behind_those_who_wait(cls):
 def test_a_newcomer_does_not_overtake(cls):
     lock, let_go = held(cls)
     g = gevlite.spawn(lock.acquire)
-    gevlite.sleep(0)
+    gevlite.idle()
     let_go_order = []
 
     def newcomer():
@@ -217,7 +217,7 @@ def test_a_newcomer_does_not_overtake(cls):
 def test_a_killed_waiter_never_swallows_the_token(cls):
     lock, let_go = held(cls)
     killed, other = gevlite.spawn(lock.acquire), gevlite.spawn(lock.acquire)
-    gevlite.sleep(0)
+    gevlite.idle()
     killed.kill(block=False)  # delivered, not yet run
     let_go()
     assert other.get() is True
@@ -229,7 +229,7 @@ def test_a_killed_waiter_never_swallows_the_token(cls):
 def test_a_waiter_killed_before_the_release_leaves_it_free(cls):
     lock, let_go = held(cls)
     g = gevlite.spawn(lock.acquire)
-    gevlite.sleep(0)
+    gevlite.idle()
     g.kill()
     let_go()
     assert is_free(lock)
@@ -247,7 +247,7 @@ def test_kill_after_the_token_was_handed_over_reaches_it_at_the_next_wait(cls, h
             gevlite.sleep(100)
 
     g = gevlite.spawn(take)
-    gevlite.sleep(0)
+    gevlite.idle()
     lock.release()
     g.kill()
     assert steps == ["has it"] and is_free(lock)
@@ -258,7 +258,7 @@ def test_throw_by_hand_after_the_token_was_handed_over_gives_it_back(cls, hub):
     lock = cls()
     lock.acquire()
     g = gevlite.spawn(lock.acquire)
-    gevlite.sleep(0)
+    gevlite.idle()
 
     def release_and_throw():
         lock.release()
@@ -282,7 +282,7 @@ def test_a_release_and_a_timeout_in_the_same_round_lose_no_token(cls, wake_first
     if wake_first:
         hub.call_later(0.002, s.release)
     g = gevlite.spawn(take)
-    gevlite.sleep(0)
+    gevlite.idle()
     if not wake_first:
         hub.call_later(0.002, s.release)
     deadline = time.monotonic() + 0.004
@@ -301,7 +301,7 @@ def test_wait_tells_that_it_is_free_and_takes_nothing(cls):
     s.acquire()
     assert s.wait(timeout=0.001) == 0
     g = gevlite.spawn(s.wait)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert s.linkcount() == 1
     s.release()
     assert g.get() == 1 and s.counter == 1 and s.linkcount() == 0
@@ -312,7 +312,7 @@ def test_killing_one_in_wait_leaves_no_link(cls):
     s = cls(1)
     s.acquire()
     g = gevlite.spawn(s.wait)
-    gevlite.sleep(0)
+    gevlite.idle()
     g.kill()
     assert s.linkcount() == 0
     s.release()
@@ -323,10 +323,10 @@ def test_a_link_is_called_when_it_becomes_free(cls):
     s, calls = cls(1), []
     s.acquire()
     s.rawlink(calls.append)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert calls == []
     s.release()
-    gevlite.sleep(0)
+    gevlite.idle()
     assert calls == [s] and s.linkcount() == 0
 
 
@@ -360,7 +360,7 @@ def test_a_waiter_gets_the_token_from_another_thread(cls):
     s = cls(1)
     s.acquire()
     g = gevlite.spawn(s.acquire)
-    gevlite.sleep(0)
+    gevlite.idle()
     thread = threading.Thread(target=s.release)
     thread.start()
     assert g.get(timeout=30) is True
@@ -378,7 +378,7 @@ def test_threads_and_greenlets_exclude_each_other(cls, fast_thread_switches):
                 state["inside"] += 1
                 state["entered"] += 1
                 state["most"] = max(state["most"], state["inside"])
-                gevlite.sleep(0)
+                gevlite.idle()
                 state["inside"] -= 1
 
     def thread():
@@ -429,7 +429,7 @@ def test_works_on_after_fork(cls, run_script):
                 gevlite.sleep(0.001)
         lock.acquire()
         g = gevlite.spawn(use)
-        gevlite.sleep(0)
+        gevlite.idle()
         pid = os.fork()
         lock.release()
         g.get()
@@ -457,7 +457,7 @@ def test_many_waits_leave_no_objects(cls):
 
         def use():
             with lock:
-                gevlite.sleep(0)
+                gevlite.idle()
 
         for _ in range(count):
             gevlite.joinall([gevlite.spawn(use), gevlite.spawn(use)])

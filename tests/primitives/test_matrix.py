@@ -203,7 +203,8 @@ def line_up(start):
 
     def line_up(way, thing, count, timeout=None):
         made = in_turn(start, [(way.wait, thing, timeout)] * count)
-        assert waiting(thing) == in_line(thing, count)
+        if timeout is None or timeout > 1:  # else their time may be over on a busy machine
+            assert waiting(thing) == in_line(thing, count)
         return made
 
     return line_up
@@ -346,15 +347,20 @@ def test_woken_and_then_killed_in_one_turn_it_has_what_it_waited_for(way, start)
 @every_way
 def test_a_wake_up_just_before_the_time_is_over_is_not_lost(way, line_up, hub):
     """The timer fires between the wake-up and the turn of the woken greenlet."""
-    thing = way.make()
-    (one,) = line_up(way, thing, 1, timeout=SOON)
 
     def late():
+        mine = [waiter for waiter in hub.parked_waiters() if waiter.parked is one.greenlet]
+        in_time.append(bool(mine) and "woken" not in repr(mine[0]))
         pass_time(SOON + 0.006)  # longer than callbacks get in one go: the timers are next
         way.wake(thing)
 
-    hub.call_soon(late)
-    woken = one.get()
+    in_time = [False]
+    while not in_time[-1]:  # else the machine was too busy, and the time was over before
+        thing = way.make()
+        (one,) = line_up(way, thing, 1, timeout=SOON)
+        hub.call_soon(late)
+        woken = one.get()
+        gevlite.idle()
     assert woken or not way.direct
     if not woken:
         assert way.is_woken(thing)

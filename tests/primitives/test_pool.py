@@ -25,7 +25,7 @@ class Held:
         self.pool = Pool(size)
         self.event = Event()
         self.members = [self.pool.spawn(self.event.wait) for _ in range(size)]
-        gevlite.sleep(0)
+        gevlite.idle()
 
     def let_go(self):
         self.event.set()
@@ -183,7 +183,7 @@ def test_a_raw_greenlet_stays_until_it_is_discarded():
     pool = Pool(1)
     g = gevlite.spawn_raw(lambda: None)
     pool.add(g)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert g.dead and g in pool
     pool.discard(g)
     assert pool.free_count() == 1
@@ -330,7 +330,7 @@ def test_a_place_and_a_timeout_in_the_same_round(held, place_first, hub):
     if place_first:
         hub.call_later(0.002, held.event.set)
     g = gevlite.spawn(add)
-    gevlite.sleep(0)
+    gevlite.idle()
     if not place_first:
         hub.call_later(0.002, held.event.set)
     spin(0.005)
@@ -416,7 +416,7 @@ def test_join_returns_false_after_its_timeout_and_leaves_nothing(held):
 
 def test_a_killed_join_leaves_nothing(held):
     g = gevlite.spawn(held.pool.join)
-    gevlite.sleep(0)
+    gevlite.idle()
     g.kill()
     assert not held.pool._emptied._waiting
 
@@ -426,7 +426,7 @@ def test_the_end_and_the_timeout_of_a_join_in_the_same_round(held, end_first, hu
     if end_first:
         hub.call_later(0.002, held.event.set)
     g = gevlite.spawn(held.pool.join, 0.002)
-    gevlite.sleep(0)
+    gevlite.idle()
     if not end_first:
         hub.call_later(0.002, held.event.set)
     spin(0.005)
@@ -438,7 +438,7 @@ def test_a_join_ends_even_if_the_group_has_filled_again():
     event = Event()
     group.spawn(gevlite.sleep, 0.001)
     g = gevlite.spawn(lambda: joined.append(group.join()))
-    gevlite.sleep(0)
+    gevlite.idle()
     for member in group:
         member.rawlink(lambda ended: group.spawn(event.wait))
     g.join(timeout=5)
@@ -455,7 +455,7 @@ def test_all_who_join_are_woken_in_order(held):
         order.append(n)
 
     joining = [gevlite.spawn(join, n) for n in range(10)]
-    gevlite.sleep(0)
+    gevlite.idle()
     held.let_go()
     gevlite.joinall(joining)
     assert order == list(range(10))
@@ -479,7 +479,7 @@ def test_join_raises_the_error_of_one_that_came_later(errors):
     group = Group()
 
     def first():
-        gevlite.sleep(0)
+        gevlite.idle()
         group.spawn(fail, "second")
 
     group.spawn(first)
@@ -509,7 +509,7 @@ def test_kill_ends_all_members_and_waits_for_them(make):
             ended.append(n)
 
     greenlets = [group.spawn(member, n) for n in range(5)]
-    gevlite.sleep(0)
+    gevlite.idle()
     not_begun = group.spawn(ended.append, "never")
     group.kill()
     assert sorted(ended) == list(range(5)) and len(group) == 0
@@ -533,7 +533,7 @@ def test_kill_waits_no_longer_than_its_timeout(held):
 
     group = Group()
     g = group.spawn(stubborn)
-    gevlite.sleep(0)
+    gevlite.idle()
     group.kill(timeout=0.001)
     assert not g.ready() and g in group
     hold_on.set()
@@ -552,9 +552,9 @@ def test_killing_again_does_not_disturb_the_cleaning_up():
             steps.append("clean")
 
     g = group.spawn(member)
-    gevlite.sleep(0)
+    gevlite.idle()
     group.kill(block=False)
-    gevlite.sleep(0)
+    gevlite.idle()
     group.kill(block=False)
     group.killone(g, block=False)
     group.kill()
@@ -573,7 +573,7 @@ def test_kill_also_ends_those_that_the_dying_start():
                 pool.spawn(respawn)
 
     pool.spawn(respawn)
-    gevlite.sleep(0)
+    gevlite.idle()
     pool.kill(timeout=5)
     assert len(count) == 5 and len(pool) == 0 and pool.free_count() == 2
 
@@ -581,7 +581,7 @@ def test_kill_also_ends_those_that_the_dying_start():
 def test_kill_with_another_exception(errors):
     group = Group()
     g = group.spawn(gevlite.sleep, 100)
-    gevlite.sleep(0)
+    gevlite.idle()
     group.kill(KeyError("reason"))
     assert isinstance(g.exception, KeyError)
 
@@ -610,7 +610,7 @@ def test_a_member_that_kills_its_group_is_the_last_to_go():
             order.append("killer")
 
     group.spawn(victim)
-    gevlite.sleep(0)
+    gevlite.idle()
     g = group.spawn(killer)
     g.join(timeout=5)
     assert order == ["victim", "killer"] and isinstance(g.value, gevlite.GreenletExit) and len(group) == 0
@@ -627,9 +627,9 @@ def test_a_kill_that_is_killed_leaves_nothing_linked(held):
             hold_on.wait()
 
     stubborn.spawn(member)
-    gevlite.sleep(0)
+    gevlite.idle()
     g = gevlite.spawn(stubborn.kill)
-    gevlite.sleep(0)
+    gevlite.idle()
     g.kill()
     hold_on.set()
     assert stubborn.join(timeout=5)
@@ -637,7 +637,7 @@ def test_a_kill_that_is_killed_leaves_nothing_linked(held):
 
 def test_killone_kills_a_member_only(held):
     stranger = gevlite.spawn(gevlite.sleep, 100)
-    gevlite.sleep(0)
+    gevlite.idle()
     held.pool.killone(stranger)
     assert not stranger.ready()
     stranger.kill()
@@ -662,9 +662,9 @@ def test_a_raw_greenlet_is_killed_and_taken_off_the_list():
             seen.append("killed")
 
     pool.add(gevlite.spawn_raw(raw))
-    gevlite.sleep(0)
+    gevlite.idle()
     pool.kill()
-    gevlite.sleep(0)
+    gevlite.idle()
     assert seen == ["killed"] and pool.free_count() == 1
 
 
@@ -1033,7 +1033,7 @@ def test_a_result_that_comes_as_the_consumer_is_killed_is_not_lost(imap, kill_fi
         event.set()
     else:
         event.set()
-        gevlite.sleep(0)
+        gevlite.idle()
         g.kill(block=False)
     g.join()
     assert sorted(got + list(results)) == [0, 1, 2]
@@ -1126,7 +1126,7 @@ def test_members_of_a_thread_that_ends_give_their_places_back():
     def thread():
         for _ in range(2):
             pool.spawn(gevlite.sleep, 100)
-        gevlite.sleep(0)
+        gevlite.idle()
 
     t = threading.Thread(target=thread)
     t.start()
@@ -1141,7 +1141,7 @@ def test_join_and_kill_reach_members_of_another_thread():
 
     def thread():
         g = group.spawn(gevlite.sleep, 100)
-        gevlite.sleep(0)
+        gevlite.idle()
         begun.set()
         g.join()
         values.append(g.value)
@@ -1229,7 +1229,7 @@ def test_many_who_time_out_or_are_killed_leave_all_places_free():
 
     clients = [gevlite.spawn(client, n) for n in range(200)]
     for victim in clients[::9]:
-        gevlite.sleep(0)
+        gevlite.idle()
         victim.kill(block=False)
     gevlite.joinall(clients, raise_error=True)
     assert pool.join(timeout=10) and pool.free_count() == 4 and busy.counter == 1
@@ -1258,11 +1258,22 @@ def test_links_of_members_have_run_when_join_returns(link):
     assert sorted(seen) == [0, 1]
 
 
+def test_join_waits_for_new_members_when_links_of_the_last_ones_are_still_to_run():
+    pool, seen = Pool(2), []
+    member = gevlite.Greenlet(lambda: None)
+    member.link(seen.append)
+    pool.start(member)
+    gevlite.sleep(0)  # it has ended, and the hub has not called the link
+    assert not pool.greenlets and not seen
+    other = pool.spawn(gevlite.sleep, 0.01)
+    assert pool.join() is True and other.ready() and seen == [member]
+
+
 def test_a_callback_has_run_one_turn_after_get():
     seen = []
     job = Pool(1).apply_async(lambda: 49, callback=seen.append)
     assert job.get() == 49
-    gevlite.sleep(0)
+    gevlite.idle()
     assert seen == [49]
 
 
@@ -1281,7 +1292,7 @@ def test_discarding_a_member_that_has_links_ends_join():
     g.link(print)
     group.add(g)
     waiting = gevlite.spawn(group.join)
-    gevlite.sleep(0)
+    gevlite.idle()
     group.discard(g)
     assert waiting.get(timeout=5) is True
     g.unlink(print)

@@ -94,7 +94,7 @@ def test_iteration_ends_at_stop_iteration(cls):
     def feed():
         for n in range(3):
             q.put(n)
-            gevlite.sleep(0)
+            gevlite.idle()
         q.put(StopIteration)
 
     g = gevlite.spawn(feed)
@@ -118,7 +118,7 @@ def test_a_queue_class_takes_a_type_argument(cls):
 def test_a_larger_maxsize_lets_waiting_putters_in():
     q = Queue(1, [0])
     putters = [gevlite.spawn(q.put, n) for n in (1, 2, 3)]
-    gevlite.sleep(0)
+    gevlite.idle()
     q.maxsize = 3
     gevlite.joinall(putters[:2], timeout=30)
     assert q.maxsize == 3 and q.full() and not putters[2].ready()
@@ -155,7 +155,7 @@ def test_a_subclass_may_keep_the_items_in_its_own_way():
     with pytest.raises(Full):
         q.put_nowait(3)
     putter = gevlite.spawn(q.put, 3)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert {q.get(), q.get(), q.get()} == {1, 2, 3} and q.empty()
     putter.get()
 
@@ -173,7 +173,7 @@ class Picky(Queue):
 def test_what_a_subclass_raises_while_an_item_is_taken_is_the_getters_error():
     q = Picky()
     getters = [gevlite.spawn(q.get) for _ in range(3)]
-    gevlite.sleep(0)
+    gevlite.idle()
     q.failures = 2
     q.put("item")  # the putter hears nothing of it, and the next getter has its turn
     gevlite.joinall(getters)
@@ -184,7 +184,7 @@ def test_what_a_subclass_raises_while_an_item_is_taken_is_the_getters_error():
 def test_an_item_that_no_getter_could_take_stays_in_the_queue():
     q = Picky()
     getter, peeker = gevlite.spawn(q.get), gevlite.spawn(q.peek)
-    gevlite.sleep(0)
+    gevlite.idle()
     q.failures = 1
     q.put("item")
     getter.join()
@@ -201,7 +201,7 @@ def test_a_putter_that_was_let_in_does_not_get_the_getters_error():
     q = Picky(1)
     q.put(1)
     putter = gevlite.spawn(q.put, 2)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert q.get() == 1
     putter.get()
     assert q.get() == 2
@@ -217,7 +217,7 @@ def test_an_item_for_a_waiting_getter_too_goes_through_a_subclass():
 
     q = Doubling()
     g = gevlite.spawn(q.get)
-    gevlite.sleep(0)
+    gevlite.idle()
     q.put(1)
     assert g.get() == 2
     q.put(2)
@@ -303,7 +303,7 @@ def test_put_times_out_and_does_not_leave_its_item(cls, timeout):
 def test_a_put_that_gets_in_before_its_time_is_over_cancels_the_timer(cls, hub):
     q = full_queue(cls)
     g = gevlite.spawn(q.put, 1, timeout=1000)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert hub.stats()["timers"] == 1
     q.get()
     g.get()
@@ -350,7 +350,7 @@ def test_peek_does_not_remove(cls):
 def test_a_blocked_peek_sees_the_item_and_leaves_it(cls):
     q = cls()
     peekers = [gevlite.spawn(q.peek) for _ in range(3)]
-    gevlite.sleep(0)
+    gevlite.idle()
     q.put(7)
     assert [g.get() for g in peekers] == [7, 7, 7]
     assert q.get() == 7
@@ -375,7 +375,7 @@ def test_getters_are_served_in_the_order_in_which_they_came(cls):
         got.append((n, q.get()))
 
     greenlets = [gevlite.spawn(get, n) for n in range(5)]
-    gevlite.sleep(0)
+    gevlite.idle()
     for n in range(5):
         q.put(n)
     gevlite.joinall(greenlets)
@@ -386,7 +386,7 @@ def test_getters_are_served_in_the_order_in_which_they_came(cls):
 def test_putters_are_let_in_in_the_order_in_which_they_came(cls):
     q = cls() if cls is Channel else cls(1, ["first"])
     greenlets = [gevlite.spawn(q.put, n) for n in range(5)]
-    gevlite.sleep(0)
+    gevlite.idle()
     got = [q.get() for _ in range(5 if cls is Channel else 6)]
     assert got[-5:] == [0, 1, 2, 3, 4]
     gevlite.joinall(greenlets, raise_error=True)
@@ -395,7 +395,7 @@ def test_putters_are_let_in_in_the_order_in_which_they_came(cls):
 def test_a_newcomer_does_not_overtake_a_waiting_putter():
     q = Queue(1, ["first"])
     g = gevlite.spawn(q.put, "waiting")
-    gevlite.sleep(0)
+    gevlite.idle()
     assert q.get() == "first"
     with pytest.raises(Full):
         q.put_nowait("newcomer")
@@ -406,7 +406,7 @@ def test_a_newcomer_does_not_overtake_a_waiting_putter():
 def test_a_newcomer_does_not_overtake_a_waiting_getter():
     q = Queue()
     g = gevlite.spawn(q.get)
-    gevlite.sleep(0)
+    gevlite.idle()
     q.put("for the getter")
     with pytest.raises(Empty):
         q.get_nowait()
@@ -420,7 +420,7 @@ def test_a_newcomer_does_not_overtake_a_waiting_getter():
 def test_a_getter_killed_while_waiting_takes_nothing(cls):
     q = cls()
     killed, waiting = gevlite.spawn(q.get), gevlite.spawn(q.get)
-    gevlite.sleep(0)
+    gevlite.idle()
     killed.kill(block=False)
     q.put(1)
     assert waiting.get() == 1
@@ -432,7 +432,7 @@ def test_a_getter_killed_while_waiting_takes_nothing(cls):
 def test_the_item_of_a_getter_killed_just_before_stays_in_the_queue(cls):
     q = cls()
     killed = gevlite.spawn(q.get)
-    gevlite.sleep(0)
+    gevlite.idle()
     killed.kill(block=False)
     q.put(1)
     killed.join()
@@ -448,7 +448,7 @@ def test_a_getter_that_has_its_item_and_is_then_killed_still_gets_it(cls):
         gevlite.sleep(100)
 
     g = gevlite.spawn(get)
-    gevlite.sleep(0)
+    gevlite.idle()
     q.put(1)
     g.kill()
     assert got == [1]
@@ -458,7 +458,7 @@ def test_a_getter_that_has_its_item_and_is_then_killed_still_gets_it(cls):
 def test_a_putter_killed_while_waiting_does_not_leave_its_item(cls):
     q = full_queue(cls)
     g = gevlite.spawn(q.put, "never")
-    gevlite.sleep(0)
+    gevlite.idle()
     g.kill(block=False)
     if cls is not Channel:
         assert q.get_nowait() == 0
@@ -473,7 +473,7 @@ def test_a_putter_killed_while_waiting_does_not_leave_its_item(cls):
 def test_a_putter_that_was_let_in_and_is_then_killed_left_exactly_one_item(cls):
     q = full_queue(cls)
     g = gevlite.spawn(q.put, 1)
-    gevlite.sleep(0)
+    gevlite.idle()
     got = [q.get()]
     g.kill()
     if cls is not Channel:
@@ -506,7 +506,7 @@ def test_a_get_whose_timeout_races_with_the_item_never_loses_it(cls, wake_first,
     if wake_first:
         hub.call_later(0.002, put)
     g = gevlite.spawn(get)
-    gevlite.sleep(0)
+    gevlite.idle()
     if not wake_first:
         hub.call_later(0.002, put)
     # Both deadlines have passed when the hub looks next.
@@ -530,7 +530,7 @@ def test_an_item_thrown_away_by_throw_is_not_lost(cls):
     """Greenlet.throw() switches at once into a greenlet that already has its item."""
     q = cls()
     g = gevlite.spawn(q.get)
-    gevlite.sleep(0)
+    gevlite.idle()
 
     def put_and_throw():
         q.put(1)
@@ -544,7 +544,7 @@ def test_an_item_thrown_away_by_throw_is_not_lost(cls):
 def test_a_killed_peeker_leaves_no_place():
     q = Queue()
     g = gevlite.spawn(q.peek)
-    gevlite.sleep(0)
+    gevlite.idle()
     g.kill()
     q.put(1)
     assert q.get() == 1
@@ -553,22 +553,23 @@ def test_a_killed_peeker_leaves_no_place():
 def test_an_item_of_a_channel_thrown_away_by_throw_goes_to_the_next_getter_or_the_next_get(hub):
     c, taken = Channel(), []
     thrown = [gevlite.spawn(c.get) for _ in range(2)]
-    gevlite.sleep(0)
-    putters = [gevlite.spawn(c.put, n) for n in range(2)]
+    gevlite.idle()
 
     def put_and_throw():
+        for n in range(2):
+            c.put(n)
         for g in thrown:
-            g.throw(gevlite.GreenletExit)
+            g.throw(gevlite.GreenletExit)  # both have their item, and have not run
 
-    hub.call_soon(put_and_throw)  # behind the putters: both getters have their item, and have not run
-    gevlite.joinall([*thrown, *putters])
+    hub.call_soon(put_and_throw)
+    gevlite.joinall(thrown)
     taken.append(c.get_nowait())
     assert [*taken, c.get(timeout=1)] == [0, 1]
     with pytest.raises(Empty):
         c.get_nowait()
     # If another waiter is behind it, that one gets it.
     thrown, waiting = gevlite.spawn(c.get), gevlite.spawn(c.get)
-    gevlite.sleep(0)
+    gevlite.idle()
 
     def once_more():
         c.put(2)
@@ -597,9 +598,9 @@ def test_join_waits_for_task_done():
     q.put(1)
     q.put(2)
     joiner = gevlite.spawn(q.join)
-    gevlite.sleep(0)
+    gevlite.idle()
     q.get(), q.task_done()
-    gevlite.sleep(0)
+    gevlite.idle()
     assert not joiner.ready()
     q.get(), q.task_done()
     assert joiner.get() is True
@@ -621,7 +622,7 @@ def test_task_done_too_often_is_an_error():
 def test_an_item_handed_straight_to_a_getter_counts_as_unfinished():
     q = Queue()
     g = gevlite.spawn(q.get)
-    gevlite.sleep(0)
+    gevlite.idle()
     q.put(1)
     assert q.unfinished_tasks == 1
     g.join()
@@ -631,7 +632,7 @@ def test_an_item_handed_straight_to_a_getter_counts_as_unfinished():
 def test_killing_a_joiner_leaves_no_place():
     q = Queue(items=[1])
     g = gevlite.spawn(q.join)
-    gevlite.sleep(0)
+    gevlite.idle()
     g.kill()
     q.task_done()
     assert g.dead and q.unfinished_tasks == 0
@@ -663,7 +664,7 @@ def test_shutdown_wakes_everybody_who_waits(cls):
     reported = []
     hub.handle_error = lambda *args: reported.append(args)
     try:
-        gevlite.sleep(0)
+        gevlite.idle()
         empty.shutdown()
         full.shutdown()
         gevlite.joinall(waiting)
@@ -676,7 +677,7 @@ def test_shutdown_wakes_everybody_who_waits(cls):
 def test_immediate_shutdown_throws_the_items_away_and_frees_joiners():
     q = Queue(items=[1, 2])
     joiner = gevlite.spawn(q.join)
-    gevlite.sleep(0)
+    gevlite.idle()
     q.shutdown(immediate=True)
     assert q.empty()
     joiner.get()
@@ -691,7 +692,7 @@ def test_what_immediate_shutdown_throws_away_counts_as_done_and_what_is_being_wo
     q.shutdown(immediate=True)
     assert q.unfinished_tasks == 1
     joiner = gevlite.spawn(q.join)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert not joiner.ready()
     q.task_done()
     assert joiner.get(timeout=5) is True
@@ -707,7 +708,7 @@ def test_a_getter_is_woken_from_another_thread(cls):
     q = cls()
     thread = threading.Thread(target=q.put, args=(1,))
     g = gevlite.spawn(q.get)
-    gevlite.sleep(0)
+    gevlite.idle()
     thread.start()
     assert g.get(timeout=30) == 1
     thread.join()
@@ -717,7 +718,7 @@ def test_a_getter_is_woken_from_another_thread(cls):
 def test_a_putter_is_let_in_from_another_thread(cls):
     q, got = full_queue(cls), []
     g = gevlite.spawn(q.put, 1)
-    gevlite.sleep(0)
+    gevlite.idle()
     thread = threading.Thread(target=lambda: got.append(q.get()))
     thread.start()
     g.get(timeout=30)
@@ -767,7 +768,7 @@ def test_threads_that_put_and_get_at_once_lose_and_double_nothing(cls, maxsize, 
 def test_an_item_that_does_not_compare_stays_out_of_a_priority_queue(errors):
     q = PriorityQueue(2, items=[3, 1])
     putter = gevlite.spawn(q.put, "text")
-    gevlite.sleep(0)
+    gevlite.idle()
     assert q.get() == 1  # makes room: the error is the putter's, not ours
     with pytest.raises(TypeError):
         putter.get()
@@ -786,7 +787,7 @@ def test_a_queue_works_on_after_fork(run_script):
         from gevlite.queue import Queue
         q = Queue(1, ["before"])
         g = gevlite.spawn(q.put, "waiting")
-        gevlite.sleep(0)
+        gevlite.idle()
         pid = os.fork()
         assert [q.get(), q.get()] == ["before", "waiting"]
         g.get()
@@ -861,17 +862,17 @@ def test_a_channel_counts_who_waits():
     c = Channel()
     assert (c.qsize(), c.empty(), c.full(), c.balance) == (0, True, True, 0)
     g = gevlite.spawn(c.get)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert (c.getters, c.putters, c.balance) == (1, 0, -1)
     c.put(1)
     assert g.get() == 1
     g = gevlite.spawn(c.put, 2)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert (c.getters, c.putters, c.balance) == (0, 1, 1)
     assert next(c) == 2
     g.get()
     g = gevlite.spawn(c.put, 3)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert c.next() == 3
     g.get()
 

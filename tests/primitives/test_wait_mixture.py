@@ -47,7 +47,7 @@ class Kind:
 def greenlet():
     event = Event()
     g = gevlite.spawn(event.wait)
-    gevlite.sleep(0)
+    gevlite.idle()
     return g, event.set, g.has_links
 
 
@@ -159,7 +159,7 @@ def test_a_timeout_leaves_no_link(one, wait):
 
 def test_a_kill_leaves_no_link(one, wait):
     g = gevlite.spawn(wait, [one.thing])
-    gevlite.sleep(0)
+    gevlite.idle()
     g.kill()
     assert one.links() == 0
 
@@ -175,7 +175,7 @@ def test_ready_and_timed_out_in_the_same_round(one, wait, ready_first, hub):
     if ready_first:
         hub.call_later(0.002, one.make_ready)
     g = gevlite.spawn(wait, [one.thing], timeout=0.002)
-    gevlite.sleep(0)
+    gevlite.idle()
     if not ready_first:
         hub.call_later(0.002, one.make_ready)
     deadline = time.monotonic() + 0.005
@@ -195,7 +195,7 @@ def test_it_can_be_woken_from_another_thread(one, wait):
 
 def test_several_waits_for_one_thing_all_end(one, wait):
     waiting = [gevlite.spawn(wait, [one.thing]) for _ in range(3)]
-    gevlite.sleep(0)
+    gevlite.idle()
     one.make_ready()
     assert [g.get(timeout=WAIT) for g in waiting] == [[one.thing]] * 3
     assert one.links() == 0
@@ -284,7 +284,7 @@ def test_an_iteration_that_is_given_up_leaves_no_link(everything):
 def test_an_event_that_is_cleared_again_was_ready(everything):
     event = everything[1].thing
     g = gevlite.spawn(gevlite.wait, [event, everything[2].thing], count=1)
-    gevlite.sleep(0)
+    gevlite.idle()
     event.set()
     event.clear()
     assert g.get(timeout=WAIT) == [event]
@@ -379,7 +379,7 @@ def test_works_on_after_fork(run_script):
         from gevlite.lock import Semaphore
         things = [Event(), AsyncResult(), Semaphore(0), gevlite.spawn(gevlite.sleep, 0.01)]
         waiting = gevlite.spawn(gevlite.wait, things)
-        gevlite.sleep(0)
+        gevlite.idle()
         pid = os.fork()
         things[0].set()
         things[1].set(1)
