@@ -157,6 +157,10 @@ class AsyncLibrary(Library):
             return body(self, n)
         return importlib.import_module(self.name).run(body(self, n))
 
+    def find_loop(self):
+        """What makes a loop of it."""
+        return importlib.import_module(self.name).new_event_loop
+
 
 _CLASSES = {
     "gevlite": Gevlite,

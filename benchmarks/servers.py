@@ -2,8 +2,8 @@
 
     python servers.py WHAT LIBRARY CERTIFICATE ADDRESS
 
-WHAT: `echo` sends back what comes, `stream` sends 1 MiB after the other. CERTIFICATE: a file for TLS, or `-`. ADDRESS:
-an IPv4 address, or the path of a UNIX socket.
+WHAT: `echo` sends back what comes (`echo_streams`, of asyncio, by its streams), `stream` sends 1 MiB after the other.
+CERTIFICATE: a file for TLS, or `-`. ADDRESS: an IPv4 address, or the path of a UNIX socket.
 
 Prints the port it listens on (0 for a UNIX socket) and serves until its standard input is closed. All of them set
 TCP_NODELAY, as asyncio does by itself.
@@ -109,6 +109,13 @@ def protocol(what, package, certificate, address):
         def data_received(self, data):
             self.transport.write(data)
 
+    async def echo_streams(reader, writer):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(READ):
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+
     async def stream(reader, writer):
         with contextlib.suppress(OSError):
             while not writer.is_closing():
@@ -119,8 +126,9 @@ def protocol(what, package, certificate, address):
     async def serve():
         loop = asyncio.get_running_loop()
         options = {"backlog": BACKLOG, "ssl": tls("ssl", certificate)}
-        if what == "stream":
-            server = await asyncio.start_server(stream, address, 0, **options)
+        if what in ("stream", "echo_streams"):
+            handle = stream if what == "stream" else echo_streams
+            server = await asyncio.start_server(handle, address, 0, **options)
         elif address.startswith("/"):
             server = await loop.create_unix_server(Echo, address, **options)
         else:
@@ -135,6 +143,7 @@ def protocol(what, package, certificate, address):
 
 SERVERS = {
     "gevlite": green,
+    "gevlite.asyncio": protocol,
     "gevent": green,
     "eventlet": eventlet,
     "asyncio": protocol,

@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """The event loop of `gevlite.asyncio`: its queue, timers and descriptors, and how the hub and its greenlet share the work.
 
 A loop is run by the greenlet that calls `run_forever`, which runs whatever is ready in batches, as asyncio's own loops do,
@@ -178,6 +179,9 @@ cdef int call_failed(Handle handle) except -1:
 
 cdef class TimerHandle(Handle):
     """A `Handle` for a certain time. As `asyncio.TimerHandle`."""
+
+    def __cinit__(self):
+        self.place = -1
 
     @property
     def __class__(self):
@@ -532,7 +536,6 @@ cdef class LoopCore:
         fill(self, timer, callback, args, context)
         timer._when = when
         timer.deadline = deadline
-        timer.place = -1
         timer.number = self.made
         self.made += 1
         heap_add(self.timers, timer)

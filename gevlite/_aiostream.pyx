@@ -1,3 +1,4 @@
+# cython: nonecheck=True
 """The transport of TCP and UNIX streams for the loop of `gevlite.asyncio`.
 
 As a socket of gevlite, it is registered with the hub once, edge-triggered (see "Descriptors" in docs/design.md): reading
