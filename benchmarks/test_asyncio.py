@@ -158,7 +158,10 @@ def echo_case(what, connections, quick=False):
     return case
 
 
-ECHOES = [echo_case(what, n, n == 100) for what in ("echo", "echo_streams") for n in (100, 1, 1000)]
+ECHOES = {
+    case.name: case
+    for case in [echo_case(what, n, n == 100) for what in ("echo", "echo_streams") for n in (100, 1, 1000)]
+}
 
 loop_tls = Case(
     "loop_tls",
@@ -208,5 +211,29 @@ def test_spawn_round_trip(bench, lib):
     bench(spawn_round_trip, lib)
 
 
-def test_loop_echo(bench, lib):
-    bench(ECHOES[0], lib)
+def test_loop_echo_100(bench, lib):
+    bench(ECHOES["loop_echo_100"], lib)
+
+
+def test_loop_echo_1(bench, lib):
+    bench(ECHOES["loop_echo_1"], lib)
+
+
+def test_loop_echo_1000(bench, lib):
+    bench(ECHOES["loop_echo_1000"], lib)
+
+
+def test_loop_echo_streams_100(bench, lib):
+    bench(ECHOES["loop_echo_streams_100"], lib)
+
+
+def test_loop_echo_streams_1(bench, lib):
+    bench(ECHOES["loop_echo_streams_1"], lib)
+
+
+def test_loop_echo_streams_1000(bench, lib):
+    bench(ECHOES["loop_echo_streams_1000"], lib)
+
+
+def test_loop_tls(bench, lib):
+    bench(loop_tls, lib)
