@@ -1,4 +1,4 @@
-"""What all tests share: proof that nothing is left over, certificates, and the original beside the twin."""
+"""Shared by all tests: a check that nothing is left over, certificates, and the original beside the twin."""
 
 import collections
 import concurrent.futures

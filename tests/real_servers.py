@@ -1,4 +1,4 @@
-"""Real servers on 127.0.0.1 for what is tested with them, each a process of its own.
+"""Real servers on 127.0.0.1 for tests, each in a process of its own.
 
 The fixtures count where a conftest.py imports them.
 """

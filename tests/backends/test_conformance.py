@@ -1,4 +1,4 @@
-"""The promise of `Backend`, checked for every backend that can run here, installed plug-ins too, and for the example.
+"""The promise of `Backend`, checked for every usable backend, including installed plug-ins and the example.
 
 After `arm(fd, events)` a later `poll` reports `(fd, events)` at least once if it is or becomes ready. Reporting too
 often is allowed, losing a report never is.

@@ -1,4 +1,4 @@
-"""What a program sees of a backend: the hub and the sockets, on every backend that can run here.
+"""The effects of a backend on programs: the hub and the sockets, on every usable backend.
 
 The counterpart of test_conformance.py, which calls the backend alone. Each test runs in a thread of its own, whose hub
 has the backend; at its end nothing is parked or watched.

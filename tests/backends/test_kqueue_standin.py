@@ -1,4 +1,4 @@
-"""The stand-in for kqueue behaves as kqueue(2) says where it matters: what it lets pass, a BSD must let pass too."""
+"""The stand-in for kqueue behaves as kqueue(2) says where it matters: what it accepts, a BSD must accept too."""
 
 import contextlib
 import ctypes

@@ -1,4 +1,4 @@
-"""Backends of others: how they are found, and what comes of one that misbehaves. The example is one that does not.
+"""Third-party backends: how they are found, and the effects of faulty ones. The example is a correct one.
 
 Whatever a plug-in does wrong is told to somebody, with the plug-in's own traceback; it neither hangs nor spins, what
 the other greenlets wait for is not lost, and nothing stays registered.

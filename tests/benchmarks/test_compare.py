@@ -1,4 +1,4 @@
-"""`python -m benchmarks compare`: what got slower between two runs."""
+"""`python -m benchmarks compare`: the cases that got slower between two runs."""
 
 import sys
 

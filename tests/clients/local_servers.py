@@ -1,4 +1,4 @@
-"""Real servers for real clients, made of the standard library alone.
+"""Real servers for real clients, made only with the standard library.
 
 In the test's own process, which is not patched, they run on threads. A script that has patched imports the same file
 and has them on greenlets. Either way nothing here knows about gevlite.

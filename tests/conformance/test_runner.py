@@ -1,4 +1,4 @@
-"""What the comparison must not overlook: tests that there is no result of."""
+"""The comparison must not overlook tests without a result."""
 
 import pytest
 import runner

@@ -1,4 +1,4 @@
-"""Signals, collections, destructors, callbacks, kills and forks at random, all of which wait.
+"""Random signals, collections, destructors, callbacks, kills and forks, which all wait.
 
     python hub_stress.py SECONDS SEED           checks at the end that all has ended
     python hub_stress.py SECONDS SEED ending    ends in the middle of it, in one of several ways, with status 0

@@ -1,4 +1,4 @@
-"""A debugger that attaches to a process in which nothing happens (Python 3.14) need not wait."""
+"""A debugger that attaches to an idle process (Python 3.14) does not have to wait."""
 
 import contextlib
 import ctypes

@@ -1,4 +1,4 @@
-"""Who runs on in the child of a fork, by `gevlite.config.fork_keeps`, and how such a child ends."""
+"""Which greenlets continue in the child of a fork, by `gevlite.config.fork_keeps`, and how such a child ends."""
 
 import pytest
 

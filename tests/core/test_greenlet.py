@@ -1,4 +1,4 @@
-"""The Greenlet class, whole: starting, ending, results, links, identity, and what happens to errors."""
+"""The whole Greenlet class: starting, ending, results, links, identity, and errors."""
 
 import contextvars
 import gc

@@ -1,4 +1,4 @@
-"""Code that the interpreter runs wherever it is, and callbacks: they may wait in the hub, and that delays only them."""
+"""Destructors and the like, and callbacks, may wait in the hub, and that delays only themselves."""
 
 import contextvars
 import gc

@@ -1,4 +1,4 @@
-"""Tools that follow the running code learn of a switch, and find a Python frame in the hub."""
+"""Tools that trace the running code notice switches, and find a Python frame in the hub."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""joinall, wait and iwait over any mixture of what can be waited for."""
+"""joinall, wait and iwait over any mixture of objects."""
 
 import gc
 import threading

@@ -1,4 +1,4 @@
-"""What all watchers of hub.loop have in common, and what else the loop has for code written for gevent."""
+"""The common part of all watchers of hub.loop, and other parts of the loop for code written for gevent."""
 
 import errno
 import gc

@@ -1,4 +1,4 @@
-"""What the tests of `gevlite.asyncio` share."""
+"""Shared by the tests of `gevlite.asyncio`."""
 
 import asyncio
 

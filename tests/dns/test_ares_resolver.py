@@ -1,4 +1,4 @@
-"""What only the c-ares resolver has: sockets and time-outs in the hub, a channel that lives long, the environment."""
+"""Only for the c-ares resolver: sockets and time-outs in the hub, a long-lived channel, the environment."""
 
 import os
 import threading

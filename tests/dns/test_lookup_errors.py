@@ -1,4 +1,4 @@
-"""Whatever a resolver is asked for, it fails as the original functions do: gaierror, herror, or what they raise."""
+"""For any argument, a resolver raises the same errors as the original functions: gaierror, herror and others."""
 
 import _socket
 import gc

@@ -1,4 +1,4 @@
-"""Resolvers that ask name servers by themselves: what they make of the answers, and of what goes wrong."""
+"""Resolvers that ask name servers themselves: how they handle answers and errors."""
 
 import socket as std
 import time

@@ -1,4 +1,4 @@
-"""Which resolver a hub gets, and what is said if it cannot be."""
+"""The resolver that a hub gets, and the errors if it cannot be used."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Threads are joined until the very end: OS threads that were there before patching, and greenlets."""
+"""Joining threads works until the very end: OS threads from before patching, and greenlets."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What is made, used and dropped over and over leaves nothing behind, in a greenlet and in a thread that live on."""
+"""Objects made, used and dropped again and again leave nothing behind in a living greenlet or thread."""
 
 import concurrent.futures
 import contextlib

@@ -1,4 +1,4 @@
-"""Ordinary programs, patched, run to their end: status 0, and nothing on stderr.
+"""Ordinary programs, patched, run to their end: status 0, and no output on stderr.
 
 Objects that outlive the program are freed when greenlet does not name the current greenlet any more, modules cannot be
 imported and threads do not run; what is not ready for that shows as lines of "Exception ignored in ...".

@@ -1,4 +1,4 @@
-"""FileObject is what `open` is. Each test runs twice with the same assertions: the original in threads, then ours."""
+"""FileObject is like `open`. Each test runs twice with the same assertions: the original in threads, then gevlite's."""
 
 import errno
 import fcntl

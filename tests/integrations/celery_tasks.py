@@ -1,4 +1,4 @@
-"""What the Celery workers of test_celery.py run. The broker is the Redis server at the port REDIS_PORT."""
+"""The tasks of the Celery workers in test_celery.py. The broker is the Redis server at the port REDIS_PORT."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""For the programs that the tests run: proof that it is gevlite on which they run."""
+"""For the programs that the tests run: a check that they run on gevlite."""
 
 import os
 import sys

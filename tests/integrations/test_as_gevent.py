@@ -1,4 +1,4 @@
-"""`gevlite.as_gevent`: what `import gevent` gives, what is said about what is missing, and running programs."""
+"""`gevlite.as_gevent`: what `import gevent` gives, errors for missing names, and running programs."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""The example examples/celery_fanout, as its own text says to run it."""
+"""The example examples/celery_fanout, run as its docstring says."""
 
 import http.server
 import os

@@ -1,4 +1,4 @@
-"""What is there only because gevent has it: `hub.Waiter`, `gevlite.core` and a few names more."""
+"""Names that exist only because gevent has them: `hub.Waiter`, `gevlite.core` and a few others."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Names that gevent documents, or that other software takes from it, are there and do what they do in gevent."""
+"""Names that gevent documents, or that other software uses, exist and do what they do in gevent."""
 
 import importlib
 import socket as std_socket

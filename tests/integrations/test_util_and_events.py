@@ -1,4 +1,4 @@
-"""`gevlite.util`, which looks at what runs, and `gevlite.events`, which tells of patching."""
+"""`gevlite.util`, which looks at running greenlets, and `gevlite.events`, which reports patching."""
 
 import io
 import time

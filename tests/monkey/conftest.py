@@ -1,4 +1,4 @@
-"""Patching is for a whole process, so each test runs a script in one of its own."""
+"""Patching affects a whole process, so each test runs a script in a process of its own."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""`python -m gevlite.monkey --check`: what would still block, told without running the program."""
+"""`python -m gevlite.monkey --check`: what would still block, found without running the program."""
 
 import importlib.metadata
 import importlib.util

@@ -1,4 +1,4 @@
-"""Other interpreters (PEP 734) under patching: they stop no greenlet, and run beside each other."""
+"""Other interpreters (PEP 734) under patching: they block no other greenlet, and run in parallel."""
 
 import importlib.util
 import sys

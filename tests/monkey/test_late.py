@@ -1,4 +1,4 @@
-"""Patching after modules have taken what is replaced: it is explained, and repaired where that is safe."""
+"""Patching after modules have taken originals: a warning explains it, and it is repaired where that is safe."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""No part of gevlite waits for a module to be imported, and what it took before patching are the originals.
+"""gevlite does not depend on when a module is imported, and holds the originals from before patching.
 
 From Python 3.15 on imports may be lazy (PEP 810): for a whole program by `-X lazy_imports=all`, or one by one. On the
 others the same programs are run as they are.

@@ -1,4 +1,4 @@
-"""What is done to existing locks at patching, and imports between greenlets."""
+"""Existing locks when patching, and imports between greenlets."""
 
 import pytest
 

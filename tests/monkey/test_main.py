@@ -1,4 +1,4 @@
-"""`python -m gevlite.monkey`: the program is patched and otherwise finds everything as Python would have set it."""
+"""`python -m gevlite.monkey`: the program is patched; everything else is as Python would have set it."""
 
 import json
 import zipfile

@@ -1,4 +1,4 @@
-"""Under patching, with threads of the system beside the greenlets: worker threads, C libraries, what ran before."""
+"""Under patching, with OS threads beside the greenlets: worker threads, C libraries, threads from before."""
 
 NATIVE = """
 from gevlite import monkey

@@ -1,4 +1,4 @@
-"""Lock and RLock as `threading` has them: one test for the original with threads, and for ours with greenlets."""
+"""Lock and RLock of `threading`: the same tests for the original with threads, and for gevlite's with greenlets."""
 
 import _thread
 import copy

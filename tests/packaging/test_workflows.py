@@ -1,4 +1,4 @@
-"""The workflows of GitHub Actions: what they name exists here."""
+"""The workflows of GitHub Actions: all names in them exist here."""
 
 import configparser
 import re

@@ -1,4 +1,4 @@
-"""What the tests of OS threads share."""
+"""Shared by the tests of OS threads."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""ThreadPoolExecutor: what the standard one promises, with futures that block one greenlet only.
+"""ThreadPoolExecutor: the promises of the standard one, with futures that block only one greenlet.
 
 `executors` runs a test with the standard class first, which shows that the expectation is right.
 """

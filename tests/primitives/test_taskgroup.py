@@ -1,4 +1,4 @@
-"""TaskGroup and the scopes: whatever ends a block, its greenlets have ended behind it, and no exception is lost."""
+"""TaskGroup and the scopes: whatever ends a block, its greenlets have ended after it, and no exception is lost."""
 
 import contextvars
 import gc

@@ -1,4 +1,4 @@
-"""A Timeout in place of a number, wherever a blocking call takes a timeout: it is the limit, and what is raised."""
+"""A Timeout instead of a number, wherever a blocking call takes a timeout: it limits the call, and is raised."""
 
 import time
 

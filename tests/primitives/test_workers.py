@@ -1,4 +1,4 @@
-"""A call in a pool of OS threads gets an answer, whatever becomes of the thread."""
+"""A call in a pool of OS threads gets a result or an error, whatever happens to the thread."""
 
 import _thread
 import sys

@@ -1,4 +1,4 @@
-"""What the tests of processes share."""
+"""Shared by the tests of processes."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""gevlite.signal: waiting for signals, handlers in greenlets, and that a signal which may come is no dead end."""
+"""gevlite.signal: waiting for signals, handlers in greenlets, and that a signal which may come prevents LoopExit."""
 
 import os
 import signal as std_signal

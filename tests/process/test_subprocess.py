@@ -1,4 +1,4 @@
-"""gevlite.subprocess: what the original does, blocking only the greenlet that waits.
+"""gevlite.subprocess: does what the original does, but blocks only the waiting greenlet.
 
 Tests that take `lib` run twice with the same assertions: against the original in threads, then against the twin.
 """

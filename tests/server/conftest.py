@@ -1,4 +1,4 @@
-"""What the server tests share: servers that are stopped when the test ends, and clients for them."""
+"""Shared by the server tests: servers that are stopped when the test ends, and clients for them."""
 
 import contextlib
 import os

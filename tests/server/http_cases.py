@@ -1,4 +1,4 @@
-"""HTTP requests as bytes, and what has to become of them. Each names the rule that it tests.
+"""HTTP requests as bytes, and the expected results. Each names the rule that it tests.
 
 9110: RFC 9110, HTTP semantics. 9112: RFC 9112, HTTP/1.1. 3986: URIs. `expect` lists the statuses of the responses, then
 "open" if the connection is still good for another request, or "closed". `seen` is what the application was called with:

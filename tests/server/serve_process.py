@@ -1,4 +1,4 @@
-"""`python -m gevlite serve` in a process, its clients, and what it says."""
+"""`python -m gevlite serve` in a process, its clients, and its output."""
 
 import http.client
 import os

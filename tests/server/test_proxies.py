@@ -1,4 +1,4 @@
-"""What the WSGI server believes of proxies, and what it does not: Forwarded, X-Forwarded-..., the PROXY protocol."""
+"""Which proxies and fields the WSGI server trusts: Forwarded, X-Forwarded-..., the PROXY protocol."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""`gevlite serve` as a service of systemd: the sockets that it is passed, and what it tells."""
+"""`gevlite serve` as a service of systemd: the sockets that it gets, and the messages that it sends."""
 
 import os
 import signal

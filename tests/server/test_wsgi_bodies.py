@@ -1,4 +1,4 @@
-"""How the WSGI server frames what it sends, and what an application reads of what it gets."""
+"""How the WSGI server frames responses, and what an application reads of a request's body."""
 
 import bz2
 import gzip

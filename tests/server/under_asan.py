@@ -1,4 +1,4 @@
-"""The tests and the fuzzers of the web server under AddressSanitizer, which ends the process at a read behind the data.
+"""The tests and the fuzzers of the web server under AddressSanitizer, which ends the process at a read beyond the data.
 
     python tests/server/under_asan.py [--seconds 60] [--fuzz http websocket proxies] [--tests [FILE ...]]
 

@@ -1,4 +1,4 @@
-"""What the tests of sockets share: connected pairs and what to do with them. `sockets` is the module under test."""
+"""Shared by the tests of sockets: connected pairs and operations on them. `sockets` is the module under test."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of sockets. Those that take `lib` make what they give by the original and by the twin."""
+"""Fixtures for the tests of sockets. Those that take `lib` use the original, and then the twin."""
 
 from ssl import TLSVersion
 

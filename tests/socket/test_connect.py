@@ -1,4 +1,4 @@
-"""Connecting and accepting, beside the original."""
+"""Connecting and accepting, compared with the original."""
 
 import errno
 import gc

@@ -1,4 +1,4 @@
-"""UDP and UNIX datagrams and packets, beside the original."""
+"""UDP and UNIX datagrams and packets, compared with the original."""
 
 import errno
 import os

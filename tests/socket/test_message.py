@@ -1,4 +1,4 @@
-"""sendmsg, recvmsg, descriptors that travel, sendfile: beside the original."""
+"""sendmsg, recvmsg, passing descriptors, sendfile: compared with the original."""
 
 import array
 import errno
