@@ -22,13 +22,13 @@ COUNTERS = ("greenlets", "parked", "timers", "fds", "fd_waiters", "refs", "pendi
 
 
 def pytest_collection_finish():
-    """What collecting has made stays to the end: `gc.collect()` in tests need not look at it each time."""
+    """Objects made during collection live to the end, so `gc.collect()` in tests need not examine them each time."""
     gc.collect()
     gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """With `--durations`, also the seconds that each folder has taken."""
+    """With `--durations`, also report the seconds that each folder has taken."""
     if config.option.durations is None:
         return
     seconds = collections.Counter()
@@ -43,7 +43,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def counters():
-    """What the hub holds now; all zero if there is none."""
+    """The hub's counts now; all zero if there is no hub."""
     hub = get_hub_if_exists()
     return {name: hub.stats()[name] if hub is not None else 0 for name in COUNTERS}
 
@@ -233,7 +233,7 @@ def run_script():
 
 @pytest.fixture
 def fast_thread_switches():
-    """Let the interpreter change threads as often as it can: what is not atomic shows."""
+    """Make the interpreter switch threads as often as it can, to reveal steps that are not atomic."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield

@@ -41,7 +41,7 @@ def test_example_runs(page, line, source, runs, tmp_path):
 
 
 def rows(page, section):
-    """The cells of the tables in a section, by the first one, without backquotes."""
+    """The rows of the tables in a section, keyed by their first cell, without backquotes."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     text = text[text.index(f"\n{section}\n") :]
     text = text[: re.search(r"\n#+ ", text[5:]).start() + 5]

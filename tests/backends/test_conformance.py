@@ -75,7 +75,7 @@ def open_files():
 
 
 def reported(backend, timeout_ns=0, fd=None):
-    """What one poll reports; for one fd: its events, 0 if it was not reported."""
+    """The reports of one poll; for one fd: its events, 0 if it was not reported."""
     backend.poll(timeout_ns)
     found = backend.take_reported()
     if fd is None:

@@ -208,7 +208,7 @@ def test_a_reset_ends_reading_and_writing(on_hub):
 
 
 def test_what_is_behind_urgent_data_is_read(on_hub):
-    """A read stops before urgent data, and nothing new need come for what is behind it."""
+    """A read stops before urgent data, and the kernel may report nothing new for the data after it."""
 
     @on_hub
     def _(hub):

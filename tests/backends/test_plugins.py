@@ -144,7 +144,7 @@ GOOD = "arm = drop = poll = lambda *args: None"
     ],
 )
 def test_what_is_no_backend_is_told_when_it_is_chosen(source, problem, tmp_path, run_script):
-    """And an order of preference goes on to the next one, and what is usable is listed."""
+    """And with an order of preference the next one is tried, and the error lists the usable ones."""
     (tmp_path / "mine.py").write_text("from gevlite.backends import Backend\n" + source)
     env = {"PYTHONPATH": str(tmp_path)}
     program = "import gevlite; print(gevlite.get_hub().backend.name)"
@@ -248,7 +248,7 @@ def misbehave(run_script):
 
 @pytest.mark.parametrize("error", ["OSError", "ValueError", "StopIteration", "KeyboardInterrupt", "SystemExit"])
 def test_an_exception_in_poll_reaches_the_main_greenlet_each_time_it_waits(misbehave, error):
-    """Once for each wait: a failing poll is not tried over and over."""
+    """Once for each wait: a failing poll is not tried again and again."""
     misbehave(f"""
         Mine.poll, error = fail, {error}("out of paper")
         r, w = os.pipe()
@@ -388,7 +388,7 @@ def test_a_poll_that_answers_garbage_is_told_to_the_main_greenlet(misbehave, pol
 
 
 def test_a_poll_that_always_blocks_is_told_to_the_main_greenlet(misbehave):
-    """A signal handler may wait in the middle of it, and the hub polls meanwhile; but that has an end."""
+    """A signal handler may wait in the middle of it while the hub polls; but only to a limited depth."""
     misbehave("""
         r, w = os.pipe()
         def poll(self, timeout_ns):

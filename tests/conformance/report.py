@@ -22,7 +22,7 @@ always runs the quick modules. Tests that need a network or a screen are not run
 
 
 def modules_of(result, name):
-    """What was found of one of `MODULES`, which may be a package of many."""
+    """The results for one of `MODULES`, which may be a package of several."""
     return [module for key, module in result["modules"].items() if key == f"test.{name}" or f".{name}." in key]
 
 

@@ -57,7 +57,7 @@ def module_names(name):
 
 
 class Results:
-    """What has come of the tests of one module so far."""
+    """The results of the tests of one module so far."""
 
     def __init__(self):
         self.order = []
@@ -235,7 +235,7 @@ def differences(plain, patched):
 
 
 def compare_module(name, limit=TIME_LIMIT, python=sys.executable, plain=None, without=(), retries=1):
-    """Run a module both ways. Returns `(plain, patched, {id: result} of what differs)`; a difference is tried again.
+    """Run a module both ways. Returns `(plain, patched, {id: result} of the differences)`; a difference is tried again.
 
     With `plain=None` only what does not pass patched is run unpatched, or all if something is wrong that is no test's.
     The tests in `without` are left out.

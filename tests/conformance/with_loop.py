@@ -6,7 +6,7 @@ from gevlite.asyncio import EventLoop
 
 
 class Loop(EventLoop):
-    """In the place of `asyncio.SelectorEventLoop`, which the tests also call with a selector."""
+    """Replaces `asyncio.SelectorEventLoop`, which the tests also call with a selector."""
 
     def __init__(self, selector=None):
         if selector is not None:

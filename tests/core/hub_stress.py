@@ -103,7 +103,7 @@ def pause():
 
 
 class counted:
-    """What is begun must end, whatever is raised in it."""
+    """Whatever has begun must end, whichever exception is raised in it."""
 
     def __init__(self, kind):
         self.kind = kind

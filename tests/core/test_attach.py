@@ -170,7 +170,7 @@ class Debugger:
         self.process.stdin.flush()
 
     def say(self, command):
-        """Returns what is printed until the next prompt."""
+        """Returns the output up to the next prompt."""
         before, at = self.prompts(), len(self.output)
         self.write(command)
         until(lambda: self.prompts() > before, "a prompt")

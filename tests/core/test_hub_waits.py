@@ -48,7 +48,7 @@ def test_a_callback_that_waits_delays_nothing_but_itself(hub, settle):
 
 
 def test_any_number_of_callbacks_may_wait_at_the_same_time(hub, settle):
-    """They do not sit below one another on the C stack, and what ran the loop meanwhile is given back."""
+    """Their C stacks do not pile up, and the greenlets that ran the loop meanwhile are released."""
     event, done = Event(), []
     for n in range(20_000):
         hub.call_soon(lambda n=n: (event.wait(), done.append(n)))

@@ -28,7 +28,7 @@ SHORT = 0.0004  # fires soon
 
 
 class Helper:
-    """Another OS thread that does what it is asked to and says when it is done. It has no hub of its own."""
+    """Another OS thread that does what it is asked and reports when it is done. It has no hub of its own."""
 
     def __init__(self):
         self.job = None

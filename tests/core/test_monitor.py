@@ -49,7 +49,7 @@ def run_on(until):
 
 
 def looks(monitor, count=5):
-    """A condition: that often it has looked since now."""
+    """A condition: true when the monitor has checked this often from now on."""
     done = []
     monitor.add_monitoring_function(done.append, 0.005)
     return lambda: len(done) >= count

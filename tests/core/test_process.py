@@ -346,7 +346,7 @@ assert not failed
 
 
 def test_the_hub_of_a_thread_that_forks_is_told_of_signals_in_the_child(run_script):
-    """Not that of the main thread, which is no more, and on whose descriptor signals were reported before."""
+    """Not the main thread's hub, which no longer exists, and on whose descriptor signals were reported before."""
     run_script("""
         import os, signal, threading, gevlite
         codes = []

@@ -35,7 +35,7 @@ def serve_fixture(request, tmp_path):
 
 
 class Recorder(asyncio.Protocol):
-    """Keeps what it is told."""
+    """Records its calls."""
 
     def __init__(self):
         self.events = []

@@ -52,7 +52,7 @@ def sockets_on_one_port():
 
 
 class NameServer:
-    """Answers what is in ZONE, over UDP and TCP. The first label of some other names says what goes wrong."""
+    """Answers from ZONE, over UDP and TCP. For other names, the first label selects an error."""
 
     def __init__(self):
         self.udp, self.tcp = sockets_on_one_port()

@@ -267,7 +267,7 @@ PARTS = 5
 
 
 def memory():
-    """What the interpreter has handed out and not got back, for objects of all kinds; and the bytes of the process."""
+    """The memory blocks that the interpreter has allocated and not freed, and the bytes of the process."""
     # A method that C code looks up by a name made for that call stays, with the name, in a cache of 4096 in the
     # interpreter: `io` does that for each TextIOWrapper and BufferedReader.
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):

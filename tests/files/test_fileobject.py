@@ -136,7 +136,7 @@ READ_MODES = [(mode, name) for mode in ("rb", "r") for name in READS if (mode, n
 
 @pytest.fixture
 def interrupted(pipe, open_twin, nonblocking):
-    """`interrupted(mode, operation, interrupt)`: what was read, with interruptions in the middle, and what was sent."""
+    """`interrupted(mode, operation, interrupt)`: the data read, with interruptions in the middle, and the data sent."""
 
     def interrupted(mode, operation, interrupt):
         reader, writer = pipe()

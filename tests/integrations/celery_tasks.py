@@ -42,7 +42,7 @@ def patient():
 
 @app.task
 def stubborn(path):
-    """Tells that it runs, and how it was ended."""
+    """Reports that it runs, and how it was ended."""
     try:
         with open(path, "w") as file:
             file.write("runs")

@@ -46,7 +46,7 @@ def command(tmp_path):
 
 @pytest.fixture
 def other_gevent(tmp_path):
-    """An environment in which a package `gevent`, not ours, is installed."""
+    """An environment in which another package `gevent` is installed."""
     (tmp_path / "gevent").mkdir()
     (tmp_path / "gevent" / "__init__.py").write_text("real = True\n")
     (tmp_path / "gevent" / "pool.py").write_text("real = True\n")

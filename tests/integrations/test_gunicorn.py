@@ -117,7 +117,7 @@ def master(tmp_path):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """One gunicorn for the tests that do nothing to it."""
+    """One gunicorn for all tests that do not change it."""
     running = Master(
         tmp_path_factory.mktemp("gunicorn"), "--access-logfile", "-", "--access-logformat",
         "%(h)s|%(r)s|%(s)s|%(b)s|%({x-in}i)s|%({content-type}o)s|%(M)s|", "--limit-request-fields", "20",

@@ -17,7 +17,7 @@ from real_servers import free_port
 
 
 def test_gevent_is_not_installed():
-    """So nothing here can work because of it."""
+    """So that no test here passes because of it."""
     if importlib.machinery.PathFinder.find_spec("gevent") is not None:
         pytest.skip("gevent is installed, for other purposes; that nothing of it is used is checked in each program")
 

@@ -87,7 +87,7 @@ def test_a_blocking_extension_is_reported_with_the_remedy(script):
 
 
 def test_the_table_names_real_modules():
-    """Of those that are installed here; a name that does not exist would never be found."""
+    """Only for installed packages: a name that does not exist would never be found."""
     installed = {*importlib.metadata.packages_distributions(), *sys.stdlib_module_names}
     for known in BLOCKING:
         assert known.module and known.what and known.remedy and not known.remedy.endswith(".")

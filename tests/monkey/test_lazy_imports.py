@@ -120,7 +120,7 @@ def test_what_the_twins_have_taken_are_the_originals(script):
 
 
 def test_imports_that_are_lazy_one_by_one(script):
-    """What is imported before patching and used after it is what patching has put there."""
+    """A name imported lazily before patching and used after it gives the replacement."""
     code = """
         lazy import socket
         lazy from queue import SimpleQueue

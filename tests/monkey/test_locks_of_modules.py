@@ -61,7 +61,7 @@ def test_imports_between_greenlets_do_not_block_each_other(script):
 
 @pytest.mark.parametrize("settings", [{}, {"GEVLITE_BACKEND": "select"}, {"GEVLITE_MONITOR_THREAD": "1"}], ids=str)
 def test_the_hub_that_waits_for_a_module_is_made_without_another_import(script, settings):
-    """While a thread waits for the lock of a module, Python 3.11 cannot have it take the lock of a second one."""
+    """While a thread waits for the lock of a module, Python 3.11 does not allow it to take the lock of a second one."""
     script.write(
         """
         import sys
@@ -97,7 +97,7 @@ def test_the_hub_that_waits_for_a_module_is_made_without_another_import(script, 
 
 
 def test_the_hub_may_import_while_the_main_greenlet_waits_for_a_module(script):
-    """As another thread may: what runs in the hub has the main greenlet's number, but owns locks of its own."""
+    """As another thread may: code in the hub has the main greenlet's ident, but owns its own locks."""
     script.write("import time\ntime.sleep(0.05)\nvalue = 1\n", "slow_module.py")
     script.write("value = 2\n", "other_module.py")
     assert script.run(

@@ -166,7 +166,7 @@ def test_multiprocessing(script, method, case):
 
 
 def test_what_was_imported_before_patching_cooperates(script):
-    """As in each process that multiprocessing spawns: it is imported there before the program can patch."""
+    """As in each process that multiprocessing spawns, where it is imported before the program can patch."""
     lines = script.run(
         """
         import multiprocessing.connection, multiprocessing.reduction, socket

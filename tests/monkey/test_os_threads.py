@@ -93,7 +93,7 @@ for make in (queue.Queue, lambda: queue.Queue(3), queue.SimpleQueue):
 
 
 def test_logging_from_greenlets_threads_and_os_threads(script):
-    """Every record is written once and whole, also when the handler blocks while it holds its lock."""
+    """Every record is written once and completely, even if the handler blocks while it holds its lock."""
     lines = script.run(
         """
         import logging, io

@@ -39,7 +39,7 @@ def run(coroutine, *, debug=False, eager=False):
 
 
 def seen():
-    """What is seen here: running loop, task, hooks of asynchronous generators, depth of coroutines' origins."""
+    """The state seen here: running loop, task, hooks of asynchronous generators, depth of coroutines' origins."""
     loop = asyncio._get_running_loop()
     hooks = sys.get_asyncgen_hooks()
     return (
@@ -320,7 +320,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("name", ORIGINALS)
 def test_both_implementations_are_known(start, name):
-    """asyncio has them in C and in Python; its own tests put one in the place of the other."""
+    """asyncio has them in C and in Python; its own tests replace one with the other."""
     get = getattr(asyncio.events, f"{name}_get_running_loop")
     set_loop = getattr(asyncio.events, f"{name}_set_running_loop")
     assert set_loop is not ORIGINALS[name]
@@ -432,7 +432,7 @@ mine.close()
 
 
 def test_a_loop_that_was_imported_before_is_known_too(tmp_path, script):
-    """uvloop holds what it has found in asyncio, in C."""
+    """uvloop holds references to functions of asyncio, in C."""
     (tmp_path / "uvloop.py").write_text(
         "import asyncio\n"
         "from asyncio import _set_running_loop as found\n"

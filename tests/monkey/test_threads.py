@@ -582,7 +582,7 @@ def test_a_green_thread_does_not_rename_the_os_thread_that_all_share(script):
 
 @pytest.mark.parametrize("kind", ["original", "patched"])
 def test_the_main_thread_and_threads_of_the_system_have_their_names(script, kind):
-    """What the system shows of them is up to the version of Python, the same with and without patching."""
+    """The names that the system shows depend on the version of Python, and are the same with and without patching."""
     patch = "from gevlite import monkey\nmonkey.patch_all()\n" if kind == "patched" else ""
     lines = script.run(
         """

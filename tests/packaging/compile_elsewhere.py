@@ -104,7 +104,7 @@ def translate(folder, platform):
 
 
 def compile_one(folder, target, source, includes):
-    """What the compiler printed, or nothing if it was content."""
+    """The compiler's output, empty if there were no warnings."""
     result = subprocess.run(
         [
             *(sys.executable, "-m", "ziglang", "cc", "-target", target),

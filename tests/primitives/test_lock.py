@@ -114,7 +114,7 @@ def test_an_rlock_serves_a_threading_condition():
 
     def wait():
         with condition, condition:
-            # Condition waits on a lock of its own, of the thread: only the handing over of ours is ours to test.
+            # Condition waits on a thread's lock of its own: only the handing over of gevlite's lock is tested here.
             state = condition._release_save()
             gevlite.sleep(0.001)
             condition._acquire_restore(state)

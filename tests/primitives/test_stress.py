@@ -69,7 +69,7 @@ class Checked:
 
 
 class Ledger:
-    """A queue, what was put in and what came out. An item is (producer, number)."""
+    """A queue, and the items that were put and taken. An item is (producer, number)."""
 
     def __init__(self, queue):
         self.queue = queue

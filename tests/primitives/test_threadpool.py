@@ -846,7 +846,7 @@ def test_the_child_of_a_fork_starts_threads_of_its_own(run_script):
 
 
 def test_a_call_in_progress_at_a_fork_is_finished_by_the_parent_and_fails_in_the_child(run_script):
-    """So do queued ones. Who waits for a place at that moment gets it from the child's own threads."""
+    """So do queued ones. A greenlet that waits for a place at that moment gets it from the child's own threads."""
     run_script("""
         import os, threading, gevlite
         from gevlite.threadpool import ThreadPool
@@ -884,7 +884,7 @@ def test_a_call_in_progress_at_a_fork_is_finished_by_the_parent_and_fails_in_the
 
 
 def test_fork_while_results_are_on_their_way(run_script):
-    """What the parent's hub still had to be told is not counted again in the child."""
+    """Results that the parent's hub had not yet received are not counted again in the child."""
     run_script("""
         import os, time, gevlite
         from gevlite.threadpool import ThreadPool

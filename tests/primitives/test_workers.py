@@ -24,7 +24,7 @@ ERRORS = [Refused, Gone, SystemExit, KeyboardInterrupt]
 
 @pytest.fixture(params=["ThreadPool", "ThreadPoolExecutor"])
 def submit(request):
-    """`submit(function, *args)` to a pool of one thread; what `get()` or `result()` gives is what it returns."""
+    """`submit(function, *args)` to a pool of one thread; returns the result of `get()` or `result()`."""
     if request.param == "ThreadPool":
         pool = ThreadPool(1)
         yield lambda function, *args: pool.spawn(function, *args).get

@@ -240,7 +240,7 @@ def test_fcntl_shows_and_sets_the_mode_that_the_user_wants(lib, oss, opened):
 
 
 def test_the_mode_is_that_of_the_socket_that_has_the_number_now(opened):
-    """Not that of one that had it before."""
+    """Not that of an earlier child with the same number."""
     first, peer = socket.socketpair()
     fd = first.fileno()
     first.close()
@@ -680,7 +680,7 @@ def test_a_watcher_tells_of_its_child_in_the_process_that_made_it_only(run_scrip
 
 
 def test_what_keeps_the_loop_alive_is_counted_right_in_the_child_of_a_fork(run_script):
-    """A sum that is wrong by one is a LoopExit too many, or one too few."""
+    """If the count is wrong by one, there is a LoopExit too many or too few."""
     run_script("""
         import os, signal, time, gevlite
         from gevlite import threadpool

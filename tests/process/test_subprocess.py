@@ -37,7 +37,7 @@ def python(code):
 
 
 def still_there(pid):
-    """True as long as there is a process of that number, be it a zombie."""
+    """True as long as there is a process with that number, even a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -171,7 +171,7 @@ def test_a_timeout_tells_what_has_come_so_far(sub):
 
 
 def test_the_time_in_a_timeout_is_what_was_asked_for():
-    """As of the original from Python 3.15 on; before, it was in some cases what was left of the time."""
+    """As in the original from Python 3.15 on; before, it was sometimes the remaining time."""
     with subprocess.Popen(["sleep", "100"], stdout=PIPE, stderr=PIPE) as process:
         for wait in (process.wait, lambda timeout: process.communicate(timeout=timeout)):
             with pytest.raises(std_subprocess.TimeoutExpired) as caught:
@@ -661,7 +661,7 @@ def test_others_run_while_a_child_floods_us(start):
 
 @pytest.mark.parametrize("nowait", [True, False])
 def test_pipes_stay_in_blocking_mode(monkeypatch, nowait):
-    """Also where the kernel has no RWF_NOWAIT for them: another program that gets one as its input expects it."""
+    """Even if the kernel has no RWF_NOWAIT for them: another program that gets one as its input expects this."""
     if not nowait:
         if not os.path.isdir("/proc/self/fd"):
             pytest.skip("no /proc")

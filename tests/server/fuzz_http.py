@@ -48,7 +48,7 @@ class Found:
 
 
 def fields(data, at):
-    """[(name, value)] and where they end; (None, at) if that is not what is there."""
+    """[(name, value)] and where they end; (None, at) if they are malformed."""
     found = []
     while not data.startswith(b"\r\n", at):
         match = FIELD.match(data, at)
@@ -226,7 +226,7 @@ class Fuzzer:
         self.server.start()
 
     def exchange(self, sent):
-        """Send all of it, and the end; everything that comes back."""
+        """Send all of it, and the end; returns everything that comes back."""
         answer = b""
         with socket.create_connection(self.server.address, timeout=PATIENCE) as sock:
             try:

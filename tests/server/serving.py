@@ -8,7 +8,7 @@ LOCALHOST = "127.0.0.1"
 
 
 def read_all(sock):
-    """What comes until the other side has finished."""
+    """Everything that arrives until the other side has finished."""
     data = b""
     while piece := sock.recv(65536):
         data += piece

@@ -27,7 +27,7 @@ ROW = re.compile(
 
 
 class Pages:
-    """A target that keeps what is written, and counts how often."""
+    """A target that keeps the written data, and counts the writes."""
 
     def __init__(self):
         self.pieces = []

@@ -459,7 +459,7 @@ def test_a_header_byte_by_byte_has_no_more_time():
 
 @pytest.mark.parametrize("part", range(4))
 def test_random_headers_do_no_harm(part):
-    """Mutated good ones: an address that is one, or an error that is expected; never more, and never a hang."""
+    """Mutated valid headers give a valid address or an expected error, and never a hang."""
     chance = random.Random(f"{os.environ.get('GEVLITE_SEED')} {part}")
     for _ in range(int(os.environ.get("GEVLITE_FUZZ_ROUNDS", "500"))):
         data = bytearray(chance.choice(list(GOOD)) + b"GET / HTTP/1.1\r\n")

@@ -349,7 +349,7 @@ def test_worker_kills_by_max_requests_behind_nginx_lose_no_request(serving, ngin
 
 
 def begin_slow_reload(server, seconds):
-    """Reload an application that takes so long to load; returns while it does."""
+    """Reload an application that takes this long to load; returns while it is loading."""
     source = f"import time\nopen('loading', 'w')\ntime.sleep({seconds})\n{server.application.read_text()}"
     server.application.write_text(source)
     server.signal(signal.SIGHUP)

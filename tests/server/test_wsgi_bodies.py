@@ -288,7 +288,7 @@ def wraps(open_file, headers=()):
 
 @pytest.mark.parametrize("kind", [gzip, bz2, lzma])
 def test_what_decompresses_is_sent_decompressed(visit, tmp_path, kind):
-    """It has the descriptor of what is compressed."""
+    """Its descriptor is that of the compressed file."""
     path = tmp_path / "file"
     with kind.open(path, "wb") as file:
         file.write(b"hello world " * 50_000)
@@ -455,7 +455,7 @@ def test_a_long_line_in_small_pieces(visit):
     ],
 )
 def test_a_timeout_in_a_read_loses_nothing(visit, framing, read):
-    """Also if one follows the other."""
+    """Even if one follows the other."""
     body = b"one\ntwo\nthree four five six\n\nseven"
     asked = Event()
 
@@ -637,7 +637,7 @@ def test_stop_ends_reading_what_nobody_wants(site, http, settle):
 
 
 def test_requests_behind_the_last_one_do_not_cost_its_response(visit, start):
-    """Closing a socket with something unread in it resets the connection, and what was sent may be lost (9112 9.6)."""
+    """Closing a socket with unread data resets the connection, and sent data may be lost (RFC 9112, 9.6)."""
     client = visit(answers([b"x" * 5_000_000]))
     sending = start(client.send, GET + GET * 100_000)
     assert len(client.response().body) == 5_000_000

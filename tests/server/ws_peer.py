@@ -20,7 +20,7 @@ def handshake(*headers, path="/", host="localhost", version="13", key=KEY):
 
 
 def frame(opcode, data=b"", fin=True, rsv=0, masked=True, length=None):
-    """The bytes of a frame. length: another one than the data's, and the data is all that comes of it."""
+    """The bytes of a frame. length: a length other than the data's; only the data is sent."""
     data = data.encode() if isinstance(data, str) else data
     length = len(data) if length is None else length
     size = length if length < 126 else 126 if length < 65536 else 127
@@ -39,7 +39,7 @@ def close_frame(code=None, reason=b""):
 
 
 class Peer(Client):
-    """Frames on a connection of the fixture `dial`. early: what is sent together with the handshake."""
+    """Frames on a connection of the fixture `dial`. early: data sent together with the handshake."""
 
     def __init__(self, sock, *headers, early=b"", **kwargs):
         super().__init__(sock)

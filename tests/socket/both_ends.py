@@ -61,7 +61,7 @@ def full_listener(sockets, opened):
 
 
 def let_run(lib):
-    """Have what was just started run until it waits. (With threads it may have, and what follows holds either way.)"""
+    """Let what was just started run until it waits. (A thread may not have; the assertions hold either way.)"""
     if lib.name == "gevlite":
         gevlite.sleep(0)
 

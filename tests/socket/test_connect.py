@@ -44,7 +44,7 @@ def test_connecting_twice(sockets, opened):
 
 
 def test_connecting_again_while_it_is_in_progress(sockets, opened):
-    """EALREADY in non-blocking mode; otherwise the call waits for what was begun."""
+    """EALREADY in non-blocking mode; otherwise the call waits for the attempt that has begun."""
     listener = full_listener(sockets, opened)
     sock = opened.enter_context(sockets.socket())
     sock.setblocking(False)

@@ -24,7 +24,7 @@ def test_udp(lib, sockets, opened):
 
 
 def test_udp_keeps_the_rest_of_the_queue(sockets, opened):
-    """A datagram shorter than the buffer says nothing about those behind it."""
+    """A datagram shorter than the buffer says nothing about the ones after it."""
     a, b = udp(sockets, opened), udp(sockets, opened)
     for i in range(20):
         a.sendto(b"%d" % i, b.getsockname())
@@ -108,7 +108,7 @@ def test_the_length_of_a_datagram_that_is_cut(sockets, opened):
 
 
 def test_a_cut_datagram_holds_no_stray_memory(opened):
-    """The original makes it as long as it was, and fills the rest with what was in memory."""
+    """The original returns the full length, and fills the rest with memory contents."""
     a, b = udp(socket, opened), udp(socket, opened)
     for _ in range(2):
         a.sendto(b"0123456789" * 1000, b.getsockname())

@@ -199,7 +199,7 @@ def big_file(tmp_path):
     ("offset", "count"), [(0, None), (1000, None), (0, 5), (77, 3_000_000), (len(BIG) - 3, 10), (len(BIG) + 5, None)]
 )
 def test_sendfile(lib, ends, big_file, offset, count):
-    """What is sent, what is returned, and where the file stands afterwards."""
+    """The data sent, the return value, and the file's position afterwards."""
     a, b = ends
     expected = BIG[offset:] if count is None else BIG[offset : offset + count]
     reader = lib.spawn(recv_all, b)

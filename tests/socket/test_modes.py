@@ -1,4 +1,4 @@
-"""Time-outs and non-blocking mode to the letter, beside the original."""
+"""Time-outs and non-blocking mode in detail, compared with the original."""
 
 import errno
 import socket as std_socket

@@ -527,7 +527,7 @@ def test_poll_refuses(selects, ends):
 
 
 def test_two_polls_at_once_of_one_object_raise(start, ours, settle):
-    """As the original does; the first one goes on waiting, and the object can be used again after it."""
+    """As in the original; the first one continues to wait, and the object can be used again afterwards."""
     a, b = ours
     poll = select.poll()
     poll.register(a, POLLIN)

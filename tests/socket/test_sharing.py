@@ -90,7 +90,7 @@ def test_closing_wakes_who_waits_on_the_number(start, ours, known, settle):
 
 
 def test_a_reused_number_is_a_new_socket(ours, opened):
-    """What the hub knew about a closed descriptor must not be believed of the next one with its number."""
+    """State of a closed descriptor must not be used for the next one with the same number."""
     a, b = ours
     numbers = set()
     for i in range(20):
@@ -392,7 +392,7 @@ def test_wait_refuses_what_is_no_descriptor():
 
 
 def test_wait_for_both_directions_tells_both(ours, hub):
-    """Also if what woke the wait was only the first news."""
+    """Even if only the first event woke the wait."""
     a, b = ours
     assert hub.wait_fd(a.fileno(), 3) == 2
     b.send(b"x")
@@ -408,7 +408,7 @@ def test_wait_for_both_directions_tells_both(ours, hub):
 
 
 def test_a_wait_that_is_woken_for_both_directions_at_once(start, opened, settle, hub):
-    """As a listener is that is shut down: readable and writable in one report."""
+    """Like a listener that is shut down: readable and writable in one report."""
     skip_if_a_listener_cannot_be_shut_down(hub)
     listener = opened.enter_context(socket.create_server((LOCALHOST, 0)))
     foreign = opened.enter_context(std_socket.socket(fileno=os.dup(listener.fileno())))

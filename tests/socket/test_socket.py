@@ -1,4 +1,4 @@
-"""The socket object and the functions of the module, beside the original."""
+"""The socket object and the functions of the module, compared with the original."""
 
 import copy
 import errno

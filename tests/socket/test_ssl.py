@@ -136,7 +136,7 @@ def test_writers_take_turns(tls_ours, start):
 
 
 def test_readers_share(tls_ours, start, settle):
-    """Several readers: each byte goes to one, also when one record serves all of them."""
+    """Several readers: each byte goes to one, even if one record serves all of them."""
     client, server = tls_ours
     client.sendall(b"!")
     assert server.recv(1) == b"!"
@@ -262,7 +262,7 @@ def test_closed(tls_ends):
 
 
 def test_reset_by_peer(lib, opened, certificates):
-    """OpenSSL makes a ragged end of it, or lets the reset through."""
+    """OpenSSL reports a ragged end, or the reset."""
     client, server = Pair(lib, opened, certificates, suppress_ragged_eofs=False)
     reader = lib.spawn(client.recv, 10)
     reset(server)

@@ -1,4 +1,4 @@
-"""What a handshake agrees on: certificates, names, protocols, sessions; beside the original."""
+"""The results of a handshake: certificates, names, protocols, sessions; compared with the original."""
 
 import contextlib
 import re

@@ -1,4 +1,4 @@
-"""TLS with time-outs, in non-blocking mode and among other greenlets, beside the original."""
+"""TLS with time-outs, in non-blocking mode and among other greenlets, compared with the original."""
 
 import socket as std_socket
 import ssl as std_ssl
@@ -264,7 +264,7 @@ class Machine:
 
 @pytest.mark.parametrize("readers", [1, 3])
 def test_a_write_that_waits_for_a_read(opened, start, settle, readers):
-    """What it waits for is taken from the kernel by a reader, which has no data yet: the writer must hear of it."""
+    """A reader without data takes what the writer waits for from the kernel: the writer must be woken."""
     a, b = unix_pair(socket, opened)
     machine, conversation = Machine(a), Conversation()
     handles = [start(conversation.read, a, machine, 5) for _ in range(readers)]
@@ -280,7 +280,7 @@ def test_a_write_that_waits_for_a_read(opened, start, settle, readers):
 
 
 def test_nobody_is_nudged_without_end(opened, start, settle):
-    """Two that wait for the other direction must not wake each other over and over."""
+    """Two greenlets that wait for the other direction must not wake each other again and again."""
     a, b = unix_pair(socket, opened)
     machine, conversation = Machine(a), Conversation()
     start(conversation.read, a, machine, 5)

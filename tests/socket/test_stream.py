@@ -221,7 +221,7 @@ def test_data_and_end_arrive_together(ends):
 
 
 def test_the_end_arrives_with_data_while_reading(lib, ends):
-    """The same, for a reader that already waits and reads in pieces smaller than what there is."""
+    """The same, for a reader that already waits and reads in pieces smaller than the available data."""
     a, b = ends
     reader = lib.spawn(lambda: [b.recv(4), b.recv(100), b.recv(100)])
     a.sendall(b"123456")
