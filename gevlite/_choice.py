@@ -1,4 +1,4 @@
-"""Choosing one of several implementations, as a setting names it: what backends and resolvers have in common."""
+"""Choosing one of several implementations by a setting: the common part of backends and resolvers."""
 
 import importlib
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Choice:
-    """kind: the word for what is chosen. error: what is raised. available: finds `{name: None or a problem}`."""
+    """kind: the word for messages. error: the exception class. available: returns `{name: None or a problem}`."""
 
     def __init__(self, kind: str, error: type[RuntimeError], available: Callable[[], dict[str, str | None]]) -> None:
         self.kind = kind
@@ -19,11 +19,11 @@ class Choice:
         self.available = available
 
     def usable(self) -> str:
-        """For the end of a message: which of them can be used here."""
+        """The end of a message: the usable ones."""
         return "usable here: " + ", ".join(name for name, problem in self.available().items() if problem is None)
 
     def in_order(self, wanted: str | Iterable[object], source: str) -> list[object]:
-        """The choices in `wanted`, a text with commas or a sequence, the favourite first. source: where it is from."""
+        """The choices in `wanted`, a string with commas or a sequence, the preferred one first. source: its origin."""
         parts = wanted.split(",") if isinstance(wanted, str) else wanted
         choices = [part.strip() if isinstance(part, str) else part for part in parts]
         choices = [choice for choice in choices if choice]
@@ -32,7 +32,8 @@ class Choice:
         return choices
 
     def first(self, choices: Iterable[object], make: "Callable[[object], _T]", failure: str) -> "_T":
-        """`make` of the first choice for which that raises no `error`. failure: how the message begins without one."""
+        """`make` of the first choice for which it does not raise `error`. failure: the message's beginning if all
+        fail."""
         problems = []
         for choice in choices:
             try:
@@ -51,7 +52,7 @@ class Choice:
         return None
 
     def imported(self, target: str, name: object, explain: Callable[[Exception], str]) -> object:
-        """What `module:attribute` names. explain: what to say of an import that failed, after the choice's `name`."""
+        """The object named by `module:attribute`. explain: the text for a failed import, after the choice's `name`."""
         module, _, attribute = (part.strip() for part in target.partition(":"))
         try:
             found: object = importlib.import_module(module)
