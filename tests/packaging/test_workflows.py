@@ -35,7 +35,7 @@ def steps():
 
 
 def expand(text):
-    """`a{b,c}d` -> abd, acd; of several braces every combination."""
+    """`x{1,2}y` -> x1y, x2y; of several braces every combination."""
     match = re.search(r"\{([^{}]*)\}", text)
     if not match:
         return [text]
