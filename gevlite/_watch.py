@@ -2,18 +2,23 @@
 
 import functools
 from collections import deque
+from collections.abc import Callable, Iterable
 
 from gevlite._core import let_others_run
 from gevlite.event import Event
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gevlite.timeout import Timeout
 
 
 class Watch:
     """Greenlets of any thread wait here until `tell()` is called."""
 
-    def __init__(self):
-        self._waiting = deque()
+    def __init__(self) -> None:
+        self._waiting: deque[Event] = deque()
 
-    def wait_unless(self, condition, timeout=None):
+    def wait_unless(self, condition: Callable[[], object], timeout: "float | Timeout | None" = None) -> bool:
         """Block until `tell()` is called, at most `timeout` seconds, unless `condition()` is true. False if neither.
 
         The condition is checked only once a `tell()` would already wake this greenlet, so none can be missed.
@@ -33,11 +38,11 @@ class Watch:
             except ValueError:
                 pass  # told
 
-    def tell(self):
+    def tell(self) -> None:
         """Wake all waiting greenlets. Does not block. May be called from any thread."""
         self.take()()
 
-    def take(self):
+    def take(self) -> Callable[[], None]:
         """A function that wakes the greenlets that wait now, and none that begin to wait before it is called.
 
         Does not block. May be called from any thread.
@@ -51,6 +56,6 @@ class Watch:
         return functools.partial(_set_all, taken)
 
 
-def _set_all(waiting):
+def _set_all(waiting: Iterable[Event]) -> None:
     for event in waiting:
         event.set()

@@ -32,7 +32,7 @@ READWRITE = READ | WRITE
 MAXPRI, MINPRI = loop.MAXPRI, loop.MINPRI
 
 
-def get_version():
+def get_version() -> str:
     """The version of the loop: `gevlite-` and the version of gevlite."""
     return f"gevlite-{__version__}"
 
@@ -40,16 +40,16 @@ def get_version():
 get_header_version = get_version
 
 
-def supported_backends():
+def supported_backends() -> list[str]:
     """The names of the backends that are installed."""
     return backends.names()
 
 
-def recommended_backends():
+def recommended_backends() -> list[str]:
     """The names of the backends that can run here."""
     return [name for name, problem in backends.available().items() if problem is None]
 
 
-def embeddable_backends():
+def embeddable_backends() -> list[str]:
     """None: no backend can be put into another event loop."""
     return []

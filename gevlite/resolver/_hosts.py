@@ -2,6 +2,7 @@
 
 import os
 from _socket import AF_INET, AF_INET6
+from collections.abc import Collection
 from io import open as _open  # a finalizer at the end of the interpreter cannot use the built-in one
 
 PATH = "/etc/hosts"
@@ -10,12 +11,12 @@ PATH = "/etc/hosts"
 class Hosts:
     """The contents of a hosts file. It is read again when it has changed."""
 
-    def __init__(self, path=PATH):
+    def __init__(self, path: str = PATH) -> None:
         self.path = path
-        self._seen = None
-        self._lines = []  # of (address, [name, alias, ...])
+        self._seen: tuple[int, int, int] | None = None
+        self._lines: list[tuple[str, list[str]]] = []  # of (address, [name, alias, ...])
 
-    def by_name(self, name, families):
+    def by_name(self, name: str, families: Collection[int]) -> tuple[str, list[str], list[str]] | None:
         """`(canonical name, aliases, addresses)` from all lines with this name and such an address, or None."""
         name = name.rstrip(".").lower()
         lines = [
@@ -28,11 +29,11 @@ class Hosts:
         known = list(dict.fromkeys(known for _, names in lines for known in names))
         return known[0], known[1:], list(dict.fromkeys(address for address, _ in lines))
 
-    def by_address(self, address):
+    def by_address(self, address: str) -> tuple[str, list[str]] | None:
         """`(canonical name, aliases)` from the first line with this address, or None."""
         return next(((names[0], names[1:]) for known, names in self._current() if known == address), None)
 
-    def _current(self):
+    def _current(self) -> list[tuple[str, list[str]]]:
         try:
             status = os.stat(self.path)
             seen = (status.st_mtime_ns, status.st_size, status.st_ino)
@@ -45,6 +46,6 @@ class Hosts:
         return self._lines
 
 
-def _parsed(line):
+def _parsed(line: str) -> tuple[str, list[str]] | None:
     words = line.partition("#")[0].split()
     return (words[0].lower(), words[1:]) if len(words) > 1 else None

@@ -1,3 +1,0 @@
-from pycares import Channel as channel
-
-__all__ = ["channel"]

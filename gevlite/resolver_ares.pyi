@@ -1,3 +1,0 @@
-from gevlite.resolver.ares import Resolver as Resolver
-
-__all__ = ["Resolver"]

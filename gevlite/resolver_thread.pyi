@@ -1,3 +1,0 @@
-from gevlite.resolver.thread import Resolver as Resolver
-
-__all__ = ["Resolver"]
