@@ -8,9 +8,11 @@ asyncio's.
 import asyncio
 import atexit
 import errno
+import inspect
 import os
 import signal
 from asyncio import coroutines, events, sslproto, unix_events
+from collections.abc import Awaitable
 
 from gevlite import _aio
 from gevlite._aiostream import SocketTransport
@@ -131,7 +133,7 @@ class EventLoop(_aio.LoopCore, unix_events._UnixSelectorEventLoop):
 
         Raises ValueError for an unknown signal, RuntimeError for one that cannot be caught or in another thread.
         """
-        if coroutines.iscoroutine(callback) or coroutines.iscoroutinefunction(callback):
+        if coroutines.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         self._check_signal(sig)
         self._check_closed()
@@ -175,7 +177,7 @@ _NO_SELECTOR = object()
 
 
 def run(main, *, debug=None):
-    """Run a coroutine in a new EventLoop of the current greenlet, and return its result: as `asyncio.run`.
+    """Run a coroutine, or another awaitable, in a new EventLoop, and return its result: as `asyncio.run`.
 
     Blocks the current greenlet only; any number may do this at once. A kill or a Timeout of the greenlet cancels the
     coroutine and what it has started, and is raised when that has ended. Raises RuntimeError in a coroutine.
@@ -185,14 +187,20 @@ def run(main, *, debug=None):
             "gevlite.asyncio.run() was called by a coroutine, whose loop would wait for itself: "
             "await the coroutine, or await gevlite.asyncio.spawn(function) with a function that blocks"
         )
+    if not coroutines.iscoroutine(main):
+        if not isinstance(main, Awaitable):
+            raise TypeError(f"a coroutine was expected, got {main!r}")
+        main = _await_it(main)
     with asyncio.Runner(debug=debug, loop_factory=EventLoop) as runner:
         if getcurrent() is _main_greenlet():
             return runner.run(main)
         # A Runner's handler of SIGINT is for the main greenlet, which is to be interrupted.
-        if not coroutines.iscoroutine(main):
-            raise ValueError(f"a coroutine was expected, got {main!r}")
         loop = runner.get_loop()
         return loop.run_until_complete(loop.create_task(main))
+
+
+async def _await_it(awaitable):
+    return await awaitable
 
 
 def _main_greenlet():

@@ -5,7 +5,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from runner import GOOD, KNOWN, MODULES
+from runner import GOOD, KNOWN, KNOWN_WITH_LOOP, MODULES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
 
@@ -76,9 +76,32 @@ def page(results):
     return "\n".join(lines) + "\n"
 
 
+def with_loop(results):
+    """The section on `runner.py --loop`."""
+    lines = ["", "## asyncio's tests with gevlite's event loop", ""]
+    lines += ["`runner.py --loop` runs `test_asyncio` with loops of [`gevlite.asyncio`](asyncio.md) in the place of"]
+    lines += [
+        "asyncio's own, and nothing else patched. Tests that pass with asyncio's loop, and how many of them pass",
+        "",
+    ]
+    lines[-2] += " with gevlite's:"
+    lines += ["| Python | passed |", "|---|---:|"]
+    lines += [f"| {result['python']} | {cell(result, 'test_asyncio')[0]} |" for result in results]
+    lines += [""]
+    with open(KNOWN_WITH_LOOP, "rb") as file:
+        entries = tomllib.load(file)["difference"]
+    for entry in entries:
+        names = ", ".join(f"`{ident.removeprefix('test.test_asyncio.')}`" for ident in entry["tests"])
+        lines.append(f"- {names} ({', '.join(entry['versions'])}): {entry['reason']}")
+    return "\n".join(lines) + "\n"
+
+
 def main(paths):
     results = [json.loads(Path(path).read_text()) for path in paths]
-    PAGE.write_text(page(results))
+    PAGE.write_text(
+        page([result for result in results if not result.get("loop")])
+        + with_loop([result for result in results if result.get("loop")])
+    )
     print(f"wrote {PAGE}")
 
 

@@ -350,6 +350,7 @@ def main(arguments=None):
             "gevlite": gevlite.__version__,
             "backend": os.environ.get("GEVLITE_BACKEND", "default"),
             "absent": absent,
+            "loop": options.loop,
         }
         options.output.write_text(json.dumps({**head, "modules": found}, indent=1))
     for ident, result in unexplained.items():

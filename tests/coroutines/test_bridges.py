@@ -69,10 +69,11 @@ def test_run_returns_and_raises():
     assert gevlite.asyncio.run(add(1, 2)) == 3
     with pytest.raises(ZeroDivisionError):
         gevlite.asyncio.run(fails())
-    with pytest.raises(ValueError, match="coroutine"):
+    with pytest.raises(TypeError, match="coroutine"):
         gevlite.asyncio.run(3)
-    with pytest.raises(ValueError, match="coroutine"):
-        gevlite.spawn(gevlite.asyncio.run, 3).get()
+    greenlet = gevlite.spawn(lambda: "value")
+    assert gevlite.asyncio.run(greenlet) == "value"
+    assert gevlite.spawn(gevlite.asyncio.run, greenlet).get() == "value"
 
 
 def test_a_hundred_runs_at_once():
