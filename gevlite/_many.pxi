@@ -115,7 +115,6 @@ def joinall(greenlets, timeout=None, raise_error=False, count=None):
     cdef Py_ssize_t wanted, seen
     cdef int64_t deadline
     objects = _distinct(greenlets)
-    give_way_within(timeout)
     if isinstance(timeout, Timeout):
         ended = within(timeout, None, joinall, (objects, None, raise_error, count))
         return ended if ended is not None else joinall(objects, 0, raise_error, count)
@@ -124,11 +123,14 @@ def joinall(greenlets, timeout=None, raise_error=False, count=None):
     if count is not None and count < wanted:
         wanted = count
     if wanted <= 0:
+        give_way_within(timeout)
         return []
     c = _Collector.__new__(_Collector)
     c.raise_error = raise_error
     try:
         c.link(objects)
+        if len(c.ready) >= wanted:
+            give_way_within(timeout)        # not before: what ends meanwhile has links that must run first
         while True:
             if raise_error:
                 seen = c.seen

@@ -5,6 +5,7 @@ import gc
 import io
 import sys
 import threading
+import time
 import weakref
 
 import greenlet as raw_greenlet
@@ -541,6 +542,22 @@ def test_links_have_run_when_a_wait_for_its_end_is_over(link, how):
     getattr(g, link)(lambda source: seen.append(source.value))
     WAYS_TO_WAIT[how](g)
     assert seen == [42]
+
+
+@pytest.mark.parametrize("how", WAYS_TO_WAIT)
+def test_links_have_run_when_whoever_waits_gives_way_first(how):
+    """It looks at the clock in one of 64 calls: each of them comes once."""
+    for n in range(64):
+        seen = []
+        g = gevlite.spawn(lambda: 42)
+        g.rawlink(lambda source, seen=seen: seen.append(source.value))
+        for _ in range(n):
+            gevlite.joinall([], 0)
+        end = time.monotonic() + 0.006  # longer than a slice
+        while time.monotonic() < end:
+            pass
+        WAYS_TO_WAIT[how](g)
+        assert seen == [42]
 
 
 @pytest.mark.parametrize("kill", [lambda g: g.kill(), lambda g: gevlite.killall([g])])
