@@ -70,6 +70,7 @@ cdef class Connection(Transport):
     cdef int body_take(self, Py_ssize_t n) except -1
     cdef Py_ssize_t body_into(self, char *where, Py_ssize_t n) except -1
     cdef int body_wait(self) except -1
+    cdef Py_ssize_t body_receive(self, char *where, Py_ssize_t n) except -1
     cdef int body_progress(self, Py_ssize_t n) except -1
     cdef int next_chunk(self) except -1
     cdef int read_trailers(self) except -1

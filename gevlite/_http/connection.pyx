@@ -549,24 +549,10 @@ cdef class Connection(Transport):
         """Copy some of the body, at most `n` bytes, to `where`; blocks until there is something. 0: its end."""
         cdef char *source
         cdef Py_ssize_t got
-        cdef int64_t limit, before
         if n >= READ_AT_LEAST and self.remaining > 0 and self.end == self.start and self.ep is not None \
                 and self.body != BODY_DONE and self.expect != EXPECTED and not self.dead:
             # Straight to its place.
-            limit = self.settings.body_time
-            if not self.may_wait(&limit, self.waited, self.received):
-                self.too_slow()
-            before = now_ns()
-            try:
-                got = self.receive(where, n if n < self.remaining else self.remaining, limit)
-            except OSError:
-                self.dead = True
-                raise
-            self.waited += now_ns() - before
-            if got == WOULD_BLOCK:
-                self.too_slow()
-            if got == 0:
-                self.gone()
+            got = self.body_receive(where, n if n < self.remaining else self.remaining)
             self.judged(where, got)
             self.body_progress(got)
             return got
@@ -588,19 +574,27 @@ cdef class Connection(Transport):
 
     cdef int body_wait(self) except -1:
         """Block until more has come."""
-        cdef int64_t limit = self.settings.body_time
-        cdef int64_t before
-        cdef Py_ssize_t got
         if self.dead:
             self.gone()
         if self.expect == EXPECTED:
             self.expect = NOT_EXPECTED
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n", 25, False)
+        self.body_receive(NULL, 0)
+        return 0
+
+    cdef Py_ssize_t body_receive(self, char *where, Py_ssize_t n) except -1:
+        """Block until more has come, in the time that a body has: at most `n` bytes to `where`, or into the buffer for NULL.
+
+        Returns how many bytes.
+        """
+        cdef int64_t limit = self.settings.body_time
+        cdef int64_t before
+        cdef Py_ssize_t got
         if not self.may_wait(&limit, self.waited, self.received):
             self.too_slow()
         before = now_ns()
         try:
-            got = self.fill(limit)
+            got = self.fill(limit) if where == NULL else self.receive(where, n, limit)
         except OSError:
             self.dead = True
             raise
@@ -609,7 +603,7 @@ cdef class Connection(Transport):
             self.too_slow()
         if got == 0:
             self.gone()
-        return 0
+        return got
 
     cdef bint may_wait(self, int64_t *limit, int64_t waited, int64_t moved) except -1:
         """`limit` is how long nothing may move; less is left of it if less than `min_rate` has moved so far."""
