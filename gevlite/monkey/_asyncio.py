@@ -14,14 +14,17 @@ __all__ = ["patch_asyncio"]
 
 
 @patching()
-def patch_asyncio():
+def patch_asyncio(loop=False):
     """Make asyncio's running loop and current task belong to the greenlet, not to the OS thread.
 
-    Then each greenlet may run a loop of its own, as each thread may. The event loops themselves are unchanged. A module
-    that is not imported yet is patched when it is imported.
+    Then each greenlet may run a loop of its own, as each thread may. A module that is not imported yet is patched when
+    it is imported. The event loops are unchanged; with `loop=True` those that `asyncio.run`, `asyncio.Runner` and
+    `asyncio.new_event_loop` make are of `gevlite.asyncio`, unless another policy or `loop_factory` is set.
     """
     when_imported("asyncio", _patch_asyncio)
     when_imported("uvloop", _patch_uvloop)
+    if loop:
+        when_imported("asyncio.unix_events", _patch_loop_factory)
 
 
 # Of the functions in C, or of those in Python if there are no others.
@@ -68,6 +71,16 @@ def _patch_policy(events):
             vars(current._local).update(vars(before))
             on_unpatch(functools.partial(setattr, current, "_local", before))
         return
+
+
+def _patch_loop_factory(unix_events):
+    patch_item(unix_events._UnixDefaultEventLoopPolicy, "_loop_factory", staticmethod(_new_loop))
+
+
+def _new_loop():
+    from gevlite.asyncio import EventLoop  # only now is asyncio imported for certain
+
+    return EventLoop()
 
 
 def _patch_uvloop(uvloop):
