@@ -36,6 +36,7 @@ def library(name):
 
 
 def copy_tree():
+    shutil.rmtree(COPY, ignore_errors=True)  # modules that were moved since would be built as well
     for folder in ("gevlite", "backends", "tests/server"):
         shutil.copytree(TREE / folder, COPY / folder, dirs_exist_ok=True, ignore=_not_needed)
     for name in (
