@@ -585,6 +585,7 @@ cdef class Waiter(Place):
         if _exiting:
             _freeze_others(hub)
         self.greenlet = me
+        # Both borrow: whatever called us holds this Waiter on the stack of `me`, until `_undo` has taken it out again.
         if isinstance(me, CoreGreenlet):
             (<CoreGreenlet> me).waiter = <PyObject *> self
         self.parked_prev = NULL
@@ -2070,6 +2071,7 @@ cdef int leave_behind(Hub hub, greenlet g) except -1:
 
 
 cdef int leave_parked(Hub hub, Waiter w) except -1:
+    """Take it out of the list of what is parked; not for one that is not in it."""
     hub.n_parked -= 1
     if w.parked_prev == NULL:
         hub.parked = w.parked_next
