@@ -180,7 +180,7 @@ def test_kill_in_the_moment_the_data_comes_loses_nothing(pipe, open_twin, start,
     reader, writer = pipe()
     file = open_twin(reader, "rb")
     for _ in range(20):
-        reading = start(file.read, 100)
+        reading = start(file.read, 1000)  # never complete
         assert settle(parked_on_fd())
         os.write(writer, b"12345")
         gevlite.sleep(0)
