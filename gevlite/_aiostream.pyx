@@ -701,6 +701,10 @@ cdef class SocketTransport(TransportCore):
         return self.protocol
 
     @property
+    def _paused(self):
+        return self.paused
+
+    @property
     def _protocol_paused(self):
         return self.writing_paused
 
