@@ -600,7 +600,7 @@ asyncio.run(main())
 # ---------------------------------------------------------------- mixtures
 
 
-def test_a_mixture_of_everything():
+def test_a_mixture_of_everything(settle):
     """Greenlets and tasks that spawn, await, cancel and kill each other: afterwards nothing is left."""
     chooser = random.Random(1)
 
@@ -644,4 +644,5 @@ def test_a_mixture_of_everything():
     async def others():
         return len(asyncio.all_tasks()) - 1
 
-    assert gevlite.asyncio.wait(others()) == 0
+    # Whoever is killed while it waits for the end of a task that it has cancelled leaves the task to itself.
+    assert settle(lambda: gevlite.asyncio.wait(others()) == 0)
