@@ -7,7 +7,7 @@ event_ping_pong = Case(
     "event_ping_pong", "Event ping-pong, two greenlets, a round trip", n=10_000, must=(Target.faster("gevent", 4),)
 )
 event_set = waking.waking_case("event_set", "`Event.set`, each of those who wait", quick=True)
-result = Case("result", "a result: make it, `set` it, wake one who waits in `get`", n=10_000)
+result = Case("result", "a result: make it, `set` it, wake a waiter in `get`", n=10_000)
 
 
 @event_ping_pong.on(*BLOCKING)

@@ -1,4 +1,4 @@
-"""Locks: nobody waits, two take turns, many wait."""
+"""Locks: without a waiter, with two that take turns, with many."""
 
 from benchmarks import waking
 from benchmarks.case import ASYNC, BLOCKING, GREEN, Case, Target

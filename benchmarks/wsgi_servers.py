@@ -59,7 +59,7 @@ SERVERS = {
 
 
 def free_port(address):
-    """One below those that the kernel gives to clients, of which another process may get it meanwhile."""
+    """A port below those that the kernel gives to clients: another process could get one of these meanwhile."""
     while True:
         port = random.randrange(10_000, 30_000)
         with contextlib.suppress(OSError), socket.socket() as probe:

@@ -5,6 +5,7 @@ wakes the greenlets whose socket, timer or lock is ready. `gevlite.monkey.patch_
 cooperative.
 """
 
+from importlib import import_module
 from sys import getswitchinterval, setswitchinterval
 
 from gevlite import _gil as _gil
@@ -46,6 +47,24 @@ from gevlite.taskgroup import CancelScope, TaskGroup, fail_after, move_on_after
 from gevlite.timeout import Timeout, with_timeout
 
 _parts.register()
+
+# What `import gevlite` alone does not load, and `gevlite.queue` does.
+_MODULES = frozenset(
+    "asyncio backdoor baseserver builtins contextvars core event events exceptions fileobject greenlet hub"
+    " integrations local lock loop monkey os pool pywsgi queue resolver select selectors serve server signal socket ssl"
+    " subprocess taskgroup thread threading threadpool time timeout util websocket".split()
+)
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return import_module(f"gevlite.{name}")
+    raise AttributeError(f"module 'gevlite' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_MODULES})
+
 
 __all__ = [
     "CancelScope",

@@ -18,7 +18,7 @@ cdef class AccessLog:
     cdef char *out
     cdef Py_ssize_t size
     cdef Py_ssize_t capacity
-    cdef readonly int64_t lost      # lines that nobody took in time
+    cdef readonly int64_t lost      # lines that were not taken in time
     cdef int64_t told
     # The texts of this second.
     cdef int64_t second

@@ -37,7 +37,7 @@ DELAY = 0.1
 
 cdef enum:
     FULL = 65536            # a file is written to at once when there is so much
-    MOST = 4194304          # what is kept for somebody who does not read; further lines are lost
+    MOST = 4194304          # what is kept for a reader that does not read; further lines are lost
     ROOM = 256              # around each line
 
 # From Apache's combined log format, as gunicorn has it.
@@ -158,7 +158,7 @@ cdef class AccessLog:
 
     Lines are written together, a tenth of a second after the first of them, by a greenlet; a file is written to at once
     when there are 64 KiB. Whoever does not read a pipe for so long that 4 MiB wait loses lines, which `lost` counts,
-    and holds up nobody. What clients have sent is escaped: quotes, backslashes, control characters and all that is not
+    and never blocks. What clients have sent is escaped: quotes, backslashes, control characters and all that is not
     ASCII.
 
     Raises OSError if the file cannot be opened, TypeError or ValueError for what is no target or no format.

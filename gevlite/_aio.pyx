@@ -9,7 +9,7 @@ reports. Between two batches the hub polls, so that descriptors and other greenl
 
 * `ready` and the heap of timers are Python lists: the garbage collector sees through them, so that a loop that was
   dropped with callbacks in it goes away.
-* Timers are the loop's own. Those of a loop that does not run keep nobody alive, and a loop may be made, and given
+* Timers are the loop's own. Those of a loop that does not run keep no hub alive, and a loop may be made, and given
   timers, in another thread than the one that runs it later.
 * Descriptors are the hub's, for as long as the loop runs: then each `Io` stands in the list of a descriptor's readers or
   writers, among the greenlets. When it is notified it only makes itself due.
@@ -103,7 +103,7 @@ cdef int report(LoopCore loop, str message, object exc, dict more) except -1:
 
 @cython.freelist(256)
 cdef class Handle:
-    """A callback that a loop will call. As `asyncio.Handle`, of which it says to be one."""
+    """A callback that a loop will call. It passes for an `asyncio.Handle`."""
 
     def __init__(self, *args, **kwargs):
         raise TypeError("handles are made by a loop")       # by __new__, in C
@@ -400,7 +400,7 @@ cdef class Watch(Io):
         return 1
 
     cdef int fail(self, object exc) except -1:
-        # The descriptor is closed. As with a selector, nobody is told.
+        # The descriptor is closed. As with a selector, nothing is called.
         self.hub.fd_waiters -= 1
         self.hub = None
         return 0

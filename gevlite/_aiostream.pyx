@@ -88,7 +88,7 @@ cdef class Side(Io):
 
 
 cdef class SocketTransport(TransportCore):
-    """A connected stream socket in a loop. As asyncio's `Transport`, of which it says to be one."""
+    """A connected stream socket in a loop. It passes for asyncio's `Transport`."""
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
@@ -516,7 +516,7 @@ cdef class SocketTransport(TransportCore):
         return self.low, self.high
 
     def set_write_buffer_limits(self, high=None, low=None):
-        """Above `high` bytes the protocol is told to pause writing, at `low` to resume."""
+        """Above `high` bytes the protocol's `pause_writing` is called, at `low` its `resume_writing`."""
         if high is None:
             high = HIGH_WATER if low is None else 4 * low
         if low is None:
@@ -584,7 +584,7 @@ cdef class SocketTransport(TransportCore):
         return 0
 
     def close(self):
-        """Send what was written, then close. Never blocks; the protocol is told by `connection_lost`."""
+        """Send what was written, then close. Never blocks; `connection_lost` is called when it is closed."""
         if self.closing:
             return
         self.closing = True

@@ -40,4 +40,13 @@ static inline int gevlite_line(PyObject *code, int instruction)
     return PyCode_Addr2Line((PyCodeObject *)code, instruction);
 }
 
+/* True for what `async def` makes, and for a method of that kind: a call of it runs nothing. */
+static inline int gevlite_is_async(PyObject *function)
+{
+    if (PyMethod_Check(function))
+        function = PyMethod_GET_FUNCTION(function);
+    return PyFunction_Check(function) &&
+        (((PyCodeObject *)PyFunction_GET_CODE(function))->co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR)) != 0;
+}
+
 #endif

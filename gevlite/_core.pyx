@@ -1690,7 +1690,7 @@ cdef class Hub(greenlet):
     def ref(self, bint thread=False):
         """Count one more outside reason (a worker thread, a watcher) why a greenlet may still be woken.
 
-        thread: it is the work of another thread, of which nothing is left in the child of a fork.
+        thread: it is the work of another thread, and that thread does not exist in the child of a fork.
         """
         if thread:
             self.thread_refs += 1
@@ -1929,7 +1929,7 @@ cdef class Hub(greenlet):
     def _unwind_parked(self):
         cdef Waiter w
         for w in self.parked_waiters():
-            throw_now(self, w.greenlet, GreenletExit)   # also reaches who is ready and only gave way
+            throw_now(self, w.greenlet, GreenletExit)   # also reaches greenlets that are ready and only gave way
         w = new_waiter(self, WAIT_IDLE)
         waitlist_append(&self.idle_waiters, w)
         try:
@@ -2199,7 +2199,7 @@ cpdef abandon_others(Hub hub):
 
 
 cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
-    """signal_fds: what the hubs of this process, of which this is the last one, may have given to set_wakeup_fd."""
+    """signal_fds: what the hubs of this process may have given to set_wakeup_fd; this hub is the last of them."""
     cdef int i
     cdef FdEntry *entry
     cdef int pipes
@@ -2263,7 +2263,7 @@ cdef bint is_runner(Hub hub):
 
 
 cdef bint runs_loops(Hub hub, greenlet g):
-    """True for the hub and its runners, any of which may run the loop, now or another time."""
+    """True for the hub and its runners: each may run the loop, now or later."""
     return <PyObject *> g == <PyObject *> hub or isinstance(g, _Runner)
 
 

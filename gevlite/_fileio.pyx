@@ -493,7 +493,7 @@ cdef object fill(buffer, read):
 
 
 cdef object read_lines(file, RLock lock, hint, empty):
-    """`readlines`, of which nothing is lost if it is interrupted."""
+    """`readlines` that loses nothing if it is interrupted."""
     cdef list lines = []
     cdef Py_ssize_t left = hint if hint is not None and hint > 0 else PY_SSIZE_T_MAX
     lock.acquire()

@@ -301,7 +301,7 @@ class PeriodicMonitoringThread:
         return event
 
 
-# ---------------------------------------------------------------- who runs
+# ---------------------------------------------------------------- what runs
 
 
 def _running_greenlet(hub):

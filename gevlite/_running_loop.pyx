@@ -12,7 +12,7 @@ of that function. What is put away is what is found at that moment, whichever co
 
 Where asyncio has it:
 
-* The running loop: behind `_get_running_loop` and `_set_running_loop`, of which there are two pairs, in C and in Python.
+* The running loop: behind `_get_running_loop` and `_set_running_loop`, two pairs, one in C and one in Python.
 * The current task: up to Python 3.13 in a dict by loop, where only code with a running loop looks for it. From 3.14 on in
   the thread's state, where it would become that of the next loop; `_swap_current_task` is the way to it.
 * What `run_forever` sets for as long as it runs: the hooks for asynchronous generators, and in debug mode how much of a

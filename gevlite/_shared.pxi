@@ -18,7 +18,7 @@ cdef list _hubs = []
 
 
 cdef inline list all_hubs():
-    # Lock: the process's, to take the reference. Nobody changes what is returned.
+    # Lock: the process's, to take the reference. What is returned is never changed.
     return _hubs
 
 
@@ -116,7 +116,7 @@ cdef inline bint begin_to_poll(Hub hub) noexcept:
 
 
 cdef inline void end_to_poll(Hub hub, bint others) noexcept:
-    # Lock: none; an atomic write. Whoever reads the old value wakes a poll that nobody makes, which does no harm.
+    # Lock: none; an atomic write. Whoever reads the old value wakes a poll that is not made, which does no harm.
     hub.polling = others
 
 
@@ -174,7 +174,7 @@ cdef inline bint fd_is_awaited(FdEntry *entry) noexcept:
 cdef int fd_fail_remote(FdEntry *entry, object exc) except -1:
     """Whoever waits on the fd gets `exc`, from another thread than the hub's: the queues are not touched.
 
-    It has to be now: once the number means another file, nobody could tell who waited for this one.
+    It has to be now: once the number means another file, no one could tell which greenlets waited for this one.
     """
     # Lock: the hub's, to find each waiter but not to throw; its own thread takes it to append and remove one.
     cdef Waiter w = first_parked(&entry.readers, &entry.writers)

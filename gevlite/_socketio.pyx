@@ -207,7 +207,7 @@ cdef struct Numbered:
 
 # The endpoints by their descriptors. `os.read` and its like are given a bare number, and see an O_NONBLOCK that is ours:
 # what the user wants is known here only. The table is the process's: a core without the GIL needs a lock for it, in each
-# function that says so. Nobody else touches it.
+# function that says so. Nothing else touches it.
 cdef Numbered *by_number = NULL
 cdef int n_numbers = 0
 
@@ -261,7 +261,7 @@ cdef class Endpoint:
             fd_number_closed(fd)
 
     def __dealloc__(self):
-        # The socket was dropped without close(): its fd may already have another owner, who is not touched.
+        # The socket was dropped without close(): its fd may already have another owner, which is left alone.
         if self.fd >= 0:
             self.forget_number()
             if self.known:

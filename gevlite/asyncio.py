@@ -263,7 +263,7 @@ def _cancel(hub, task):
     task.cancel()
     _wait_for_end(hub, task)
     if task.done() and not task.cancelled():
-        task.exception()  # nobody else will ask for it
+        task.exception()  # nothing else will ask for it
 
 
 class _Service:

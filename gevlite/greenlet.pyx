@@ -45,6 +45,7 @@ from gevlite._core cimport (
 import functools
 import itertools
 import sys
+from collections.abc import Coroutine
 from types import GenericAlias
 
 import greenlet as _greenlet_module
@@ -128,6 +129,24 @@ cdef extern from "Python.h":
 
 cdef extern from "_caller.h":
     PyObject *gevlite_caller(int *instruction) noexcept
+    bint gevlite_is_async(object function) noexcept
+
+
+cdef int check_function(object function) except -1:
+    """`function` can be run by a greenlet."""
+    if not callable(function):
+        if isinstance(function, Coroutine):
+            raise TypeError(f"a greenlet runs a function, not a coroutine: spawn(gevlite.asyncio.run, {_name(function)}())")
+        raise TypeError(f"a greenlet runs something callable, not {function!r}")
+    if gevlite_is_async(function):
+        raise TypeError(
+            f"{_name(function)} is async, so calling it runs nothing: spawn(gevlite.asyncio.run, {_name(function)}(...))"
+        )
+    return 0
+
+
+def _name(function):
+    return getattr(function, "__name__", None) or repr(function)
 
 
 cdef inline PyObject *kwargs_of(Greenlet g) noexcept:
@@ -177,8 +196,7 @@ cdef class Greenlet(CoreGreenlet):
 
     def __init__(self, run=None, *args, **kwargs):
         if run is not None:
-            if not callable(run):
-                raise TypeError(f"run must be callable, not {run!r}")
+            check_function(run)
             self.fn = run
         self._prepare(args, kwargs)
 
@@ -341,7 +359,7 @@ cdef class Greenlet(CoreGreenlet):
     def spawn(cls, *args, **kwargs):
         """Make one with these arguments and start it."""
         if cls is Greenlet and args and args[0] is None:
-            raise TypeError("give a callable to run, not None")
+            raise TypeError("a greenlet runs something callable, not None")
         g = cls(*args, **kwargs)
         g.start()
         return g
@@ -350,7 +368,7 @@ cdef class Greenlet(CoreGreenlet):
     def spawn_later(cls, seconds, *args, **kwargs):
         """Make one with these arguments and start it in `seconds`."""
         if cls is Greenlet and (not args or args[0] is None):
-            raise TypeError("give a callable to run")
+            raise TypeError("a greenlet runs something callable: spawn_later(seconds, function)")
         g = cls(*args, **kwargs)
         g.start_later(seconds)
         return g
@@ -714,8 +732,7 @@ def spawn(run, /, *args, **kwargs):
     Raises TypeError if `run` cannot be called.
     """
     cdef Greenlet g
-    if not callable(run):
-        raise TypeError(f"spawn() needs a callable, not {run!r}")
+    check_function(run)
     g = Greenlet.__new__(Greenlet)
     g.fn = run
     g._prepare(args, kwargs)
@@ -731,8 +748,7 @@ def spawn_later(seconds, run, /, *args, **kwargs):
 def spawn_raw(function, /, *args, **kwargs):
     """Start a bare `greenlet.greenlet`: the least overhead, but nothing to join, kill politely or read a result from."""
     cdef Hub hub
-    if not callable(function):
-        raise TypeError(f"spawn_raw() needs a callable, not {function!r}")
+    check_function(function)
     if kwargs:
         function = functools.partial(function, **kwargs)
     hub = current_hub()

@@ -1,8 +1,8 @@
 from gevlite._core cimport WaitList, Waitable
 
 cdef class Semaphore(Waitable):
-    cdef public Py_ssize_t counter      # set by gipc, after a fork; wakes nobody
-    cdef WaitList watchers          # wait(): who wants to know, but takes nothing
+    cdef public Py_ssize_t counter      # set by gipc, after a fork; wakes no waiter
+    cdef WaitList watchers          # wait(): those that want to know, but take nothing
 
     cpdef bint ready(self) except -1
     cpdef bint locked(self)

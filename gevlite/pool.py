@@ -7,6 +7,7 @@ greenlet or by `discard`, whichever comes first.
 A group may be used from several OS threads. Its members run on the hub of the thread that made them.
 """
 
+from operator import index
 from queue import Full
 
 from greenlet import greenlet as _RawGreenlet
@@ -454,8 +455,13 @@ class Pool(Group):
     """
 
     def __init__(self, size=None, greenlet_class=None):
-        if size is not None and size < 0:
-            raise ValueError(f"size must not be negative: {size}")
+        if size is not None:
+            try:
+                size = index(size)
+            except TypeError:
+                raise TypeError(f"size must be an int or None, not {size!r}") from None
+            if size < 0:
+                raise ValueError(f"size must not be negative: {size}")
         if greenlet_class is not None:
             if not callable(greenlet_class):
                 raise TypeError(f"greenlet_class must be callable, not {greenlet_class!r}")

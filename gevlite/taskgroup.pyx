@@ -75,7 +75,7 @@ cdef class CancelScope:
     cdef bint fails                 # TimeoutError when the deadline has passed
     cdef bint expired
     cdef char state
-    cdef readonly bint cancel_called        # the block was told to end, by `cancel()` or by its deadline
+    cdef readonly bint cancel_called        # the block is to end, by `cancel()` or by its deadline
     cdef readonly bint cancelled_caught     # and that is how it ended
 
     def __init__(self, seconds=None):
@@ -252,10 +252,11 @@ class TaskGroup:
     def spawn(self, run, /, *args, **kwargs):
         """Start `run(*args, **kwargs)` in a new Greenlet of the group. Does not block. Returns the greenlet.
 
-        Raises RuntimeError outside of the block, in another thread, and once the group is ending because of an error.
+        Raises TypeError if `run` cannot be called, RuntimeError outside of the block, in another thread, and once the
+        group is ending because of an error.
         """
-        if not callable(run):
-            raise TypeError(f"spawn() needs a callable, not {run!r}")
+        if run is None:
+            raise TypeError("a greenlet runs something callable, not None")
         if self._hub is None:
             raise RuntimeError("the TaskGroup has not been entered: use it in a `with` statement")
         if self._ended:

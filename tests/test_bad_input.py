@@ -7,6 +7,7 @@ import shutil
 import socket as original
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,75 @@ def test_a_source_folder_that_is_not_built_says_so(tmp_path):
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith("ImportError: ")
     assert "not built: run `pip install -e .`" in result.stderr
+
+
+# ---------------------------------------------------------------- slips
+
+
+async def fetch(number=0):
+    raise AssertionError("never run")
+
+
+class Client:
+    async def fetch(self):
+        raise AssertionError("never run")
+
+    async def items(self):
+        yield 1
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        gevlite.spawn,
+        gevlite.spawn_raw,
+        gevlite.Greenlet,
+        lambda function: gevlite.spawn_later(0.001, function),
+        lambda function: gevlite.pool.Pool(2).spawn(function),
+        lambda function: gevlite.pool.Group().spawn(function),
+    ],
+)
+@pytest.mark.parametrize("function", [fetch, Client().fetch, Client().items])
+def test_an_async_function_is_refused_where_a_greenlet_is_made(start, function, unchanged):
+    with pytest.raises(TypeError, match=rf"{function.__name__} is async.*gevlite\.asyncio\.run"):
+        start(function)
+    assert unchanged()
+
+
+def test_a_coroutine_is_refused_where_a_greenlet_is_made(unchanged):
+    coroutine = fetch()
+    with pytest.raises(TypeError, match=r"not a coroutine: spawn\(gevlite\.asyncio\.run, fetch\(\)\)"):
+        gevlite.spawn(coroutine)
+    coroutine.close()
+    assert unchanged()
+
+
+@pytest.mark.parametrize("size", ["5", 2.5, [1]])
+def test_the_size_of_a_pool_is_a_number(size):
+    with pytest.raises(TypeError, match="size must be an int or None, not"):
+        gevlite.pool.Pool(size)
+
+
+def test_a_public_module_is_loaded_when_it_is_asked_for():
+    program = """
+        import gevlite, sys
+        assert "gevlite.queue" not in sys.modules or "gevlite.pywsgi" not in sys.modules
+        gevlite.queue.Queue, gevlite.pywsgi, gevlite.monkey.patch_all
+        try:
+            gevlite.quue
+        except AttributeError as exc:
+            print(exc)
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=50)
+    assert run.stdout == "module 'gevlite' has no attribute 'quue'\n", run.stderr
+
+
+def test_every_public_module_is_known_to_the_package():
+    from gevlite import _MODULES
+
+    folder = Path(gevlite.__file__).parent
+    found = {path.name.partition(".")[0] for path in folder.iterdir() if path.suffix in (".py", ".pyx")}
+    found |= {path.parent.name for path in folder.glob("*/__init__.py")}
+    found = {name for name in found if not name.startswith("_")}
+    # What has an effect by being imported, and old names of modules.
+    assert found - {"as_gevent", "ares", "resolver_ares", "resolver_thread", "backends"} == _MODULES

@@ -100,7 +100,7 @@ cdef class Connection(Transport):
         try:
             self.feed(PyMemoryView_FromMemory(<char *> data, n, PyBUF_READ))
         except Exception as exc:
-            # By name: httptools is imported only once somebody serves.
+            # By name: httptools is imported only when a server starts.
             name = type(exc).__name__
             if name == "HttpParserUpgrade":
                 self.upgrade = True

@@ -5,7 +5,7 @@ from gevlite._http.connection cimport Connection
 from gevlite.timeout cimport Timeout
 
 cdef enum:
-    DISCARD = 262144        # how much of a body nobody wanted is read, for the sake of keeping the connection
+    DISCARD = 262144        # how much of an unread body is read to keep the connection
 
 cdef enum HeaderCode:
     HEADER_OTHER = 0

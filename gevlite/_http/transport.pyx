@@ -76,7 +76,7 @@ cdef class Transport:
         free(self.buffer)
 
     def stop_waiting(self):
-        """End the wait for a request, the rest of its head, or the end of what nobody wants.
+        """End the wait for a request, the rest of its head, or the end of what is not wanted.
 
         The waiter closes the socket.
         """
@@ -292,7 +292,7 @@ cdef class Transport:
     cdef int send(self, const char *data, Py_ssize_t n, bint more) except -1:
         """Send bytes, which stay while it blocks. more: others follow at once. Raises OSError, TimeoutError.
 
-        When it is interrupted nobody knows what is missing, so nothing is sent any more.
+        When it is interrupted, what is missing is unknown, so nothing is sent any more.
         """
         cdef Hub hub
         cdef Py_ssize_t done

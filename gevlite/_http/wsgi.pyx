@@ -61,7 +61,7 @@ cdef class Input:
     """`environ["wsgi.input"]`: the body of the request, decoded, up to its end.
 
     Reading blocks only the calling greenlet. Raises an OSError: `RequestError` if the body is malformed, too large or
-    too slow, which becomes a response if nobody catches it; ConnectionResetError if the client hangs up. A Timeout loses
+    too slow, which becomes a response if it is not caught; ConnectionResetError if the client hangs up. A Timeout loses
     nothing: what had come by then is what the next call begins with.
 
     After a response "101 Switching Protocols" it goes on with what else the client sends on the connection.
@@ -248,7 +248,7 @@ cdef class Upgrade:
 
     @property
     def acceptable(self):
-        """False while there is a body, of which the first frame could be part."""
+        """False while there is a body: the first frame could be part of it."""
         return self.connection.body == BODY_DONE
 
     @property
@@ -363,9 +363,9 @@ cdef class Handler(Response):
     cdef public object wsgi_input
     cdef public object time_start
     cdef public object time_finish
-    cdef public bint taken_over                 # somebody else speaks on the connection
+    cdef public bint taken_over                 # the application speaks on the connection itself
     cdef object _requestline
-    cdef object head                            # a copy of the request's head, where somebody might ask
+    cdef object head                            # a copy of the request's head, where it may be asked for
     cdef Reader _rfile
     cdef Input input
     cdef Upgrade upgrade                        # the client asks for a WebSocket
@@ -745,7 +745,7 @@ cdef class Handler(Response):
     # -------- errors and the log
 
     cdef int refuse(self, exc) except -1:
-        """Answer a request that cannot be served, if there still is somebody to answer to."""
+        """Answer a request that cannot be served, if the client is still there."""
         cdef bytes status = exc.status.encode("ascii")
         cdef bytes body = status[4:] + b"\n"
         self.close_connection = True

@@ -1,6 +1,6 @@
 """Third-party backends: how they are found, and the effects of faulty ones. The example is a correct one.
 
-Whatever a plug-in does wrong is told to somebody, with the plug-in's own traceback; it neither hangs nor spins, what
+Whatever a plug-in does wrong is reported, with the plug-in's own traceback; it neither hangs nor spins, what
 the other greenlets wait for is not lost, and nothing stays registered.
 """
 
@@ -190,7 +190,7 @@ def test_an_instance_serves_one_hub_only(run_script):
 
 # ---------------------------------------------------------------- what misbehaves
 
-# `Mine` does what the example does, until a test says otherwise. `errors`: what Hub.handle_error was told.
+# `Mine` does what the example does, until a test says otherwise. `errors`: what Hub.handle_error was given.
 PRELUDE = """
 import contextlib, os, sys, threading, time, traceback
 import gevlite

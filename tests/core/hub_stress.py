@@ -171,7 +171,7 @@ def handler(number, frame):
             raise Interrupted
 
 
-# Code in the middle of which nothing may be raised, or what has begun is not counted as ended.
+# Nothing may be raised in the middle of this code, or what has begun is not counted as ended.
 COUNT = {
     f.__code__
     for f in (

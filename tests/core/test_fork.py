@@ -208,7 +208,7 @@ signal.signal(signal.SIGUSR1, handler)
 import subprocess
 sender = subprocess.Popen(["kill", "-USR1", str(os.getpid())])
 while not pids:
-    gevlite.sleep(1)                # in the middle of which it forks
+    gevlite.sleep(1)                # it forks in the middle of this
 gevlite.spawn(tell, "child").join()
 if not pids[0]:
     os._exit(0)

@@ -2,7 +2,7 @@
 
 The machine spawns workers that block in one primitive each, then releases, kills, times out, closes and wakes them from
 this or another thread, in any order and several in one turn. All the time: no item and no token is doubled. At the end:
-everybody can be ended, who was killed was killed by us, tokens and items add up, and the hub holds what it held before.
+every greenlet can be ended, a killed one was killed by us, tokens and items add up, the hub holds what it held before.
 
 GEVLITE_MODEL_SECONDS=600 looks for a counter-example that long; by default it is short.
 """

@@ -136,7 +136,7 @@ CASES = {
         """,
         ["[True, True, True]", "lock is not owned"],
     ),
-    "a lock that another process holds stops only who waits for it": (
+    "a lock that another process holds stops only those that wait for it": (
         """
         lock = context.Lock()
         ours, theirs = context.Pipe()

@@ -30,10 +30,10 @@ class Way:
     """A thing on which `wait` blocks until `wake`.
 
     wait(thing, timeout=None)   True when woken, False when the time is over
-    wake(thing)                 True, or False if that was in vain: nobody waits and it leaves no trace
+    wake(thing)                 True, or False if that was in vain: there is no waiter and it leaves no trace
     for_one                     a wake-up is for one of those who wait, and used up by it; else for all
-    lasting                     one that nobody took serves the next who comes
-    direct                      it reaches who waits in the moment of `wake`, not in the hub's next turn
+    lasting                     one that was not taken serves the next that comes
+    direct                      it reaches the waiter in the moment of `wake`, not in the hub's next turn
     """
 
     def __init__(self, name, make, wait, wake, for_one=False, lasting=True, direct=True):
@@ -74,7 +74,7 @@ def in_line(thing, count):
 
 
 def taken(cls):
-    """A semaphore of which everything is taken, much enough to be given back often."""
+    """A semaphore whose places are all taken, enough of them to be given back often."""
     semaphore = cls(MANY)
     for _ in range(MANY):
         semaphore.acquire()

@@ -1104,18 +1104,25 @@ def test_a_pool_shared_by_threads_never_has_more_than_its_size(fast_thread_switc
 
 
 def test_a_place_that_another_thread_frees_wakes_who_waits_for_it_here():
-    pool, begun, release = Pool(1), threading.Event(), threading.Event()
+    pool, begun, end, release = Pool(1), threading.Event(), threading.Event(), threading.Event()
+
+    def member():
+        begun.set()
+        while not end.is_set():
+            gevlite.sleep(0.001)
 
     def thread():
-        g = pool.spawn(lambda: (begun.set(), gevlite.sleep(0.01)))
-        g.join()
+        pool.spawn(member).join()
         release.wait(30)
 
     t = threading.Thread(target=thread)
     t.start()
     begun.wait(30)
     assert pool.full()
-    assert pool.spawn(lambda: 5).get(timeout=5) == 5
+    waiting = gevlite.spawn(lambda: pool.spawn(lambda: 5).get(timeout=20))
+    gevlite.sleep(0)
+    end.set()
+    assert waiting.get(timeout=20) == 5
     release.set()
     t.join()
 

@@ -1,6 +1,6 @@
 """ThreadPool: calls in real threads, results at the right hub, no thread and no place lost.
 
-Functions that run in workers wait on the standard `threading`, which nobody has patched here.
+Functions that run in workers wait on the standard `threading`, which is not patched here.
 """
 
 import contextvars

@@ -6,7 +6,7 @@
 CASES: such as `6.*` or `12.1.*`; without any, all, which takes an hour on a quiet machine: most of it are compressed
 messages, a thousand in each case, one after the other. The suite writes its results at its end, so each of CASES is a
 run of its own, and several may run at the same time. The reports are left in build/autobahn. Ends with 1 if a case
-fails of which that is not known.
+fails that is not known to.
 """
 
 import json
