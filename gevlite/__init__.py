@@ -56,13 +56,16 @@ _MODULES = frozenset(
 )
 
 
-def __getattr__(name):
-    if name in _MODULES:
-        return import_module(f"gevlite.{name}")
-    raise AttributeError(f"module 'gevlite' has no attribute {name!r}")
+TYPE_CHECKING = False  # type checkers take it for the one of `typing`, whose import costs milliseconds
+if not TYPE_CHECKING:  # or they would take every name for one that exists
+
+    def __getattr__(name):
+        if name in _MODULES:
+            return import_module(f"gevlite.{name}")
+        raise AttributeError(f"module 'gevlite' has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *_MODULES})
 
 
