@@ -19,6 +19,7 @@ import io
 import logging
 import time
 from collections import deque
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from gevlite._http.settings import RequestError
@@ -399,7 +400,8 @@ class WebSocket:
                 if self.close_code is None:
                     self._protocol.send_close(code, reason)
                     self._set_closed(code, reason)
-                    self._write()
+                    with suppress(OSError):  # the client has gone: that is a close, too
+                        self._write()
 
     def _abort(self, reason):
         self._set_closed(1006, reason)

@@ -3,6 +3,8 @@
 import contextlib
 import gc
 import os
+import socket
+import struct
 import weakref
 
 import pytest
@@ -372,6 +374,16 @@ def test_codes_that_must_not_be_sent(pair, code):
     with pytest.raises(ValueError, match="123 bytes"):
         websocket.close(1000, "é" * 62)
     assert not websocket.closed
+
+
+def test_a_close_to_a_client_that_has_gone_is_no_error(pair, errors):
+    websocket, peer = pair()
+    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.vanish()  # by a reset, of which the server has not heard yet
+    websocket.close()
+    peer.app.leave()
+    assert peer.app.over.wait(20)
+    assert websocket.closed and not errors
 
 
 def test_a_client_that_does_not_answer_the_close_is_cut_off(pair):
