@@ -10,6 +10,7 @@ there is no compiler on its PATH.
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,21 +43,22 @@ def main():
         run(sys.executable, "-m", "build", "--sdist", "--outdir", folder / "dist", ROOT, quiet=True)
         (sdist,) = (folder / "dist").glob("*.tar.gz")
         problems = list(check_sdist(sdist))
+        wheels = []
         for python in pythons:
             made = folder / f"made-{len(list(folder.iterdir()))}"
             run(python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", made, sdist, quiet=True)
             (wheel,) = made.glob("*.whl")
             if sys.platform == "linux":
                 wheel = repair(wheel, made)
-            shutil.copy(wheel, folder / "dist")
+            wheels.append(Path(shutil.copy(wheel, folder / "dist")))
             problems += check_wheel(wheel)
         run(sys.executable, "-m", "twine", "check", "--strict", *(folder / "dist").iterdir())
-        run("check-wheel-contents", *(folder / "dist").glob("*.whl"))
+        run("check-wheel-contents", *wheels)
         for problem in problems:
             print("PROBLEM:", problem)
         if problems:
             return 1
-        for python, wheel in zip(pythons, sorted((folder / "dist").glob("*.whl")), strict=True):
+        for python, wheel in zip(pythons, wheels, strict=True):
             use(python, wheel, folder)
         if options.keep:
             shutil.copytree(folder / "dist", options.keep, dirs_exist_ok=True)
@@ -69,11 +71,16 @@ def pythons_here():
     found = []
     for minor in range(11, 16):
         folder = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
-        paths = sorted(folder.glob(f"3.{minor}.*/bin/python3"), key=lambda path: path.stat().st_mtime)
+        paths = sorted(folder.glob(f"3.{minor}.*/bin/python3"), key=release)
         path = str(paths[-1]) if paths else shutil.which(f"python3.{minor}")
         if path and subprocess.run([path, "-c", "import ensurepip, venv"], capture_output=True).returncode == 0:
             found.append(path)
     return found or [sys.executable]
+
+
+def release(path):
+    """For sorting: 3.11.10 comes after 3.11.9."""
+    return [int(number) for number in re.findall(r"\d+", path.parents[1].name)]
 
 
 def repair(wheel, made):
