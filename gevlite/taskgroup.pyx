@@ -112,17 +112,14 @@ cdef class CancelScope:
         if self.state == NEW:
             return
         if current_hub() is not self.hub:
-            self.hub.call_soon_threadsafe(self._interrupt_soon)
+            self.hub.call_soon_threadsafe(self._interrupt)
         elif current_greenlet() is self.target:
             self._interrupt()
         else:
             # By the hub: it finds the greenlet parked, or about to go on.
-            self.hub.call_soon(self._interrupt_soon)
+            self.hub.call_soon(self._interrupt)
 
-    def _interrupt_soon(self):
-        self._interrupt()
-
-    cdef int _interrupt(self) except -1:
+    cpdef int _interrupt(self) except -1:
         if self.state != ENTERED or self.cancelled is not None:
             return 0
         self.cancel_called = True

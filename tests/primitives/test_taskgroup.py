@@ -1,7 +1,9 @@
 """TaskGroup and the scopes: whatever ends a block, its greenlets have ended after it, and no exception is lost."""
 
+import contextlib
 import contextvars
 import gc
+import random
 import subprocess
 import sys
 import textwrap
@@ -603,3 +605,87 @@ def test_reprs_say_what_they_are():
         group.spawn(gevlite.sleep, 0)
         assert repr(group) == "<TaskGroup running, 1 greenlets>"
     assert repr(group) == "<TaskGroup ended, 0 greenlets>"
+
+
+# ---------------------------------------------------------------- all of it at random
+
+
+class Mixture:
+    """Greenlets that nest groups and blocks with deadlines, fail, sleep, swallow a kill and time out, by one seed."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.running = set()
+
+    def moment(self, longest=0.003):
+        return self.random.random() * longest
+
+    def work(self, depth):
+        me = object()
+        self.running.add(me)
+        try:
+            chance = self.random.random()
+            if chance < 0.15:
+                raise ValueError
+            if chance < 0.3:
+                gevlite.sleep(self.moment())
+            elif chance < 0.35:
+                raise gevlite.Timeout(1)
+            elif chance < 0.45:
+                try:
+                    gevlite.sleep(self.moment())
+                except gevlite.GreenletExit:
+                    gevlite.sleep(self.moment())
+            elif depth < 3:
+                self.nest(depth + 1)
+            else:
+                with gevlite.Timeout(self.moment(), False):
+                    gevlite.sleep(60)
+        finally:
+            self.running.discard(me)
+
+    def nest(self, depth=0):
+        limit = self.random.choice([move_on_after, fail_after, lambda _: CancelScope(), self.timeout])
+        members = []
+        try:
+            with limit(self.moment(0.004)), TaskGroup() as group:
+                with contextlib.suppress(RuntimeError):  # it is ending already
+                    for _ in range(self.random.randrange(4)):
+                        members.append(group.spawn(self.work, depth))
+                        if self.random.random() < 0.3:
+                            gevlite.sleep(0)
+                    if self.random.random() < 0.1:
+                        group.cancel()
+                    if self.random.random() < 0.3:
+                        gevlite.sleep(self.moment())
+                    if self.random.random() < 0.1:
+                        raise KeyError
+        finally:
+            assert all(member.ready() for member in members), "a greenlet outlives its block"
+
+    def timeout(self, seconds):
+        return gevlite.Timeout(seconds, False)
+
+
+def leaves(error):
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+    return [] if error is None else [error]
+
+
+def test_nothing_outlives_its_block_at_random(capsys):
+    first = random.randrange(1 << 32)
+    for seed in range(first, first + 100):
+        mixture = Mixture(seed)
+        roots = [gevlite.spawn(mixture.nest) for _ in range(4)]
+        gevlite.sleep(mixture.moment())
+        for root in roots:
+            if mixture.random.random() < 0.4:
+                root.kill(block=False)
+        gevlite.joinall(roots)
+        assert not mixture.running, f"seed {seed}"
+        for root in roots:
+            for error in leaves(root.exception):
+                assert isinstance(error, (ValueError, KeyError, TimeoutError, gevlite.Timeout)), f"seed {seed}"
+        stats = gevlite.get_hub().stats()
+        assert (stats["timers"], stats["pending_throws"]) == (0, 0), f"seed {seed}"
