@@ -13,9 +13,9 @@ _SHORT = {
 
 
 def tls_environ(sock):
-    """A dict: HTTPS, SSL_PROTOCOL, SSL_CIPHER and SSL_CLIENT_VERIFY; if that
-    is SUCCESS also SSL_CLIENT_CERT (PEM), SSL_CLIENT_S_DN, SSL_CLIENT_I_DN, SSL_CLIENT_M_SERIAL, SSL_CLIENT_V_START and
-    SSL_CLIENT_V_END. Empty if `sock` is not a TLS socket.
+    """A dict: HTTPS, SSL_PROTOCOL, SSL_CIPHER and SSL_CLIENT_VERIFY; if that is SUCCESS also SSL_CLIENT_CERT (PEM),
+    SSL_CLIENT_S_DN, SSL_CLIENT_I_DN, SSL_CLIENT_M_SERIAL, SSL_CLIENT_V_START and SSL_CLIENT_V_END. Empty if `sock` is
+    not a TLS socket.
     """
     if not hasattr(sock, "cipher"):
         return {}

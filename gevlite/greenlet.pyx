@@ -729,7 +729,7 @@ cdef int _check_exception(object exception) except -1:
 def spawn(run, /, *args, **kwargs):
     """Start `run(*args, **kwargs)` in a new Greenlet, which begins when the current one next blocks. Returns it.
 
-    Raises TypeError if `run` cannot be called.
+    Raises TypeError if `run` cannot be called, or is async.
     """
     cdef Greenlet g
     check_function(run)

@@ -451,7 +451,8 @@ class Group(GroupMappingMixin):
 class Pool(Group):
     """A Group with at most `size` members (None: any number): adding one more waits for a free place.
 
-    Waiters are served in the order in which they came. Raises ValueError for a negative size.
+    Waiters are served in the order in which they came. Raises ValueError for a negative size, TypeError for one that is
+    no int.
     """
 
     def __init__(self, size=None, greenlet_class=None):
