@@ -26,7 +26,7 @@ def split_names(text: str) -> list[str]:
 
 
 def other_backends() -> list[str]:
-    """Of the base library, those that can be used here, apart from its own choice."""
+    """The backends of the base library that work here, without the default one."""
     from gevlite import backends
     from gevlite.hub import Hub
 

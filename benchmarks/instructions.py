@@ -48,11 +48,11 @@ _SUMMARY = re.compile(r"^summary: (\d+)$", re.MULTILINE)
 
 
 class Unavailable(Exception):
-    """There is no way to count here."""
+    """Instructions cannot be counted here."""
 
 
 def environment() -> dict[str, str]:
-    """The same for everyone: no randomised hashes, and no settings of gevlite."""
+    """The same on every machine: no randomised hashes, and no settings of gevlite."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GEVLITE_", "PYTHON"))}
     return {**kept, "PYTHONHASHSEED": "0"}
 
@@ -98,7 +98,7 @@ def count(operations: dict[str, int]) -> dict[str, float]:
 
 
 def parse(dumps) -> dict[tuple[str, int], int]:
-    """Of what callgrind wrote, `{(case, times): instructions}`. Its last dump, at exit, is nobody's."""
+    """Of what callgrind wrote, `{(case, times): instructions}`. The last dump, at exit, belongs to no case."""
     counts = {}
     for text in dumps:
         trigger, summary = _TRIGGER.search(text), _SUMMARY.search(text)

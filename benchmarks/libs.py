@@ -106,7 +106,7 @@ class Eventlet(Library):
         return super().find(attribute)
 
     def joinall(self, threads, raise_error=True):
-        """Errors are raised in any case."""
+        """Errors are always raised."""
         for thread in threads:
             thread.wait()
 

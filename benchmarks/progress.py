@@ -36,7 +36,7 @@ class Progress:
         return f"[{self.done / self.steps:4.0%}]"
 
     def _left(self):
-        """Taken from how long each has taken so far."""
+        """Estimated from how long each has taken so far."""
         if not self.done:
             return ""
         each = (self.now() - self.start) / self.done

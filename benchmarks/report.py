@@ -21,7 +21,7 @@ FORMAT = 2  # of the JSON
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that are installed."""
+    """The versions of the installed packages."""
     found = {}
     for package in PACKAGES:
         try:
@@ -112,7 +112,7 @@ def times(ratio: Spread) -> str:
 
 
 def order(name: str):
-    """Of libraries, in tables and pictures."""
+    """The names of libraries in tables and pictures."""
     known = ("gevlite", "gevent", "eventlet", "asyncio", "uvloop", "threads", "uvicorn", "granian")
     base = name.partition(":")[0]
     return (known.index(base) if base in known else len(known), name)

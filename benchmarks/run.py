@@ -81,7 +81,7 @@ class Result:
 
     @property
     def libraries(self) -> list[str]:
-        """Those that were tried."""
+        """The libraries that were tried."""
         return list(dict.fromkeys([*self.turns, *self.errors]))
 
     def value(self, metric: str, library: str) -> Spread | None:

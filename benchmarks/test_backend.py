@@ -64,7 +64,7 @@ class IdleSockets:
 
 
 def measured(events, seconds, watched):
-    """Of an event: each round trip has two."""
+    """Seconds for each event; a round trip has two."""
     return {"each": seconds / (events // 2 * 2), "idle": len(watched)}
 
 

@@ -52,12 +52,12 @@ idle_10000, idle_50000 = (make_case(connections) for connections in CONNECTIONS)
 
 
 def resident(pid) -> int:
-    """Bytes of a process that are in memory. See proc(5), statm."""
+    """The resident memory of a process in bytes. See proc(5), statm."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def cpu(pid) -> float:
-    """Seconds that it has run."""
+    """Seconds of CPU time that it has used."""
     return time.clock_gettime(server_clock(pid))
 
 

@@ -17,7 +17,7 @@ memory = Case(
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory. See proc(5), statm."""
+    """The resident memory of this process in bytes. See proc(5), statm."""
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -48,7 +48,7 @@ def _(lib, n):
 
 @memory.on("threads")
 def _(lib, n):
-    """Of a tenth as many: few systems let a process have so many threads. What the kernel keeps is not in it."""
+    """With a tenth as many: few systems let a process have so many threads. What the kernel keeps is not counted."""
     event, count = lib.Event(), n // 10
 
     def parked():

@@ -1,4 +1,4 @@
-"""Queues: handing items from one greenlet to another, and the cost when nobody waits."""
+"""Queues: handing items from one greenlet to another, and the cost without a waiter."""
 
 from benchmarks import waking
 from benchmarks.case import ASYNC, BLOCKING, GREEN, Case, Target

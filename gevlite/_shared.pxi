@@ -11,7 +11,7 @@
 
 # ---------------------------------------------------------------- hubs
 
-# Every live hub, for what concerns all of them: a closed fd, a fork, whether anybody is left to wake us. The holder in
+# Every live hub, for what concerns all of them: a closed fd, a fork, whether a hub is left to wake us. The holder in
 # the thread's local storage owns each one. The list is replaced, never changed: whoever walks through it may let other
 # threads run.
 cdef list _hubs = []

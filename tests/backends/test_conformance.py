@@ -563,7 +563,7 @@ def test_poll_is_not_rounded_up_to_a_tick(backend):
 
 
 def test_a_day_is_not_too_long_for_the_kernel(backend):
-    """The longest that a hub asks for."""
+    """The longest time-out that a hub asks for."""
     waker = threading.Timer(0.02, backend.wake)
     waker.start()
     assert reported(backend, 24 * 3600 * SECOND) == []

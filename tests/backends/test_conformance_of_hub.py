@@ -50,7 +50,7 @@ def on_hub(make):
 
 
 def outcome(function, *args):
-    """What it returns or raises, as a value."""
+    """Call it; what it returns or raises, as a value."""
     try:
         return function(*args)
     except OSError as exc:
@@ -238,7 +238,7 @@ def test_what_is_behind_urgent_data_is_read(on_hub):
 
 
 def test_receiving_urgent_data_never_waits(on_hub):
-    """Whatever was learnt from reading ordinary data."""
+    """Whatever the hub has learnt from reading ordinary data."""
 
     @on_hub
     def _(hub):

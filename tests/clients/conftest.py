@@ -92,7 +92,7 @@ def fetch_at_once(request, run_script):
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch):
-    """The clients shall talk to the test's server, whatever the environment says."""
+    """The clients must talk to the test's server, whatever proxy the environment names."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

@@ -62,7 +62,7 @@ def watches(pid):
 
 @pytest.fixture(scope="module", autouse=True)
 def instances():
-    """A user may have few; where others hold them, a process does without."""
+    """The system gives each user only a few; a process that gets none works without."""
     libc = ctypes.CDLL(None, use_errno=True)
     held = [libc.inotify_init() for _ in range(48)]
     for fd in held:

@@ -231,7 +231,7 @@ def test_a_signal_does_not_end_a_read(pipe, open_twin, start, settle):
 
 
 def fill(fd):
-    """Write until the pipe takes no more; how many bytes that was."""
+    """Write until the pipe takes no more; returns how many bytes it took."""
     os.set_blocking(fd, False)
     size = 0
     try:

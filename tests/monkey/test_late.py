@@ -217,7 +217,7 @@ def test_hostile_objects_are_let_be(script):
 
 
 def test_no_module_is_imported_that_the_program_has_not(script):
-    """But for what gevlite itself needs."""
+    """Except for what gevlite itself needs."""
     script.run(
         """
         import sys

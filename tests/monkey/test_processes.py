@@ -172,7 +172,7 @@ def test_an_exception_for_the_main_thread_goes_to_the_thread_that_forked(script)
 
 
 def test_nobody_else_runs_in_a_process_of_multiprocessing(script):
-    """Not waiting greenlets, not those about to start, and not the main one, whichever starts the process."""
+    """No waiting greenlet, none that is about to start, and not the main one, whichever of them starts the process."""
     script.run(
         """
         import multiprocessing, os, threading, time

@@ -502,7 +502,7 @@ def test_thread_handles(script):
 
 
 def test_a_loop_that_only_looks_lets_the_others_run(script):
-    """Threads would be switched by the interpreter; `while not queue.empty()` must not stop everything here."""
+    """The interpreter would switch threads; here `while not queue.empty()` must not stop all other greenlets."""
     lines = script.run(
         """
         import queue, threading
@@ -524,7 +524,7 @@ def test_a_loop_that_only_looks_lets_the_others_run(script):
 
 
 def test_a_condition_is_taken_again_by_who_is_killed_in_its_wait(script):
-    """Else the `with` around it would give back what it does not have, and hide why it ended."""
+    """Otherwise the `with` around it would release what it does not hold, and hide why it ended."""
     lines = script.run(
         """
         import threading, gevlite

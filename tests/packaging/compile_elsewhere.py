@@ -4,7 +4,7 @@ Run by `tox -e kqueue-cross`. The compiler and the systems' headers come with `z
 OpenBSD's and NetBSD's, as their vendors publish them.
 
 What that shows: each name, type, constant and prototype that the C code uses exists there and fits, on both
-architectures, and what stands behind a feature check is right on both of its sides. CPython's headers are those of the
+architectures, and both sides of each feature check compile. CPython's headers are those of the
 running Python with cross/pyconfig.h in place of the host's. What it does not show: that it links, or how it behaves.
 """
 

@@ -363,7 +363,7 @@ def test_waiters_of_several_threads_are_all_woken(cls, fast_thread_switches):
 
 
 def test_an_event_set_while_the_hub_looks_for_a_dead_end_is_not_lost(run_script):
-    """Writing the message of a LoopExit runs Python code; a greenlet woken meanwhile gets no error and no delay."""
+    """Writing the text of a LoopExit runs Python code; a greenlet woken meanwhile gets no error and no delay."""
     run_script("""
         import threading, gevlite
         from gevlite.event import Event

@@ -272,7 +272,7 @@ def test_a_bad_timeout_is_an_error_and_leaves_nothing(way):
 
 @every_way
 def test_a_callback_in_the_hub_waits_as_a_greenlet_does(way, hub, errors, settle):
-    """And whatever else the hub has to do goes on."""
+    """Whatever else the hub has to do goes on."""
     thing, got, timed_out = way.make(), [], []
     hub.call_soon(lambda: timed_out.append(way.wait(way.make(), SOON)))
     hub.call_soon(lambda: got.append(way.wait(thing)))

@@ -9,8 +9,8 @@ before.
     GEVLITE_STRESS_SECONDS=120      go on that long; without it a short slice runs
     GEVLITE_STRESS_SEED=12345       begin with this round, the one a failure named
 
-A seed fixes what everybody tries to do. When the threads get their turns is for the system to say: a failure may need
-the same seed more than once.
+A seed fixes what each of them tries to do. When each thread gets its turn is up to the system: a failure may need the
+same seed more than once.
 """
 
 import os

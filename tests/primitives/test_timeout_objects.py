@@ -14,7 +14,7 @@ from gevlite.threadpool import ThreadPool
 
 
 class Place:
-    """What a test waits for in vain; `clean` ends it."""
+    """Something that a test waits for in vain; `clean` ends it."""
 
     def __init__(self):
         self.greenlets = []

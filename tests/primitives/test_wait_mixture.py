@@ -216,7 +216,7 @@ def test_two_threads_wait_for_it(one, wait):
 
 
 def test_waiting_takes_nothing(one, wait):
-    """A semaphore that was waited for is still to be had."""
+    """A semaphore that was waited for can still be acquired."""
     one.make_ready()
     for _ in range(2):
         assert wait([one.thing], timeout=WAIT) == [one.thing]
@@ -349,7 +349,7 @@ def test_joinall_raises_that_a_future_was_cancelled():
 
 
 def test_an_error_in_another_thread_ends_joinall_at_once(fast_thread_switches):
-    """Whichever moment it comes at, while we begin to wait too."""
+    """At whatever moment it comes, even while we begin to wait."""
     for _ in range(30):
         never, made, go = Event(), [], threading.Event()
 

@@ -317,7 +317,7 @@ def test_gevlite_wait_does_not_wait_for_signals_unless_told_to(run_script):
 
 
 def test_a_signal_while_the_hub_polls_for_ever_is_handled_at_once(run_script):
-    """Not only when the hub looks up the next time."""
+    """At once, not only when the hub polls the next time."""
     run_script("""
         import os, signal, subprocess, time, gevlite
         from gevlite.event import Event

@@ -321,7 +321,7 @@ def test_writing_to_a_child_that_is_gone_raises_broken_pipe(sub):
 
 
 def test_the_output_of_one_is_the_input_of_another(sub):
-    """The other program must find the pipe in blocking mode."""
+    """The other program must get the pipe in blocking mode."""
     first = sub.Popen(["sh", "-c", "echo a; sleep 0.1; echo b"], stdout=PIPE)
     second = sub.Popen(["cat"], stdin=first.stdout, stdout=PIPE, stderr=PIPE)
     first.stdout.close()

@@ -539,7 +539,7 @@ def test_pongs_of_a_client_that_takes_nothing_do_not_pile_up(pair):
 
 
 def blocked_sender(websocket):
-    """A greenlet that cannot send on, as the client takes nothing."""
+    """A greenlet that cannot go on sending, because the client takes nothing."""
     sending = gevlite.spawn(lambda: [websocket.send(bytes(1 << 20)) for _ in range(100)])
     until(lambda: websocket._turn.locked())
     gevlite.sleep(0.05)

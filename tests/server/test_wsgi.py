@@ -801,7 +801,7 @@ def test_stop_lets_requests_finish_and_closes_connections(site, http, start):
 
 
 def test_a_connection_between_two_requests_has_one_more_when_the_server_stops(site, http, start):
-    """A client may have sent it already, or do so any moment."""
+    """A client may have sent it already, or may send it at any moment."""
     server = site(hello)
     clients = [http(server) for _ in range(5)]
     for client in clients:

@@ -455,7 +455,7 @@ def test_a_long_line_in_small_pieces(visit):
     ],
 )
 def test_a_timeout_in_a_read_loses_nothing(visit, framing, read):
-    """Even if one follows the other."""
+    """Even if one comes after the other."""
     body = b"one\ntwo\nthree four five six\n\nseven"
     asked = Event()
 

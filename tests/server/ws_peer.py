@@ -71,7 +71,7 @@ class Peer(Client):
                 return (struct.unpack("!H", data[:2])[0] if data else None), data[2:].decode()
 
     def hang_up(self):
-        """The server has; so do we."""
+        """The server has closed; so do we."""
         assert self.file.read() == b""
         self.sock.shutdown(socket.SHUT_WR)
 

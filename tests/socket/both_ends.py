@@ -91,7 +91,7 @@ def echo(sock):
 
 
 def fill(sock):
-    """Send until not a byte more is taken; how many that were. The socket is left with a time-out of 50 ms."""
+    """Send until not one more byte is taken; returns how many were. The socket is left with a time-out of 50 ms."""
     sent = 0
     sock.settimeout(0.05)
     with pytest.raises(TimeoutError):

@@ -179,7 +179,7 @@ def test_unix_datagrams(lib, sockets, opened, unix_address, tmp_path):
 
 @pytest.mark.parametrize("connected", [True, False])
 def test_unix_sender_waits_for_room_in_the_receivers_queue(lib, sockets, opened, connected):
-    """Linux reports free space only to a connected socket; a sender to an address must be woken all the same."""
+    """Linux reports free space only to a connected socket; a sender to an address must be woken too."""
     address = abstract_name()
     receiver = opened.enter_context(sockets.socket(std_socket.AF_UNIX, std_socket.SOCK_DGRAM))
     receiver.bind(address)

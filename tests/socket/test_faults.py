@@ -310,7 +310,7 @@ FAILING_ACCEPT = """
 @pytest.mark.skipif(sys.platform != "linux", reason="seccomp")
 @pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.ENFILE, errno.ENOBUFS, errno.EPROTO, errno.EPERM])
 def test_errors_of_accept_are_raised(lib, run_script, number):
-    """As the original does; a server decides itself which it survives."""
+    """As the original does; a server decides which of them it survives."""
     package = "" if lib.name == "original" else "gevlite."
     result = run_script(FAILING_ACCEPT.format(package=package, error=number), code=None)
     if result.returncode == 77:

@@ -151,7 +151,7 @@ def test_the_smallest_timeout_is_not_none(sockets, opened):
 
 
 def test_a_timeout_that_changes_while_somebody_waits(start, ours, settle):
-    """Holds from the next call on."""
+    """It takes effect with the next call."""
     a, b = ours
     reader = start(b.recv, 10)
     assert settle(waiting_for(1))

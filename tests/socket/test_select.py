@@ -645,7 +645,7 @@ def test_epoll_edges_are_reported_once(lib, selects, ends):
 
 @needs_epoll
 def test_no_edge_is_lost_when_a_call_gives_way(ours, monkeypatch):
-    """Which it does when its time is up, whatever is ready."""
+    """It returns when its time is up, whatever is ready."""
     a, b = ours
     monkeypatch.setattr(select, "_let_others_run", gevlite.sleep)
     with select.epoll() as epoll:

@@ -203,7 +203,7 @@ def test_flags_and_datagram_calls_are_refused(tls_ends):
 
 
 def test_ragged_end_is_an_end(lib, tls_ends):
-    """A peer that tls_ends the connection without goodbye: b"" by default."""
+    """A peer that ends the connection without goodbye: b"" by default."""
     client, server = tls_ends
     client.sendall(b"x")
     assert server.recv(10) == b"x"
@@ -490,7 +490,7 @@ def test_contexts_made_before_patching(monkeypatch, tls_ours, start, opened, cer
 
 
 def test_memory_bio_is_the_original(certificates):
-    """wrap_bio does no I/O: SSLObject and MemoryBIO are not tls_ours."""
+    """wrap_bio does no I/O: SSLObject and MemoryBIO are not ours."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = client_context(ssl, certificates).wrap_bio(incoming, outgoing, server_hostname="localhost")
     server = server_context(ssl, certificates).wrap_bio(outgoing, incoming, server_side=True)

@@ -206,7 +206,7 @@ def test_kill_inside_recv(tls_ours, start, settle):
 
 
 def test_a_failed_write_does_not_hold_the_turn(tls_ours, start, settle):
-    """Killed in the middle of a write: the next writer is not kept waiting for a turn that never tls_ends."""
+    """Killed in the middle of a write: the next writer is not kept waiting for a turn that never ends."""
     client, server = tls_ours
     doomed = start(client.sendall, b"x" * len(BIG))
     assert settle(waiting_for(1))
