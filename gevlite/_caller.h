@@ -40,6 +40,15 @@ static inline int gevlite_line(PyObject *code, int instruction)
     return PyCode_Addr2Line((PyCodeObject *)code, instruction);
 }
 
+/* What a greenlet ran, without what that holds: the code object of a function or method (a new reference), which is all
+ * that a repr needs. NULL, without an exception, for anything else. */
+static inline PyObject *gevlite_code_of(PyObject *function)
+{
+    if (PyMethod_Check(function))
+        function = PyMethod_GET_FUNCTION(function);
+    return PyFunction_Check(function) ? Py_NewRef(PyFunction_GET_CODE(function)) : NULL;
+}
+
 /* True for what `async def` makes, and for a method of that kind: a call of it runs nothing. */
 static inline int gevlite_is_async(PyObject *function)
 {

@@ -49,6 +49,7 @@ from _thread import get_ident as _get_ident
 
 from gevlite import _backend
 from gevlite._config import Config, config
+from gevlite._excepthook import call_hook, replaced_hook
 from gevlite._frames import hub_frame, switched
 from gevlite.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
 
@@ -1611,13 +1612,29 @@ cdef class Hub(greenlet):
     def handle_error(self, context, type, value, tb):
         """Called for an exception that nothing else caught, in a greenlet (`context`) or a callback.
 
-        Prints it once and goes on. KeyboardInterrupt, SystemExit and SystemError also go to the main greenlet.
+        Prints it once and goes on. If the program has set `threading.excepthook`, that is called instead, as for the error
+        of a thread. KeyboardInterrupt, SystemExit and SystemError are printed and also go to the main greenlet.
         Replace it on the hub, or in a subclass, to report elsewhere.
         """
+        cdef bint ends = context is None or issubclass(type, self.SYSTEM_ERROR)
         if not issubclass(type, self.NOT_ERROR):
-            self.print_exception(context, type, value, tb)
-        if context is None or issubclass(type, self.SYSTEM_ERROR):
+            hook = replaced_hook() if not ends else None
+            if hook is not None:
+                self._call_hook(hook, context, type, value, tb)
+            # The hook stands for stderr, and for nothing else that has been set.
+            if hook is None or self.exception_stream is not None or not is_ours(self.print_exception):
+                self.print_exception(context, type, value, tb)
+        if ends:
             self.handle_system_error(type, value, tb)
+
+    def _call_hook(self, hook, context, type, value, tb):
+        try:
+            call_hook(hook, current_greenlet(), type, value, tb)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as again:
+            print_plainly(self, context, value)
+            print_plainly(self, "threading.excepthook", again)
 
     def handle_system_error(self, type, value, tb=None):
         """Raise `value` in the main greenlet of this thread."""
@@ -2456,6 +2473,10 @@ def exit_process(status):
 
 
 _print_exception = Hub.print_exception
+
+
+cdef bint is_ours(object print_exception):
+    return getattr(print_exception, "__func__", None) is _print_exception
 
 
 cdef int print_plainly(Hub hub, object context, object exc) except -1:

@@ -27,14 +27,14 @@ NAMES = (
     # gevlite.thread, gevlite.threading: Thread, Condition and the others stay; the functions below them are replaced.
     Names(
         _thread="_count _local",
-        threading="_CRLock _active _active_limbo_lock _allocate_lock _dangling _make_invoke_excepthook",
+        threading="_CRLock _DummyThread _active _active_limbo_lock _allocate_lock _dangling _make_invoke_excepthook",
         threading__Thread="_bootstrap_inner _delete",
     ),
     Names(
         _BEFORE,
         (3, 13),
         _thread="_set_sentinel",
-        threading="_DummyThread _set_sentinel _shutdown_locks _shutdown_locks_lock _start_new_thread",
+        threading="_set_sentinel _shutdown_locks _shutdown_locks_lock _start_new_thread",
         threading__Thread="_stop _wait_for_tstate_lock",
     ),
     Names(

@@ -14,6 +14,7 @@ after those the existing threads never run again. If there is no thread for a ta
 that OS thread, as the call itself does in a program without greenlets.
 """
 
+import itertools
 import os
 import sys
 import weakref
@@ -34,15 +35,23 @@ from gevlite._threadlock import report_thread_error
 from gevlite._watch import Watch
 from gevlite.timeout import Timeout, _within
 
-__all__ = ["Crew", "Task", "count_in", "count_out", "count_workers"]
+__all__ = ["Crew", "Task", "count_in", "count_out", "count_workers", "name_of_worker"]
 
 # The number of forks between this process and the first one: counts made in a parent are not valid here.
 _forks = 0
 
 _crews = weakref.WeakSet()
 _workers = set()  # get_ident() of each
-_mine = _local()  # .place, in a worker: its crew and _forks
+_mine = _local()  # .place, in a worker: its crew and _forks; .name
 leave_native(_mine)
+
+
+_numbers = itertools.count(1)
+
+
+def name_of_worker():
+    """The name of the running OS thread if it is one of gevlite's own, else None."""
+    return getattr(_mine, "name", None)
 
 
 def count_workers():
@@ -222,6 +231,7 @@ class Crew:
         taken = []  # the task that this thread is doing
         try:
             _mine.place = (self, forks)
+            _mine.name = f"gevlite-worker-{next(_numbers)}"
             count_in()
             self.begin_thread()
             self._serve(forks, taken)

@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t
 
 from gevlite._core cimport (
     FINISHED,
+    PARKED,
     RUNNING,
     SCHEDULED,
     UNSTARTED,
@@ -52,7 +53,7 @@ import greenlet as _greenlet_module
 
 from gevlite.timeout cimport RAISE, Timeout, expired, within
 
-from gevlite._core import getcurrent
+from gevlite._core import get_hub_if_exists, getcurrent
 from gevlite.timeout import frame_summary
 
 GreenletExit = _greenlet_module.GreenletExit
@@ -130,6 +131,10 @@ cdef extern from "Python.h":
 cdef extern from "_caller.h":
     PyObject *gevlite_caller(int *instruction) noexcept
     bint gevlite_is_async(object function) noexcept
+    PyObject *gevlite_code_of(object function) noexcept
+
+cdef extern from "Python.h":
+    bint PyCode_Check(object o) noexcept
 
 
 cdef int check_function(object function) except -1:
@@ -147,6 +152,40 @@ cdef int check_function(object function) except -1:
 
 def _name(function):
     return getattr(function, "__name__", None) or repr(function)
+
+
+cdef object trace_of(object function):
+    """What is remembered of the function when a greenlet has ended, for its repr: a code object, or a name."""
+    cdef PyObject *code
+    cdef object found
+    if function is None:
+        return None
+    code = gevlite_code_of(function)
+    if code != NULL:
+        found = <object> code
+        Py_DECREF(found)
+        return found
+    try:
+        return _call_name(function)
+    except Exception:
+        return type(function).__qualname__
+
+
+def _trace_of(function):
+    """`trace_of` for Python code."""
+    return trace_of(function)
+
+
+def _call_name(function):
+    """The name of a function, or of what is left of it."""
+    if PyCode_Check(function):
+        return function.co_qualname.rpartition("<locals>.")[2]
+    if isinstance(function, str):
+        return function
+    if isinstance(function, functools.partial):
+        return f"partial({_call_name(function.func)})"
+    name = getattr(function, "__qualname__", None)
+    return name.rpartition("<locals>.")[2] if isinstance(name, str) else type(function).__qualname__
 
 
 cdef inline PyObject *kwargs_of(Greenlet g) noexcept:
@@ -268,7 +307,7 @@ cdef class Greenlet(CoreGreenlet):
         self.hub._report(self, exc)
 
     cdef int _ended(self) except -1:
-        self.fn = None
+        self.fn = trace_of(self.fn)
         self._args = ()
         self._kwargs = None
         self.locals = None
@@ -575,7 +614,7 @@ cdef class Greenlet(CoreGreenlet):
     @property
     def _run(self):
         """The callable that it was given; without one, a function that does nothing."""
-        return self.fn if self.fn is not None else _nothing
+        return self.fn if self.fn is not None and self.life != FINISHED else _nothing
 
     @_run.setter
     def _run(self, value):
@@ -682,17 +721,40 @@ cdef class Greenlet(CoreGreenlet):
         if _spawn_callbacks is not None:
             _spawn_callbacks = tuple([c for c in _spawn_callbacks if c != callback]) or None
 
-    def __repr__(self):
-        name = self._name if self._name is not None else type(self).__name__
-        text = f"<{name} at {<size_t> <PyObject *> self:#x}"
+    def _repr_call(self):
+        """What it runs, or ran, in words for `repr`; None if it was given nothing."""
         fn = self.fn
-        if fn is not None:
-            call = getattr(fn, "__qualname__", None) or repr(fn)
-            given = [_short(a) for a in self._args]
-            if self._kwargs is not None:
-                given += [f"{k}={_short(v)}" for k, v in self._kwargs.items()]
-            text += f": {call}({', '.join(given)})"
-        return text + ">"
+        if fn is None:
+            return None
+        if PyCode_Check(fn) or isinstance(fn, str):
+            return _call_name(fn)
+        given = [_short(a) for a in self._args]
+        if self._kwargs is not None:
+            given += [f"{k}={_short(v)}" for k, v in self._kwargs.items()]
+        return f"{_call_name(fn)}({', '.join(given)})"
+
+    cdef object _state(self):
+        """Whether it runs, waits or has ended, in words for `repr`; None while its end is reported."""
+        if self.life == FINISHED:
+            if current_greenlet() is self:
+                return None
+            if self._error is not None:
+                return f"failed: {type(self._error).__name__}"
+            return "killed" if isinstance(self._value, GreenletExit) else "ended"
+        if self.life != RUNNING:
+            return "not begun"
+        if self.waiter != NULL:
+            return "parked" if (<Waiter> self.waiter).state == PARKED else "ready"
+        # What has no Waiter has been switched away from by hand; one of another thread may be running this moment.
+        return "running" if current_greenlet() is self or self.hub is not get_hub_if_exists() else "switched away"
+
+    def __repr__(self):
+        text = f'<{type(self).__name__} "{self.name}" at {<size_t> <PyObject *> self:#x}'
+        call = self._repr_call()
+        state = self._state()
+        if call is not None:
+            text += f": {call}"
+        return text + (">" if state is None else f", {state}>")
 
     def __dealloc__(self):
         waitlist_clear(&self.waiters)

@@ -18,7 +18,7 @@ from gevlite._core import abandon_greenlet, abandon_main, abandon_others, get_hu
 from gevlite._threadlock import Lock, RLock, get_ident, report_thread_error
 from gevlite._workers import count_workers
 from gevlite.event import Event
-from gevlite.greenlet import Greenlet, GreenletExit, getcurrent
+from gevlite.greenlet import Greenlet, GreenletExit, _call_name, _trace_of, getcurrent
 from gevlite.local import local as _local
 
 __target__ = "_thread"
@@ -62,6 +62,10 @@ class ThreadGreenlet(Greenlet):
 
     def __init__(self, function, args, kwargs):
         Greenlet.__init__(self, None, function, args, kwargs)
+        # The Thread that it is the greenlet of, or None, and what it runs: both for people.
+        thread = getattr(function, "__self__", None)
+        self._thread = thread if hasattr(thread, "_bootstrap") else None
+        self._runs = _trace_of(getattr(self._thread, "_target", None) if self._thread is not None else function)
         self.gr_context = contextvars.Context()  # a new thread begins with an empty one
         self.rawlink(_ended)
 
@@ -72,6 +76,23 @@ class ThreadGreenlet(Greenlet):
             pass
         except BaseException as exc:
             report_thread_error(exc, function)
+
+    @property
+    def name(self):
+        """The name of its Thread; `Greenlet-N` if it has none."""
+        return Greenlet.name.__get__(self) if self._thread is None else self._thread.name
+
+    @name.setter
+    def name(self, value):
+        if self._thread is None:
+            Greenlet.name.__set__(self, value)
+        else:
+            self._thread.name = value
+
+    def _repr_call(self):
+        if self._thread is not None and self._runs is None:
+            return type(self._thread).__qualname__
+        return _call_name(self._runs)
 
 
 def _ended(greenlet):

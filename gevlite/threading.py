@@ -6,17 +6,19 @@ their module, and the twins here replace those. So classes that were derived fro
 
 import sys
 import threading as _std
+import weakref
 
 from gevlite import _twin, thread
 from gevlite._adopted import acquire_in_thread
 from gevlite._core import get_hub, get_hub_if_exists, is_finalizing, sleep
 from gevlite._threadlock import Lock, RLock, get_ident
-from gevlite.greenlet import GreenletExit, getcurrent
+from gevlite._workers import name_of_worker
+from gevlite.greenlet import Greenlet, GreenletExit, getcurrent
 from gevlite.local import local
 from gevlite.timeout import Timeout
 
 __target__ = "threading"
-__implements__ = ["Lock", "_CRLock", "_allocate_lock", "_make_invoke_excepthook", "get_ident", "local"]
+__implements__ = ["Lock", "_CRLock", "_DummyThread", "_allocate_lock", "_make_invoke_excepthook", "get_ident", "local"]
 
 _allocate_lock = Lock
 _CRLock = RLock
@@ -42,6 +44,40 @@ def _make_invoke_excepthook():
         invoke(thread)
 
     return invoke_excepthook
+
+
+class _DummyThread(_std._DummyThread):
+    """Stands for what runs and is no thread that `threading` has started: a greenlet, or an OS thread.
+
+    Its name is the greenlet's, whichever of them is changed: log records have the name of the thread.
+    """
+
+    _greenlet = None
+    _known_as = None
+
+    def __init__(self):
+        super().__init__()
+        me = getcurrent()
+        if isinstance(me, Greenlet):
+            self._greenlet = weakref.ref(me)
+            self._known_as = me.name
+        else:
+            self._known_as = name_of_worker() or self._known_as
+        _when_ended(self)
+
+    @property
+    def _name(self):
+        me = self._greenlet() if self._greenlet is not None else None
+        if me is not None:
+            self._known_as = me.name
+        return self._known_as
+
+    @_name.setter
+    def _name(self, value):
+        me = self._greenlet() if self._greenlet is not None else None
+        if me is not None:
+            me.name = value
+        self._known_as = value
 
 
 if hasattr(thread, "set_name"):
@@ -117,6 +153,9 @@ if hasattr(_std, "_start_joinable_thread"):
                     if threading._active.get(self._tident) is self._dummy_thread:
                         del threading._active[self._tident]
 
+    def _when_ended(dummy):
+        """Nothing to do: `threading` notices by itself, with the two names above."""
+
     class _NativeHandle(_ThreadHandle):
         """The handle of an OS thread that was already running before patching."""
 
@@ -160,7 +199,7 @@ if hasattr(_std, "_start_joinable_thread"):
 
 else:
     # Up to Python 3.12: a thread is joined by a lock that the interpreter releases.
-    __implements__ += ["_DummyThread", "_set_sentinel", "_start_new_thread"]
+    __implements__ += ["_set_sentinel", "_start_new_thread"]
     _set_sentinel = thread._set_sentinel
     _start_new_thread = thread.start_new_thread
 
@@ -179,12 +218,9 @@ else:
                     if threading._active.get(self.dummy._ident) is self.dummy:
                         del threading._active[self.dummy._ident]
 
-    class _DummyThread(_std._DummyThread):
-        """Stands for a greenlet, or an OS thread, that `threading` did not start, as long as that lives."""
-
-        def __init__(self):
-            super().__init__()
-            _dummies.forget = _Forget(self)
+    def _when_ended(dummy):
+        """Have `threading` forget it then."""
+        _dummies.forget = _Forget(dummy)
 
     class _NativeThreadEnd(thread._ThreadEnd):
         """The end of an OS thread that was already running before patching."""

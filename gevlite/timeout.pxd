@@ -20,6 +20,7 @@ cdef class Timeout(BaseException):
     cdef int _start(self) except -1
     cdef bint _is_pending(self)
     cdef object _raised(self)
+    cdef str _limit(self)
     cdef int _note_caller(self) except -1
     cdef int _cancel(self) except -1
 

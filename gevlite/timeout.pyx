@@ -6,6 +6,8 @@ from cpython.ref cimport Py_XDECREF
 
 from gevlite._core cimport Hub, Timer, cancel_throw, current_greenlet, current_hub, now_ns, throw_now, timeout_ns
 
+from gevlite._user_line import in_words, of_traceback
+
 __all__ = ["Timeout", "with_timeout"]
 
 cdef extern from "_caller.h":
@@ -181,8 +183,13 @@ cdef class Timeout(BaseException):
         return value is self and self.exception is False
 
     def __str__(self):
+        """The seconds; once it was raised, also which line of the program's code it ended the wait of."""
         if self.seconds is None:
             return ""
+        struck = of_traceback(self.__traceback__)
+        return self._limit() if struck is None else f"{self._limit()}, in {in_words(struck)}"
+
+    cdef str _limit(self):
         unit = "second" if self.seconds == 1 else "seconds"
         if self.exception is None:
             return f"{self.seconds} {unit}"

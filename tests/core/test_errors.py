@@ -5,6 +5,7 @@ import gc
 import io
 import os
 import signal
+import threading
 import weakref
 
 import pytest
@@ -92,6 +93,120 @@ def test_what_a_signal_handler_raises_is_raised_in_the_main_greenlet(stream):
     finally:
         handler.cancel()
     assert stream.getvalue() == ""
+
+
+# ---------------------------------------------------------------- threading.excepthook
+
+
+@pytest.fixture(name="hooked")
+def hooked_fixture(monkeypatch):
+    """What `threading.excepthook` was called with."""
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    return seen
+
+
+def test_an_error_that_nothing_caught_goes_through_the_hook_of_threading(hooked, capfd):
+    g = gevlite.spawn(fails)
+    g.name = "worker"
+    g.join()
+    (args,) = hooked
+    assert isinstance(args, threading.ExceptHookArgs)
+    assert args.exc_type is Expected and args.exc_value is g.exception and args.exc_traceback is not None
+    assert isinstance(args.thread, threading.Thread) and args.thread.name == "worker"
+    assert args.thread.ident == id(g) and args.thread.daemon and not args.thread.is_alive()
+    assert args.thread not in threading.enumerate() and "worker" in repr(args.thread)
+    args.thread.join()
+    get_hub().call_soon(fails)
+    gevlite.spawn_raw(fails)
+    gevlite.sleep(0.001)
+    assert [args.thread for args in hooked[1:]] == [threading.main_thread()] * 2
+    assert capfd.readouterr().err == ""
+
+
+def test_what_is_no_error_or_ends_the_program_does_not_go_through_the_hook(hooked, stream):
+    gevlite.spawn(gevlite.sleep, 100).kill()
+    gevlite.spawn(raises, SystemExit)
+    with pytest.raises(SystemExit):
+        gevlite.sleep(10)
+    gevlite.spawn(raises, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        gevlite.sleep(10)
+    assert not hooked and stream.getvalue().count("failed with KeyboardInterrupt") == 1
+
+
+def raises(error):
+    raise error
+
+
+def test_a_hook_that_fails_hits_nobody_and_both_errors_are_printed(monkeypatch, capfd):
+    monkeypatch.setattr(threading, "excepthook", lambda args: 1 / 0)
+    gevlite.spawn(fails).join()
+    said = capfd.readouterr().err
+    assert said.count(" failed with Expected") == 1
+    assert said.count("threading.excepthook failed with ZeroDivisionError") == 1
+
+
+def test_a_stream_and_a_method_that_prints_still_get_it_beside_the_hook(monkeypatch, hooked, stream):
+    gevlite.spawn(fails).join()
+    assert len(hooked) == 1 and stream.getvalue().count(" failed with Expected") == 1
+    printed = []
+    monkeypatch.setattr(Hub, "print_exception", lambda self, *args: printed.append(args))
+    gevlite.spawn(fails).join()
+    assert len(hooked) == 2 and len(printed) == 1
+
+
+def test_a_handle_error_that_was_replaced_decides_instead_of_the_hook(monkeypatch, hooked):
+    seen = []
+    monkeypatch.setattr(Hub, "handle_error", lambda self, *args: seen.append(args))
+    gevlite.spawn(fails).join()
+    assert len(seen) == 1 and not hooked
+
+
+def test_without_a_hook_it_is_printed_once_to_stderr(run_script):
+    source = """
+        import threading, gevlite
+        def fails(): raise KeyError("k")
+        old = threading.excepthook
+        if {hook}:
+            threading.excepthook = lambda args: old(args)
+        gevlite.spawn(fails).link_exception(lambda g: print("linked", type(g.exception).__name__))
+        gevlite.wait()
+    """
+    for hook, line in ((False, "fails()> failed with KeyError"), (True, "Exception in thread Greenlet-1:")):
+        result = run_script(source.format(hook=hook))
+        assert result.stdout == "linked KeyError\n"
+        assert result.stderr.count("KeyError: 'k'") == 1 and line in result.stderr
+
+
+def test_in_a_patched_program_the_hook_gets_the_current_thread(run_script):
+    result = run_script("""
+        from gevlite import monkey; monkey.patch_all()
+        import threading, gevlite
+        def fails(): raise KeyError
+        def hook(args): print(args.thread.name, args.thread is threading.current_thread())
+        threading.excepthook = hook
+        g = gevlite.Greenlet(fails); g.name = "one"; g.start(); g.join()
+        thread = threading.Thread(target=fails, name="two"); thread.start(); thread.join()
+    """)
+    assert result.stdout.splitlines() == ["one True", "two True"] and result.stderr == ""
+
+
+def test_sentry_gets_it_by_a_hook_of_one_line(run_script):
+    pytest.importorskip("sentry_sdk")
+    result = run_script("""
+        import threading, gevlite, sentry_sdk
+        seen = []
+        sentry_sdk.init(dsn="http://key@127.0.0.1:9/1", before_send=lambda event, hint: seen.append(event))
+        threading.excepthook = lambda args: sentry_sdk.capture_exception(args.exc_value)
+        def fails(): raise KeyError("k")
+        gevlite.spawn(fails).join()
+        print([error["type"] for error in seen[0]["exception"]["values"]], len(seen))
+    """)
+    assert result.stdout == "['KeyError'] 1\n"
+
+
+# ---------------------------------------------------------------- frames
 
 
 def test_the_frames_of_a_killed_greenlet_end_in_its_own_context(errors):

@@ -1,6 +1,7 @@
 """The whole Greenlet class: starting, ending, results, links, identity, and errors."""
 
 import contextvars
+import functools
 import gc
 import io
 import sys
@@ -732,6 +733,70 @@ def test_the_repr_names_function_and_arguments():
     g = Greenlet(work, 1, y="z" * 1000)
     text = repr(g)
     assert "work" in text and "1" in text and len(text) < 400
+
+
+def shortened(value):
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def test_the_repr_tells_the_state_and_the_function_also_afterwards():
+    def work(end, x):
+        said.append(repr(gevlite.getcurrent()))
+        event.wait()
+        end()
+
+    def fail():
+        raise KeyError
+
+    said = []
+    event = Event()
+    for end, words in ((print, "ended"), (fail, "failed: KeyError")):
+        event.clear()
+        g = Greenlet(work, end, x="y")
+        g.name = "worker"
+        here = f'<Greenlet "worker" at {id(g):#x}: work'
+        call = f"{here}({shortened(end)}, x='y')"
+        assert repr(g) == f"{call}, not begun>"
+        g.start()
+        gevlite.sleep(0)
+        assert said.pop() == f"{call}, running>"
+        assert repr(g) == f"{call}, parked>"
+        event.set()
+        assert repr(g) == f"{call}, ready>"
+        g.join()
+        assert repr(g) == f"{here}, {words}>"
+    g = gevlite.spawn(work, 1, 2)
+    g.kill()
+    assert repr(g).endswith(": work, killed>")
+    assert repr(Greenlet()).endswith(", not begun>")
+
+
+class Called:
+    def __call__(self):
+        pass
+
+    def method(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    "function_of, name",
+    [
+        (lambda thing: thing, ": Called,"),
+        (lambda thing: thing.method, ": Called.method,"),
+        (lambda thing: lambda: thing.method(), ": <lambda>,"),
+        (functools.partial, ": partial(Called),"),
+    ],
+)
+def test_a_dead_greenlet_keeps_nothing_of_its_function_but_the_name(function_of, name):
+    thing = Called()
+    gone = weakref.ref(thing)
+    g = gevlite.spawn(function_of(thing))
+    g.join()
+    thing = None
+    gc.collect()
+    assert gone() is None and name in repr(g)
 
 
 def test_the_spawner_is_known_but_not_kept_alive():

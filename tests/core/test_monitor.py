@@ -72,7 +72,7 @@ def test_a_greenlet_that_runs_on_is_reported_with_its_stack(hub, monitor, seen, 
     assert event.blocking_time >= 0.02
     assert events.IEventLoopBlocked.providedBy(event)
     text = "\n".join(event.info)
-    assert f"<Greenlet at {id(job):#x}: run_on(" in event.info[0] and __file__ in text
+    assert f'<Greenlet "{job.name}" at {id(job):#x}: run_on(' in event.info[0] and __file__ in text
     assert any(f"line {MARK + line}, in run_on" in text for line in (-2, -1, 0))
 
 

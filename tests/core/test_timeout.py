@@ -1,8 +1,12 @@
 """Timeout and with_timeout: raised in the right greenlet, once, and never early; cancelled, it leaves nothing."""
 
+import contextlib
+import functools
 import gc
 import inspect
+import os
 import time
+import traceback
 import weakref
 
 import pytest
@@ -365,3 +369,47 @@ def test_what_is_no_exception_is_not_raised_instead(exception):
         t.start()
         gevlite.sleep(100)
     assert caught.value is t
+
+
+def waits_at(function):
+    """Its first line of code, as messages name it."""
+    return f"{function.__name__} ({os.path.relpath(__file__)}:{function.__code__.co_firstlineno + 1})"
+
+
+def test_its_text_names_the_line_that_was_waiting(monkeypatch):
+    def wait(block):
+        block()
+
+    monkeypatch.chdir(os.path.dirname(__file__))
+    assert str(Timeout(5)) == "5 seconds"
+    for exception, text in ((None, "0.001 seconds"), ("too slow", "0.001 seconds: too slow")):
+        with pytest.raises(Timeout) as caught, Timeout(0.001, exception):
+            wait(Event().wait)
+        assert str(caught.value) == f"{text}, in {waits_at(wait)}"
+    with pytest.raises(Timeout) as caught:
+        wait(functools.partial(AsyncResult().get, timeout=0.001))
+    assert str(caught.value) == f"0.001 seconds, in {waits_at(wait)}"
+
+
+def test_its_text_skips_the_frames_of_libraries(monkeypatch):
+    def enter():
+        with contextlib.ExitStack() as stack:
+            stack.callback(Event().wait)  # which it calls from contextlib.py
+
+    monkeypatch.chdir(os.path.dirname(__file__))
+    with pytest.raises(Timeout) as caught, Timeout(0.001):
+        enter()
+    assert str(caught.value) == f"0.001 seconds, in {waits_at(enter)}"
+    assert any("contextlib.py" in entry.filename for entry in traceback.extract_tb(caught.tb))
+
+
+def test_the_line_of_an_error_in_a_greenlet_is_where_it_struck_not_where_it_was_got():
+    def job():
+        with Timeout(0.001):
+            gevlite.sleep(100)
+
+    g = gevlite.spawn(job)
+    g.join()
+    with pytest.raises(Timeout) as caught:
+        g.get()
+    assert ", in job (" in str(caught.value)

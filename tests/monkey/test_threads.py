@@ -611,7 +611,7 @@ def test_what_threading_remembers_of_foreign_greenlets_goes_with_them(script):
         import threading, gevlite, gc
         before = set(threading._active)
         names = [gevlite.spawn(lambda: threading.current_thread().name).get() for _ in range(5)]
-        assert all(name.startswith("Dummy") for name in names), names
+        assert all(name.startswith("Greenlet-") for name in names), names
         gc.collect()
         assert set(threading._active) <= before | {threading.get_ident()}, threading._active
         lock = threading._active_limbo_lock
@@ -620,3 +620,102 @@ def test_what_threading_remembers_of_foreign_greenlets_goes_with_them(script):
         assert gevlite.spawn(lambda: lock.acquire(False) and lock.release() is None).get()
         """
     )
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_a_log_record_has_the_name_of_the_greenlet_or_thread(script):
+    lines = script.run(
+        """
+import logging, sys, threading, _thread, gevlite
+logging.basicConfig(format="%(threadName)s %(message)s", stream=sys.stdout)
+
+def job():
+    me = gevlite.getcurrent()
+    logging.warning("a greenlet %s", me.name == threading.current_thread().name)
+    me.name = "fetcher"
+    logging.warning("renamed")
+    threading.current_thread().name = "reader"
+    logging.warning("renamed %s", me.name)
+    gevlite.sleep(0)
+    logging.warning("later")
+
+gevlite.spawn(job).join()
+thread = threading.Thread(target=logging.warning, args=("a thread",), name="worker")
+thread.start(); thread.join()
+def started():
+    logging.warning("started %s", gevlite.getcurrent().name == threading.current_thread().name)
+_thread.start_new_thread(started, ())
+gevlite.sleep(0.001)
+gevlite.get_hub().threadpool.apply(logging.warning, ("in the thread pool",))
+gevlite.get_hub().call_soon(logging.warning, "in the hub")
+gevlite.sleep(0.001)
+logging.warning("in the main greenlet")
+"""
+    )
+    assert lines == [
+        "Greenlet-1 a greenlet True",
+        "fetcher renamed",
+        "reader renamed reader",
+        "reader later",
+        "worker a thread",
+        "Greenlet-2 started True",
+        "gevlite-worker-1 in the thread pool",
+        "MainThread in the hub",
+        "MainThread in the main greenlet",
+    ]
+
+
+def test_what_threading_says_of_a_greenlet_is_gone_with_it(script):
+    lines = script.run(
+        """
+import gc, threading, gevlite
+def job():
+    kept.append(threading.current_thread())
+kept = []
+g = gevlite.spawn(job); g.name = "fetcher"
+g.join()
+print(len(threading.enumerate()))
+del g
+gc.collect()
+print(kept[0].name, "fetcher" in repr(kept[0]))
+kept[0].name = "other"
+print(kept[0].name)
+"""
+    )
+    assert lines == ["1", "fetcher True", "other"]
+
+
+def test_the_repr_of_a_threads_greenlet_has_its_name_function_and_state(script):
+    lines = script.run(
+        """
+import re, threading, _thread, gevlite
+def show(thing):
+    print(re.sub(" at 0x[0-9a-f]+", "", repr(thing)))
+def work():
+    seen.append(gevlite.getcurrent())
+    show(seen[-1])
+class Mine(threading.Thread):
+    def run(self):
+        work()
+seen = []
+for thread in (threading.Thread(target=work), threading.Thread(target=work, name="worker"), Mine(name="mine")):
+    thread.start(); thread.join()
+    show(seen[-1])
+_thread.start_new_thread(work, ())
+gevlite.sleep(0.001)
+seen[0].name = "new"
+show(seen[0])
+"""
+    )
+    assert lines == [
+        '<ThreadGreenlet "Thread-1 (work)": work, running>',
+        '<ThreadGreenlet "Thread-1 (work)": work, ended>',
+        '<ThreadGreenlet "worker": work, running>',
+        '<ThreadGreenlet "worker": work, ended>',
+        '<ThreadGreenlet "mine": Mine, running>',
+        '<ThreadGreenlet "mine": Mine, ended>',
+        '<ThreadGreenlet "Greenlet-1": work, running>',
+        '<ThreadGreenlet "new": work, ended>',
+    ]

@@ -1,0 +1,66 @@
+"""`threading.excepthook` for errors that nothing caught in a greenlet.
+
+`threading` is not imported here: as long as nothing has imported it, no hook can be set.
+"""
+
+import sys
+from _thread import get_ident as _os_ident
+
+__all__ = ["call_hook", "replaced_hook"]
+
+
+def replaced_hook():
+    """What the program has set as `threading.excepthook`; None if that is the original.
+
+    pytest's counts as the original. It makes warnings of the errors of threads, because nothing else gets them; a
+    greenlet's is kept for `get()`.
+    """
+    threading = sys.modules.get("threading")
+    hook = getattr(threading, "excepthook", None)
+    if hook is None or hook is getattr(threading, "__excepthook__", None):
+        return None
+    if getattr(getattr(hook, "func", hook), "__module__", None) == "_pytest.threadexception":
+        return None
+    return hook
+
+
+def call_hook(hook, greenlet, kind, value, traceback):
+    """Call `hook` as `threading` does. greenlet: the current one."""
+    threading = sys.modules["threading"]
+    hook(threading.ExceptHookArgs((kind, value, traceback, _thread_of(threading, greenlet))))
+
+
+def _thread_of(threading, greenlet):
+    if threading.get_ident() == _os_ident() and hasattr(greenlet, "minimal_ident"):
+        return _stand_in_class(threading)(greenlet)  # not patched: to `threading` it is the main thread
+    return threading.current_thread()
+
+
+_class = None
+
+
+def _stand_in_class(threading):
+    """A subclass of Thread for what stands for a greenlet, as its attribute `greenlet`, and has its name."""
+    global _class
+    if _class is None:
+        methods = {"__init__": _init, "is_alive": _is_alive, "join": _join, "__module__": __name__}
+        _class = type("GreenletThread", (threading.Thread,), methods)
+    return _class
+
+
+def _init(self, greenlet):
+    threading = sys.modules["threading"]
+    threading.Thread.__init__(self, name=greenlet.name, daemon=True)
+    threading._dangling.discard(self)
+    self._started.set()
+    self._ident = id(greenlet)
+    self._native_id = threading.get_native_id()
+    self.greenlet = greenlet
+
+
+def _is_alive(self):
+    return not self.greenlet.dead
+
+
+def _join(self, timeout=None):
+    self.greenlet.join(timeout)

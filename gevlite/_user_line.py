@@ -1,0 +1,73 @@
+"""Which of the calls on a stack is the program's own: the line that a message about a wait should show.
+
+A call that waits is in frames of gevlite, of the standard library or of an installed package most of the time. What a
+reader knows is the line of his own code that made it.
+"""
+
+import os
+
+__all__ = ["in_words", "of_frames", "of_traceback", "shown_path"]
+
+_GEVLITE = os.path.dirname(__file__) + os.sep
+_COMPILED = ("gevlite/", "backends/")  # as Cython has them in tracebacks
+_STANDARD = os.path.dirname(os.__file__) + os.sep
+_PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+def _distance(filename):
+    """How far from the program's own code a file is."""
+    if filename.startswith(_GEVLITE) or filename.endswith((".pyx", ".pxi")) and filename.startswith(_COMPILED):
+        return 3
+    if any(part in filename for part in _PACKAGES):
+        return 1
+    return 2 if filename.startswith((_STANDARD, "<frozen ")) else 0
+
+
+def _nearest(places):
+    """The first of those that are nearest to the program's own code. places: `(code, line number)`, innermost first."""
+    best, distance = None, 3
+    for code, line in places:
+        found = _distance(code.co_filename)
+        if found < distance:
+            best, distance = (code, line), found
+            if not found:
+                break
+    return best
+
+
+def of_frames(frame):
+    """`(code, line number)` of the program's innermost call on the stack that ends with `frame`.
+
+    Without any, that of an installed package, else of the standard library; None if only gevlite's are there.
+    """
+    return _nearest(_of_stack(frame))
+
+
+def _of_stack(frame):
+    while frame is not None:
+        yield frame.f_code, frame.f_lineno
+        frame = frame.f_back
+
+
+def of_traceback(traceback):
+    """`of_frames` for where the exception of a traceback was raised."""
+    places = []
+    while traceback is not None:
+        places.append((traceback.tb_frame.f_code, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    return _nearest(reversed(places))
+
+
+def shown_path(filename):
+    """A path for people: relative if it is below the current folder."""
+    try:
+        folder = os.path.join(os.getcwd(), "")
+    except OSError:
+        return filename
+    return filename[len(folder) :] if filename.startswith(folder) else filename
+
+
+def in_words(place):
+    """`function (file.py:12)`."""
+    code, line = place
+    return f"{code.co_name} ({shown_path(code.co_filename)}:{line})"
