@@ -40,7 +40,7 @@ if not DEBUG and "-g" not in os.environ.get("CFLAGS", ""):
 COVERAGE = os.environ.get("GEVLITE_COVERAGE", "") not in ("", "0")
 MACROS = [("GEVLITE_DEBUG", "1")] * DEBUG + [("CYTHON_TRACE", "1")] * COVERAGE
 
-DIRECTIVES = {"binding": True, "embedsignature": True, "embedsignature.format": "python", "cdivision": True}
+DIRECTIVES = {"binding": True, "cdivision": True}
 if COVERAGE:
     DIRECTIVES["linetrace"] = True
 

@@ -150,7 +150,8 @@ cdef inline object found(dict environ, name):
 
 
 cdef class AccessLog:
-    """A log for `WSGIServer(log=...)` with a line for each request.
+    """AccessLog(target, format="combined")\n--\n
+    A log for `WSGIServer(log=...)` with a line for each request.
 
     target: the path of a file, to which is appended; a descriptor; or an object with `write(text)`.
     format: "combined" (Apache's), "common", "json", "terminal" (short and coloured), or a text with gunicorn's atoms,

@@ -26,7 +26,8 @@ cdef extern from "fcntl.h" nogil:
 
 
 cdef class Backend:
-    """Tells a hub which file descriptors are ready. Subclass it in Cython or in plain Python.
+    """Backend(*args, **kwargs)\n--\n
+    Tells a hub which file descriptors are ready. Subclass it in Cython or in plain Python.
 
     The promise every backend makes: after `arm(fd, events)` a later `poll` reports `(fd, events)` at least once if it is or
     becomes ready. Reporting too often is allowed, losing a report never is.

@@ -344,7 +344,8 @@ cdef int waitlist_clear(WaitList *lst) except -1:
 @cython.freelist(128)
 @cython.no_gc
 cdef class Callback:
-    """A call that the hub will make from its own greenlet. If it blocks, that delays nothing but itself.
+    """Callback(hub=None, callback=None, args=())\n--\n
+    A call that the hub will make from its own greenlet. If it blocks, that delays nothing but itself.
 
     `stop()` (also `cancel`, `close`) takes it back if it has not run. `pending` tells whether it still will.
     """
@@ -422,7 +423,8 @@ cdef int unlink_from(list links, object callback) except -1:
 
 @cython.no_gc
 cdef class Timer(Callback):
-    """A `Callback` made at a moment, once or every `repeat` seconds. Made by `Hub.call_later`."""
+    """Timer(hub=None, callback=None, args=())\n--\n
+    A `Callback` made at a moment, once or every `repeat` seconds. Made by `Hub.call_later`."""
 
     def __cinit__(self, Hub hub=None, callback=None, args=()):
         self.heap_index = -1
@@ -492,7 +494,8 @@ _KIND_NAMES = {
 
 @cython.no_gc
 cdef class Waiter(Place):
-    """The one way to block: `park()` switches away until `wake(value)` or `throw(exc)` is called.
+    """Waiter(hub=None)\n--\n
+    The one way to block: `park()` switches away until `wake(value)` or `throw(exc)` is called.
 
     Use one Waiter for one wait. `wake` and `throw` may be called before `park` (which then returns at once) and from any OS
     thread. Both return True if they decided the wait and False if it was already decided.
@@ -1095,7 +1098,8 @@ cdef class _WatchPlace(Place):
 
 
 cdef class FdWatch:
-    """`FdWatch(hub, fd, events, callback)`: after `start()`, the hub calls `callback(events)` once when `fd` is ready.
+    """FdWatch(hub, fd, events, callback)\n--\n
+    `FdWatch(hub, fd, events, callback)`: after `start()`, the hub calls `callback(events)` once when `fd` is ready.
 
     It may then be started again. A callback that blocks delays nothing but itself.
     """
@@ -1176,7 +1180,8 @@ cdef class FdWatch:
 # ---------------------------------------------------------------- the hub
 
 cdef class Hub(greenlet):
-    """The greenlet of one OS thread that runs its event loop. `get_hub()` makes it on first use.
+    """Hub(backend=None)\n--\n
+    The greenlet of one OS thread that runs its event loop. `get_hub()` makes it on first use.
 
     `Hub(backend=None)`: a backend's name, an order of preference (comma-separated or a sequence), `"module:Class"`, a
     subclass of Backend or an instance; None means what `gevlite.config.backend` says, or the best one of the platform.

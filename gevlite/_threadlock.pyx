@@ -140,7 +140,8 @@ cdef int64_t time_limit(bint blocking, object timeout) except -2:
 
 @cython.final
 cdef class Lock:
-    """What `threading.Lock()` makes: taken by `acquire` or `with`, given back by `release`, in any greenlet or thread.
+    """Lock()\n--\n
+    What `threading.Lock()` makes: taken by `acquire` or `with`, given back by `release`, in any greenlet or thread.
 
     It may be shared by greenlets and by OS threads. Like the original it cannot be subclassed.
     """
@@ -150,7 +151,7 @@ cdef class Lock:
     cdef object __weakref__
 
     def __init__(self):
-        """Takes no arguments."""       # a __cinit__ without any would let all pass
+        pass                            # takes no arguments: a __cinit__ without any would let all pass
 
     def acquire(self, bint blocking=True, timeout=-1):
         """Take it; block while it is taken, at most `timeout` seconds (-1: for ever). False if that did not work.
@@ -237,7 +238,8 @@ cdef class Lock:
 
 
 cdef class RLock:
-    """What `threading.RLock()` makes: a lock that its owner may take again, free after as many releases.
+    """RLock(*args, **kwargs)\n--\n
+    What `threading.RLock()` makes: a lock that its owner may take again, free after as many releases.
 
     The owner is a greenlet; in an OS thread without greenlets, that thread.
     """

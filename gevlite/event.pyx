@@ -14,7 +14,8 @@ cdef extern from "Python.h":
 
 
 cdef class Event(Waitable):
-    """A flag that greenlets, also of different threads, can wait for. Like `threading.Event`.
+    """Event()\n--\n
+    A flag that greenlets, also of different threads, can wait for. Like `threading.Event`.
 
     Waiters are woken in the order in which they came.
     """
@@ -71,7 +72,8 @@ cdef class Event(Waitable):
 
 
 cdef class AsyncResult(Waitable):
-    """A value or an exception that will be there later. Like `concurrent.futures.Future`, also a link target::
+    """AsyncResult()\n--\n
+    A value or an exception that will be there later. Like `concurrent.futures.Future`, also a link target::
 
         result = AsyncResult()
         greenlet.link(result)       # takes over its value or its error

@@ -204,7 +204,8 @@ cdef int copy_context_to(greenlet spawner, greenlet made) except -1:
 
 
 cdef class Greenlet(CoreGreenlet):
-    """A function running concurrently on the hub of the thread that made it.
+    """Greenlet(run=None, *args, **kwargs)\n--\n
+    A function running concurrently on the hub of the thread that made it.
 
     Give a callable and its arguments, or subclass and define `_run(self, *args, **kwargs)`, or set `_run` before it
     begins; without any it does nothing. It begins when the current greenlet next blocks, after `start()`; `spawn()` does

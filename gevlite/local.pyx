@@ -77,7 +77,8 @@ cdef class _Places:
 
 
 cdef class local:
-    """Attributes of its own for each greenlet, gone as soon as the greenlet has ended.
+    """local(*args, **kwargs)\n--\n
+    Attributes of its own for each greenlet, gone as soon as the greenlet has ended.
 
     A subclass may define `__init__`: it is called with the original arguments once in each greenlet that uses the object.
     """

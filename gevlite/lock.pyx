@@ -31,7 +31,8 @@ __all__ = ["BoundedSemaphore", "DummySemaphore", "RLock", "Semaphore"]
 
 
 cdef class Semaphore(Waitable):
-    """A counter that `acquire` takes from and `release` adds to; `acquire` blocks at zero. Usable in `with`.
+    """Semaphore(value=1, hub=None)\n--\n
+    A counter that `acquire` takes from and `release` adds to; `acquire` blocks at zero. Usable in `with`.
 
     May be shared between threads. Raises ValueError for a negative initial value.
     """
@@ -127,7 +128,8 @@ cdef class Semaphore(Waitable):
 
 
 cdef class BoundedSemaphore(Semaphore):
-    """A Semaphore that refuses to be released more often than it was acquired."""
+    """BoundedSemaphore(value=1, hub=None)\n--\n
+    A Semaphore that refuses to be released more often than it was acquired."""
 
     cdef Py_ssize_t initial
 
@@ -185,7 +187,8 @@ class DummySemaphore:
 
 
 cdef class RLock:
-    """A lock that its owner, a greenlet, may acquire again; it is free after as many releases. Usable in `with`."""
+    """RLock(hub=None)\n--\n
+    A lock that its owner, a greenlet, may acquire again; it is free after as many releases. Usable in `with`."""
 
     def __init__(self, hub=None):
         self.block = Semaphore(1)

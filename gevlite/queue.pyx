@@ -232,7 +232,8 @@ cdef class _QueueBase:
 
 
 cdef class SimpleQueue(_QueueBase):
-    """A first-in, first-out queue. `maxsize`: how many items it holds; None or 0: any number.
+    """SimpleQueue(maxsize=None, items=())\n--\n
+    A first-in, first-out queue. `maxsize`: how many items it holds; None or 0: any number.
 
     Iterating over it yields items until one of them is `StopIteration`. A subclass may keep the items in another way, as
     with the standard library's queues: it overrides `_init(maxsize)`, which sets `queue`, `_put(item)`, `_get()`, `_qsize()`
@@ -631,7 +632,8 @@ cdef int fail(WaitList *waiting) except -1:
 
 
 cdef class Queue(SimpleQueue):
-    """A SimpleQueue that also counts the work: `task_done()` for each item, `join()` until all is done.
+    """Queue(maxsize=None, items=(), unfinished_tasks=None)\n--\n
+    A SimpleQueue that also counts the work: `task_done()` for each item, `join()` until all is done.
 
     `unfinished_tasks` starts with the number of `items` unless it is given.
     """
@@ -755,7 +757,8 @@ cdef bint overrides_hooks(type cls) except -1:
 
 
 cdef class Channel(_QueueBase):
-    """A queue that holds nothing: `put` blocks until another greenlet takes the item."""
+    """Channel(maxsize=1)\n--\n
+    A queue that holds nothing: `put` blocks until another greenlet takes the item."""
 
     cdef list returned          # items of getters whose wait an exception ended after they were handed over; None for none
 

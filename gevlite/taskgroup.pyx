@@ -49,7 +49,8 @@ cdef class _Deadline(Timer):
 
 
 cdef class CancelScope:
-    """A block that can be ended: by `cancel()`, or when `seconds` are over.
+    """CancelScope(seconds=None)\n--\n
+    A block that can be ended: by `cancel()`, or when `seconds` are over.
 
     ::
 

@@ -47,7 +47,8 @@ cdef class _TimeoutTimer(Timer):
 
 
 cdef class Timeout(BaseException):
-    """An exception that is raised in the current greenlet when `seconds` are over.
+    """Timeout(seconds=None, exception=None, ref=True, priority=-1)\n--\n
+    An exception that is raised in the current greenlet when `seconds` are over.
 
     ::
 

@@ -67,7 +67,8 @@ cdef class _Judge:
 
 
 cdef class Connection(Transport):
-    """One client. sock: a connected socket. rfile: where to read instead, a file with `read1`."""
+    """Connection(sock, settings, rfile=None)\n--\n
+    One client. sock: a connected socket. rfile: where to read instead, a file with `read1`."""
 
     def __init__(self, sock, Settings settings not None, rfile=None):
         self.begin(sock, settings, rfile)

@@ -58,7 +58,8 @@ cdef enum:
 # ---------------------------------------------------------------- the request's body
 
 cdef class Input:
-    """`environ["wsgi.input"]`: the body of the request, decoded, up to its end.
+    """Input()\n--\n
+    `environ["wsgi.input"]`: the body of the request, decoded, up to its end.
 
     Reading blocks only the calling greenlet. Raises an OSError: `RequestError` if the body is malformed, too large or
     too slow, which becomes a response if it is not caught; ConnectionResetError if the client hangs up. A Timeout loses
@@ -350,7 +351,8 @@ cdef bint overrides(type cls, names) except -1:
 
 
 cdef class Handler(Response):
-    """Serves one connection; see `pywsgi.WSGIHandler`."""
+    """Handler(sock, address, server, rfile=None)\n--\n
+    Serves one connection; see `pywsgi.WSGIHandler`."""
 
     protocol_version = "HTTP/1.1"
     MessageClass = HTTPMessage
