@@ -1,3 +1,21 @@
+"""The event loop of `gevlite.asyncio`: its queue, timers and descriptors, and how the hub and its greenlet share the work.
+
+A loop is run by the greenlet that calls `run_forever`, which runs whatever is ready in batches, as asyncio's own loops do,
+and never runs anything else: neither the hub nor another greenlet ever calls a callback. When nothing is ready the
+greenlet parks, with the loop's next timer as its time-out. Whoever has something for the loop appends it to `ready` and
+wakes the greenlet: `call_soon` of any greenlet, `call_soon_threadsafe` of another thread, a descriptor that the hub
+reports. Between two batches the hub polls, so that descriptors and other greenlets have their turn.
+
+* `ready` and the heap of timers are Python lists: the garbage collector sees through them, so that a loop that was
+  dropped with callbacks in it goes away.
+* Timers are the loop's own. Those of a loop that does not run keep no hub alive, and a loop may be made, and given
+  timers, in another thread than the one that runs it later.
+* Descriptors are the hub's, for as long as the loop runs: then each `Io` stands in the list of a descriptor's readers or
+  writers, among the greenlets. When it is notified it only makes itself due.
+
+The queues are touched by other threads too, but only where no Python code can run in between (they hold the GIL).
+"""
+
 from asyncio import AbstractEventLoop, Handle as _AsyncioHandle, TimerHandle as _AsyncioTimerHandle
 from collections.abc import Callable
 from contextvars import Context
@@ -11,35 +29,59 @@ from gevlite._core import Place
 _Ts = TypeVarTuple("_Ts")
 
 @disjoint_base
-class Io(Place): ...
+class Io(Place):
+    """A place in the list of a descriptor's readers or writers, of a loop instead of a greenlet."""
 
 @disjoint_base
-class Watch(Io): ...
+class Watch(Io):
+    """What `add_reader` and `add_writer` have asked for: called for as long as the descriptor is ready."""
 
 @disjoint_base
-class TransportCore: ...
+class TransportCore:
+    """What a loop needs to know of a transport that is in `transports`."""
 
 @disjoint_base
 class Handle:
+    """A callback that a loop will call. It passes for an `asyncio.Handle`."""
+
     _callback: Callable[..., object] | None
     _args: tuple[Any, ...] | None
     _context: Context
     _source_traceback: Any
     _repr: str | None
     _cancelled: bool
+    """_cancelled: bool"""
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def _loop(self) -> AbstractEventLoop: ...
-    def cancel(self) -> None: ...
-    def cancelled(self) -> bool: ...
-    def get_context(self) -> Context: ...
+    def cancel(self) -> None:
+        """cancel(self)
+
+        Do not call it.
+        """
+    def cancelled(self) -> bool:
+        """cancelled(self)
+
+        True if it was cancelled.
+        """
+    def get_context(self) -> Context:
+        """get_context(self)
+
+        The context that it is called in.
+        """
 
 @disjoint_base
 class TimerHandle(Handle):
+    """A `Handle` for a certain time. As `asyncio.TimerHandle`."""
+
     _when: float
     @property
     def _scheduled(self) -> bool: ...
-    def when(self) -> float: ...
+    def when(self) -> float:
+        """when(self)
+
+        When it is to be called, by `loop.time()`.
+        """
     def __hash__(self) -> int: ...
     def __lt__(self, other: object, /) -> bool: ...
     def __le__(self, other: object, /) -> bool: ...
@@ -47,27 +89,69 @@ class TimerHandle(Handle):
     def __ge__(self, other: object, /) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
 
-def fd_of(source: FileDescriptorLike) -> int: ...
+def fd_of(source: FileDescriptorLike) -> int:
+    """fd_of(source)
+
+    The descriptor of an int or of an object with `fileno()`; ValueError for anything else.
+    """
 
 @disjoint_base
 class LoopCore:
+    """The part of an EventLoop that is on the hot path. The rest is asyncio's own, see `gevlite.asyncio`."""
+
     _thread_id: int | None
     _current_handle: Any
     _debug: bool
+    """_debug: bool"""
     _closed: bool
+    """_closed: bool"""
     _stopping: bool
+    """_stopping: bool"""
     def call_soon(
         self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
-    ) -> _AsyncioHandle: ...
+    ) -> _AsyncioHandle:
+        """call_soon(self, callback, *args, context=None)
+
+        Call `callback(*args)` in the next turn of the loop. Never blocks. Returns a Handle, which can be cancelled.
+
+        May be called by any greenlet, and by any thread: it is `call_soon_threadsafe` too.
+        """
     def call_soon_threadsafe(
         self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
-    ) -> _AsyncioHandle: ...
+    ) -> _AsyncioHandle:
+        """call_soon_threadsafe(self, callback, *args, context=None)
+
+        `call_soon` by another thread.
+        """
     def call_later(
         self, delay: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
-    ) -> _AsyncioTimerHandle: ...
+    ) -> _AsyncioTimerHandle:
+        """call_later(self, delay, callback, *args, context=None)
+
+        Call `callback(*args)` in `delay` seconds. Never blocks. Returns a TimerHandle, which can be cancelled.
+        """
     def call_at(
         self, when: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
-    ) -> _AsyncioTimerHandle: ...
-    def time(self) -> float: ...
-    def run_forever(self) -> None: ...
-    def stop(self) -> None: ...
+    ) -> _AsyncioTimerHandle:
+        """call_at(self, when, callback, *args, context=None)
+
+        Call `callback(*args)` when `loop.time()` is `when`. Never blocks. Returns a TimerHandle.
+        """
+    def time(self) -> float:
+        """time(self)
+
+        Seconds, by the clock of the hub, CLOCK_MONOTONIC.
+        """
+    def run_forever(self) -> None:
+        """run_forever(self)
+
+        Run until `stop()` is called; blocks the current greenlet only.
+
+        Raises RuntimeError if the loop is closed or runs already, or if another one runs in this greenlet. What is thrown
+        into the greenlet meanwhile (a kill, a Timeout) ends it: it may be run again, and goes on where it was.
+        """
+    def stop(self) -> None:
+        """stop(self)
+
+        Have `run_forever` return after the callbacks that are ready now.
+        """

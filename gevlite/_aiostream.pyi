@@ -1,3 +1,10 @@
+"""The transport of TCP and UNIX streams for the loop of `gevlite.asyncio`.
+
+As a socket of gevlite, it is registered with the hub once, edge-triggered (see "Descriptors" in docs/design.md): reading
+and writing cost one system call each, and nothing has to be told to the kernel in between. The data of one `recv` goes to
+the protocol, in the loop's greenlet; then others have their turn.
+"""
+
 from asyncio import BaseProtocol, Future
 from collections.abc import Iterable, Mapping
 from contextvars import Context
@@ -9,10 +16,13 @@ from typing_extensions import disjoint_base
 from gevlite._aio import Io, LoopCore, TransportCore
 
 @disjoint_base
-class Side(Io): ...
+class Side(Io):
+    """One direction of a transport."""
 
 @disjoint_base
 class SocketTransport(TransportCore):
+    """A connected stream socket in a loop. It passes for asyncio's `Transport`."""
+
     max_size: ClassVar[int]
     def __init__(
         self,
@@ -24,20 +34,84 @@ class SocketTransport(TransportCore):
         server: Any = None,
         context: Context | None = None,
     ) -> None: ...
-    def is_reading(self) -> bool: ...
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-    def write(self, data: bytes | bytearray | memoryview) -> None: ...
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None: ...
-    def can_write_eof(self) -> bool: ...
-    def write_eof(self) -> None: ...
-    def get_write_buffer_size(self) -> int: ...
-    def get_write_buffer_limits(self) -> tuple[int, int]: ...
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-    def close(self) -> None: ...
-    def abort(self) -> None: ...
-    def is_closing(self) -> bool: ...
-    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
-    def set_protocol(self, protocol: BaseProtocol) -> None: ...
-    def get_protocol(self) -> BaseProtocol: ...
+    def is_reading(self) -> bool:
+        """is_reading(self)
+
+        True if data is received.
+        """
+    def pause_reading(self) -> None:
+        """pause_reading(self)
+
+        Receive nothing until `resume_reading`.
+        """
+    def resume_reading(self) -> None:
+        """resume_reading(self)
+
+        Receive again.
+        """
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """write(self, data)
+
+        Send bytes: what the kernel takes at once, the rest as it can. Never blocks.
+        """
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """writelines(self, list_of_data)
+
+        Send all of the pieces, in one system call if the kernel takes them. Never blocks.
+        """
+    def can_write_eof(self) -> bool:
+        """can_write_eof(self)
+
+        True: `write_eof` works.
+        """
+    def write_eof(self) -> None:
+        """write_eof(self)
+
+        Send the end of file after what was written. Reading goes on.
+        """
+    def get_write_buffer_size(self) -> int:
+        """get_write_buffer_size(self)
+
+        How many bytes the kernel has not taken yet.
+        """
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """get_write_buffer_limits(self)
+
+        `(low, high)`, in bytes.
+        """
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """set_write_buffer_limits(self, high=None, low=None)
+
+        Above `high` bytes the protocol's `pause_writing` is called, at `low` its `resume_writing`.
+        """
+    def close(self) -> None:
+        """close(self)
+
+        Send what was written, then close. Never blocks; `connection_lost` is called when it is closed.
+        """
+    def abort(self) -> None:
+        """abort(self)
+
+        Close now: what the kernel has not taken is lost.
+        """
+    def is_closing(self) -> bool:
+        """is_closing(self)
+
+        True once it is closed, or about to be.
+        """
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """get_extra_info(self, name, default=None)
+
+        What is known of the connection: "socket", "sockname", "peername" and what the protocols add.
+        """
+    def set_protocol(self, protocol: BaseProtocol) -> None:
+        """set_protocol(self, protocol)
+
+        Have `protocol` receive the data from now on.
+        """
+    def get_protocol(self) -> BaseProtocol:
+        """get_protocol(self)
+
+        The protocol that receives the data.
+        """
     def __del__(self) -> None: ...

@@ -30,21 +30,7 @@ cdef class Backend:
     Tells a hub which file descriptors are ready. Subclass it in Cython or in plain Python.
 
     The promise every backend makes: after `arm(fd, events)` a later `poll` reports `(fd, events)` at least once if it is or
-    becomes ready. Reporting too often is allowed, losing a report never is.
-
-    adopt(fd)           Watch `fd` edge-triggered in both directions until `drop`. Return False if this kernel interface
-                        cannot: the hub then uses `arm` for each wait.
-    arm(fd, events)     Watch `fd` for exactly `events` (READ | WRITE) and report once. Replaces what was armed before.
-                        A closed fd raises OSError(EBADF); a regular file is always ready.
-    drop(fd)            Forget `fd`; nothing happens if it is unknown or closed already.
-    poll(timeout_ns)    Wait for at most `timeout_ns` nanoseconds (-1: for ever; never more than a day) and call
-                        `report(fd, events)` for all that is ready; return None. Must watch `wake_fd` too and call
-                        `drain()` when it is readable. Release the GIL only if it may block. After EINTR, run the signal
-                        handlers and return. Those may block, and `poll` is then called again before it has returned: in
-                        Cython, run them (`run_signal_handlers`) last.
-    wake()              Make a running or the next `poll` return at once. May be called by any thread at any time.
-    after_fork()        In the child: replace everything shared with the parent and forget all fds.
-    close()             Give everything back.
+    becomes ready. Reporting too often is allowed, losing a report never is. Each method says what it must do.
 
     The base class owns a pipe: `wake` writes to it, `wake_fd` is its read end and `signal_fd` its write end, which the
     hub gives to `signal.set_wakeup_fd`. A subclass that defines `after_fork` or `close` calls that of the base class too.
@@ -74,24 +60,44 @@ cdef class Backend:
         return type(self).__name__
 
     cpdef bint adopt(self, int fd) except -1:
+        """Watch `fd` edge-triggered in both directions until `drop`.
+
+        Returns False if this kernel interface cannot: the hub then uses `arm` for each wait.
+        """
         return False
 
     cpdef arm(self, int fd, int events):
+        """Watch `fd` for exactly `events` (READ | WRITE) and report once. Replaces what was armed before.
+
+        A closed fd raises OSError(EBADF); a regular file is always ready.
+        """
         raise NotImplementedError(f"{type(self).__name__}.arm")
 
     cpdef drop(self, int fd):
+        """Forget `fd`; nothing happens if it is unknown or closed already."""
         raise NotImplementedError(f"{type(self).__name__}.drop")
 
     cpdef poll(self, int64_t timeout_ns):
+        """Wait for at most `timeout_ns` nanoseconds (-1: for ever; never more than a day), call `report(fd, events)` for all
+        that is ready, and return None.
+
+        Must watch `wake_fd` too and call `drain()` when it is readable. Release the GIL only if it may block. After EINTR, run
+        the signal handlers and return. Those may block, and `poll` is then called again before it has returned: in Cython, run
+        them (`run_signal_handlers`) last.
+        """
         raise NotImplementedError(f"{type(self).__name__}.poll")
 
     cpdef wake(self):
-        """Make `poll` return. Any thread; many calls before the next poll cost one write."""
+        """Make a running or the next `poll` return at once. Any thread may call it at any time.
+
+        Many calls before the next poll cost one write.
+        """
         if not self.wake_pending:
             self.wake_pending = True
             c_write(self.signal_fd, b"\0", 1)   # a full pipe is as good as a written byte
 
     cpdef after_fork(self):
+        """In the child: replace everything shared with the parent and forget all fds."""
         # The pipe is shared with the parent: a byte meant for one would wake the other.
         Backend.close(self)
         self.always_ready = []
@@ -99,6 +105,7 @@ cdef class Backend:
         self._make_pipe()
 
     cpdef close(self):
+        """Give everything back."""
         if self.wake_fd >= 0:
             c_close(self.wake_fd)
             c_close(self.signal_fd)

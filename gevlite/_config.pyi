@@ -1,3 +1,16 @@
+"""`gevlite.config`: every setting, with its environment variable, default, check and description, in this one place.
+
+A setting is a descriptor of `Config`. Its value is the one that the program assigned, else that of its environment
+variable, else its default. The environment is read each time the value is needed; an empty variable counts as unset.
+
+Settings that gevent has, but gevlite has under another name or not at all, are `GeventSetting`s. They may be assigned,
+or set in gevent's variables (GEVENT_...), and do what they do in gevent. One that means nothing here is accepted, and a
+RuntimeWarning says once that it has no effect.
+
+The core reads its settings from here, so this module imports nothing of gevlite. An assignment that must reach the core
+calls `Setting.assigned`, which the core sets.
+"""
+
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -12,6 +25,16 @@ _A = TypeVar("_A")
 PREFIX: str
 
 class Setting(Generic[_T, _A]):
+    """One setting of `Config`; its environment variable is GEVLITE_ and its name in capitals.
+
+    gevent: gevent's variable for the same setting, read if ours is not set. gevent_names: the names in it that mean
+    something here; None: all do.
+
+    default: the value if it is not set anywhere. check(value): takes what was assigned, or the variable's text; returns
+    the value, or raises ValueError or TypeError. must_be: how such an error describes a valid value. assigned(value):
+    makes an assignment take effect, or raises to refuse it.
+    """
+
     default: _T
     check: Callable[[Any], _T]
     must_be: str
@@ -34,11 +57,15 @@ class Setting(Generic[_T, _A]):
     @overload
     def __get__(self, config: Config, owner: type | None = None) -> _T: ...
     def __set__(self, config: Config, value: _A) -> None: ...
-    def source(self, config: Config) -> str: ...
+    def source(self, config: Config) -> str:
+        """Where the value comes from, as users write it: an assignment, an environment variable, or "default"."""
 
-def as_text(value: object) -> str: ...
+def as_text(value: object) -> str:
+    """A value as it is written in an environment variable."""
 
 class GeventSetting:
+    """A setting that only gevent has. variable: gevent's. note: why it has no effect here; None: it has one."""
+
     name: str
     variable: str
     default: Any
@@ -54,9 +81,16 @@ class GeventSetting:
     @overload
     def __get__(self, config: Config, owner: type | None = None) -> Any: ...
     def __set__(self, config: Config, value: Any) -> None: ...
-    def say_note(self, source: str) -> None: ...
+    def say_note(self, source: str) -> None:
+        """Warn, once, that it has no effect."""
 
 class Config:
+    """The settings of gevlite; `gevlite.config` is the one instance.
+
+    Reading a setting raises ValueError if the value of its environment variable is invalid. Assigning an invalid value
+    raises ValueError or TypeError. Any other name is an AttributeError.
+    """
+
     threadpool: GeventSetting
     fileobject: GeventSetting
     format_context: GeventSetting
@@ -74,21 +108,36 @@ class Config:
     trace_malloc: GeventSetting
     track_greenlet_tree: GeventSetting
     libev_backend: Any
-    def set(self, name: str, value: object) -> None: ...
+    """gevent's name of `backend`."""
+    def set(self, name: str, value: object) -> None:
+        """`setattr`, under gevent's name."""
     backend: Setting[tuple[str, ...] | type[Backend] | None, str | list[str] | tuple[str, ...] | type[Backend] | None]
+    """The event loop's backend: a name (`epoll`), a list of names in order of preference (`kqueue,epoll,select`), of which the first usable one is used, or a class of your own as `package.module:Class`. A program may also assign a sequence of names, or the class itself. None means the best backend of the platform. Assign it before the first hub is made; afterwards an assignment raises RuntimeError. If nothing in the list is usable, BackendError lists the backends that are."""
     resolver: Setting[tuple[str, ...] | type[Any], str | list[str] | tuple[str, ...] | type[Any]]
+    """How host names are looked up: a resolver's name (`thread`), a list of names in order of preference, or `package.module:Class`. A program may also assign a sequence of names, or a class, which is called with the hub. A hub reads the setting when it first looks up a name."""
     threadpool_size: Setting[int, int | str]
+    """The maximum number of threads in the pool of each hub, `hub.threadpool`. An assignment affects pools made after it."""
     threadpool_idle_task_timeout: Setting[float, float | str]
+    """A thread of `hub.threadpool` ends after this many seconds without work; -1 means never. An assignment affects pools made after it."""
     stack_cache: Setting[int, int | str]
+    """How many 16 KiB stack chunks of ended greenlets the process keeps for new ones; 0 turns the cache off. An assignment takes effect at once."""
     monkey_strict: Setting[bool, bool | str]
+    """If true, `monkey.patch_all()` refuses to patch and raises MonkeyPatchError where it would otherwise warn that something was imported or made too early. Its argument `strict` overrides this setting."""
     monitor_thread: Setting[bool, bool | str | None]
+    """If true, an OS thread watches each hub for a greenlet or callback that runs for a long time without letting others run. The setting affects hubs made after it; their thread starts when the hub first runs. `hub.start_periodic_monitoring_thread()` starts one at any time."""
     max_blocking_time: Setting[float | None, float | str | None]
+    """The monitoring thread reports a greenlet that runs for this many seconds without a switch; it checks this often. If a program assigns None, it does not check. An assignment takes effect after the next check."""
     print_blocking_reports: Setting[bool, bool | str | None]
+    """Whether the monitoring thread prints its reports. Subscribers of `gevlite.events` are called in any case."""
     memory_monitor_period: Setting[float | None, float | str | None]
+    """How often, in seconds, the monitoring thread checks the memory use of the process if `max_memory_usage` is set; at most every 2 seconds. If a program assigns None, it does not check."""
     max_memory_usage: Setting[int | None, int | str | None]
+    """When the process uses more bytes of its own than this, the monitoring thread calls the subscribers of `gevlite.events`. Text may end with `kb`, `mb` or `gb`. None means no limit."""
     fork_keeps: Setting[str, str]
+    """Which of the parent's greenlets continue in the child of a fork, besides the one that forks. `main`: all of them if the main greenlet forks (as servers do to fork their workers), none if another greenlet forks. `none`: never any, as with threads. `all`: always all, including the main greenlet, as in gevent. The setting is read at each fork. Threads of a patched program never continue."""
     @property
-    def settings(self) -> Mapping[str, Setting[Any, Any]]: ...
+    def settings(self) -> Mapping[str, Setting[Any, Any]]:
+        """All settings by name; each has `name`, `variable`, `default`, `must_be` and `__doc__`."""
 
 GEVENT_SETTINGS: Mapping[str, GeventSetting]
 SETTINGS: Mapping[str, Setting[Any, Any]]

@@ -1,3 +1,34 @@
+"""The core: hub, ready queue, timer heap, park and wake, file descriptors, the backend interface.
+
+How the parts fit
+-----------------
+Every blocking call in gevlite is a `Waiter` that parks the current greenlet. Whoever makes the awaited thing happen
+calls `wake`; that puts one RESUME entry in the hub's ready queue. `park` does not go through the hub if the next ready
+entry is a greenlet: it switches straight to it (direct handoff). The hub itself runs only to make callbacks, fire timers
+and ask the backend what is ready; a budget of handoffs, in number and in time, sends control back to it under any load.
+
+docs/design.md tells it at length, with a picture of one turn of the loop.
+
+What a reader must know before changing anything
+------------------------------------------------
+* One hub belongs to one OS thread. Its queues and tables are touched by that thread alone, except what _shared.pxi has,
+  the inbox and the state of a Waiter (`wake`, `throw`) among it. Other threads touch that while they hold the GIL; no
+  Python code runs between the test of a state and its change.
+* A Waiter moves NEW, PARKED, WOKEN, RESUMED, DONE and never back. (`free_waiter` is no exception: what it resets is
+  referenced by nothing else, so for every other part of the program that Waiter is gone.) Only the step PARKED to WOKEN
+  queues an entry, so there is exactly one resumption. Whoever comes second gets False and must give what it carried to
+  the next waiter.
+* An exception for a parked greenlet (kill, Timeout) is that same step: from then on `wake` returns False. An exception
+  for a greenlet that is already woken, or runs, is kept as *pending* and raised when it parks next. So what it was
+  woken with is never lost. Only an exception that is thrown into a greenlet past the hub, by hand or by a tracer, can end
+  the wait of one that is already woken: then `Waiter.undelivered` says so.
+* Parking undoes itself: on every way out of `park` the Waiter is in no list and no heap.
+* The hub's greenlet may wait like any other: signal handlers, destructors and callbacks run in it and may block. Then it
+  is *displaced*: another greenlet, a _Runner, runs the loop (`hub.runner` says which one does), and whatever is done
+  item by item in the loop keeps its place in the hub and not on the stack. When the hub's greenlet is back in its own
+  loop it is *laid off*, until the runner comes to the top of its loop and gives the place back.
+"""
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from types import TracebackType
@@ -36,44 +67,96 @@ class WaitKind(IntEnum):
     WAIT_LOOP = 15
 
 @disjoint_base
-class Place: ...
+class Place:
+    """A place in a WaitList: what is to be notified when the thing that the list is for happens.
+
+    It is in one list at most. The list owns a reference to it, and taking it out gives that up.
+    """
 
 @disjoint_base
 class Waiter(Place):
+    """The one way to block: `park()` switches away until `wake(value)` or `throw(exc)` is called.
+
+    Use one Waiter for one wait. `wake` and `throw` may be called before `park` (which then returns at once) and from any OS
+    thread. Both return True if they decided the wait and False if it was already decided.
+    """
+
     kind: int
     detail: int
     def __new__(cls, hub: Hub | None = None) -> Self: ...
     @property
     def hub(self) -> Hub: ...
     @property
-    def parked(self) -> greenlet | None: ...
-    def park(self) -> Any: ...
-    def park_timeout(self, timeout: float | None = None) -> tuple[Any, bool]: ...
-    def wake(self, value: object = None) -> bool: ...
-    def throw(self, exc: BaseException | type[BaseException]) -> bool: ...
-    def describe(self) -> str: ...
+    def parked(self) -> greenlet | None:
+        """The greenlet that is parked here, or None."""
+    def park(self) -> Any:
+        """Block the current greenlet until woken; return the value or raise the exception it was woken with.
+
+        Raises InvalidSwitchError if something other than `wake` or `throw` switched into the parked greenlet. In the
+        hub's greenlet (a callback, a destructor) it may be called too: another one runs the loop meanwhile.
+        """
+    def park_timeout(self, timeout: float | None = None) -> tuple[Any, bool]:
+        """`park()` for at most `timeout` seconds. Returns `(value, timed_out)`."""
+    def wake(self, value: object = None) -> bool:
+        """Decide the wait with `value`. True: done by this call; False: it was already decided.
+
+        Also False if its hub is gone (its thread ended, or was left behind by a fork): the value would be lost.
+        """
+    def throw(self, exc: BaseException | type[BaseException]) -> bool:
+        """Decide the wait with an exception (an instance or a class). Returns as `wake`."""
+    def describe(self) -> str:
+        """What the wait is for, in words."""
 
 @disjoint_base
 class Waitable:
+    """The base of everything that becomes ready: the greenlets that wait for it, and the callbacks linked to it."""
     @property
-    def hub(self) -> Hub: ...
-    def ready(self) -> bool: ...
-    def rawlink(self, callback: Callable[[Any], object]) -> None: ...
-    def unlink(self, callback: Callable[[Any], object]) -> None: ...
-    def linkcount(self) -> int: ...
+    def hub(self) -> Hub:
+        """The hub of the running thread: a primitive belongs to no hub and may be shared between threads."""
+    def ready(self) -> bool:
+        """True if waiting for it would not block."""
+    def rawlink(self, callback: Callable[[Any], object]) -> None:
+        """Have this thread's hub call `callback(self)` once, when it becomes ready (soon, if it is).
+
+        The callback runs in the hub; if it blocks, that delays nothing but itself. It is called before greenlets that began
+        to wait later go on.
+        """
+    def unlink(self, callback: Callable[[Any], object]) -> None:
+        """Take back a `rawlink`, also when the call is due already. An unknown one is ignored."""
+    def linkcount(self) -> int:
+        """How many greenlets wait for it and how many callbacks are linked, together."""
 
 @disjoint_base
 class CoreGreenlet(greenlet):
+    """What the core keeps with each greenlet of gevlite.
+
+    `waiter` is set while it is parked and only then: that is how `throw_now` finds what an exception has to end.
+    """
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     @property
     def hub(self) -> Hub: ...
     def __del__(self) -> None: ...
 
 @disjoint_base
-class Belongings: ...
+class Belongings:
+    """What a greenlet has put into the state of its OS thread, where every other one would find it: see `_running_loop`.
+
+    Whatever puts it there calls `set_belongings`. From then on it is away whenever that greenlet is parked: the core calls
+    `put_away` before it switches to another one and `put_back` before the greenlet goes on, whether it is woken or an
+    exception is thrown into it. Both are called where nothing may be raised, and must not switch. A greenlet that has none
+    pays for one test of a pointer at each end, and a greenlet that has just been started has none.
+
+    A switch made by hand (`greenlet.switch` between two greenlets of the program's own) is no parking: what takes part in it
+    is one flow of control, and keeps what it has.
+    """
 
 @disjoint_base
 class Callback:
+    """A call that the hub will make from its own greenlet. If it blocks, that delays nothing but itself.
+
+    `stop()` (also `cancel`, `close`) takes it back if it has not run. `pending` tells whether it still will.
+    """
+
     callback: Callable[..., object] | None
     args: tuple[Any, ...] | None
     def __new__(
@@ -84,18 +167,27 @@ class Callback:
     @property
     def pending(self) -> bool: ...
     def __bool__(self) -> bool: ...
-    def stop(self) -> None: ...
-    def cancel(self) -> None: ...
-    def close(self) -> None: ...
+    def stop(self) -> None:
+        """Take the call back. Calling it twice, or after the call was made, does nothing."""
+    def cancel(self) -> None:
+        """The same as `stop()`."""
+    def close(self) -> None:
+        """The same as `stop()`."""
 
 @disjoint_base
-class LinkCall(Callback): ...
+class LinkCall(Callback):
+    """A linked callback. It stays in its list until the hub calls it, so that it can be taken back until then."""
 
 @disjoint_base
-class Timer(Callback): ...
+class Timer(Callback):
+    """A `Callback` made at a moment, once or every `repeat` seconds. Made by `Hub.call_later`."""
 
 @disjoint_base
 class FdWatch:
+    """`FdWatch(hub, fd, events, callback)`: after `start()`, the hub calls `callback(events)` once when `fd` is ready.
+
+    It may then be started again. A callback that blocks delays nothing but itself.
+    """
     def __new__(cls, hub: Hub, fd: int, events: int, callback: Callable[[int], object]) -> Self: ...
     @property
     def hub(self) -> Hub: ...
@@ -103,8 +195,10 @@ class FdWatch:
     def fd(self) -> int: ...
     @property
     def events(self) -> int: ...
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
+    def start(self) -> None:
+        """Watch for one report. Raises OSError(EBADF) if the fd is closed. Does not block."""
+    def stop(self) -> None:
+        """Watch no more. Calling it twice does nothing."""
 
 # What `Hub.wait` can wait for: the watchers of `Hub.loop`.
 @type_check_only
@@ -117,6 +211,12 @@ class _Watcher(Protocol):
 
 @disjoint_base
 class Hub(greenlet):
+    """The greenlet of one OS thread that runs its event loop. `get_hub()` makes it on first use.
+
+    `Hub(backend=None)`: a backend's name, an order of preference (comma-separated or a sequence), `"module:Class"`, a
+    subclass of Backend or an instance; None means what `gevlite.config.backend` says, or the best one of the platform.
+    """
+
     SYSTEM_ERROR: ClassVar[tuple[type[BaseException], ...]]
     NOT_ERROR: ClassVar[tuple[type[BaseException], ...]]
     name: str | None
@@ -138,39 +238,101 @@ class Hub(greenlet):
     @property
     def greenlets(self) -> int: ...
     @property
-    def main_hub(self) -> bool: ...
-    def run(self, *ignored: object) -> None: ...
-    def parked_waiters(self) -> list[Waiter]: ...
+    def main_hub(self) -> bool:
+        """True for the hub of the process's main thread."""
+    def run(self, *ignored: object) -> None:
+        """The hub's own code; switched to, never called."""
+    def parked_waiters(self) -> list[Waiter]:
+        """The Waiters on which greenlets of this hub are parked, the latest first."""
     def handle_error(
         self, context: object, type: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        """Called for an exception that nothing else caught, in a greenlet (`context`) or a callback.
+
+        Prints it once and goes on. KeyboardInterrupt, SystemExit and SystemError also go to the main greenlet.
+        Replace it on the hub, or in a subclass, to report elsewhere.
+        """
     def handle_system_error(
         self, type: type[BaseException], value: BaseException, tb: TracebackType | None = None
-    ) -> None: ...
+    ) -> None:
+        """Raise `value` in the main greenlet of this thread."""
     def print_exception(
         self, context: object, t: type[BaseException] | None, v: BaseException | None, tb: TracebackType | None
-    ) -> None: ...
-    def call_soon(self, callback: Callable[..., object], *args: Any) -> Callback: ...
-    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> Callback: ...
+    ) -> None:
+        """Write the traceback, then a line naming the greenlet or callback, to `exception_stream` or sys.stderr."""
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> Callback:
+        """Have the hub call `callback(*args)`, after what is ready now. Returns a Callback.
+
+        It may block: that delays nothing but itself, since another greenlet runs the loop meanwhile.
+        """
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> Callback:
+        """`call_soon` from any OS thread: wakes the hub at once if it is polling."""
     def call_later(
         self, seconds: float, callback: Callable[..., object], *args: Any, repeat: float = 0, ref: bool = True
-    ) -> Timer: ...
-    def ref(self, thread: bool = False) -> None: ...
-    def unref(self, thread: bool = False) -> None: ...
-    def now(self) -> float: ...
-    def join(self, timeout: float | None = None) -> bool: ...
-    def wait(self, watcher: _Watcher) -> None: ...
+    ) -> Timer:
+        """Have the hub call `callback(*args)` in `seconds`, then every `repeat` seconds if that is given.
+
+        Returns a Timer; `stop()` cancels it. With `ref=False` the timer does not keep the loop alive. Raises ValueError for a
+        negative time.
+        """
+    def ref(self, thread: bool = False) -> None:
+        """Count one more outside reason (a worker thread, a watcher) why a greenlet may still be woken.
+
+        thread: it is the work of another thread, and that thread does not exist in the child of a fork.
+        """
+    def unref(self, thread: bool = False) -> None:
+        """Take back one `ref()`."""
+    def now(self) -> float:
+        """Monotonic seconds, the clock of all timers."""
+    def join(self, timeout: float | None = None) -> bool:
+        """Block until the hub has nothing left to do; the main greenlet's way to let everything finish.
+
+        Returns True then, or False after `timeout` seconds.
+        """
+    def wait(self, watcher: _Watcher) -> None:
+        """Block until `watcher` (of `hub.loop`) calls back. It is started here and stopped in any case."""
     def cancel_wait(
         self, watcher: _Watcher, error: BaseException | type[BaseException], close_watcher: bool = False
-    ) -> None: ...
-    def wait_idle(self) -> None: ...
-    def wait_fd(self, fd: int, events: int, timeout: float | None = None) -> int: ...
-    def wait_fds(self, pairs: Iterable[tuple[int, int]], timeout: float | None = None) -> bool: ...
-    def blocks_thread(self) -> bool: ...
-    def fd_is_owned(self, fd: int) -> bool: ...
-    def stats(self) -> dict[str, int]: ...
-    def progress(self) -> int | None: ...
-    def destroy(self, destroy_loop: object = None) -> None: ...
+    ) -> None:
+        """Raise `error` in the greenlet that blocks in `wait(watcher)`, if there is one. Does not block."""
+    def wait_idle(self) -> None:
+        """Block until no greenlet is ready and no file descriptor either."""
+    def wait_fd(self, fd: int, events: int, timeout: float | None = None) -> int:
+        """Block until `fd` is ready for `events` (READ, WRITE or both), at most `timeout` seconds.
+
+        Returns the events that are ready, 0 after a time-out. Raises OSError(EBADF) for a closed fd, also if it is closed by
+        `gevlite.socket` while we wait.
+        """
+    def wait_fds(self, pairs: Iterable[tuple[int, int]], timeout: float | None = None) -> bool:
+        """Block until one of many fds may be ready, at most `timeout` seconds.
+
+        pairs: of `(fd, events)`, each fd once. True: ask the kernel which it is; False: the time is over. What is ready
+        already need not end the wait on an owned fd, whose readiness may have been reported before: ask the kernel
+        first. Raises OSError(EBADF) for a closed fd, also if it is closed by `gevlite.socket` while we wait.
+        """
+    def blocks_thread(self) -> bool:
+        """True for what runs in the `poll` of the backend: there a call of the original is to stop the OS thread."""
+    def fd_is_owned(self, fd: int) -> bool:
+        """True if `fd` belongs to a gevlite socket that has waited in this hub."""
+    def stats(self) -> dict[str, int]:
+        """What the hub holds and has done, as a dict of counts.
+
+        greenlets: begun and not ended; parked: in a blocking call; ready: queued entries; timers: pending (unref_timers of
+        them do not keep the loop alive); fds: watched by the backend; fd_waiters: greenlets that wait for one; refs: outside
+        reasons to stay alive; watchers: active ones of `loop`; then totals: switches, handoffs (those that bypassed the hub),
+        polls, spawned.
+        """
+    def progress(self) -> int | None:
+        """A number that grows with each switch and each turn of the loop; None while the hub polls or is closed.
+
+        For other threads: if it is the same as before, one greenlet or one callback has run all the time.
+        """
+    def destroy(self, destroy_loop: object = None) -> None:
+        """End this thread's hub: parked greenlets are unwound with GreenletExit, the backend is closed.
+
+        To be called by the thread's main greenlet, when it no longer needs gevlite; the next `get_hub()` makes a new hub.
+        Happens by itself when the thread ends.
+        """
     # What the layers above register.
     loop: Loop
     resolver: Any
@@ -188,27 +350,96 @@ signals_without_ref: dict[int, Callable[..., object]]
 
 def set_backend_chooser(
     chooser: Callable[[str | Sequence[str] | Backend | type[Backend] | None], tuple[Backend, str]],
-) -> None: ...
-def set_belongings_finder(finder: Callable[[], Belongings | None]) -> None: ...
-def register_hub_attribute(name: str, factory: Callable[[Hub], object]) -> None: ...
-def set_awaiter(awaiter: Callable[[Any], Iterator[Any]]) -> None: ...
-def set_hub_class(cls: type[Hub]) -> None: ...
-def get_hub() -> _FullHub: ...
-def get_hub_if_exists() -> _FullHub | None: ...
-def getcurrent() -> greenlet: ...
-def is_finalizing() -> bool: ...
-def too_late_for_threads(exc: BaseException) -> bool: ...
-def let_others_run(timeout: Any = None) -> None: ...
-def add_idle_workers(change: int) -> None: ...
-def hubs() -> list[Hub]: ...
-def park_current(timeout: float | None = None) -> Any: ...
-def sleep(seconds: float = 0, ref: bool = True) -> None: ...
-def fd_of(fileno: FileDescriptorLike) -> int: ...
-def fd_ready(fd: int, events: int) -> int: ...
-def after_fork_in_child() -> None: ...
-def exit_process(status: int) -> NoReturn: ...
-def set_stack_cache_limit(chunks: int) -> None: ...
-def stack_cache_stats() -> _CacheStats: ...
-def abandon_greenlet(hub: Hub, g: CoreGreenlet) -> None: ...
-def abandon_main(hub: Hub) -> None: ...
-def abandon_others(hub: Hub) -> None: ...
+) -> None:
+    """Say who picks a backend for a new hub: `chooser(wanted) -> (Backend, reason)`."""
+
+def set_belongings_finder(finder: Callable[[], Belongings | None]) -> None:
+    """`finder()` returns the Belongings of the running greenlet, or None. Called when a hub is made."""
+
+def register_hub_attribute(name: str, factory: Callable[[Hub], object]) -> None:
+    """Have `hub.<name>` made by `factory(hub)` on first use: how the layers above hang something on a hub."""
+
+def set_awaiter(awaiter: Callable[[Any], Iterator[Any]]) -> None:
+    """`awaiter(what)` returns what `__await__` of a greenlet, an event and so on is to return."""
+
+def set_hub_class(cls: type[Hub]) -> None:
+    """Say what `get_hub()` calls to make one: a subclass of Hub. One in Python has attributes that can be set on it."""
+
+def get_hub() -> _FullHub:
+    """The hub of the running OS thread, made on first use."""
+
+def get_hub_if_exists() -> _FullHub | None:
+    """The hub of the running OS thread, or None if it has not made one."""
+
+def getcurrent() -> greenlet:
+    """The greenlet that runs. As `greenlet.getcurrent()`, but works in finalizers at the end of the interpreter, too."""
+
+def is_finalizing() -> bool:
+    """True once no thread but this one, and no greenlet that has not been started since, will ever run again."""
+
+def too_late_for_threads(exc: BaseException) -> bool:
+    """True if this is why `start_new_thread` raised: the interpreter ends, and what is left must do without."""
+
+def let_others_run(timeout: Any = None) -> None:
+    """Let others run if the current greenlet has run for longer than its slice. Does nothing in the hub.
+
+    For operations in Python, see "Fairness" in _core.pxd. timeout: how long the operation may block; with 0 nothing is done.
+    """
+
+def add_idle_workers(change: int) -> None:
+    """Count threads that only wait for calls to make, 1 for each thread and -1 for each call. Any thread.
+
+    A thread without a call to make wakes no greenlet, so it does not hold off a LoopExit.
+    """
+
+def hubs() -> list[Hub]:
+    """All live hubs of the process, one for each OS thread that uses gevlite."""
+
+def park_current(timeout: float | None = None) -> Any:
+    """Park the current greenlet on a Waiter that nothing else refers to: only an exception or the time-out ends that."""
+
+def sleep(seconds: float = 0, ref: bool = True) -> None:
+    """Block the current greenlet for `seconds` (a number); others run meanwhile. 0 gives way to whoever is ready.
+
+    Exact to the clock where the kernel allows, never early. With `ref=False` the sleeper does not keep the loop alive.
+    Raises ValueError for a negative time, as `time.sleep` does.
+    """
+
+def fd_of(fileno: FileDescriptorLike) -> int:
+    """The fd of an int or of an object with `fileno()`. Raises TypeError, or OSError(EBADF) for a negative one."""
+
+def fd_ready(fd: int, events: int) -> int:
+    """Ask the kernel for which of `events` (READ, WRITE or both) `fd` is ready at this moment; 0 for none.
+
+    Does not block. Raises OSError(EBADF) for a closed fd.
+    """
+
+def after_fork_in_child() -> None:
+    """Give this thread's hub a fresh backend and drop the hubs of threads that no longer exist. Runs at each fork."""
+
+def exit_process(status: int) -> NoReturn:
+    """End the child of a fork as its main program would end: threads, exit functions, what is buffered."""
+
+def set_stack_cache_limit(chunks: int) -> None:
+    """Keep at most so many Python stack chunks of 16 KiB for new greenlets; 0: none. Raises MemoryError."""
+
+def stack_cache_stats() -> _CacheStats:
+    """The cache of Python stack chunks: installed, cached and limit (in chunks of 16 KiB), hits, misses."""
+
+def abandon_greenlet(hub: Hub, g: CoreGreenlet) -> None:
+    """Never run `g` again and do not unwind it either: what becomes of a thread in the child of a fork.
+
+    Its frames stay as they are for the rest of the process. Nothing happens to the running greenlet.
+    """
+
+def abandon_main(hub: Hub) -> None:
+    """`abandon` the main greenlet; the running one takes its place: it gets what is for the main greenlet.
+
+    Does nothing in the main greenlet itself. The process does not end with the running one, unless it says so.
+    """
+
+def abandon_others(hub: Hub) -> None:
+    """`abandon` every greenlet but the running one: those that wait and those that are to start, now or later.
+
+    In a callback of the hub, or a signal handler that runs there, the main greenlet goes on too.
+    """

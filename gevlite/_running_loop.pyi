@@ -1,3 +1,24 @@
+"""asyncio's running loop and current task belong to the greenlet that runs them.
+
+asyncio keeps them with the OS thread, where every greenlet would find them: a second `asyncio.run` in another greenlet
+says that it "cannot be called from a running event loop"; code that asks whether it may block hears that it is in a
+coroutine; and a future whose result is set by a green thread does not wake its loop, for that thread seems to be the
+loop's own (since Python 3.13.12 and 3.14.3, gh-105836).
+
+So they are put away whenever the greenlet that runs a loop is parked, and put back before it goes on, be it in the loop's
+own wait or in the middle of a coroutine that has called something that blocks. `Belongings` in the core does that. Every
+loop, uvloop included, calls `asyncio`'s `_set_running_loop` when it begins to run: `gevlite.monkey` puts a `Hook` in the place
+of that function. What is put away is what is found at that moment, whichever code has put it there.
+
+Where asyncio has it:
+
+* The running loop: behind `_get_running_loop` and `_set_running_loop`, two pairs, one in C and one in Python.
+* The current task: up to Python 3.13 in a dict by loop, where only code with a running loop looks for it. From 3.14 on in
+  the thread's state, where it would become that of the next loop; `_swap_current_task` is the way to it.
+* What `run_forever` sets for as long as it runs: the hooks for asynchronous generators, and in debug mode how much of a
+  coroutine's origin is kept. These are `sys` settings of the thread.
+"""
+
 from asyncio import AbstractEventLoop, Task
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +29,11 @@ __all__ = ["Hook", "hook_of"]
 
 @disjoint_base
 class Hook:
+    """`Hook(get, set, swap_task)`: to be called in the place of `set`, with the loop that begins to run or None.
+
+    get, set: asyncio's `_get_running_loop` and `_set_running_loop`, or their twins in C or in Python; swap_task: its
+    `_swap_current_task` where the current task is kept with the thread, else None.
+    """
     @property
     def __name__(self) -> str: ...
     def __init__(
@@ -17,7 +43,19 @@ class Hook:
         swap_task: Callable[[AbstractEventLoop, Task[Any] | None], Task[Any] | None] | None = None,
     ) -> None: ...
     def __call__(self, loop: AbstractEventLoop | None, /) -> None: ...
-    def begin(self, loop: AbstractEventLoop) -> None: ...
-    def end(self) -> None: ...
+    def begin(self, loop: AbstractEventLoop) -> None:
+        """begin(self, loop)
 
-def hook_of(set: Callable[[AbstractEventLoop | None], object]) -> Hook | None: ...
+        `loop` is about to run, and will tell `set` and not us: it was imported before.
+        """
+    def end(self) -> None:
+        """end(self)
+
+        It no longer runs.
+        """
+
+def hook_of(set: Callable[[AbstractEventLoop | None], object]) -> Hook | None:
+    """hook_of(set)
+
+    The Hook that stands for `_set_running_loop` of asyncio as it is now, or None: then it is to be made.
+    """

@@ -1,3 +1,19 @@
+"""TLS over the socket fast path: let OpenSSL try, and wait between two tries for what it asks for.
+
+OpenSSL works on the descriptor itself, which never blocks: where it would have to wait, it raises WANT_READ or WANT_WRITE.
+Only then is it known that the kernel has nothing (or takes nothing), so that the readiness flag of an edge-triggered fd may
+be cleared. What else there is to know:
+
+* Building that exception costs more than asking the kernel. After a read that succeeded (`quiet`), OpenSSL holds
+  nothing back except what `pending()` counts, since it reads from the kernel one record at a time: if that is 0 and
+  the kernel has nothing, the read would block, and need not be tried.
+* A record that was begun must be finished with the same data (SSL_write(3), "repeated with the same arguments"). Writes
+  of different greenlets therefore take turns.
+* A read may have to wait until it can write and the other way round (renegotiation, key update). What such a `crossed`
+  call waits for can be taken from the kernel by a call of another greenlet, and then the kernel reports nothing more. So
+  while there is one, every call ends with a nudge for all that wait on this socket. A nudged call does not nudge.
+"""
+
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
@@ -10,10 +26,31 @@ _T = TypeVar("_T")
 
 @disjoint_base
 class Conversation:
+    """What a TLS socket keeps beside OpenSSL's own state. Its methods make one call of OpenSSL and block until it is done.
+
+    Each raises what the call raises, TimeoutError after the socket's time-out, OSError(EBADF) if another greenlet
+    closes the socket, and in non-blocking mode SSLWantReadError and SSLWantWriteError.
+    """
     @overload
-    def read(self, sock: socket, sslobj: Any, size: int, buffer: None = None) -> bytes: ...
+    def read(self, sock: socket, sslobj: Any, size: int, buffer: None = None) -> bytes:
+        """read(self, sock, sslobj, size: int, buffer=None)
+
+        Up to `size` bytes; or, into `buffer`, the number of bytes.
+        """
     @overload
     def read(self, sock: socket, sslobj: Any, size: int, buffer: WriteableBuffer) -> int: ...
-    def write(self, sock: socket, sslobj: Any, data: ReadableBuffer) -> int: ...
-    def write_all(self, sock: socket, sslobj: Any, data: ReadableBuffer) -> None: ...
-    def call(self, sock: socket, operation: Callable[[], _T], timed_out: str | None = None) -> _T: ...
+    def write(self, sock: socket, sslobj: Any, data: ReadableBuffer) -> int:
+        """write(self, sock, sslobj, data)
+
+        Send some of `data`; returns how many bytes.
+        """
+    def write_all(self, sock: socket, sslobj: Any, data: ReadableBuffer) -> None:
+        """write_all(self, sock, sslobj, data)
+
+        Send all of `data`, in pieces as OpenSSL takes them: one record, 16 KiB.
+        """
+    def call(self, sock: socket, operation: Callable[[], _T], timed_out: str | None = None) -> _T:
+        """call(self, sock, operation, timed_out=None)
+
+        `operation()`: a handshake or a shutdown. timed_out: the message; None names the direction it waited for.
+        """

@@ -1,3 +1,10 @@
+"""asyncio on the hub: an event loop for each greenlet that runs one, and the ways between coroutines and greenlets.
+
+`EventLoop` is asyncio's own loop for UNIX, except for what waits: it has no selector and no pipe to itself. See `_aio`
+for how it runs and `_aiostream` for its stream transports. Datagrams, pipes, subprocesses, TLS and servers are
+asyncio's.
+"""
+
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, Protocol, TypeVar, TypeVarTuple, type_check_only
@@ -14,17 +21,56 @@ _P = ParamSpec("_P")
 _Ts = TypeVarTuple("_Ts")
 
 class EventLoop(LoopCore, asyncio.SelectorEventLoop):
+    """An asyncio event loop that waits in the hub of the thread that runs it.
+
+    Any number of them run in one thread at once, each in the greenlet that has called `run_forever`,
+    `run_until_complete` or `asyncio.run`, and other greenlets go on meanwhile. A callback or a coroutine that calls
+    something that blocks holds up its own loop only. To make one costs microseconds.
+
+    `asyncio.run(main(), loop_factory=gevlite.asyncio.EventLoop)`
+    """
     def __init__(self) -> None: ...
-    def close(self) -> None: ...
-    def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None: ...
-    def remove_signal_handler(self, sig: int) -> bool: ...
+    def close(self) -> None:
+        """Close the loop: what is ready or timed is never called, descriptors are watched no more."""
+    def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
+        """Call `callback(*args)` in the loop when the signal `sig` comes. In the main thread only.
+
+        Raises ValueError for an unknown signal, RuntimeError for one that cannot be caught or in another thread.
+        """
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Undo `add_signal_handler`. True if there was one."""
 
 @type_check_only
 class _Queue(Protocol[_T_co]):
     def get(self) -> _T_co: ...
     def get_nowait(self) -> _T_co: ...
 
-def run(main: Awaitable[_T], *, debug: bool | None = None) -> _T: ...
-def wait(awaitable: Awaitable[_T], timeout: float | Timeout | None = None) -> _T: ...
-def spawn(function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Greenlet[_P, _T]: ...
-async def get(queue: _Queue[_T]) -> _T: ...
+def run(main: Awaitable[_T], *, debug: bool | None = None) -> _T:
+    """Run a coroutine, or another awaitable, in a new EventLoop, and return its result: as `asyncio.run`.
+
+    Blocks the current greenlet only; any number may do this at once. A kill or a Timeout of the greenlet cancels the
+    coroutine and what it has started, and is raised when that has ended. Raises RuntimeError in a coroutine.
+    """
+
+def wait(awaitable: Awaitable[_T], timeout: float | Timeout | None = None) -> _T:
+    """Run an awaitable in the long-lived loop of this thread, and return its result or raise its exception.
+
+    What belongs to one loop, such as a client, a pool or a channel, can be used by all greenlets of the thread in this
+    way. Blocks the current greenlet; its contextvars go along. After `timeout` seconds the awaitable is cancelled, and
+    TimeoutError is raised when it has ended. A kill or a Timeout of the greenlet cancels it in the same way. If it is
+    cancelled by others, this raises asyncio.CancelledError. Raises RuntimeError in a coroutine of that same loop.
+    """
+
+def spawn(function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Greenlet[_P, _T]:
+    """Call `function(*args, **kwargs)` in a greenlet, where it may block; for coroutines: `await spawn(function, ...)`.
+
+    It begins at once, as a task does, in a copy of the contextvars context. To await it returns the function's result
+    or raises its exception. If the task that awaits it is cancelled, the greenlet is killed, and the task goes on with
+    its cancellation when the greenlet has ended.
+    """
+
+async def get(queue: _Queue[_T]) -> _T:
+    """Take the next item of a queue of gevlite, in a coroutine; wait until there is one.
+
+    A cancelled task leaves the item in its place.
+    """

@@ -18,6 +18,7 @@ class LoopExit(Exception):
 
     @property
     def hub(self):
+        """The hub that has nothing left to do; None if the exception was made without one."""
         return self.args[1] if len(self.args) > 1 else None
 
     def __str__(self):

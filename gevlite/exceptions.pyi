@@ -1,3 +1,5 @@
+"""Exceptions that do not belong to a single primitive."""
+
 from gevlite._core import Hub
 
 __all__ = [
@@ -10,11 +12,25 @@ __all__ = [
 ]
 
 class LoopExit(Exception):
-    @property
-    def hub(self) -> Hub | None: ...
+    """The main greenlet waits and nothing is left that could ever wake it.
 
-class InvalidSwitchError(AssertionError): ...
-class InvalidThreadUseError(RuntimeError): ...
-class BlockingSwitchOutError(AssertionError): ...
-class HubDestroyed(RuntimeError): ...
-class ConcurrentObjectUseError(AssertionError): ...
+    The message lists the parked greenlets. `hub` is the hub that has nothing left to do.
+    """
+    @property
+    def hub(self) -> Hub | None:
+        """The hub that has nothing left to do; None if the exception was made without one."""
+
+class InvalidSwitchError(AssertionError):
+    """A greenlet that is parked in a gevlite call was resumed by hand, not by what it waits for."""
+
+class InvalidThreadUseError(RuntimeError):
+    """An object was used in an OS thread that it does not belong to."""
+
+class BlockingSwitchOutError(AssertionError):
+    """A backend's `poll` made a blocking call of gevlite."""
+
+class HubDestroyed(RuntimeError):
+    """A blocking call used an object of a hub that has been destroyed."""
+
+class ConcurrentObjectUseError(AssertionError):
+    """Two greenlets waited on a `gevlite.hub.Waiter`, which only one may do. (Any number may wait on a socket.)"""

@@ -226,6 +226,7 @@ class FileObjectBase:
         return iter(self.io)
 
     def __next__(self):
+        """The next line; raises StopIteration at the end."""
         return next(self.io)
 
     next = __next__
@@ -288,6 +289,7 @@ class FileObjectThread(FileObjectBase):
         return self
 
     def __next__(self):
+        """The next line; raises StopIteration at the end."""
         line = self.readline()
         if not line:
             raise StopIteration

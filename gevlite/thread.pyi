@@ -1,3 +1,12 @@
+"""Threads that are greenlets: a twin of the low-level `_thread` module.
+
+`start_new_thread` starts a greenlet on the hub of the calling OS thread. To wait for the end of a thread, the standard
+`threading` module needs a lock that the interpreter releases (up to Python 3.12) or a handle (from 3.13 on); both are
+here.
+
+As with real threads, only the thread that forks continues in the child; the others never run again there.
+"""
+
 import sys
 from _thread import (
     TIMEOUT_MAX as TIMEOUT_MAX,
@@ -16,8 +25,20 @@ from gevlite.greenlet import Greenlet
 __implements__: list[str]
 __imports__: list[str]
 
-def daemon_threads_allowed() -> bool: ...
-def exit_thread() -> NoReturn: ...
+def daemon_threads_allowed() -> bool:
+    """daemon_threads_allowed()
+
+    Return True if daemon threads are allowed in the current interpreter,
+    and False otherwise.
+    """
+
+def exit_thread() -> NoReturn:
+    """exit()
+    (exit_thread() is an obsolete synonym)
+
+    This is synonymous to ``raise SystemExit''.  It will cause the current
+    thread to exit silently unless the exception is caught.
+    """
 
 _Ts = TypeVarTuple("_Ts")
 
@@ -28,11 +49,18 @@ if sys.version_info >= (3, 13):
     lock = Lock
 
 class ThreadGreenlet(Greenlet):
+    """The greenlet of a thread: it calls `function(*args, **kwargs)`, then wakes the waiters for its end."""
+
     end: Any
     def __init__(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None: ...
 
 @overload
-def start_new_thread(function: Callable[[*_Ts], object], args: tuple[*_Ts] = ...) -> int: ...
+def start_new_thread(function: Callable[[*_Ts], object], args: tuple[*_Ts] = ...) -> int:
+    """Run `function(*args, **kwargs)` in a new greenlet of this OS thread. Does not block. Returns its `get_ident()`.
+
+    An exception that ends it goes to `sys.unraisablehook`; SystemExit ends it quietly.
+    """
+
 @overload
 def start_new_thread(
     function: Callable[..., object], args: tuple[Any, ...] = ..., kwargs: dict[str, Any] | None = None
@@ -40,4 +68,5 @@ def start_new_thread(
 
 start_new = start_new_thread
 
-def start_joinable_thread(function: Callable[[], object], handle: Any = None, daemon: bool = True) -> Any: ...
+def start_joinable_thread(function: Callable[[], object], handle: Any = None, daemon: bool = True) -> Any:
+    """Like `start_new_thread`, for a function without arguments. Returns a handle with `join()`."""

@@ -47,7 +47,7 @@ cdef class _TimeoutTimer(Timer):
 
 
 cdef class Timeout(BaseException):
-    """Timeout(seconds=None, exception=None, ref=True, priority=-1)\n--\n
+    """Timeout(seconds=None, exception=None, ref=True, priority=-1, _one_shot=False)\n--\n
     An exception that is raised in the current greenlet when `seconds` are over.
 
     ::

@@ -1,21 +1,36 @@
+"""What all connections of a server share, and what is said to a client whose request cannot be served."""
+
 from typing import Any, Self
 
 from typing_extensions import disjoint_base
 
 class RequestError(OSError):
+    """The client's request cannot be served; `status` says why, in the words of a response. Also: it took too long."""
+
     status: str
-    def __init__(self, status: str, reason: str) -> None: ...
+    def __init__(self, status: str, reason: str) -> None:
+        """__init__(self, status, reason)"""
 
 @disjoint_base
 class Settings:
+    """What the connections of a server share. `limits` is a `pywsgi.Limits`."""
+
     closing: bool
+    """closing: bool"""
     stopped: bool
+    """stopped: bool"""
     raw_uri: bool
+    """raw_uri: bool"""
     request_timeout: float | None
     max_queued: int
+    """max_queued: int"""
     queued: int
+    """queued: int"""
     strict: bool
+    """strict: bool"""
     header_map: str
+    """header_map: str"""
     forwarded: frozenset[str]
+    """forwarded: frozenset"""
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def __init__(self, limits: Any, parser_class: Any) -> None: ...

@@ -1,3 +1,12 @@
+"""Bytes from one client and to it: a buffer to read into, and limits of time.
+
+Memory. Everything is read into one block of 64 KiB, which a connection has only while it works on what is in it. While it
+waits for more it keeps no more than what it got so far, which for an idle connection is nothing.
+
+Time. A response that the client takes slowly may take as long as it keeps up a minimum rate: the time spent waiting is
+compared with the bytes that moved.
+"""
+
 from typing import Any
 
 from typing_extensions import disjoint_base
@@ -6,27 +15,68 @@ from gevlite._http.settings import Settings
 
 @disjoint_base
 class Transport:
+    """One client's socket."""
     @property
     def sock(self) -> Any: ...
     @property
     def settings(self) -> Settings: ...
     @property
     def waiting(self) -> bool: ...
-    def stop_waiting(self) -> None: ...
+    def stop_waiting(self) -> None:
+        """stop_waiting(self)
+
+        End the wait for a request, the rest of its head, or the end of what is not wanted.
+
+        The waiter closes the socket.
+        """
 
 @disjoint_base
 class Reader:
+    """The bytes that come from a client, as a file. For what takes the connection over and speaks another protocol.
+
+    Each call blocks as long as the socket's time-out allows, and then raises TimeoutError.
+    """
     def __init__(self, connection: Transport) -> None: ...
     @property
     def connection(self) -> Transport: ...
     @property
-    def raw(self) -> Reader: ...
+    def raw(self) -> Reader:
+        """This object: there is one layer only."""
     @property
-    def closed(self) -> bool: ...
-    def close(self) -> None: ...
-    def fileno(self) -> int: ...
-    def readable(self) -> bool: ...
-    def read(self, size: int | None = -1, /) -> bytes: ...
-    def read1(self, size: int = -1, /) -> bytes: ...
-    def readinto(self, buffer: Any, /) -> int: ...
-    def readline(self, size: int | None = -1, /) -> bytes: ...
+    def closed(self) -> bool:
+        """True once the connection is."""
+    def close(self) -> None:
+        """close(self)
+
+        Does nothing; the socket is closed by its server.
+        """
+    def fileno(self) -> int:
+        """fileno(self)
+
+        The socket's descriptor.
+        """
+    def readable(self) -> bool:
+        """readable(self)
+
+        True.
+        """
+    def read(self, size: int | None = -1, /) -> bytes:
+        """read(self, size=-1, /)
+
+        Exactly `size` bytes, fewer only at the end; with -1 or None, all until the end.
+        """
+    def read1(self, size: int = -1, /) -> bytes:
+        """read1(self, size=-1, /)
+
+        What there is, at most `size` bytes; b"" only at the end.
+        """
+    def readinto(self, buffer: Any, /) -> int:
+        """readinto(self, buffer, /)
+
+        Some bytes into `buffer`; how many, 0 at the end.
+        """
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """readline(self, size=-1, /)
+
+        Up to and with the next line feed, at most `size` bytes.
+        """

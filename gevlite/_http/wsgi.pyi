@@ -1,3 +1,10 @@
+"""WSGI (PEP 3333) on an HTTP connection: environ in, the application's response out.
+
+`Handler` is the whole of `pywsgi.WSGIHandler`, whose methods people override. Each step is a `cpdef` method, and
+calls the next one as Python would, so that an override is heeded. A handler class that overrides none of them is `quick`:
+the same methods, called as C functions. Nothing is written twice.
+"""
+
 from collections.abc import Iterable, Iterator
 from http.client import HTTPMessage
 from types import TracebackType
@@ -11,36 +18,69 @@ from gevlite.websocket import WebSocket
 
 @disjoint_base
 class Input:
+    """`environ["wsgi.input"]`: the body of the request, decoded, up to its end.
+
+    Reading blocks only the calling greenlet. Raises an OSError: `RequestError` if the body is malformed, too large or
+    too slow, which becomes a response if it is not caught; ConnectionResetError if the client hangs up. A Timeout loses
+    nothing: what had come by then is what the next call begins with.
+
+    After a response "101 Switching Protocols" it goes on with what else the client sends on the connection.
+    """
     @property
-    def content_length(self) -> int | None: ...
+    def content_length(self) -> int | None:
+        """Its length as the request states it, None if it does not."""
     @property
-    def trailers(self) -> list[tuple[str, str]] | None: ...
+    def trailers(self) -> list[tuple[str, str]] | None:
+        """The fields behind a chunked body, a list of (name, value), once it was read to its end; else None."""
     @property
-    def rfile(self) -> Reader: ...
+    def rfile(self) -> Reader:
+        """The connection's incoming bytes as a file. Who takes this takes the connection over: no response is sent
+        for a request whose application returns without `start_response`, and the connection is closed.
+        """
     @property
-    def chunked_input(self) -> bool: ...
-    def read(self, length: int | None = None) -> bytes: ...
-    def readline(self, size: int | None = None) -> bytes: ...
-    def readlines(self, hint: int | None = None) -> list[bytes]: ...
-    def next(self) -> bytes: ...
+    def chunked_input(self) -> bool:
+        """True if the body comes in chunks."""
+    def read(self, length: int | None = None) -> bytes:
+        """`length` bytes, fewer only at the end; all with None or a negative number."""
+    def readline(self, size: int | None = None) -> bytes:
+        """Up to and with the next line feed, at most `size` bytes."""
+    def readlines(self, hint: int | None = None) -> list[bytes]:
+        """The rest as a list of lines; with `hint`, no more than it takes to reach that many bytes."""
+    def next(self) -> bytes:
+        """The same as `next(input)`."""
     def __iter__(self) -> Iterator[bytes]: ...
     def __next__(self) -> bytes: ...
 
 @disjoint_base
 class Upgrade:
+    """`environ["gevlite.websocket"]`: the client asks for a WebSocket, and `gevlite.websocket.accept` makes one of this.
+
+    From then on it is that one's wire: one greenlet reads, another one writes.
+    """
+
     websocket: WebSocket | None
+    """What was made of it, if anything."""
     @property
-    def acceptable(self) -> bool: ...
+    def acceptable(self) -> bool:
+        """False while there is a body: the first frame could be part of it."""
     @property
-    def closing(self) -> bool: ...
-    def answer(self, status: str, headers: list[tuple[str, str]], body: bytes = b"") -> None: ...
-    def read(self, timeout: float | None) -> bytes: ...
-    def write(self, data: bytes) -> None: ...
-    def finish(self) -> None: ...
-    def abort(self) -> None: ...
+    def closing(self) -> bool:
+        """True once the server stops."""
+    def answer(self, status: str, headers: list[tuple[str, str]], body: bytes = b"") -> None:
+        """Send the response. Raises RuntimeError if it is too late for that."""
+    def read(self, timeout: float | None) -> bytes:
+        """What has come; b"" once the client has finished. Raises TimeoutError after `timeout` seconds, OSError."""
+    def write(self, data: bytes) -> None:
+        """Send all of it. Raises OSError; TimeoutError if the client takes it too slowly (`Limits`)."""
+    def finish(self) -> None:
+        """Say that nothing more comes, and block until the client has seen it, or for a moment."""
+    def abort(self) -> None:
+        """Cut the connection: the reader and the writer are woken by an OSError. Does not block."""
 
 @disjoint_base
 class Handler(Response):
+    """Serves one connection; see `pywsgi.WSGIHandler`."""
+
     protocol_version: str
     MessageClass: type[HTTPMessage]
     ignored_socket_errors: tuple[int, ...]
@@ -53,32 +93,64 @@ class Handler(Response):
     time_finish: float | None
     taken_over: bool
     requestline: str | None
+    """The first line of the request, as text."""
     def __init__(self, sock: Any, address: Any, server: Any, rfile: Any = None) -> None: ...
     @property
-    def rfile(self) -> Reader: ...
+    def rfile(self) -> Reader:
+        """The client's bytes that were not used yet, as a file."""
     @property
-    def accepted_websocket(self) -> WebSocket | None: ...
+    def accepted_websocket(self) -> WebSocket | None:
+        """The `gevlite.websocket.WebSocket` that the application has accepted, or None."""
     @property
-    def command(self) -> str | None: ...
+    def command(self) -> str | None:
+        """The method."""
     @property
-    def path(self) -> str | None: ...
+    def path(self) -> str | None:
+        """The target as it was sent: not decoded, with the query."""
     @property
-    def request_version(self) -> str | None: ...
+    def request_version(self) -> str | None:
+        """ "HTTP/1.1" or "HTTP/1.0"."""
     @property
-    def content_length(self) -> int | None: ...
+    def content_length(self) -> int | None:
+        """The length that the request states for its body, None if it states none."""
     @property
-    def headers(self) -> HTTPMessage: ...
-    def handle(self) -> None: ...
-    def handle_one_request(self) -> bool | tuple[bytes, bytes] | None: ...
-    def read_requestline(self) -> bytes: ...
-    def read_request(self, raw_requestline: bytes) -> bool: ...
-    def get_environ(self) -> dict[str, Any]: ...
-    def handle_one_response(self) -> None: ...
-    def run_application(self) -> None: ...
-    def early_hints(self, headers: Iterable[tuple[str, str]]) -> None: ...
-    def get_connection_environ(self) -> dict[str, Any]: ...
-    def report_error(self, t: type[BaseException], v: BaseException, tb: TracebackType | None) -> None: ...
-    def handle_error(self, t: type[BaseException], v: BaseException, tb: TracebackType | None) -> None: ...
-    def log_request(self) -> None: ...
-    def format_request(self) -> str: ...
-    def log_error(self, msg: str, *args: Any) -> None: ...
+    def headers(self) -> HTTPMessage:
+        """The request's header fields, a new `MessageClass`."""
+    def handle(self) -> None:
+        """Serve one request after the other until the connection is to be closed, which its server does."""
+    def handle_one_request(self) -> bool | tuple[bytes, bytes] | None:
+        """Read a request, and answer it. True if another one may follow, None if the connection is to be closed."""
+    def read_requestline(self) -> bytes:
+        """Block until there is a line; take it. b"" if there is none: the client has finished, or took too long."""
+    def read_request(self, raw_requestline: bytes) -> bool:
+        """Read the rest of the request that begins with this line. False if there is none. An override that returns
+        False without having asked this one refuses the request: 400.
+        """
+    def get_environ(self) -> dict[str, Any]:
+        """The environ of the request. A subclass may add to it."""
+    def handle_one_response(self) -> None:
+        """Run the application, send what it returns, and leave the connection ready for the next request."""
+    def run_application(self) -> None:
+        """Call the application and send its result."""
+    def early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
+        """`environ["wsgi.early_hints"]`: send a response "103 Early Hints" (RFC 8297) with these headers, a list of
+        (name, value) such as `("Link", "</style.css>; rel=preload; as=style")`, ahead of the real one.
+
+        Does nothing if the client speaks HTTP/1.0, or once the response has begun. Blocks while the client takes no
+        more. Raises ValueError or TypeError for what cannot be in such a response, OSError if the client is gone.
+        """
+    def get_connection_environ(self) -> dict[str, Any]:
+        """What all requests of the connection have in their environ: REMOTE_ADDR, REMOTE_PORT."""
+    def report_error(self, t: type[BaseException], v: BaseException, tb: TracebackType | None) -> None:
+        """Tell us, not the client, of an exception: by `Hub.handle_error`, with an environ that keeps its secrets."""
+    def handle_error(self, t: type[BaseException], v: BaseException, tb: TracebackType | None) -> None:
+        """The application failed: `report_error`, and send a 500 that says nothing of it, or a 503 if it took longer than
+        `Limits.request_timeout`, if the head of the response is not yet sent; else the connection is closed before the
+        response is complete. Nor is anything sent if the application has taken the connection over.
+        """
+    def log_request(self) -> None:
+        """Write the line of `format_request` to the server's log, or what its format asks for if it is an AccessLog."""
+    def format_request(self) -> str:
+        """The line for the log: who, when, the request line, status, bytes sent, seconds."""
+    def log_error(self, msg: str, *args: Any) -> None:
+        """Write `msg % args` to the server's error log."""
