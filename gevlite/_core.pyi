@@ -249,7 +249,8 @@ class Hub(greenlet):
     ) -> None:
         """Called for an exception that nothing else caught, in a greenlet (`context`) or a callback.
 
-        Prints it once and goes on. KeyboardInterrupt, SystemExit and SystemError also go to the main greenlet.
+        Prints it once and goes on. If the program has set `threading.excepthook`, that is called instead, as for the error
+        of a thread. KeyboardInterrupt, SystemExit and SystemError are printed and also go to the main greenlet.
         Replace it on the hub, or in a subclass, to report elsewhere.
         """
     def handle_system_error(

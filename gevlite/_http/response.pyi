@@ -54,29 +54,19 @@ class Response:
     @property
     def connection(self) -> Connection: ...
     def process_result(self) -> None:
-        """process_result(self)
-
-        Send the pieces of `result`.
-        """
+        """Send the pieces of `result`."""
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
-        """start_response(self, status, headers, exc_info=None)
-
-        PEP 3333: begin the response, and return `write`. The head is sent with the first piece of the body.
+        """PEP 3333: begin the response, and return `write`. The head is sent with the first piece of the body.
 
         Raises ValueError or TypeError if status or headers are not what HTTP allows, AssertionError on a second call
         without `exc_info`; with `exc_info`, what that holds, if the head was sent already.
         """
     def finalize_headers(self) -> None:
-        """finalize_headers(self)
-
-        Add the headers that are the server's to give to `response_headers`. Called before the head is sent.
-        """
+        """Add the headers that are the server's to give to `response_headers`. Called before the head is sent."""
     def write(self, data: bytes) -> None:
-        """write(self, data)
-
-        Send a piece of the body; before the first one, the head. Blocks while the client takes no more.
+        """Send a piece of the body; before the first one, the head. Blocks while the client takes no more.
 
         Raises AssertionError if it is more than Content-Length allows; OSError if the client is gone, TimeoutError if it
         is too slow.
