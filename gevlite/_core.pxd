@@ -93,6 +93,7 @@ cdef enum WaiterState:
 
 cdef class Belongings:
     """What a greenlet has of its own in the state of its thread: away while it is parked. See _core.pyx."""
+    cdef greenlet owner
     cdef void put_away(self) noexcept
     cdef void put_back(self) noexcept
 

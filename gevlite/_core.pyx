@@ -46,6 +46,7 @@ import sys
 from _thread import _count
 from _thread import _local as _thread_local
 from _thread import get_ident as _get_ident
+from weakref import ref
 
 from gevlite import _backend
 from gevlite._config import Config, config
@@ -571,6 +572,8 @@ cdef class Waiter(Place):
             raise RuntimeError("park() must be called in the thread of the waiter's hub")
         me = current_greenlet()
         pending = take_pending(hub, me) if not hub.closing else GreenletExit("the hub is being destroyed")
+        if pending is None and hub.belongings is not None and hub.belongings.owner is not me:
+            pending = take_pending_of_owner(hub, me)
         if pending is not None:
             self.state = DONE
             raise pending
@@ -971,7 +974,9 @@ cdef class Belongings:
     pays for one test of a pointer at each end, and a greenlet that has just been started has none.
 
     A switch made by hand (`greenlet.switch` between two greenlets of the program's own) is no parking: what takes part in it
-    is one flow of control, and keeps what it has.
+    is one flow of control, and keeps what it has. So does SQLAlchemy: a coroutine switches to a greenlet of its own, for
+    code that is not async. If that one parks, `owner` waits there too, and what is thrown into `owner` belongs there
+    (`waits_for_owner`).
     """
 
     cdef void put_away(self) noexcept:
@@ -993,6 +998,8 @@ def set_belongings_finder(finder):
 
 cdef int set_belongings(Belongings belongings) except -1:
     # A thread without a hub has one greenlet that sees them; a hub made later asks the finder.
+    if belongings is not None and belongings.owner is None:
+        belongings.owner = current_greenlet()
     if gevlite_thread_hub != NULL:
         (<Hub> gevlite_thread_hub).belongings = belongings
     return 0
@@ -1233,6 +1240,8 @@ cdef class Hub(greenlet):
         _local_storage.holder = _Holder(self)
         if _belongings_finder is not None:
             self.belongings = _belongings_finder()
+            if self.belongings is not None:
+                self.belongings.owner = current_greenlet()
 
     cdef int drop_spare(self) except -1:
         cdef Waiter w
@@ -2054,6 +2063,13 @@ cdef int throw_now(Hub hub, greenlet g, object exc) except -1:
     if g.dead:
         return 0
     w = waiter_of(hub, g)
+    if w is None and gl_active(<PyObject *> g):
+        w = waits_for_owner(hub, g)
+        if w is not None:
+            if w.state != PARKED:
+                return add_pending(hub, g, exc)
+            if not pass_on_exit(w.greenlet, g, exc):
+                w = None
     if w is None:
         # Not started, or switched away by hand.
         if hub.left_behind is None or g not in hub.left_behind:
@@ -2065,6 +2081,79 @@ cdef int throw_now(Hub hub, greenlet g, object exc) except -1:
     else:
         add_pending(hub, g, exc)
     return 0
+
+
+# ---------------------------------------------------------------- a greenlet that waits in another one, see Belongings
+
+cdef Waiter waits_for_owner(Hub hub, greenlet g):
+    """Where a greenlet is parked that `g` has switched to by hand, and that has its belongings; else None."""
+    cdef PyObject *p = hub.parked
+    cdef Waiter w
+    while p != NULL:
+        w = <Waiter> p
+        if w.belongings is not None and w.belongings.owner is g:
+            return w
+        p = w.parked_next
+    return None
+
+
+cdef object take_pending_of_owner(Hub hub, greenlet me):
+    """What is pending for the greenlet in whose place `me` is about to park."""
+    cdef greenlet owner = hub.belongings.owner
+    if owner is None or waiter_of(hub, owner) is not None:
+        return None
+    pending = take_pending(hub, owner)
+    if pending is not None and not pass_on_exit(me, owner, pending):
+        add_pending(hub, owner, pending)
+        return None
+    return pending
+
+
+cdef bint pass_on_exit(greenlet inner, greenlet g, object exc) except -1:
+    """Before `exc` is raised in `inner`: have it go on from there to `g`. False if it would end elsewhere.
+
+    An exception that ends a greenlet is raised in its parent, but GreenletExit is returned there. To raise it a go-between
+    takes the parent's place.
+    """
+    cdef greenlet child = inner, parent, between
+    cdef PyObject *p
+    cdef bint swallowed = issubclass(exc if isinstance(exc, type) else type(exc), GreenletExit)
+    cdef list line = []
+    while child is not g:
+        p = gl_parent(<PyObject *> child)
+        if p == NULL:
+            return False
+        parent = <greenlet> p
+        Py_DECREF(parent)
+        line.append((child, parent))
+        child = parent
+    if swallowed:
+        for child, parent in line:
+            between = go_between(child, parent)
+            gl_set_parent(<PyObject *> child, <PyObject *> between)
+    return True
+
+
+cdef bint is_alive(greenlet g):
+    return g is not None and not g.dead
+
+
+cdef greenlet go_between(greenlet child, greenlet parent):
+    cdef greenlet starter = current_greenlet()
+    cdef object child_ref = ref(child)      # when the parent drops it, it goes away
+
+    def run():
+        # One that has not been started cannot take what a greenlet that ends leaves to its parent.
+        args = (greenlet.switch(starter),)
+        while is_alive(child_ref()):
+            args = (greenlet.switch(parent, *args),)    # the child asks its parent for something, while it ends
+        if isinstance(args[0], GreenletExit):
+            greenlet.throw(parent, args[0])
+        return args[0]
+
+    made = greenlet(run, parent)
+    greenlet.switch(made)
+    return made
 
 
 # ---------------------------------------------------------------- main greenlets, and what a fork leaves behind

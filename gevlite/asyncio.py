@@ -222,7 +222,7 @@ def wait(awaitable, timeout=None):
         return with_timeout(timeout, wait, awaitable)
     hub = get_hub()
     service = hub._asyncio_service
-    if getcurrent() is service.greenlet:
+    if events._get_running_loop() is service.loop:
         raise RuntimeError(
             "gevlite.asyncio.wait() was called by a coroutine of the loop that it would wait for: "
             "await the awaitable, or await gevlite.asyncio.spawn(function) with a function that blocks"

@@ -7,6 +7,7 @@ from importlib import _bootstrap
 
 from gevlite._threadlock import RLock, get_owner_ident
 from gevlite.monkey._engine import adopt, load_twins, on_unpatch, patch_item, patch_module, patch_twin, when_imported
+from gevlite.monkey._libraries import keep_threads_in_c
 from gevlite.monkey._patching import patching
 
 __all__ = ["patch_thread"]
@@ -57,6 +58,7 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
         adopt("RLocks", _adopted.adopt_rlocks)
     elif logging and "logging" in sys.modules:
         _give_logging_new_locks(sys.modules["logging"])
+    keep_threads_in_c()
 
 
 class _ThreadOfModuleLocks:
