@@ -72,6 +72,8 @@ NAMES = (
     Names((3, 14), _AFTER, asyncio__events="_BaseDefaultEventLoopPolicy", _asyncio="_swap_current_task"),
     # gevlite.monkey._asyncio: what makes a loop
     Names(asyncio__unix_events___UnixDefaultEventLoopPolicy="_loop_factory"),
+    # gevlite._loop_threads: the default executor
+    Names(asyncio__base_events__BaseEventLoop="_getaddrinfo_debug"),
     # gevlite.asyncio: the loop is asyncio's own, except for what waits
     Names(
         asyncio__base_events="_format_handle _set_nodelay",

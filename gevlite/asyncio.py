@@ -17,6 +17,7 @@ from collections.abc import Awaitable
 from gevlite import _aio
 from gevlite._aiostream import SocketTransport
 from gevlite._core import READ, WRITE, Waiter, WaitKind, get_hub, getcurrent, hubs, register_hub_attribute, set_awaiter
+from gevlite._loop_threads import in_threads
 from gevlite.event import AsyncResult, Event
 from gevlite.greenlet import Greenlet, GreenletExit
 from gevlite.lock import Semaphore
@@ -88,6 +89,10 @@ class EventLoop(_aio.LoopCore, unix_events._UnixSelectorEventLoop):
         """Close the loop: what is ready or timed is never called, descriptors are watched no more."""
         super().close()
         self._forget_all()
+
+    # -------- threads
+
+    run_in_executor = in_threads(unix_events._UnixSelectorEventLoop.run_in_executor)
 
     # -------- transports
 

@@ -24,7 +24,7 @@ LAYERS = {
     " fileobject os resolver.* select selectors signal socket ssl subprocess thread threading time",
     "hub": "_monitor _parts ares core hub loop resolver_ares resolver_thread util",
     "package": "gevlite",
-    "coroutines": "_aio _aiostream asyncio",
+    "coroutines": "_aio _aiostream _loop_threads asyncio",
     "servers": "_accesslog _http.* _proxies _rawsocket _tls_environ backdoor baseserver pywsgi server websocket",
     "patching": "monkey.*",
     "on top": "__main__ _cli.* _startup.* as_gevent integrations.* serve.*",

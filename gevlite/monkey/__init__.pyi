@@ -104,12 +104,15 @@ def patch_all(
     value of `gevlite.config.monkey_strict`. Subscribers of `gevlite.events` get an event for each step.
     """
 
-def patch_asyncio(loop: bool = False) -> None:
-    """Make asyncio's running loop and current task belong to the greenlet, not to the OS thread.
+def patch_asyncio(loop: bool = True) -> None:
+    """Make asyncio's running loop and current task belong to the greenlet, and what asyncio makes loops of gevlite.
 
-    Then each greenlet may run a loop of its own, as each thread may. A module that is not imported yet is patched when
-    it is imported. The event loops are unchanged; with `loop=True` those that `asyncio.run`, `asyncio.Runner` and
-    `asyncio.new_event_loop` make are of `gevlite.asyncio`, unless another policy or `loop_factory` is set.
+    Each greenlet may run a loop of its own, as each thread may. `asyncio.run`, `asyncio.Runner` and
+    `asyncio.new_event_loop` make a `gevlite.asyncio.EventLoop`, unless the program gives a `loop_factory` or sets a
+    policy with other loops, such as uvloop's. With `loop=False` they make asyncio's own loops as before.
+
+    `asyncio.to_thread` and `run_in_executor(None, ...)` of any loop use OS threads, not greenlets. asyncio is not
+    imported by this; if it is imported later, it is patched then.
     """
 
 def patch_builtins() -> None:

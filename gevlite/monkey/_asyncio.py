@@ -1,11 +1,14 @@
-"""`asyncio`: the running loop of each greenlet.
+"""`asyncio`: gevlite's event loop, the running loop of each greenlet, and OS threads for what blocks.
 
-Its loops wait with `selectors`, and their threads are greenlets, so they need nothing else to be cooperative.
-`gevlite._running_loop` keeps the running loop with its greenlet.
+asyncio's own loops wait with `selectors`, so they are cooperative too, if a program makes them by name.
+`gevlite._running_loop` keeps the running loop with its greenlet, `gevlite._loop_threads` has the threads.
+
+Nothing is imported here that needs asyncio: whoever does not use it does not pay for it.
 """
 
 import functools
 import sys
+from _thread import start_new_thread
 
 from gevlite.monkey._engine import load_twins, on_unpatch, patch_item, when_imported
 from gevlite.monkey._patching import patching
@@ -14,12 +17,15 @@ __all__ = ["patch_asyncio"]
 
 
 @patching()
-def patch_asyncio(loop=False):
-    """Make asyncio's running loop and current task belong to the greenlet, not to the OS thread.
+def patch_asyncio(loop=True):
+    """Make asyncio's running loop and current task belong to the greenlet, and what asyncio makes loops of gevlite.
 
-    Then each greenlet may run a loop of its own, as each thread may. A module that is not imported yet is patched when
-    it is imported. The event loops are unchanged; with `loop=True` those that `asyncio.run`, `asyncio.Runner` and
-    `asyncio.new_event_loop` make are of `gevlite.asyncio`, unless another policy or `loop_factory` is set.
+    Each greenlet may run a loop of its own, as each thread may. `asyncio.run`, `asyncio.Runner` and
+    `asyncio.new_event_loop` make a `gevlite.asyncio.EventLoop`, unless the program gives a `loop_factory` or sets a
+    policy with other loops, such as uvloop's. With `loop=False` they make asyncio's own loops as before.
+
+    `asyncio.to_thread` and `run_in_executor(None, ...)` of any loop use OS threads, not greenlets. asyncio is not
+    imported by this; if it is imported later, it is patched then.
     """
     when_imported("asyncio", _patch_asyncio)
     when_imported("uvloop", _patch_uvloop)
@@ -50,6 +56,10 @@ def _patch_asyncio(asyncio):
             if getattr(module, "_set_running_loop", None) is original:
                 patch_item(module, "_set_running_loop", _hook)
     _patch_policy(events)
+    from gevlite._loop_threads import in_threads
+
+    base = asyncio.BaseEventLoop
+    patch_item(base, "run_in_executor", in_threads(base.run_in_executor))
 
 
 def _patch_policy(events):
@@ -84,7 +94,7 @@ def _new_loop():
 
 
 def _patch_uvloop(uvloop):
-    """uvloop keeps its own reference to `_set_running_loop`, taken at import in C, where it cannot be replaced."""
+    """uvloop keeps its own references to functions of asyncio, taken at import in C, where they cannot be replaced."""
     original = uvloop.Loop.run_forever
 
     @functools.wraps(original)
@@ -96,3 +106,49 @@ def _patch_uvloop(uvloop):
             _hook.end()
 
     patch_item(uvloop.Loop, "run_forever", run_forever)
+    _give_uvloop_threads(uvloop.Loop)
+
+
+def _give_uvloop_threads(Loop):
+    """Its default executor has OS threads. What the loop itself knows of it is hidden in C.
+
+    No greenlet runs while this loop waits, so it is an OS thread too that waits for the end of the others.
+    """
+    from gevlite._loop_threads import make_executor
+
+    originals = Loop.set_default_executor, Loop.run_in_executor, Loop.shutdown_default_executor
+
+    @functools.wraps(originals[0])
+    def set_default_executor(self, executor):
+        originals[0](self, executor)
+        self._gevlite_executor = None  # the program's
+
+    @functools.wraps(originals[1])
+    def run_in_executor(self, executor, func, *args):
+        if executor is None:
+            if not hasattr(self, "_gevlite_executor") and not self.is_closed():
+                made = make_executor()
+                originals[0](self, made)
+                self._gevlite_executor = made
+            elif getattr(self, "_gevlite_executor_ends", False):
+                raise RuntimeError("Executor shutdown has been called")
+        return originals[1](self, executor, func, *args)
+
+    @functools.wraps(originals[2])
+    async def shutdown_default_executor(self, *args, **kwargs):
+        executor = getattr(self, "_gevlite_executor", None)
+        if executor is None:
+            return await originals[2](self, *args, **kwargs)
+        self._gevlite_executor_ends = True
+        ended = self.create_future()
+        start_new_thread(_shut_down, (executor, self, ended))
+        await ended
+
+    for method in (set_default_executor, run_in_executor, shutdown_default_executor):
+        patch_item(Loop, method.__name__, method)
+
+
+def _shut_down(executor, loop, ended):
+    executor.shutdown()
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(lambda: ended.cancelled() or ended.set_result(None))
