@@ -19,6 +19,7 @@ from Cython.Build import cythonize
 from Cython.Compiler import Options
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer
 
 # A folder with a <sys/event.h> for systems that have none, and the C files behind it.
 KQUEUE_INCLUDE = os.environ.get("GEVLITE_KQUEUE_INCLUDE", "")
@@ -56,13 +57,15 @@ PLATFORMS = {"epoll": ("linux",), "kqueue": ("darwin", "freebsd", "openbsd", "ne
 class CythonBuild(build_ext):
     def run(self):
         self.force = self.force or DEBUG  # what is there is from another build
+        written = [os.path.join("build", "cython", e.sources[0].removesuffix("pyx") + "c") for e in self.extensions]
+        older = [path for path in written if os.path.exists(path) and newer("setup.py", path)]
         translated = cythonize(
             self.extensions,
             language_level=3,
             compiler_directives=DIRECTIVES,
             include_path=["."],
             build_dir=None if COVERAGE else os.path.join("build", "cython"),
-            force=WERROR or None,
+            force=WERROR or bool(older) or None,  # translated with other directives, maybe
         )
         sources = {extension.name: extension.sources for extension in translated}
         for extension in self.extensions:

@@ -24,7 +24,4 @@ from gevlite._core import Backend
 class EpollBackend(Backend):
     """Linux epoll: edge-triggered for gevlite sockets, one-shot for everything else."""
     def fileno(self) -> int:
-        """fileno(self)
-
-        The epoll descriptor.
-        """
+        """The epoll descriptor."""

@@ -36,61 +36,37 @@ class CannotAdopt(Exception):
     """A type is not what it was in all Pythons up to 3.15. Its objects stay what they are."""
 
 def acquire_in_thread(lock: object, timeout: float = -1) -> bool:
-    """acquire_in_thread(lock, timeout=-1)
-
-    Take a lock of the interpreter's; block the whole OS thread until that works, at most `timeout` seconds.
+    """Take a lock of the interpreter's; block the whole OS thread until that works, at most `timeout` seconds.
 
     For a lock that the interpreter itself gives back: it wakes no greenlet.
     """
 
 def adopt_local() -> list[Callable[..., object]]:
-    """adopt_local()
-
-    Locals of the interpreter's keep the greenlets' attributes apart, from now on. Returns what is adopted.
+    """Locals of the interpreter's keep the greenlets' attributes apart, from now on. Returns what is adopted.
 
     What main greenlets see stays.
     """
 
 def adopt_locks() -> list[Callable[..., object]]:
-    """adopt_locks()
-
-    Locks of the interpreter's block greenlets only, from now on. Returns what is adopted.
-    """
+    """Locks of the interpreter's block greenlets only, from now on. Returns what is adopted."""
 
 def adopt_queue() -> list[Callable[..., object]]:
-    """adopt_queue()
-
-    SimpleQueues of the interpreter's block greenlets only, from now on. Returns what is adopted.
-    """
+    """SimpleQueues of the interpreter's block greenlets only, from now on. Returns what is adopted."""
 
 def adopt_rlocks() -> list[Callable[..., object]]:
-    """adopt_rlocks()
-
-    RLocks of the interpreter's block greenlets only, from now on. Returns what is adopted.
-    """
+    """RLocks of the interpreter's block greenlets only, from now on. Returns what is adopted."""
 
 def give_back() -> None:
-    """give_back()
-
-    Undo all of it. What waits goes on to wait, by looking again and again.
-    """
+    """Undo all of it. What waits goes on to wait, by looking again and again."""
 
 def leave_native(thing: object) -> None:
-    """leave_native(thing)
-
-    Let an RLock, a SimpleQueue or a local of the interpreter's be what it is in OS threads, for greenlets too.
-    """
+    """Let an RLock, a SimpleQueue or a local of the interpreter's be what it is in OS threads, for greenlets too."""
 
 def poll_masks(poll: object) -> dict[int, int]:
-    """poll_masks(poll)
-
-    The dict of a `select.poll` object: what each descriptor is watched for. It is the first thing in it.
-    """
+    """The dict of a `select.poll` object: what each descriptor is watched for. It is the first thing in it."""
 
 def swap_methods(owner: type, methods: dict[str, Callable[..., object]]) -> dict[str, Callable[..., Any]]:
-    """swap_methods(owner, methods)
-
-    Have `instead(self, ...)` called wherever a method of the built-in type `owner` is, kept or looked up.
+    """Have `instead(self, ...)` called wherever a method of the built-in type `owner` is, kept or looked up.
 
     methods: `{name: instead}`. Returns `{name: original}`, of methods that are not affected. Raises CannotAdopt, and
     has exchanged nothing, if one of them cannot be.

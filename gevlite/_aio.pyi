@@ -55,20 +55,11 @@ class Handle:
     @property
     def _loop(self) -> AbstractEventLoop: ...
     def cancel(self) -> None:
-        """cancel(self)
-
-        Do not call it.
-        """
+        """Do not call it."""
     def cancelled(self) -> bool:
-        """cancelled(self)
-
-        True if it was cancelled.
-        """
+        """True if it was cancelled."""
     def get_context(self) -> Context:
-        """get_context(self)
-
-        The context that it is called in.
-        """
+        """The context that it is called in."""
 
 @disjoint_base
 class TimerHandle(Handle):
@@ -78,10 +69,7 @@ class TimerHandle(Handle):
     @property
     def _scheduled(self) -> bool: ...
     def when(self) -> float:
-        """when(self)
-
-        When it is to be called, by `loop.time()`.
-        """
+        """When it is to be called, by `loop.time()`."""
     def __hash__(self) -> int: ...
     def __lt__(self, other: object, /) -> bool: ...
     def __le__(self, other: object, /) -> bool: ...
@@ -90,10 +78,7 @@ class TimerHandle(Handle):
     def __eq__(self, other: object, /) -> bool: ...
 
 def fd_of(source: FileDescriptorLike) -> int:
-    """fd_of(source)
-
-    The descriptor of an int or of an object with `fileno()`; ValueError for anything else.
-    """
+    """The descriptor of an int or of an object with `fileno()`; ValueError for anything else."""
 
 @disjoint_base
 class LoopCore:
@@ -110,48 +95,29 @@ class LoopCore:
     def call_soon(
         self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> _AsyncioHandle:
-        """call_soon(self, callback, *args, context=None)
-
-        Call `callback(*args)` in the next turn of the loop. Never blocks. Returns a Handle, which can be cancelled.
+        """Call `callback(*args)` in the next turn of the loop. Never blocks. Returns a Handle, which can be cancelled.
 
         May be called by any greenlet, and by any thread: it is `call_soon_threadsafe` too.
         """
     def call_soon_threadsafe(
         self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> _AsyncioHandle:
-        """call_soon_threadsafe(self, callback, *args, context=None)
-
-        `call_soon` by another thread.
-        """
+        """`call_soon` by another thread."""
     def call_later(
         self, delay: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> _AsyncioTimerHandle:
-        """call_later(self, delay, callback, *args, context=None)
-
-        Call `callback(*args)` in `delay` seconds. Never blocks. Returns a TimerHandle, which can be cancelled.
-        """
+        """Call `callback(*args)` in `delay` seconds. Never blocks. Returns a TimerHandle, which can be cancelled."""
     def call_at(
         self, when: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> _AsyncioTimerHandle:
-        """call_at(self, when, callback, *args, context=None)
-
-        Call `callback(*args)` when `loop.time()` is `when`. Never blocks. Returns a TimerHandle.
-        """
+        """Call `callback(*args)` when `loop.time()` is `when`. Never blocks. Returns a TimerHandle."""
     def time(self) -> float:
-        """time(self)
-
-        Seconds, by the clock of the hub, CLOCK_MONOTONIC.
-        """
+        """Seconds, by the clock of the hub, CLOCK_MONOTONIC."""
     def run_forever(self) -> None:
-        """run_forever(self)
-
-        Run until `stop()` is called; blocks the current greenlet only.
+        """Run until `stop()` is called; blocks the current greenlet only.
 
         Raises RuntimeError if the loop is closed or runs already, or if another one runs in this greenlet. What is thrown
         into the greenlet meanwhile (a kill, a Timeout) ends it: it may be run again, and goes on where it was.
         """
     def stop(self) -> None:
-        """stop(self)
-
-        Have `run_forever` return after the callbacks that are ready now.
-        """
+        """Have `run_forever` return after the callbacks that are ready now."""

@@ -35,83 +35,35 @@ class SocketTransport(TransportCore):
         context: Context | None = None,
     ) -> None: ...
     def is_reading(self) -> bool:
-        """is_reading(self)
-
-        True if data is received.
-        """
+        """True if data is received."""
     def pause_reading(self) -> None:
-        """pause_reading(self)
-
-        Receive nothing until `resume_reading`.
-        """
+        """Receive nothing until `resume_reading`."""
     def resume_reading(self) -> None:
-        """resume_reading(self)
-
-        Receive again.
-        """
+        """Receive again."""
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """write(self, data)
-
-        Send bytes: what the kernel takes at once, the rest as it can. Never blocks.
-        """
+        """Send bytes: what the kernel takes at once, the rest as it can. Never blocks."""
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """writelines(self, list_of_data)
-
-        Send all of the pieces, in one system call if the kernel takes them. Never blocks.
-        """
+        """Send all of the pieces, in one system call if the kernel takes them. Never blocks."""
     def can_write_eof(self) -> bool:
-        """can_write_eof(self)
-
-        True: `write_eof` works.
-        """
+        """True: `write_eof` works."""
     def write_eof(self) -> None:
-        """write_eof(self)
-
-        Send the end of file after what was written. Reading goes on.
-        """
+        """Send the end of file after what was written. Reading goes on."""
     def get_write_buffer_size(self) -> int:
-        """get_write_buffer_size(self)
-
-        How many bytes the kernel has not taken yet.
-        """
+        """How many bytes the kernel has not taken yet."""
     def get_write_buffer_limits(self) -> tuple[int, int]:
-        """get_write_buffer_limits(self)
-
-        `(low, high)`, in bytes.
-        """
+        """`(low, high)`, in bytes."""
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """set_write_buffer_limits(self, high=None, low=None)
-
-        Above `high` bytes the protocol's `pause_writing` is called, at `low` its `resume_writing`.
-        """
+        """Above `high` bytes the protocol's `pause_writing` is called, at `low` its `resume_writing`."""
     def close(self) -> None:
-        """close(self)
-
-        Send what was written, then close. Never blocks; `connection_lost` is called when it is closed.
-        """
+        """Send what was written, then close. Never blocks; `connection_lost` is called when it is closed."""
     def abort(self) -> None:
-        """abort(self)
-
-        Close now: what the kernel has not taken is lost.
-        """
+        """Close now: what the kernel has not taken is lost."""
     def is_closing(self) -> bool:
-        """is_closing(self)
-
-        True once it is closed, or about to be.
-        """
+        """True once it is closed, or about to be."""
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """get_extra_info(self, name, default=None)
-
-        What is known of the connection: "socket", "sockname", "peername" and what the protocols add.
-        """
+        """What is known of the connection: "socket", "sockname", "peername" and what the protocols add."""
     def set_protocol(self, protocol: BaseProtocol) -> None:
-        """set_protocol(self, protocol)
-
-        Have `protocol` receive the data from now on.
-        """
+        """Have `protocol` receive the data from now on."""
     def get_protocol(self) -> BaseProtocol:
-        """get_protocol(self)
-
-        The protocol that receives the data.
-        """
+        """The protocol that receives the data."""
     def __del__(self) -> None: ...

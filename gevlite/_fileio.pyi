@@ -42,31 +42,19 @@ _Data = TypeVar("_Data", str, bytes)
 HAVE_NOWAIT: Final[bool]
 
 def closed_while_waiting() -> OSError:
-    """closed_while_waiting()
-
-    The error of a call that waits for a file when that is closed.
-    """
+    """The error of a call that waits for a file when that is closed."""
 
 def throw_into(greenlets: Collection[greenlet], error: Callable[[], BaseException]) -> None:
-    """throw_into(greenlets, error)
-
-    Raise `error()` in those of the greenlets that are parked, in whatever thread.
-    """
+    """Raise `error()` in those of the greenlets that are parked, in whatever thread."""
 
 def forget_number(fd: int) -> None:
-    """forget_number(fd: int)
-
-    It is about to be closed: what waits for the bare number must not go on to wait for its next owner.
-    """
+    """It is about to be closed: what waits for the bare number must not go on to wait for its next owner."""
 
 @disjoint_base
 class Deferral:
     """Where a raw file puts an exception while a buffer works on it."""
     def keep(self, exception: BaseException) -> bool:
-        """keep(self, exception) -> bool
-
-        True if it will be raised later. The raw file says "would block" now, by returning None.
-        """
+        """True if it will be raised later. The raw file says "would block" now, by returning None."""
 
 @disjoint_base
 class Channel:
@@ -77,35 +65,17 @@ class Channel:
     @property
     def deferral(self) -> Deferral: ...
     def receive(self, buffer: WriteableBuffer, /) -> int | None:
-        """receive(self, buffer, /)
-
-        `RawIOBase.readinto`: block until there is something; return how many bytes. 0: the end.
-        """
+        """`RawIOBase.readinto`: block until there is something; return how many bytes. 0: the end."""
     def receive_all(self) -> bytes | None:
-        """receive_all(self)
-
-        `RawIOBase.readall`: block for everything up to the end of file.
-        """
+        """`RawIOBase.readall`: block for everything up to the end of file."""
     def send(self, data: ReadableBuffer, /) -> int:
-        """send(self, data, /)
-
-        `RawIOBase.write`: block until something is written; return how many bytes.
-        """
+        """`RawIOBase.write`: block until something is written; return how many bytes."""
     def send_all(self, data: ReadableBuffer, /) -> int:
-        """send_all(self, data, /)
-
-        As `send`, but block until everything is written, before another greenlet's data is.
-        """
+        """As `send`, but block until everything is written, before another greenlet's data is."""
     def unread(self, data: bytes) -> None:
-        """unread(self, data: bytes)
-
-        `data` was read last, and the next read returns it again.
-        """
+        """`data` was read last, and the next read returns it again."""
     def close(self) -> None:
-        """close(self)
-
-        The descriptor is about to be closed, or given up: what waits for it gets OSError(EBADF).
-        """
+        """The descriptor is about to be closed, or given up: what waits for it gets OSError(EBADF)."""
 
 # A raw file with a deferral.
 @type_check_only
@@ -166,10 +136,7 @@ class SharedBuffer(Shared[bytes]):
     @property
     def close_waits(self) -> bool: ...
     def unread(self, data: bytes) -> None:
-        """unread(self, data: bytes)
-
-        `data` was read last, and the buffer is empty since then.
-        """
+        """`data` was read last, and the buffer is empty since then."""
     def read1(self, size: int = -1, /) -> bytes:
         """read1(self, size=-1, /)"""
     def peek(self, size: int = 0, /) -> bytes:
@@ -212,15 +179,9 @@ class TextReader:
     def flush(self) -> None:
         """flush(self)"""
     def read(self, size: int | None = -1, /) -> str:
-        """read(self, size=-1, /)
-
-        Block for `size` characters, or for all up to the end of the file.
-        """
+        """Block for `size` characters, or for all up to the end of the file."""
     def readline(self, size: int | None = -1, /) -> str:
-        """readline(self, size=-1, /)
-
-        Block for a line, or `size` characters of it; "" at the end of the file.
-        """
+        """Block for a line, or `size` characters of it; "" at the end of the file."""
     def readlines(self, hint: int | None = -1, /) -> list[str]:
         """readlines(self, hint=-1, /)"""
     def write(self, text: str, /) -> int:
@@ -234,15 +195,9 @@ class TextReader:
     def truncate(self, size: int | None = None, /) -> int:
         """truncate(self, size=None, /)"""
     def unread(self, text: str) -> None:
-        """unread(self, text: str)
-
-        `text` was read last, and the next read returns it again.
-        """
+        """`text` was read last, and the next read returns it again."""
     def detach(self) -> SharedBuffer:
-        """detach(self)
-
-        The buffer, without what is decoded already.
-        """
+        """The buffer, without what is decoded already."""
     def close(self) -> None:
         """close(self)"""
     def __iter__(self) -> Iterator[str]: ...

@@ -44,18 +44,9 @@ class Hook:
     ) -> None: ...
     def __call__(self, loop: AbstractEventLoop | None, /) -> None: ...
     def begin(self, loop: AbstractEventLoop) -> None:
-        """begin(self, loop)
-
-        `loop` is about to run, and will tell `set` and not us: it was imported before.
-        """
+        """`loop` is about to run, and will tell `set` and not us: it was imported before."""
     def end(self) -> None:
-        """end(self)
-
-        It no longer runs.
-        """
+        """It no longer runs."""
 
 def hook_of(set: Callable[[AbstractEventLoop | None], object]) -> Hook | None:
-    """hook_of(set)
-
-    The Hook that stands for `_set_running_loop` of asyncio as it is now, or None: then it is to be made.
-    """
+    """The Hook that stands for `_set_running_loop` of asyncio as it is now, or None: then it is to be made."""

@@ -32,103 +32,65 @@ class Endpoint:
     @property
     def timeout(self) -> float | None: ...
     def set_timeout(self, timeout: float | None) -> None:
-        """set_timeout(self, timeout)
-
-        Seconds, 0 for non-blocking, None for no limit. Raises ValueError for a negative or absurd one.
-        """
+        """Seconds, 0 for non-blocking, None for no limit. Raises ValueError for a negative or absurd one."""
     def forget(self) -> None:
-        """forget(self)
-
-        The fd is about to be closed or given away: whoever waits on it gets OSError(EBADF).
-        """
+        """The fd is about to be closed or given away: whoever waits on it gets OSError(EBADF)."""
 
 # For gevlite.os, which is given bare numbers.
 def mode_of(fd: int) -> bool | None:
-    """mode_of(fd: int)
-
-    The mode that its user has given the descriptor: True if it is blocking, False if not.
+    """The mode that its user has given the descriptor: True if it is blocking, False if not.
 
     None if it is not that of a socket of gevlite.
     """
 
 def set_mode(fd: int, blocking: bool) -> bool:
-    """set_mode(fd: int, blocking: bool)
-
-    Do for a socket of gevlite what `os.set_blocking` does to a socket. False if the descriptor is none of ours.
+    """Do for a socket of gevlite what `os.set_blocking` does to a socket. False if the descriptor is none of ours.
 
     As with the original, a time-out goes on to count for the socket's own calls, and the next `settimeout` sets both.
     The descriptor itself stays in non-blocking mode.
     """
 
 def keeps_boundaries(fd: int) -> bool:
-    """keeps_boundaries(fd: int)
-
-    True for a socket that sends messages, not a stream of bytes: what is written at once must be sent at once.
-    """
+    """True for a socket that sends messages, not a stream of bytes: what is written at once must be sent at once."""
 
 # Methods of gevlite.socket.socket.
 def recv(self: socket.socket, bufsize: int, flags: int = 0, /) -> bytes:
-    """recv(self, bufsize: int, flags: int = 0, /)
-
-    Receive up to `bufsize` bytes; block until there is something. `b""`: the other side has finished.
+    """Receive up to `bufsize` bytes; block until there is something. `b""`: the other side has finished.
 
     Raises TimeoutError after the socket's time-out, OSError(EBADF) if another greenlet closes the socket.
     """
 
 def recv_into(self: socket.socket, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
-    """recv_into(self, buffer, nbytes: int = 0, flags: int = 0)
-
-    As `recv`, into `buffer` (at most `nbytes`, 0: its length). Returns the number of bytes.
-    """
+    """As `recv`, into `buffer` (at most `nbytes`, 0: its length). Returns the number of bytes."""
 
 def recvfrom(self: socket.socket, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
-    """recvfrom(self, bufsize: int, flags: int = 0, /)
-
-    Receive up to `bufsize` bytes and the sender's address: `(bytes, address)`. Otherwise as `recv`.
-    """
+    """Receive up to `bufsize` bytes and the sender's address: `(bytes, address)`. Otherwise as `recv`."""
 
 def recvfrom_into(self: socket.socket, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
-    """recvfrom_into(self, buffer, nbytes: int = 0, flags: int = 0)
-
-    As `recvfrom`, into `buffer`. Returns `(number of bytes, address)`.
-    """
+    """As `recvfrom`, into `buffer`. Returns `(number of bytes, address)`."""
 
 def recvmsg(
     self: socket.socket, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
 ) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
-    """recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /)
-
-    As the original; blocks cooperatively.
-    """
+    """As the original; blocks cooperatively."""
 
 def recvmsg_into(
     self: socket.socket, buffers: Iterable[WriteableBuffer], ancbufsize: int = 0, flags: int = 0, /
 ) -> tuple[int, list[tuple[int, int, bytes]], int, Any]:
-    """recvmsg_into(self, buffers, ancbufsize: int = 0, flags: int = 0, /)
-
-    As the original; blocks cooperatively.
-    """
+    """As the original; blocks cooperatively."""
 
 def send(self: socket.socket, data: ReadableBuffer, flags: int = 0, /) -> int:
-    """send(self, data, flags: int = 0, /)
-
-    Send bytes; block until some can be taken. Returns how many were.
-    """
+    """Send bytes; block until some can be taken. Returns how many were."""
 
 def sendall(self: socket.socket, data: ReadableBuffer, flags: int = 0, /) -> None:
-    """sendall(self, data, flags: int = 0, /)
-
-    Send all of the bytes; block until the last was taken. The socket's time-out is for the whole.
+    """Send all of the bytes; block until the last was taken. The socket's time-out is for the whole.
 
     After an error there is no telling how much was sent.
     """
 
 @overload
 def sendto(self: socket.socket, data: ReadableBuffer, address: Any, /) -> int:
-    """sendto(self, data, /, *flags_and_address)
-
-    `sendto(data, address)` or `sendto(data, flags, address)`: send a datagram; block until it can be taken.
-    """
+    """`sendto(data, address)` or `sendto(data, flags, address)`: send a datagram; block until it can be taken."""
 
 @overload
 def sendto(self: socket.socket, data: ReadableBuffer, flags: int, address: Any, /) -> int: ...
@@ -140,43 +102,27 @@ def sendmsg(
     address: Any = None,
     /,
 ) -> int:
-    """sendmsg(self, buffers, ancdata=(), flags: int = 0, address=None, /)
-
-    As the original; blocks cooperatively until something can be taken.
-    """
+    """As the original; blocks cooperatively until something can be taken."""
 
 if sys.platform == "linux":
     def sendmsg_afalg(self: socket.socket, *args: Any, **kwargs: Any) -> int:
-        """sendmsg_afalg(self, *args, **kwargs)
-
-        As the original; blocks cooperatively until the kernel can take it.
-        """
+        """As the original; blocks cooperatively until the kernel can take it."""
 
 # What those of gevlite.socket.socket are made from.
 def set_endpoint_slot(descriptor: MemberDescriptorType) -> None:
-    """set_endpoint_slot(descriptor)
-
-    `descriptor` is the slot of the socket class in which its instances keep their endpoint.
-    """
+    """`descriptor` is the slot of the socket class in which its instances keep their endpoint."""
 
 def accept_fd(self: socket.socket) -> tuple[int, Any]:
-    """accept_fd(self)
-
-    Block until a client connects; return `(fd, address)`. The fd is non-blocking and not inheritable.
-    """
+    """Block until a client connects; return `(fd, address)`. The fd is non-blocking and not inheritable."""
 
 def connect_wait(self: socket.socket, address: Any) -> int:
-    """connect_wait(self, address)
-
-    Start to connect, block until it is decided, and return the errno: 0 if connected.
+    """Start to connect, block until it is decided, and return the errno: 0 if connected.
 
     Raises TimeoutError after the socket's time-out. In non-blocking mode, returns EINPROGRESS at once.
     """
 
 def sendfile_some(self: socket.socket, in_fd: int, offset: int, count: int) -> int:
-    """sendfile_some(self, in_fd: int, offset: int, count: int)
-
-    Send up to `count` bytes of the file `in_fd` from `offset` (count < 0: to its end) by sendfile(2).
+    """Send up to `count` bytes of the file `in_fd` from `offset` (count < 0: to its end) by sendfile(2).
 
     Returns how many bytes the kernel took, 0 at the end of the file. Raises OSError as the call does: with EINVAL or
     ENOSYS it is the wrong kind of file.
@@ -188,7 +134,4 @@ def wait_on(
     timeout: float | None,
     timeout_exc: BaseException | type[BaseException] | None,
 ) -> None:
-    """wait_on(fileno, events: int, timeout, timeout_exc)
-
-    Block until the descriptor is ready; raise `timeout_exc` after `timeout` seconds.
-    """
+    """Block until the descriptor is ready; raise `timeout_exc` after `timeout` seconds."""

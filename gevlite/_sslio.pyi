@@ -33,24 +33,12 @@ class Conversation:
     """
     @overload
     def read(self, sock: socket, sslobj: Any, size: int, buffer: None = None) -> bytes:
-        """read(self, sock, sslobj, size: int, buffer=None)
-
-        Up to `size` bytes; or, into `buffer`, the number of bytes.
-        """
+        """Up to `size` bytes; or, into `buffer`, the number of bytes."""
     @overload
     def read(self, sock: socket, sslobj: Any, size: int, buffer: WriteableBuffer) -> int: ...
     def write(self, sock: socket, sslobj: Any, data: ReadableBuffer) -> int:
-        """write(self, sock, sslobj, data)
-
-        Send some of `data`; returns how many bytes.
-        """
+        """Send some of `data`; returns how many bytes."""
     def write_all(self, sock: socket, sslobj: Any, data: ReadableBuffer) -> None:
-        """write_all(self, sock, sslobj, data)
-
-        Send all of `data`, in pieces as OpenSSL takes them: one record, 16 KiB.
-        """
+        """Send all of `data`, in pieces as OpenSSL takes them: one record, 16 KiB."""
     def call(self, sock: socket, operation: Callable[[], _T], timed_out: str | None = None) -> _T:
-        """call(self, sock, operation, timed_out=None)
-
-        `operation()`: a handshake or a shutdown. timed_out: the message; None names the direction it waited for.
-        """
+        """`operation()`: a handshake or a shutdown. timed_out: the message; None names the direction it waited for."""

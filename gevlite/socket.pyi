@@ -37,10 +37,7 @@ class socket(_std.socket):
         """A second socket for the same connection."""
     @overload
     def sendto(self, data: ReadableBuffer, flags_or_address: _Address, /) -> int:
-        """sendto(self, data, /, *flags_and_address)
-
-        `sendto(data, address)` or `sendto(data, flags, address)`: send a datagram; block until it can be taken.
-        """
+        """`sendto(data, address)` or `sendto(data, flags, address)`: send a datagram; block until it can be taken."""
     @overload
     def sendto(self, data: ReadableBuffer, flags_or_address: int, address: _Address, /) -> int: ...
 

@@ -27,7 +27,7 @@ class FileWrapper:
     def __next__(self) -> bytes:
         """__next__(self)"""
     def close(self) -> None:
-        """close(self)"""
+        """Close the file, if it can be closed."""
 
 @disjoint_base
 class Response:

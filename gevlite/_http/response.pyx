@@ -46,6 +46,7 @@ class FileWrapper:
         return data
 
     def close(self):
+        """Close the file, if it can be closed."""
         close = getattr(self.filelike, "close", None)
         if close is not None:
             close()

@@ -23,9 +23,7 @@ class Transport:
     @property
     def waiting(self) -> bool: ...
     def stop_waiting(self) -> None:
-        """stop_waiting(self)
-
-        End the wait for a request, the rest of its head, or the end of what is not wanted.
+        """End the wait for a request, the rest of its head, or the end of what is not wanted.
 
         The waiter closes the socket.
         """
@@ -46,37 +44,16 @@ class Reader:
     def closed(self) -> bool:
         """True once the connection is."""
     def close(self) -> None:
-        """close(self)
-
-        Does nothing; the socket is closed by its server.
-        """
+        """Does nothing; the socket is closed by its server."""
     def fileno(self) -> int:
-        """fileno(self)
-
-        The socket's descriptor.
-        """
+        """The socket's descriptor."""
     def readable(self) -> bool:
-        """readable(self)
-
-        True.
-        """
+        """True."""
     def read(self, size: int | None = -1, /) -> bytes:
-        """read(self, size=-1, /)
-
-        Exactly `size` bytes, fewer only at the end; with -1 or None, all until the end.
-        """
+        """Exactly `size` bytes, fewer only at the end; with -1 or None, all until the end."""
     def read1(self, size: int = -1, /) -> bytes:
-        """read1(self, size=-1, /)
-
-        What there is, at most `size` bytes; b"" only at the end.
-        """
+        """What there is, at most `size` bytes; b"" only at the end."""
     def readinto(self, buffer: Any, /) -> int:
-        """readinto(self, buffer, /)
-
-        Some bytes into `buffer`; how many, 0 at the end.
-        """
+        """Some bytes into `buffer`; how many, 0 at the end."""
     def readline(self, size: int | None = -1, /) -> bytes:
-        """readline(self, size=-1, /)
-
-        Up to and with the next line feed, at most `size` bytes.
-        """
+        """Up to and with the next line feed, at most `size` bytes."""
