@@ -259,7 +259,7 @@ cdef object wait_for_lock(object lock, int64_t limit):
     cdef Waiter w
     if hub is None:
         return native_acquire(lock, True, seconds(limit))
-    w = new_waiter(hub, WAIT_LOCK)
+    w = new_waiter(hub, WAIT_LOCK, <PyObject *> lock)
     found = waiting_for(lock)
     waitlist_append(&found.waiters, w)
     try:
@@ -553,7 +553,7 @@ def queue_get(self, bint block=True, timeout=None):
     if hub is None or is_left(self):
         return native_get(self, True, timeout)
     while True:
-        w = new_waiter(hub, WAIT_QUEUE)
+        w = new_waiter(hub, WAIT_QUEUE, <PyObject *> self)
         found = waiting_for(self)
         waitlist_append(&found.waiters, w)
         try:

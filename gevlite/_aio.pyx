@@ -649,7 +649,7 @@ cdef class LoopCore:
 
     cdef int wait_ready(self) except -1:
         cdef int64_t timeout = -1
-        cdef Waiter w = new_waiter(self.hub, WAIT_LOOP)
+        cdef Waiter w = new_waiter(self.hub, WAIT_LOOP, <PyObject *> self)
         if self.timers:
             timeout = max((<TimerHandle> PyList_GET_ITEM(self.timers, 0)).deadline - now_ns(), 0)
         if self.ready or self._stopping:

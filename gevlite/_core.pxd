@@ -108,13 +108,17 @@ cdef class Waiter(Place):
     cdef PyObject *parked_next
     cdef char state
     cdef public char kind           # WaitKind
-    cdef public int detail          # the fd for WAIT_READ and WAIT_WRITE
+    cdef public int detail          # the fd for WAIT_READ and WAIT_WRITE; for WAIT_FDS how many
     cdef bint timed_out
     # Woken with `value`, but an exception ended the wait before `value` was returned. To be read after the wait raised, by
     # whoever parked, and by no one else: it then owes `value` to the next waiter.
     cdef bint undelivered
     cdef bint ref                   # its time-out keeps the loop alive
     cdef uint64_t monitoring        # the interpreter's state of monitoring at the switch
+    # What it waits for: a lock, say; NULL if `kind` and `detail` say all. Borrowed: whoever parks keeps it alive, and if it has
+    # a list of waiters, this is true only while we are in that list.
+    cdef PyObject *what
+    cdef int64_t since              # `slice_end` of the turn in which it parked; 0: before the first one
 
     cpdef park(self)
     cdef object park_for(self, int64_t limit)           # ns, -1: for ever; sets timed_out
@@ -145,6 +149,9 @@ cdef class CoreGreenlet(greenlet):
 
     cdef int begin(self) except -1
     cdef int end(self) except -1
+    # For reports of other threads: its name or None, what it runs or None, a weak reference to its spawner or None, the
+    # code that spawned it (None, a code object or a list) and the place in that.
+    cdef tuple identity(self)
 
 cdef enum GreenletLife:
     UNSTARTED = 0
@@ -187,6 +194,7 @@ cdef class Timer(Callback):
     cdef bint ref
 
     cdef int start_ns(self, int64_t delay_ns) except -1
+    cdef PyObject *strikes(self) noexcept       # the greenlet that it raises an exception in; NULL for any other timer
 
 # ---- file descriptors
 
@@ -265,6 +273,9 @@ cdef class Hub(greenlet):
     cdef public list after_poll
     cdef public int watchers        # active ones of `loop`, for stats()
     cdef public int spinning        # idle watchers: poll without waiting
+    # Borrowed: the CoreGreenlet that was resumed or begun last, if it has not ended. It runs unless it is parked: then the hub
+    # does, or a raw greenlet.
+    cdef PyObject *current
     cdef PyObject *runner           # borrowed: the greenlet that runs the loop now, normally the hub itself
     cdef bint laid_off              # the hub itself is not needed: a runner runs the loop
     cdef list runners               # every _Runner there is
@@ -348,7 +359,12 @@ cdef int throw_now(Hub hub, greenlet g, object exc) except -1
 
 cdef object await_it(object what)                       # for `__await__` of what coroutines may wait for
 
-cdef Waiter new_waiter(Hub hub, int kind)
+# what: see Waiter.what.
+cdef Waiter new_waiter(Hub hub, int kind, PyObject *what)
+
+# For registered descriptions: the name of a type without its module; the name of a greenlet.
+cdef str type_name(object what)
+cdef str greenlet_name(greenlet g)
 cdef int free_waiter(Waiter w) except -1
 cdef bint wait_on(Waiter w, int64_t timeout) except -1
 cdef int64_t timeout_ns(object seconds) except -2       # None: -1 (for ever); never rounded down

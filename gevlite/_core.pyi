@@ -393,6 +393,18 @@ def add_idle_workers(change: int) -> None:
     A thread without a call to make wakes no greenlet, so it does not hold off a LoopExit.
     """
 
+def register_description(cls: type, describe: Callable[[Any, Waiter], object]) -> None:
+    """Have `describe(what, waiter)` say what is waited for, if it is a `cls`. For rules and result see _look.pxi."""
+
+def look(skip: int = 0) -> dict[str, Any]:
+    """A dict of plain numbers and strings that says what each greenlet of each hub does: for gevlite._probe.
+
+    Does not block, and changes nothing. skip: so many frames of the caller's stack are no part of the report.
+    """
+
+def waiting_loops() -> list[tuple[int, Any]]:
+    """`(address of the greenlet, event loop)` of each greenlet that runs an asyncio loop and waits in it."""
+
 def hubs() -> list[Hub]:
     """All live hubs of the process, one for each OS thread that uses gevlite."""
 

@@ -46,6 +46,8 @@ import sys
 from _thread import _count
 from _thread import _local as _thread_local
 from _thread import get_ident as _get_ident
+from functools import partial
+from types import BuiltinFunctionType, CodeType
 from weakref import ref
 
 from gevlite import _backend
@@ -55,6 +57,8 @@ from gevlite._frames import hub_frame, switched
 from gevlite.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
 
 from greenlet import GreenletExit
+
+cdef object _hub_code = hub_frame.__code__
 
 
 cdef extern from "_greenlet_api.h":
@@ -452,6 +456,9 @@ cdef class Timer(Callback):
             return 0
         return Callback.run(self)
 
+    cdef PyObject *strikes(self) noexcept:
+        return NULL
+
     cpdef stop(self):
         """Take the call back and forget the moment. Calling it twice does nothing. May be called from any thread."""
         self.callback = None
@@ -472,26 +479,6 @@ cdef class Timer(Callback):
 
 
 # ---------------------------------------------------------------- park and wake
-
-_KIND_NAMES = {
-    WAIT_OTHER: "waiting",
-    WAIT_YIELD: "giving way",
-    WAIT_TIMER: "sleeping",
-    WAIT_READ: "waiting to read from fd",
-    WAIT_WRITE: "waiting to write to fd",
-    WAIT_GREENLET: "waiting for greenlets",
-    WAIT_EVENT: "waiting for an Event",
-    WAIT_RESULT: "waiting for an AsyncResult",
-    WAIT_LOCK: "waiting for a lock",
-    WAIT_QUEUE: "waiting for a queue",
-    WAIT_THREADPOOL: "waiting for a worker thread",
-    WAIT_IDLE: "waiting for an idle loop",
-    WAIT_HUB: "waiting for the hub to finish",
-    WAIT_WATCHER: "waiting for a watcher",
-    WAIT_FDS: "waiting for any of several fds",
-    WAIT_LOOP: "waiting in the event loop that it runs",
-}
-
 
 @cython.no_gc
 cdef class Waiter(Place):
@@ -592,6 +579,7 @@ cdef class Waiter(Place):
         if _exiting:
             _freeze_others(hub)
         self.greenlet = me
+        self.since = hub.slice_end
         # Both borrow: whatever called us holds this Waiter on the stack of `me`, until `_undo` has taken it out again.
         if isinstance(me, CoreGreenlet):
             (<CoreGreenlet> me).waiter = <PyObject *> self
@@ -658,6 +646,7 @@ cdef class Waiter(Place):
         leave_parked(self.hub, self)
         if isinstance(self.greenlet, CoreGreenlet):
             (<CoreGreenlet> self.greenlet).waiter = NULL
+            self.hub.current = <PyObject *> self.greenlet
         elif self.hub.polls and runs_loops(self.hub, self.greenlet):
             # A signal handler waited in the middle of this greenlet's poll. Meanwhile another one polled, and may have
             # taken what would have ended this poll.
@@ -708,10 +697,7 @@ cdef class Waiter(Place):
 
     def describe(self):
         """What the wait is for, in words."""
-        text = _KIND_NAMES[<int> self.kind]
-        if self.kind == WAIT_READ or self.kind == WAIT_WRITE:
-            return f"{text} {self.detail}"
-        return text
+        return waits_for(self)
 
     def __repr__(self):
         state = ("new", "parked", "woken", "resumed", "done")[<int> self.state]
@@ -798,7 +784,7 @@ cdef int handle_signals_in(Waiter w) except -1:
     return 0
 
 
-cdef Waiter new_waiter(Hub hub, int kind):
+cdef Waiter new_waiter(Hub hub, int kind, PyObject *what):
     """A Waiter for the running thread's hub, from its free list if there is one.
 
     The first call in a thread makes a hub, and an allocation may start the garbage collector: then Python code runs, and
@@ -814,6 +800,7 @@ cdef Waiter new_waiter(Hub hub, int kind):
     else:
         w = Waiter.__new__(Waiter, hub)
     w.kind = kind
+    w.what = what
     return w
 
 
@@ -898,7 +885,7 @@ cdef class Waitable:
 
     cdef bint wait_here(self, int kind, int64_t timeout) except -1:
         """Park among the waiters until notified. False after the time-out."""
-        cdef Waiter w = new_waiter(current_hub(), kind)
+        cdef Waiter w = new_waiter(current_hub(), kind, <PyObject *> self)
         if self.ready():
             return True         # it has become ready meanwhile, see new_waiter
         waitlist_append(&self.waiters, w)
@@ -1043,14 +1030,19 @@ cdef class CoreGreenlet(greenlet):
         """First thing in `run`."""
         self.life = RUNNING
         self.hub.greenlets += 1
+        self.hub.current = <PyObject *> self
         return 0
 
     cdef int end(self) except -1:
         self.life = FINISHED
         self.hub.greenlets -= 1
+        self.hub.current = NULL
         if self.hub.belongings is not None:
             lay_down()          # what it has left in the thread's state is not for the next greenlet
         return 0
+
+    cdef tuple identity(self):
+        return None, None, None, None, -1
 
     def __del__(self):
         # Suspended by a hand-made switch and no longer reachable: unwind it while our fields are still there. It can only
@@ -1368,11 +1360,12 @@ cdef class Hub(greenlet):
                 self.nursery = nursery
                 switch_to(<PyObject *> nursery, NULL)
         self.started = True
+        stamp_parked(self)
         run_loop(self, <PyObject *> self)
 
     cdef int run_as(self, PyObject *me) except -1:
         """Run the loop; 1 if the runner `me` is not needed any more."""
-        cdef int64_t timeout
+        cdef int64_t timeout, now
         while not self.closed:
             if self.runner != me:
                 # Something made `me` wait on the way to here.
@@ -1395,7 +1388,12 @@ cdef class Hub(greenlet):
                     if DEBUG:
                         check_hub(self)
                     self.step()
-                    if self.runner != me or gevlite_coarse_ns() >= self.slice_end:
+                    if self.runner != me:
+                        break
+                    now = gevlite_coarse_ns()
+                    if now >= self.slice_end:
+                        if now > self.slice_end + SLICE_NS:
+                            stamp_last(self, now)
                         break
                 self.budget = 0
                 if self.closed:
@@ -1747,14 +1745,14 @@ cdef class Hub(greenlet):
         Returns True then, or False after `timeout` seconds.
         """
         cdef int64_t limit = timeout_ns(timeout)
-        cdef Waiter w = new_waiter(self, WAIT_HUB)
+        cdef Waiter w = new_waiter(self, WAIT_HUB, NULL)
         w.ref = False
         waitlist_append(&self.join_waiters, w)
         return wait_on(w, limit)
 
     def wait(self, watcher):
         """Block until `watcher` (of `hub.loop`) calls back. It is started here and stopped in any case."""
-        cdef Waiter w = new_waiter(self, WAIT_WATCHER)
+        cdef Waiter w = new_waiter(self, WAIT_WATCHER, <PyObject *> watcher)
         watcher.start(w.wake)
         try:
             w.park_for(FOREVER)
@@ -1771,7 +1769,7 @@ cdef class Hub(greenlet):
 
     def wait_idle(self):
         """Block until no greenlet is ready and no file descriptor either."""
-        cdef Waiter w = new_waiter(self, WAIT_IDLE)
+        cdef Waiter w = new_waiter(self, WAIT_IDLE, NULL)
         waitlist_append(&self.idle_waiters, w)
         wait_on(w, FOREVER)
 
@@ -1961,7 +1959,7 @@ cdef class Hub(greenlet):
         cdef Waiter w
         for w in self.parked_waiters():
             throw_now(self, w.greenlet, GreenletExit)   # also reaches greenlets that are ready and only gave way
-        w = new_waiter(self, WAIT_IDLE)
+        w = new_waiter(self, WAIT_IDLE, NULL)
         waitlist_append(&self.idle_waiters, w)
         try:
             w.state = PARKED
@@ -2181,6 +2179,23 @@ cdef int leave_behind(Hub hub, greenlet g) except -1:
     return 0
 
 
+cdef int stamp_parked(Hub hub) noexcept:
+    """The hub begins: what is parked did so now."""
+    cdef PyObject *p = hub.parked
+    while p != NULL:
+        (<Waiter> p).since = gevlite_coarse_ns() + SLICE_NS
+        p = (<Waiter> p).parked_next
+    return 0
+
+
+cdef int stamp_last(Hub hub, int64_t now) noexcept:
+    """A greenlet has run for longer than a turn should take. If it is parked, then since now, and not since the turn began."""
+    if hub.parked != NULL and <PyObject *> (<Waiter> hub.parked).greenlet == hub.current:
+        if (<Waiter> hub.parked).since == hub.slice_end:
+            (<Waiter> hub.parked).since = now + SLICE_NS
+    return 0
+
+
 cdef int leave_parked(Hub hub, Waiter w) except -1:
     """Take it out of the list of what is parked; not for one that is not in it."""
     hub.n_parked -= 1
@@ -2356,6 +2371,7 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
     return 0
 
 
+include "_look.pxi"
 include "_descriptors.pxi"
 include "_debuggers.pxi"
 
@@ -2757,7 +2773,7 @@ def hubs():
 
 def park_current(timeout=None):
     """Park the current greenlet on a Waiter that nothing else refers to: only an exception or the time-out ends that."""
-    return new_waiter(current_hub(), WAIT_OTHER).park_for(timeout_ns(timeout))
+    return new_waiter(current_hub(), WAIT_OTHER, NULL).park_for(timeout_ns(timeout))
 
 
 def sleep(seconds=0, ref=True):
@@ -2773,14 +2789,14 @@ def sleep(seconds=0, ref=True):
     if s < 0:
         raise ValueError("sleep length must be non-negative")
     if s > 0:
-        w = new_waiter(hub, WAIT_TIMER)
+        w = new_waiter(hub, WAIT_TIMER, NULL)
         w.ref = ref
         w.park_for(timeout_ns(seconds))
         free_waiter(w)
         return
     if s != s:
         raise ValueError("sleep length must not be NaN")
-    w = new_waiter(hub, WAIT_YIELD)
+    w = new_waiter(hub, WAIT_YIELD, NULL)
     me = current_greenlet()
     pending = take_pending(hub, me) if not hub.closing else GreenletExit("the hub is being destroyed")
     if pending is not None:

@@ -97,7 +97,7 @@ cdef int fd_wait(Hub hub, FdEntry *entry, int events, int64_t limit) except -1:
     at once, and then calls `fd_pass_on`, also if the operation failed. That wakes the next one if there is still something
     left. Without it the next one would wait for an edge that may never come. When this returns 0 or raises, it has done so.
     """
-    cdef Waiter w = new_waiter(hub, WAIT_READ if events & READ else WAIT_WRITE)
+    cdef Waiter w = new_waiter(hub, WAIT_READ if events & READ else WAIT_WRITE, NULL)
     cdef _ForwardPlace second = None
     cdef object result
     w.detail = entry.fd
@@ -287,7 +287,7 @@ cdef bint wait_until_any(Hub hub, object pairs, object timeout) except -1:
     cdef int fd, events
     cdef int64_t limit = timeout_ns(timeout)
     hub._check_thread("wait_fds")
-    w = new_waiter(hub, WAIT_FDS)
+    w = new_waiter(hub, WAIT_FDS, <PyObject *> fds)
     try:
         for fd, events in pairs:
             entry = fd_entry(hub, fd)
@@ -297,7 +297,7 @@ cdef bint wait_until_any(Hub hub, object pairs, object timeout) except -1:
             if events & WRITE:
                 places.append(forward(&entry.writers, w))
             fd_rearm(hub, entry)
-        w.detail = len(fds) > 0
+        w.detail = <int> len(fds)
         hub.fd_waiters += len(fds) > 0
         try:
             w.park_for(limit)

@@ -3,6 +3,7 @@
 @cython.no_gc
 cdef class _CollectPlace(Place):
     cdef _Collector collector
+    cdef PyObject *source           # the greenlet, borrowed: valid while this is in its list
 
     cdef int notify(self, object source) except -1:
         self.collector._add(source)
@@ -41,6 +42,7 @@ cdef class _Collector:
                 else:
                     place = _CollectPlace.__new__(_CollectPlace)
                     place.collector = self
+                    place.source = <PyObject *> obj
                     waitlist_append(&(<Greenlet> obj).waiters, place)
                     self.links.append(place)
             else:
@@ -79,7 +81,7 @@ cdef class _Collector:
         self.wanted = wanted
         if self.enough():
             return 1
-        w = new_waiter(current_hub(), WAIT_GREENLET)
+        w = new_waiter(current_hub(), WAIT_GREENLET, <PyObject *> self)
         if self.enough():       # some became ready meanwhile, see new_waiter
             return 1
         self.waiter = w

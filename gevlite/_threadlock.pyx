@@ -28,6 +28,7 @@ from gevlite._core cimport (
     in_whose_name,
     new_waiter,
     timeout_ns,
+    type_name,
     wait_on,
     waitlist_append,
     waitlist_clear,
@@ -37,7 +38,7 @@ from gevlite._core cimport (
 import _thread
 import sys
 
-from gevlite._core import hubs
+from gevlite._core import hubs, register_description
 from gevlite.exceptions import LoopExit
 
 __all__ = ["Lock", "RLock", "get_ident", "get_owner_ident", "report_thread_error"]
@@ -147,6 +148,7 @@ cdef class Lock:
     """
 
     cdef bint held
+    cdef PyObject *outer            # borrowed: the RLock whose lock this is, which has the only reference; else NULL
     cdef WaitList waiters
     cdef object __weakref__
 
@@ -175,7 +177,7 @@ cdef class Lock:
     cdef bint _wait(self, int64_t limit) except -1:
         cdef Hub hub = current_hub()
         cdef Waiter w
-        w = new_waiter(hub, WAIT_LOCK)
+        w = new_waiter(hub, WAIT_LOCK, <PyObject *> self)
         if not self.held:
             # Released by another thread while the waiter, or even the hub, was made.
             self.held = True
@@ -253,6 +255,7 @@ cdef class RLock:
         if RLOCK_TAKES_NOTHING and (args or kwargs) and type(self) is RLock:
             raise TypeError(f"RLock() takes no {'positional' if args else 'keyword'} arguments")
         self.block = Lock.__new__(Lock)
+        self.block.outer = <PyObject *> self
 
     def acquire(self, bint blocking=True, timeout=-1):
         """Take it; block while another has it, at most `timeout` seconds (-1: for ever). False if that did not work.
@@ -340,3 +343,18 @@ cdef class RLock:
             f"<{'locked' if self.count else 'unlocked'} {type(self).__module__}.{type(self).__qualname__} object "
             f"owner={self.owner} count={self.count} at {<size_t> <PyObject *> self:#x}>"
         )
+
+
+# ---------------------------------------------------------------- what greenlets wait for, in words
+
+def _describe_lock(what, waiter):
+    cdef Lock lock = what
+    cdef RLock outer
+    if lock.outer == NULL:
+        return "Lock"
+    outer = <RLock> lock.outer
+    # A number: the owner may be an OS thread, and may have ended.
+    return type_name(outer), [outer.owner] if outer.count else None, True
+
+
+register_description(Lock, _describe_lock)

@@ -27,6 +27,7 @@ from gevlite._core cimport (
     deadline_of,
     give_way_within,
     greenlet,
+    greenlet_name,
     lay_down,
     links_due,
     new_waiter,
@@ -53,7 +54,7 @@ import greenlet as _greenlet_module
 
 from gevlite.timeout cimport RAISE, Timeout, expired, within
 
-from gevlite._core import get_hub_if_exists, getcurrent
+from gevlite._core import get_hub_if_exists, getcurrent, register_description
 from gevlite.timeout import frame_summary
 
 GreenletExit = _greenlet_module.GreenletExit
@@ -260,6 +261,12 @@ cdef class Greenlet(CoreGreenlet):
             self._stack = <object> code
             Py_DECREF(self._stack)
         return 0
+
+    cdef tuple identity(self):
+        cdef object name = self._name
+        if name is None and self._ident is not None:
+            name = f"Greenlet-{self._ident}"
+        return name if type(name) is str else None, self.fn, self._spawner, self._stack, self._instruction
 
     # -------- life
 
@@ -506,7 +513,7 @@ cdef class Greenlet(CoreGreenlet):
         cdef Waiter w
         if self.life == FINISHED:
             return 1
-        w = new_waiter(current_hub(), WAIT_GREENLET)
+        w = new_waiter(current_hub(), WAIT_GREENLET, <PyObject *> self)
         if self.life == FINISHED:
             return 1
         waitlist_append(&self.waiters, w)
@@ -869,3 +876,28 @@ def killall(greenlets, exception=GreenletExit, block=True, timeout=None):
 
 
 include "_many.pxi"
+
+
+# ---------------------------------------------------------------- what greenlets wait for, in words
+
+def _describe_end(what, waiter):
+    return f"the end of {greenlet_name(what)}", [what], True
+
+
+def _describe_ends(what, waiter):
+    cdef _Collector collector = what
+    cdef list places = collector.links if collector.links is not None else []
+    cdef list greenlets = []
+    cdef Py_ssize_t missing = collector.wanted - len(collector.ready)
+    for link in places:
+        if isinstance(link, _CollectPlace) and (<_CollectPlace> link).list != NULL:
+            greenlets.append(<object> (<_CollectPlace> link).source)
+    if len(places) == 1 and len(greenlets) == 1:
+        return f"the end of {greenlet_name(greenlets[0])}", greenlets, True
+    if len(greenlets) == len(places):
+        return f"the end of {missing} of {len(places)} greenlets", greenlets, missing == len(greenlets)
+    return f"{missing} of {len(places)} objects", None, False
+
+
+register_description(Greenlet, _describe_end)
+register_description(_Collector, _describe_ends)

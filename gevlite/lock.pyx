@@ -4,6 +4,7 @@ All are fair: a release hands over to the greenlet that has waited longest. Neit
 take the lock first. The counter is therefore above zero only while nothing waits.
 """
 
+cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
@@ -19,12 +20,14 @@ from gevlite._core cimport (
     notify_all,
     notify_one,
     timeout_ns,
+    type_name,
     wait_on,
     waitlist_append,
     waitlist_clear,
 )
 from gevlite.timeout cimport Timeout, within
 
+from gevlite._core import register_description
 from gevlite.exceptions import LoopExit
 
 __all__ = ["BoundedSemaphore", "DummySemaphore", "RLock", "Semaphore"]
@@ -66,7 +69,7 @@ cdef class Semaphore(Waitable):
         limit = timeout_ns(timeout)
         if limit == 0:
             return False
-        w = new_waiter(current_hub(), WAIT_LOCK)
+        w = new_waiter(current_hub(), WAIT_LOCK, <PyObject *> self)
         if self.counter > 0:            # released meanwhile, see new_waiter
             self.counter -= 1
             return True
@@ -99,7 +102,7 @@ cdef class Semaphore(Waitable):
                 within(timeout, None, (<object> Semaphore).wait, (self,))
                 return self.counter
             limit = timeout_ns(timeout)
-            w = new_waiter(current_hub(), WAIT_LOCK)
+            w = new_waiter(current_hub(), WAIT_LOCK, <PyObject *> self)
             if self.counter <= 0:           # still, see new_waiter
                 waitlist_append(&self.watchers, w)
                 wait_on(w, limit)
@@ -144,6 +147,12 @@ cdef class BoundedSemaphore(Semaphore):
         return Semaphore.release(self)
 
 
+@cython.final
+cdef class _Block(Semaphore):
+    """What waits for an RLock waits for this."""
+    cdef PyObject *outer            # borrowed: the RLock has the only reference
+
+
 class DummySemaphore:
     """Stands in for a semaphore with endless supply: nothing blocks, nothing is counted."""
 
@@ -186,12 +195,19 @@ class DummySemaphore:
         return f"<{type(self).__name__}>"
 
 
+cdef _Block new_block(object outer):
+    cdef _Block made = _Block.__new__(_Block)
+    made.counter = 1
+    made.outer = <PyObject *> outer
+    return made
+
+
 cdef class RLock:
     """RLock(hub=None)\n--\n
     A lock that its owner, a greenlet, may acquire again; it is free after as many releases. Usable in `with`."""
 
     def __init__(self, hub=None):
-        self.block = Semaphore(1)
+        self.block = new_block(self)
 
     cpdef bint acquire(self, bint blocking=True, object timeout=None) except -1:
         """Take it; block while another greenlet has it, at most `timeout` seconds. False if that did not work."""
@@ -258,7 +274,7 @@ cdef class RLock:
         return self.count if self.owner is current_greenlet() else 0
 
     def _at_fork_reinit(self):
-        self.block = Semaphore(1)
+        self.block = new_block(self)
         self.owner = None
         self.count = 0
 
@@ -267,3 +283,29 @@ cdef class RLock:
             f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} owner={self.owner!r} count={self.count} "
             f"links={self.block.linkcount()}>"
         )
+
+
+# ---------------------------------------------------------------- what greenlets wait for, in words
+
+def _describe_semaphore(what, waiter):
+    cdef Semaphore semaphore = what
+    cdef object pool
+    if semaphore._pool is not None:
+        pool = semaphore._pool()
+        if pool is not None:
+            return f"a place in {type_name(pool)}", list(pool.greenlets), False
+    return f"{type_name(what)}, {semaphore.counter} free"
+
+
+def _describe_bounded(what, waiter):
+    return f"{type_name(what)}, {(<BoundedSemaphore> what).counter} of {(<BoundedSemaphore> what).initial} free"
+
+
+def _describe_block(what, waiter):
+    cdef RLock lock = <RLock> (<_Block> what).outer
+    return type_name(lock), [lock.owner] if lock.owner is not None else None, True
+
+
+register_description(Semaphore, _describe_semaphore)
+register_description(BoundedSemaphore, _describe_bounded)
+register_description(_Block, _describe_block)

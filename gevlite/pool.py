@@ -7,6 +7,7 @@ greenlet or by `discard`, whichever comes first.
 A group may be used from several OS threads. Its members run on the hub of the thread that made them.
 """
 
+import weakref
 from operator import index
 from queue import Full
 
@@ -470,6 +471,8 @@ class Pool(Group):
         super().__init__()
         self.size = size
         self._places = DummySemaphore() if size is None else Semaphore(size)
+        if size is not None:
+            self._places._pool = weakref.ref(self)  # for reports of what waits for a place
 
     def __repr__(self):
         size = "" if self.size is None else f" size={self.size}"

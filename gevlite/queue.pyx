@@ -23,6 +23,7 @@ from gevlite._core cimport (
     notify_one,
     time_left,
     timeout_ns,
+    type_name,
     wait_on,
     waitlist_append,
     waitlist_clear,
@@ -35,6 +36,8 @@ import os
 import queue as _queue
 from collections import deque
 from types import GenericAlias
+
+from gevlite._core import register_description
 
 __target__ = "queue"
 # Queue and its kin stay: they are made of locks, and cooperative as soon as those are.
@@ -193,6 +196,7 @@ cdef class _QueueBase:
         """May run Python code, see new_waiter: look again afterwards."""
         cdef _Putter w = _Putter.__new__(_Putter, current_hub())
         w.kind = WAIT_QUEUE
+        w.what = <PyObject *> self
         w.item = item
         return w
 
@@ -525,7 +529,7 @@ cdef class SimpleQueue(_QueueBase):
             if w is not None:
                 waitlist_append(waiting, w)
                 return w
-            w = new_waiter(current_hub(), WAIT_QUEUE)       # then look again
+            w = new_waiter(current_hub(), WAIT_QUEUE, <PyObject *> self)       # then look again
         return None
 
     cdef int put_back(self, object item) except -1:
@@ -669,7 +673,7 @@ cdef class Queue(SimpleQueue):
             if isinstance(timeout, Timeout):
                 return within(timeout, False, (<object> Queue).join, (self,))
             limit = timeout_ns(timeout)
-            w = new_waiter(current_hub(), WAIT_QUEUE)
+            w = new_waiter(current_hub(), WAIT_QUEUE, <PyObject *> self)
             if self.unfinished:         # still, see new_waiter
                 waitlist_append(&self.joining, w)
                 wait_on(w, limit)
@@ -837,7 +841,7 @@ cdef class Channel(_QueueBase):
                 raise Empty
             if w is not None:
                 break
-            w = new_waiter(current_hub(), WAIT_QUEUE)       # then look again
+            w = new_waiter(current_hub(), WAIT_QUEUE, <PyObject *> self)       # then look again
         waitlist_append(&self.getting, w)
         return self.wait_to_get(w, limit)
 
@@ -853,3 +857,26 @@ cdef class Channel(_QueueBase):
 
     def __repr__(self):
         return f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} getters={self.getters} putters={self.putters}>"
+
+
+# ---------------------------------------------------------------- what greenlets wait for, in words
+
+def _describe_queue(what, waiter):
+    cdef SimpleQueue queue = what
+    cdef WaitList *waits = (<Waiter> waiter).list
+    cdef str name = type_name(what)
+    if waits == &queue.putting:
+        return f"room in {name}, full with {queue.room}"
+    if waits == &queue.joining:
+        return f"the end of work on {name}, {queue.unfinished} unfinished"
+    return f"an item in {name}, empty"
+
+
+def _describe_channel(what, waiter):
+    if (<Waiter> waiter).list == &(<Channel> what).putting:
+        return f"a getter at {type_name(what)}"
+    return f"a putter at {type_name(what)}"
+
+
+register_description(SimpleQueue, _describe_queue)
+register_description(Channel, _describe_channel)

@@ -4,6 +4,7 @@
 the names and the semantics of anyio's, except that a cancelled block is interrupted once, as by `kill` and `Timeout`.
 """
 
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
 from gevlite._core cimport Hub, Timer, cancel_throw, current_greenlet, current_hub, greenlet, now_ns, throw_into, timeout_ns
@@ -42,6 +43,9 @@ cdef class _Deadline(Timer):
             return 0
         scope.expired = True
         return scope._interrupt()
+
+    cdef PyObject *strikes(self) noexcept:
+        return <PyObject *> self.scope.target if self.scope is not None else NULL
 
     cpdef stop(self):
         self.scope = None

@@ -41,6 +41,9 @@ cdef class _TimeoutTimer(Timer):
             exc = self.made = exc()     # so that cancel() takes back this one, not a kill with the same class
         return throw_now(self.hub, self.target, exc)
 
+    cdef PyObject *strikes(self) noexcept:
+        return <PyObject *> self.target
+
     cpdef stop(self):
         self.exc = None
         Timer.stop(self)

@@ -184,7 +184,7 @@ def test_a_dead_end_is_a_loop_exit_that_names_what_is_parked(run_script):
             Event().wait()
         except gevlite.LoopExit as exc:
             text = str(exc)
-            assert "stuck_worker" in text and "waiting for a queue" in text and "waiting for an Event" in text, text
+            assert "stuck_worker" in text and "an item in Queue, empty" in text and "waiting for Event" in text, text
             assert exc.hub is gevlite.get_hub()
         else:
             raise AssertionError

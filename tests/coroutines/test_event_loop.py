@@ -809,5 +809,5 @@ def test_it_waits_as_what_it_is(run):
     gevlite.sleep(0.001)
     descriptions = [waiter.describe() for waiter in gevlite.get_hub().parked_waiters()]
     greenlet.join()
-    assert "waiting in the event loop that it runs" in descriptions
+    assert "waiting for the tasks of its event loop" in descriptions
     assert getcurrent() is not greenlet
