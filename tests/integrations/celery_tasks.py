@@ -1,10 +1,12 @@
 """The tasks of the Celery workers in test_celery.py. The broker is the Redis server at the port REDIS_PORT."""
 
+import asyncio
 import os
 import threading
 import time
 
 import celery
+from asgiref.sync import async_to_sync, sync_to_async
 from celery.exceptions import SoftTimeLimitExceeded
 
 redis = f"redis://127.0.0.1:{os.environ['REDIS_PORT']}/"
@@ -77,3 +79,61 @@ def ask_another():
 def acknowledged_late(seconds):
     time.sleep(seconds)
     return "done"
+
+
+# ---------------------------------------------------------------- coroutines
+
+# {round: the numbers of the tasks of this round that have begun}
+begun = {}
+
+
+async def coroutine(round, number, size):
+    """Only if `size` of its round run at the same time does any of them end."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    begun.setdefault(round, set()).add(number)
+    async with asyncio.timeout(30):
+        while len(begun[round]) < size:
+            await asyncio.sleep(0.002)
+    parts = await asyncio.gather(
+        asyncio.sleep(0.001, number),
+        asyncio.to_thread(int, number),
+        sync_to_async(blocks, thread_sensitive=False)(number),
+        sync_to_async(blocks)(number),
+    )
+    time.sleep(0.001)
+    assert asyncio.get_running_loop() is loop and asyncio.current_task() is task
+    return [type(loop).__module__, *parts]
+
+
+def blocks(number):
+    time.sleep(0.001)
+    assert asyncio._get_running_loop() is None
+    return number
+
+
+@app.task
+def in_async_to_sync(*arguments):
+    return async_to_sync(coroutine)(*arguments)
+
+
+@app.task
+def in_asyncio_run(*arguments):
+    return asyncio.run(coroutine(*arguments))
+
+
+@app.task(soft_time_limit=2)
+def patient_coroutine():
+    """Its limit is found where the coroutine waits, which can put its things in order."""
+    ended = []
+
+    async def main():
+        try:
+            await asyncio.sleep(30)
+        finally:
+            await asyncio.sleep(0.001)
+            ended.append(asyncio.current_task().cancelling() > 0)
+
+    try:
+        asyncio.run(main())
+    except SoftTimeLimitExceeded:
+        return ended

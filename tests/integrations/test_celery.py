@@ -103,6 +103,23 @@ def test_as_many_tasks_run_at_once_as_there_are_places(send):
     assert [job.get(timeout=20) for job in jobs] == [CONCURRENCY] * len(jobs)
 
 
+@pytest.mark.parametrize("task", ["in_async_to_sync", "in_asyncio_run"])
+def test_tasks_run_coroutines_at_once(send, task):
+    """As many as there are places, and many rounds of them."""
+    for rounds in (1, 25):
+        jobs = [
+            (number, send(task, f"{task} {rounds} {round}", number, CONCURRENCY))
+            for round in range(rounds)
+            for number in range(CONCURRENCY)
+        ]
+        for number, job in jobs:
+            assert job.get(timeout=40) == ["gevlite.asyncio", *[number] * 4]
+
+
+def test_a_soft_time_limit_is_raised_in_a_task_that_runs_a_coroutine(send):
+    assert send("patient_coroutine").get(timeout=20) == [True]
+
+
 def test_what_a_task_raises_is_its_result(send):
     with pytest.raises(ValueError, match="as it should"):
         send("fail").get(timeout=20)
