@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from gevlite._core cimport FdEntry, Hub, Place, Waiter
+from gevlite._running_loop cimport RunningLoop
 
 cdef class Io(Place):
     """A place in the list of a descriptor's readers or writers, of a loop instead of a greenlet."""
@@ -51,6 +52,7 @@ cdef class LoopCore:
     cdef set transports         # that read or write by themselves: to be told when the loop begins and ends to run
     cdef Hub hub                # of the thread that runs it; None: it does not run
     cdef Waiter waiter          # its greenlet is parked in the loop's own wait
+    cdef RunningLoop running    # while it runs
     cdef public object _thread_id
     cdef public object _current_handle
     cdef public bint _debug
@@ -64,6 +66,7 @@ cdef class LoopCore:
     cdef Handle watch(self, dict watches, int event, object source, object callback, tuple args, object context)
     cdef bint unwatch(self, dict watches, object source) except -1
     cdef int run_batch(self) except -1
+    cdef int raise_thrown(self) except -1
     cdef int turn(self) except -1
     cdef int wait_ready(self) except -1
     cdef int due_timers(self) except -1

@@ -50,6 +50,8 @@ import sys
 from _thread import get_ident
 from asyncio import base_events, events, format_helpers
 
+from gevlite._running_loop cimport RunningLoop
+
 from gevlite._running_loop import Hook, hook_of
 from gevlite.timeout import Timeout
 
@@ -90,6 +92,16 @@ cdef int64_t LONGEST_NS = 1 << 62
 cdef bint is_for_the_greenlet(object exc):
     """Raised in a callback, but not for it: it has to go on to whoever runs the loop."""
     return isinstance(exc, (SystemExit, KeyboardInterrupt, GreenletExit, Timeout))
+
+
+cdef bint was_thrown(LoopCore loop, object exc):
+    """It was thrown into the greenlet while the callback blocked."""
+    cdef RunningLoop running = loop.running
+    if running is not None and running.thrown is not None:
+        for thrown in running.thrown:
+            if thrown[1] is exc:
+                return True
+    return False
 
 
 cdef int report(LoopCore loop, str message, object exc, dict more) except -1:
@@ -167,7 +179,7 @@ cdef int call_failed(Handle handle) except -1:
     try:
         raise_it()
     except BaseException as exc:
-        if is_for_the_greenlet(exc):
+        if is_for_the_greenlet(exc) or was_thrown(<LoopCore> handle._loop, exc):
             raise
         source = format_helpers._format_callback_source(handle._callback, handle._args)
         more = {"handle": handle}
@@ -460,6 +472,10 @@ cdef int run_handle(LoopCore loop, Handle handle) except -1:
     return 0
 
 
+cdef bint stops(object item) except -1:
+    return isinstance(<object> <PyObject *> item, Handle) and (<Handle> item)._callback is base_events._run_until_complete_cb
+
+
 cdef object running_hook():
     """What to tell that a loop begins to run in this greenlet, or ends."""
     hook = hook_of(events._set_running_loop)
@@ -613,15 +629,24 @@ cdef class LoopCore:
             self._thread_id = get_ident()
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
             hook(self)
+            self.running = hub.belongings
+            self.running.ours = True
             self.attach(hub)
             while True:
                 self.turn()
                 self.run_batch()
                 if self._stopping:
                     break
+        except BaseException:
+            # What `run_until_complete` has waited for may be done: that must not stop the next run.
+            self.ready[:] = [item for item in self.ready if not stops(item)]
+            raise
         finally:
             self._stopping = False
             self._thread_id = None
+            if self.running is not None:
+                self.running.ours = False
+                self.running = None
             hook(None)
             self.detach()
             self._set_coroutine_origin_tracking(False)
@@ -674,6 +699,7 @@ cdef class LoopCore:
         cdef list batch = self.ready
         cdef Py_ssize_t i = 0, n = PyList_GET_SIZE(batch)
         cdef object item
+        cdef RunningLoop running = self.running
         self.ready = self.spare if self.spare is not None else []
         self.spare = None
         try:
@@ -685,11 +711,22 @@ cdef class LoopCore:
                         run_handle(self, <Handle> item)
                 else:
                     (<Io> item).run()
+                if running.thrown is not None:
+                    self.raise_thrown()
         except BaseException:
             self.ready[:0] = batch[i:n]
             raise
         batch.clear()
         self.spare = batch
+        return 0
+
+    cdef int raise_thrown(self) except -1:
+        """Of what was thrown into the greenlet while the last callback blocked: raise what a task has kept for itself."""
+        cdef list thrown = self.running.thrown
+        self.running.thrown = None
+        for task, exc in thrown:
+            if task is not None and task.done() and not task.cancelled() and task.exception() is exc:
+                raise exc
         return 0
 
     def _leave(self):

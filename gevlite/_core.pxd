@@ -91,11 +91,18 @@ cdef enum WaiterState:
     RESUMED = 3     # the switch into its greenlet is under way
     DONE = 4
 
+cdef class Block:
+    """A `with` block in a part of what a greenlet runs. See _core.pyx."""
+    cdef int interrupt(self, Hub hub, greenlet target, object exc) except -1
+    cdef bint leave(self, object value) except -1
+
 cdef class Belongings:
     """What a greenlet has of its own in the state of its thread: away while it is parked. See _core.pyx."""
     cdef greenlet owner
     cdef void put_away(self) noexcept
     cdef void put_back(self) noexcept
+    cdef object raising(self, object exc)
+    cdef Block block(self)
 
 cdef class Waiter(Place):
     cdef readonly Hub hub
@@ -320,6 +327,7 @@ cdef bint finalizing() noexcept             # the interpreter ends: only this th
 cdef int set_belongings(Belongings belongings) except -1     # the running greenlet has these from now on; None: nothing
 cdef Belongings lay_down()                  # before a switch by hand: put them away. The result is for take_up().
 cdef int take_up(Belongings belongings) except -1
+cdef Block new_block(Hub hub)               # of what runs now; None: of the whole greenlet, the usual case
 cdef greenlet in_whose_name(greenlet g)      # the main greenlet for what runs the loop; any other one is itself
 
 # Fairness. What may block, and may find over and over what it wants, lets others run if the slice is over, before it

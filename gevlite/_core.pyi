@@ -147,7 +147,9 @@ class Belongings:
     pays for one test of a pointer at each end, and a greenlet that has just been started has none.
 
     A switch made by hand (`greenlet.switch` between two greenlets of the program's own) is no parking: what takes part in it
-    is one flow of control, and keeps what it has.
+    is one flow of control, and keeps what it has. So does SQLAlchemy: a coroutine switches to a greenlet of its own, for
+    code that is not async. If that one parks, `owner` waits there too, and what is thrown into `owner` belongs there
+    (`waits_for_owner`).
     """
 
 @disjoint_base

@@ -561,7 +561,7 @@ cdef class Waiter(Place):
         pending = take_pending(hub, me) if not hub.closing else GreenletExit("the hub is being destroyed")
         if pending is None and hub.belongings is not None and hub.belongings.owner is not me:
             pending = take_pending_of_owner(hub, me)
-        if pending is not None:
+        if pending is not None and (hub.belongings is None or (pending := raised_here(hub, me, pending)) is not None):
             self.state = DONE
             raise pending
         if <PyObject *> me == hub.runner:
@@ -971,6 +971,31 @@ cdef class Belongings:
 
     cdef void put_back(self) noexcept:
         pass
+
+    cdef object raising(self, object exc):
+        """`exc` is about to be raised in the blocking call that the greenlet is in. Returns what is to be raised, None for
+        nothing. May be called while they are away."""
+        return exc
+
+    cdef Block block(self):
+        """See new_block."""
+        return None
+
+
+cdef class Block:
+    """A `with` block that is to be interrupted by itself: what runs it is only a part of what its greenlet runs."""
+
+    cdef int interrupt(self, Hub hub, greenlet target, object exc) except -1:
+        """Have it end with `exc`. By the hub, or by whatever runs in `target`."""
+        return 0
+
+    cdef bint leave(self, object value) except -1:
+        """It has ended, with the exception `value` or None. True if `value` stands for the `exc` of `interrupt`."""
+        return False
+
+
+cdef Block new_block(Hub hub):
+    return hub.belongings.block() if hub.belongings is not None else None
 
 
 # Says what the running greenlet has by the time its thread's hub is made.
@@ -2002,6 +2027,16 @@ cdef object take_pending(Hub hub, greenlet g):
     return waiting.pop(0)
 
 
+cdef object raised_here(Hub hub, greenlet me, object pending):
+    """Of what is pending for the running greenlet, which has Belongings: what is to be raised now."""
+    while pending is not None:
+        raised = hub.belongings.raising(pending)
+        if raised is not None:
+            return raised
+        pending = take_pending(hub, me)
+    return None
+
+
 cdef int add_pending(Hub hub, greenlet g, object exc) except -1:
     if isinstance(g, CoreGreenlet):
         if (<CoreGreenlet> g).pending is None:
@@ -2072,13 +2107,25 @@ cdef int throw_now(Hub hub, greenlet g, object exc) except -1:
         # Not started, or switched away by hand.
         if hub.left_behind is None or g not in hub.left_behind:
             throw_to(<PyObject *> g, exc)
-    elif w.state == PARKED:
-        w.throw(exc)
-    elif w.kind == WAIT_YIELD and w.exc is None:
-        w.exc = exc         # carries nothing that could get lost; a loop over sleep(0) must be killable
-    else:
+    elif not throw_parked(w, exc):
         add_pending(hub, g, exc)
     return 0
+
+
+cdef bint throw_parked(Waiter w, object exc) except -1:
+    """End its wait with `exc`, if that can be ended."""
+    # A yield carries nothing that could get lost, and a loop over sleep(0) must be killable.
+    if w.state != PARKED and (w.kind != WAIT_YIELD or w.exc is not None):
+        return False
+    if w.belongings is not None:
+        exc = w.belongings.raising(exc)
+        if exc is None:
+            return True
+    if w.state == PARKED:
+        w.throw(exc)
+    else:
+        w.exc = exc
+    return True
 
 
 # ---------------------------------------------------------------- a greenlet that waits in another one, see Belongings
@@ -2799,7 +2846,7 @@ def sleep(seconds=0, ref=True):
     w = new_waiter(hub, WAIT_YIELD, NULL)
     me = current_greenlet()
     pending = take_pending(hub, me) if not hub.closing else GreenletExit("the hub is being destroyed")
-    if pending is not None:
+    if pending is not None and (hub.belongings is None or (pending := raised_here(hub, me, pending)) is not None):
         raise pending
     if <PyObject *> me == hub.runner:
         displace(hub)

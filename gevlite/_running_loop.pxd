@@ -1,6 +1,6 @@
 from cpython.object cimport PyObject
 
-from gevlite._core cimport Belongings
+from gevlite._core cimport Belongings, Block, Hub, greenlet
 
 cdef class Hook:
     cdef object get
@@ -19,3 +19,19 @@ cdef class RunningLoop(Belongings):
     cdef int depth                  # sys.get_coroutine_origin_tracking_depth()
     cdef int depth_outside          # and without the loop
     cdef unsigned long forks
+    cdef list due                   # TaskBlocks with an exception that is to be raised in their tasks
+    cdef bint ours                  # the loop asks for `thrown`
+    cdef list thrown                # (task or None, exception): what was raised in blocking calls, but not for them
+
+    cdef object current_task(self)
+
+cdef class TaskBlock(Block):
+    cdef RunningLoop running
+    cdef object loop
+    cdef object task
+    cdef object exc                 # what is due
+    cdef Py_ssize_t cancelling      # so often was the task asked to end before
+    cdef bint cancelled             # and once more because of this block
+    cdef bint left
+
+    cdef int ask(self) except -1

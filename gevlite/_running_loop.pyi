@@ -17,6 +17,12 @@ Where asyncio has it:
   the thread's state, where it would become that of the next loop; `_swap_current_task` is the way to it.
 * What `run_forever` sets for as long as it runs: the hooks for asynchronous generators, and in debug mode how much of a
   coroutine's origin is kept. These are `sys` settings of the thread.
+
+What is thrown into such a greenlet is for the greenlet or for one of its tasks:
+
+* A `Timeout` or a CancelScope that a coroutine has entered is for the task that runs the coroutine, see `TaskBlock`.
+* Anything else, a `kill` say, is for the greenlet. If a task's blocking call is interrupted by it, the task would keep it
+  as its own result; so it is noted in `thrown`, for the loop to see.
 """
 
 from asyncio import AbstractEventLoop, Task

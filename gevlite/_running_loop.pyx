@@ -17,14 +17,21 @@ Where asyncio has it:
   the thread's state, where it would become that of the next loop; `_swap_current_task` is the way to it.
 * What `run_forever` sets for as long as it runs: the hooks for asynchronous generators, and in debug mode how much of a
   coroutine's origin is kept. These are `sys` settings of the thread.
+
+What is thrown into such a greenlet is for the greenlet or for one of its tasks:
+
+* A `Timeout` or a CancelScope that a coroutine has entered is for the task that runs the coroutine, see `TaskBlock`.
+* Anything else, a `kill` say, is for the greenlet. If a task's blocking call is interrupted by it, the task would keep it
+  as its own result; so it is noted in `thrown`, for the loop to see.
 """
 
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
-from gevlite._core cimport Belongings, PyThreadState, PyThreadState_Get, set_belongings
+from gevlite._core cimport Belongings, Block, Hub, PyThreadState, PyThreadState_Get, greenlet, set_belongings, throw_into
 
 import os
+import sys
 
 from gevlite._core import set_belongings_finder
 
@@ -86,9 +93,92 @@ cdef class RunningLoop(Belongings):
         Py_XDECREF(firstiter)
         Py_XDECREF(finalizer)
 
+    cdef object current_task(self):
+        """The task that runs in the greenlet, or None. Also while it is away."""
+        cdef object loop = self.loop
+        if loop is None:
+            loop = self.hook.get()
+            if loop is None:
+                return None
+        elif self.hook.swap_task is not None:
+            return self.task
+        return sys.modules["asyncio.tasks"].current_task(loop)
+
+    cdef object raising(self, object exc):
+        cdef TaskBlock block
+        if self.due is not None:
+            for block in self.due:
+                if block.exc is exc:
+                    self.due.remove(block)
+                    block.exc = None
+                    if block.task is self.current_task():
+                        return exc
+                    block.ask()
+                    return None
+        if self.ours:
+            if isinstance(exc, type):
+                exc = exc()         # to be recognised
+            if self.thrown is None:
+                self.thrown = []
+            self.thrown.append((self.current_task(), exc))
+        return exc
+
+    cdef Block block(self):
+        cdef TaskBlock made
+        task = self.current_task()
+        if not hasattr(task, "uncancel"):
+            return None         # none, or one that is not asyncio's
+        made = TaskBlock.__new__(TaskBlock)
+        made.running = self
+        made.loop = self.hook.get()
+        made.task = task
+        made.cancelling = task.cancelling()
+        return made
+
     def __dealloc__(self):
         Py_XDECREF(self.firstiter)
         Py_XDECREF(self.finalizer)
+
+
+cdef class TaskBlock(Block):
+    """A block in a coroutine. If the task is running, in a blocking call that is, the exception is raised there. If it waits
+    for something in its loop, the only way to interrupt it is to cancel it: at the end of the block, CancelledError then
+    stands for the exception. As with `asyncio.timeout`, the task counts who has cancelled it, and blocks nest.
+    """
+
+    cdef int interrupt(self, Hub hub, greenlet target, object exc) except -1:
+        cdef RunningLoop running = self.running
+        if self.left:
+            return 0
+        if running.current_task() is not self.task:
+            return self.ask()
+        self.exc = exc
+        if running.due is None:
+            running.due = []
+        running.due.append(self)
+        return throw_into(hub, target, exc)
+
+    cdef int ask(self) except -1:
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.cancel)
+        return 0
+
+    def cancel(self):
+        # What the task has been woken with meanwhile comes first: then it may have left.
+        if not self.left and not self.task.done():
+            self.cancelled = True
+            self.task.cancel()
+
+    cdef bint leave(self, object value) except -1:
+        cdef list due = self.running.due
+        self.left = True
+        if self.exc is not None:
+            self.exc = None
+            due.remove(self)
+        if not self.cancelled:
+            return False
+        self.cancelled = False
+        return self.task.uncancel() <= self.cancelling and isinstance(value, sys.modules["asyncio"].CancelledError)
 
 
 cdef class Hook:

@@ -20,11 +20,12 @@ from gevlite._core import READ, WRITE, Waiter, WaitKind, get_hub, getcurrent, hu
 from gevlite._loop_threads import in_threads
 from gevlite.event import AsyncResult, Event
 from gevlite.greenlet import Greenlet, GreenletExit
-from gevlite.lock import Semaphore
-from gevlite.queue import Empty
+from gevlite.lock import Acquire, Semaphore
+from gevlite.queue import Channel, Empty, Full, Next, SimpleQueue
+from gevlite.taskgroup import EnterGroup, LeaveGroup
 from gevlite.timeout import Timeout, with_timeout
 
-__all__ = ["EventLoop", "get", "run", "spawn", "wait"]
+__all__ = ["EventLoop", "get", "put", "run", "spawn", "wait"]
 
 
 class _Descriptors:
@@ -185,7 +186,8 @@ def run(main, *, debug=None):
     """Run a coroutine, or another awaitable, in a new EventLoop, and return its result: as `asyncio.run`.
 
     Blocks the current greenlet only; any number may do this at once. A kill or a Timeout of the greenlet cancels the
-    coroutine and what it has started, and is raised when that has ended. Raises RuntimeError in a coroutine.
+    coroutine and what it has started, and is raised when that has ended. A second one is raised at once; what was
+    started then ends by itself. Raises RuntimeError in a coroutine.
     """
     if events._get_running_loop() is not None:
         raise RuntimeError(
@@ -196,7 +198,7 @@ def run(main, *, debug=None):
         if not isinstance(main, Awaitable):
             raise TypeError(f"a coroutine was expected, got {main!r}")
         main = _await_it(main)
-    with asyncio.Runner(debug=debug, loop_factory=EventLoop) as runner:
+    with asyncio.Runner(debug=debug, loop_factory=_LoopOfRun) as runner:
         if getcurrent() is _main_greenlet():
             return runner.run(main)
         # A Runner's handler of SIGINT is for the main greenlet, which is to be interrupted.
@@ -206,6 +208,49 @@ def run(main, *, debug=None):
 
 async def _await_it(awaitable):
     return await awaitable
+
+
+class _LoopOfRun(EventLoop):
+    """If the greenlet is interrupted again while its tasks end, the rest is done by a greenlet of its own.
+
+    (Not after Ctrl-C: then the program is to end.)
+    """
+
+    interrupted = False
+
+    def run_forever(self):
+        self.interrupted = False
+        try:
+            super().run_forever()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            self.interrupted = True
+            raise
+
+    def close(self):
+        if self.interrupted and asyncio.all_tasks(self):
+            Greenlet.spawn(_end_loop, self, False)
+        else:
+            super().close()
+
+
+def _end_loop(loop, again):
+    """Cancel what still runs and close the loop. Of what waits, nothing ends if the hub does not run any more.
+
+    `again`: also what was cancelled before, and may be about to end.
+    """
+    try:
+        if not loop.is_closed():
+            tasks = asyncio.all_tasks(loop)
+            for task in tasks:
+                if again or not task.cancelling():
+                    task.cancel()
+            if tasks:
+                loop.run_until_complete(asyncio.wait(tasks))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        EventLoop.close(loop)
 
 
 def _main_greenlet():
@@ -284,21 +329,7 @@ class _Service:
         try:
             self.loop.run_forever()
         finally:
-            self.end()
-
-    def end(self):
-        """Cancel what still runs and close the loop. Of what waits, nothing ends if the hub does not run any more."""
-        loop = self.loop
-        try:
-            if not loop.is_closed():
-                tasks = asyncio.all_tasks(loop)
-                for task in tasks:
-                    task.cancel()
-                if tasks:
-                    loop.run_until_complete(asyncio.wait(tasks))
-                loop.run_until_complete(loop.shutdown_asyncgens())
-        finally:
-            loop.close()
+            _end_loop(self.loop, True)
 
 
 register_hub_attribute("_asyncio_service", _Service)
@@ -356,7 +387,7 @@ def spawn(function, /, *args, **kwargs):
 
 
 async def get(queue):
-    """Take the next item of a queue of gevlite, in a coroutine; wait until there is one.
+    """Take the next item of a queue of gevlite, in a coroutine; wait until there is one. The same as `await queue`.
 
     A cancelled task leaves the item in its place.
     """
@@ -364,6 +395,23 @@ async def get(queue):
         return queue.get_nowait()
     except Empty:
         return await _take(queue.get, queue._untake)
+
+
+async def put(queue, item):
+    """Put an item into a queue of gevlite, in a coroutine; wait until there is room.
+
+    A task that is cancelled while there is no room has put nothing. Once there was room the item is in the queue, even
+    if the task is cancelled before it goes on.
+    """
+    try:
+        queue.put_nowait(item)
+    except Full:
+        greenlet = spawn(queue.put, item)
+        greenlet.awaited = True
+        cancelled = await _end(greenlet)
+        if cancelled is not None:
+            raise cancelled from None
+        greenlet.get()
 
 
 def _running_loop():
@@ -449,7 +497,45 @@ async def _semaphore(semaphore):
     return await _take(semaphore.acquire, lambda taken: semaphore.release())
 
 
-_WAYS = ((Greenlet, _greenlet), (Event, _event), (AsyncResult, _result), (Semaphore, _semaphore))
+async def _enter(acquire):
+    await _semaphore(acquire.semaphore)
+    return acquire.semaphore
+
+
+async def _next(step):
+    item = await get(step.queue)
+    if item is StopIteration:
+        raise StopAsyncIteration
+    return item
+
+
+async def _enter_group(step):
+    return step.group.__enter__()
+
+
+async def _leave_group(step):
+    group = step.group
+    while group._members:
+        group._empty.clear()
+        try:
+            await _event(group._empty)
+        except BaseException as raised:
+            group._interrupted(raised)
+    return group._leave()
+
+
+_WAYS = (
+    (Greenlet, _greenlet),
+    (Event, _event),
+    (AsyncResult, _result),
+    (Semaphore, _semaphore),
+    (Acquire, _enter),
+    (SimpleQueue, get),
+    (Channel, get),
+    (Next, _next),
+    (EnterGroup, _enter_group),
+    (LeaveGroup, _leave_group),
+)
 
 
 def _await(what):

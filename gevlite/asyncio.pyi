@@ -13,10 +13,11 @@ from gevlite._aio import LoopCore
 from gevlite.greenlet import Greenlet
 from gevlite.timeout import Timeout
 
-__all__ = ["EventLoop", "get", "run", "spawn", "wait"]
+__all__ = ["EventLoop", "get", "put", "run", "spawn", "wait"]
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
+_T_contra = TypeVar("_T_contra", contravariant=True)
 _P = ParamSpec("_P")
 _Ts = TypeVarTuple("_Ts")
 
@@ -45,11 +46,17 @@ class _Queue(Protocol[_T_co]):
     def get(self) -> _T_co: ...
     def get_nowait(self) -> _T_co: ...
 
+@type_check_only
+class _PutQueue(Protocol[_T_contra]):
+    def put(self, item: _T_contra, /) -> None: ...
+    def put_nowait(self, item: _T_contra, /) -> None: ...
+
 def run(main: Awaitable[_T], *, debug: bool | None = None) -> _T:
     """Run a coroutine, or another awaitable, in a new EventLoop, and return its result: as `asyncio.run`.
 
     Blocks the current greenlet only; any number may do this at once. A kill or a Timeout of the greenlet cancels the
-    coroutine and what it has started, and is raised when that has ended. Raises RuntimeError in a coroutine.
+    coroutine and what it has started, and is raised when that has ended. A second one is raised at once; what was
+    started then ends by itself. Raises RuntimeError in a coroutine.
     """
 
 def wait(awaitable: Awaitable[_T], timeout: float | Timeout | None = None) -> _T:
@@ -70,7 +77,14 @@ def spawn(function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) ->
     """
 
 async def get(queue: _Queue[_T]) -> _T:
-    """Take the next item of a queue of gevlite, in a coroutine; wait until there is one.
+    """Take the next item of a queue of gevlite, in a coroutine; wait until there is one. The same as `await queue`.
 
     A cancelled task leaves the item in its place.
+    """
+
+async def put(queue: _PutQueue[_T], item: _T) -> None:
+    """Put an item into a queue of gevlite, in a coroutine; wait until there is room.
+
+    A task that is cancelled while there is no room has put nothing. Once there was room the item is in the queue, even
+    if the task is cancelled before it goes on.
     """

@@ -4,7 +4,7 @@ All are fair: a release hands over to the greenlet that has waited longest. Neit
 take the lock first. The counter is therefore above zero only while nothing waits.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Literal, Self
 
 from typing_extensions import disjoint_base
@@ -16,7 +16,8 @@ __all__ = ["BoundedSemaphore", "DummySemaphore", "RLock", "Semaphore"]
 
 @disjoint_base
 class Semaphore(Waitable):
-    """A counter that `acquire` takes from and `release` adds to; `acquire` blocks at zero. Usable in `with`.
+    """A counter that `acquire` takes from and `release` adds to; `acquire` blocks at zero. Usable in `with`, and
+    in coroutines of `gevlite.asyncio` in `async with`.
 
     May be shared between threads. Raises ValueError for a negative initial value.
     """
@@ -32,6 +33,8 @@ class Semaphore(Waitable):
         """Block until `acquire` would not, at most `timeout` seconds, without taking one. Returns the counter."""
     def __await__(self) -> Generator[Any, None, bool]:
         """`await semaphore`: `acquire` in a coroutine; True. Needs a loop of `gevlite.asyncio`."""
+    def __aenter__(self) -> Awaitable[Self]: ...
+    def __aexit__(self, exc_type: object, exc_value: object, traceback: object) -> Awaitable[None]: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, exc_type: object = None, exc_value: object = None, traceback: object = None) -> None: ...
 

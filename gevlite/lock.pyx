@@ -33,9 +33,28 @@ from gevlite.exceptions import LoopExit
 __all__ = ["BoundedSemaphore", "DummySemaphore", "RLock", "Semaphore"]
 
 
+@cython.final
+cdef class Acquire:
+    """What `async with semaphore` awaits."""
+
+    cdef readonly Semaphore semaphore
+
+    def __await__(self):
+        return await_it(self)
+
+
+class _Done:
+    def __await__(self):
+        return iter(())
+
+
+_done = _Done()
+
+
 cdef class Semaphore(Waitable):
     """Semaphore(value=1, hub=None)\n--\n
-    A counter that `acquire` takes from and `release` adds to; `acquire` blocks at zero. Usable in `with`.
+    A counter that `acquire` takes from and `release` adds to; `acquire` blocks at zero. Usable in `with`, and
+    in coroutines of `gevlite.asyncio` in `async with`.
 
     May be shared between threads. Raises ValueError for a negative initial value.
     """
@@ -122,6 +141,15 @@ cdef class Semaphore(Waitable):
     def __await__(self):
         """`await semaphore`: `acquire` in a coroutine; True. Needs a loop of `gevlite.asyncio`."""
         return await_it(self)
+
+    def __aenter__(self):
+        cdef Acquire made = Acquire.__new__(Acquire)
+        made.semaphore = self
+        return made
+
+    def __aexit__(self, exc_type, exc_value, traceback):
+        self.release()
+        return _done
 
     def __repr__(self):
         return f"<{type(self).__name__} at {<size_t> <PyObject *> self:#x} counter={self.counter} links={self.linkcount()}>"

@@ -6,7 +6,7 @@ time while it waits has neither taken nor left anything.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Awaitable, Generator, Iterable
 from queue import Empty as Empty, Full as Full
 from types import GenericAlias
 from typing import Any, Generic, Literal, Self
@@ -40,9 +40,9 @@ _T = TypeVar("_T", default=Any)
 class SimpleQueue(Generic[_T]):
     """A first-in, first-out queue. `maxsize`: how many items it holds; None or 0: any number.
 
-    Iterating over it yields items until one of them is `StopIteration`. A subclass may keep the items in another way, as
-    with the standard library's queues: it overrides `_init(maxsize)`, which sets `queue`, `_put(item)`, `_get()`, `_qsize()`
-    and, for `peek`, `_peek()`. They must not block.
+    Iterating over it, also with `async for`, yields items until one of them is `StopIteration`. A subclass may keep the items
+    in another way, as with the standard library's queues: it overrides `_init(maxsize)`, which sets `queue`, `_put(item)`,
+    `_get()`, `_qsize()` and, for `peek`, `_peek()`. They must not block.
     """
     def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def __init__(self, maxsize: int | None = None, items: Iterable[_T] = ()) -> None: ...
@@ -103,6 +103,10 @@ class SimpleQueue(Generic[_T]):
         """
     def __len__(self) -> int: ...
     def __bool__(self) -> Literal[True]: ...
+    def __await__(self) -> Generator[Any, None, _T]:
+        """`await queue`: `get` in a coroutine. Needs a loop of `gevlite.asyncio`."""
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Awaitable[_T]: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> _T: ...
 
@@ -168,6 +172,10 @@ class Channel(Generic[_T]):
         """Take an item from a putter; block until there is one, at most `timeout` seconds. Raises Empty."""
     def get_nowait(self) -> _T:
         """`get(block=False)`."""
+    def __await__(self) -> Generator[Any, None, _T]:
+        """`await queue`: `get` in a coroutine. Needs a loop of `gevlite.asyncio`."""
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Awaitable[_T]: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> _T: ...
     def next(self) -> _T:

@@ -14,6 +14,7 @@ from gevlite._core cimport (
     WAIT_QUEUE,
     WaitList,
     Waiter,
+    await_it,
     current_hub,
     deadline_of,
     free_waiter,
@@ -154,6 +155,16 @@ cdef class _Guard:
         return 0
 
 
+@cython.final
+cdef class Next:
+    """What `async for item in queue` awaits."""
+
+    cdef readonly object queue
+
+    def __await__(self):
+        return await_it(self)
+
+
 cdef class _QueueBase:
     """What queues and channels share."""
 
@@ -221,6 +232,18 @@ cdef class _QueueBase:
         free_waiter(w)
         return item
 
+    def __await__(self):
+        """`await queue`: `get` in a coroutine. Needs a loop of `gevlite.asyncio`."""
+        return await_it(self)
+
+    def __aiter__(self):
+        return self
+
+    def __anext__(self):
+        cdef Next made = Next.__new__(Next)
+        made.queue = self
+        return made
+
     def __iter__(self):
         return self
 
@@ -239,9 +262,9 @@ cdef class SimpleQueue(_QueueBase):
     """SimpleQueue(maxsize=None, items=())\n--\n
     A first-in, first-out queue. `maxsize`: how many items it holds; None or 0: any number.
 
-    Iterating over it yields items until one of them is `StopIteration`. A subclass may keep the items in another way, as
-    with the standard library's queues: it overrides `_init(maxsize)`, which sets `queue`, `_put(item)`, `_get()`, `_qsize()`
-    and, for `peek`, `_peek()`. They must not block.
+    Iterating over it, also with `async for`, yields items until one of them is `StopIteration`. A subclass may keep the items
+    in another way, as with the standard library's queues: it overrides `_init(maxsize)`, which sets `queue`, `_put(item)`,
+    `_get()`, `_qsize()` and, for `peek`, `_peek()`. They must not block.
     """
 
     cdef object items               # a deque, or a list for those that sort

@@ -4,7 +4,7 @@
 the names and the semantics of anyio's, except that a cancelled block is interrupted once, as by `kill` and `Timeout`.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
@@ -89,8 +89,14 @@ class TaskGroup:
     is raised again when they have ended. If some of them failed, the ExceptionGroup is raised, and the greenlet is ended
     at its next call that has to wait. KeyboardInterrupt and SystemExit are raised as they are.
 
+    In a coroutine of a loop of `gevlite.asyncio`, use `async with`.
+
     Groups nest. A group is used once, in one thread.
     """
+    def __aenter__(self) -> Awaitable[Self]: ...
+    def __aexit__(
+        self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None, /
+    ) -> Awaitable[bool]: ...
     def __init__(self) -> None: ...
     def spawn(self, run: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Greenlet[..., _T]:
         """Start `run(*args, **kwargs)` in a new Greenlet of the group. Does not block. Returns the greenlet.

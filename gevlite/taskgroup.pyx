@@ -7,7 +7,22 @@ the names and the semantics of anyio's, except that a cancelled block is interru
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
-from gevlite._core cimport Hub, Timer, cancel_throw, current_greenlet, current_hub, greenlet, now_ns, throw_into, timeout_ns
+from gevlite._core cimport (
+    Block,
+    Hub,
+    Timer,
+    await_it,
+    cancel_throw,
+    current_greenlet,
+    current_hub,
+    greenlet,
+    new_block,
+    now_ns,
+    throw_into,
+    timeout_ns,
+)
+
+import sys
 
 from gevlite._core import LoopExit, get_hub
 from gevlite.event import Event
@@ -76,6 +91,7 @@ cdef class CancelScope:
     cdef greenlet target
     cdef _Deadline timer
     cdef object seconds
+    cdef Block block                # of a coroutine; None for most
     cdef object cancelled           # what interrupts the block, from then on until the block is left
     cdef bint fails                 # TimeoutError when the deadline has passed
     cdef bint expired
@@ -93,6 +109,7 @@ cdef class CancelScope:
             raise RuntimeError("a scope can be entered once: make a new one")
         self.hub = current_hub()
         self.target = current_greenlet()
+        self.block = new_block(self.hub)
         self.state = ENTERED
         if self.cancel_called:
             self._interrupt()
@@ -129,6 +146,8 @@ cdef class CancelScope:
             return 0
         self.cancel_called = True
         self.cancelled = Cancelled()
+        if self.block is not None:
+            return self.block.interrupt(self.hub, self.target, self.cancelled)
         return throw_into(self.hub, self.target, self.cancelled)
 
     def __exit__(self, typ, value, tb):
@@ -138,8 +157,10 @@ cdef class CancelScope:
 
     cdef bint _leave(self, object value) except -1:
         cdef object cancelled = self.cancelled
+        cdef Block block = self.block
         self.state = LEFT
         self.cancelled = None
+        self.block = None
         if self.timer is not None:
             self.timer.stop()
             self.timer = None
@@ -147,6 +168,7 @@ cdef class CancelScope:
             return False
         if value is not cancelled:
             cancel_throw(self.hub, self.target, cancelled)
+        if not (block is not None and block.leave(value)) and value is not cancelled:
             return False
         self.cancelled_caught = True
         if self.fails and self.expired:
@@ -204,11 +226,41 @@ def fail_after(seconds):
 _ENDS = (GreenletExit, Timeout, Cancelled, LoopExit)
 
 
+cdef int cancel_again() except -1:
+    """The running task gets, where it waits next, the CancelledError that it could not be given."""
+    # Before Python 3.13 nothing takes that back if a block ends before: asyncio's own groups then lose it too.
+    if sys.version_info >= (3, 13):
+        task = sys.modules["asyncio"].current_task()
+        task.uncancel()
+        task.cancel()
+    return 0
+
+
 class TaskGreenlet(Greenlet):
     """A greenlet of a group, which raises its error: there is nothing to print."""
 
     def _report_error(self, exc):
         pass
+
+
+class EnterGroup:
+    """What the beginning of `async with TaskGroup()` awaits."""
+
+    def __init__(self, group):
+        self.group = group
+
+    def __await__(self):
+        return await_it(self)
+
+
+class LeaveGroup:
+    """What the end of `async with TaskGroup()` awaits."""
+
+    def __init__(self, group):
+        self.group = group
+
+    def __await__(self):
+        return await_it(self)
 
 
 class TaskGroup:
@@ -229,6 +281,8 @@ class TaskGroup:
     is raised again when they have ended. If some of them failed, the ExceptionGroup is raised, and the greenlet is ended
     at its next call that has to wait. KeyboardInterrupt and SystemExit are raised as they are.
 
+    In a coroutine of a loop of `gevlite.asyncio`, use `async with`.
+
     Groups nest. A group is used once, in one thread.
     """
 
@@ -242,6 +296,12 @@ class TaskGroup:
         self._in_block = False
         self._ended = False
         self._aborting = False
+        # Of its end:
+        self._value = None          # what the block raised
+        self._ours = False          # that is only the group's own interruption
+        self._outside = None        # what is to be raised again
+        self._later = []            # and what came after that
+        self._ends = _ENDS
 
     def __enter__(self):
         if self._hub is not None:
@@ -306,50 +366,75 @@ class TaskGroup:
             self._scope.cancel()
 
     def __exit__(self, typ, value, tb):
-        cdef CancelScope scope = self._scope
-        cdef object outside = None
-        cdef list later = []
-        if scope.state != ENTERED or current_greenlet() is not scope.target:
-            raise RuntimeError("a TaskGroup is left once, by the greenlet that entered it")
-        self._in_block = False
-        ours = value is not None and value is scope.cancelled
-        if value is not None and not ours:
-            if isinstance(value, _ENDS):
-                outside = value
-            else:
-                self._note(value)
-            self._abort()
+        self._begin_to_leave(value)
         while self._members:
             self._empty.clear()
             try:
                 self._empty.wait()
             except BaseException as raised:
-                if raised is scope.cancelled:
-                    pass        # came too late to interrupt the block
-                elif not isinstance(raised, _ENDS):
-                    if isinstance(raised, KeyboardInterrupt) and self._exit is not None:
-                        raise       # the second Ctrl-C: do not wait for greenlets that refuse to end
-                    self._note(raised)
-                elif outside is None:
-                    outside = raised
-                else:
-                    later.append(raised)
-                self._abort()
+                self._interrupted(raised)
+        return self._leave()
+
+    def __aenter__(self):
+        return EnterGroup(self)
+
+    def __aexit__(self, typ, value, tb):
+        self._begin_to_leave(value)
+        return LeaveGroup(self)
+
+    def _begin_to_leave(self, value):
+        cdef CancelScope scope = self._scope
+        cdef Block block = scope.block
+        if scope.state != ENTERED or current_greenlet() is not scope.target:
+            raise RuntimeError("a TaskGroup is left once, by the greenlet that entered it")
+        self._in_block = False
+        self._value = value
+        if block is not None:
+            # In a coroutine: to cancel its task ends it from outside.
+            self._ends = (*_ENDS, sys.modules["asyncio"].CancelledError)
+            scope.block = None
+        self._ours = block is not None and block.leave(value) or value is not None and value is scope.cancelled
+        if value is not None and not self._ours:
+            if isinstance(value, self._ends):
+                self._outside = value
+            else:
+                self._note(value)
+            self._abort()
+
+    def _interrupted(self, raised):
+        """While it waits for the end of its greenlets."""
+        if raised is (<CancelScope> self._scope).cancelled:
+            pass        # came too late to interrupt the block
+        elif not isinstance(raised, self._ends):
+            if isinstance(raised, KeyboardInterrupt) and self._exit is not None:
+                raise raised        # the second Ctrl-C: do not wait for greenlets that refuse to end
+            self._note(raised)
+        elif self._outside is None:
+            self._outside = raised
+        else:
+            self._later.append(raised)
+        self._abort()
+
+    def _leave(self):
+        cdef CancelScope scope = self._scope
+        errors, exiting, outside, value, later = self._errors, self._exit, self._outside, self._value, self._later
+        self._errors, self._exit, self._outside, self._value, self._later = [], None, None, None, []
         self._ended = True
-        errors, exiting = self._errors, self._exit
-        self._errors, self._exit = [], None
         try:
             scope._leave(None)
             if outside is not None and (errors or exiting is not None):
                 later.insert(0, outside)
             for one in later:       # nothing that was thrown in gets lost
-                throw_into(scope.hub, scope.target, one)
+                if self._ends is not _ENDS and isinstance(one, self._ends[-1]):
+                    cancel_again()
+                else:
+                    throw_into(scope.hub, scope.target, one)
             if exiting is not None:
                 raise exiting
             if errors:
                 raise BaseExceptionGroup("errors in a TaskGroup", errors) from None
             if outside is None:
-                return ours
+                return self._ours
             if outside is value:
                 return False
             raise outside

@@ -1,10 +1,13 @@
-from gevlite._core cimport Timer, greenlet
+from gevlite._core cimport Block, Timer, greenlet
 
 
 cdef class _TimeoutTimer(Timer):
     cdef greenlet target
+    cdef Block block            # of a coroutine; None for most
     cdef object exc             # None when it has fired or was stopped
     cdef object made            # what was raised, if `exc` was a class
+
+    cdef int interrupt(self, object exc) except -1
 
 
 cdef class Timeout(BaseException):
@@ -15,6 +18,7 @@ cdef class Timeout(BaseException):
     cdef _TimeoutTimer timer
     cdef object code            # of the Python code that started it, and where in it: see `where`
     cdef int instruction
+    cdef Block block
     cdef object __weakref__
 
     cdef int _start(self) except -1
@@ -23,6 +27,7 @@ cdef class Timeout(BaseException):
     cdef str _limit(self)
     cdef int _note_caller(self) except -1
     cdef int _cancel(self) except -1
+    cdef bint _end(self, object value) except -1
 
 cdef object RAISE
 cdef object within(Timeout limit, object otherwise, object function, tuple args)

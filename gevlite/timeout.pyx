@@ -4,7 +4,18 @@ cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
-from gevlite._core cimport Hub, Timer, cancel_throw, current_greenlet, current_hub, now_ns, throw_now, timeout_ns
+from gevlite._core cimport (
+    Block,
+    Hub,
+    Timer,
+    cancel_throw,
+    current_greenlet,
+    current_hub,
+    new_block,
+    now_ns,
+    throw_now,
+    timeout_ns,
+)
 
 from gevlite._user_line import in_words, of_traceback
 
@@ -39,13 +50,21 @@ cdef class _TimeoutTimer(Timer):
         self.exc = None
         if isinstance(exc, type):
             exc = self.made = exc()     # so that cancel() takes back this one, not a kill with the same class
+        if self.block is not None:
+            return self.interrupt(exc)
         return throw_now(self.hub, self.target, exc)
+
+    cdef int interrupt(self, object exc) except -1:
+        cdef Block block = self.block
+        self.block = None
+        return block.interrupt(self.hub, self.target, exc)
 
     cdef PyObject *strikes(self) noexcept:
         return <PyObject *> self.target
 
     cpdef stop(self):
         self.exc = None
+        self.block = None
         Timer.stop(self)
 
 
@@ -99,6 +118,10 @@ cdef class Timeout(BaseException):
         timer.ref = self.ref
         timer.target = current_greenlet()
         timer.exc = self._raised()
+        if hub.belongings is not None:
+            if self.block is not None:
+                self.block.leave(None)
+            timer.block = self.block = new_block(hub)
         timer.start_ns(timeout_ns(self.seconds))
         self.timer = timer
         return 0
@@ -156,15 +179,21 @@ cdef class Timeout(BaseException):
         self._cancel()
 
     cdef int _cancel(self) except -1:
+        return self._end(None)
+
+    cdef bint _end(self, object value) except -1:
+        """Stop the clock. The block, if it was one, has ended with `value`. True if that stands for this Timeout."""
         cdef _TimeoutTimer timer = self.timer
+        cdef Block block = self.block
         if timer is None:
-            return 0
+            return False
         self.timer = None
+        self.block = None
         if timer.heap_index >= 0 or timer.queued:
             timer.stop()
         else:
             cancel_throw(timer.hub, timer.target, timer.made if timer.made is not None else self._raised())
-        return 0
+        return block is not None and block.leave(value)
 
     def close(self):
         """The same as `cancel()`."""
@@ -180,6 +209,14 @@ cdef class Timeout(BaseException):
         return self
 
     def __exit__(self, typ, value, tb):
+        cdef object raised
+        if self.block is not None and self._end(value):
+            raised = self._raised()
+            if raised is not self:
+                raise raised from None
+            if self.exception is not False:
+                raise self
+            return True
         if type(self) is not Timeout:
             self.close()
         else:

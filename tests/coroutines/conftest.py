@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+import gevlite
+import gevlite.asyncio
 from gevlite.asyncio import EventLoop
 
 
@@ -16,3 +18,14 @@ def run(main, **options):
 def run_fixture():
     """`run(coroutine, debug=None)`: as `asyncio.run`, in a loop of gevlite."""
     return run
+
+
+@pytest.fixture(scope="module")
+def long_lived_loop():
+    """The loop of `gevlite.asyncio.wait`, which stays as long as the thread: made before anything is counted.
+
+    It is ended for the sake of later tests: some of them count all that is parked.
+    """
+    gevlite.asyncio.wait(asyncio.sleep(0))
+    yield
+    vars(gevlite.get_hub()).pop("_asyncio_service").greenlet.kill()

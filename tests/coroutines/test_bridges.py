@@ -16,18 +16,11 @@ import gevlite
 import gevlite.asyncio
 from gevlite.event import AsyncResult, Event
 from gevlite.lock import BoundedSemaphore, Semaphore
-from gevlite.queue import Channel, LifoQueue, PriorityQueue, Queue
+from gevlite.queue import Channel, LifoQueue, PriorityQueue, Queue, SimpleQueue
+
+pytestmark = pytest.mark.usefixtures("long_lived_loop")
 
 variable = contextvars.ContextVar("variable", default="default")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def long_lived_loop():
-    """It stays for as long as the thread does. It is made before anything is counted, and ended for the sake of later
-    tests: some of them count all that is parked."""
-    gevlite.asyncio.wait(asyncio.sleep(0))
-    yield
-    vars(gevlite.get_hub()).pop("_asyncio_service").greenlet.kill()
 
 
 async def add(a, b):
@@ -114,6 +107,22 @@ def test_a_kill_of_a_run_cancels_it():
     gevlite.sleep(0)
     greenlet.kill()
     assert journal.events == ["cancelled", "cleaned up"]
+
+
+def test_after_a_second_kill_of_a_run_its_tasks_end_by_themselves(settle, capsys):
+    journal = Journal()
+    greenlet = gevlite.spawn(gevlite.asyncio.run, journal.sleep(0.005))
+    journal.begun.wait()
+    gevlite.sleep(0)
+    greenlet.kill(block=False)
+    assert settle(lambda: journal.events == ["cancelled"])
+    greenlet.kill()
+    assert isinstance(greenlet.value, gevlite.GreenletExit)
+    assert journal.events == ["cancelled"]
+    assert settle(lambda: journal.events == ["cancelled", "cleaned up"])
+    gevlite.idle()
+    gc.collect()
+    assert capsys.readouterr().err == ""
 
 
 # ---------------------------------------------------------------- wait
@@ -537,6 +546,68 @@ def test_a_semaphore_that_was_handed_to_a_cancelled_task_is_not_lost():
             taken = (await asyncio.gather(waiting, return_exceptions=True))[0] is None
             assert semaphore.counter == (0 if taken else 1)
             semaphore.acquire(blocking=False)
+
+    both(main)
+
+
+@pytest.mark.parametrize("make", [Semaphore, BoundedSemaphore])
+def test_async_with_a_semaphore(make):
+    async def main():
+        semaphore = make(1)
+
+        async def task(fails):
+            async with semaphore as entered:
+                assert entered is semaphore and semaphore.counter == 0
+                await asyncio.sleep(0)
+                if fails:
+                    raise ValueError("expected")
+                return 1
+
+        results = await asyncio.gather(*[task(number % 2) for number in range(10)], return_exceptions=True)
+        assert [type(result) for result in results] == [int, ValueError] * 5
+        async with semaphore:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.001):
+                    async with semaphore:
+                        raise AssertionError("not reached")
+        assert semaphore.counter == 1
+
+    both(main)
+
+
+@pytest.mark.parametrize("make", [Queue, LifoQueue, PriorityQueue, Channel, SimpleQueue])
+def test_a_queue_can_be_awaited_and_iterated(make):
+    async def main():
+        queue = make()
+        greenlet = gevlite.spawn(lambda: [queue.put(number) for number in range(3)])
+        assert sorted([await queue, await gevlite.asyncio.get(queue), await queue]) == [0, 1, 2]
+        await greenlet
+        # One after the other, so that it is in order in each kind of queue.
+        items = []
+        gevlite.spawn(queue.put, 0)
+        async for item in queue:
+            items.append(item)
+            gevlite.spawn(queue.put, item + 1 if item < 5 else StopIteration)
+        assert items == list(range(6))
+
+    both(main)
+
+
+@pytest.mark.parametrize("make", [lambda: Queue(1), lambda: LifoQueue(1), lambda: PriorityQueue(1), Channel])
+def test_put_waits_for_room(make):
+    async def main():
+        queue = make()
+        taken = []
+        consumer = gevlite.spawn(lambda: [taken.append(queue.get()) or gevlite.sleep(0.001) for _ in range(5)])
+        for number in range(5):
+            await gevlite.asyncio.put(queue, number)
+        await consumer
+        assert taken == list(range(5))
+        if not isinstance(queue, Channel):
+            await gevlite.asyncio.put(queue, 1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(gevlite.asyncio.put(queue, 2), 0.001)
+        assert queue.qsize() == (0 if isinstance(queue, Channel) else 1)
 
     both(main)
 
