@@ -84,13 +84,21 @@ def _patch_policy(events):
 
 
 def _patch_loop_factory(unix_events):
-    patch_item(unix_events._UnixDefaultEventLoopPolicy, "_loop_factory", staticmethod(_new_loop))
+    policy = unix_events._UnixDefaultEventLoopPolicy
+    original = policy._loop_factory
+
+    def new_loop():
+        if any(name in sys.modules for name in _CHANGE_LOOPS):
+            return original()
+        from gevlite.asyncio import EventLoop  # only now is asyncio imported for certain
+
+        return EventLoop()
+
+    patch_item(policy, "_loop_factory", staticmethod(new_loop))
 
 
-def _new_loop():
-    from gevlite.asyncio import EventLoop  # only now is asyncio imported for certain
-
-    return EventLoop()
+# Libraries that replace methods of the loop's class by their own, which use the queue and the selector of asyncio's.
+_CHANGE_LOOPS = ("nest_asyncio", "nest_asyncio2")
 
 
 def _patch_uvloop(uvloop):

@@ -63,14 +63,19 @@ def test_what_asyncio_makes_is_a_loop_of_gevlite(patched, before):
     assert patched(code, before) == "[True, True, True, True]\nFalse\n"
 
 
-def test_everything_works_in_it_at_once(patched):
+@pytest.mark.parametrize("kind", ["EventLoop", "asyncio.SelectorEventLoop"])
+def test_everything_works_in_twenty_greenlets_at_once(patched, kind):
+    """Also in asyncio's own loop, which a library may make by its name."""
     code = """
+        import sys
+
         async def answer(reader, writer):
             writer.write(await reader.readline())
             writer.close()
 
         async def main(number):
             loop = asyncio.get_running_loop()
+            assert type(loop) is KIND
             future = loop.create_future()
 
             def thread():
@@ -88,16 +93,25 @@ def test_everything_works_in_it_at_once(patched):
             await writer.wait_closed()
             server.close()
             await server.wait_closed()
+            command = [sys.executable, "-c", f"print({number})"]
+            process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            assert (await process.communicate())[0] == b"%d\\n" % number and process.returncode == 0
             time.sleep(0.001)
-            return await gevlite.spawn(pow, number, 3)
+            assert asyncio.get_running_loop() is loop
+            return number ** 3
 
-        greenlets = [gevlite.spawn(asyncio.run, main(number)) for number in range(20)]
+        def run(number):
+            with asyncio.Runner(loop_factory=KIND) as runner:
+                return runner.run(main(number))
+
+        greenlets = [gevlite.spawn(run, number) for number in range(20)]
         assert [greenlet.get() for greenlet in greenlets] == [number ** 3 for number in range(20)]
-        greenlets = [gevlite.spawn(gevlite.asyncio.wait, main(number)) for number in range(20)]
-        assert [greenlet.get() for greenlet in greenlets] == [number ** 3 for number in range(20)]
+        if KIND is EventLoop:
+            greenlets = [gevlite.spawn(gevlite.asyncio.wait, main(number)) for number in range(20)]
+            assert [greenlet.get() for greenlet in greenlets] == [number ** 3 for number in range(20)]
         print("done")
     """
-    assert patched(code) == "done\n"
+    assert patched(code.replace("KIND", kind)) == "done\n"
 
 
 def test_subprocesses_and_signals(patched):
@@ -174,6 +188,17 @@ def test_asyncio_can_be_left_alone(patched):
     # That is no obstacle to more.
     patch = patch.replace("loop=False)", "loop=False)\nmonkey.patch_asyncio()")
     assert patched(LEFT_ALONE, patch=patch) == "('EventLoop', False)\nHook\n"
+
+
+@pytest.mark.parametrize("name", ["nest_asyncio", "nest_asyncio2"])
+def test_what_changes_the_insides_of_loops_finds_those_that_it_knows(patched, name):
+    code = f"""
+        import sys, types
+        sys.modules["{name}"] = types.ModuleType("{name}")
+        with asyncio.Runner() as runner:
+            print(type(runner.get_loop()).__name__)
+    """
+    assert patched(code) == "_UnixSelectorEventLoop\n"
 
 
 def test_uvloop_is_respected(patched):
