@@ -327,6 +327,15 @@ class Config:
         "that something was imported or made too early. Its argument `strict` overrides this setting.",
     )
 
+    monkey_drivers = Setting(
+        True,
+        _yes_or_no,
+        "yes or no",
+        "If true, after `monkey.patch_all()` the import of a driver in C that waits by itself, and so blocks all "
+        "greenlets, warns once and names a remedy. psycopg2 and grpc get theirs by this: a wait callback, and grpc's "
+        "own support for gevent.",
+    )
+
     monitor_thread = Setting(
         False,
         _yes_or_no,

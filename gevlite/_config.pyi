@@ -121,6 +121,8 @@ class Config:
     """A thread of `hub.threadpool` ends after this many seconds without work; -1 means never. An assignment affects pools made after it."""
     stack_cache: Setting[int, int | str]
     """How many 16 KiB stack chunks of ended greenlets the process keeps for new ones; 0 turns the cache off. An assignment takes effect at once."""
+    monkey_drivers: Setting[bool, bool | str]
+    """If true, after `monkey.patch_all()` the import of a driver in C that waits by itself, and so blocks all greenlets, warns once and names a remedy. psycopg2 and grpc get theirs by this: a wait callback, and grpc's own support for gevent."""
     monkey_strict: Setting[bool, bool | str]
     """If true, `monkey.patch_all()` refuses to patch and raises MonkeyPatchError where it would otherwise warn that something was imported or made too early. Its argument `strict` overrides this setting."""
     monitor_thread: Setting[bool, bool | str | None]

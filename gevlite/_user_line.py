@@ -6,7 +6,7 @@ reader knows is the line of his own code that made it.
 
 import os
 
-__all__ = ["in_words", "of_frames", "of_traceback", "shown_path"]
+__all__ = ["in_words", "is_own", "of_frames", "of_traceback", "shown_path"]
 
 _GEVLITE = os.path.dirname(__file__) + os.sep
 _COMPILED = ("gevlite/", "backends/")  # as Cython has them in tracebacks
@@ -21,6 +21,11 @@ def _distance(filename):
     if any(part in filename for part in _PACKAGES):
         return 1
     return 2 if filename.startswith((_STANDARD, "<frozen ")) else 0
+
+
+def is_own(filename):
+    """True for a file of the program itself: neither of the standard library nor of an installed package."""
+    return _distance(filename) == 0
 
 
 def _nearest(places):

@@ -20,8 +20,8 @@ LAYERS = {
     "backends": "backends.*",
     "to wait for": "_many _running_loop _threadlock _watch event greenlet local lock queue timeout",
     "many": "_adopted _children _executor _semlock _workers events pool taskgroup threadpool",
-    "twins": "_fcntl _fileio _layers _rawfile _socketfile _socketio _sslio _subinterpreters builtins contextvars"
-    " fileobject os resolver.* select selectors signal socket ssl subprocess thread threading time",
+    "twins": "_fcntl _fileio _layers _pgwait _rawfile _socketfile _socketio _sslio _subinterpreters builtins"
+    " contextvars fileobject os resolver.* select selectors signal socket ssl subprocess thread threading time",
     "hub": "_monitor _parts ares core hub loop resolver_ares resolver_thread util",
     "package": "gevlite",
     "coroutines": "_aio _aiostream _loop_threads asyncio",

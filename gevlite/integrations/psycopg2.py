@@ -6,10 +6,12 @@
     from gevlite.integrations import psycopg2 as green
     green.patch()
 
+`monkey.patch_all()` does this by itself if `gevlite.config.monkey_drivers` is true.
+
 psycopg 3 does not need this: after `monkey.patch_select()` it waits in Python.
 """
 
-from gevlite.socket import wait_read, wait_write
+from gevlite._pgwait import wait
 
 __all__ = ["patch", "unpatch", "wait"]
 
@@ -30,23 +32,3 @@ def unpatch():
     from psycopg2 import extensions
 
     extensions.set_wait_callback(None)
-
-
-def wait(connection):
-    """Block until the connection has finished its query; called by psycopg2.
-
-    If a Timeout or `kill` ends the wait early, it is raised in the query, and psycopg2 closes the connection, because
-    its state is not known.
-    """
-    from psycopg2 import extensions
-
-    while True:
-        state = connection.poll()
-        if state == extensions.POLL_OK:
-            return
-        if state == extensions.POLL_READ:
-            wait_read(connection.fileno())
-        elif state == extensions.POLL_WRITE:
-            wait_write(connection.fileno())
-        else:
-            raise extensions.OperationalError(f"unexpected state of a connection: {state}")

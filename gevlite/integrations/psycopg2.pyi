@@ -6,6 +6,8 @@
     from gevlite.integrations import psycopg2 as green
     green.patch()
 
+`monkey.patch_all()` does this by itself if `gevlite.config.monkey_drivers` is true.
+
 psycopg 3 does not need this: after `monkey.patch_select()` it waits in Python.
 """
 

@@ -23,6 +23,7 @@ from gevlite._config import config
 from gevlite.monkey._asyncio import patch_asyncio
 from gevlite.monkey._builtins import patch_builtins
 from gevlite.monkey._contextvars import patch_contextvars
+from gevlite.monkey._drivers import watch as watch_drivers
 from gevlite.monkey._engine import (
     MonkeyPatchError,
     MonkeyPatchWarning,
@@ -146,6 +147,8 @@ def patch_all(
             patch_contextvars()
         if asyncio:
             patch_asyncio()
+        if socket and select:
+            watch_drivers()
     events.notify(events.GeventDidPatchBuiltinModulesEvent(arguments, {}))
     events.notify(events.GeventDidPatchAllEvent(arguments, {}))
 

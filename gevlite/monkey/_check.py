@@ -1,53 +1,20 @@
 """`python -m gevlite.monkey --check`: what would still block all greenlets in a program, without running it.
 
 Of the program's main module, only the imports and the calls that patch are executed, in order; then the objects in
-memory are checked. A program that does not patch by itself is checked as `python -m gevlite.monkey` would run it:
+memory are checked. Drivers that the program imports later, or has imported for it by their names, are found in its
+source (`_scan`). A program that does not patch by itself is checked as `python -m gevlite.monkey` would run it:
 patched first.
 """
 
 import ast
 import sys
 import warnings
-from typing import NamedTuple
 
 from gevlite import monkey
+from gevlite.monkey._drivers import BLOCKING, is_cured
+from gevlite.monkey._scan import uses
 
 __all__ = ["BLOCKING", "check", "imports_of"]
-
-
-class Blocking(NamedTuple):
-    """A C extension that waits for the network or a disk by itself, and the remedy."""
-
-    module: str
-    what: str
-    remedy: str
-
-
-IN_THREAD = "call it through gevlite.get_hub().threadpool, or a gevlite.threadpool.ThreadPool of its own"
-
-BLOCKING = (
-    Blocking("psycopg2._psycopg", "waits in libpq", "gevlite.integrations.psycopg2.patch() before connecting"),
-    Blocking("psycopg_c", "waits in C", "install psycopg without the extra `c`; its Python waiting is cooperative"),
-    Blocking("MySQLdb._mysql", "waits in libmysqlclient", "use PyMySQL, with pymysql.install_as_MySQLdb()"),
-    Blocking("_mysql_connector", "waits in libmysqlclient", "connect with use_pure=True"),
-    Blocking("mariadb._mariadb", "waits in MariaDB's C connector", f"use PyMySQL, or {IN_THREAD}"),
-    Blocking("pymssql._pymssql", "waits in FreeTDS", f"use python-tds, or {IN_THREAD}"),
-    Blocking("pyodbc", "waits in the ODBC driver", IN_THREAD),
-    Blocking("cx_Oracle", "waits in Oracle's client library", "use oracledb in its thin mode"),
-    Blocking("ibm_db", "waits in IBM's client library", IN_THREAD),
-    Blocking("_sqlite3", "reads and locks files; a long query blocks all greenlets", f"for long queries {IN_THREAD}"),
-    Blocking("pycurl", "waits in libcurl", f"use requests or httpx, or {IN_THREAD}"),
-    Blocking("curl_cffi._wrapper", "waits in libcurl", f"use requests or httpx, or {IN_THREAD}"),
-    Blocking("_pylibmc", "waits in libmemcached", "use pymemcache"),
-    Blocking("grpc._cython.cygrpc", "waits in threads of its own", f"make blocking calls that way: {IN_THREAD}"),
-    Blocking("confluent_kafka.cimpl", "waits in librdkafka", f"use kafka-python, or {IN_THREAD}"),
-    Blocking("zmq.backend.cython._zmq", "waits in libzmq", "use zmq.green, through gevlite.as_gevent"),
-    Blocking("_ldap", "waits in libldap", f"use ldap3, or {IN_THREAD}"),
-    Blocking("pygit2._pygit2", "waits in libgit2", IN_THREAD),
-    Blocking("plyvel._plyvel", "reads and writes files", IN_THREAD),
-    Blocking("rocksdict.rocksdict", "reads and writes files", IN_THREAD),
-    Blocking("uvloop.loop", "an event loop of its own", "do not use it in a thread that runs greenlets"),
-)
 
 
 # ---------------------------------------------------------------- the program's imports
@@ -118,9 +85,10 @@ def check(run, path, options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)  # the report says it
         run()
-    problems = [*_unpatched(options), *monkey.problems(), *_extensions()]
-    for problem in problems:
-        print(problem)
+    blocking, cured = _extensions(path)
+    problems = [*_unpatched(options), *monkey.problems(), *blocking]
+    for line in [*problems, *cured]:
+        print(line)
     print(f"{path}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'} found.")
     return 1 if problems else 0
 
@@ -144,7 +112,24 @@ def _unpatched(options):
             yield f"not patched: {area}. {module}.{name} is the original, and blocks all greenlets."
 
 
-def _extensions():
+def _extensions(path):
+    """`(lines about those that block, lines about those that would, but for the patch)`."""
+    blocking, cured = [], []
+    seen = set()
     for known in BLOCKING:
         if known.module in sys.modules:
-            yield f"C extension: {known.module} {known.what}; {known.remedy}."
+            seen.add(known.package)
+            if is_cured(known):
+                cured.append(f"cured: {known.module} {known.what}, but is told to let others run.")
+            else:
+                blocking.append(f"C extension: {known.module} {known.what}; {known.remedy}.")
+    for use in uses(path):
+        known = use.driver
+        package = sys.modules.get(known.package)
+        if known.package in seen or package is not None and package.__name__ != known.package:
+            continue  # reported; or replaced by another one, as PyMySQL does
+        if is_cured(known):
+            cured.append(f"cured: {known.module} {known.what}, but is told to let others run ({use.where}: {use.how}).")
+        else:
+            blocking.append(f"C extension: {known.module} {known.what}; {known.remedy} ({use.where}: {use.how}).")
+    return blocking, cured

@@ -248,6 +248,11 @@ def when_imported(name, action):
         sys.meta_path.insert(0, _watcher)
 
 
+def is_watched(name):
+    """True if `when_imported` was called for the module."""
+    return name in _patched_imports
+
+
 # The actions given to `when_imported`.
 _patched_imports = set()
 
