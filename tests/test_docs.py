@@ -1,4 +1,8 @@
-"""The examples of README.md and docs/ run as they stand. One marked `python no-run` is only compiled."""
+"""The examples of README.md and docs/ run as they stand. One marked `python no-run` is only compiled.
+
+What an example prints is in the block `output` after it; `is_as_shown` says how exactly. `python tests/test_docs.py
+[PAGE]...` writes those blocks.
+"""
 
 import dataclasses
 import re
@@ -9,7 +13,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r"^```python( no-run)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^```python(?P<no_run> no-run)?\n(?P<source>.*?)^```$(?:\n\n```output\n(?P<output>.*?)^```$)?",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 def examples():
@@ -17,7 +24,45 @@ def examples():
         text = page.read_text(encoding="utf-8")
         for found in BLOCK.finditer(text):
             line = text.count("\n", 0, found.start()) + 1
-            yield pytest.param(page, line + 1, found[2], not found[1], id=f"{page.stem}-line{line}")
+            yield pytest.param(page, line + 1, found, id=f"{page.stem}-line{line}")
+
+
+def run(page, line, source, folder):
+    # Blank lines before it: a traceback then names the line of the page.
+    script = folder / f"example_in_{page.stem}.py"  # the page may have the name of a module
+    script.write_text("\n" * (line - 1) + source, encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, script], cwd=folder, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+    )
+
+
+ANYTHING = re.compile(r"\.\.\.|0x[0-9a-f]+|[0-9.]+(?= s\b)")
+
+
+def is_as_shown(printed, shown):
+    """`...` stands for anything; addresses, and times in seconds, may differ."""
+    pattern = ".*?".join(map(re.escape, ANYTHING.split((shown or "").rstrip())))
+    return re.fullmatch(pattern, printed.rstrip(), re.DOTALL) is not None
+
+
+def write_outputs(names):
+    """Put what examples print into the pages; what is right stays."""
+    import tempfile
+
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        if names and page.name not in names:
+            continue
+        text = page.read_text(encoding="utf-8")
+        for found in reversed(list(BLOCK.finditer(text))):
+            if found["no_run"]:
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                done = run(page, text.count("\n", 0, found.start()) + 2, found["source"], Path(folder))
+            if not is_as_shown(done.stdout, found["output"]):
+                shown = f"\n\n```output\n{done.stdout.rstrip()}\n```" if done.stdout.strip() else ""
+                text = text[: found.end("source")] + "```" + shown + text[found.end() :]
+                print(f"{page.name}: {found['source'].splitlines()[-1]}")
+        page.write_text(text, encoding="utf-8")
 
 
 def test_every_page_is_in_the_index():
@@ -26,18 +71,18 @@ def test_every_page_is_in_the_index():
         assert page.name == "index.md" or f"({page.name})" in index
 
 
-@pytest.mark.parametrize(("page", "line", "source", "runs"), list(examples()))
-def test_example_runs(page, line, source, runs, tmp_path):
-    compile(source, f"{page.name}, example", "exec")
-    if not runs:
+@pytest.mark.parametrize(("page", "line", "found"), list(examples()))
+def test_example_runs(page, line, found, tmp_path):
+    compile(found["source"], f"{page.name}, example", "exec")
+    if found["no_run"]:
         return
-    # Blank lines before it: a traceback then names the line of the page.
-    script = tmp_path / f"example_in_{page.stem}.py"  # the page may have the name of a module
-    script.write_text("\n" * (line - 1) + source, encoding="utf-8")
-    result = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+    result = run(page, line, found["source"], tmp_path)
+    where = f"{page.name}, example in line {line}"
+    assert result.returncode == 0, f"{where}:\n{result.stdout}{result.stderr}"
+    assert page.name == "README.md" or is_as_shown(result.stdout, found["output"]), (
+        f"{where} prints this, and the block ```output after it does not show that; write it there, with `...` for what"
+        f" differs each time, or run: python tests/test_docs.py {page.name}\n{result.stdout}"
     )
-    assert result.returncode == 0, f"{page.name}, example in line {line}:\n{result.stdout}{result.stderr}"
 
 
 def rows(page, section):
@@ -82,3 +127,7 @@ def test_every_option_of_serve_is_there_with_its_default():
             assert found[option] == str(value), option
         elif value is False:
             assert found[option] == "off", option
+
+
+if __name__ == "__main__":
+    write_outputs(sys.argv[1:])
