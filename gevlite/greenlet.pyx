@@ -78,6 +78,9 @@ __all__ = [
 ]
 
 _idents = itertools.count(1)
+# The arguments of a greenlet are shown. What is shown inside of them, as the owner of a lock is, is shown without its own:
+# two that have each other's locks would never come to an end.
+cdef bint _in_arguments = False
 cdef tuple _spawn_callbacks = None       # None: the usual case, tested at each start
 cdef int _stack_limit = 1                # frames of spawning_stack; one is remembered without making a frame object
 
@@ -731,14 +734,19 @@ cdef class Greenlet(CoreGreenlet):
 
     def _repr_call(self):
         """What it runs, or ran, in words for `repr`; None if it was given nothing."""
+        global _in_arguments
         fn = self.fn
         if fn is None:
             return None
-        if PyCode_Check(fn) or isinstance(fn, str):
+        if PyCode_Check(fn) or isinstance(fn, str) or _in_arguments:
             return _call_name(fn)
-        given = [_short(a) for a in self._args]
-        if self._kwargs is not None:
-            given += [f"{k}={_short(v)}" for k, v in self._kwargs.items()]
+        _in_arguments = True
+        try:
+            given = [_short(a) for a in self._args]
+            if self._kwargs is not None:
+                given += [f"{k}={_short(v)}" for k, v in self._kwargs.items()]
+        finally:
+            _in_arguments = False
         return f"{_call_name(fn)}({', '.join(given)})"
 
     cdef object _state(self):

@@ -16,6 +16,7 @@ import gevlite
 from gevlite import Greenlet, GreenletExit, Timeout
 from gevlite.event import AsyncResult, Event
 from gevlite.hub import InvalidSwitchError
+from gevlite.lock import RLock
 
 
 def for_ever():
@@ -770,6 +771,23 @@ def test_the_repr_tells_the_state_and_the_function_also_afterwards():
     g.kill()
     assert repr(g).endswith(": work, killed>")
     assert repr(Greenlet()).endswith(", not begun>")
+
+
+def test_the_repr_of_greenlets_that_have_each_others_locks_comes_to_an_end():
+    def both(first, second, kept):
+        with first:
+            gevlite.sleep(0)
+            with second:
+                pass
+
+    locks = [RLock() for _ in range(8)]
+    jobs = [gevlite.spawn(both, locks[i], locks[i - 1], locks) for i in range(8)]
+    gevlite.sleep(0)
+    gevlite.sleep(0)
+    try:
+        assert all(len(repr(job)) < 400 and ": both(<RLock at" in repr(job) for job in jobs)
+    finally:
+        gevlite.killall(jobs)
 
 
 class Called:
