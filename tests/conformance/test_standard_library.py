@@ -16,7 +16,8 @@ QUICK = """
     test_thread test_threading_local test_queue test_select test_epoll test_context test_sched test_socketserver
     test_httplib test_httpservers test_urllib2_localnet test_smtplib test_wsgiref test_contextlib
     test_asyncio.test_threads test_asyncio.test_streams test_asyncio.test_sock_lowlevel test_asyncio.test_unix_events
-    test_asyncio.test_queues test_asyncio.test_locks test_concurrent_futures.test_as_completed
+    test_asyncio.test_queues test_asyncio.test_locks test_asyncio.test_base_events test_asyncio.test_runners
+    test_asyncio.test_timeouts test_concurrent_futures.test_as_completed
 """.split()
 
 
