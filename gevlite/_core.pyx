@@ -48,7 +48,7 @@ from _thread import _local as _thread_local
 from _thread import get_ident as _get_ident
 from functools import partial
 from types import BuiltinFunctionType, CodeType
-from weakref import ref
+from weakref import ref as weak_reference
 
 from gevlite import _backend
 from gevlite._config import Config, config
@@ -2185,7 +2185,7 @@ cdef bint is_alive(greenlet g):
 
 cdef greenlet go_between(greenlet child, greenlet parent):
     cdef greenlet starter = current_greenlet()
-    cdef object child_ref = ref(child)      # when the parent drops it, it goes away
+    cdef object child_ref = weak_reference(child)      # when the parent drops it, it goes away
 
     def run():
         # One that has not been started cannot take what a greenlet that ends leaves to its parent.

@@ -37,6 +37,59 @@ def together(count, function, seconds=SECONDS):
 """
 
 
+# What the scripts of asyncio libraries begin with. `in_each_way(resource, ask, count, more)` runs them in all the ways
+# that this process, patched or not, has:
+#
+# resource(): an asynchronous context manager that opens what they use
+# ask(used, number): a coroutine function that checks its answer itself; called `count` times at once
+# more(used): a coroutine function, called once
+ASYNCHRONOUS = """
+import sys
+PATCHED = sys.argv[1] == "patched"
+if PATCHED:
+    from gevlite import monkey
+    monkey.patch_all(); monkey.patch_asyncio(loop=True)
+import asyncio, contextlib, functools
+import gevlite, gevlite.asyncio
+from gevlite.asyncio import EventLoop
+
+class Crowd:
+    '''No one goes on before `count` are there: so that many wait at once.'''
+
+    def __init__(self, count):
+        self.count, self.here, self.complete = count, 0, asyncio.Event()
+
+    async def meet(self):
+        self.here += 1
+        if self.here == self.count:
+            self.complete.set()
+        await asyncio.wait_for(self.complete.wait(), 30)
+
+async def whole(resource, ask, count, more=None):
+    assert type(asyncio.get_running_loop()) is EventLoop
+    async with resource() as used:
+        if more is not None:
+            await more(used)
+        await asyncio.gather(*(ask(used, number) for number in range(count)))
+
+def shared(resource, ask, count):
+    '''By many greenlets, in the long-lived loop.'''
+    opened = resource()
+    used = gevlite.asyncio.wait(opened.__aenter__())
+    greenlets = [gevlite.spawn(lambda number: gevlite.asyncio.wait(ask(used, number)), number) for number in range(count)]
+    gevlite.joinall(greenlets, raise_error=True)
+    gevlite.asyncio.wait(opened.__aexit__(None, None, None))
+
+def in_each_way(resource, ask, count, more=None, at_once=3):
+    run = asyncio.run if PATCHED else gevlite.asyncio.run
+    run(whole(resource, ask, count, more))
+    greenlets = [gevlite.spawn(run, whole(resource, ask, count)) for _ in range(at_once)]
+    gevlite.joinall(greenlets, raise_error=True)
+    shared(resource, ask, count)
+    print("ok")
+"""
+
+
 @pytest.fixture(scope="module")
 def memcached(folder):
     port = free_port()
@@ -170,9 +223,9 @@ def slowed(tmp_path):
 def run(tmp_path):
     """`run(code, *arguments)`: run the script patched, in a process of its own; returns what it prints."""
 
-    def run(code, *arguments):
+    def run(code, *arguments, prelude=PRELUDE):
         path = tmp_path / "script.py"
-        path.write_text(PRELUDE + textwrap.dedent(code))
+        path.write_text(prelude + textwrap.dedent(code))
         environment = {**os.environ, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "no_proxy": "*"}
         done = subprocess.run(
             [sys.executable, path, *map(str, arguments)],
@@ -186,3 +239,13 @@ def run(tmp_path):
         return done.stdout.split()
 
     return run
+
+
+@pytest.fixture(params=["unpatched", "patched"])
+def run_asynchronous(run, request):
+    """`run_asynchronous(code, *arguments)`: in a process that is patched, and in one that is not."""
+
+    def run_asynchronous(code, *arguments):
+        assert run(code, request.param, *arguments, prelude=ASYNCHRONOUS) == ["ok"]
+
+    return run_asynchronous
