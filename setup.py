@@ -29,7 +29,13 @@ WERROR = os.environ.get("GEVLITE_WERROR", "") not in ("", "0")
 # greenlet ships its C header inside the package folder: "greenlet/greenlet.h" is found from the folder above it.
 GREENLET_INCLUDE = os.path.dirname(os.path.dirname(os.path.abspath(greenlet.__file__)))
 
-COMPILE_ARGS = ["-fvisibility=hidden", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
+COMPILE_ARGS = [
+    "-fexceptions",  # for _thread_exit.h
+    "-fvisibility=hidden",
+    "-Wextra",
+    "-Wno-unused-parameter",
+    "-Wno-missing-field-initializers",
+]
 if "-O" not in os.environ.get("CFLAGS", ""):
     COMPILE_ARGS.insert(0, "-O2")  # else a level was asked for: -O0 builds in a quarter of the time
 if WERROR:

@@ -86,6 +86,9 @@ cdef extern from "_platform.h":
 cdef extern from "_debug.h":
     bint DEBUG "GEVLITE_DEBUG"      # a constant
 
+cdef extern from "_thread_exit.h":
+    object run_in_greenlet "gevlite_run"(object function, object args, PyObject *kwargs)
+
 cdef extern from "_stack_cache.h":
     int gevlite_cache_set_limit(size_t limit)
     size_t cache_count "gevlite_cache.count"
@@ -1376,7 +1379,7 @@ cdef class Hub(greenlet):
 
     def run(self, *ignored):
         """The hub's own code; switched to, never called."""
-        hub_frame(self._run)
+        run_in_greenlet(hub_frame, (self._run,), NULL)
 
     def _run(self):
         if self.nursery is None:        # else a signal handler that waits was quicker
@@ -2450,7 +2453,7 @@ cdef class _Runner(greenlet):
     def run(self, *ignored):
         if self.hub.runner == self.midwife:
             self.hub.runner = <PyObject *> self
-        hub_frame(self._run)
+        run_in_greenlet(hub_frame, (self._run,), NULL)
 
     def _run(self):
         run_loop(self.hub, <PyObject *> self)

@@ -128,8 +128,8 @@ class FailureSpawnedLink(SpawnedLink):
             SpawnedLink.__call__(self, source)
 
 
-cdef extern from "Python.h":
-    PyObject *raw_call "PyObject_Call"(object function, object args, PyObject *kwargs)
+cdef extern from "_thread_exit.h":
+    PyObject *raw_call "gevlite_run"(object function, object args, PyObject *kwargs)
 
 
 cdef extern from "_caller.h":

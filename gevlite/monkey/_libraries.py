@@ -1,12 +1,13 @@
 """Libraries that would block all greenlets: they choose how to wait when they are imported, or wait in C in a thread
 that is a greenlet once it is patched."""
 
+import functools
 import os
 import sys
 from _thread import start_new_thread
 from time import sleep
 
-from gevlite.monkey._engine import on_unpatch, patch_item, when_imported
+from gevlite.monkey._engine import get_original, on_unpatch, patch_item, when_imported
 
 __all__ = ["keep_threads_in_c", "prefer_python_waits"]
 
@@ -26,14 +27,33 @@ def prefer_python_waits():
 
 
 def keep_threads_in_c():
-    """Let the thread of grpc.aio be an OS thread. It waits in C for what its event loops are to do, and tells them by a
-    socket."""
+    """Let threads be OS threads that asyncio libraries start for what waits in C.
+
+    They wait for nothing that greenlets do, and tell a loop what they have done.
+    """
     when_imported("grpc._cython.cygrpc", _keep_poller_of_grpc)
+    when_imported("aiosqlite.core", _keep_threads_of_aiosqlite)
+    when_imported("anyio._backends._asyncio", _keep_threads_of_anyio)
+
+
+class _OSThread:
+    """What of a `threading.Thread` such libraries use."""
+
+    def __init__(self, target, args=()):
+        self._target = target
+        self._args = args
+
+    def start(self):
+        start_new_thread(self._target, self._args)
+
+    def join(self, timeout):
+        # It is asked to end, and then joined again and again, perhaps by the garbage collector in the hub.
+        sleep(min(timeout, 0.001))
 
 
 def _keep_poller_of_grpc(cygrpc):
     if hasattr(cygrpc, "PollerCompletionQueue"):
-        patch_item(cygrpc, "threading", _ThreadingOfGrpc(cygrpc.threading, cygrpc.PollerCompletionQueue))
+        _set(cygrpc, "threading", _ThreadingOfGrpc(cygrpc.threading, cygrpc.PollerCompletionQueue))
 
 
 class _ThreadingOfGrpc:
@@ -52,13 +72,36 @@ class _ThreadingOfGrpc:
         return self._threading.Thread(*args, target=target, **kwargs)
 
 
-class _OSThread:
-    def __init__(self, target):
-        self._target = target
+def _keep_threads_of_aiosqlite(core):
+    # One for each connection. As a greenlet it would wait for a locked file in C, and the greenlet that is to unlock it
+    # would not run. Up to 0.21 the connection is the thread.
+    if issubclass(core.Connection, core.Thread):
+        patch_item(core.Connection, "start", _start)
+    else:
+        _set(core, "Thread", _OSThread)
+    _set(core, "SimpleQueue", lambda: get_original("queue", "SimpleQueue")())
 
-    def start(self):
-        start_new_thread(self._target, ())
 
-    def join(self, timeout):
-        # It is asked to end, and then joined again and again, perhaps by the garbage collector in the hub.
-        sleep(min(timeout, 0.001))
+def _keep_threads_of_anyio(backend):
+    # Those of `anyio.to_thread`. They wait for work in a queue that needs no hub in each of them.
+    patch_item(backend.WorkerThread, "start", _start)
+    original = get_original("queue", "SimpleQueue")
+
+    class Queue(original):
+        def __init__(self, maxsize=0):
+            pass
+
+        def task_done(self):
+            pass
+
+    _set(backend, "Queue", Queue)
+
+
+def _set(module, name, value):
+    """What is replaced is no original that other modules may not have."""
+    on_unpatch(functools.partial(setattr, module, name, getattr(module, name)))
+    setattr(module, name, value)
+
+
+def _start(thread):
+    start_new_thread(thread.run, ())

@@ -66,6 +66,7 @@ def test_an_exception_for_the_loop_is_raised_where_it_waits(kind, depth, settle)
     seen = []
 
     def blocks():
+        seen.append("blocks")
         try:
             gevlite.sleep(20)
         except kind:
@@ -96,9 +97,9 @@ def test_an_exception_for_the_loop_is_raised_where_it_waits(kind, depth, settle)
             raise
 
     greenlet_ = gevlite.spawn(gevlite.asyncio.run, main())
-    assert settle(lambda: seen)
-    gevlite.sleep(0.001)
+    assert settle(lambda: "blocks" in seen)
     greenlet_.kill(kind)
+    seen.remove("blocks")
     loop = seen.pop(0)
     between = [("between", loop)] if depth == 2 else []
     assert seen == [("function", loop), ("end", loop), *between, ("coroutine", loop)]
@@ -143,7 +144,10 @@ def test_an_exception_that_is_pending_is_raised_where_it_waits_next():
 
 
 def test_a_function_that_swallows_its_end_goes_on():
+    started = gevlite.event.Event()
+
     def blocks():
+        started.set()
         try:
             gevlite.sleep(20)
         except gevlite.GreenletExit:
@@ -151,7 +155,7 @@ def test_a_function_that_swallows_its_end_goes_on():
             return wait_for(asyncio.sleep(0.001, "swallowed"))
 
     greenlet_ = gevlite.spawn(gevlite.asyncio.run, call(blocks))
-    gevlite.sleep(0.001)
+    started.wait()
     greenlet_.kill()
     assert greenlet_.value == "swallowed"
 
