@@ -76,7 +76,7 @@ def shared(resource, ask, count):
     '''By many greenlets, in the long-lived loop.'''
     opened = resource()
     used = gevlite.asyncio.wait(opened.__aenter__())
-    greenlets = [gevlite.spawn(lambda number: gevlite.asyncio.wait(ask(used, number)), number) for number in range(count)]
+    greenlets = [gevlite.spawn(lambda n: gevlite.asyncio.wait(ask(used, n)), number) for number in range(count)]
     gevlite.joinall(greenlets, raise_error=True)
     gevlite.asyncio.wait(opened.__aexit__(None, None, None))
 

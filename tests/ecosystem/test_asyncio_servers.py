@@ -1,0 +1,171 @@
+"""uvicorn with the event loop of gevlite: as a process of its own, with workers, and in a greenlet."""
+
+import asyncio
+import signal
+import sys
+
+import httpx
+import pytest
+from real_servers import free_port, running
+from websockets.asyncio.client import connect
+
+import gevlite.asyncio
+
+APPLICATION = """
+import asyncio, contextlib, os, signal, sys
+import gevlite, gevlite.asyncio
+from gevlite.asyncio import EventLoop
+from gevlite.event import Event
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+
+COUNT = 30
+here, complete = 0, Event()
+stopping = Event()
+
+def meet_in_greenlet(number):
+    global here
+    here += 1
+    if here == COUNT:
+        complete.set()
+    complete.wait()
+    return number
+
+async def meet(request):
+    # Blocks in a greenlet until all of them are there.
+    assert type(asyncio.get_running_loop()) is EventLoop
+    number = await gevlite.asyncio.spawn(meet_in_greenlet, request.path_params["number"])
+    return PlainTextResponse(number)
+
+def sync(request):
+    return PlainTextResponse(f"{request.path_params['number']} {os.getpid()}")
+
+async def stream(request):
+    body = [part async for part in request.stream()]
+
+    async def parts():
+        for part in body:
+            yield part.upper()
+            await asyncio.sleep(0)
+
+    return StreamingResponse(parts())
+
+async def until_stop(request):
+    print("waiting", flush=True)
+    await stopping
+    return PlainTextResponse("finished")
+
+async def socket(ws):
+    await ws.accept()
+    async for text in ws.iter_text():
+        await ws.send_text(text[::-1])
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    print("starts", file=sys.stderr, flush=True)
+    stop = signal.getsignal(signal.SIGTERM)
+
+    def come(*args):
+        # uvicorn only sets a flag. The request that is in the middle ends after that.
+        stop(*args)
+        gevlite.spawn_later(0.2, stopping.set)
+
+    if callable(stop):
+        signal.signal(signal.SIGTERM, come)
+    yield
+    print("stops", file=sys.stderr, flush=True)
+
+app = Starlette(lifespan=lifespan, routes=[
+    Route("/meet/{number}", meet), Route("/sync/{number}", sync), Route("/stream", stream, methods=["POST"]),
+    Route("/until_stop", until_stop), WebSocketRoute("/socket", socket)])
+"""
+
+
+async def use(port, meet=True):
+    async def ask(number):
+        if meet:
+            assert (await client.get(f"/meet/{number}")).text == str(number)
+        answer, pid = (await client.get(f"/sync/{number}")).text.split()
+        assert answer == str(number)
+        response = await client.post("/stream", content=b"abc %d" % number)
+        assert response.content == b"ABC %d" % number
+        async with connect(f"ws://127.0.0.1:{port}/socket") as ws:
+            for i in range(3):
+                await ws.send(f"{number} {i}")
+            for i in range(3):
+                assert (await ws.recv())[::-1] == f"{number} {i}"
+        return int(pid)
+
+    limits = httpx.Limits(max_connections=30)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, limits=limits) as client:
+        return set(await asyncio.gather(*map(ask, range(30))))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_uvicorn_serves_and_stops_gracefully(workers, tmp_path):
+    (tmp_path / "application.py").write_text(APPLICATION)
+    port, log = free_port(), tmp_path / "log"
+    command = [
+        *(sys.executable, "-m", "uvicorn", "application:app", "--port", str(port), "--workers", str(workers)),
+        *("--loop", "gevlite.asyncio:EventLoop", "--timeout-graceful-shutdown", "20"),
+    ]
+
+    async def last():
+        async with httpx.AsyncClient(timeout=30) as client:
+            request = asyncio.create_task(client.get(f"http://127.0.0.1:{port}/until_stop"))
+            while "waiting" not in log.read_text():
+                await asyncio.sleep(0.005)
+            server.process.send_signal(signal.SIGTERM)
+            return (await request).text
+
+    with running(command, port, log, cwd=tmp_path) as server:
+        pids = gevlite.asyncio.run(use(port, meet=workers == 1))
+        assert (server.process.pid in pids) == (workers == 1)
+        assert gevlite.asyncio.run(last()) == "finished"
+        server.process.wait(20)
+    text = log.read_text()
+    assert text.count("starts") == text.count("stops") == workers
+    assert "Traceback" not in text, text
+
+
+IN_GREENLET = """
+import httpx, uvicorn
+
+config = uvicorn.Config(app, port=0, log_level="warning", ws="websockets-sansio", lifespan="on")
+servers = [uvicorn.Server(config) for _ in range(2)]
+run = asyncio.run if PATCHED else gevlite.asyncio.run
+greenlets = [gevlite.spawn(run, server.serve()) for server in servers]
+while not all(server.started for server in servers):
+    gevlite.sleep(0.005)
+ports = [server.servers[0].sockets[0].getsockname()[1] for server in servers]
+
+async def get(client, url):
+    return (await client.get(url)).text
+
+async def open_client():
+    return httpx.AsyncClient(timeout=30)
+
+client = gevlite.asyncio.wait(open_client())
+
+def ask(number):
+    # What waits for its turn in the one server is let go by a request to the other one.
+    url = f"http://127.0.0.1:{ports[number % 2]}"
+    if PATCHED:
+        import urllib.request
+        with urllib.request.urlopen(f"{url}/sync/{number}") as response:
+            assert response.read().split()[0] == b"%d" % number
+    return gevlite.asyncio.wait(get(client, f"{url}/meet/{number}"))
+
+asking = [gevlite.spawn(ask, number) for number in range(COUNT)]
+gevlite.joinall(asking, raise_error=True)
+assert [greenlet.value for greenlet in asking] == [str(number) for number in range(COUNT)]
+gevlite.asyncio.wait(client.aclose())
+for server in servers:
+    server.should_exit = True
+gevlite.joinall(greenlets, raise_error=True)
+"""
+
+
+def test_uvicorn_in_greenlets(run_asynchronous):
+    run_asynchronous(APPLICATION + IN_GREENLET + "sys.stdout.write('ok')")
