@@ -44,7 +44,7 @@ class _OSThread:
         self._args = args
 
     def start(self):
-        start_new_thread(self._target, self._args)
+        _start_thread(self._target, self._args)
 
     def join(self, timeout):
         # It is asked to end, and then joined again and again, perhaps by the garbage collector in the hub.
@@ -104,4 +104,17 @@ def _set(module, name, value):
 
 
 def _start(thread):
-    start_new_thread(thread.run, ())
+    _start_thread(thread.run, ())
+
+
+def _start_thread(function, args):
+    """Start an OS thread, and wait until it runs: before that the hub knows of no thread that could wake a greenlet."""
+    begun = []
+
+    def run():
+        begun.append(True)
+        function(*args)
+
+    start_new_thread(run, ())
+    while not begun:
+        sleep(0.00002)

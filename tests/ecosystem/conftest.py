@@ -66,7 +66,7 @@ class Crowd:
         await asyncio.wait_for(self.complete.wait(), 30)
 
 async def whole(resource, ask, count, more=None):
-    assert type(asyncio.get_running_loop()) is EventLoop
+    assert isinstance(asyncio.get_running_loop(), EventLoop)
     async with resource() as used:
         if more is not None:
             await more(used)

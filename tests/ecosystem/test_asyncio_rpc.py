@@ -170,7 +170,7 @@ in_each_way(resource, ask, COUNT, more)
 options = {} if PATCHED else {"loop_factory": EventLoop}
 
 async def main():
-    assert type(asyncio.get_running_loop()) is EventLoop
+    assert isinstance(asyncio.get_running_loop(), EventLoop)
     return "ran"
 
 assert anyio.run(main, backend_options=options) == "ran"
@@ -200,7 +200,7 @@ async def number():
 @pytest.mark.anyio
 @pytest.mark.parametrize("turn", [1, 2])
 async def test_it(number, turn):
-    assert type(asyncio.get_running_loop()) is EventLoop
+    assert isinstance(asyncio.get_running_loop(), EventLoop)
     async with anyio.create_task_group() as group:
         group.start_soon(anyio.sleep, 0.001)
     assert number == 5

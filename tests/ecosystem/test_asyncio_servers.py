@@ -34,7 +34,7 @@ def meet_in_greenlet(number):
 
 async def meet(request):
     # Blocks in a greenlet until all of them are there.
-    assert type(asyncio.get_running_loop()) is EventLoop
+    assert isinstance(asyncio.get_running_loop(), EventLoop)
     number = await gevlite.asyncio.spawn(meet_in_greenlet, request.path_params["number"])
     return PlainTextResponse(number)
 
