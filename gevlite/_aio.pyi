@@ -50,7 +50,6 @@ class Handle:
     _source_traceback: Any
     _repr: str | None
     _cancelled: bool
-    """_cancelled: bool"""
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def _loop(self) -> AbstractEventLoop: ...
@@ -87,11 +86,8 @@ class LoopCore:
     _thread_id: int | None
     _current_handle: Any
     _debug: bool
-    """_debug: bool"""
     _closed: bool
-    """_closed: bool"""
     _stopping: bool
-    """_stopping: bool"""
     def call_soon(
         self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> _AsyncioHandle:

@@ -71,13 +71,7 @@ def create_default_context(
     cafile: StrOrBytesPath | None = None,
     capath: StrOrBytesPath | None = None,
     cadata: str | ReadableBuffer | None = None,
-) -> SSLContext:
-    """Create a SSLContext object with default settings.
-
-    NOTE: The protocol and settings may change anytime without prior
-          deprecation. The values represent a fair balance between maximum
-          compatibility and security.
-    """
+) -> SSLContext: ...
 
 if sys.version_info >= (3, 12):
     def wrap_socket(

@@ -26,19 +26,9 @@ __implements__: list[str]
 __imports__: list[str]
 
 def daemon_threads_allowed() -> bool:
-    """daemon_threads_allowed()
+    """True: interpreters without daemon threads exist only since Python 3.12."""
 
-    Return True if daemon threads are allowed in the current interpreter,
-    and False otherwise.
-    """
-
-def exit_thread() -> NoReturn:
-    """exit()
-    (exit_thread() is an obsolete synonym)
-
-    This is synonymous to ``raise SystemExit''.  It will cause the current
-    thread to exit silently unless the exception is caught.
-    """
+def exit_thread() -> NoReturn: ...
 
 _Ts = TypeVarTuple("_Ts")
 

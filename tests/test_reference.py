@@ -6,6 +6,7 @@ import pydoc
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ NOT_FOR_USERS = {"gevlite.__main__", "gevlite.integrations", "gevlite.monkey.__m
 
 def load(module):
     optional = {"resolver.ares": "pycares", "resolver_ares": "pycares", "ares": "pycares", "pywsgi": "httptools"}
-    optional |= {"resolver.dnspython": "dns", "websocket": "websockets", "serve": "httptools"}
+    optional |= {"resolver.dnspython": "dns.asyncbackend", "websocket": "websockets", "serve": "httptools"}
     optional |= {f"integrations.{name}": name for name in ("celery", "gunicorn", "psycopg2")}
     if needed := optional.get(module.removeprefix("gevlite.")):
         pytest.importorskip(needed)
@@ -106,6 +107,8 @@ def is_from_elsewhere(path, value):
     """Another package's, or a method in the place of another package's."""
     if not (getattr(value, "__module__", None) or "gevlite").startswith("gevlite"):
         return True
+    if getattr(getattr(value, "__code__", None), "co_filename", "").startswith(sysconfig.get_path("stdlib") + "/"):
+        return "site-packages" not in value.__code__.co_filename
     owner, _, name = path.rpartition(".")
     cls = dict(OBJECTS).get(owner)
     others = [base for base in getattr(cls, "__mro__", ()) if not base.__module__.startswith("gevlite")]

@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import textwrap
 from pathlib import Path
 
@@ -50,31 +51,44 @@ def comments(path):
     return found
 
 
+def is_original(value):
+    """A function or class of the standard library, or a function that a twin has made of its code."""
+    value = inspect.unwrap(value)
+    code = getattr(value, "__code__", None)
+    if inspect.isclass(value) or code is None:
+        return not (getattr(value, "__module__", None) or "gevlite").startswith("gevlite")
+    folder = sysconfig.get_path("stdlib") + os.sep
+    return code.co_filename.startswith(folder) and "site-packages" not in code.co_filename
+
+
 def docstring(owner, name):
-    """That of an attribute, unless it is one that some other package wrote."""
+    """That of an attribute; None if it is not known here, or not by us."""
     if isinstance(owner, type):
         maker = next((cls for cls in owner.__mro__ if name in vars(cls)), None)
         if maker is None or not maker.__module__.startswith("gevlite"):
-            return ""
+            return None
         value = vars(maker)[name]
         value = getattr(value, "__func__", value)  # of a classmethod or staticmethod
+        foreign = [cls for cls in owner.__mro__ if not cls.__module__.startswith("gevlite")]
     else:
-        value = getattr(owner, name, None)
-    if inspect.isclass(value) and value.__name__ != name:
-        return ""  # another name for it
-    if not (inspect.isroutine(value) or inspect.isdatadescriptor(value) or inspect.isclass(value) or callable(value)):
-        return ""
+        value, foreign = getattr(owner, name, None), []
+        if value is None or is_original(value):
+            return None
+    if inspect.isclass(value) and (value.__name__ != name or is_original(value)):
+        return None  # another name for it, or not ours in this version of Python
+    if not (inspect.isdatadescriptor(value) or callable(value)):
+        return None
     doc = vars(value).get("__doc__") if inspect.isclass(value) else getattr(value, "__doc__", None)
     if not isinstance(doc, str) or doc is type(value).__doc__ and not inspect.isclass(value):
         return ""
-    if name.startswith("__") and doc in {getattr(getattr(cls, name, None), "__doc__", None) for cls in (object, type)}:
-        return ""
+    if any(getattr(vars(cls).get(name), "__doc__", None) == doc for cls in (*foreign, object, type)):
+        return ""  # taken over from the original
     # What Python itself writes on a slot, for example "Return self==value."
     return "" if type(value).__name__ == "wrapper_descriptor" and "\n" not in doc and "`" not in doc else doc
 
 
 def wanted(tree, module, remarks):
-    """`(node, following node or None, docstring)` for each thing in the stub that has one in the module."""
+    """`(node, following node or None, docstring)` for each thing in the stub; "" if it has none, None if unknown."""
 
     def walk(nodes, owner, prefix):
         done = set()
@@ -89,11 +103,11 @@ def wanted(tree, module, remarks):
                     yield from walk(node.body, cls, f"{node.name}.")
             elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 if node.name not in done:
-                    yield node, following, docstring(owner, node.name) or remarks.get(prefix + node.name, "")
+                    yield node, following, remarks.get(prefix + node.name) or docstring(owner, node.name)
                     done.add(node.name)
             elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 name = node.target.id
-                yield node, following, remarks.get(prefix + name, "") or docstring(owner, name)
+                yield node, following, remarks.get(prefix + name) or docstring(owner, name)
 
     yield tree, None, module.__doc__ or ""
     yield from walk(tree.body, module, "")
@@ -121,15 +135,17 @@ def updated(source, module, remarks):
     lines = source.splitlines()
     stale, edits = [], []  # (first line, last line, lines to put there), counted from 0, the last one not included
     for node, following, doc in wanted(tree, module, remarks):
-        doc = inspect.cleandoc(doc)
-        if not doc:
-            continue
         attribute = isinstance(node, ast.AnnAssign)
         old = following if attribute else node.body[0] if node.body else None
-        if text(old) is not None and inspect.cleandoc(text(old)) == doc:
+        if doc is None or inspect.cleandoc(doc) == inspect.cleandoc(text(old) or ""):
             continue
+        doc = inspect.cleandoc(doc)
         stale.append(getattr(node, "name", None) or (node.target.id if attribute else "the module"))
-        if isinstance(node, ast.Module):
+        if not doc:
+            edits.append((old.lineno - 1, old.end_lineno, []))
+            if not attribute and len(node.body) == 1:
+                edits.append((old.lineno - 2, old.lineno - 1, [lines[old.lineno - 2] + " ..."]))
+        elif isinstance(node, ast.Module):
             new = [literal(doc, 0), *([] if text(old) is not None else [""])]
             edits.append((0, old.end_lineno if text(old) is not None else 0, new))
         elif text(old) is not None:

@@ -20,12 +20,9 @@ class FileWrapper:
 
     filelike: Any
     blksize: int
-    def __init__(self, filelike: Any, blksize: int = 65536) -> None:
-        """__init__(self, filelike, blksize=65536)"""
-    def __iter__(self) -> Iterator[bytes]:
-        """__iter__(self)"""
-    def __next__(self) -> bytes:
-        """__next__(self)"""
+    def __init__(self, filelike: Any, blksize: int = 65536) -> None: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+    def __next__(self) -> bytes: ...
     def close(self) -> None:
         """Close the file, if it can be closed."""
 
@@ -42,15 +39,10 @@ class Response:
     provided_date: Any
     provided_content_length: Any
     response_length: int
-    """response_length: int"""
     headers_sent: bool
-    """headers_sent: bool"""
     response_use_chunked: bool
-    """response_use_chunked: bool"""
     close_connection: bool
-    """close_connection: bool"""
     connection_upgraded: bool
-    """connection_upgraded: bool"""
     @property
     def connection(self) -> Connection: ...
     def process_result(self) -> None:

@@ -8,29 +8,20 @@ class RequestError(OSError):
     """The client's request cannot be served; `status` says why, in the words of a response. Also: it took too long."""
 
     status: str
-    def __init__(self, status: str, reason: str) -> None:
-        """__init__(self, status, reason)"""
+    def __init__(self, status: str, reason: str) -> None: ...
 
 @disjoint_base
 class Settings:
     """What the connections of a server share. `limits` is a `pywsgi.Limits`."""
 
     closing: bool
-    """closing: bool"""
     stopped: bool
-    """stopped: bool"""
     raw_uri: bool
-    """raw_uri: bool"""
     request_timeout: float | None
     max_queued: int
-    """max_queued: int"""
     queued: int
-    """queued: int"""
     strict: bool
-    """strict: bool"""
     header_map: str
-    """header_map: str"""
     forwarded: frozenset[str]
-    """forwarded: frozenset"""
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def __init__(self, limits: Any, parser_class: Any) -> None: ...
