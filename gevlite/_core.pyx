@@ -52,6 +52,7 @@ from weakref import ref as weak_reference
 
 from gevlite import _backend
 from gevlite._config import Config, config
+from gevlite._dead_end import message as dead_end_message
 from gevlite._excepthook import call_hook, replaced_hook
 from gevlite._frames import hub_frame, switched
 from gevlite.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
@@ -1502,14 +1503,7 @@ cdef class Hub(greenlet):
         return LOOK_AGAIN
 
     def _dead_end_message(self):
-        parked = self.parked_waiters()
-        lines = [f"  {w.parked!r}: {w.describe()}" for w in parked[:20]]
-        if len(parked) > 20:
-            lines.append(f"  and {len(parked) - 20} more")
-        return (
-            "the main greenlet would wait for ever: no timer, file descriptor, worker thread or ready greenlet is left.\n"
-            "Parked:\n" + "\n".join(lines or ["  nothing"])
-        )
+        return dead_end_message(look(), <size_t> <PyObject *> self)
 
     def parked_waiters(self):
         """The Waiters on which greenlets of this hub are parked, the latest first."""

@@ -6,7 +6,7 @@ reader knows is the line of his own code that made it.
 
 import os
 
-__all__ = ["in_words", "is_own", "of_frames", "of_traceback", "shown_path"]
+__all__ = ["in_words", "is_own", "nearest", "of_frames", "of_traceback", "shown_path"]
 
 _GEVLITE = os.path.dirname(__file__) + os.sep
 _COMPILED = ("gevlite/", "backends/")  # as Cython has them in tracebacks
@@ -28,29 +28,32 @@ def is_own(filename):
     return _distance(filename) == 0
 
 
-def _nearest(places):
-    """The first of those that are nearest to the program's own code. places: `(code, line number)`, innermost first."""
-    best, distance = None, 3
-    for code, line in places:
-        found = _distance(code.co_filename)
+def nearest(places, otherwise=(None,)):
+    """The first of the places nearest to the program's own code; the first of `otherwise` if all are gevlite's.
+
+    places: tuples that begin with a filename, innermost first.
+    """
+    best, distance = otherwise[0], 3
+    for place in places:
+        found = _distance(place[0])
         if found < distance:
-            best, distance = (code, line), found
+            best, distance = place, found
             if not found:
                 break
     return best
 
 
 def of_frames(frame):
-    """`(code, line number)` of the program's innermost call on the stack that ends with `frame`.
+    """`(file, line, function)` of the program's innermost call on the stack that ends with `frame`.
 
     Without any, that of an installed package, else of the standard library; None if only gevlite's are there.
     """
-    return _nearest(_of_stack(frame))
+    return nearest(_of_stack(frame))
 
 
 def _of_stack(frame):
     while frame is not None:
-        yield frame.f_code, frame.f_lineno
+        yield frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
         frame = frame.f_back
 
 
@@ -58,9 +61,10 @@ def of_traceback(traceback):
     """`of_frames` for where the exception of a traceback was raised."""
     places = []
     while traceback is not None:
-        places.append((traceback.tb_frame.f_code, traceback.tb_lineno))
+        code = traceback.tb_frame.f_code
+        places.append((code.co_filename, traceback.tb_lineno, code.co_name))
         traceback = traceback.tb_next
-    return _nearest(reversed(places))
+    return nearest(reversed(places))
 
 
 def shown_path(filename):
@@ -74,5 +78,5 @@ def shown_path(filename):
 
 def in_words(place):
     """`function (file.py:12)`."""
-    code, line = place
-    return f"{code.co_name} ({shown_path(code.co_filename)}:{line})"
+    file, line, function = place
+    return f"{function} ({shown_path(file)}:{line})"

@@ -233,7 +233,7 @@ def test_the_main_greenlet_is_told_of_a_dead_end_also_if_only_a_callback_waits_w
         try:
             Event().wait()
         except gevlite.LoopExit as exc:
-            assert str(exc).count("waiting for Event") == 2
+            assert str(exc).count(" waits for Event") == 2
         else:
             raise AssertionError
     """)

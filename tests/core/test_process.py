@@ -184,7 +184,8 @@ def test_a_dead_end_is_a_loop_exit_that_names_what_is_parked(run_script):
             Event().wait()
         except gevlite.LoopExit as exc:
             text = str(exc)
-            assert "stuck_worker" in text and "an item in Queue, empty" in text and "waiting for Event" in text, text
+            assert "stuck_worker" in text and "an item in Queue, empty" in text, text
+            assert "main (<string>:9) waits for Event" in text, text
             assert exc.hub is gevlite.get_hub()
         else:
             raise AssertionError
