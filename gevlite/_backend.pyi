@@ -9,9 +9,13 @@ from typing import Any, Final, Self, final
 from typing_extensions import disjoint_base
 
 READ: Final = 1
+"""To wait for, and in a report: there is something to read, or a client to accept."""
 WRITE: Final = 2
+"""To wait for, and in a report: there is room to write."""
 END: Final = 4
+"""Only in a report: the other side has closed, or there is an error; no further edge may come."""
 URGENT: Final = 8
+"""Only in a report: urgent data (`MSG_OOB`) has come."""
 
 @disjoint_base
 class Backend:

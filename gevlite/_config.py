@@ -469,6 +469,7 @@ def _unknown(name):
     return f"gevlite.config has no setting {name!r}{guess}"
 
 
+#: All settings; see the class. docs/configuration.md describes each.
 config = Config()
 
 for _setting in GEVENT_SETTINGS.values():

@@ -144,3 +144,4 @@ class Config:
 GEVENT_SETTINGS: Mapping[str, GeventSetting]
 SETTINGS: Mapping[str, Setting[Any, Any]]
 config: Config
+"""All settings; see the class. docs/configuration.md describes each."""

@@ -36,7 +36,7 @@ from gevlite._program import UsageError, execute, find_module, find_script
 
 __all__ = ["API_VERSION", "install"]
 
-# The gevent whose public modules and names gevlite has.
+#: The gevent whose public modules and names gevlite has.
 API_VERSION = "26.9.0"
 
 # Every public module of gevent that gevlite has, by its name below either package. Modules that only gevlite has, and

@@ -27,6 +27,7 @@ from typing import Final, NamedTuple
 __all__ = ["API_VERSION", "install"]
 
 API_VERSION: Final = "26.9.0"
+"""The gevent whose public modules and names gevlite has."""
 MODULES: Final[frozenset[str]]
 USAGE: Final[str]
 VARIABLE: Final = "GEVLITE_AS_GEVENT"

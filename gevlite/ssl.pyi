@@ -71,7 +71,8 @@ def create_default_context(
     cafile: StrOrBytesPath | None = None,
     capath: StrOrBytesPath | None = None,
     cadata: str | ReadableBuffer | None = None,
-) -> SSLContext: ...
+) -> SSLContext:
+    """As the original's, for connections that block only the calling greenlet."""
 
 if sys.version_info >= (3, 12):
     def wrap_socket(

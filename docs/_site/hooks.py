@@ -205,10 +205,22 @@ def inherits_from_private(module, name):
             for base in node.bases:
                 text = ast.unparse(base).partition("[")[0]
                 owner, _, last = text.rpartition(".")
-                made = origin(module, last) if not owner else definitions(module).get(owner, (None, owner))
-                if made[0] and made[0].startswith("gevlite") and any(p.startswith("_") for p in made[0].split(".")):
+                places = (*definitions(module).get(owner, ()), last) if owner else origin(module, last)
+                made = ".".join(place or "" for place in places)
+                if made.startswith("gevlite") and any(part.startswith("_") for part in made.split(".")):
                     return True
     return False
+
+
+def hidden_class(module, name):
+    """What `name` is another name of, if that class is not public itself."""
+    for node in ast.parse(stub_of(module).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and ast.unparse(node.targets[0]) == name:
+            made = definitions(module).get(node.value.id)
+            return (
+                node.value.id if made == (module, node.value.id) and node.value.id not in public.names(module) else ""
+            )
+    return ""
 
 
 def first_sentence(made):
@@ -235,6 +247,8 @@ def reference_page(module, where):
         if place == path:
             inherited = str(inherits_from_private(module, name)).lower()
             here += [f"::: {path}", "    options:", f"      inherited_members: {inherited}", ""]
+            if hidden := hidden_class(module, name):
+                here += [f"::: {module}.{hidden}", ""]
             continue
         if place:
             text = f"[`{place}`][{place}]: {first_sentence(made)}"

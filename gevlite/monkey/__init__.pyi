@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 saved: dict[str, dict[str, Any]]
+"""`{module: {name: original}}` of all that is patched."""
 
 class MonkeyPatchError(RuntimeError):
     """`patch_all(strict=True)` found a reason for a warning. Nothing is patched that was not patched before."""

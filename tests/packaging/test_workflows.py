@@ -78,6 +78,14 @@ def test_each_environment_that_is_named_exists():
     assert [one for one in used if one[1] not in known] == []
 
 
+def test_tox_installs_for_the_site_what_the_extra_has():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        extra = tomllib.load(file)["project"]["optional-dependencies"]["docs"]
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "tox.ini")
+    assert parser["testenv:docs"]["deps"].split() == extra
+
+
 def test_every_python_that_is_claimed_is_tested():
     with open(ROOT / "pyproject.toml", "rb") as file:
         project = tomllib.load(file)
