@@ -230,7 +230,7 @@ cdef class KqueueBackend(Backend):
             gevlite_kevent(self.kq, &change, 1, NULL, 0, 0)
 
     cpdef after_fork(self):
-        self.kq = -1
+        self.close_queue()
         Backend.after_fork(self)
         self._open()
 

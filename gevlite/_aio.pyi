@@ -25,6 +25,7 @@ from _typeshed import FileDescriptorLike
 from typing_extensions import disjoint_base
 
 from gevlite._core import Place
+from gevlite._running_loop import Hook
 
 _Ts = TypeVarTuple("_Ts")
 
@@ -75,6 +76,9 @@ class TimerHandle(Handle):
     def __gt__(self, other: object, /) -> bool: ...
     def __ge__(self, other: object, /) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
+
+def running_hook() -> Hook:
+    """What to tell that a loop begins to run in this greenlet, or ends."""
 
 def fd_of(source: FileDescriptorLike) -> int:
     """The descriptor of an int or of an object with `fileno()`; ValueError for anything else."""

@@ -476,7 +476,7 @@ cdef bint stops(object item) except -1:
     return isinstance(<object> <PyObject *> item, Handle) and (<Handle> item)._callback is base_events._run_until_complete_cb
 
 
-cdef object running_hook():
+cpdef object running_hook():
     """What to tell that a loop begins to run in this greenlet, or ends."""
     hook = hook_of(events._set_running_loop)
     if hook is None:

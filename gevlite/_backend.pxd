@@ -22,6 +22,7 @@ cdef class Backend:
     cdef readonly int signal_fd     # write end, for signal.set_wakeup_fd and wake()
     cdef bint wake_pending
     cdef int pipes                  # how many it has made
+    cdef Backend giver              # whose pipe it takes over instead of making one; None: nobody's
     cdef list always_ready          # (fd, events) armed since the last poll of what can never block, such as a regular file
     cdef readonly uint64_t signals  # how many have come by way of signal_fd
 
@@ -36,6 +37,7 @@ cdef class Backend:
     cdef int found_one(self, int fd, int events) except -1
     cdef int drain_wake(self) noexcept          # how many signals it swallowed
     cdef int found_always(self, int fd, int events) except -1
+    cdef int take_over(self, Backend giver) except -1
     cdef int forget_always(self, int fd) except -1
     cdef bint report_always(self) except -1
 

@@ -48,8 +48,14 @@ cdef class Backend:
 
     def _make_pipe(self):
         cdef int fd
-        self.wake_fd, self.signal_fd = os.pipe()    # close-on-exec by default (PEP 446)
+        cdef Backend giver = self.giver
         self.pipes += 1
+        if giver is not None:
+            self.giver = None
+            self.wake_fd, self.signal_fd, self.wake_pending = giver.wake_fd, giver.signal_fd, giver.wake_pending
+            giver.wake_fd = giver.signal_fd = -1
+            return
+        self.wake_fd, self.signal_fd = os.pipe()    # close-on-exec by default (PEP 446)
         for fd in (self.wake_fd, self.signal_fd):
             if fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0:
                 PyErr_SetFromErrno(OSError)
@@ -164,6 +170,18 @@ cdef class Backend:
             self.found_one(fd, events)
         self.always_ready = []
         return True
+
+    cdef int take_over(self, Backend giver) except -1:
+        """Begin anew, with the pipe of another backend, which has none from then on.
+
+        The pipe may be that of `signal.set_wakeup_fd`, and another library may remember its number.
+        """
+        self.giver = giver
+        try:
+            self.after_fork()
+        finally:
+            self.giver = None
+        return 0
 
     cdef int drain_wake(self) noexcept:
         cdef char[64] scratch

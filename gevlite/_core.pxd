@@ -17,7 +17,7 @@ from libc.stdint cimport int64_t, uint64_t
 # A backend may have them from here, too.
 from gevlite._backend cimport END, READ, URGENT, WRITE, Backend, LostBackend, Ready
 from gevlite._heap cimport Heap, HeapItem, heap_before, heap_push, heap_remove
-from gevlite._ring cimport Entry, Ring, ring_dispose, ring_pop, ring_push
+from gevlite._ring cimport Entry, Ring, ring_dispose, ring_pop, ring_push, ring_unwatch, ring_watch
 
 cdef extern from "_greenlet_api.h":
     ctypedef class greenlet.greenlet [object PyGreenlet, check_size ignore]:
@@ -291,6 +291,11 @@ cdef class Hub(greenlet):
     cdef greenlet unborn            # the one that it is to begin
     cdef int delivered              # so many of backend.found are dealt with
     cdef int polls                  # calls of backend.poll under way: more than one if signal handlers wait in them
+    cdef public object host         # what runs this hub in the loop of somebody else, see _hosted.pxi; None: nobody
+    cdef bint hosted                # that loop waits, or does something of its own, until our next turn
+    cdef bint noticed               # it has been told that a turn is needed
+    cdef int notice_fd              # the pipe that tells it
+    cdef int noticed_fd
     cdef list hooks_running         # of before_poll and after_poll; None for none
     cdef bint asking                # a runner is finding out whether anything is left
     cdef bint handlers_due          # the main greenlet is switched to in order to run signal handlers

@@ -227,6 +227,7 @@ class Hub(greenlet):
     after_poll: list[Callable[[], object]] | None
     watchers: int
     spinning: int
+    host: Any
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def __init__(self, backend: str | Sequence[str] | Backend | type[Backend] | None = None) -> None: ...
     @property
@@ -422,6 +423,32 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
 
 def fd_of(fileno: FileDescriptorLike) -> int:
     """The fd of an int or of an object with `fileno()`. Raises TypeError, or OSError(EBADF) for a negative one."""
+
+def host_begin(hub: Hub, host: object, read_end: int, write_end: int) -> None:
+    """From now on `host` calls `host_turn`, the first time at once. Its `hub_ends()` is called when the hub ends.
+
+    The pipe tells that a turn is needed, as the descriptor of the backend does.
+    """
+
+def host_end(hub: Hub) -> None:
+    """Nobody calls `host_turn` any more: the hub runs when the greenlets of its thread wait."""
+
+def host_turn(hub: Hub, host: object, take_part: Callable[[], object]) -> float | None:
+    """One turn, in the greenlet that runs the host: let the greenlets run until nothing is ready, at most for a while.
+
+    Returns in how many seconds the next turn is due (0.0: something is ready), or None if nothing but news, which the
+    backend's descriptor tells, will need one. What is thrown into this greenlet meanwhile is raised. `take_part` is
+    called first if the core does not know yet that this greenlet runs a loop.
+    """
+
+def host_expects(hub: Hub) -> bool:
+    """Something is about to come up between two turns. True if the caller has to arrange for the next one."""
+
+def replace_backend(hub: Hub, backend: Backend, reason: str) -> None:
+    """Give the hub another backend, with the pipe of the one that it has; what waits for a descriptor goes along.
+
+    The one that it had can do nothing any more but come back in the same way.
+    """
 
 def fd_ready(fd: int, events: int) -> int:
     """Ask the kernel for which of `events` (READ, WRITE or both) `fd` is ready at this moment; 0 for none.

@@ -1171,6 +1171,8 @@ cdef class FdWatch:
         except BaseException:
             self.stop()
             raise
+        if self.hub.hosted:
+            notice(self.hub)    # a regular file is ready at once, and no descriptor says so
 
     def stop(self):
         """Watch no more. Calling it twice does nothing."""
@@ -1281,6 +1283,7 @@ cdef class Hub(greenlet):
         free(self.fds)
         free(self.timers.items)
         free(self.ready.items)
+        free(self.ready.aside)
         free(self.inbox.items)
 
     # -------- scheduling
@@ -1439,7 +1442,7 @@ cdef class Hub(greenlet):
                 continue
             if self.idle_waiters.count:
                 self.poll_once(0)
-                if not self.ready.count:
+                if not self.ready.count and (self.host is None or turn_is_over(self)):
                     notify_all(&self.idle_waiters, None)
                 continue
             if self.before_poll:
@@ -1490,8 +1493,8 @@ cdef class Hub(greenlet):
             dead_end = None
             if not 0 <= timeout < DEAD_END_CHECK_NS:
                 timeout = DEAD_END_CHECK_NS
-        elif self.is_main_thread and self.n_parked and _signal_may_come():
-            dead_end = None
+        elif self.is_main_thread and self.n_parked and not self.hosted and _signal_may_come():
+            dead_end = None         # (the handlers of a host are for its loop, which waits for us)
         else:
             dead_end = LoopExit(self._dead_end_message(), self)
         # That was Python code: a thread (which may have ended since) or a signal handler may have woken a greenlet.
@@ -1732,6 +1735,8 @@ cdef class Hub(greenlet):
         timer.repeat_ns = timeout_ns(repeat)
         timer.ref = ref
         timer.start_ns(timeout_ns(seconds))
+        if self.hosted:
+            notice(self)
         return timer
 
     def _check_thread(self, what):
@@ -1864,12 +1869,12 @@ cdef class Hub(greenlet):
         For other threads: if it is the same as before, one greenlet or one callback has run all the time.
         """
         if self.polling or self.closed:
-            return None
+            return None         # a host loop that polls for us, too
         return self.n_switches + self.n_handoffs + self.n_polls + self.slice_end
 
     def blocks_thread(self):
         """True for what runs in the `poll` of the backend: there a call of the original is to stop the OS thread."""
-        return bool(self.polling and is_runner(self))
+        return bool(self.polls > self.hosted and is_runner(self))
 
     @property
     def main_hub(self):
@@ -1934,6 +1939,8 @@ cdef class Hub(greenlet):
     def _shut_down(self, unwind):
         if self.closed:
             return
+        if self.host is not None:
+            self.host.hub_ends()
         cdef Belongings belongings = lay_down() if unwind else None
         try:
             if unwind and self.started:
@@ -2370,14 +2377,15 @@ cpdef abandon_others(Hub hub):
 
 cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
     """signal_fds: what the hubs of this process may have given to set_wakeup_fd; this hub is the last of them."""
-    cdef int i
-    cdef FdEntry *entry
     cdef int pipes
     cdef LostBackend lost
     hub.pid = getpid()
     hub.thread_ident = _get_ident()
     hub.polling = False
     hub.polls = 0
+    hub.hosted = False
+    hub.host = None                # its descriptors are shared with the parent's
+    ring_unwatch(&hub.ready)
     hub.delivered = 0
     hub.backend.n_found = 0        # all interest is remade
     hub.thread_refs = 0
@@ -2399,25 +2407,13 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
             _signal.set_wakeup_fd(before)
     except (ValueError, OSError):       # OSError: another library's, which is closed
         pass
-    hub.watched_fds = 0
-    for i in range(hub.fds_size):
-        entry = hub.fds[i]
-        if entry == NULL:
-            continue
-        entry.armed = 0
-        if entry.flags & OWNED:
-            entry.flags = OWNED | READ_READY | WRITE_READY
-        if entry.readers.count or entry.writers.count:
-            try:
-                fd_rearm(hub, entry)
-            except Exception as exc:
-                fd_fail(hub, entry, exc)
-    return 0
+    return fd_rearm_all(hub)
 
 
 include "_look.pxi"
 include "_descriptors.pxi"
 include "_debuggers.pxi"
+include "_hosted.pxi"
 
 
 # ---------------------------------------------------------------- checks

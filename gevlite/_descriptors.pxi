@@ -82,6 +82,26 @@ cdef int fd_rearm(Hub hub, FdEntry *entry) except -1:
     return 0
 
 
+cdef int fd_rearm_all(Hub hub) except -1:
+    """The hub's backend is new: have it watch for all that waits."""
+    cdef int i
+    cdef FdEntry *entry
+    hub.watched_fds = 0
+    for i in range(hub.fds_size):
+        entry = hub.fds[i]
+        if entry == NULL:
+            continue
+        entry.armed = 0
+        if entry.flags & OWNED:
+            entry.flags = OWNED | READ_READY | WRITE_READY
+        if entry.readers.count or entry.writers.count:
+            try:
+                fd_rearm(hub, entry)
+            except Exception as exc:
+                fd_fail(hub, entry, exc)
+    return 0
+
+
 cdef int fd_ask(Hub hub, FdEntry *entry, int events) except -1:
     """Ask the kernel, and not only the flags, what of `events` is ready on an owned fd; the flags learn of it."""
     cdef int got = poll_now(entry.fd, events)

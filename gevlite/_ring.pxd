@@ -14,13 +14,40 @@ cdef struct Ring:
     size_t mask
     size_t head
     size_t count
+    # For a ring whose next entry is to be noticed: its memory is put aside, `items` is NULL, and `notice` is called when it
+    # is taken back. So to notice costs other pushes nothing.
+    Entry *aside
+    int (*notice)() except -1
+
+
+cdef inline int ring_watch(Ring *ring, int (*notice)() except -1) except -1:
+    """Have `notice` called once, by the next push. The ring is empty."""
+    if ring.items == NULL and ring.aside == NULL:
+        ring_grow(ring)
+    if ring.aside == NULL:
+        ring.aside = ring.items
+        ring.items = NULL
+    ring.notice = notice
+    return 0
+
+
+cdef inline bint ring_unwatch(Ring *ring) noexcept:
+    """Call nothing any more. True if nothing has been called."""
+    if ring.aside == NULL:
+        return False
+    ring.items = ring.aside
+    ring.aside = NULL
+    return True
 
 
 cdef inline int ring_grow(Ring *ring) except -1:
     cdef size_t old = ring.mask + 1 if ring.items != NULL else 0
     cdef size_t new = old * 2 if old else 64
     cdef size_t i
-    cdef Entry *items = <Entry *> malloc(new * sizeof(Entry))
+    cdef Entry *items
+    if ring_unwatch(ring):
+        return ring.notice()
+    items = <Entry *> malloc(new * sizeof(Entry))
     if items == NULL:
         raise MemoryError("ready queue")
     for i in range(ring.count):
@@ -62,6 +89,7 @@ cdef inline int ring_dispose(Ring *ring) except -1:
         e = ring_pop(ring)
         Py_DECREF(<object> e.target)
         Py_XDECREF(e.argument)
+    ring_unwatch(ring)
     free(ring.items)
     ring.items = NULL
     ring.mask = 0

@@ -11,12 +11,25 @@ import errno
 import inspect
 import os
 import signal
+import weakref
 from asyncio import coroutines, events, sslproto, unix_events
 from collections.abc import Awaitable
 
 from gevlite import _aio
 from gevlite._aiostream import SocketTransport
-from gevlite._core import READ, WRITE, Waiter, WaitKind, get_hub, getcurrent, hubs, register_hub_attribute, set_awaiter
+from gevlite._core import (
+    READ,
+    WRITE,
+    Waiter,
+    WaitKind,
+    get_hub,
+    get_hub_if_exists,
+    getcurrent,
+    hubs,
+    register_hub_attribute,
+    set_awaiter,
+)
+from gevlite._guest import Guest, check, guest_of
 from gevlite._loop_threads import in_threads
 from gevlite.event import AsyncResult, Event
 from gevlite.greenlet import Greenlet, GreenletExit
@@ -25,7 +38,7 @@ from gevlite.queue import Channel, Empty, Full, Next, SimpleQueue
 from gevlite.taskgroup import EnterGroup, LeaveGroup
 from gevlite.timeout import Timeout, with_timeout
 
-__all__ = ["EventLoop", "get", "put", "run", "spawn", "wait"]
+__all__ = ["EventLoop", "Guest", "attach", "get", "put", "run", "spawn", "wait"]
 
 
 class _Descriptors:
@@ -263,55 +276,79 @@ def _main_greenlet():
 def wait(awaitable, timeout=None):
     """Run an awaitable in the long-lived loop of this thread, and return its result or raise its exception.
 
-    What belongs to one loop, such as a client, a pool or a channel, can be used by all greenlets of the thread in this
-    way. Blocks the current greenlet; its contextvars go along. After `timeout` seconds the awaitable is cancelled, and
-    TimeoutError is raised when it has ended. A kill or a Timeout of the greenlet cancels it in the same way. If it is
-    cancelled by others, this raises asyncio.CancelledError. Raises RuntimeError in a coroutine of that same loop.
+    That is the loop to which `attach` has attached the thread, while it runs, else one of gevlite. What belongs to one
+    loop, such as a client, a pool or a channel, can be used by all greenlets of the thread in this way. Blocks the
+    current greenlet; its contextvars go along. After `timeout` seconds the awaitable is cancelled, and TimeoutError is
+    raised when it has ended. A kill or a Timeout of the greenlet cancels it in the same way. If it is cancelled by
+    others, this raises asyncio.CancelledError. Raises RuntimeError in a coroutine of that same loop.
     """
     if isinstance(timeout, Timeout):
         return with_timeout(timeout, wait, awaitable)
     hub = get_hub()
-    service = hub._asyncio_service
-    if events._get_running_loop() is service.loop:
+    guest = hub.host
+    if guest is not None and not (guest.attached and guest.loop.is_running()):
+        guest = None
+    service = guest or hub._asyncio_service
+    loop = service.loop
+    if events._get_running_loop() is loop:
         raise RuntimeError(
             "gevlite.asyncio.wait() was called by a coroutine of the loop that it would wait for: "
             "await the awaitable, or await gevlite.asyncio.spawn(function) with a function that blocks"
         )
-    loop = service.loop
-    if coroutines.iscoroutine(awaitable):
-        task = loop.create_task(awaitable)
-    else:
-        task = asyncio.ensure_future(awaitable, loop=loop)
+    task = _start(loop, awaitable)
     try:
         if not task.done():
-            _wait_for_end(hub, task, timeout)
+            _wait_for_end(hub, guest, task, timeout)
         if not task.done():
-            _cancel(hub, task)
+            _cancel(hub, guest, task)
             if task.cancelled():
                 raise TimeoutError(f"not done in {timeout} seconds")
         return task.result()
     except BaseException:
         if not task.done():
-            _cancel(hub, task)
+            _cancel(hub, guest, task)
         raise
     finally:
         del task  # its exception refers to this frame
 
 
-def _wait_for_end(hub, task, timeout=None):
+def _start(loop, awaitable):
+    if not coroutines.iscoroutine(awaitable):
+        if loop.get_task_factory() is None or asyncio.isfuture(awaitable) or not isinstance(awaitable, Awaitable):
+            return asyncio.ensure_future(awaitable, loop=loop)
+        awaitable = _await_it(awaitable)
+    if loop.get_task_factory() is None:
+        return loop.create_task(awaitable)
+    return asyncio.Task(awaitable, loop=loop)  # an eager task would begin here, and not in the greenlet of its loop
+
+
+def _wait_for_end(hub, guest, task, timeout=None):
     waiter = Waiter(hub)
     waiter.kind = WaitKind.WAIT_RESULT
-    task.add_done_callback(waiter.wake)
+    wake = waiter.wake
+    if guest is not None:
+
+        def wake(task):
+            guest.expect()
+            waiter.wake(task)
+
+        if not guest.attached:
+            return
+        guest.ends.add(waiter.throw)
+        guest.poke()
+    task.add_done_callback(wake)
     try:
         waiter.park_timeout(timeout)
     finally:
-        task.remove_done_callback(waiter.wake)
+        task.remove_done_callback(wake)
+        if guest is not None:
+            guest.ends.discard(waiter.throw)
 
 
-def _cancel(hub, task):
+def _cancel(hub, guest, task):
     """Cancel the task and wait for its end: what it does then is not done behind the back of who cancels it."""
     task.cancel()
-    _wait_for_end(hub, task)
+    _wait_for_end(hub, guest, task)
     if task.done() and not task.cancelled():
         task.exception()  # nothing else will ask for it
 
@@ -352,9 +389,44 @@ def _after_fork():
     for hub, service in _services():
         service.loop._leave()
         del hub._asyncio_service
+    for guest in _guests:
+        guest.lost()
+    _guests.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+# ---------------------------------------------------------------- in the loop of somebody else
+
+# For a fork: the core has forgotten them by then.
+_guests = weakref.WeakSet()
+
+
+def attach(loop=None):
+    """Have an event loop that is not gevlite's, asyncio's own or uvloop, run the greenlets of this thread, too.
+
+    After that, `await spawn(function, ...)` and the other awaitables of gevlite can be used in its coroutines. No other
+    thread is needed: the loop calls the hub when a greenlet is ready, a descriptor is reported or a timer is due. loop:
+    the running one by default; one that does not run yet must be run by this thread later.
+
+    Returns a Guest: its `detach()`, leaving it as a context manager, and closing the loop undo this. Does not block.
+    With a loop of gevlite it has nothing to do. Raises RuntimeError if there is no running loop, if `loop` is closed or
+    run by another thread or greenlet, if the thread or the loop is attached already, and if the hub has a backend
+    without a descriptor that could be watched (`select` and `poll` are replaced by `epoll` or `kqueue` until it is
+    detached).
+    """
+    if loop is None:
+        loop = events._get_running_loop()
+        if loop is None:
+            raise RuntimeError("no event loop runs here: call attach() in a coroutine, or attach(loop) before it runs")
+    hub = get_hub()
+    check(loop, hub)
+    guest = Guest(loop, hub)
+    if not isinstance(loop, EventLoop):
+        guest._begin()
+        _guests.add(guest)
+    return guest
 
 
 # ---------------------------------------------------------------- from coroutines to greenlets
@@ -382,6 +454,9 @@ def spawn(function, /, *args, **kwargs):
     its cancellation when the greenlet has ended.
     """
     greenlet = _Spawned(function, *args, **kwargs)
+    guest = greenlet.hub.host
+    if guest is not None:
+        guest.expect()
     greenlet.start()
     return greenlet
 
@@ -415,32 +490,54 @@ async def put(queue, item):
 
 
 def _running_loop():
+    """The running loop, and the Guest by which the hub is in it, None for a loop of gevlite."""
     loop = events._get_running_loop()
-    if not isinstance(loop, EventLoop):
+    if isinstance(loop, EventLoop):
+        return loop, None
+    guest = guest_of(get_hub_if_exists(), loop)
+    if guest is None:
         raise RuntimeError(
-            "this can be awaited in an event loop of gevlite only: "
-            "run the coroutine with gevlite.asyncio.run() or wait(), or with loop_factory=gevlite.asyncio.EventLoop"
+            "this can be awaited in an event loop of gevlite only, or in one to which gevlite.asyncio.attach() was "
+            "applied: call attach() once in a coroutine of this loop, or run the coroutine with gevlite.asyncio.run() "
+            "or wait(), or with loop_factory=gevlite.asyncio.EventLoop"
         )
-    return loop
+    return loop, guest
 
 
-def _set(future):
+def _set(future, guest):
     def ended(_source):
         if not future.done():
             future.set_result(None)
+            if guest is not None:
+                guest.poke()
 
     return ended
 
 
+def _fail(future, guest):
+    def end(exc):
+        if not future.done():
+            future.set_exception(exc)
+            guest.poke()
+
+    return end
+
+
 async def _until_linked(source):
     """Wait until the callbacks linked to `source` are called."""
-    future = _running_loop().create_future()
-    ended = _set(future)
+    loop, guest = _running_loop()
+    future = loop.create_future()
+    ended = _set(future, guest)
+    if guest is not None:
+        end = _fail(future, guest)
+        guest.ends.add(end)
     source.rawlink(ended)
     try:
         await future
     finally:
         source.unlink(ended)
+        if guest is not None:
+            guest.ends.discard(end)
 
 
 async def _event(event):

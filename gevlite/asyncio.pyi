@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 from typing import ParamSpec, Protocol, TypeVar, TypeVarTuple, type_check_only
 
 from gevlite._aio import LoopCore
+from gevlite._guest import Guest as Guest
 from gevlite.greenlet import Greenlet
 from gevlite.timeout import Timeout
 
-__all__ = ["EventLoop", "get", "put", "run", "spawn", "wait"]
+__all__ = ["EventLoop", "Guest", "attach", "get", "put", "run", "spawn", "wait"]
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)

@@ -358,6 +358,18 @@ def adopt_epoll():
     return [_StdEpoll]
 
 
+def waits_cooperatively(selector):
+    """True if `select()` of this object of `selectors` blocks the calling greenlet only."""
+    inner = getattr(selector, "_selector", None)
+    if isinstance(inner, _PollType):
+        return _poll_now is not _PollType.poll
+    if _StdEpoll is not None and isinstance(inner, _StdEpoll):
+        return _epoll_now is not _StdEpoll.poll
+    return isinstance(inner, poll if _StdEpoll is None else (poll, epoll)) or (
+        getattr(selector, "_select", None) is select
+    )
+
+
 def _blocks_thread():
     hub = get_hub_if_exists()
     return hub is None or hub.blocks_thread()  # a backend that was written in Python before patching

@@ -85,5 +85,8 @@ def select(
     negative one. Unlike the original it takes descriptors of any number, not only those below FD_SETSIZE.
     """
 
+def waits_cooperatively(selector: object) -> bool:
+    """True if `select()` of this object of `selectors` blocks the calling greenlet only."""
+
 # Last, because type checkers keep the first of two definitions.
 from select import *  # type: ignore[assignment]  # noqa: E402, F403

@@ -33,3 +33,11 @@ async def from_coroutines(result: AsyncResult[bytes], queue: Queue[float]) -> No
     assert_type(await Semaphore(), bool)
     assert_type(await gevlite.asyncio.get(queue), float)
     gevlite.asyncio.spawn(text, "2", more="x")  # type: ignore[arg-type]
+
+
+async def main() -> None:
+    with gevlite.asyncio.attach() as guest:
+        assert_type(guest, gevlite.asyncio.Guest)
+        assert_type(guest.attached, bool)
+    gevlite.asyncio.attach(asyncio.get_running_loop()).detach()
+    gevlite.asyncio.attach(3)  # type: ignore[arg-type]
