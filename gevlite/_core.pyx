@@ -999,7 +999,11 @@ cdef class Block:
 
 
 cdef Block new_block(Hub hub):
-    return hub.belongings.block() if hub.belongings is not None else None
+    if hub.belongings is None:
+        return None
+    if hub.hosted:
+        notice(hub)             # it has a timer
+    return hub.belongings.block()
 
 
 # Says what the running greenlet has by the time its thread's hub is made.

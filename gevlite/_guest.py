@@ -231,8 +231,8 @@ class Guest:
             delay = host_turn(self.hub, self, self._take_part)
         except Timeout as exc:
             message = (
-                "a Timeout of gevlite was started by a coroutine and has expired while that was suspended: "
-                "use asyncio.timeout(), or start it in what gevlite.asyncio.spawn() calls"
+                "a Timeout of gevlite was started by a callback, outside of any task, and has expired after that: "
+                "start it in a coroutine, or use asyncio.timeout() or loop.call_later()"
             )
             self.loop.call_exception_handler({"message": message, "exception": exc})
         finally:

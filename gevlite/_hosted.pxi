@@ -93,7 +93,7 @@ def host_turn(Hub hub, host, take_part):
         take_part()
     host_ends_poll(hub)
     try:
-        w = new_waiter(hub, WAIT_LOOP)
+        w = new_waiter(hub, WAIT_LOOP, NULL)
         w.ref = False
         waitlist_append(&hub.idle_waiters, w)
         hub.budget = HANDOFF_BUDGET

@@ -63,10 +63,25 @@ def run(main: Awaitable[_T], *, debug: bool | None = None) -> _T:
 def wait(awaitable: Awaitable[_T], timeout: float | Timeout | None = None) -> _T:
     """Run an awaitable in the long-lived loop of this thread, and return its result or raise its exception.
 
-    What belongs to one loop, such as a client, a pool or a channel, can be used by all greenlets of the thread in this
-    way. Blocks the current greenlet; its contextvars go along. After `timeout` seconds the awaitable is cancelled, and
-    TimeoutError is raised when it has ended. A kill or a Timeout of the greenlet cancels it in the same way. If it is
-    cancelled by others, this raises asyncio.CancelledError. Raises RuntimeError in a coroutine of that same loop.
+    That is the loop to which `attach` has attached the thread, while it runs, else one of gevlite. What belongs to one
+    loop, such as a client, a pool or a channel, can be used by all greenlets of the thread in this way. Blocks the
+    current greenlet; its contextvars go along. After `timeout` seconds the awaitable is cancelled, and TimeoutError is
+    raised when it has ended. A kill or a Timeout of the greenlet cancels it in the same way. If it is cancelled by
+    others, this raises asyncio.CancelledError. Raises RuntimeError in a coroutine of that same loop.
+    """
+
+def attach(loop: asyncio.AbstractEventLoop | None = None) -> Guest:
+    """Have an event loop that is not gevlite's, asyncio's own or uvloop, run the greenlets of this thread, too.
+
+    After that, `await spawn(function, ...)` and the other awaitables of gevlite can be used in its coroutines. No other
+    thread is needed: the loop calls the hub when a greenlet is ready, a descriptor is reported or a timer is due. loop:
+    the running one by default; one that does not run yet must be run by this thread later.
+
+    Returns a Guest: its `detach()`, leaving it as a context manager, and closing the loop undo this. Does not block.
+    With a loop of gevlite it has nothing to do. Raises RuntimeError if there is no running loop, if `loop` is closed or
+    run by another thread or greenlet, if the thread or the loop is attached already, and if the hub has a backend
+    without a descriptor that could be watched (`select` and `poll` are replaced by `epoll` or `kqueue` until it is
+    detached).
     """
 
 def spawn(function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Greenlet[_P, _T]:

@@ -22,7 +22,7 @@ import gevlite.asyncio
 from gevlite import backends
 from gevlite.event import AsyncResult, Event
 from gevlite.lock import Semaphore
-from gevlite.queue import Queue
+from gevlite.queue import Channel, Queue
 from gevlite.socket import socketpair
 
 variable = contextvars.ContextVar("variable", default="default")
@@ -173,9 +173,15 @@ def test_everything_that_can_be_awaited(attached):
         # And at once.
         places.release()
         queue.put(1)
-        return [await event, await result, await places, await gevlite.asyncio.get(queue)]
+        assert [await event, await result, await places, await queue] == [True, "result", True, 1]
+        async with Semaphore(1):
+            channel = Channel()
+            takers = asyncio.gather(*[gevlite.asyncio.get(channel) for _ in range(2)])
+            await gevlite.asyncio.put(channel, "first")
+            await gevlite.asyncio.put(channel, "second")
+            return await takers
 
-    assert attached(main()) == [True, "result", True, 1]
+    assert attached(main()) == ["first", "second"]
 
 
 def test_what_another_thread_sets_is_noticed(attached):
@@ -489,14 +495,33 @@ def test_what_can_never_be_woken_is_a_loop_exit(run_script, host):
     assert (done.stdout.split(), done.stderr) == (["True", "True"], "")
 
 
-def test_a_timeout_across_an_await_is_reported(attached):
+def test_deadlines_in_a_coroutine(attached):
     async def main():
-        reported = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context["message"]))
-        with gevlite.Timeout(0.002):
-            await until(lambda: reported)
         with pytest.raises(gevlite.Timeout), gevlite.Timeout(0.002):
             gevlite.sleep(10)
+        with pytest.raises(gevlite.Timeout), gevlite.Timeout(0.002):
+            await asyncio.sleep(10)
+        with gevlite.move_on_after(0.002):
+            await asyncio.Event().wait()
+        with pytest.raises(TimeoutError):
+            with gevlite.fail_after(0.002):
+                await spawn(gevlite.sleep, 10)
+        async with gevlite.TaskGroup() as group:
+            group.spawn(gevlite.sleep, 0.001)
+        return await spawn(blocks, 3)
+
+    assert attached(main()) == 3
+
+
+def test_a_timeout_of_a_callback_is_reported(attached):
+    async def main():
+        reported = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: reported.append(context["message"]))
+        timeout = gevlite.Timeout(0.002)
+        loop.call_soon(timeout.start)
+        await until(lambda: reported)
+        timeout.close()
         return reported
 
     assert "asyncio.timeout()" in attached(main())[0]
