@@ -48,7 +48,7 @@ import sys
 PATCHED = sys.argv[1] == "patched"
 if PATCHED:
     from gevlite import monkey
-    monkey.patch_all(); monkey.patch_asyncio(loop=True)
+    monkey.patch_all()
 import asyncio, contextlib, functools
 import gevlite, gevlite.asyncio
 from gevlite.asyncio import EventLoop
