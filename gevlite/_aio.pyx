@@ -652,6 +652,10 @@ cdef class LoopCore:
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
 
+    def _hub_ends(self):
+        """The thread's hub is being destroyed: no greenlet can begin or wait any more."""
+        return current_hub().closing
+
     def stop(self):
         """Have `run_forever` return after the callbacks that are ready now."""
         self._stopping = True
@@ -667,7 +671,8 @@ cdef class LoopCore:
             if (<TimerHandle> PyList_GET_ITEM(self.timers, 0)).deadline > now_ns():
                 self.wait_ready()
                 return self.due_timers()
-        give_way_to_hub(hub)
+        if not hub.closing:         # else only what need not wait goes on, which may be enough to end in order
+            give_way_to_hub(hub)
         if self.timers:
             self.due_timers()
         return 0

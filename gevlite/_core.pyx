@@ -1984,7 +1984,10 @@ cdef class Hub(greenlet):
         self.buffer = NULL
         self.spare_room = 0         # it takes no more
         while self.timers.size:
-            Py_DECREF(<object> heap_remove(&self.timers, self.timers.size - 1))
+            owner = <object> heap_remove(&self.timers, self.timers.size - 1)
+            Py_DECREF(owner)
+            if isinstance(owner, Timer):
+                (<Timer> owner).stop()      # what it would call may refer to it, and no garbage collector sees that
         unwatch_attach(self)
         self.backend.close()
 

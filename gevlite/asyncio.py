@@ -242,7 +242,7 @@ class _LoopOfRun(EventLoop):
             raise
 
     def close(self):
-        if self.interrupted and asyncio.all_tasks(self):
+        if self.interrupted and not self._hub_ends() and asyncio.all_tasks(self):
             Greenlet.spawn(_end_loop, self, False)
         else:
             super().close()
@@ -506,7 +506,7 @@ def _running_loop():
 
 def _set(future, guest):
     def ended(_source):
-        if not future.done():
+        if not future.done() and not future.get_loop().is_closed():
             future.set_result(None)
             if guest is not None:
                 guest.poke()

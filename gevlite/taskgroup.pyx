@@ -394,6 +394,9 @@ class TaskGroup:
             self._ends = (*_ENDS, sys.modules["asyncio"].CancelledError)
             scope.block = None
         self._ours = block is not None and block.leave(value) or value is not None and value is scope.cancelled
+        if block is not None and scope.cancelled is None:
+            # An interruption that is on its way comes too late, and its target would be the loop's greenlet.
+            scope.cancelled = Cancelled()
         if value is not None and not self._ours:
             if isinstance(value, self._ends):
                 self._outside = value

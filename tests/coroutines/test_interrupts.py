@@ -442,6 +442,26 @@ def test_the_end_of_a_group_does_not_block_the_loop():
     both(main)
 
 
+def test_a_group_that_fails_where_its_block_ends():
+    """The interruption is on its way, and there is nothing to interrupt any more."""
+
+    async def main():
+        for _ in range(3):
+            with pytest.raises(ExceptionGroup):
+                async with gevlite.TaskGroup() as group:
+                    failing = group.spawn(lambda: 1 / 0)
+                    group.spawn(lambda: failing.join() or gevlite.sleep(LONG))
+                    while not failing.ready():
+                        gevlite.sleep(0)
+            with gevlite.CancelScope() as scope:
+                gevlite.spawn(scope.cancel)
+                while not scope.cancel_called:
+                    gevlite.sleep(0)
+            await asyncio.sleep(0.001)
+
+    both(main)
+
+
 def test_a_group_that_fails_while_it_is_cancelled():
     async def block():
         async with gevlite.TaskGroup() as group:
