@@ -19,7 +19,7 @@ cdef class RunningLoop(Belongings):
     cdef int depth                  # sys.get_coroutine_origin_tracking_depth()
     cdef int depth_outside          # and without the loop
     cdef unsigned long forks
-    cdef list due                   # TaskBlocks with an exception that is to be raised in their tasks
+    cdef list due                   # TaskBlocks with an exception that is raised, or to be raised, in their tasks
     cdef bint ours                  # the loop asks for `thrown`
     cdef list thrown                # (task or None, exception): what was raised in blocking calls, but not for them
 
@@ -29,7 +29,7 @@ cdef class TaskBlock(Block):
     cdef RunningLoop running
     cdef object loop
     cdef object task
-    cdef object exc                 # what is due
+    cdef object exc                 # what interrupts it
     cdef Py_ssize_t cancelling      # so often was the task asked to end before
     cdef bint cancelled             # and once more because of this block
     cdef bint left

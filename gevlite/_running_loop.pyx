@@ -109,8 +109,6 @@ cdef class RunningLoop(Belongings):
         if self.due is not None:
             for block in self.due:
                 if block.exc is exc:
-                    self.due.remove(block)
-                    block.exc = None
                     if block.task is self.current_task():
                         return exc
                     block.ask()
@@ -153,9 +151,13 @@ cdef class TaskBlock(Block):
         if running.current_task() is not self.task:
             return self.ask()
         self.exc = exc
-        if running.due is None:
-            running.due = []
-        running.due.append(self)
+        # Until the block is left: a group may put off what it was interrupted with. Some blocks are never left.
+        due = [self]
+        if running.due is not None:
+            for other in running.due:
+                if not (<TaskBlock> other).task.done():
+                    due.append(other)
+        running.due = due
         return throw_into(hub, target, exc)
 
     cdef int ask(self) except -1:
@@ -174,7 +176,8 @@ cdef class TaskBlock(Block):
         self.left = True
         if self.exc is not None:
             self.exc = None
-            due.remove(self)
+            if self in due:
+                due.remove(self)
         if not self.cancelled:
             return False
         self.cancelled = False

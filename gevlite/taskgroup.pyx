@@ -151,7 +151,8 @@ cdef class CancelScope:
         return throw_into(self.hub, self.target, self.cancelled)
 
     def __exit__(self, typ, value, tb):
-        if self.state != ENTERED or current_greenlet() is not self.target:
+        # A loop may go on in another greenlet.
+        if self.state != ENTERED or self.block is None and current_greenlet() is not self.target:
             raise RuntimeError("a scope is left once, by the greenlet that entered it")
         return self._leave(value)
 
@@ -385,7 +386,7 @@ class TaskGroup:
     def _begin_to_leave(self, value):
         cdef CancelScope scope = self._scope
         cdef Block block = scope.block
-        if scope.state != ENTERED or current_greenlet() is not scope.target:
+        if scope.state != ENTERED or block is None and current_greenlet() is not scope.target:
             raise RuntimeError("a TaskGroup is left once, by the greenlet that entered it")
         self._in_block = False
         self._value = value

@@ -89,7 +89,7 @@ def test_a_kill_while_some_task_blocks_ends_the_run(kill, eager):
 @kinds
 def test_a_timeout_around_the_run_while_some_task_blocks(eager):
     program = Program(eager)
-    limit = gevlite.Timeout(0.001)
+    limit = gevlite.Timeout(0.5)  # by then it blocks
     with pytest.raises(gevlite.Timeout) as raised, limit:
         gevlite.asyncio.run(program.noted("main", program.main()))
     assert raised.value is limit
@@ -98,7 +98,8 @@ def test_a_timeout_around_the_run_while_some_task_blocks(eager):
 
 def test_a_scope_around_the_run_while_some_task_blocks():
     program = Program()
-    with gevlite.move_on_after(0.001) as scope:
+    with gevlite.CancelScope() as scope:
+        gevlite.spawn(lambda: program.begun.wait() and scope.cancel())
         gevlite.asyncio.run(program.noted("main", program.main()))
     assert scope.cancelled_caught
     assert program.ended == {"waits": asyncio.CancelledError, "blocks": Cancelled, "main": asyncio.CancelledError}
@@ -278,7 +279,7 @@ def test_what_it_waited_for_came_first(kind):
         future = asyncio.get_running_loop().create_future()
 
         async def block():
-            with entered(kind, 0.001):
+            with entered(kind, 0.1):
                 await future
             await asyncio.sleep(0)
             return "in time"
@@ -286,7 +287,7 @@ def test_what_it_waited_for_came_first(kind):
         task = asyncio.ensure_future(block())
         await asyncio.sleep(0)
         future.set_result(None)
-        gevlite.sleep(0.01)
+        gevlite.sleep(0.12)
         assert await task == "in time"
         assert task.cancelling() == 0
 
@@ -310,9 +311,9 @@ def test_both_pass_at_once():
     async def main():
         with gevlite.move_on_after(0.001) as outer:
             with gevlite.move_on_after(0.001) as inner:
-                gevlite.sleep(0.01)  # ends the inner block, or the outer one
+                gevlite.sleep(LONG)  # ends the inner block, or the outer one
                 raise AssertionError("not ended")
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(LONG)
             raise AssertionError("not ended")
         assert outer.cancelled_caught or inner.cancelled_caught
         assert asyncio.current_task().cancelling() == 0
@@ -450,7 +451,6 @@ def test_a_group_that_fails_where_its_block_ends():
             with pytest.raises(ExceptionGroup):
                 async with gevlite.TaskGroup() as group:
                     failing = group.spawn(lambda: 1 / 0)
-                    group.spawn(lambda: failing.join() or gevlite.sleep(LONG))
                     while not failing.ready():
                         gevlite.sleep(0)
             with gevlite.CancelScope() as scope:
@@ -458,6 +458,36 @@ def test_a_group_that_fails_where_its_block_ends():
                 while not scope.cancel_called:
                     gevlite.sleep(0)
             await asyncio.sleep(0.001)
+
+    both(main)
+
+
+@pytest.mark.parametrize("kind", ["Timeout", "silent", "fail_after", "move_on_after"])
+def test_a_deadline_that_a_group_has_to_put_off(kind):
+    """Its errors are raised first."""
+
+    async def main():
+        other = asyncio.ensure_future(asyncio.sleep(0.001, "other"))
+
+        async def block():
+            try:
+                with gevlite.TaskGroup() as group:
+                    group.spawn(fails_at_its_end)
+                    gevlite.sleep(0)
+            except* Killed:
+                errors.append("raised")
+            await asyncio.sleep(LONG)
+
+        errors = []
+        await ends(kind, 0.1, block)
+        assert errors == ["raised"]
+        assert await other == "other"
+
+    def fails_at_its_end():
+        try:
+            gevlite.sleep(LONG)
+        finally:
+            raise Killed("expected")
 
     both(main)
 
