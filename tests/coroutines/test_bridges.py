@@ -111,7 +111,7 @@ def test_a_kill_of_a_run_cancels_it():
 
 def test_after_a_second_kill_of_a_run_its_tasks_end_by_themselves(settle, capsys):
     journal = Journal()
-    greenlet = gevlite.spawn(gevlite.asyncio.run, journal.sleep(0.005))
+    greenlet = gevlite.spawn(gevlite.asyncio.run, journal.sleep(0.3))
     journal.begun.wait()
     gevlite.sleep(0)
     greenlet.kill(block=False)
