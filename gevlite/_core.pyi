@@ -138,6 +138,10 @@ class CoreGreenlet(greenlet):
     def __del__(self) -> None: ...
 
 @disjoint_base
+class Block:
+    """A `with` block that is to be interrupted by itself: what runs it is only a part of what its greenlet runs."""
+
+@disjoint_base
 class Belongings:
     """What a greenlet has put into the state of its OS thread, where every other one would find it: see `_running_loop`.
 
