@@ -23,12 +23,12 @@ LAYERS = {
     "many": "_adopted _children _executor _semlock _workers events pool taskgroup threadpool",
     "twins": "_fcntl _fileio _layers _pgwait _rawfile _socketfile _socketio _sslio _subinterpreters builtins"
     " contextvars fileobject os resolver.* select selectors signal socket ssl subprocess thread threading time",
-    "hub": "_monitor _parts ares core hub loop resolver_ares resolver_thread util",
+    "hub": "_monitor _parts _profile ares core hub loop resolver_ares resolver_thread util",
     "package": "gevlite",
     "coroutines": "_aio _aiostream _guest _loop_threads asyncio",
     "servers": "_accesslog _http.* _proxies _rawsocket _tls_environ backdoor baseserver pywsgi server websocket",
     "patching": "monkey.*",
-    "on top": "__main__ _cli.* _startup.* as_gevent integrations.* serve.*",
+    "on top": "__main__ _cli.* _startup.* as_gevent integrations.* profile serve.*",
 }
 
 # What imports upwards all the same, and why.
