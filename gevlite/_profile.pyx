@@ -9,7 +9,7 @@ each has its own stack, and its clock stands still while it is switched away.
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
-from gevlite._core cimport greenlet, now_ns
+from gevlite._core cimport now_ns
 
 import sys
 
@@ -24,10 +24,6 @@ _gettrace = _greenlet_module.gettrace
 # What runs in these is none of the program's: the first tells profilers of a switch, the second polls.
 cdef object _switched_code = switched.__code__
 cdef object _hub_code = hub_frame.__code__
-
-cdef extern from "_greenlet_api.h":
-    int gl_import() except -1
-    object gl_current()
 
 cdef extern from "pythread.h" nogil:
     unsigned long PyThread_get_thread_ident() noexcept
@@ -45,8 +41,6 @@ cdef extern from *:
     """
     object gevlite_profiled_code(PyObject *frame)
     void *gevlite_c_method(PyObject *function) noexcept
-
-gl_import()
 
 
 cdef class _Edge:
@@ -163,8 +157,7 @@ cdef class Recorder:
     cdef dict away                  # greenlet that is switched away: its _Call
     cdef dict threads               # number of an OS thread: _Thread
 
-    def __init__(self, builtins=True):
-        self.builtins = builtins
+    def __cinit__(self):
         self.entries = {}
         self.away = {}
         self.threads = {}
@@ -221,10 +214,11 @@ cdef class Recorder:
                 edge.total += total
         return below
 
-    def start(self):
-        """Begin. Raises RuntimeError if it has begun."""
+    def start(self, bint builtins):
+        """Begin. builtins: with functions in C. Raises RuntimeError if it has begun."""
         if self.active:
             raise RuntimeError("the profiler is running")
+        self.builtins = builtins
         self.active = True
         self.join()
 

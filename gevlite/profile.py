@@ -13,7 +13,7 @@ or in a program::
     profile.print_stats("cumulative")
 
 `cProfile` has one call stack for all greenlets of a thread, so with greenlets that take turns it credits calls with the
-time of others. Here each greenlet has its own. While a greenlet waits, no time is counted: the profile shows for how long
+time of others. Here each greenlet has its own. While a greenlet waits, no time is counted: the profile shows how long
 functions ran.
 """
 
@@ -41,15 +41,16 @@ class Profile(cProfile.Profile):
 
     def __init__(self, *, builtins=True, threads=True):
         super().__init__()
-        self._recorder = Recorder(builtins)
+        self._recorder = Recorder()
+        self._builtins = builtins
         self._threads = threads
 
-    def enable(self):
-        """Begin, or go on, to collect. Raises RuntimeError if it does."""
+    def enable(self, subcalls=True, builtins=True):
+        """Begin, or go on, to collect. Raises RuntimeError if it does already. `subcalls` is accepted and ignored."""
         if self._threads:
             (_set_in_all_threads or _set_in_new_threads)(self._join)
         try:
-            self._recorder.start()
+            self._recorder.start(self._builtins and builtins)
         except BaseException:
             self._forget_threads()
             raise

@@ -1,3 +1,22 @@
+"""A deterministic profiler that knows greenlets, with the interface of `cProfile`.
+
+::
+
+    python -m gevlite.profile [-o FILE] [-s SORT] script.py [argument ...]
+
+or in a program::
+
+    from gevlite.profile import Profile
+
+    with Profile() as profile:
+        serve()
+    profile.print_stats("cumulative")
+
+`cProfile` has one call stack for all greenlets of a thread, so with greenlets that take turns it credits calls with the
+time of others. Here each greenlet has its own. While a greenlet waits, no time is counted: the profile shows how long
+functions ran.
+"""
+
 import cProfile
 from collections.abc import Sequence
 from typing import Any
@@ -5,11 +24,23 @@ from typing import Any
 __all__ = ["Profile"]
 
 class Profile(cProfile.Profile):
-    def __init__(self, *, builtins: bool = True, threads: bool = True) -> None: ...
-    def enable(self) -> None: ...  # type: ignore[override]
-    def disable(self) -> None: ...
-    def clear(self) -> None: ...
-    def getstats(self) -> list[Any]: ...
-    def snapshot_stats(self) -> None: ...
+    """`cProfile.Profile` for programs with greenlets: the same methods, and files that `pstats` reads.
 
-def main(arguments: Sequence[str] | None = None) -> int: ...
+    It profiles the OS thread that calls `enable` and, with `threads`, those that start later, such as the workers of a
+    `ThreadPool`; from Python 3.12 on also those that run already. builtins: whether functions in C are shown too. Only
+    one profiler may run in a thread.
+    """
+    def __init__(self, *, builtins: bool = True, threads: bool = True) -> None: ...
+    def enable(self, subcalls: bool = True, builtins: bool = True) -> None:
+        """Begin, or go on, to collect. Raises RuntimeError if it does already. `subcalls` is accepted and ignored."""
+    def disable(self) -> None:
+        """Stop to collect. Does nothing if it does not."""
+    def clear(self) -> None:
+        """Forget what was collected."""
+    def getstats(self) -> list[Any]:
+        """`cProfile`'s own format of entries, which is not made here: an empty list. `create_stats` has them."""
+    def snapshot_stats(self) -> None:
+        """Set `stats` to what was collected until now."""
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns an exit code."""
