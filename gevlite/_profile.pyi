@@ -14,7 +14,7 @@ __all__ = ["Recorder"]
 class Recorder:
     """Records which functions run for how long, in each thread that calls `join`, between `start` and `stop`."""
     def start(self, builtins: bool) -> None:
-        """Begin. Raises RuntimeError if it has begun."""
+        """Begin. builtins: with functions in C. Raises RuntimeError if it has begun."""
     def join(self) -> None:
         """Profile the running OS thread too. Does nothing if `start` was not called."""
     def stop(self) -> None:
