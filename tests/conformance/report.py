@@ -18,6 +18,9 @@ must also pass patched. Each test has a time limit of 60 seconds, so a hang coun
 
 `tox -e conformance` runs all the tests, and `tests/conformance/report.py` writes this page. gevlite's own test suite
 always runs the quick modules. Tests that need a network or a screen are not run.
+
+In a patched process asyncio makes [loops of gevlite](asyncio.md), and `test_asyncio` runs with them, except where it
+asks for another loop.
 """
 
 
