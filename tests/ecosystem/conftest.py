@@ -223,7 +223,7 @@ def slowed(tmp_path):
 def run(tmp_path):
     """`run(code, *arguments)`: run the script patched, in a process of its own; returns what it prints."""
 
-    def run(code, *arguments, prelude=PRELUDE):
+    def run(code, *arguments, prelude=PRELUDE, timeout=55):
         path = tmp_path / "script.py"
         path.write_text(prelude + textwrap.dedent(code))
         environment = {**os.environ, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "no_proxy": "*"}
@@ -231,7 +231,7 @@ def run(tmp_path):
             [sys.executable, path, *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=55,
+            timeout=timeout,
             env=environment,
             cwd=tmp_path,
         )
@@ -243,9 +243,9 @@ def run(tmp_path):
 
 @pytest.fixture(params=["unpatched", "patched"])
 def run_asynchronous(run, request):
-    """`run_asynchronous(code, *arguments)`: in a process that is patched, and in one that is not."""
+    """`run_asynchronous(code, *arguments)`: in a process that is patched, and in one that is not. Takes seconds."""
 
     def run_asynchronous(code, *arguments):
-        assert run(code, request.param, *arguments, prelude=ASYNCHRONOUS) == ["ok"]
+        assert run(code, request.param, *arguments, prelude=ASYNCHRONOUS, timeout=110) == ["ok"]
 
     return run_asynchronous

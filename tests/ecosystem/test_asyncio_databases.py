@@ -1,5 +1,9 @@
 """Database drivers of asyncio, and SQLAlchemy on top of them, with the event loop of gevlite."""
 
+import pytest
+
+pytestmark = pytest.mark.timeout(120)
+
 REDIS = """
 import itertools
 import redis.asyncio as redis

@@ -1,11 +1,15 @@
 """HTTP and WebSocket libraries of asyncio, clients and servers, with the event loop of gevlite."""
 
+import pytest
+
+pytestmark = pytest.mark.timeout(120)
+
 AIOHTTP = """
 import ssl
 import aiohttp
 from aiohttp import web
 
-COUNT = 60
+COUNT = 40
 PEOPLE, SERVED = web.AppKey("people", Crowd), web.AppKey("served", list)
 
 async def meet(request):
@@ -75,17 +79,18 @@ async def ask(session, number):
 
 async def more(session):
     try:
-        async with session.get("/never", timeout=aiohttp.ClientTimeout(total=0.05)) as response:
+        async with session.get("/never", timeout=aiohttp.ClientTimeout(sock_read=0.05)) as response:
             raise AssertionError("no time-out")
     except TimeoutError:
         pass
     task = asyncio.create_task(session.get("/never"))
-    while session.app[SERVED].count("began") < 2:
+    served = session.app[SERVED]
+    while served.count("began") < 2:
         await asyncio.sleep(0.001)
     task.cancel()
     (result,) = await asyncio.gather(task, return_exceptions=True)
     assert isinstance(result, asyncio.CancelledError), result
-    while session.app[SERVED].count("ended") < 2:      # the server notices that the client has gone
+    while served.count("ended") < 2:        # the server notices that the client has gone
         await asyncio.sleep(0.001)
     # A connection is kept for the next request.
     ports = []
@@ -104,14 +109,14 @@ def test_aiohttp(run_asynchronous):
 
 
 def test_aiohttp_over_tls(run_asynchronous, certificates):
-    run_asynchronous(AIOHTTP.replace("COUNT = 60", "COUNT = 20"), certificates.server, certificates.ca)
+    run_asynchronous(AIOHTTP.replace("COUNT = 40", "COUNT = 15"), certificates.server, certificates.ca)
 
 
 HTTPX = """
 import anyio, httpx
 from aiohttp import web
 
-COUNT = 60
+COUNT = 40
 PEOPLE = web.AppKey("people", Crowd)
 
 async def meet(request):
@@ -151,7 +156,7 @@ async def ask(client, number):
 
 async def more(client):
     try:
-        await client.get("/never", timeout=0.05)
+        await client.get("/never", timeout=httpx.Timeout(30, read=0.05))
     except httpx.ReadTimeout:
         pass
     with anyio.move_on_after(0.05) as scope:
@@ -171,7 +176,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
-COUNT = 60
+COUNT = 40
 
 @contextlib.asynccontextmanager
 async def resource():
@@ -221,9 +226,9 @@ def test_websockets(run_asynchronous):
 OPENAI = """
 import json
 from aiohttp import web
-from openai import AsyncOpenAI, APITimeoutError
+from openai import APITimeoutError, AsyncOpenAI, Timeout
 
-COUNT = 40
+COUNT = 20
 PEOPLE = web.AppKey("people", Crowd)
 
 async def complete(request):
@@ -265,7 +270,7 @@ async def ask(client, number):
 
 async def more(client):
     try:
-        await say(client, "never", timeout=0.05)
+        await say(client, "never", timeout=Timeout(30, read=0.05))
     except APITimeoutError:
         pass
 

@@ -4,10 +4,14 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.timeout(120)
+
 GRPC = """
 import grpc
 
-COUNT = 40
+COUNT = 30
 
 async def unary(people, request, context):
     await people.meet()

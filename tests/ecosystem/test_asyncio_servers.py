@@ -11,6 +11,8 @@ from websockets.asyncio.client import connect
 
 import gevlite.asyncio
 
+pytestmark = pytest.mark.timeout(120)
+
 APPLICATION = """
 import asyncio, contextlib, os, signal, sys
 import gevlite, gevlite.asyncio
