@@ -44,6 +44,13 @@ spawn_round_trip = Case(
     must=(Target.faster("asyncio", 1),),
 )
 
+attached_round_trip = Case(
+    "attached_round_trip",
+    "coroutine, greenlet, coroutine in asyncio's own loop with `attach()`; `loop.run_in_executor`",
+    n=2000,
+    must=(Target.faster("asyncio", 1), Target.faster("uvloop", 1)),
+)
+
 
 @in_each_loop(loop_sleep)
 async def _(lib, n):
@@ -138,6 +145,31 @@ async def _(lib, n):
         await asyncio.to_thread(int)
 
 
+@attached_round_trip.on("gevlite")
+def _(lib, n):
+    import asyncio
+
+    import gevlite.asyncio
+
+    async def main():
+        spawn = gevlite.asyncio.spawn
+        with gevlite.asyncio.attach():
+            for _ in range(n):
+                await spawn(int)
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(main())
+
+
+@attached_round_trip.on(*ASYNC)
+async def _(lib, n):
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    for _ in range(n):
+        await loop.run_in_executor(None, int)
+
+
 def server_of(lib, what, own):
     return python("servers.py", what, "gevlite.asyncio" if lib.name == "gevlite" else lib.name, own)
 
@@ -209,6 +241,10 @@ def test_wait_round_trip(bench, lib):
 
 def test_spawn_round_trip(bench, lib):
     bench(spawn_round_trip, lib)
+
+
+def test_attached_round_trip(bench, lib):
+    bench(attached_round_trip, lib)
 
 
 def test_loop_echo_100(bench, lib):
