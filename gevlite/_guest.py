@@ -14,8 +14,10 @@ In a process whose `select` is patched, asyncio's loop waits in the hub as any g
 """
 
 import asyncio
+import contextlib
 import math
 import os
+from _thread import get_ident
 from asyncio import events
 
 from gevlite import backends
@@ -55,6 +57,7 @@ class Guest:
         self._due_at = math.inf
         self._due = False  # a turn was asked for with call_soon
         self._turning = False
+        self._astray = False  # the loop runs in another thread
         self._close = None  # the loop's own `close`
 
     def _begin(self):
@@ -136,7 +139,9 @@ class Guest:
         if self._pipe is None:
             self.hub.host = None
         elif not self._turning:  # else the turn does it when it ends
-            if self.loop.is_running() and events._get_running_loop() is not self.loop:
+            if self._astray:
+                self._end()
+            elif self.loop.is_running() and events._get_running_loop() is not self.loop:
                 self.loop.call_soon_threadsafe(self._release)  # the host is in the middle of something
             else:
                 self._release()
@@ -146,17 +151,23 @@ class Guest:
         if not fds:
             return
         try:
-            if not self.loop.is_closed():
-                for fd in fds:
-                    self.loop.remove_reader(fd)
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._unwatch(fds)
         finally:
-            if self.hub.host is self:
-                host_end(self.hub)
-            self._close_pipe()
-            self._restore_backend()
+            self._end()
+
+    def _unwatch(self, fds):
+        if not self.loop.is_closed():
+            for fd in fds:
+                self.loop.remove_reader(fd)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end(self):
+        if self.hub.host is self:
+            host_end(self.hub)
+        self._close_pipe()
+        self._restore_backend()
 
     def _close_pipe(self):
         for fd in self._pipe:
@@ -172,7 +183,8 @@ class Guest:
     def hub_ends(self):
         """For the core: the hub is about to be destroyed."""
         if self.attached:
-            self._leave("the hub was destroyed while this was awaited")
+            with contextlib.suppress(Exception):  # of the loop; nothing is to keep the hub
+                self._leave("the hub was destroyed while this was awaited")
 
     def lost(self):
         """In the child of a fork: the host's descriptors are the parent's, so it is not touched."""
@@ -223,6 +235,9 @@ class Guest:
     def _turn(self):
         if self._turning or not self.attached:
             return
+        if get_ident() != self.hub.thread_ident:
+            self._go_astray()
+            return
         self._due = False
         self._turning = True
         delay = 0.0
@@ -241,6 +256,13 @@ class Guest:
                 self._plan(delay)
             else:
                 self._release()
+
+    def _go_astray(self):
+        if not self._astray:
+            self._astray = True
+            self._unwatch(self._fds)
+            message = "attach() was called in another thread than the one that now runs the event loop: call it there"
+            self.loop.call_exception_handler({"message": message})
 
     def _take_part(self):
         running_hook().begin(self.loop)

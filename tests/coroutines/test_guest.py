@@ -726,6 +726,51 @@ def test_the_loop_of_another_thread_cannot_be_attached(host):
         loop.close()
 
 
+def test_a_loop_that_goes_astray(host):
+    """Attached in this thread, and then run by another one."""
+    reported = []
+    loop = new_loop(host)
+    loop.set_exception_handler(lambda loop, context: reported.append(context["message"]))
+
+    async def main():
+        greenlet = gevlite.spawn(blocks, 1, 0)
+        with pytest.raises(RuntimeError, match=r"attach\(\)"):
+            await greenlet
+        greenlet.join()
+        await asyncio.sleep(0.002)
+
+    with gevlite.asyncio.attach(loop):
+        thread = threading.Thread(target=loop.run_until_complete, args=(main(),))
+        thread.start()
+        thread.join()
+        assert gevlite.spawn(blocks, 2).get() == 2
+    assert len(reported) == 1 and "another thread" in reported[0]
+    with gevlite.asyncio.attach(loop):
+        assert loop.run_until_complete(spawned(3)) == 3
+    loop.close()
+
+
+def test_a_destroyed_hub_detaches(host):
+    results = []
+
+    async def main():
+        guest = gevlite.asyncio.attach()
+        results.append(await spawn(blocks, 1))
+        gevlite.get_hub().destroy()
+        results.append(guest.attached)
+        with gevlite.asyncio.attach():
+            results.append(await spawn(blocks, 2))
+
+    def run():
+        with asyncio.Runner(loop_factory=functools.partial(new_loop, host)) as runner:
+            runner.run(main())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert results == [1, False, 2]
+
+
 def test_in_a_thread_of_its_own(host):
     results = []
 
@@ -1160,7 +1205,8 @@ def test_a_patched_process(run_script, host):
             return int(results[0])
 
         async def main():
-            gevlite.asyncio.attach()
+            guest = gevlite.asyncio.attach()
+            assert guest.attached
             assert await asyncio.gather(*[gevlite.asyncio.spawn(view, number) for number in range(20)]) == [*range(20)]
             assert await asyncio.to_thread(pow, 3, 2) == 9
             loop = asyncio.get_running_loop()
@@ -1182,7 +1228,8 @@ def test_a_patched_process(run_script, host):
             import uvloop
             print(uvloop.run(main()))
         else:
-            print(asyncio.run(main()))
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                print(runner.run(main()))
     """
     done = run_script(code, host)
     assert (done.stdout, done.stderr) == ("ok\n", "")
