@@ -217,7 +217,7 @@ def test_a_thread_that_waits_for_ever_is_reported_at_exit_not_hung(script):
         )
     )
     assert out == "end of the script\n"
-    assert "LoopExit" in script.stderr and "waiting for Lock" in script.stderr
+    assert "LoopExit" in script.stderr and "waits for Lock" in script.stderr
 
 
 def test_an_exception_is_reported_by_excepthook_and_a_kill_is_not(script):
