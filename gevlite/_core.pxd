@@ -122,8 +122,8 @@ cdef class Waiter(Place):
     cdef bint undelivered
     cdef bint ref                   # its time-out keeps the loop alive
     cdef uint64_t monitoring        # the interpreter's state of monitoring at the switch
-    # What it waits for: a lock, say; NULL if `kind` and `detail` say all. Borrowed: whoever parks keeps it alive, and if it has
-    # a list of waiters, this is true only while we are in that list.
+    # What it waits for: a lock, say; NULL if `kind` and `detail` say all. Borrowed: whoever parks keeps it alive, and if it
+    # has a list of waiters, this is true only while we are in that list.
     cdef PyObject *what
     cdef int64_t since              # `slice_end` of the turn in which it parked; 0: before the first one
 
