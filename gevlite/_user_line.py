@@ -6,7 +6,7 @@ reader knows is the line of his own code that made it.
 
 import os
 
-__all__ = ["in_words", "is_own", "nearest", "of_frames", "of_traceback", "shown_path"]
+__all__ = ["in_words", "is_own", "nearest", "of_traceback", "shown_path"]
 
 _GEVLITE = os.path.dirname(__file__) + os.sep
 _COMPILED = ("gevlite/", "backends/")  # as Cython has them in tracebacks
@@ -43,22 +43,11 @@ def nearest(places, otherwise=(None,)):
     return best
 
 
-def of_frames(frame):
-    """`(file, line, function)` of the program's innermost call on the stack that ends with `frame`.
+def of_traceback(traceback):
+    """`(file, line, function)` of the program's innermost call below which the exception of a traceback was raised.
 
     Without any, that of an installed package, else of the standard library; None if only gevlite's are there.
     """
-    return nearest(_of_stack(frame))
-
-
-def _of_stack(frame):
-    while frame is not None:
-        yield frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
-        frame = frame.f_back
-
-
-def of_traceback(traceback):
-    """`of_frames` for where the exception of a traceback was raised."""
     places = []
     while traceback is not None:
         code = traceback.tb_frame.f_code
