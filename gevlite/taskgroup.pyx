@@ -232,8 +232,9 @@ cdef int cancel_again() except -1:
     # Before Python 3.13 nothing takes that back if a block ends before: asyncio's own groups then lose it too.
     if sys.version_info >= (3, 13):
         task = sys.modules["asyncio"].current_task()
-        task.uncancel()
-        task.cancel()
+        if task.cancelling():       # else it was not this task that was cancelled, but what it waited for
+            task.uncancel()
+            task.cancel()
     return 0
 
 
