@@ -16,10 +16,10 @@ MOST = 20
 
 # The first words of what the main greenlet waits for, why that does not come, and what to look at.
 WHY = (
-    ("Event", "an Event that nobody else can set", "has what was to set it failed, or never begun?"),
+    ("Event", "an Event that nobody else can set", "did what was to set it fail, or does it wait itself?"),
     ("an item in", "an item that nobody can put", "has the producer ended without a last item, or shutdown()?"),
     ("room in", "room that nobody can make", "has the consumer ended?"),
-    ("AsyncResult", "a result that nobody can set", "has what was to set it failed, or never begun?"),
+    ("AsyncResult", "a result that nobody can set", "did what was to set it fail, or does it wait itself?"),
     ("Semaphore", "a Semaphore that nobody can release", "is it released in a `finally`, or by `with`?"),
     ("BoundedSemaphore", "a Semaphore that nobody can release", "is it released in a `finally`, or by `with`?"),
     ("Lock", "a Lock that nobody will release", "is it released in a `finally`, or by `with`?"),
