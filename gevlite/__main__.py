@@ -1,4 +1,4 @@
-"""`python -m gevlite`: show a demo or the installation, serve a web application, run a script with patching."""
+"""`python -m gevlite`: look into a process, show a demo or the installation, serve, run a script with patching."""
 
 import argparse
 import sys
@@ -26,6 +26,25 @@ def main(argv=None):
     info = commands.add_parser("info", help="print versions, the backends, which one is used, and the stack cache")
     info.set_defaults(run=_info)
 
+    for name, purpose in (
+        ("ps", "show what each greenlet of a running process does and waits for; equal ones together"),
+        ("tree", "the same: each greenlet below the one that spawned it"),
+        ("dump", "the same with the stack of each"),
+        ("stats", "the counters of each hub of a running process"),
+    ):
+        command = commands.add_parser(name, help=purpose)
+        command.add_argument("pid", type=int, nargs="?" if name == "ps" else None, metavar="PID", help="of the process")
+        command.add_argument("--json", action="store_true", help="as JSON, described in docs/debugging.md")
+        command.add_argument("--width", type=_columns, metavar="N", help="columns (default: those of the terminal)")
+        command.add_argument(
+            "--timeout",
+            type=_seconds,
+            default=10.0,
+            metavar="SECONDS",
+            help="how long to wait for its answer (default: 10)",
+        )
+        command.set_defaults(run=_ps, screen=name)
+
     for name, run, purpose in (
         ("serve", _serve, "serve a WSGI application with several processes; see python -m gevlite serve --help"),
         ("run", _run, "run a script or a module under monkey patching; the same as python -m gevlite.monkey"),
@@ -44,6 +63,13 @@ def _count(text):
     if count < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return count
+
+
+def _columns(text):
+    columns = int(text)
+    if columns < 20:
+        raise argparse.ArgumentTypeError("must be at least 20")
+    return columns
 
 
 def _seconds(text):
@@ -71,6 +97,12 @@ def _info(options):
 
     info.print_report(sys.stdout)
     return 0
+
+
+def _ps(options):
+    from gevlite._cli import ps
+
+    return ps.main(options)
 
 
 def _serve(options):

@@ -11,6 +11,7 @@ The core reads its settings from here, so this module imports nothing of gevlite
 calls `Setting.assigned`, which the core sets.
 """
 
+import _signal
 import importlib
 import operator
 import os
@@ -161,6 +162,30 @@ def _one_of(*names):
         return value
 
     return check
+
+
+def _signal_or_none(value):
+    if value is None:
+        return None
+    if isinstance(value, str) and not value.strip().isdigit():
+        name = value.strip().upper().removeprefix("SIG")
+        number = getattr(_signal, f"SIG{name}", None)
+        if not isinstance(number, int) or name.startswith("_"):
+            raise ValueError
+        return int(number)
+    number = int(value) if isinstance(value, str) else operator.index(value)
+    if not 0 < number < _signal.NSIG or isinstance(value, bool):
+        raise ValueError
+    return int(number)
+
+
+def _path_or_none(value):
+    if value is None:
+        return None
+    path = os.fspath(value)
+    if not isinstance(path, str) or not path or path.endswith(os.sep):
+        raise ValueError
+    return path
 
 
 def _backend(value):
@@ -389,6 +414,32 @@ class Config:
         "them if the main greenlet forks (as servers do to fork their workers), none if another greenlet forks. "
         "`none`: never any, as with threads. `all`: always all, including the main greenlet, as in gevent. The "
         "setting is read at each fork. Threads of a patched program never continue.",
+    )
+
+    inspect = Setting(
+        False,
+        _yes_or_no,
+        "yes or no",
+        "If true, `python -m gevlite ps` of the same user can look into the process: an OS thread, which costs nothing "
+        "until it is asked, listens at a UNIX socket in `$XDG_RUNTIME_DIR/gevlite`, or else in `gevlite-UID` in the "
+        "folder for temporary files. The setting takes effect when a hub is made. Each child of a fork has its own "
+        "socket. From Python 3.14 on, `ps` needs it only while the main thread is blocked. Because of the thread, "
+        "Python 3.12 and later give a DeprecationWarning at a fork.",
+    )
+
+    dump_signal = Setting(
+        None,
+        _signal_or_none,
+        "the name or number of a signal",
+        "A signal, such as `USR1`, on which the process writes what `python -m gevlite ps` shows to stderr, or to "
+        "`dump_file`. It takes effect when the hub of the main thread is made, unless the program handles that signal.",
+    )
+
+    dump_file = Setting(
+        None,
+        _path_or_none,
+        "the path of a file",
+        "The file to which `dump_signal` appends its reports; None means stderr.",
     )
 
     # -------- settings that only gevent has

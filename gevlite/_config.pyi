@@ -11,6 +11,7 @@ The core reads its settings from here, so this module imports nothing of gevlite
 calls `Setting.assigned`, which the core sets.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -137,6 +138,12 @@ class Config:
     """When the process uses more bytes of its own than this, the monitoring thread calls the subscribers of `gevlite.events`. Text may end with `kb`, `mb` or `gb`. None means no limit."""
     fork_keeps: Setting[str, str]
     """Which of the parent's greenlets continue in the child of a fork, besides the one that forks. `main`: all of them if the main greenlet forks (as servers do to fork their workers), none if another greenlet forks. `none`: never any, as with threads. `all`: always all, including the main greenlet, as in gevent. The setting is read at each fork. Threads of a patched program never continue."""
+    inspect: Setting[bool, bool | str | None]
+    """If true, `python -m gevlite ps` of the same user can look into the process: an OS thread, which costs nothing until it is asked, listens at a UNIX socket in `$XDG_RUNTIME_DIR/gevlite`, or else in `gevlite-UID` in the folder for temporary files. The setting takes effect when a hub is made. Each child of a fork has its own socket. From Python 3.14 on, `ps` needs it only while the main thread is blocked. Because of the thread, Python 3.12 and later give a DeprecationWarning at a fork."""
+    dump_signal: Setting[int | None, int | str | None]
+    """A signal, such as `USR1`, on which the process writes what `python -m gevlite ps` shows to stderr, or to `dump_file`. It takes effect when the hub of the main thread is made, unless the program handles that signal."""
+    dump_file: Setting[str | None, str | os.PathLike[str] | None]
+    """The file to which `dump_signal` appends its reports; None means stderr."""
     @property
     def settings(self) -> Mapping[str, Setting[Any, Any]]:
         """All settings by name; each has `name`, `variable`, `default`, `must_be` and `__doc__`."""

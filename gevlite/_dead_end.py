@@ -31,7 +31,7 @@ class Parked:
 
     def __init__(self, found, report):
         self.address, _, self.kind, self.name, self.function = found[:5]
-        self.text, _, self.what, holders, all_of_them = found[8:13]
+        self.text, _, self.what, holders, places = found[8:13]
         if self.kind == "main":
             self.name = "main"
         frames = [report["frames"][index] for index in found[16]]
@@ -39,7 +39,7 @@ class Parked:
         self.line = "" if place is None else f"{shown_path(place[0])}:{place[1]}"
         self.holders = tuple(holders) if holders is not None else tuple(report["holders"].get(self.what, ()))
         # What has to happen before it goes on, without an alternative.
-        self.needs = self.holders if all_of_them or len(self.holders) == 1 else ()
+        self.needs = self.holders if not places or len(self.holders) == 1 else ()
 
     def __str__(self):
         who = self.function.rpartition("<locals>.")[2] if self.function else self.kind

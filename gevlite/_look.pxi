@@ -53,7 +53,8 @@ cdef enum:
 # ---------------------------------------------------------------- what a Waiter waits for, in words
 
 # Types of what can be waited for: functions `describe(what, waiter)`, which return the words, or a tuple of the words, the
-# greenlets that can end the wait, and True if all of them have to. They are called under the rules above.
+# greenlets that can end the wait (None: not known), and how many places they hold; 0: the wait is for the end of all of them.
+# They are called under the rules above.
 cdef dict _descriptions = {}
 
 
@@ -75,7 +76,7 @@ cdef str greenlet_name(greenlet g):
         return "the main greenlet" if main_of(g) is g else "a raw greenlet"
     name, function = (<CoreGreenlet> g).identity()[0], function_of((<CoreGreenlet> g).identity()[1])[0]
     if name is None:
-        name = type_name(g)
+        return function if function is not None else type_name(g)
     return f"{name} ({function})" if function is not None else name
 
 
@@ -141,10 +142,10 @@ cdef str fd_words(int fd, bint writes):
 
 
 cdef tuple wait_words(Waiter w):
-    """The words for what it waits for, the greenlets that can end that (None: not known), and whether all have to."""
+    """The words for what it waits for, the greenlets that can end that, and their places: see _descriptions."""
     cdef object found
     cdef object holders = None
-    cdef bint needs_all = False
+    cdef Py_ssize_t places = 0
     cdef str text = None
     if w.kind == WAIT_READ or w.kind == WAIT_WRITE:
         text = fd_words(w.detail, w.kind == WAIT_WRITE)
@@ -155,12 +156,12 @@ cdef tuple wait_words(Waiter w):
     elif w.state == PARKED and w.kind != WAIT_LOOP:
         found = described(w)
         if type(found) is tuple:
-            text, holders, needs_all = found
+            text, holders, places = found
         else:
             text = found
     if text is None:
         text = _KIND_NAMES.get(<int> w.kind, "something")
-    return text, holders, needs_all
+    return text, holders, places
 
 
 _KIND_NAMES = {
@@ -181,7 +182,7 @@ _KIND_NAMES = {
 
 
 cdef str waits_for(Waiter w):
-    text, holders, needs_all = wait_words(w)
+    text, holders, _ = wait_words(w)
     if w.kind == WAIT_YIELD:
         return "giving way"
     if w.kind == WAIT_TIMER:
@@ -379,7 +380,7 @@ cdef class _Look:
         self.greenlets.append((
             address, number, kind, name, function[0], function[1], function[2], state,
             text, <int> w.kind if w is not None else -1, <size_t> w.what if w is not None and w.state == PARKED else 0,
-            holders, bool(words[2]) if words is not None else False,
+            holders, words[2] if words is not None else 0,
             began_at(since) if since else 0, until, self.strikes.get(address, 0), stack, spawned, spawner,
             w.detail if w is not None and (w.kind == WAIT_READ or w.kind == WAIT_WRITE) else -1,
         ))

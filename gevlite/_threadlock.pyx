@@ -351,10 +351,10 @@ def _describe_lock(what, waiter):
     cdef Lock lock = what
     cdef RLock outer
     if lock.outer == NULL:
-        return "Lock"
+        return "Lock", None, 1
     outer = <RLock> lock.outer
     # A number: the owner may be an OS thread, and may have ended.
-    return type_name(outer), [outer.owner] if outer.count else None, True
+    return type_name(outer), [outer.owner] if outer.count else None, 1
 
 
 register_description(Lock, _describe_lock)

@@ -889,7 +889,7 @@ include "_many.pxi"
 # ---------------------------------------------------------------- what greenlets wait for, in words
 
 def _describe_end(what, waiter):
-    return f"the end of {greenlet_name(what)}", [what], True
+    return f"the end of {greenlet_name(what)}", [what], 0
 
 
 def _describe_ends(what, waiter):
@@ -901,10 +901,12 @@ def _describe_ends(what, waiter):
         if isinstance(link, _CollectPlace) and (<_CollectPlace> link).list != NULL:
             greenlets.append(<object> (<_CollectPlace> link).source)
     if len(places) == 1 and len(greenlets) == 1:
-        return f"the end of {greenlet_name(greenlets[0])}", greenlets, True
+        return f"the end of {greenlet_name(greenlets[0])}", greenlets, 0
     if len(greenlets) == len(places):
-        return f"the end of {missing} of {len(places)} greenlets", greenlets, missing == len(greenlets)
-    return f"{missing} of {len(places)} objects", None, False
+        if missing == len(greenlets):
+            return f"the end of {missing} greenlets", greenlets, 0
+        return f"the end of {missing} of {len(greenlets)} greenlets", None, 0
+    return f"{missing} of {len(places)} objects", None, 0
 
 
 register_description(Greenlet, _describe_end)

@@ -1,5 +1,6 @@
 """The hub and functions that affect the whole hub, under gevent's names."""
 
+import _thread
 import os
 
 from gevlite import _core
@@ -39,8 +40,9 @@ __all__ = [
     "wait",
 ]
 
-# The original, even if os.fork is patched.
+# The originals, even if they are patched.
 _fork = os.fork
+_start_new_thread = _thread.start_new_thread
 
 
 # Written in Python so that `NOT_ERROR`, `SYSTEM_ERROR`, `handle_error` and `print_exception` can be set on the class:
@@ -58,6 +60,10 @@ class Hub(_core.Hub):
         super().__init__(backend)
         if config.monitor_thread:
             self.call_soon(_start_monitoring, self)
+        if config.inspect or config.dump_signal is not None:
+            from gevlite import _door
+
+            _door.open_for(self, _start_new_thread)
 
     @property
     def resolver_class(self):

@@ -3,6 +3,7 @@ from gevlite._core cimport WaitList, Waitable
 cdef class Semaphore(Waitable):
     cdef public Py_ssize_t counter      # set by gipc, after a fork; wakes no waiter
     cdef public object _pool        # a weak reference to the Pool whose places these are, or None
+    cdef Py_ssize_t initial         # its first value
     cdef WaitList watchers          # wait(): those that want to know, but take nothing
 
     cpdef bint ready(self) except -1

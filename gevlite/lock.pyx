@@ -63,6 +63,7 @@ cdef class Semaphore(Waitable):
         if value < 0:
             raise ValueError("semaphore initial value must be >= 0")
         self.counter = value
+        self.initial = value
 
     cpdef bint ready(self) except -1:
         """True if `acquire` would not block."""
@@ -162,12 +163,6 @@ cdef class BoundedSemaphore(Semaphore):
     """BoundedSemaphore(value=1, hub=None)\n--\n
     A Semaphore that refuses to be released more often than it was acquired."""
 
-    cdef Py_ssize_t initial
-
-    def __init__(self, Py_ssize_t value=1, hub=None):
-        Semaphore.__init__(self, value, hub)
-        self.initial = value
-
     cpdef Py_ssize_t release(self) except -1:
         """As `Semaphore.release`. Raises ValueError if nothing is acquired."""
         if self.counter >= self.initial:
@@ -225,7 +220,7 @@ class DummySemaphore:
 
 cdef _Block new_block(object outer):
     cdef _Block made = _Block.__new__(_Block)
-    made.counter = 1
+    made.counter = made.initial = 1
     made.outer = <PyObject *> outer
     return made
 
@@ -321,19 +316,17 @@ def _describe_semaphore(what, waiter):
     if semaphore._pool is not None:
         pool = semaphore._pool()
         if pool is not None:
-            return f"a place in {type_name(pool)}", list(pool.greenlets), False
-    return f"{type_name(what)}, {semaphore.counter} free"
-
-
-def _describe_bounded(what, waiter):
-    return f"{type_name(what)}, {(<BoundedSemaphore> what).counter} of {(<BoundedSemaphore> what).initial} free"
+            members = list(pool.greenlets)
+            return f"a place in {type_name(pool)}, {len(members)} of {semaphore.initial} taken", members, semaphore.initial
+    if not semaphore.initial and not isinstance(what, BoundedSemaphore):
+        return f"{type_name(what)}, {semaphore.counter} free"
+    return f"{type_name(what)}, {semaphore.counter} of {semaphore.initial} free", None, semaphore.initial
 
 
 def _describe_block(what, waiter):
     cdef RLock lock = <RLock> (<_Block> what).outer
-    return type_name(lock), [lock.owner] if lock.owner is not None else None, True
+    return type_name(lock), [lock.owner] if lock.owner is not None else None, 1
 
 
 register_description(Semaphore, _describe_semaphore)
-register_description(BoundedSemaphore, _describe_bounded)
 register_description(_Block, _describe_block)

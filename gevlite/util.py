@@ -9,7 +9,7 @@ from io import StringIO
 
 from greenlet import greenlet, settrace
 
-from gevlite._core import Hub
+from gevlite._core import Hub, hubs
 from gevlite.greenlet import getcurrent
 from gevlite.local import all_local_dicts_for_greenlet
 
@@ -138,6 +138,9 @@ class GreenletTree:
 
     is_current_tree = False
 
+    #: What the greenlet waits for, in words; None if it is not parked.
+    waits = None
+
     def __init__(self, greenlet):
         self.greenlet = greenlet
         self.child_trees = []
@@ -158,8 +161,10 @@ class GreenletTree:
         """A list of the trees of all living greenlets of all threads."""
         trees = {found: cls(found) for found in gc.get_objects() if isinstance(found, greenlet) and not found.dead}
         current = getcurrent()
+        waits = {waiter.parked: waiter.describe() for hub in hubs() for waiter in hub.parked_waiters()}
         roots = []
         for found, tree in trees.items():
+            tree.waits = waits.get(found)
             spawner = trees.get(_spawner(found))
             if spawner is None or spawner is tree:
                 roots.append(tree)
@@ -205,7 +210,7 @@ class GreenletTree:
         inside = f"{indent} :    "
         limit = details.get("limit")
         if details.get("running_stacks") and self.greenlet.gr_frame is not None:
-            lines.append(f"{inside}Running:")
+            lines.append(f"{inside}{self.waits[0].upper()}{self.waits[1:]}, in:" if self.waits else f"{inside}Running:")
             lines += [inside + line for line in _stack(self.greenlet.gr_frame, limit)]
         spawned = getattr(self.greenlet, "spawning_stack", None)
         if details.get("spawning_stacks") and spawned:

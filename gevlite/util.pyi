@@ -64,6 +64,8 @@ class GreenletTree:
     DEFAULT_DETAILS: ClassVar[dict[str, Any]]
     """The details that `format` shows."""
     is_current_tree: bool
+    waits: str | None
+    """What the greenlet waits for, in words; None if it is not parked."""
     greenlet: _Greenlet
     child_trees: list[GreenletTree]
     def __init__(self, greenlet: _Greenlet) -> None: ...

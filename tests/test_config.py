@@ -28,6 +28,9 @@ GOOD_TEXTS = {
     "memory_monitor_period": {"10": 10.0, "0.5": 0.5},
     "max_memory_usage": {"1000": 1000, "2kb": 2048, "3MB": 3 * 1024**2, "1 gb": 1024**3},
     "fork_keeps": {"none": "none", " all ": "all"},
+    "inspect": {"1": True, "no": False},
+    "dump_signal": {"TERM": 15, " sigint ": 2, "1": 1},
+    "dump_file": {"dump.txt": "dump.txt", " /tmp/x ": "/tmp/x"},
 }
 GOOD_VALUES = {
     "backend": [("select", ("select",)), (["x", "select"], ("x", "select")), (None, None)],
@@ -43,6 +46,9 @@ GOOD_VALUES = {
     "memory_monitor_period": [(3, 3.0), ("4", 4.0), (None, None)],
     "max_memory_usage": [(5000, 5000), ("1kb", 1024), (None, None)],
     "fork_keeps": [("none", "none"), ("main", "main"), ("all", "all")],
+    "inspect": [(True, True), ("0", False)],
+    "dump_signal": [(1, 1), ("TERM", 15), (None, None)],
+    "dump_file": [("x", "x"), (Path("/tmp/x"), "/tmp/x"), (None, None)],
 }
 BAD_TEXTS = {
     "backend": [","],
@@ -58,6 +64,9 @@ BAD_TEXTS = {
     "memory_monitor_period": ["0", "-5", "nan", "often"],
     "max_memory_usage": ["0", "-1", "1.5", "10tb", "kb", "much"],
     "fork_keeps": ["some", "None", "1"],
+    "inspect": ["2", "perhaps"],
+    "dump_signal": ["0", "65", "-1", "DFL", "USR", "_DFL", "1.5"],
+    "dump_file": ["/tmp/"],
 }
 BAD_VALUES = {
     "backend": [5, [5], "", [], b"select"],
@@ -73,6 +82,9 @@ BAD_VALUES = {
     "memory_monitor_period": [0, -1, float("nan"), "often", [1]],
     "max_memory_usage": [0, -1, 1.5, "much", True, [1]],
     "fork_keeps": ["some", "", None, 0, True, ["all"]],
+    "inspect": ["perhaps", ""],
+    "dump_signal": ["", "USR3", 0, 1000, True, 1.5, [10]],
+    "dump_file": ["", "/tmp/", 5, b"/tmp/x", ["x"]],
 }
 
 

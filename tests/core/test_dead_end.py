@@ -48,7 +48,7 @@ def main():
 told(main)
 """) == [
         "  main @9 waits for Event",
-        "  50 × outer @5 wait for a place in Pool",
+        "  50 × outer @5 wait for a place in Pool, 50 of 50 taken",
         "50 of 50 places are held by greenlets that wait for a place in the same pool.",
         "Let its members spawn into another pool, or without one.",
     ]
@@ -63,7 +63,7 @@ for _ in range(2):
     pool.spawn(outer)
 told(lambda: pool.join())
 """)
-    assert "  2 × outer @4 wait for the end of Greenlet (Group.spawn)" in lines
+    assert "  2 × outer @4 wait for the end of Group.spawn" in lines
     assert lines[-1] == "2 of 2 places are held by greenlets that wait themselves."
 
 
@@ -78,7 +78,7 @@ jobs = [gevlite.spawn(work, a, b), gevlite.spawn(work, b, a)]
 jobs[0].name, jobs[1].name = "one", "two"
 told(lambda: gevlite.joinall(jobs))
 """)
-    assert lines[:3] == ["  main @9 waits for the end of 2 of 2 greenlets", "  2 × work @5 wait for RLock", "Deadlock:"]
+    assert lines[:3] == ["  main @9 waits for the end of 2 greenlets", "  2 × work @5 wait for RLock", "Deadlock:"]
     assert len(lines) == 6 and lines[5].startswith("Take locks in the same order")
     for line, (me, other) in zip(sorted(lines[3:5]), (("one", "two"), ("two", "one")), strict=True):
         assert line.startswith(f"  {me} at 0x") and f", work @5, waits for RLock, held by {other} at 0x" in line

@@ -1,0 +1,136 @@
+"""What a process tells about itself: `collect()`, the data behind `python -m gevlite ps`.
+
+It runs in the process that is looked at, and there at any moment: in a thread of its own, in a signal handler, or in
+what `sys.remote_exec` has left. For the last of these the text of this file is sent there, so it imports nothing: an
+import could wait for a lock that a greenlet has. It takes what is loaded, and returns what `marshal` can write. It runs
+no code of the program.
+"""
+
+import sys
+
+MOST_TASKS = 1000
+MOST_FRAMES = 64
+
+
+def collect(skip=0):
+    """A dict of numbers and strings; `error` in it says why there is nothing else.
+
+    skip: so many frames of the caller's stack are no part of the report.
+    """
+    core = sys.modules.get("gevlite._core")
+    posix = sys.modules.get("posix")
+    if core is None or not hasattr(core, "look"):
+        return {"version": 1, "error": "the process has not imported gevlite"}
+    found = core.look(skip + 1)
+    version = getattr(sys.modules.get("gevlite._version"), "__version__", "?")
+    argv = getattr(sys, "argv", None)
+    found["program"] = [str(part) for part in argv] if type(argv) is list else []
+    found["python"] = ".".join(str(part) for part in sys.version_info[:3])
+    found["gevlite"] = version
+    found["executable"] = sys.executable
+    found["paths"] = _paths(core)
+    try:
+        found["folder"] = posix.getcwd()
+    except Exception:
+        found["folder"] = ""
+    found["threads"] = list(_thread_names().items())
+    found["holders"] = list(found["holders"].items())
+    try:
+        found["tasks"] = [(address, *_tasks(loop)) for address, loop in core.waiting_loops()]
+    except Exception as exc:  # whatever is going on in asyncio, the rest of the report is wanted
+        found["tasks"] = []
+        found["problem"] = f"the tasks of asyncio: {type(exc).__name__}"
+    return found
+
+
+def _paths(core):
+    """The folders of gevlite and of the standard library."""
+    folders = []
+    for file in (getattr(core, "__file__", None), getattr(sys.modules.get("os"), "__file__", None)):
+        folders.append(file.rpartition("/")[0] + "/" if type(file) is str else "")
+    return folders
+
+
+def _thread_names():
+    """By the number of the thread, or of the greenlet that is one."""
+    active = getattr(sys.modules.get("threading"), "_active", None)
+    names = {}
+    if type(active) is dict:
+        for ident, thread in list(active.items()):
+            try:
+                name = object.__getattribute__(thread, "__dict__").get("_name")
+            except Exception:
+                continue
+            if type(name) is str and type(ident) is int:
+                names[ident] = name
+    return names
+
+
+def _tasks(loop):
+    """How many tasks the loop has, and of the first ones the name, the coroutine and the frames, innermost first."""
+    all_tasks = getattr(sys.modules.get("asyncio.tasks"), "all_tasks", None)
+    if all_tasks is None:
+        return 0, []
+    tasks = list(all_tasks(loop))
+    told = []
+    for task in tasks[:MOST_TASKS]:
+        coroutine = task.get_coro()
+        name = task.get_name()
+        told.append((name if type(name) is str else "", _name_of(coroutine), _awaiting(coroutine)))
+    return len(tasks), told
+
+
+async def _nothing():
+    pass
+
+
+def _generate():
+    yield
+
+
+_example = _nothing()
+_example.close()
+_Coroutine = type(_example)
+_Generator = type(_generate())
+del _example
+
+
+def _name_of(coroutine):
+    return coroutine.__qualname__ if type(coroutine) in (_Coroutine, _Generator) else type(coroutine).__name__
+
+
+def _awaiting(coroutine):
+    """The frames of a suspended coroutine and of those that it awaits, innermost first."""
+    frames = []
+    while len(frames) < MOST_FRAMES:
+        if type(coroutine) is _Coroutine:
+            frame, inner = coroutine.cr_frame, coroutine.cr_await
+        elif type(coroutine) is _Generator:
+            frame, inner = coroutine.gi_frame, coroutine.gi_yieldfrom
+        else:
+            break
+        if frame is None:
+            break
+        frames.append((frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_qualname))
+        coroutine = inner
+    return frames[::-1]
+
+
+def deliver(path):
+    """Write `collect()` to a new file, which gets its name when it is complete. For `sys.remote_exec`."""
+    posix, marshal = sys.modules["posix"], sys.modules["marshal"]
+    try:
+        found = collect(2)
+    except Exception as exc:
+        found = {"version": 1, "error": f"{type(exc).__name__}: {exc}"}
+    try:
+        fd = posix.open(path + ".part", posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW, 0o600)
+        try:
+            rest = marshal.dumps(found)
+            while rest:
+                rest = rest[posix.write(fd, rest) :]
+        finally:
+            posix.close(fd)
+        posix.rename(path + ".part", path)
+    except OSError:
+        pass  # whoever asked has given up

@@ -1,0 +1,156 @@
+"""Real processes, each in some state, and `python -m gevlite ps` and the others that look at them."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from processes import until
+
+PRELUDE = """
+import os, sys
+import gevlite
+from gevlite.event import Event
+from gevlite.lock import RLock, Semaphore
+from gevlite.pool import Pool
+from gevlite.queue import Queue
+
+def told():
+    "Blocks the greenlet until the test has written a line."
+    gevlite.get_hub().wait_fd(0, 1)
+    os.read(0, 100)
+
+def say(text):
+    os.write(1, text.encode() + b"\\n")
+
+"""
+
+
+class Program:
+    """A process under test. It says `ready` when it is in its state, and goes on when it is told."""
+
+    def __init__(self, folder, source, environment):
+        script = folder / "app.py"
+        # The test's own lines begin at line 101.
+        script.write_text(PRELUDE + "\n" * (100 - PRELUDE.count("\n")) + textwrap.dedent(source).lstrip("\n"))
+        self.folder = folder
+        self.environment = environment
+        self.process = subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        self.pid = self.process.pid
+        self.ready = self.line()
+
+    def line(self):
+        line = self.process.stdout.readline()
+        assert line, self.process.stderr.read()
+        return line.rstrip("\n")
+
+    def look(self, *arguments, pid=None):
+        """Run `python -m gevlite ARGUMENTS PID`."""
+        command = [sys.executable, "-m", "gevlite", *arguments, str(pid or self.pid)]
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=50, stdin=subprocess.DEVNULL
+        )
+
+    def shows(self, *arguments, pid=None):
+        """What it prints; no error."""
+        done = self.look(*(arguments or ("ps",)), pid=pid)
+        assert done.returncode == 0, done.stderr + self.rest()
+        return done.stdout
+
+    def as_json(self):
+        return json.loads(self.shows("ps", "--json"))
+
+    def rest(self):
+        if self.process.poll() is None:
+            return ""
+        return self.process.stderr.read()
+
+    def goes_on(self):
+        """Tell it to go on: it does, to its end, and nothing was printed as an error."""
+        out, err = self.process.communicate("go\n", timeout=40)
+        assert (self.process.returncode, err) == (0, ""), out + err
+        return out
+
+    def close(self):
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGCONT)
+                self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+
+
+@pytest.fixture
+def environment(tmp_path):
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GEVLITE_I", "GEVLITE_D"))}
+    # Python warns of each fork of a process that has threads.
+    filters = "ignore::DeprecationWarning,error::RuntimeWarning"
+    return {**kept, "XDG_RUNTIME_DIR": str(runtime), "PYTHONWARNINGS": filters}
+
+
+WAYS = ["socket", "remote"] if hasattr(sys, "remote_exec") else ["socket"]
+
+
+@pytest.fixture(params=WAYS)
+def way(request):
+    """How the process lets itself be looked at."""
+    return request.param
+
+
+@pytest.fixture
+def start(tmp_path, environment):
+    """`start(source, **environment)`: a Program that lets itself be looked at as the variables say."""
+    programs = []
+
+    def make(source, **variables):
+        folder = tmp_path / f"program{len(programs)}"
+        folder.mkdir()
+        programs.append(Program(folder, source, {**environment, **variables}))
+        return programs[-1]
+
+    yield make
+    for program in programs:
+        program.close()
+
+
+@pytest.fixture
+def program(start, way):
+    """`start` in each way."""
+
+    def make(source):
+        return start(source, **({"GEVLITE_INSPECT": "1"} if way == "socket" else {}))
+
+    return make
+
+
+@pytest.fixture
+def sockets(environment):
+    """The names of the sockets that there are."""
+
+    def names():
+        folder = os.path.join(environment["XDG_RUNTIME_DIR"], "gevlite")
+        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+    return names
+
+
+@pytest.fixture
+def wait_for():
+    return until

@@ -1,0 +1,404 @@
+"""How a process lets itself be looked at: its socket, its signal, `sys.remote_exec`; and who may not."""
+
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+from processes import until
+
+from gevlite import _door
+
+PARKED = """
+event = Event()
+def serve():
+    event.wait()
+one = gevlite.spawn(serve)
+gevlite.sleep(0)
+say("ready")
+told()
+event.set()
+one.join()
+say("went on")
+"""
+
+
+def unprepared(text):
+    return "GEVLITE_INSPECT=1" in text and "GEVLITE_DUMP_SIGNAL" in text
+
+
+@pytest.mark.skipif(hasattr(sys, "remote_exec"), reason="sys.remote_exec needs no preparation")
+def test_an_unprepared_process_is_told_what_to_set(start):
+    program = start(PARKED)
+    done = program.look("ps")
+    assert done.returncode == 1 and done.stdout == ""
+    assert unprepared(done.stderr) and "Traceback" not in done.stderr
+    program.goes_on()
+
+
+@pytest.mark.skipif(not hasattr(sys, "remote_exec"), reason="came with Python 3.14")
+def test_a_process_that_forbids_remote_exec_is_told_what_to_set(start):
+    program = start(PARKED, PYTHON_DISABLE_REMOTE_DEBUG="1")
+    done = program.look("ps", "--timeout", "5")
+    assert done.returncode == 1 and done.stdout == ""
+    assert unprepared(done.stderr) and "Traceback" not in done.stderr
+    program.goes_on()
+
+
+@pytest.mark.skipif(not hasattr(sys, "remote_exec"), reason="came with Python 3.14")
+def test_remote_exec_of_a_process_without_gevlite(environment):
+    with subprocess.Popen(
+        [sys.executable, "-c", "print('ready', flush=True)\nwhile True: pass"], stdout=subprocess.PIPE, text=True
+    ) as other:
+        try:
+            other.stdout.readline()
+            command = [sys.executable, "-m", "gevlite", "ps", str(other.pid)]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50)
+            assert done.returncode == 1 and "has not imported gevlite" in done.stderr
+        finally:
+            other.kill()
+
+
+@pytest.mark.parametrize("number", [0, -5, 2**22 + 5])
+def test_there_is_no_such_process(environment, number):
+    command = [sys.executable, "-m", "gevlite", "ps", "--", str(number)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("gevlite: ") and str(number) in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_socket_belongs_to_its_user_and_goes_with_the_process(start, environment, sockets):
+    program = start(PARKED, GEVLITE_INSPECT="1")
+    assert sockets() == [f"{program.pid}.sock"]
+    folder = os.path.join(environment["XDG_RUNTIME_DIR"], "gevlite")
+    assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(os.path.join(folder, sockets()[0])).st_mode) == 0o600
+    assert program.goes_on() == "went on\n"
+    assert sockets() == []
+
+
+def test_a_socket_that_was_left_is_removed(start, sockets):
+    killed = start(PARKED, GEVLITE_INSPECT="1")
+    killed.process.kill()
+    killed.process.wait()
+    assert sockets() == [f"{killed.pid}.sock"]
+    program = start(PARKED, GEVLITE_INSPECT="1")
+    assert sockets() == [f"{program.pid}.sock"]
+    program.goes_on()
+
+
+def test_processes_are_listed(start):
+    programs = [start(PARKED, GEVLITE_INSPECT="1") for _ in range(2)]
+    command = [sys.executable, "-m", "gevlite", "ps"]
+    done = subprocess.run(command, env=programs[0].environment, capture_output=True, text=True, timeout=50)
+    for program in programs:
+        assert re.search(rf"^{program.pid}: app\.py, 2 greenlets$", done.stdout, re.M), done.stdout + done.stderr
+        program.goes_on()
+
+
+@pytest.mark.parametrize("trap", ["link", "open", "file"])
+def test_a_folder_that_others_could_have_made_is_not_used(tmp_path, environment, start, sockets, trap):
+    place = os.path.join(environment["XDG_RUNTIME_DIR"], "gevlite")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    if trap == "link":
+        os.symlink(elsewhere, place)
+    elif trap == "open":
+        os.mkdir(place)
+        os.chmod(place, 0o777)
+    else:
+        open(place, "w").close()
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    program = start(PARKED, GEVLITE_INSPECT="1", TMPDIR=str(temporary), PYTHONWARNINGS="default")
+    assert os.listdir(elsewhere) == [] and sockets() == []
+    # It has taken the next folder, in which the command finds it, too.
+    program.environment["TMPDIR"] = str(temporary)
+    if not os.path.isdir(f"/run/user/{os.geteuid()}"):
+        assert os.listdir(temporary / f"gevlite-{os.geteuid()}") == [f"{program.pid}.sock"]
+    assert "serve app.py:103 waits for Event" in program.shows()
+    program.goes_on()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("open_up", [False, True])
+def test_another_user_cannot_read_the_socket(start, environment, open_up):
+    program = start(PARKED, GEVLITE_INSPECT="1")
+    folder = os.path.join(environment["XDG_RUNTIME_DIR"], "gevlite")
+    path = os.path.join(folder, f"{program.pid}.sock")
+    os.chdir(folder)  # the other user need not be able to enter the folders above
+    if open_up:  # even if the modes of the files let him
+        os.chmod(folder, 0o755)
+        os.chmod(path, 0o666)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(30)
+                try:
+                    connection.connect(os.path.basename(path))
+                    connection.sendall(b"look\n")
+                    answer = b""
+                    while received := connection.recv(10000):
+                        answer += received
+                except PermissionError:
+                    answer = b"no permission"
+                except ConnectionError:
+                    answer = b"hung up"
+                else:
+                    answer = answer or b"hung up"
+                os.write(writer, answer)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        answer = file.read()
+    os.waitpid(child, 0)
+    os.chdir("/")
+    if open_up:
+        assert answer == b"hung up"
+    else:
+        assert answer == b"no permission"
+    os.chmod(folder, 0o700)
+    assert "serve app.py:103" in program.shows()
+    program.goes_on()
+
+
+def test_hanging_up_and_nonsense_do_no_harm(start, environment):
+    program = start(PARKED, GEVLITE_INSPECT="1")
+    path = os.path.join(environment["XDG_RUNTIME_DIR"], "gevlite", f"{program.pid}.sock")
+    for sent in (b"", b"\n", b"x" * 1000, b"\xff\xfe\n"):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)
+            connection.sendall(sent)
+    assert "serve app.py:103" in program.shows()
+    assert program.goes_on() == "went on\n"
+
+
+def test_the_thread_keeps_nothing_alive_and_holds_off_no_loop_exit(start):
+    program = start(
+        """
+        gevlite.get_hub()
+        say("ready")
+        try:
+            Event().wait()
+        except gevlite.LoopExit:
+            say("a dead end")
+        """,
+        GEVLITE_INSPECT="1",
+    )
+    assert program.line() == "a dead end"
+    assert program.goes_on() == ""
+
+
+def test_an_idle_process_is_not_woken(start):
+    program = start(PARKED, GEVLITE_INSPECT="1")
+
+    def switches():
+        found = 0
+        for thread in os.listdir(f"/proc/{program.pid}/task"):
+            with open(f"/proc/{program.pid}/task/{thread}/status") as file:
+                found += sum(int(n) for n in re.findall(r"^voluntary_ctxt_switches:\s+(\d+)$", file.read(), re.M))
+        return found
+
+    states = f"/proc/{program.pid}/task"
+    until(
+        lambda: all(open(f"{states}/{t}/stat").read().rpartition(")")[2].split()[0] == "S" for t in os.listdir(states))
+    )
+    # From Python 3.14 on, an idle main thread looks once, after a second, whether a debugger attaches.
+    before = switches()
+    threading.Event().wait(0.5)
+    assert switches() - before <= 2
+    program.goes_on()
+
+
+# ---------------------------------------------------------------- fork
+
+
+def test_parent_and_child_each_have_a_socket(start, sockets):
+    parent = start(
+        """
+        event = Event()
+        def serve():
+            event.wait()
+        one = gevlite.spawn(serve)
+        gevlite.sleep(0)
+        child = os.fork()
+        if child:
+            say(str(child))
+            told()
+            event.set()
+            one.join()
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            say("went on")
+        else:
+            gevlite.spawn(serve)
+            gevlite.sleep(0)
+            gevlite.sleep(1000)
+        """,
+        GEVLITE_INSPECT="1",
+    )
+    child = int(parent.ready)
+    until(lambda: sockets() == sorted(f"{pid}.sock" for pid in (parent.pid, child)))
+    assert re.search(r"^  serve app\.py:103 waits for Event", parent.shows(), re.M)
+    assert re.search(r"^  2 x serve app\.py:103 waits for Event", parent.shows(pid=child), re.M)
+    assert re.search(r"main greenlet app\.py:118 sleeps", parent.shows(pid=child))
+    assert parent.goes_on() == "went on\n"
+
+
+def test_workers_of_gunicorn(tmp_path, environment, way):
+    pytest.importorskip("gunicorn.config")
+    pytest.importorskip("httptools")
+    (tmp_path / "app.py").write_text(
+        "import gevlite\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [('Content-Length', '2')])\n"
+        "    if environ['PATH_INFO'] == '/slow':\n"
+        "        gevlite.sleep(1000)\n"
+        "    return [b'ok']\n"
+    )
+    address = str(tmp_path / "http.sock")
+    worker = "gevlite.integrations.gunicorn.GevliteWorker"
+    command = [sys.executable, "-m", "gunicorn", "-k", worker, "-w", "2", "-b", f"unix:{address}", "app:application"]
+    environment = {**environment, "HOME": str(tmp_path)}
+    if way == "socket":
+        environment["GEVLITE_INSPECT"] = "1"
+    with (tmp_path / "log").open("w") as log:
+        master = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+    connections = []
+    try:
+        text = until(
+            lambda: (tmp_path / "log").read_text().count("Booting worker") == 2 and (tmp_path / "log").read_text()
+        )
+        workers = [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", text)]
+
+        def ask(path):
+            connection = socket.socket(socket.AF_UNIX)
+            connections.append(connection)
+            connection.settimeout(50)
+            connection.connect(address)
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            return connection
+
+        until(lambda: os.path.exists(address))
+        ask("/slow")
+
+        def look(pid):
+            command = [sys.executable, "-m", "gevlite", "ps", str(pid)]
+            return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=55)
+
+        def screens():
+            done = look(master.pid)
+            found = done.returncode == 0 and "app.py:5 in application sleeps" in done.stdout
+            return found and all(f"PID {pid}: " in done.stdout for pid in workers) and done
+
+        done = until(screens)
+        assert f"process {master.pid} has no hub; these are its children" in done.stderr
+        for pid in workers:
+            assert f"PID {pid}: " in look(pid).stdout
+        assert ask("/").recv(100).startswith(b"HTTP/1.1 200")
+    finally:
+        for connection in connections:
+            connection.close()
+        master.send_signal(signal.SIGQUIT)
+        try:
+            master.wait(30)
+        except subprocess.TimeoutExpired:
+            master.kill()
+            master.wait()
+
+
+# ---------------------------------------------------------------- the signal
+
+
+@pytest.mark.parametrize("state", ["parked", "spinning"])
+def test_a_signal_writes_the_report_to_stderr(start, state):
+    spinning = """
+    os.set_blocking(0, False)
+    def spinner():
+        say("ready")
+        while True:
+            try:
+                os.read(0, 100)
+                break
+            except BlockingIOError:
+                pass
+        say("went on")
+    event = Event()
+    def serve():
+        event.wait()
+    gevlite.spawn(serve)
+    gevlite.spawn(spinner).join()
+    """
+    program = start(PARKED if state == "parked" else spinning, GEVLITE_DUMP_SIGNAL="usr2")
+    program.process.send_signal(signal.SIGUSR2)
+    text = ""
+    while "serve app.py" not in text or "main greenlet" not in text:
+        text += program.process.stderr.readline()
+    while "main greenlet" not in text:
+        text += program.process.stderr.readline()
+    assert re.search(rf"^PID {program.pid}: app\.py$", text, re.M)
+    out, _ = program.process.communicate("go\n", timeout=40)
+    assert out == "went on\n" and program.process.returncode == 0
+
+
+def test_a_signal_writes_the_report_to_a_file(start, tmp_path):
+    path = tmp_path / "reports"
+    program = start(PARKED, GEVLITE_DUMP_SIGNAL="USR1", GEVLITE_DUMP_FILE=str(path))
+    for number in (1, 2):
+        program.process.send_signal(signal.SIGUSR1)
+        until(lambda number=number: path.exists() and path.read_text().count("main greenlet") == number)
+    text = path.read_text()
+    assert text.count("serve app.py:103 waits for Event") == 2
+    assert re.search(r"^  main greenlet app\.py:\d+ in told waits for read from a pipe", text, re.M), text
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert program.goes_on() == "went on\n"
+
+
+@pytest.mark.skipif(hasattr(sys, "remote_exec"), reason="sys.remote_exec needs no preparation")
+def test_ps_says_which_signal_to_send(start):
+    program = start(PARKED, GEVLITE_DUMP_SIGNAL="SIGUSR1")
+    done = program.look("ps")
+    assert done.returncode == 1 and f"kill -USR1 {program.pid}" in done.stderr
+    program.goes_on()
+
+
+def test_the_signal_holds_off_no_loop_exit_and_leaves_the_programs_handler(start):
+    program = start(
+        """
+        import signal
+        def mine(number, frame):
+            pass
+        signal.signal(signal.SIGUSR2, mine)
+        gevlite.get_hub()
+        say("ready")
+        assert signal.getsignal(signal.SIGUSR2) is mine
+        signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+        try:
+            Event().wait()
+        except gevlite.LoopExit:
+            say("a dead end")
+        """,
+        GEVLITE_DUMP_SIGNAL="USR2",
+        PYTHONWARNINGS="default",
+    )
+    assert program.line() == "a dead end"
+    _, err = program.process.communicate(timeout=40)
+    assert "GEVLITE_DUMP_SIGNAL has no effect: the program handles signal" in err
+
+
+def test_the_folders_of_a_user(monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/somewhere")
+    assert _door.folders(7)[:2] == ["/somewhere/gevlite", "/run/user/7/gevlite"]
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "relative")
+    assert _door.folders(7)[0] == "/run/user/7/gevlite"
