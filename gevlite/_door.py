@@ -8,7 +8,7 @@ to.
 A fork copies no thread. The child closes its copy of the socket, and opens its own.
 """
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import _socket
 import atexit
 import json
@@ -37,7 +37,7 @@ _listener = None
 _path = None
 _owner = 0  # the process that has opened it
 _start = None
-_opened = {}  # has the number of the process: of several threads that make a hub, one opens it
+_opened: dict[int, object] = {}  # has the number of the process: of several threads that make a hub, one opens it
 _warned = False
 
 

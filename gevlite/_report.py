@@ -429,7 +429,7 @@ class Report:
 
     def _alike(self, greenlets, hub, children):
         """Groups; what has spawned others stands alone."""
-        found: dict[Any, list[GreenletReport]] = {}
+        found = {}
         for one in greenlets:
             if one.hub == hub:
                 found.setdefault(one.id if one.id in children else self._group_key(one), []).append(one)
@@ -522,10 +522,10 @@ class Report:
 
 def fit(lines: list[tuple[int, str]], width: int | None) -> str:
     """Text of at most `width` columns; None: as long as the lines are."""
-    out = []
     if width is None:
-        out = [f"{' ' * depth}{line}".rstrip() for depth, line in lines]
-        lines = []
+        whole = [f"{' ' * depth}{line}".rstrip() for depth, line in lines]
+        return "\n".join(whole).replace(_SPACE, " ") + "\n"
+    out = []
     for depth, line in lines:
         depth = min(depth, width // 2)
         out += textwrap.wrap(

@@ -38,9 +38,9 @@ class Semaphore(Waitable):
     def __enter__(self) -> Self: ...
     def __exit__(self, exc_type: object = None, exc_value: object = None, traceback: object = None) -> None: ...
 
-@disjoint_base
 class BoundedSemaphore(Semaphore):
     """A Semaphore that refuses to be released more often than it was acquired."""
+    def __new__(cls, value: int = 1, hub: Hub | None = None) -> Self: ...
 
 class DummySemaphore:
     """Stands in for a semaphore with endless supply: nothing blocks, nothing is counted."""

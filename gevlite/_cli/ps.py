@@ -261,7 +261,7 @@ def _blocked(pid, timeout):
 def _outer_stack(pid):
     """The stack of the main thread, read from outside; empty if that does not work."""
     try:
-        import _remote_debugging
+        import _remote_debugging  # type: ignore[import-not-found]
 
         found = _remote_debugging.RemoteUnwinder(pid, all_threads=False).get_stack_trace()
         frames = found[0].threads[0].frame_info if hasattr(found[0], "threads") else found[0].frame_info
