@@ -159,9 +159,11 @@ class GreenletTree:
     @classmethod
     def forest(cls):
         """A list of the trees of all living greenlets of all threads."""
-        trees = {found: cls(found) for found in gc.get_objects() if isinstance(found, greenlet) and not found.dead}
         current = getcurrent()
         waits = {waiter.parked: waiter.describe() for hub in hubs() for waiter in hub.parked_waiters()}
+        # The collector does not tell of those that were there at gc.freeze().
+        everything = [*gc.get_objects(), current, *hubs(), *waits]
+        trees = {found: cls(found) for found in everything if isinstance(found, greenlet) and not found.dead}
         roots = []
         for found, tree in trees.items():
             tree.waits = waits.get(found)

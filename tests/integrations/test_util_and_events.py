@@ -92,6 +92,24 @@ def test_the_report_shows_threads_and_greenlets_with_their_stacks():
     assert "* Threads" not in util.format_run_info(thread_stacks=False)
 
 
+def test_the_tree_has_greenlets_from_before_gc_freeze(run_script):
+    """As a preforking server calls it. The collector does not tell of those any more."""
+    assert (
+        run_script("""
+        import gc
+        import gevlite
+        from gevlite.util import GreenletTree
+
+        parked = gevlite.spawn(gevlite.sleep, 60)
+        gevlite.sleep(0)
+        gc.freeze()
+        tree = GreenletTree.current_tree()
+        print(tree.greenlet is gevlite.getcurrent(), parked in [below.greenlet for below in tree.child_trees])
+        """).stdout
+        == "True True\n"
+    )
+
+
 def test_the_tree_has_who_was_spawned_below_who_has_spawned():
     event = gevlite.event.Event()
     children = []
