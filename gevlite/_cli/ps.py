@@ -259,7 +259,7 @@ def _blocked(pid, timeout):
 
 
 def _outer_stack(pid):
-    """The stack of the main thread, read from outside; empty if that does not work."""
+    """The stack of the main thread, read from outside; empty if that does not work: on 3.15 while a greenlet runs."""
     try:
         import _remote_debugging  # type: ignore[import-not-found]
 
