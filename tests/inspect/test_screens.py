@@ -1,6 +1,7 @@
 """What `ps`, `tree`, `dump` and `stats` say about a process in each state, and that it goes on unharmed."""
 
 import re
+import sys
 
 import pytest
 
