@@ -170,7 +170,8 @@ cdef object trace_of(object function):
         Py_DECREF(found)
         return found
     try:
-        return _call_name(function)
+        found = getattr(function, "__qualname__", None)
+        return found if type(found) is str else _call_name(function)
     except Exception:
         return type(function).__qualname__
 
@@ -185,7 +186,7 @@ def _call_name(function):
     if PyCode_Check(function):
         return function.co_qualname.rpartition("<locals>.")[2]
     if isinstance(function, str):
-        return function
+        return function.rpartition("<locals>.")[2]
     if isinstance(function, functools.partial):
         return f"partial({_call_name(function.func)})"
     name = getattr(function, "__qualname__", None)
