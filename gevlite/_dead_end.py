@@ -7,7 +7,7 @@ from collections import Counter
 
 from gevlite._user_line import nearest, shown_path
 
-__all__ = ["message"]
+__all__ = ["circles", "message"]
 
 FIRST = "the main greenlet would wait for ever: no timer, file descriptor, worker thread or ready greenlet is left."
 
@@ -90,25 +90,32 @@ def _full_pools(parked):
     return found
 
 
+def circles(following):
+    """The circles in which each waits for the next. following: for which other one each waits."""
+    found, seen = [], set()
+    for one in following:
+        path = []
+        while one in following and one not in seen:
+            seen.add(one)
+            path.append(one)
+            one = following[one]
+        if one in path:
+            found.append(path[path.index(one) :])
+    return found
+
+
 def _circles(parked):
     """For greenlets that wait for each other."""
     found = []
     by_address = {one.address: one for one in parked}
-    done = set()
-    for start in parked:
-        path = []
-        one = start
-        while one is not None and one.address not in done:
-            done.add(one.address)
-            path.append(one)
-            one = next((by_address[needed] for needed in one.needs if needed in by_address), None)
-        if one in path:
-            circle = path[path.index(one) :]
-            found.append("Deadlock:" if len(circle) > 1 else "It waits for itself:")
-            for one, next_one in zip(circle[:MOST], circle[1:MOST] + circle[:1], strict=True):
-                needs = one.text if one.text.startswith("the end of") else f"{one.text}, held by {next_one.named()}"
-                found.append(f"  {one.named()}, {one}, waits for {needs}")
-            found.append("Take locks in the same order everywhere, or with a time-out.")
+    following = {one.address: next((each for each in one.needs if each in by_address), None) for one in parked}
+    for addresses in circles(following):
+        circle = [by_address[address] for address in addresses]
+        found.append("Deadlock:" if len(circle) > 1 else "It waits for itself:")
+        for one, next_one in zip(circle[:MOST], circle[1:MOST] + circle[:1], strict=True):
+            needs = one.text if one.text.startswith("the end of") else f"{one.text}, held by {next_one.named()}"
+            found.append(f"  {one.named()}, {one}, waits for {needs}")
+        found.append("Take locks in the same order everywhere, or with a time-out.")
     return found
 
 

@@ -8,6 +8,9 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from gevlite._dead_end import circles
+from gevlite._user_line import distance, nearest
+
 __all__ = ["GreenletReport", "HubReport", "Report", "duration"]
 
 _SPACE = "\N{NO-BREAK SPACE}"  # until the lines are broken
@@ -175,27 +178,16 @@ class Report:
 
     # -------- which line is the user's
 
-    def distance(self, file: str) -> int:
-        """How far from the program's own code a file is: 0 its own, 1 a package, 2 the standard library, 3 gevlite."""
-        if self._gevlite_folder and file.startswith(self._gevlite_folder):
-            return 3
-        if "/site-packages/" in file or "/dist-packages/" in file:
-            return 1
-        if file.startswith("<frozen ") or self._standard and file.startswith(self._standard):
-            return 2
-        return 0
+    def _distance(self, file):
+        return distance(file, self._gevlite_folder, self._standard)
 
     def _user_line(self, stack):
         """The innermost line of the program, and the function of a library that it calls there."""
-        best, via, least = None, None, 4
-        for index, place in enumerate(stack):
-            distance = self.distance(place.file)
-            if distance < least:
-                best, least = place, distance
-                via = stack[index - 1].function if index else None
-                if not distance:
-                    break
-        return best, via
+        if not stack:
+            return None, None
+        best = nearest(stack, stack, self._distance)
+        index = stack.index(best)
+        return best, stack[index - 1].function if index else None
 
     def path(self, file: str) -> str:
         """For people: relative to the folder in which the process runs, or to the one in which packages are."""
@@ -228,16 +220,7 @@ class Report:
             if not free:
                 break
             stuck -= free
-        circles, seen = [], set()
-        for start in sorted(stuck):
-            path, one = [], start
-            while one not in seen and one not in path:
-                path.append(one)
-                one = next(holder for holder in needs[one][0] if holder in stuck)
-            if one in path:
-                circles.append(path[path.index(one) :])
-            seen.update(path)
-        return circles
+        return circles({one: next(holder for holder in needs[one][0] if holder in stuck) for one in sorted(stuck)})
 
     # -------- words
 

@@ -6,7 +6,7 @@ reader knows is the line of his own code that made it.
 
 import os
 
-__all__ = ["in_words", "is_own", "nearest", "of_traceback", "shown_path"]
+__all__ = ["distance", "in_words", "is_own", "nearest", "of_traceback", "shown_path"]
 
 _GEVLITE = os.path.dirname(__file__) + os.sep
 _COMPILED = ("gevlite/", "backends/")  # as Cython has them in tracebacks
@@ -14,30 +14,35 @@ _STANDARD = os.path.dirname(os.__file__) + os.sep
 _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
-def _distance(filename):
-    """How far from the program's own code a file is."""
-    if filename.startswith(_GEVLITE) or filename.endswith((".pyx", ".pxi")) and filename.startswith(_COMPILED):
+def distance(filename, gevlite=_GEVLITE, standard=_STANDARD):
+    """How far from the program's own code a file is: 0 its own, 1 a package, 2 the standard library, 3 gevlite.
+
+    gevlite, standard: the folders of these two in the process that the file is of; empty if it does not know.
+    """
+    if gevlite and filename.startswith(gevlite):
+        return 3
+    if filename.endswith((".pyx", ".pxi")) and filename.startswith(_COMPILED):
         return 3
     if any(part in filename for part in _PACKAGES):
         return 1
-    return 2 if filename.startswith((_STANDARD, "<frozen ")) else 0
+    return 2 if filename.startswith("<frozen ") or standard and filename.startswith(standard) else 0
 
 
 def is_own(filename):
     """True for a file of the program itself: neither of the standard library nor of an installed package."""
-    return _distance(filename) == 0
+    return distance(filename) == 0
 
 
-def nearest(places, otherwise=(None,)):
+def nearest(places, otherwise=(None,), distance=distance):
     """The first of the places nearest to the program's own code; the first of `otherwise` if all are gevlite's.
 
     places: tuples that begin with a filename, innermost first.
     """
-    best, distance = otherwise[0], 3
+    best, least = otherwise[0], 3
     for place in places:
-        found = _distance(place[0])
-        if found < distance:
-            best, distance = place, found
+        found = distance(place[0])
+        if found < least:
+            best, least = place, found
             if not found:
                 break
     return best
