@@ -29,13 +29,7 @@ WERROR = os.environ.get("GEVLITE_WERROR", "") not in ("", "0")
 # greenlet ships its C header inside the package folder: "greenlet/greenlet.h" is found from the folder above it.
 GREENLET_INCLUDE = os.path.dirname(os.path.dirname(os.path.abspath(greenlet.__file__)))
 
-COMPILE_ARGS = [
-    "-fexceptions",  # for _thread_exit.h
-    "-fvisibility=hidden",
-    "-Wextra",
-    "-Wno-unused-parameter",
-    "-Wno-missing-field-initializers",
-]
+COMPILE_ARGS = ["-fvisibility=hidden", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
 if "-O" not in os.environ.get("CFLAGS", ""):
     COMPILE_ARGS.insert(0, "-O2")  # else a level was asked for: -O0 builds in a quarter of the time
 if WERROR:
@@ -50,6 +44,9 @@ MACROS = [("GEVLITE_DEBUG", "1")] * DEBUG + [("CYTHON_TRACE", "1")] * COVERAGE
 DIRECTIVES = {"binding": True, "cdivision": True}
 if COVERAGE:
     DIRECTIVES["linetrace"] = True
+
+# More flags for a module. _thread_exit.h, which these two include, acts when its frame is unwound.
+MORE_ARGS = {"_core": ["-fexceptions"], "greenlet": ["-fexceptions"]}
 
 # Package and its folder.
 FOLDERS = {"gevlite": "gevlite", "gevlite._http": "gevlite/_http", "gevlite.backends": "backends"}
@@ -97,7 +94,7 @@ def modules(platform: str = sys.platform) -> list[Extension]:
                     [path, *(source for folder in extra for source in sorted(glob.glob(f"{folder}/*.c")))],
                     define_macros=MACROS,
                     include_dirs=[GREENLET_INCLUDE, "gevlite", *extra],
-                    extra_compile_args=COMPILE_ARGS if sysconfig.get_config_var("CC") else [],
+                    extra_compile_args=COMPILE_ARGS + MORE_ARGS.get(name, []) if sysconfig.get_config_var("CC") else [],
                     depends=HEADERS,
                 )
             )
