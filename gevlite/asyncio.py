@@ -8,6 +8,7 @@ asyncio's.
 import asyncio
 import atexit
 import errno
+import functools
 import inspect
 import os
 import signal
@@ -479,14 +480,10 @@ async def put(queue, item):
     if the task is cancelled before it goes on.
     """
     try:
-        queue.put_nowait(item)
+        return queue.put_nowait(item)
     except Full:
-        greenlet = spawn(queue.put, item)
-        greenlet.awaited = True
-        cancelled = await _end(greenlet)
-        if cancelled is not None:
-            raise cancelled from None
-        greenlet.get()
+        pass
+    await _take(functools.partial(queue.put, item), lambda taken: None)
 
 
 def _running_loop():

@@ -245,24 +245,20 @@ class TaskGreenlet(Greenlet):
         pass
 
 
-class EnterGroup:
+class _Step:
+    def __init__(self, group):
+        self.group = group
+
+    def __await__(self):
+        return await_it(self)
+
+
+class EnterGroup(_Step):
     """What the beginning of `async with TaskGroup()` awaits."""
 
-    def __init__(self, group):
-        self.group = group
 
-    def __await__(self):
-        return await_it(self)
-
-
-class LeaveGroup:
+class LeaveGroup(_Step):
     """What the end of `async with TaskGroup()` awaits."""
-
-    def __init__(self, group):
-        self.group = group
-
-    def __await__(self):
-        return await_it(self)
 
 
 class TaskGroup:

@@ -84,16 +84,20 @@ def _report(pid, timeout):
     return report
 
 
+def _must_exist(pid, otherwise):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        raise CannotLook(otherwise) from None
+    except PermissionError:
+        pass
+
+
 def user_of(pid):
     """The number of the user of a process; that of this one where the system does not say."""
     if pid <= 0:
         raise CannotLook(f"{pid} is not the number of a process")
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        raise CannotLook(f"there is no process {pid}") from None
-    except PermissionError:
-        pass
+    _must_exist(pid, f"there is no process {pid}")
     try:
         return os.stat(f"/proc/{pid}").st_uid
     except OSError:
@@ -174,12 +178,7 @@ def _by_remote_exec(pid, uid, timeout):
                     pass  # it runs at some time, and then does nothing
                 taken = True
                 raise CannotLook(_blocked(pid, timeout))
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                raise CannotLook(f"process {pid} has ended") from None
-            except PermissionError:
-                pass
+            _must_exist(pid, f"process {pid} has ended")
             time.sleep(0.005)
         return _read(answer, uid)
     finally:
