@@ -74,18 +74,18 @@ def folder_fixture():
         yield folder
 
 
-@pytest.fixture(scope="module", name="redis_server")
-def redis_server_fixture(folder):
+@contextlib.contextmanager
+def redis_server(folder):
     port = free_port()
     command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with running(command, port, folder / "redis.log", cwd=folder) as server:
         yield server
 
 
-@pytest.fixture(scope="module", name="postgres")
-def postgres_fixture(folder):
+@contextlib.contextmanager
+def postgres(folder):
     place = "/usr/lib/postgresql/*/bin"
-    initdb, postgres = program("initdb", place), program("postgres", place)
+    initdb, server = program("initdb", place), program("postgres", place)
     data, port = folder / "postgres", free_port()
     data.mkdir()
     options = {}
@@ -99,6 +99,66 @@ def postgres_fixture(folder):
         cwd=data,
         **options,
     )
-    command = [postgres, "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F", "-c", "max_connections=60"]
-    with running(command, port, folder / "postgres.log", signal.SIGINT, cwd=data, **options) as server:
+    command = [server, "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F", "-c", "max_connections=60"]
+    with running(command, port, folder / "postgres.log", signal.SIGINT, cwd=data, **options) as it:
+        yield it
+
+
+@contextlib.contextmanager
+def mariadb(folder):
+    server = program("mariadbd", "/usr/sbin")
+    install = program("mariadb-install-db")
+    data, port = folder / "mariadb", free_port()
+    user = ["--user=root"] if os.getuid() == 0 else []
+    # Two that are installed at the same time must not share a folder for temporary tables.
+    temporary = folder / "mariadb-temporary"
+    temporary.mkdir()
+    installed = subprocess.run(
+        [
+            install,
+            "--no-defaults",
+            f"--datadir={data}",
+            f"--tmpdir={temporary}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            *user,
+        ],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert installed.returncode == 0, installed.stdout
+    command = [
+        server,
+        "--no-defaults",
+        f"--datadir={data}",
+        f"--tmpdir={temporary}",
+        f"--port={port}",
+        "--bind-address=127.0.0.1",
+        *user,
+        f"--socket={folder}/mariadb.sock",
+        f"--pid-file={folder}/mariadb.pid",
+        "--skip-grant-tables",
+        "--skip-networking=0",
+    ]
+    with running(command, port, folder / "mariadb.log") as it:
+        yield it
+
+
+@pytest.fixture(scope="module", name="redis_server")
+def redis_server_fixture(folder):
+    with redis_server(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", name="postgres")
+def postgres_fixture(folder):
+    with postgres(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", name="mariadb")
+def mariadb_fixture(folder):
+    with mariadb(folder) as server:
         yield server

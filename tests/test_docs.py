@@ -1,22 +1,79 @@
 """The examples of README.md and docs/ run as they stand. One marked `python no-run` is only compiled.
 
+One marked `python needs-postgres`, or with another key of SERVERS, gets that server; where to find it is in its
+environment. An example is skipped where a package that it imports, or its server, is not installed.
+
 What an example prints is in the block `output` after it; `is_as_shown` says how exactly. `python tests/test_docs.py
 [PAGE]...` writes those blocks.
 """
 
+import ast
+import contextlib
 import dataclasses
+import importlib.util
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+import real_servers
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(
-    r"^```python(?P<no_run> no-run)?\n(?P<source>.*?)^```$(?:\n\n```output\n(?P<output>.*?)^```$)?",
+    r"^```python(?P<no_run> no-run)?(?: needs-(?P<needs>\w+))?\n(?P<source>.*?)^```$"
+    r"(?:\n\n```output\n(?P<output>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
 )
+
+SERVERS = {  # what starts one, and how an example finds it
+    "postgres": (
+        real_servers.postgres,
+        lambda port: {"PGHOST": "127.0.0.1", "PGPORT": port, "PGUSER": "tester", "PGDATABASE": "postgres"},
+    ),
+    "redis": (real_servers.redis_server, lambda port: {"REDIS_URL": f"redis://127.0.0.1:{port}/0"}),
+    "mariadb": (real_servers.mariadb, lambda port: {"MYSQL_TCP_PORT": port}),
+}
+
+
+class Servers(contextlib.ExitStack):
+    """Starts each when the first example needs it; at the end all are stopped."""
+
+    def __init__(self):
+        super().__init__()
+        self.started = {}
+        self.folder = None
+
+    def environment(self, name):
+        if name is None:
+            return {}
+        start, environment = SERVERS[name]
+        if name not in self.started:
+            if self.folder is None:
+                self.folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="gevlite-docs-")))
+                self.folder.chmod(0o755)  # servers that give up root have to get there
+            self.started[name] = self.enter_context(start(self.folder))
+        return environment(str(self.started[name].port))
+
+
+@pytest.fixture(scope="module", name="servers")
+def servers_fixture():
+    with Servers() as servers:
+        yield servers
+
+
+def missing(source):
+    """A package that the example imports and that is not installed here, or None."""
+    for node in ast.walk(ast.parse(source)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+        for name in names:
+            package = name.partition(".")[0]
+            if package != "gevent" and importlib.util.find_spec(package) is None:  # as_gevent takes its place
+                return package
+    return None
 
 
 def examples():
@@ -27,12 +84,18 @@ def examples():
             yield pytest.param(page, line + 1, found, id=f"{page.stem}-line{line}")
 
 
-def run(page, line, source, folder):
+def run(page, line, source, folder, environment):
     # Blank lines before it: a traceback then names the line of the page.
     script = folder / f"example_in_{page.stem}.py"  # the page may have the name of a module
     script.write_text("\n" * (line - 1) + source, encoding="utf-8")
     return subprocess.run(
-        [sys.executable, script], cwd=folder, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+        [sys.executable, script],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -47,22 +110,27 @@ def is_as_shown(printed, shown):
 
 def write_outputs(names):
     """Put what examples print into the pages; what is right stays."""
-    import tempfile
+    with Servers() as servers:
+        for page in sorted((ROOT / "docs").glob("*.md")):
+            if not names or page.name in names:
+                write_outputs_of(page, servers)
 
-    for page in sorted((ROOT / "docs").glob("*.md")):
-        if names and page.name not in names:
+
+def write_outputs_of(page, servers):
+    text = page.read_text(encoding="utf-8")
+    for found in reversed(list(BLOCK.finditer(text))):
+        if found["no_run"]:
             continue
-        text = page.read_text(encoding="utf-8")
-        for found in reversed(list(BLOCK.finditer(text))):
-            if found["no_run"]:
-                continue
-            with tempfile.TemporaryDirectory() as folder:
-                done = run(page, text.count("\n", 0, found.start()) + 2, found["source"], Path(folder))
-            if not is_as_shown(done.stdout, found["output"]):
-                shown = f"\n\n```output\n{done.stdout.rstrip()}\n```" if done.stdout.strip() else ""
-                text = text[: found.end("source")] + "```" + shown + text[found.end() :]
-                print(f"{page.name}: {found['source'].splitlines()[-1]}")
-        page.write_text(text, encoding="utf-8")
+        line = text.count("\n", 0, found.start()) + 2
+        with tempfile.TemporaryDirectory() as folder:
+            done = run(page, line, found["source"], Path(folder), servers.environment(found["needs"]))
+        if done.returncode != 0:
+            print(done.stderr, f"{page.name}, example in line {line}: status {done.returncode}", sep="\n")
+        elif not is_as_shown(done.stdout, found["output"]):
+            shown = f"\n\n```output\n{done.stdout.rstrip()}\n```" if done.stdout.strip() else ""
+            text = text[: found.end("source")] + "```" + shown + text[found.end() :]
+            print(f"{page.name}: {found['source'].splitlines()[-1]}")
+    page.write_text(text, encoding="utf-8")
 
 
 def test_every_page_is_in_the_index():
@@ -72,11 +140,13 @@ def test_every_page_is_in_the_index():
 
 
 @pytest.mark.parametrize(("page", "line", "found"), list(examples()))
-def test_example_runs(page, line, found, tmp_path):
+def test_example_runs(page, line, found, tmp_path, servers):
     compile(found["source"], f"{page.name}, example", "exec")
     if found["no_run"]:
         return
-    result = run(page, line, found["source"], tmp_path)
+    if package := missing(found["source"]):
+        pytest.skip(f"{package} is not installed")
+    result = run(page, line, found["source"], tmp_path, servers.environment(found["needs"]))
     where = f"{page.name}, example in line {line}"
     assert result.returncode == 0, f"{where}:\n{result.stdout}{result.stderr}"
     assert page.name == "README.md" or is_as_shown(result.stdout, found["output"]), (

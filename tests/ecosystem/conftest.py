@@ -10,6 +10,7 @@ import pytest
 from real_servers import (
     folder_fixture as folder_fixture,
     free_port,
+    mariadb_fixture as mariadb_fixture,
     postgres_fixture as postgres_fixture,
     program,
     redis_server_fixture as redis_server_fixture,
@@ -97,48 +98,6 @@ def memcached(folder):
     command = [program("memcached"), "-l", "127.0.0.1", "-p", str(port), *user]
     with running(command, port, folder / "memcached.log") as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def mariadb(folder):
-    server = program("mariadbd", "/usr/sbin")
-    install = program("mariadb-install-db")
-    data, port = folder / "mariadb", free_port()
-    user = ["--user=root"] if os.getuid() == 0 else []
-    # Two that are installed at the same time must not share a folder for temporary tables.
-    temporary = folder / "mariadb-temporary"
-    temporary.mkdir()
-    installed = subprocess.run(
-        [
-            install,
-            "--no-defaults",
-            f"--datadir={data}",
-            f"--tmpdir={temporary}",
-            "--auth-root-authentication-method=normal",
-            "--skip-test-db",
-            *user,
-        ],
-        env={**os.environ, "TMPDIR": str(temporary)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert installed.returncode == 0, installed.stdout
-    command = [
-        server,
-        "--no-defaults",
-        f"--datadir={data}",
-        f"--tmpdir={temporary}",
-        f"--port={port}",
-        "--bind-address=127.0.0.1",
-        *user,
-        f"--socket={folder}/mariadb.sock",
-        f"--pid-file={folder}/mariadb.pid",
-        "--skip-grant-tables",
-        "--skip-networking=0",
-    ]
-    with running(command, port, folder / "mariadb.log") as it:
-        yield it
 
 
 @pytest.fixture(scope="module")

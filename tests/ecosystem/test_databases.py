@@ -1,5 +1,7 @@
 """Database drivers, unmodified, in a patched process."""
 
+import pytest
+
 
 def test_redis(run, redis_server):
     code = """
@@ -188,3 +190,69 @@ def test_the_pool_of_sqlalchemy(run, postgres):
                 print("timeout")
     """
     assert run(code, postgres.port) == ["timeout"]
+
+
+DJANGO = """
+import gc, http.client, types
+import django, psycopg
+from django.conf import settings
+from django.db import connection
+from django.http import HttpResponse
+from django.urls import path
+from gevlite.pywsgi import WSGIServer
+
+where = dict(host="127.0.0.1", port=sys.argv[1], user="tester", dbname="postgres", application_name="observer")
+extra = {"plain": {}, "kept": {"CONN_MAX_AGE": None}, "pool": {"OPTIONS": {"pool": {"min_size": 1, "max_size": 3}}}}
+
+def view(request):
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_backend_pid(), pg_sleep(0.02)")
+        return HttpResponse(str(cursor.fetchone()[0]))
+
+urls = types.ModuleType("urls")
+urls.urlpatterns = [path("", view)]
+sys.modules["urls"] = urls
+database = {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "USER": "tester", "HOST": "127.0.0.1",
+            "PORT": sys.argv[1], **extra[sys.argv[2]]}
+settings.configure(ROOT_URLCONF="urls", ALLOWED_HOSTS=["*"], SECRET_KEY="x", DATABASES={"default": database},
+                   LOGGING_CONFIG=None)
+django.setup()
+from django.core.wsgi import get_wsgi_application
+server = WSGIServer(("127.0.0.1", 0), get_wsgi_application(), log=None)
+server.start()
+
+def ask(client):
+    client.request("GET", "/")
+    answer = client.getresponse()
+    assert answer.status == 200
+    return answer.read()
+
+def ask_again(client):
+    return [ask(client) for _ in range(3)]
+
+clients = [http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30) for _ in range(8)]
+jobs = [gevlite.spawn(ask_again, client) for client in clients]
+gevlite.joinall(jobs, raise_error=True)
+used = len({number for job in jobs for number in job.value})
+with psycopg.connect(**where, autocommit=True) as observer:
+    query = "select count(*) from pg_stat_activity where application_name = '' and backend_type = 'client backend'"
+    def left():
+        return observer.execute(query).fetchone()[0]
+    def wait_for(count):
+        while left() != count:
+            gc.collect()        # Django leaves the connection of a thread that has ended to it
+            gevlite.sleep(0.01)
+    wait_for({"plain": 0, "kept": 8, "pool": used}[sys.argv[2]])
+    for client in clients:
+        client.close()
+    wait_for({"plain": 0, "kept": 0, "pool": used}[sys.argv[2]])
+print(used)
+"""
+
+
+@pytest.mark.parametrize(("way", "counts"), [("plain", {24}), ("kept", {8}), ("pool", {1, 2, 3})])
+def test_the_connections_of_django(run, postgres, way, counts):
+    """One for each request, one for each client while it is connected, or those of the pool: see docs/databases.md."""
+    pytest.importorskip("django")
+    (used,) = run(DJANGO, postgres.port, way)
+    assert int(used) in counts
