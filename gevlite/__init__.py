@@ -52,7 +52,7 @@ _parts.register()
 _MODULES = frozenset(
     "asyncio backdoor baseserver builtins contextvars core event events exceptions fileobject greenlet hub"
     " integrations local lock loop monkey os pool profile pywsgi queue resolver select selectors serve server signal"
-    " socket ssl subprocess taskgroup thread threading threadpool time timeout util websocket".split()
+    " socket ssl subprocess taskgroup thread threading threadpool time timeout trace util websocket".split()
 )
 
 

@@ -152,6 +152,7 @@ cdef class CoreGreenlet(greenlet):
     cdef object pending             # exception to raise at its next park
     cdef readonly Hub hub
     cdef char life                  # GreenletLife
+    cdef unsigned int traced        # its number in a trace; 0: it was in none
     cdef object locals              # its places in gevlite.local objects; None until it has used one
 
     cdef int begin(self) except -1

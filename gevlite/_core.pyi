@@ -409,6 +409,24 @@ def look(skip: int = 0) -> dict[str, Any]:
     Does not block, and changes nothing. skip: so many frames of the caller's stack are no part of the report.
     """
 
+def set_spawn_callbacks(add: Callable[[Callable[..., object]], None], remove: Callable[..., None]) -> None:
+    """Say how to have a function called with each greenlet that starts, and how to take that back."""
+
+def trace_start(size: int, seconds: float | None = None) -> None:
+    """Begin to record, in all threads that have a hub or make one. size: of the buffer, in events.
+
+    seconds: it stops to record by itself after these. Raises RuntimeError if a trace is running.
+    """
+
+def trace_stop() -> dict[str, Any]:
+    """End the trace. Returns what it has found as a dict of plain numbers, strings and bytes: for `gevlite._timeline`.
+
+    Raises RuntimeError if there is none.
+    """
+
+def is_traced() -> bool:
+    """True while a trace is running."""
+
 def waiting_loops() -> list[tuple[int, Any]]:
     """`(address of the greenlet, event loop)` of each greenlet that runs an asyncio loop and waits in it."""
 

@@ -57,7 +57,7 @@ from gevlite._excepthook import call_hook, replaced_hook
 from gevlite._frames import hub_frame, switched
 from gevlite.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
 
-from greenlet import GreenletExit
+from greenlet import GreenletExit, gettrace, settrace
 
 cdef object _hub_code = hub_frame.__code__
 
@@ -1269,6 +1269,8 @@ cdef class Hub(greenlet):
             self.belongings = _belongings_finder()
             if self.belongings is not None:
                 self.belongings.owner = current_greenlet()
+        if _trace is not None:
+            _trace.join(self)
 
     cdef int drop_spare(self) except -1:
         cdef Waiter w
@@ -2418,6 +2420,7 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
 
 
 include "_look.pxi"
+include "_trace.pxi"
 include "_descriptors.pxi"
 include "_debuggers.pxi"
 include "_hosted.pxi"
@@ -2925,6 +2928,7 @@ def after_fork_in_child():
     """Give this thread's hub a fresh backend and drop the hubs of threads that no longer exist. Runs at each fork."""
     cdef Hub hub
     forget_threads()
+    trace_after_fork()
     signal_fds = {(<Hub> hub).backend.signal_fd for hub in all_hubs() if (<Hub> hub).backend is not None}
     for hub in all_hubs():
         if <PyObject *> hub == gevlite_thread_hub:

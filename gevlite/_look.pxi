@@ -355,18 +355,13 @@ cdef class _Look:
             kind = "hub"
         elif isinstance(g, CoreGreenlet):
             identity = (<CoreGreenlet> g).identity()
-            name = identity[0] if identity[0] is not None else None
-            function = function_of(identity[1])
+            name, function = names_of(<CoreGreenlet> g)
             if identity[2] is not None:
                 found = identity[2]()
                 if found is not None:
                     spawner = <size_t> <PyObject *> found
             if type(identity[3]) is _CodeType:
                 spawned = self.frame_index(<PyObject *> identity[3], identity[4])
-            if function[0] is None:
-                function = (type_name(g), None, 0)
-            elif PyMethod_Check(identity[1]):
-                name, function = thread_of(<object> PyMethod_GET_SELF(identity[1]), name, function)
         else:
             kind = "raw"
             if state == "not begun" and type(g) is greenlet:
@@ -480,6 +475,16 @@ cdef tuple thread_of(object thread, object name, tuple function):
         elif function[0] is not None:
             function = (type_name(thread) + ".run", function[1], function[2])
     return name, function
+
+
+cdef tuple names_of(CoreGreenlet g):
+    """Its name, and as a tuple the name, the file and the first line of what it runs; None for what is not known."""
+    cdef tuple identity = g.identity(), function = function_of(identity[1])
+    if function[0] is None:
+        return identity[0], (type_name(g), None, 0)
+    if PyMethod_Check(identity[1]):
+        return thread_of(<object> PyMethod_GET_SELF(identity[1]), identity[0], function)
+    return identity[0], function
 
 
 def look(int skip=0):

@@ -143,6 +143,8 @@ cdef inline bint decide(Waiter w, object what, bint raises) except -1:
         w.value = what
     w.state = WOKEN
     if parked:
+        if tracing:
+            trace_wake(w, raises)
         w.hub.push(RESUME, <PyObject *> w, NULL)
     return True
 

@@ -54,7 +54,7 @@ import greenlet as _greenlet_module
 
 from gevlite.timeout cimport RAISE, Timeout, expired, within
 
-from gevlite._core import get_hub_if_exists, getcurrent, register_description
+from gevlite._core import get_hub_if_exists, getcurrent, register_description, set_spawn_callbacks
 from gevlite.timeout import frame_summary
 
 GreenletExit = _greenlet_module.GreenletExit
@@ -912,3 +912,5 @@ def _describe_ends(what, waiter):
 
 register_description(Greenlet, _describe_end)
 register_description(_Collector, _describe_ends)
+
+set_spawn_callbacks(Greenlet.add_spawn_callback, Greenlet.remove_spawn_callback)

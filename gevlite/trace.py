@@ -1,0 +1,137 @@
+"""A picture of time: who ran when, what each greenlet waited for, and who woke it.
+
+::
+
+    import gevlite.trace
+
+    with gevlite.trace.record("trace.json"):
+        serve()
+
+The file is in the format of Chrome's trace events, which https://ui.perfetto.dev and https://speedscope.app show.
+One trace may run at a time. It covers all threads that have a hub, also those that begin meanwhile.
+"""
+
+import atexit
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gevlite import _core
+from gevlite._timeline import Timeline, check_file, collected, write_file
+
+__all__ = ["EVENTS", "Trace", "record", "start", "stop"]
+
+#: How many events a trace keeps by default, at 24 bytes each. A switch is one event, a wake-up is another.
+EVENTS = 500_000
+
+_Path = str | os.PathLike[str]
+
+_file: str | None = None  # to be written by `stop`, or at the end of the process
+_registered = False
+
+
+class Trace:
+    """What was recorded. `stop` makes it."""
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self._timeline = Timeline(raw)
+
+    @property
+    def events(self) -> int:
+        """How many events were kept."""
+        return self._timeline.about()["events"]
+
+    @property
+    def dropped(self) -> int:
+        """How many events, the oldest ones, did not fit into the buffer."""
+        return self._timeline.dropped
+
+    @property
+    def seconds(self) -> float:
+        """For how long it was recorded."""
+        return self._timeline.about()["seconds"]
+
+    def save(self, file: _Path) -> None:
+        """Write it as JSON, as a whole or not at all. Blocks the OS thread.
+
+        Raises OSError.
+        """
+        write_file(os.fspath(file), self._timeline.chunks())
+
+    def __repr__(self) -> str:
+        return f"<Trace of {self.seconds:.3g} s, {self.events} events, {self.dropped} dropped>"
+
+
+def start(file: _Path | None = None, *, events: int = EVENTS) -> None:
+    """Begin to record. Does not block.
+
+    file: where `stop` writes the trace; without `stop` it is written at the end of the process, unless that ends by a
+    signal or `os._exit`. events: the size of the buffer; when it is full, each new event replaces the oldest one.
+
+    Raises RuntimeError if a trace is running, OSError if the file cannot be written, and ValueError for less than 1000
+    events.
+    """
+    global _file, _registered
+    if not isinstance(events, int):
+        raise TypeError(f"events must be an int, not {events!r}")
+    if events < 1000:
+        raise ValueError(f"events must be at least 1000, not {events}")
+    path = None
+    if file is not None:
+        path = os.path.abspath(os.fspath(file))
+    if _core.is_traced():
+        raise RuntimeError("a trace is running already")
+    if path is not None:
+        check_file(path)
+    _core.get_hub()  # or the thread would make one without being seen to
+    _core.trace_start(events)
+    _file = path
+    if path is not None and not _registered:
+        _registered = True
+        atexit.register(_write_at_exit)
+
+
+def stop() -> Trace:
+    """End the trace, and write its file if `start` was given one. Blocks the OS thread while it writes.
+
+    Raises RuntimeError if no trace is running, as in the child of a fork, and OSError if the file cannot be written.
+    """
+    global _file
+    made = Trace(collected(_core.trace_stop()))
+    path, _file = _file, None
+    if path is not None:
+        made.save(path)
+    return made
+
+
+@contextmanager
+def record(file: _Path, *, events: int = EVENTS) -> Iterator[None]:
+    """`with record(file):` records the block and writes the trace at its end, also if the block raises.
+
+    If the block ends in the child of a fork, nothing is written there. Raises what `start` and `stop` do.
+    """
+    start(file, events=events)
+    pid = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() == pid and _core.is_traced():
+            stop()
+
+
+def _write_at_exit() -> None:
+    if _file is not None and _core.is_traced():
+        try:
+            stop()
+        except OSError as exc:
+            sys.stderr.write(f"gevlite: the trace was not written: {exc}\n")
+
+
+def _forget_in_child() -> None:
+    global _file
+    _file = None
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
