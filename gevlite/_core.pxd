@@ -238,6 +238,9 @@ cdef class _WatchPlace(Place):
 
 # ---- the hub
 
+cdef enum:
+    N_LAGS = 12                 # classes of rounds, by length: see measure_round
+
 cdef class Hub(greenlet):
     cdef Ring ready
     cdef Ring inbox                 # from other threads
@@ -257,6 +260,10 @@ cdef class Hub(greenlet):
     cdef greenlet successor          # of a main greenlet that never runs again; None if it does
     cdef int budget                 # handoffs left before the hub must poll
     cdef int64_t slice_end          # coarse clock; the same limit in time
+    cdef Py_ssize_t round_left      # so many ready entries belong to the round that runs, see measure_round; 0: none runs
+    cdef int64_t round_began        # coarse clock
+    cdef int64_t lag_ns             # the length of all rounds
+    cdef uint64_t[N_LAGS] lags      # how many there were of which length
     cdef int watched_fds            # how many fds the backend watches for us
     cdef Py_ssize_t fd_waiters
     cdef Py_ssize_t refs            # external reasons to stay alive (watchers, children)

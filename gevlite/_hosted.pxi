@@ -83,7 +83,7 @@ def host_turn(Hub hub, host, take_part):
     """
     cdef Waiter w
     cdef bint idle = False, more = True
-    cdef int64_t left
+    cdef int64_t left, now
     cdef char[8] scratch
     hub._check_thread("host_turn")
     if hub.noticed:
@@ -97,9 +97,12 @@ def host_turn(Hub hub, host, take_part):
         w.ref = False
         waitlist_append(&hub.idle_waiters, w)
         hub.budget = HANDOFF_BUDGET
-        hub.slice_end = gevlite_coarse_ns() + SLICE_NS
+        now = gevlite_coarse_ns()
+        hub.slice_end = now + SLICE_NS
+        resume_round(hub, now)
         idle = wait_on(w, TURN_NS)
     finally:
+        interrupt_round(hub)
         if hub.host is host and not hub.hosted:
             hub.hosted = True
             hub.polls += 1

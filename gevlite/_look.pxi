@@ -325,6 +325,7 @@ cdef class _Look:
             type_name(hub.backend), state, bool(hub.is_main_thread), began_at(hub.slice_end),
             hub.n_parked, hub.greenlets, <long> hub.ready.count + <long> hub.inbox.count, hub.timers.size,
             hub.watched_fds, hub.n_switches, hub.n_handoffs, hub.n_polls, hub.n_spawned, callbacks,
+            hub.lag_ns, lags_of(hub.lags),
         ))
         return 0
 
@@ -487,6 +488,17 @@ cdef tuple names_of(CoreGreenlet g):
     return identity[0], function
 
 
+cdef tuple lag_limits():
+    """In seconds; see measure_round."""
+    cdef int i
+    return tuple([LAG_LIMITS[i] / 1e9 for i in range(N_LAGS - 1)])
+
+
+cdef tuple lags_of(uint64_t *lags):
+    cdef int i
+    return tuple([lags[i] for i in range(N_LAGS)])
+
+
 def look(int skip=0):
     """A dict of plain numbers and strings that says what each greenlet of each hub does: for gevlite._probe.
 
@@ -515,6 +527,7 @@ def look(int skip=0):
         "pid": getpid(),
         "now": found.now,
         "sees_holders": bool(GEVLITE_SEES_STACKS),
+        "lag_limits": lag_limits(),
         "frames": found.frames,
         "hubs": found.hubs,
         "greenlets": found.greenlets,

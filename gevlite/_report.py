@@ -29,7 +29,8 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class HubReport:
-    """A hub and the counters of its `stats()`."""
+    """A hub and the counters of its `stats()`. `lags`: how many rounds took how long, by `Report.lag_limits`;
+    `lag_seconds`: all of them together."""
 
     id: int
     number: int
@@ -41,6 +42,8 @@ class HubReport:
     main: bool
     turn_began: float | None
     counts: dict[str, int]
+    lag_seconds: float
+    lags: list[int]
 
 
 @dataclass(slots=True)
@@ -83,6 +86,10 @@ def duration(seconds):
     return f"{seconds / 86400:.0f}{_SPACE}d"
 
 
+def _short(seconds):
+    return f"{seconds:g}{_SPACE}s" if seconds >= 1 else f"{1000 * seconds:g}{_SPACE}ms"
+
+
 class Report:
     """The greenlets of one process. Made of what `_probe.collect()` returns."""
 
@@ -95,6 +102,7 @@ class Report:
         self._folder = os.path.join(raw["folder"], "") if raw["folder"] else ""
         self._gevlite_folder, self._standard = raw["paths"]
         self.now: int = raw["now"]
+        self.lag_limits: list[float] = list(raw["lag_limits"])  # seconds; beyond the last one there is one more class
         self._frames = [Place(*frame) for frame in raw["frames"]]
         threads = dict(raw["threads"])
         mains = {hub[1]: 0 for hub in raw["hubs"]}
@@ -121,7 +129,7 @@ class Report:
         self.deadlocks = self._find_deadlocks()
 
     def _hub(self, number, row, threads):
-        (address, thread, name, backend, state, main, began, *counts) = row
+        (address, thread, name, backend, state, main, began, *counts, lag, lags) = row
         names = "parked begun ready timers fds switches handoffs polls spawned callbacks".split()
         return HubReport(
             address,
@@ -134,6 +142,8 @@ class Report:
             main,
             (self.now - began) / 1e9 if began else None,
             dict(zip(names, counts, strict=True)),
+            lag / 1e9,
+            list(lags),
         )
 
     def _greenlet(self, row):
@@ -448,7 +458,15 @@ class Report:
         for hub in self.hubs:
             lines += [(0, ""), (0, self.hub_line(hub))]
             lines += [(2, f"{name:<10} {count}") for name, count in hub.counts.items()]
+            lines.append((2, f"{'lag':<10} {self.lag(hub)}"))
         return lines
+
+    def lag(self, hub: HubReport) -> str:
+        """How long the rounds of the loop took: `120 rounds: 118 up to 5 ms, 2 up to 1 s`."""
+        names = [f"up to {_short(limit)}" for limit in self.lag_limits]
+        names.append(f"over {_short(self.lag_limits[-1])}")
+        parts = [f"{count} {name}" for count, name in zip(hub.lags, names, strict=True) if count]
+        return f"{sum(hub.lags)} rounds" + (f": {', '.join(parts)}" if parts else "")
 
     def as_json(self) -> dict[str, Any]:
         """A dict for `json.dumps`; docs/debugging.md describes it."""
@@ -468,6 +486,10 @@ class Report:
                     "state": hub.state,
                     "turn_seconds": hub.turn_began,
                     "counts": hub.counts,
+                    "lag": {
+                        "seconds": hub.lag_seconds,
+                        "rounds": [list(pair) for pair in zip([*self.lag_limits, None], hub.lags, strict=True)],
+                    },
                 }
                 for hub in self.hubs
             ],

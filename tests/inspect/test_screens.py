@@ -440,7 +440,8 @@ def test_json_is_what_the_documentation_says(program):
     assert set(report) == {"version", "pid", "program", "python", "gevlite", "hubs", "greenlets", "deadlocks"}
     assert (report["version"], report["pid"], report["program"]) == (1, simple.pid, ["app.py"])
     [hub] = report["hubs"]
-    assert set(hub) == {"hub", "thread", "thread_name", "name", "backend", "state", "turn_seconds", "counts"}
+    assert set(hub) == {"hub", "thread", "thread_name", "name", "backend", "state", "turn_seconds", "counts", "lag"}
+    assert set(hub["lag"]) == {"seconds", "rounds"} and hub["lag"]["rounds"][-1][0] is None
     [serve] = [one for one in report["greenlets"] if one["name"] == "server"]
     assert set(serve) == {
         *("id", "hub", "kind", "name", "function", "state", "seconds", "waits", "timeout_seconds_left", "line"),
