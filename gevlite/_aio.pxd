@@ -53,6 +53,7 @@ cdef class LoopCore:
     cdef Hub hub                # of the thread that runs it; None: it does not run
     cdef Waiter waiter          # its greenlet is parked in the loop's own wait
     cdef RunningLoop running    # while it runs
+    cdef size_t ran_by          # the address of the greenlet that runs it, or did so last
     cdef public object _thread_id
     cdef public object _current_handle
     cdef public bint _debug
@@ -65,6 +66,7 @@ cdef class LoopCore:
     cdef TimerHandle at(self, int64_t deadline, object when, object callback, tuple args, object context)
     cdef Handle watch(self, dict watches, int event, object source, object callback, tuple args, object context)
     cdef bint unwatch(self, dict watches, object source) except -1
+    cdef int run_by(self, object me) except -1
     cdef int run_batch(self) except -1
     cdef int raise_thrown(self) except -1
     cdef int turn(self) except -1

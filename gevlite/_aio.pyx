@@ -52,6 +52,7 @@ from asyncio import base_events, events, format_helpers
 
 from gevlite._running_loop cimport RunningLoop
 
+from gevlite._inner import end_inner, move_inner
 from gevlite._running_loop import Hook, hook_of
 from gevlite.timeout import Timeout
 
@@ -631,6 +632,7 @@ cdef class LoopCore:
             hook(self)
             self.running = hub.belongings
             self.running.ours = True
+            self.run_by(self.running.owner)
             self.attach(hub)
             while True:
                 self.turn()
@@ -651,6 +653,17 @@ cdef class LoopCore:
             self.detach()
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
+
+    cdef int run_by(self, object me) except -1:
+        cdef size_t before = self.ran_by
+        self.ran_by = <size_t> <PyObject *> me
+        if before and before != self.ran_by:
+            move_inner(self, before)
+        return 0
+
+    def _end_inner(self):
+        if self.ran_by:
+            end_inner(self, self.ran_by)
 
     def _hub_ends(self):
         """The thread's hub is being destroyed: no greenlet can begin or wait any more."""

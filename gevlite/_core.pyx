@@ -2204,6 +2204,13 @@ cdef bint is_alive(greenlet g):
     return g is not None and not g.dead
 
 
+cdef greenlet parent_of_current():
+    cdef greenlet me = current_greenlet()
+    cdef greenlet parent = <greenlet> gl_parent(<PyObject *> me)
+    Py_DECREF(parent)       # gl_parent has made a reference
+    return parent
+
+
 cdef greenlet go_between(greenlet child, greenlet parent):
     cdef greenlet starter = current_greenlet()
     cdef object child_ref = weak_reference(child)      # when the parent drops it, it goes away
@@ -2212,9 +2219,10 @@ cdef greenlet go_between(greenlet child, greenlet parent):
         # One that has not been started cannot take what a greenlet that ends leaves to its parent.
         args = (greenlet.switch(starter),)
         while is_alive(child_ref()):
-            args = (greenlet.switch(parent, *args),)    # the child asks its parent for something, while it ends
+            # The child asks its parent for something, while it ends. That may be another one by now, see `_inner`.
+            args = (greenlet.switch(parent_of_current(), *args),)
         if isinstance(args[0], GreenletExit):
-            greenlet.throw(parent, args[0])
+            greenlet.throw(parent_of_current(), args[0])
         return args[0]
 
     made = greenlet(run, parent)

@@ -101,9 +101,16 @@ class EventLoop(_aio.LoopCore, unix_events._UnixSelectorEventLoop):
         pass
 
     def close(self):
-        """Close the loop: what is ready or timed is never called, descriptors are watched no more."""
-        super().close()
-        self._forget_all()
+        """Close the loop: what is ready or timed is never called, descriptors are watched no more.
+
+        Code that a coroutine has called in a raw greenlet, as SQLAlchemy does, and that still waits gets GreenletExit.
+        """
+        try:
+            if not self._closed and not self.is_running():
+                self._end_inner()
+        finally:
+            super().close()
+            self._forget_all()
 
     # -------- threads
 
@@ -230,23 +237,26 @@ class _LoopOfRun(EventLoop):
     (Not after Ctrl-C: then the program is to end.)
     """
 
-    interrupted = False
+    interrupted = None
 
     def run_forever(self):
-        self.interrupted = False
+        self.interrupted = None
         try:
             super().run_forever()
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException:
-            self.interrupted = True
+        except BaseException as exc:
+            self.interrupted = type(exc)
             raise
 
     def close(self):
-        if self.interrupted and not self._hub_ends() and asyncio.all_tasks(self):
+        at_once = self.interrupted is None or issubclass(self.interrupted, (KeyboardInterrupt, SystemExit))
+        if not at_once and not self._hub_ends() and asyncio.all_tasks(self):
             Greenlet.spawn(_end_loop, self, False)
         else:
             super().close()
+
+    def _end_inner(self):
+        if self.interrupted is not None:  # else all tasks have ended
+            super()._end_inner()
 
 
 def _end_loop(loop, again):

@@ -33,7 +33,10 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):
     """
     def __init__(self) -> None: ...
     def close(self) -> None:
-        """Close the loop: what is ready or timed is never called, descriptors are watched no more."""
+        """Close the loop: what is ready or timed is never called, descriptors are watched no more.
+
+        Code that a coroutine has called in a raw greenlet, as SQLAlchemy does, and that still waits gets GreenletExit.
+        """
     def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
         """Call `callback(*args)` in the loop when the signal `sig` comes. In the main thread only.
 

@@ -5,6 +5,7 @@ other waits.
 """
 
 import asyncio
+import gc
 import random
 
 import pytest
@@ -12,6 +13,7 @@ from greenlet import getcurrent, greenlet
 
 import gevlite
 import gevlite.asyncio
+from gevlite.asyncio import EventLoop
 
 
 async def call(function, *args):
@@ -179,7 +181,158 @@ def test_waiting_there_for_the_own_loop_is_refused():
         del hub._asyncio_service
 
 
-def test_nothing_is_left_at_random():
+class Steps:
+    """Code that waits, and then cleans up in each of the ways."""
+
+    def __init__(self, first):
+        self.first = first
+        self.begun = 0
+        self.ended = []
+
+    def run(self):
+        self.begun += 1
+        loop = running()
+        try:
+            self.first()
+        finally:
+            done = []
+            try:
+                for wait in (lambda: wait_for(asyncio.sleep(0.001)), lambda: gevlite.sleep(0.001)) * 2:
+                    wait()
+                    assert running() is loop
+                    done.append(wait)
+            finally:
+                self.ended.append(len(done))
+
+    def in_nested_ones(self):
+        inner = greenlet(self.run, getcurrent())
+        asked = inner.switch()
+        while not inner.dead:
+            try:
+                answer = wait_for(asked)
+            except BaseException as exc:
+                asked = inner.throw(exc)
+            else:
+                asked = inner.switch(answer)
+
+    async def main(self, count):
+        ways = (self.run, self.in_nested_ones)
+        await asyncio.gather(*[call(ways[number % 2]) for number in range(count)])
+
+
+def awaits():
+    wait_for(asyncio.sleep(20))
+
+
+def blocks_at_once():
+    gevlite.sleep(20)
+
+
+@pytest.mark.parametrize("kinds", [(gevlite.GreenletExit,) * 2, (KeyError,) * 3, (gevlite.GreenletExit, KeyError)])
+def test_a_second_kill_while_they_end(kinds, settle):
+    """The loop goes on in another greenlet, and so do they."""
+    steps = Steps(awaits)
+
+    async def main():
+        task = asyncio.ensure_future(steps.main(4))
+        task.add_done_callback(ends.append)
+        await task
+
+    ends = []
+    greenlet_ = gevlite.spawn(gevlite.asyncio.run, main())
+    greenlet_._report_error = lambda exc: None
+    assert settle(lambda: steps.begun == 4)
+    gevlite.idle()
+    for kind in kinds:
+        greenlet_.kill(kind, block=False)
+        gevlite.sleep(0)
+    greenlet_.join()
+    assert steps.ended == []
+    assert settle(lambda: len(ends) == 1)
+    assert steps.ended == [4] * 4
+
+
+def test_a_second_timeout_in_a_greenlet_that_goes_on(settle):
+    """Whoever ran the loop waits elsewhere, while the loop goes on."""
+    steps = Steps(awaits)
+    with pytest.raises(gevlite.Timeout), gevlite.Timeout(0.02), gevlite.Timeout(0.02):
+        gevlite.asyncio.run(steps.main(4))
+    assert settle(lambda: len(steps.ended) == 4)
+
+
+@pytest.mark.parametrize("first", [awaits, blocks_at_once])
+def test_ctrl_c_twice(first, errors, settle):
+    """The program is to end: nothing is waited for any more, and nothing is left."""
+    steps = Steps(first)
+    count = 4 if first is awaits else 1  # what blocks holds up the others
+    greenlet_ = gevlite.spawn(gevlite.asyncio.run, steps.main(count))
+    greenlet_._report_error = lambda exc: None
+    assert settle(lambda: steps.begun == count)
+    gevlite.idle()
+    for _ in range(2):
+        greenlet_.kill(KeyboardInterrupt, block=False)
+        gevlite.sleep(0)
+    greenlet_.join()
+    assert isinstance(greenlet_.exception, KeyboardInterrupt)
+    del greenlet_
+    gc.collect()
+    assert len(steps.ended) == count
+    assert errors == []
+
+
+def test_a_loop_that_goes_on_in_another_greenlet():
+    steps = Steps(awaits)
+    loop = EventLoop()
+    task = loop.create_task(steps.main(4))
+    first = gevlite.spawn(loop.run_until_complete, task)
+    gevlite.idle()
+    first.kill()
+    assert (steps.begun, steps.ended, task.done()) == (4, [], False)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        gevlite.spawn(loop.run_until_complete, task).get()
+    assert steps.ended == [4] * 4
+    loop.close()
+
+
+@pytest.mark.parametrize("closed_by", ["whoever ran it", "another greenlet"])
+def test_a_loop_that_is_closed_before_they_have_ended(closed_by):
+    """They are ended then. One that waits again is ended there, too; what it asks for is not awaited."""
+    steps = Steps(awaits)
+    reports = []
+
+    def run():
+        loop = EventLoop()
+        loop.set_exception_handler(lambda loop, context: reports.append(context))
+        loop.create_task(steps.main(2))
+        loop.create_task(call(fails))
+        loop.run_until_complete(until_begun())
+        if closed_by == "whoever ran it":
+            loop.close()
+        return loop
+
+    async def until_begun():
+        while steps.begun < 2:
+            await asyncio.sleep(0)
+
+    def fails():
+        try:
+            awaits()
+        finally:
+            raise KeyError("expected")
+
+    loop = gevlite.spawn(run).get()
+    loop.close()
+    assert steps.ended == [0, 0]
+    (error,) = [context["exception"] for context in reports if "exception" in context]
+    assert error.args == ("expected",)
+    del loop, error
+    reports.clear()
+    gc.collect()
+
+
+@pytest.mark.parametrize("often", [1, 2, 4])
+def test_nothing_is_left_at_random(often, settle):
     """Functions that block and await, and clean up in the same ways, while their loops are killed and timed out."""
     chance = random.Random(5)
     inside = 0
@@ -223,12 +376,12 @@ def test_nothing_is_left_at_random():
             assert running() is None
 
     for _ in range(40):
-        # Only one of both: a second exception would end the first one's cleaning up.
-        killed = [gevlite.spawn(run, None) for _ in range(3)]
+        killed = [gevlite.spawn(run, chance.random() / 100 if often > 1 else None) for _ in range(3)]
         greenlets = [*killed, *[gevlite.spawn(run, chance.random() / 100) for _ in range(3)]]
-        gevlite.sleep(chance.random() / 200)
-        for greenlet_ in killed[:2]:
-            greenlet_.kill(block=False)
+        for _ in range(often):
+            gevlite.sleep(chance.random() / 200)
+            for greenlet_ in killed[:2]:
+                greenlet_.kill(block=False)
         gevlite.joinall(greenlets)
         assert running() is None
-    assert inside == 0
+    assert settle(lambda: inside == 0)  # of one that is interrupted twice, the rest is done by others
