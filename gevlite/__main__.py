@@ -45,6 +45,29 @@ def main(argv=None):
         )
         command.set_defaults(run=_ps, screen=name)
 
+    trace = commands.add_parser(
+        "trace",
+        help="record a running process: who runs when, what greenlets wait for, who wakes them",
+        description="Record a running process for some seconds, in the format of Chrome's trace events, which "
+        "https://ui.perfetto.dev shows.",
+    )
+    trace.add_argument("pid", type=int, metavar="PID", help="of the process")
+    trace.add_argument(
+        "--seconds", type=_seconds, default=5.0, metavar="N", help="for how long (default: 5); Ctrl+C ends it earlier"
+    )
+    trace.add_argument("-o", "--output", metavar="FILE", help="where to (default: trace-PID.json)")
+    trace.add_argument(
+        "--events", type=_events, metavar="N", help="the size of the buffer; the oldest are dropped (default: 500000)"
+    )
+    trace.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long to wait for its answer (default: 10)",
+    )
+    trace.set_defaults(run=_trace)
+
     for name, run, purpose in (
         ("serve", _serve, "serve a WSGI application with several processes; see python -m gevlite serve --help"),
         ("run", _run, "run a script or a module under monkey patching; the same as python -m gevlite.monkey"),
@@ -70,6 +93,13 @@ def _columns(text):
     if columns < 20:
         raise argparse.ArgumentTypeError("must be at least 20")
     return columns
+
+
+def _events(text):
+    events = int(text)
+    if not 1000 <= events <= 50_000_000:
+        raise argparse.ArgumentTypeError("must be at least 1000 and at most 50000000")
+    return events
 
 
 def _seconds(text):
@@ -103,6 +133,12 @@ def _ps(options):
     from gevlite._cli import ps
 
     return ps.main(options)
+
+
+def _trace(options):
+    from gevlite._cli import trace
+
+    return trace.main(options)
 
 
 def _serve(options):

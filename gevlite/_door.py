@@ -232,26 +232,29 @@ def _serve(listener):
                 continue
             connection = _socket.socket(fileno=fd)
             try:
-                _answer(connection)
+                if not _answer(connection):
+                    connection.close()
             except Exception:
-                pass  # whoever asked has hung up
-            finally:
-                connection.close()
+                connection.close()  # whoever asked has hung up
     finally:
         count_out()
 
 
 def _answer(connection):
+    """True if the answer will come from another thread, which then closes the connection."""
     if peer_of(connection) not in (posix.geteuid(), 0):
-        return  # another user's
+        return False  # another user's
     connection.settimeout(_REQUEST_SECONDS)
     request = b""
     while not request.endswith(b"\n") and len(request) < 100:
         received = connection.recv(100)
         if not received:
-            return
+            return False
         request += received
     connection.settimeout(_ANSWER_SECONDS)
+    if request.startswith(b"trace "):
+        _start(_trace, (connection, request.split()))
+        return True
     try:
         found = _probe.collect()
     except Exception as exc:
@@ -260,6 +263,31 @@ def _answer(connection):
     connection.sendall(json.dumps(found).encode() + b"\n")
     for begin in range(0, len(greenlets), _PART):
         connection.sendall(json.dumps(greenlets[begin : begin + _PART]).encode() + b"\n")
+    return False
+
+
+def _trace(connection, request):
+    """In a thread of its own: record for as long as asked, or until whoever asked says something or hangs up."""
+    count_in()
+    try:
+        _, events, seconds = request
+        found = _probe.trace_start(int(events), float(seconds))
+        if "error" not in found:
+            connection.settimeout(float(seconds))
+            try:
+                connection.recv(1)
+            except TimeoutError:
+                pass
+            except OSError:
+                pass  # it has hung up, and the trace is to end
+            found = _probe.trace_stop()
+        connection.settimeout(_ANSWER_SECONDS)
+        connection.sendall(json.dumps(found).encode() + b"\n")
+    except Exception:
+        pass  # whoever asked has hung up
+    finally:
+        connection.close()
+        count_out()
 
 
 # ---------------------------------------------------------------- the signal

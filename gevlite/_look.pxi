@@ -478,11 +478,27 @@ cdef tuple thread_of(object thread, object name, tuple function):
     return name, function
 
 
+cdef tuple name_of_thread(CoreGreenlet g, object name):
+    """`names_of` for what runs a method of its own: the greenlet of a thread, see `gevlite.thread`."""
+    cdef object attributes, runs, thread
+    cdef tuple function = (None, None, 0)
+    try:
+        attributes = PyObject_GenericGetAttr(g, "__dict__")
+    except AttributeError:
+        attributes = None
+    if type(attributes) is dict:
+        function = function_of(attributes.get("_runs"))
+        thread = attributes.get("_thread")
+        if thread is not None:
+            name, function = thread_of(thread, name, function)
+    return name, function if function[0] is not None else (type_name(g), None, 0)
+
+
 cdef tuple names_of(CoreGreenlet g):
     """Its name, and as a tuple the name, the file and the first line of what it runs; None for what is not known."""
     cdef tuple identity = g.identity(), function = function_of(identity[1])
     if function[0] is None:
-        return identity[0], (type_name(g), None, 0)
+        return name_of_thread(g, identity[0])
     if PyMethod_Check(identity[1]):
         return thread_of(<object> PyMethod_GET_SELF(identity[1]), identity[0], function)
     return identity[0], function

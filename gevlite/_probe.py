@@ -1,4 +1,4 @@
-"""What a process tells about itself: `collect()`, the data behind `python -m gevlite ps`.
+"""What a process tells about itself: `collect()`, the data behind `python -m gevlite ps`, and a trace of it.
 
 It runs in the process that is looked at, and there at any moment: in a thread of its own, in a signal handler, or in
 what `sys.remote_exec` has left. For the last of these the text of this file is sent there, so it imports nothing: an
@@ -22,11 +22,7 @@ def collect(skip=0):
     if core is None or not hasattr(core, "look"):
         return {"version": 1, "error": "the process has not imported gevlite"}
     found = core.look(skip + 1)
-    version = getattr(sys.modules.get("gevlite._version"), "__version__", "?")
-    argv = getattr(sys, "argv", None)
-    found["program"] = [str(part) for part in argv] if type(argv) is list else []
-    found["python"] = ".".join(str(part) for part in sys.version_info[:3])
-    found["gevlite"] = version
+    _add_program(found)
     found["executable"] = sys.executable
     found["paths"] = _paths(core)
     try:
@@ -41,6 +37,13 @@ def collect(skip=0):
         found["tasks"] = []
         found["problem"] = f"the tasks of asyncio: {type(exc).__name__}"
     return found
+
+
+def _add_program(found):
+    argv = getattr(sys, "argv", None)
+    found["program"] = [str(part) for part in argv] if type(argv) is list else []
+    found["python"] = ".".join(str(part) for part in sys.version_info[:3])
+    found["gevlite"] = getattr(sys.modules.get("gevlite._version"), "__version__", "?")
 
 
 def _paths(core):
@@ -116,11 +119,40 @@ def _awaiting(coroutine):
     return frames[::-1]
 
 
-def deliver(path):
-    """Write `collect()` to a new file, which gets its name when it is complete. For `sys.remote_exec`."""
+def trace_start(events, seconds):
+    """Begin a trace that stops to record after `seconds`. Returns a dict; `error` in it says why there is no trace."""
+    core = sys.modules.get("gevlite._core")
+    if core is None or not hasattr(core, "trace_start"):
+        return {"error": "the process has not imported a gevlite with traces"}
+    if not core.hubs():
+        return {"error": "no thread of the process has a hub"}
+    try:
+        core.trace_start(events, seconds)
+    except RuntimeError as exc:
+        return {"error": str(exc)}
+    return {}
+
+
+def trace_stop(as_text=True):
+    """End it; what it has found, for `_timeline`. JSON has no bytes: as_text gives the events as hexadecimal digits."""
+    try:
+        found = sys.modules["gevlite._core"].trace_stop()
+    except RuntimeError as exc:
+        return {"error": str(exc)}
+    if as_text:
+        found["events"] = found["events"].hex()
+    _add_program(found)
+    return found
+
+
+def deliver(path, function, *arguments):
+    """Write what a function of this module returns to a new file, which gets its name when it is complete.
+
+    For `sys.remote_exec`.
+    """
     posix, marshal = sys.modules["posix"], sys.modules["marshal"]
     try:
-        found = collect(2)
+        found = {"collect": collect, "trace_start": trace_start, "trace_stop": trace_stop}[function](*arguments)
     except Exception as exc:
         found = {"version": 1, "error": f"{type(exc).__name__}: {exc}"}
     try:

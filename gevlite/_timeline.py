@@ -8,7 +8,6 @@ flow goes from the slice of whoever wakes a greenlet to the one in which that ru
 import json
 import os
 import struct
-import sys
 
 from gevlite._version import __version__
 
@@ -58,16 +57,18 @@ class Track:
             return f"main greenlet{where}"
         words = [self.name] if self.name else []
         function = (self.function or "").rpartition("<locals>.")[2]
-        if function and function != self.name:
+        if function and function != self.name and not (self.name or "").endswith(f"({function})"):
             words.append(function)
         return " ".join(words) or ("raw greenlet" if self.kind == _RAW else "greenlet")
 
 
 class Timeline:
-    """Made of what `_core.trace_stop()` returns, with `program` and `python` of that process."""
+    """Made of what `_probe.trace_stop()` returns."""
 
     def __init__(self, raw):
         self.raw = raw
+        if isinstance(raw["events"], str):
+            raw["events"] = bytes.fromhex(raw["events"])
         self.began = raw["began"]
         self.ended = raw["ended"]
         self.dropped = raw["dropped"]
@@ -233,7 +234,7 @@ class Timeline:
 
     def chunks(self):
         """The text of the JSON file, in parts."""
-        pid = self.raw["pid"]
+        pid = int(self.raw["pid"])
         dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
         lines = []
         names = {}
@@ -358,11 +359,3 @@ def write_file(path, chunks):
         except OSError:
             pass
         raise
-
-
-def collected(raw):
-    """Add to what `_core.trace_stop()` returns what is known in its process only."""
-    argv = getattr(sys, "argv", None)
-    raw["program"] = [str(part) for part in argv] if type(argv) is list else []
-    raw["python"] = ".".join(str(part) for part in sys.version_info[:3])
-    return raw

@@ -572,7 +572,9 @@ def trace_start(Py_ssize_t size, seconds=None):
     seconds: it stops to record by itself after these. Raises RuntimeError if a trace is running.
     """
     if _trace is not None:
-        raise RuntimeError("a trace is running already")
+        if gevlite_now_ns() <= _trace.ends:
+            raise RuntimeError("a trace is running already")
+        _trace.end(False)           # whoever began it has not come back
     cdef _Trace trace = _Trace.__new__(_Trace, max(size, 16))
     trace.begin(timeout_ns(seconds))
 

@@ -2,6 +2,11 @@
 
 ::
 
+    python -m gevlite run --trace FILE script.py [argument ...]
+    python -m gevlite trace PID --seconds 5 -o FILE
+
+or in a program::
+
     import gevlite.trace
 
     with gevlite.trace.record("trace.json"):
@@ -11,15 +16,16 @@ The file is in the format of Chrome's trace events, which https://ui.perfetto.de
 One trace may run at a time. It covers all threads that have a hub, also those that begin meanwhile.
 """
 
+import _signal  # type: ignore[import-not-found]
 import atexit
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gevlite import _core
-from gevlite._timeline import Timeline, check_file, collected, write_file
+from gevlite import _core, _probe
+from gevlite._timeline import Timeline, check_file, write_file
 
 __all__ = ["EVENTS", "Trace", "record", "start", "stop"]
 
@@ -73,7 +79,7 @@ def start(file: _Path | None = None, *, events: int = EVENTS) -> None:
     Raises RuntimeError if a trace is running, OSError if the file cannot be written, and ValueError for less than 1000
     events.
     """
-    global _file, _registered
+    global _file
     if not isinstance(events, int):
         raise TypeError(f"events must be an int, not {events!r}")
     if events < 1000:
@@ -88,9 +94,8 @@ def start(file: _Path | None = None, *, events: int = EVENTS) -> None:
     _core.get_hub()  # or the thread would make one without being seen to
     _core.trace_start(events)
     _file = path
-    if path is not None and not _registered:
-        _registered = True
-        atexit.register(_write_at_exit)
+    if path is not None:
+        _register()
 
 
 def stop() -> Trace:
@@ -99,7 +104,10 @@ def stop() -> Trace:
     Raises RuntimeError if no trace is running, as in the child of a fork, and OSError if the file cannot be written.
     """
     global _file
-    made = Trace(collected(_core.trace_stop()))
+    found = _probe.trace_stop(False)
+    if "error" in found:
+        raise RuntimeError(found["error"])
+    made = Trace(found)
     path, _file = _file, None
     if path is not None:
         made.save(path)
@@ -119,6 +127,36 @@ def record(file: _Path, *, events: int = EVENTS) -> Iterator[None]:
     finally:
         if os.getpid() == pid and _core.is_traced():
             stop()
+
+
+def _prepare_program(file: str, events: int | None) -> Callable[[], None]:
+    """For `python -m gevlite run --trace`. Returns what begins the trace. Raises OSError."""
+    path = os.path.abspath(file)
+    check_file(path)
+    _register()  # the first one runs last
+
+    def begin() -> None:
+        start(path, events=events or EVENTS)
+        for number in (_signal.SIGTERM, _signal.SIGHUP):
+            if _signal.getsignal(number) == _signal.SIG_DFL:
+                _signal.signal(number, _end_by_signal)
+                _core.signals_without_ref[number] = _end_by_signal
+
+    return begin
+
+
+def _end_by_signal(number: int, frame: object) -> None:
+    """Instead of the default of a signal, and then that."""
+    _write_at_exit()
+    _signal.signal(number, _signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _register() -> None:
+    global _registered
+    if not _registered:
+        _registered = True
+        atexit.register(_write_at_exit)
 
 
 def _write_at_exit() -> None:

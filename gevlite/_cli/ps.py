@@ -109,34 +109,50 @@ def user_of(pid):
 
 def _by_socket(pid, uid, timeout):
     """What the process answers at its socket; None if it has none."""
+    connection = connect(pid, uid, timeout)
+    if connection is None:
+        return None
+    with connection:
+        raw, *parts = ask(connection, pid, timeout, b"look\n")
+    raw["greenlets"] = [row for part in parts for row in part]
+    return raw
+
+
+def connect(pid, uid, timeout):
+    """A connection to the socket of a process; None if it has none."""
     for folder in _door.folders(uid):
         path = os.path.join(folder, _door.socket_name(pid))
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(timeout)
-            try:
-                if not _door.is_private(folder, uid) or os.lstat(path).st_uid not in (uid, 0, os.geteuid()):
-                    continue
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(timeout)
+        try:
+            if _door.is_private(folder, uid) and os.lstat(path).st_uid in (uid, 0, os.geteuid()):
                 connection.connect(path)
-            except TimeoutError:
-                raise CannotLook(_silent(pid, timeout)) from None
-            except OSError:
-                continue  # there is none, or what is there is from another process that has ended
-            try:
-                if _door.peer_of(connection) not in (None, uid, 0):
-                    continue
-                connection.sendall(b"look\n")
-                with connection.makefile("rb") as file:
-                    lines = [json.loads(line) for line in file]
-            except TimeoutError:
-                raise CannotLook(_silent(pid, timeout)) from None
-            except (OSError, ValueError) as exc:
-                raise CannotLook(f"process {pid} has not answered: {exc}") from None
-        if not lines:
-            raise CannotLook(f"process {pid} has hung up")
-        raw, *parts = lines
-        raw["greenlets"] = [row for part in parts for row in part]
-        return raw
+                if _door.peer_of(connection) in (None, uid, 0):
+                    return connection
+        except TimeoutError:
+            connection.close()
+            raise CannotLook(_silent(pid, timeout)) from None
+        except OSError:
+            pass  # there is none, or what is there is from another process that has ended
+        connection.close()
     return None
+
+
+def ask(connection, pid, timeout, request, wait=None):
+    """Send a request; the lines of the answer, each from JSON. wait: called between the two."""
+    try:
+        connection.sendall(request)
+        if wait is not None:
+            wait()
+        with connection.makefile("rb") as file:
+            lines = [json.loads(line) for line in file]
+    except TimeoutError:
+        raise CannotLook(_silent(pid, timeout)) from None
+    except (OSError, ValueError) as exc:
+        raise CannotLook(f"process {pid} has not answered: {exc}") from None
+    if not lines:
+        raise CannotLook(f"process {pid} has hung up")
+    return lines
 
 
 def _silent(pid, timeout):
@@ -150,6 +166,11 @@ def _silent(pid, timeout):
 
 
 def _by_remote_exec(pid, uid, timeout):
+    return run_there(pid, uid, timeout, "collect", 2)
+
+
+def run_there(pid, uid, timeout, function, *arguments):
+    """What a function of `_probe` returns in that process, by `sys.remote_exec`."""
     remote_exec = getattr(sys, "remote_exec", None)
     if remote_exec is None:
         raise CannotLook(_unprepared(pid, "before Python 3.14 it has to be prepared"))
@@ -162,7 +183,8 @@ def _by_remote_exec(pid, uid, timeout):
         # In a namespace of its own: that of the program is not touched.
         with open(script, "w", encoding="utf-8") as file:
             file.write(
-                f"exec(compile({source!r}, 'gevlite/_probe.py', 'exec'), ns := {{}}); ns['deliver']({answer!r})\n"
+                f"exec(compile({source!r}, 'gevlite/_probe.py', 'exec'), ns := {{}}); "
+                f"ns['deliver']({answer!r}, *{(function, *arguments)!r})\n"
             )
         if uid != os.geteuid():
             os.chown(script, uid, -1)

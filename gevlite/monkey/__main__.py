@@ -16,13 +16,15 @@ AREAS = tuple(name for name in inspect.signature(monkey.patch_all).parameters if
 MANNERS = {"aggressive"}
 
 USAGE = f"""\
-usage: python -m gevlite.monkey [--no-AREA ... | --AREA ...] script.py [argument ...]
-       python -m gevlite.monkey [--no-AREA ... | --AREA ...] -m module [argument ...]
+usage: python -m gevlite.monkey [--trace FILE] [--no-AREA ... | --AREA ...] script.py [argument ...]
+       python -m gevlite.monkey [--trace FILE] [--no-AREA ... | --AREA ...] -m module [argument ...]
        python -m gevlite.monkey --check [--no-AREA ... | --AREA ...] script.py | -m module
 
 Patch the standard library, then run the script or module as Python would.
 
   --check     carry out only its imports, report what would still block all greenlets, and end with 1 if there is any
+  --trace FILE       record who runs when and what greenlets wait for: see gevlite.trace
+  --trace-events N   the size of its buffer
   --no-AREA   leave an area as it is: {", ".join(AREAS)}
   --AREA      patch only this one, and those named in the same way
   -h, --help  print this text
@@ -37,6 +39,8 @@ class Command(NamedTuple):
     module: str | None
     script: str | None
     arguments: list[str]  # the program's
+    trace: str | None = None
+    events: int | None = None  # of the trace
 
     def find(self):
         if self.module is not None:
@@ -48,17 +52,32 @@ def parse(arguments):
     """A `Command`. Raises UsageError."""
     options = {}
     check = False
-    for i, argument in enumerate(arguments):
+    trace = events = None
+    rest = iter(enumerate(arguments))
+    for i, argument in rest:
         if argument in ("-h", "--help"):
             raise SystemExit(print(USAGE, end=""))
         if argument in ("-m", "--module"):
             if i + 1 == len(arguments):
                 raise UsageError(f"{argument} needs the name of a module")
-            return Command(options, check, arguments[i + 1], None, arguments[i + 2 :])
+            return Command(options, check, arguments[i + 1], None, arguments[i + 2 :], trace, events)
         if not argument.startswith("-"):
-            return Command(options, check, None, argument, arguments[i + 1 :])
+            return Command(options, check, None, argument, arguments[i + 1 :], trace, events)
         if argument == "--check":
             check = True
+            continue
+        option, equals, value = argument.partition("=")
+        if option in ("--trace", "--trace-events"):
+            if not equals:
+                value = next(rest, (0, ""))[1]
+            if not value:
+                raise UsageError(f"{option} needs a value")
+            if option == "--trace":
+                trace = value
+            elif not value.isdigit() or int(value) < 1000:
+                raise UsageError("--trace-events needs a number of at least 1000")
+            else:
+                events = int(value)
             continue
         wanted = not argument.startswith("--no-")
         area = argument.removeprefix("--" if wanted else "--no-")
@@ -72,8 +91,19 @@ def parse(arguments):
 
 def run(command):
     """Patch, find the program, run it."""
+    begin_trace = None
+    if command.trace is not None:
+        from gevlite.trace import _prepare_program
+
+        try:
+            begin_trace = _prepare_program(command.trace, command.events)
+        except OSError as exc:
+            sys.stderr.write(f"gevlite.monkey: error: cannot write the trace to {command.trace}: {exc.strerror}\n")
+            return 2
     monkey.patch_all(**command.options)
     program = command.find()
+    if begin_trace is not None:
+        begin_trace()
     execute(program, program.code)
     return 0
 

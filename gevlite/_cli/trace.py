@@ -1,0 +1,76 @@
+"""`python -m gevlite trace`: record a running process."""
+
+import select
+import sys
+import time
+
+from gevlite._cli.ps import CannotLook, ask, children_of, connect, run_there, user_of
+from gevlite._timeline import Timeline, check_file, write_file
+
+EVENTS = 500_000  # as in `gevlite.trace`
+# If nobody ends it, a trace of another process ends by itself, so long after it should.
+SPARE_SECONDS = 30.0
+
+
+def main(options):
+    """Run `trace`; returns the exit code."""
+    try:
+        return _record(options.pid, options)
+    except CannotLook as exc:
+        print(f"gevlite: {exc}", file=sys.stderr)
+    except OSError as exc:
+        print(f"gevlite: {exc.filename or options.output}: {exc.strerror or exc}", file=sys.stderr)
+    return 1
+
+
+def _record(pid, options):
+    output = options.output or f"trace-{pid}.json"
+    check_file(output)  # before anything is done to the process
+    uid = user_of(pid)
+    events = options.events or EVENTS
+    connection = connect(pid, uid, options.timeout)
+    if connection is not None:
+        with connection:
+            # The answer may take as long as its serialisation does.
+            connection.settimeout(options.seconds + SPARE_SECONDS + options.timeout)
+            request = f"trace {events} {options.seconds + SPARE_SECONDS:g}\n".encode()
+
+            def wait():
+                try:
+                    select.select([connection], [], [], options.seconds)  # an error comes at once
+                except KeyboardInterrupt:
+                    pass  # what there is until now is wanted
+                try:
+                    connection.sendall(b"\n")
+                except OSError:
+                    pass  # it has answered
+
+            found = ask(connection, pid, options.timeout, request, wait)[0]
+    else:
+        limit = options.seconds + SPARE_SECONDS
+        found = run_there(pid, uid, options.timeout, "trace_start", events, limit)
+        if "error" not in found:
+            _sleep(options.seconds)
+            found = run_there(pid, uid, options.timeout + options.seconds, "trace_stop")
+    if "error" in found:
+        raise CannotLook(f"process {pid}: {found['error']}{_children(pid)}")
+    if "texts" not in found:
+        raise CannotLook(f"process {pid} has a gevlite without traces")
+    timeline = Timeline(found)
+    write_file(output, timeline.chunks())
+    about = timeline.about()
+    dropped = f", the first {timeline.dropped} dropped (--events)" if timeline.dropped else ""
+    print(f"{output}: {about['seconds']:.1f} s, {about['events']} events{dropped}")
+    return 0
+
+
+def _sleep(seconds):
+    try:
+        time.sleep(seconds)
+    except KeyboardInterrupt:
+        pass  # what there is until now is wanted
+
+
+def _children(pid):
+    children = children_of(pid)
+    return f"; its children: {', '.join(map(str, children))}" if children else ""
