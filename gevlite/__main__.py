@@ -8,9 +8,13 @@ from gevlite._version import __version__
 
 def main(argv=None):
     """Run the command line `argv` (without the program's name) and return the exit code."""
+    if not (sys.argv[1:] if argv is None else argv):
+        return _prompt()
     parser = argparse.ArgumentParser(
         prog="python -m gevlite",
         description="Coroutine-based networking for Python: ordinary blocking code, run as greenlets.",
+        epilog="Without a command: a prompt in which greenlets run while it waits for input, with the standard library "
+        "patched; or, if standard input is no terminal, the program that it contains.",
     )
     parser.add_argument("--version", action="version", version=f"gevlite {__version__}")
     commands = parser.add_subparsers(metavar="command", required=True)
@@ -70,7 +74,7 @@ def main(argv=None):
 
     for name, run, purpose in (
         ("serve", _serve, "serve a WSGI application with several processes; see python -m gevlite serve --help"),
-        ("run", _run, "run a script or a module under monkey patching; the same as python -m gevlite.monkey"),
+        ("run", _run, "run a script, module or code under monkey patching; the same as python -m gevlite.monkey"),
     ):
         # Everything that follows is passed on, even if it looks like an option.
         command = commands.add_parser(name, help=purpose, add_help=False, prefix_chars="\0")
@@ -148,11 +152,14 @@ def _serve(options):
 
 
 def _run(options):
-    import runpy
+    from gevlite.monkey import __main__ as command
 
-    sys.argv[1:] = options.rest
-    runpy.run_module("gevlite.monkey", run_name="__main__", alter_sys=True)
-    return 0
+    return command.main(options.rest, "python -m gevlite run")
+
+
+def _prompt():
+    """Without a command: a prompt, or the program in standard input, both patched."""
+    return _run(argparse.Namespace(rest=["-"]))
 
 
 def _hub_works():

@@ -1,19 +1,33 @@
-"""Find a program as `python path` and `python -m module` do, and run it as `__main__`.
+"""Find a program as `python path`, `-m module`, `-c code` and `-` do, and run it as `__main__`.
 
-The program sees sys.argv and sys.path as if Python had started it directly. The command lines that prepare the process
-first, `gevlite.monkey` and `gevlite.as_gevent`, use this module.
+The program sees sys.argv and sys.path as if Python had started it directly, and tracebacks show its own frames only.
+The command lines that prepare the process first, such as `gevlite.monkey` and `gevlite.as_gevent`, use this module.
 """
 
 import importlib.machinery
 import importlib.util
 import io
+import linecache
 import os
 import pkgutil
 import sys
+import textwrap
 import types
 from typing import NamedTuple
 
-__all__ = ["Program", "UsageError", "execute", "find_module", "find_script"]
+from gevlite._user_line import distance, is_compiled
+
+__all__ = [
+    "Program",
+    "UsageError",
+    "cut",
+    "execute",
+    "find_code",
+    "find_input",
+    "find_module",
+    "find_script",
+    "main_module",
+]
 
 
 class UsageError(Exception):
@@ -25,7 +39,7 @@ class Program(NamedTuple):
 
     code: types.CodeType
     source: str | None
-    path: str
+    path: str | None
     loader: object
     spec: object
 
@@ -43,12 +57,14 @@ def find_module(name, arguments):
     """Find a module as `python -m name` does. The packages that contain it are imported."""
     sys.argv[:] = ["-m", *arguments]
     try:
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.submodule_search_locations is not None:
-            spec = importlib.util.find_spec(f"{name}.__main__")
+        with _OwnErrors():
+            spec = importlib.util.find_spec(name)
+            if spec is not None and spec.submodule_search_locations is not None:
+                spec = importlib.util.find_spec(f"{name}.__main__")
     except (ImportError, ValueError) as exc:
         raise UsageError(f"cannot find module {name}: {exc}") from None
-    program = Program.of_spec(spec, f"no module named {name} that can be run")
+    with _OwnErrors():
+        program = Program.of_spec(spec, f"no module named {name} that can be run")
     sys.argv[0] = spec.origin
     return program
 
@@ -59,7 +75,8 @@ def find_script(path, arguments):
     full = os.path.join(os.getcwd(), path)
     importer = pkgutil.get_importer(full)
     if importer is not None:
-        program = Program.of_spec(importer.find_spec("__main__"), f"cannot find a __main__ module in {path}")
+        with _OwnErrors():
+            program = Program.of_spec(importer.find_spec("__main__"), f"cannot find a __main__ module in {path}")
         set_first_path(full)
         return program
     try:
@@ -68,9 +85,41 @@ def find_script(path, arguments):
     except OSError as exc:
         raise UsageError(f"cannot open {path}: {exc.strerror}") from None
     set_first_path(os.path.dirname(os.path.realpath(full)))
-    code = compile(source, full, "exec", dont_inherit=True)
-    text = importlib.util.decode_source(source)
-    return Program(code, text, full, importlib.machinery.SourceFileLoader("__main__", full), None)
+    return _of_source(source, full, importlib.machinery.SourceFileLoader("__main__", full))
+
+
+def find_code(text, arguments):
+    """The program of `python -c text`."""
+    sys.argv[:] = ["-c", *arguments]
+    set_first_path("")
+    if sys.version_info >= (3, 14):
+        text = textwrap.dedent(text)
+    _remember_lines("<string>", text)
+    with _OwnErrors():
+        code = compile(text, "<string>", "exec", dont_inherit=True)
+    return Program(code, text, None, importlib.machinery.BuiltinImporter, None)
+
+
+def find_input(arguments, name="-"):
+    """The program that standard input contains, as `python -` reads it."""
+    sys.argv[:] = [name, *arguments]
+    set_first_path("")
+    source = sys.stdin.buffer.read() if sys.stdin is not None else b""
+    return _of_source(source, "<stdin>", importlib.machinery.BuiltinImporter)
+
+
+def _of_source(source, path, loader):
+    with _OwnErrors():
+        code = compile(source, path, "exec", dont_inherit=True)
+        text = importlib.util.decode_source(source)
+    if path == "<stdin>":
+        _remember_lines(path, text)
+    return Program(code, text, path, loader, None)
+
+
+def _remember_lines(name, text):
+    # For tracebacks: no file has them.
+    linecache.cache[name] = len(text), None, text.splitlines(True), name
 
 
 def set_first_path(folder):
@@ -79,17 +128,77 @@ def set_first_path(folder):
         sys.path[:1] = [folder]
 
 
-def execute(program, code):
-    """Run `code` in a new module `__main__`, which stays for code that runs later: threads and atexit functions."""
+def main_module(program):
+    """A new module `__main__`, which stays for code that runs later: threads and atexit functions.
+
+    program: None for that of a prompt.
+    """
     main = types.ModuleType("__main__")
-    main.__file__ = program.path
-    main.__loader__ = program.loader
-    main.__spec__ = program.spec
-    if program.spec is not None:
-        main.__package__ = program.spec.parent
-        main.__cached__ = program.spec.cached
+    if program is None:
+        main.__loader__ = importlib.machinery.BuiltinImporter
     else:
-        main.__package__ = None
+        if program.path is not None:
+            main.__file__ = program.path
+        main.__loader__ = program.loader
+        main.__spec__ = program.spec
+        if program.spec is not None:
+            main.__package__ = program.spec.parent
+            main.__cached__ = program.spec.cached
     main.__builtins__ = __builtins__
     sys.modules["__main__"] = main
-    exec(code, main.__dict__)
+    return main
+
+
+def execute(program, code):
+    """Run `code` in a new module `__main__`. What it raises is shown without frames of those who called this."""
+    main = main_module(program)
+    try:
+        exec(code, main.__dict__)
+    except BaseException as exc:
+        _show_only(exc, exc.__traceback__.tb_next)
+        raise
+
+
+class _OwnErrors:
+    """Errors in the block are shown without the frames that lead to the program's own."""
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, kind, exc, traceback):
+        while traceback is not None and distance(traceback.tb_frame.f_code.co_filename) >= 2:
+            traceback = traceback.tb_next
+        if exc is not None:
+            _show_only(exc, traceback)
+
+
+def _show_only(exc, traceback):
+    """Show no other frames if nothing catches the exception.
+
+    Each frame that it passes on its way out adds itself to the traceback. So this is done at its end: when the
+    interpreter calls `sys.excepthook`. All else about the end stays the interpreter's own, such as the exit code.
+    """
+    hook = sys.excepthook
+
+    def show(kind, value, tb):
+        sys.excepthook = hook
+        if value is exc:
+            if kind is KeyboardInterrupt:
+                cut(traceback)
+            sys.last_traceback = tb = traceback
+            value = value.with_traceback(tb)
+        hook(kind, value, tb)
+
+    sys.excepthook = show
+
+
+def cut(traceback):
+    """Remove the innermost frames from a traceback, those of gevlite's compiled modules: the steps by which a call
+    waits, a dozen of them for a Ctrl-C."""
+    last = None
+    while traceback is not None:
+        if last is None or not is_compiled(traceback.tb_frame.f_code.co_filename):
+            last = traceback
+        traceback = traceback.tb_next
+    if last is not None:
+        last.tb_next = None

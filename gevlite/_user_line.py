@@ -6,7 +6,7 @@ reader knows is the line of his own code that made it.
 
 import os
 
-__all__ = ["distance", "in_words", "is_own", "nearest", "of_traceback", "shown_path"]
+__all__ = ["distance", "in_words", "is_compiled", "is_own", "nearest", "of_traceback", "shown_path"]
 
 _GEVLITE = os.path.dirname(__file__) + os.sep
 _COMPILED = ("gevlite/", "backends/")  # as Cython has them in tracebacks
@@ -21,11 +21,16 @@ def distance(filename, gevlite=_GEVLITE, standard=_STANDARD):
     """
     if gevlite and filename.startswith(gevlite):
         return 3
-    if filename.endswith((".pyx", ".pxi")) and filename.startswith(_COMPILED):
+    if is_compiled(filename):
         return 3
     if any(part in filename for part in _PACKAGES):
         return 1
     return 2 if filename.startswith("<frozen ") or standard and filename.startswith(standard) else 0
+
+
+def is_compiled(filename):
+    """True for a file of gevlite's compiled modules, as tracebacks name it."""
+    return filename.endswith((".pyx", ".pxi")) and filename.startswith(_COMPILED)
 
 
 def is_own(filename):

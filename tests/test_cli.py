@@ -28,10 +28,15 @@ def test_version_is_that_of_the_package():
     assert result.stdout == f"gevlite {gevlite.__version__}\n"
 
 
-def test_no_command_is_an_error_that_lists_the_commands():
-    result = gevlite_command()
-    assert result.returncode == 2
-    assert "{demo,info,run}" in result.stderr or "command" in result.stderr
+def test_help_lists_the_commands_and_tells_of_the_prompt():
+    result = gevlite_command("--help")
+    assert result.returncode == 0
+    for name in ("demo", "info", "run", "serve", "Without a command: a prompt"):
+        assert name in result.stdout
+
+
+def test_no_command_runs_the_program_in_standard_input():
+    assert (gevlite_command().returncode, gevlite_command().stderr) == (0, "")  # which is empty
 
 
 def test_info_names_versions_and_every_backend():

@@ -26,7 +26,8 @@ LAYERS = {
     "hub": "_door _monitor _parts _profile ares core hub loop resolver_ares resolver_thread trace util",
     "package": "gevlite",
     "coroutines": "_aio _aiostream _guest _inner _loop_threads asyncio",
-    "servers": "_accesslog _http.* _proxies _rawsocket _tls_environ backdoor baseserver pywsgi server websocket",
+    "servers": "_accesslog _http.* _prompt _proxies _rawsocket _tls_environ backdoor baseserver pywsgi server"
+    " websocket",
     "patching": "monkey.*",
     "on top": "__main__ _cli.* _startup.* as_gevent integrations.* profile serve.*",
 }

@@ -1,92 +1,116 @@
-"""`python -m gevlite.monkey [--no-AREA ...] script.py [args]` or `... -m module [args]`: run a program patched.
+"""`python -m gevlite.monkey [option ...] script.py | -m module | -c code | - [args]`: run a program patched.
 
-The program runs as `__main__`, with sys.argv and sys.path as if Python had started it directly. With `--check` only its
-imports are executed, and a report lists what would still block (`_check`).
+`python -m gevlite run` is the same. The program runs as `__main__`, with sys.argv and sys.path as if Python had started
+it directly. With `-i` a prompt follows it (`gevlite._prompt`). With `--check` only its imports are executed, and a
+report lists what would still block (`_check`).
 """
 
+import dataclasses
 import inspect
 import sys
-from typing import NamedTuple
 
 from gevlite import monkey
-from gevlite._program import UsageError, execute, find_module, find_script
+from gevlite._program import UsageError, execute, find_code, find_input, find_module, find_script
 
 AREAS = tuple(name for name in inspect.signature(monkey.patch_all).parameters if name not in ("Event", "fix", "strict"))
 # This is not an area, but an option for patching.
 MANNERS = {"aggressive"}
+# Options without a value, each with the attribute of `Command` that it sets.
+FLAGS = {"--check": "check", "-i": "interactive"}
+# Options with one: `--trace FILE` or `--trace=FILE`.
+VALUES = {"--trace": "trace", "--trace-events": "events"}
+NAME = "python -m gevlite.monkey"
 
 USAGE = f"""\
-usage: python -m gevlite.monkey [--trace FILE] [--no-AREA ... | --AREA ...] script.py [argument ...]
-       python -m gevlite.monkey [--trace FILE] [--no-AREA ... | --AREA ...] -m module [argument ...]
-       python -m gevlite.monkey --check [--no-AREA ... | --AREA ...] script.py | -m module
+usage: {{name}} [option ...] script.py [argument ...]
+       {{name}} [option ...] -m module [argument ...]
+       {{name}} [option ...] -c code [argument ...]
+       {{name}} [option ...] - [argument ...]
+       {{name}} --check [option ...] script.py | -m module
 
-Patch the standard library, then run the script or module as Python would.
+Patch the standard library, then run the script, module or code as Python would; - is the program in standard input.
 
-  --check     carry out only its imports, report what would still block all greenlets, and end with 1 if there is any
+  -i                 a prompt follows, with the program's names; greenlets run while it waits for input
+  --check            carry out only its imports, report what would still block all greenlets; 1 if there is any
   --trace FILE       record who runs when and what greenlets wait for: see gevlite.trace
   --trace-events N   the size of its buffer
-  --no-AREA   leave an area as it is: {", ".join(AREAS)}
-  --AREA      patch only this one, and those named in the same way
-  -h, --help  print this text
+  --no-AREA          leave an area as it is: {", ".join(AREAS)}
+  --AREA             patch only this one, and those named in the same way
+  -h, --help         print this text
 """
 
 
-class Command(NamedTuple):
+@dataclasses.dataclass
+class Command:
     """The parsed command line."""
 
-    options: dict[str, bool]  # for patch_all
-    check: bool
-    module: str | None
-    script: str | None
-    arguments: list[str]  # the program's
+    options: dict[str, bool] = dataclasses.field(default_factory=dict)  # for patch_all
+    check: bool = False
+    interactive: bool = False
+    kind: str | None = None  # of the program: "-m", "-c", "-" or "script"
+    what: str = ""  # its name, path or code
+    arguments: list[str] = dataclasses.field(default_factory=list)  # the program's
     trace: str | None = None
     events: int | None = None  # of the trace
 
     def find(self):
-        if self.module is not None:
-            return find_module(self.module, self.arguments)
-        return find_script(self.script, self.arguments)
+        if self.kind == "-":
+            return find_input(self.arguments)
+        find = {"-m": find_module, "-c": find_code, "script": find_script}[self.kind]
+        return find(self.what, self.arguments)
 
 
-def parse(arguments):
+def parse(arguments, name=NAME):
     """A `Command`. Raises UsageError."""
-    options = {}
-    check = False
-    trace = events = None
-    rest = iter(enumerate(arguments))
-    for i, argument in rest:
+    command = Command()
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
         if argument in ("-h", "--help"):
-            raise SystemExit(print(USAGE, end=""))
-        if argument in ("-m", "--module"):
-            if i + 1 == len(arguments):
-                raise UsageError(f"{argument} needs the name of a module")
-            return Command(options, check, arguments[i + 1], None, arguments[i + 2 :], trace, events)
-        if not argument.startswith("-"):
-            return Command(options, check, None, argument, arguments[i + 1 :], trace, events)
-        if argument == "--check":
-            check = True
-            continue
-        option, equals, value = argument.partition("=")
-        if option in ("--trace", "--trace-events"):
-            if not equals:
-                value = next(rest, (0, ""))[1]
-            if not value:
-                raise UsageError(f"{option} needs a value")
-            if option == "--trace":
-                trace = value
-            elif not value.isdigit() or int(value) < 1000:
-                raise UsageError("--trace-events needs a number of at least 1000")
-            else:
-                events = int(value)
-            continue
-        wanted = not argument.startswith("--no-")
-        area = argument.removeprefix("--" if wanted else "--no-")
-        if area not in AREAS:
-            raise UsageError(f"unknown option {argument}")
-        if wanted and True not in options.values():
-            options = dict.fromkeys(set(AREAS) - MANNERS, False) | options
-        options[area] = wanted
+            raise SystemExit(print(USAGE.format(name=name), end=""))
+        if argument in ("-m", "--module", "-c"):
+            if not rest:
+                raise UsageError(f"{argument} needs {'the code' if argument == '-c' else 'the name of a module'}")
+            command.kind, command.what = "-c" if argument == "-c" else "-m", rest.pop(0)
+        elif argument == "-":
+            command.kind = "-"
+        elif not argument.startswith("-"):
+            command.kind, command.what = "script", argument
+        elif argument in FLAGS:
+            setattr(command, FLAGS[argument], True)
+        elif argument.partition("=")[0] in VALUES:
+            _set_value(command, argument, rest)
+        else:
+            _set_area(command.options, argument)
+        if command.kind is not None:
+            command.arguments = rest
+            return command
+    if command.interactive and not command.check:
+        return command
     raise UsageError("no script and no module given")
+
+
+def _set_value(command, argument, rest):
+    option, equals, value = argument.partition("=")
+    if not equals and rest:
+        value = rest.pop(0)
+    if not value:
+        raise UsageError(f"{option} needs a value")
+    if option == "--trace-events":
+        if not value.isdigit() or int(value) < 1000:
+            raise UsageError("--trace-events needs a number of at least 1000")
+        value = int(value)
+    setattr(command, VALUES[option], value)
+
+
+def _set_area(options, argument):
+    wanted = not argument.startswith("--no-")
+    area = argument.removeprefix("--" if wanted else "--no-")
+    if not argument.startswith("--") or area not in AREAS:
+        raise UsageError(f"unknown option {argument}")
+    if wanted and True not in options.values():
+        options.update({other: False for other in set(AREAS) - MANNERS if other not in options})
+    options[area] = wanted
 
 
 def run(command):
@@ -101,9 +125,19 @@ def run(command):
             sys.stderr.write(f"gevlite.monkey: error: cannot write the trace to {command.trace}: {exc.strerror}\n")
             return 2
     monkey.patch_all(**command.options)
-    program = command.find()
-    if begin_trace is not None:
-        begin_trace()
+    at_prompt = command.kind == "-" and sys.stdin is not None and sys.stdin.isatty()
+
+    def find():
+        program = None if command.kind is None or at_prompt else command.find()
+        if begin_trace is not None:
+            begin_trace()
+        return program
+
+    if command.interactive or at_prompt:
+        from gevlite import _prompt
+
+        return _prompt.run(find, command.arguments)
+    program = find()
     execute(program, program.code)
     return 0
 
@@ -114,26 +148,27 @@ def check(command):
 
     before = set(sys.modules)
     program = command.find()
+    path = program.path or "<string>"
     if program.source is None:
-        raise UsageError(f"no source of {program.path}")
-    code, patches = _check.imports_of(program.source, program.path)
+        raise UsageError(f"no source of {path}")
+    code, patches = _check.imports_of(program.source, path)
     if not patches:
         # Finding it has imported the packages that contain it. They must be imported again, patched.
         for name in set(sys.modules) - before:
             del sys.modules[name]
         monkey.patch_all(**command.options)
         program = command.find()
-        print(f"{program.path} does not patch by itself: checked as python -m gevlite.monkey runs it.")
-    return _check.check(lambda: execute(program, code), program.path, command.options)
+        print(f"{path} does not patch by itself: checked as python -m gevlite.monkey runs it.")
+    return _check.check(lambda: execute(program, code), path, command.options)
 
 
-def main(arguments=None):
-    """Run the command; returns an exit code, unless the program raises SystemExit."""
+def main(arguments=None, name=NAME):
+    """Run the command `name`; returns an exit code, unless the program raises SystemExit."""
     try:
-        command = parse(sys.argv[1:] if arguments is None else arguments)
+        command = parse(sys.argv[1:] if arguments is None else arguments, name)
         return check(command) if command.check else run(command)
     except UsageError as exc:
-        sys.stderr.write(f"{USAGE}\ngevlite.monkey: error: {exc}\n")
+        sys.stderr.write(f"{USAGE.format(name=name)}\n{name.rpartition(' ')[2]}: error: {exc}\n")
         return 2
 
 

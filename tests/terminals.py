@@ -1,0 +1,86 @@
+"""Programs on a terminal of their own, for tests."""
+
+import contextlib
+import fcntl
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+PATIENCE = 50  # seconds, for a machine that is busy
+
+_CONTROLS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[=>]|\x1b\][^\x07]*\x07|[\x01\x02\x07]")
+
+
+class Terminal:
+    """Runs `python *arguments` on a new terminal, which is its controlling one. For `with`."""
+
+    def __init__(self, *arguments, columns=80, cwd=None, **environment):
+        leader, follower = os.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        environment = {"TERM": "xterm", "PYTHONIOENCODING": "utf-8", **environment}
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            env={name: value for name, value in {**os.environ, **environment}.items() if value is not None},
+            cwd=cwd,
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(follower)
+        self._leader = leader
+        self.raw = ""  # all that it has written
+        self._read = 0  # how much of it `expect` has passed
+
+    @property
+    def text(self):
+        """What it has written, without control characters other than the ends of lines."""
+        return _CONTROLS.sub("", self.raw).replace("\r", "")
+
+    def type(self, text):
+        os.write(self._leader, text.encode())
+
+    def expect(self, pattern):
+        """Wait for text that comes after all that was expected before. Returns the match."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            found = re.compile(pattern).search(self.text, self._read)
+            if found:
+                self._read = found.end()
+                return found
+            assert time.monotonic() < deadline, f"no {pattern!r} after {self._read} in\n{self.text}"
+            assert self._more(1), f"ended without {pattern!r} after {self._read} in\n{self.text}"
+
+    def _more(self, seconds):
+        """Read what is there. False at the end."""
+        if select.select([self._leader], [], [], seconds)[0]:
+            try:
+                data = os.read(self._leader, 65536)
+            except OSError:  # EIO: how Linux says that the other end is closed
+                return False
+            self.raw += data.decode("utf-8", "replace")
+            return bool(data)
+        return True
+
+    def wait(self):
+        """The exit code, when it has ended."""
+        deadline = time.monotonic() + PATIENCE
+        while self._more(1):
+            assert time.monotonic() < deadline, f"has not ended\n{self.text}"
+        return self.process.wait(PATIENCE)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        os.close(self._leader)
