@@ -5,11 +5,12 @@
 """
 
 import functools
-import importlib
 import sys
+import types
 from typing import NamedTuple
 
 from gevlite._config import config
+from gevlite._core import get_hub
 from gevlite._pgwait import wait
 from gevlite.monkey._engine import is_watched, on_unpatch, patch_item, warn, when_imported
 
@@ -129,24 +130,58 @@ def _take_back(extensions):
         extensions.set_wait_callback(None)
 
 
-# What grpc needs of gevent.
-_LENT = {"gevent": "gevlite", "gevent.hub": "gevlite.hub", "gevent.pool": "gevlite.pool"}
+# How many calls of grpc may wait at a time: each takes an OS thread meanwhile.
+GRPC_CALLS = 1000
 
 
 def _cure_grpc(grpc):
-    """Turn on grpc's support for gevent, which gets gevlite under that name."""
+    """Turn on grpc's support for gevent, which gets gevlite under that name.
+
+    It keeps the hub's thread pool, for calls to wait in. It gets another pool: calls that wait for long would keep
+    others, and all else that uses the hub's ten threads, from going on.
+    """
     cygrpc = sys.modules.get("grpc._cython.cygrpc")
     present = sys.modules.get("gevent")
     if not hasattr(cygrpc, "init_grpc_gevent") or present is not None and not _is_ours(present):
         return False
-    lent = {name: importlib.import_module(ours) for name, ours in _LENT.items() if name not in sys.modules}
+    lent = _gevent_for_grpc()
+    before = {name: sys.modules.get(name) for name in lent}
     sys.modules.update(lent)
     try:
         cygrpc.init_grpc_gevent()
     finally:
-        for name in lent:
-            del sys.modules[name]
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
     return True
+
+
+def _gevent_for_grpc():
+    import gevlite.hub
+    import gevlite.pool
+    from gevlite.threadpool import ThreadPool
+
+    hub = _HubForGrpc(ThreadPool(GRPC_CALLS, idle_task_timeout=60))
+    hubs = _standing_in("gevent.hub", gevlite.hub, get_hub=lambda: hub)
+    gevent = _standing_in("gevent", gevlite, hub=hubs, pool=gevlite.pool)
+    return {"gevent": gevent, "gevent.hub": hubs, "gevent.pool": gevlite.pool}
+
+
+class _HubForGrpc:
+    def __init__(self, threadpool):
+        self.threadpool = threadpool
+
+    def __getattr__(self, name):
+        return getattr(get_hub(), name)
+
+
+def _standing_in(name, original, **replaced):
+    module = types.ModuleType(name)
+    module.__getattr__ = functools.partial(getattr, original)
+    module.__dict__.update(replaced)
+    return module
 
 
 def _is_ours(gevent):

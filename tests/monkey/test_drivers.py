@@ -96,19 +96,20 @@ class Echo(grpc.GenericRpcHandler):
 
 def answer(request, context):
     inside.append(request)
-    while len(inside) < 3:  # three calls at the same time
+    while len(inside) < 15:  # so many calls at the same time, more than the hub has threads
         time.sleep(0.001)
     return request
 
 inside = []
-server = grpc.server(futures.ThreadPoolExecutor(4))
+server = grpc.server(futures.ThreadPoolExecutor(20))
 server.add_generic_rpc_handlers((Echo(),))
 port = server.add_insecure_port("127.0.0.1:0")
 server.start()
 with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
     call = channel.unary_unary("/service/method")
-    jobs = [gevlite.spawn(call, b"%d" % n, timeout=20) for n in range(3)]
-    assert [job.get() for job in jobs] == [b"0", b"1", b"2"]
+    jobs = [gevlite.spawn(call, b"%d" % n, timeout=20) for n in range(15)]
+    assert [job.get() for job in jobs] == [b"%d" % n for n in range(15)]
+    assert gevlite.get_hub().threadpool.maxsize < 15
 server.stop(None).wait()
 print("done")
 """
