@@ -7,6 +7,7 @@ coroutine as garbage, would never get control back.
 """
 
 import asyncio
+import inspect
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import suppress
 from gc import get_referents
@@ -69,10 +70,14 @@ def end_inner(loop, address):
             for _ in range(_PATIENCE):
                 if inner.dead or not _ended(task, loop, inner.throw):
                     break
-        if found:
-            _ended(
-                task, loop, task.get_coro().close
-            )  # later it might throw into one of them, which has no parent by then
+        # Later it might throw into one of them, which has no parent by then. And what an interruption has kept
+        # `run_until_complete` from beginning (`Runner.close` calls it) is known to nobody else.
+        if found or not getattr(task, "_log_destroy_pending", True) and _is_new(task.get_coro()):
+            _ended(task, loop, task.get_coro().close)
+
+
+def _is_new(coroutine):
+    return inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
 
 
 def _ended(task, loop, end):

@@ -153,6 +153,32 @@ def test_a_kill_while_a_callback_blocks_ends_the_run():
         assert greenlet.exception is kill or isinstance(greenlet.value, gevlite.GreenletExit)
 
 
+@pytest.mark.parametrize("second", [gevlite.GreenletExit, KeyboardInterrupt])
+@pytest.mark.parametrize("how", ["run", "Runner"])
+@pytest.mark.parametrize("turns", range(6))
+def test_what_a_second_kill_keeps_from_beginning_is_not_missed(second, how, turns, recwarn):
+    """Whatever `Runner.close` is about to run then: nobody is told that a coroutine was never awaited."""
+
+    def run(coroutine):
+        if how == "run":
+            return gevlite.asyncio.run(coroutine)
+        with asyncio.Runner(loop_factory=EventLoop) as runner:
+            return runner.get_loop().run_until_complete(coroutine)
+
+    greenlet = gevlite.spawn(run, asyncio.sleep(LONG))
+    greenlet._report_error = lambda exc: None
+    gevlite.idle()
+    greenlet.kill(block=False)
+    for _ in range(turns):
+        gevlite.sleep(0)
+    greenlet.kill(second, block=False)
+    greenlet.join()
+    gevlite.idle()
+    del greenlet
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_the_loop_can_be_run_again_after_a_kill():
     loop = EventLoop()
     order = []
