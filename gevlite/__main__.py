@@ -51,15 +51,16 @@ def main(argv=None):
 
     trace = commands.add_parser(
         "trace",
-        help="record a running process: who runs when, what greenlets wait for, who wakes them",
-        description="Record a running process for some seconds, in the format of Chrome's trace events, which "
-        "https://ui.perfetto.dev shows.",
+        help="record a running process: who runs when, what greenlets wait for, who wakes them; or show such a file",
+        description="Record a running process for some seconds, in the format of Chrome's trace events "
+        "(for https://ui.perfetto.dev), or as a page of its own. See docs/tracing.md.",
     )
-    trace.add_argument("pid", type=int, metavar="PID", help="of the process")
+    trace.add_argument("target", metavar="PID|FILE", help="a process; or, with --html, a file that was recorded")
     trace.add_argument(
         "--seconds", type=_seconds, default=5.0, metavar="N", help="for how long (default: 5); Ctrl+C ends it earlier"
     )
-    trace.add_argument("-o", "--output", metavar="FILE", help="where to (default: trace-PID.json)")
+    trace.add_argument("-o", "--output", metavar="FILE", help="where to (default: trace-PID.json, or FILE.html)")
+    trace.add_argument("--html", action="store_true", help="as a page that shows itself in a browser")
     trace.add_argument(
         "--events", type=_events, metavar="N", help="the size of the buffer; the oldest are dropped (default: 500000)"
     )

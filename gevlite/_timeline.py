@@ -353,7 +353,9 @@ def write_file(path, chunks):
         with _io.open(part, "x", encoding="utf-8", errors="surrogatepass") as file:
             file.writelines(chunks)
         os.replace(part, path)
-    except BaseException:
+    except BaseException as exc:
+        if isinstance(exc, OSError) and exc.filename == part:
+            exc.filename = path
         try:
             os.unlink(part)
         except OSError:

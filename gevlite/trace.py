@@ -4,6 +4,7 @@
 
     python -m gevlite run --trace FILE script.py [argument ...]
     python -m gevlite trace PID --seconds 5 -o FILE
+    python -m gevlite trace FILE --html
 
 or in a program::
 
@@ -12,8 +13,9 @@ or in a program::
     with gevlite.trace.record("trace.json"):
         serve()
 
-The file is in the format of Chrome's trace events, which https://ui.perfetto.dev and https://speedscope.app show.
-One trace may run at a time. It covers all threads that have a hub, also those that begin meanwhile.
+The file is in the format of Chrome's trace events, which https://ui.perfetto.dev and https://speedscope.app show; a
+name that ends in `.html` gets a page that shows itself. One trace may run at a time. It covers all threads that have a
+hub, also those that begin meanwhile.
 """
 
 import _signal  # type: ignore[import-not-found]
@@ -35,6 +37,7 @@ EVENTS = 500_000
 _Path = str | os.PathLike[str]
 
 _file: str | None = None  # to be written by `stop`, or at the end of the process
+_program: list[str] | None = None  # `sys.argv` when it began: a runner of programs may put back its own
 _registered = False
 
 
@@ -60,11 +63,17 @@ class Trace:
         return self._timeline.about()["seconds"]
 
     def save(self, file: _Path) -> None:
-        """Write it as JSON, as a whole or not at all. Blocks the OS thread.
+        """Write it, as a whole or not at all: a page if the name ends in `.html`, else JSON. Blocks the OS thread.
 
         Raises OSError.
         """
-        write_file(os.fspath(file), self._timeline.chunks())
+        path = os.fspath(file)
+        chunks = self._timeline.chunks()
+        if path.endswith((".html", ".htm")):
+            from gevlite._trace_page import page
+
+            chunks = page(chunks)
+        write_file(path, chunks)
 
     def __repr__(self) -> str:
         return f"<Trace of {self.seconds:.3g} s, {self.events} events, {self.dropped} dropped>"
@@ -79,7 +88,7 @@ def start(file: _Path | None = None, *, events: int = EVENTS) -> None:
     Raises RuntimeError if a trace is running, OSError if the file cannot be written, and ValueError for less than 1000
     events.
     """
-    global _file
+    global _file, _program
     if not isinstance(events, int):
         raise TypeError(f"events must be an int, not {events!r}")
     if events < 1000:
@@ -94,6 +103,7 @@ def start(file: _Path | None = None, *, events: int = EVENTS) -> None:
     _core.get_hub()  # or the thread would make one without being seen to
     _core.trace_start(events)
     _file = path
+    _program = [str(part) for part in getattr(sys, "argv", ())]
     if path is not None:
         _register()
 
@@ -107,6 +117,8 @@ def stop() -> Trace:
     found = _probe.trace_stop(False)
     if "error" in found:
         raise RuntimeError(found["error"])
+    if _program is not None:
+        found["program"] = _program
     made = Trace(found)
     path, _file = _file, None
     if path is not None:

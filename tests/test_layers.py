@@ -15,8 +15,8 @@ FOLDERS = {"gevlite": ROOT / "gevlite", "gevlite.backends": ROOT / "backends"}
 
 # A module may import what stands in its own layer or in one above it in this list. `name.*` is a package.
 LAYERS = {
-    "ground": "_choice _config _dead_end _excepthook _frames _private_names _probe _program _report _timeline _twin"
-    " _user_line _version exceptions",
+    "ground": "_choice _config _dead_end _excepthook _frames _private_names _probe _program _report _timeline"
+    " _trace_page _twin _user_line _version exceptions",
     "core": "_array _backend _checks _core _debuggers _descriptors _gil _heap _hosted _look _ring _shared _trace",
     "backends": "backends.*",
     "to wait for": "_many _running_loop _threadlock _watch event greenlet local lock queue timeout",

@@ -1,5 +1,6 @@
-"""`python -m gevlite trace`: record a running process."""
+"""`python -m gevlite trace`: record a running process, or make a page of what was recorded."""
 
+import os
 import select
 import sys
 import time
@@ -15,16 +16,39 @@ SPARE_SECONDS = 30.0
 def main(options):
     """Run `trace`; returns the exit code."""
     try:
-        return _record(options.pid, options)
+        if options.target.isdigit() and not os.path.exists(options.target):
+            return _record(int(options.target), options)
+        return _convert(options)
     except CannotLook as exc:
         print(f"gevlite: {exc}", file=sys.stderr)
     except OSError as exc:
-        print(f"gevlite: {exc.filename or options.output}: {exc.strerror or exc}", file=sys.stderr)
+        print(f"gevlite: {exc.filename or options.output or options.target}: {exc.strerror or exc}", file=sys.stderr)
     return 1
 
 
+def _convert(options):
+    if not options.html:
+        raise CannotLook(f"{options.target} is no number of a process; for a file, --html is needed")
+    output = options.output or os.path.splitext(options.target)[0] + ".html"
+    with open(options.target, encoding="utf-8") as file:
+        chunks = page_of(file.read(), options.target)
+    write_file(output, chunks)
+    print(output)
+    return 0
+
+
+def page_of(text, name):
+    """The parts of a page that shows a file, given its text. Raises CannotLook."""
+    from gevlite._trace_page import NotATrace, page
+
+    try:
+        return page([text])
+    except NotATrace as exc:
+        raise CannotLook(f"{name}: {exc}") from None
+
+
 def _record(pid, options):
-    output = options.output or f"trace-{pid}.json"
+    output = options.output or f"trace-{pid}.{'html' if options.html else 'json'}"
     check_file(output)  # before anything is done to the process
     uid = user_of(pid)
     events = options.events or EVENTS
@@ -57,7 +81,10 @@ def _record(pid, options):
     if "texts" not in found:
         raise CannotLook(f"process {pid} has a gevlite without traces")
     timeline = Timeline(found)
-    write_file(output, timeline.chunks())
+    if options.html:
+        write_file(output, page_of("".join(timeline.chunks()), output))
+    else:
+        write_file(output, timeline.chunks())
     about = timeline.about()
     dropped = f", the first {timeline.dropped} dropped (--events)" if timeline.dropped else ""
     print(f"{output}: {about['seconds']:.1f} s, {about['events']} events{dropped}")

@@ -104,7 +104,7 @@ def source_files(*suffixes):
 def check_sdist(path):
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = {source for source, _ in source_files(".py", ".pyx", ".pxd", ".pyi", ".h", "py.typed")}
+    wanted = {source for source, _ in source_files(".py", ".pyx", ".pxd", ".pyi", ".h", ".html", "py.typed")}
     wanted |= {"pyproject.toml", "setup.py", "tox.ini", "LICENSE", "README.md", "CHANGELOG.md"}
     wanted |= {"docs/index.md", "tests/test_cli.py", "tests/test_docs.py"}
     yield from (f"{name} is not in the sdist" for name in sorted(wanted - names))
@@ -128,7 +128,7 @@ def check_wheel(path, largest):
         and "musllinux" not in path.name
     ):
         yield f"{path.name} has a tag that PyPI does not accept"
-    wanted = {installed for _, installed in source_files(".py", ".pxd", ".pyi", ".h", "py.typed")}
+    wanted = {installed for _, installed in source_files(".py", ".pxd", ".pyi", ".h", ".html", "py.typed")}
     yield from (f"{name} is not in the wheel" for name in sorted(wanted - names))
     for source, installed in source_files(".pyx"):
         stem = installed.removesuffix(".pyx")
