@@ -31,16 +31,17 @@ class Setting:
 
     default: the value if it is not set anywhere. check(value): takes what was assigned, or the variable's text; returns
     the value, or raises ValueError or TypeError. must_be: how such an error describes a valid value. assigned(value):
-    makes an assignment take effect, or raises to refuse it.
+    makes an assignment take effect, or raises to refuse it. empty: what an empty variable means; None: it is not set.
     """
 
-    def __init__(self, default, check, must_be, doc, assigned=None, gevent=None, gevent_names=None):
+    def __init__(self, default, check, must_be, doc, assigned=None, gevent=None, gevent_names=None, empty=None):
         self.default = default
         self.check = check
         self.must_be = must_be
         self.assigned = assigned
         self.gevent = gevent
         self.gevent_names = gevent_names
+        self.empty = empty
         self._said = False
         self.__doc__ = doc
 
@@ -72,6 +73,8 @@ class Setting:
     def _environment(self):
         """`(variable, text)`; the text is empty if there is none."""
         text = os.environ.get(self.variable, "").strip()
+        if not text and self.empty is not None and self.variable in os.environ:
+            return self.variable, self.empty
         if not text and self.gevent is not None:
             text = os.environ.get(self.gevent, "").strip()
             if text and self.gevent_names is not None:
@@ -151,6 +154,14 @@ def _names(value):
 
 def _names_or_class(value):
     return value if isinstance(value, type) else _names(value)
+
+
+def _seconds_or_off(value):
+    """At least 0.01; 0 for None and False."""
+    seconds = float(value) if value is not None else 0.0
+    if value is True or not (seconds == 0 or 0.01 <= seconds <= 1e6):
+        raise ValueError
+    return seconds
 
 
 def _one_of(*names):
@@ -440,6 +451,17 @@ class Config:
         _path_or_none,
         "the path of a file",
         "The file to which `dump_signal` appends its reports; None means stderr.",
+    )
+
+    watch = Setting(
+        0.0,
+        _seconds_or_off,
+        "a number of seconds, at least 0.01, or 0 for off",
+        "When a greenlet has held its hub for so many seconds while others wait, a line in the log (`gevlite.watch`) "
+        "says where: see [A greenlet blocks the others](debugging.md#a-greenlet-blocks-the-others). 0, None and an empty "
+        "variable turn it off. An assignment takes effect at once. In gunicorn's worker, Celery's pool and "
+        "`python -m gevlite run` the default is 1 second.",
+        empty="0",
     )
 
     # -------- settings that only gevent has

@@ -33,7 +33,7 @@ class Setting(Generic[_T, _A]):
 
     default: the value if it is not set anywhere. check(value): takes what was assigned, or the variable's text; returns
     the value, or raises ValueError or TypeError. must_be: how such an error describes a valid value. assigned(value):
-    makes an assignment take effect, or raises to refuse it.
+    makes an assignment take effect, or raises to refuse it. empty: what an empty variable means; None: it is not set.
     """
 
     default: _T
@@ -51,6 +51,7 @@ class Setting(Generic[_T, _A]):
         assigned: Callable[[_T], object] | None = None,
         gevent: str | None = None,
         gevent_names: tuple[str, ...] | None = None,
+        empty: str | None = None,
     ) -> None: ...
     def __set_name__(self, owner: type, name: str) -> None: ...
     @overload
@@ -144,6 +145,7 @@ class Config:
     """A signal, such as `USR1`, on which the process writes what `python -m gevlite ps` shows to stderr, or to `dump_file`. It takes effect when the hub of the main thread is made, unless the program handles that signal."""
     dump_file: Setting[str | None, str | os.PathLike[str] | None]
     """The file to which `dump_signal` appends its reports; None means stderr."""
+    watch: Setting[float, float | str | None]
     @property
     def settings(self) -> Mapping[str, Setting[Any, Any]]:
         """All settings by name; each has `name`, `variable`, `default`, `must_be` and `__doc__`."""

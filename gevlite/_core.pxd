@@ -252,6 +252,7 @@ cdef class Hub(greenlet):
     cdef readonly str backend_reason
     cdef bint started               # the loop has been entered
     cdef bint polling               # inside backend.poll, maybe blocked
+    cdef bint ticker_waits          # for this hub to go on; see _ticker.pxi, whose thread sets it
     cdef readonly bint closed
     cdef bint closing               # unwinding what is parked
     cdef bint is_main_thread

@@ -427,6 +427,30 @@ def trace_stop() -> dict[str, Any]:
 def is_traced() -> bool:
     """True while a trace is running."""
 
+def look_at_running(hub: Hub) -> tuple[str, list[tuple[str, int, str]], FrameType | None, int] | None:
+    """What runs in the thread of another thread's hub; for gevlite._blocked, under the rules of `look`.
+
+    Returns None if the hub polls, or `(kind, stack, frame, others)`: the kind as in `look`, the stack as a list of (file, line,
+    function), innermost first, the innermost frame itself, and how many greenlets wait. No frame: no Python code runs.
+    """
+
+class Tick:
+    """From now on, `call(hub, seconds, gil_seconds, run, still)` when one greenlet or callback holds the hub for `seconds`.
+
+    It is called in a thread of its own, and must not wait for greenlets. Its arguments: for how long it has run, for how
+    long of that the ticker had to wait for the GIL, a number that no other run of this hub has, and whether it still runs.
+    It returns in how many seconds it is to be called again if the same still runs then, or None. Its exceptions go to
+    `sys.unraisablehook`. Raises RuntimeError if no thread can be started.
+    """
+
+    hub: Hub
+    def __init__(self, hub: Hub, seconds: float, call: Callable[[Hub, float, float, int, bool], float | None]) -> None: ...
+    def stop(self) -> None:
+        """No more calls, but for one that is under way."""
+
+def in_ticker() -> bool:
+    """True in the thread that makes the calls."""
+
 def waiting_loops() -> list[tuple[int, Any]]:
     """`(address of the greenlet, event loop)` of each greenlet that runs an asyncio loop and waits in it."""
 

@@ -30,7 +30,7 @@ What a reader must know before changing anything
 """
 
 cimport cython
-from cpython.exc cimport PyErr_CheckSignals
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetObject, PyErr_WriteUnraisable
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.errno cimport EBADF
@@ -1398,6 +1398,8 @@ cdef class Hub(greenlet):
                 self.nursery = nursery
                 switch_to(<PyObject *> nursery, NULL)
         self.started = True
+        if self.ticker_waits:
+            tell_ticker(self)
         stamp_parked(self)
         run_loop(self, <PyObject *> self)
 
@@ -1986,6 +1988,7 @@ cdef class Hub(greenlet):
         if gevlite_thread_hub == <PyObject *> self:
             gevlite_thread_hub = NULL
         remove_hub(self)
+        stop_ticks(self)
         self._unwatch_signals()
         ring_dispose(&self.ready)
         ring_dispose(&self.inbox)
@@ -2319,6 +2322,8 @@ cdef int stamp_last(Hub hub, int64_t now) noexcept:
     if hub.parked != NULL and <PyObject *> (<Waiter> hub.parked).greenlet == hub.current:
         if (<Waiter> hub.parked).since == hub.slice_end:
             (<Waiter> hub.parked).since = now + SLICE_NS
+    if hub.ticker_waits:
+        tell_ticker(hub)
     return 0
 
 
@@ -2490,6 +2495,7 @@ include "_trace.pxi"
 include "_descriptors.pxi"
 include "_debuggers.pxi"
 include "_hosted.pxi"
+include "_ticker.pxi"
 
 
 # ---------------------------------------------------------------- checks
@@ -3010,6 +3016,7 @@ def after_fork_in_child():
                 hub.backend.close()
             except Exception as exc:
                 hub.print_exception(hub.backend, type(exc), exc, exc.__traceback__)
+    ticks_after_fork_in_child()
 
 
 os.register_at_fork(after_in_child=after_fork_in_child)

@@ -293,21 +293,11 @@ cdef class _Look:
         # -------- running
         state = "closed" if hub.closed else "idle" if hub.polling else "running"
         if frame is not None and not hub.polling:
-            Py_INCREF(frame)
-            if here:
-                running = me
-            elif hub.current != NULL and is_running(<CoreGreenlet> hub.current):
-                running = <greenlet> hub.current
-            elif bottom_is_hub(<PyObject *> frame):
-                running = hub
-            elif not main_is_parked:
-                running = main
-            if running is not None and runs_loops(hub, running):
-                running = hub
+            running = running_of(hub, frame, me, main_is_parked)
             if running is me and running is not None and is_parked(hub, running):
-                Py_DECREF(frame)        # reported above
-                state = "idle"
+                state = "idle"          # reported above
             else:
+                Py_INCREF(frame)
                 stack = self.stack(<PyObject *> frame, <size_t> <PyObject *> running if running is not None else 0,
                                    skip if here else 0)
                 self.add(running, number, main, "running", stack, None, None, hub.slice_end)
@@ -438,6 +428,23 @@ cdef bint is_running(CoreGreenlet g) noexcept:
     return g.life == RUNNING and g.waiter == NULL
 
 
+cdef greenlet running_of(Hub hub, object frame, greenlet me, bint main_is_parked):
+    """What runs in the thread of the hub, which does not poll and runs this frame; None if it is a raw greenlet.
+
+    me: the current greenlet, if this is that thread.
+    """
+    cdef greenlet running = None
+    if me is not None:
+        running = me
+    elif hub.current != NULL and is_running(<CoreGreenlet> hub.current):
+        running = <greenlet> hub.current
+    elif bottom_is_hub(<PyObject *> frame):
+        running = hub
+    elif not main_is_parked:
+        running = get_main(hub)
+    return hub if running is not None and runs_loops(hub, running) else running
+
+
 cdef bint is_parked(Hub hub, greenlet g) except -1:
     return waiter_of(hub, g) is not None
 
@@ -549,6 +556,48 @@ def look(int skip=0):
         "greenlets": found.greenlets,
         "holders": found.holders,
     }
+
+
+def look_at_running(Hub hub):
+    """What runs in the thread of another thread's hub; for gevlite._blocked, under the rules of `look`.
+
+    Returns None if the hub polls, or `(kind, stack, frame, others)`: the kind as in `look`, the stack as a list of (file, line,
+    function), innermost first, the innermost frame itself, and how many greenlets wait. No frame: no Python code runs.
+    """
+    cdef _Look found = _Look.__new__(_Look)
+    cdef PyObject *p = hub.parked
+    cdef greenlet main, running
+    cdef object frame
+    cdef tuple row
+    cdef size_t i
+    cdef Py_ssize_t others = 0
+    cdef bint main_is_parked = False
+    frame = _current_frames().get(hub.thread_ident)
+    if hub.polling or hub.closed:
+        return None
+    main = get_main(hub)
+    while p != NULL:
+        others += 1
+        main_is_parked = main_is_parked or (<Waiter> p).greenlet is main
+        p = (<Waiter> p).parked_next
+    for i in range(hub.ready.count):
+        others += hub.ready.items[(hub.ready.head + i) & hub.ready.mask].kind == START
+    for i in range(hub.inbox.count):
+        others += hub.inbox.items[(hub.inbox.head + i) & hub.inbox.mask].kind == START
+    if frame is None:
+        return "raw", [], None, others
+    found.frames = []
+    found.known = {}
+    found.greenlets = []
+    found.contended = set()
+    found.strikes = {}
+    running = running_of(hub, frame, None, main_is_parked)
+    if running is not None and is_parked(hub, running):
+        others -= 1         # a signal handler, in the middle of its wait
+    Py_INCREF(frame)
+    found.add(running, 0, main, "running", found.stack(<PyObject *> frame, 0, 0), None, None, hub.slice_end)
+    row = found.greenlets[0]
+    return row[2], [found.frames[i] for i in <tuple> row[16]], frame, others
 
 
 def waiting_loops():

@@ -118,6 +118,8 @@ cdef inline bint begin_to_poll(Hub hub) noexcept:
 cdef inline void end_to_poll(Hub hub, bint others) noexcept:
     # Lock: none; an atomic write. Whoever reads the old value wakes a poll that is not made, which does no harm.
     hub.polling = others
+    if hub.ticker_waits:
+        tell_ticker(hub)
 
 
 cdef int close_inbox(Hub hub) except -1:

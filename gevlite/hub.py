@@ -4,7 +4,7 @@ import _thread
 import os
 
 from gevlite import _core
-from gevlite._config import config
+from gevlite._config import Config, config
 from gevlite._core import get_hub, get_hub_if_exists, sleep
 from gevlite.exceptions import (
     BlockingSwitchOutError,
@@ -60,6 +60,8 @@ class Hub(_core.Hub):
         super().__init__(backend)
         if config.monitor_thread:
             self.call_soon(_start_monitoring, self)
+        if config.watch:
+            _blocked().watch(self, config.watch)
         if config.inspect or config.dump_signal is not None:
             from gevlite import _door
 
@@ -111,6 +113,16 @@ class Hub(_core.Hub):
         if name in ("resolver", "threadpool") and name not in vars(self):
             return
         super().__delattr__(name)
+
+
+def _blocked():
+    # It imports logging, which a program without the watch may not need.
+    from gevlite import _blocked
+
+    return _blocked
+
+
+Config.watch.assigned = lambda seconds: _blocked().watch_all(seconds)
 
 
 def _start_monitoring(hub):

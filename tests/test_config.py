@@ -31,6 +31,7 @@ GOOD_TEXTS = {
     "inspect": {"1": True, "no": False},
     "dump_signal": {"TERM": 15, " sigint ": 2, "1": 1},
     "dump_file": {"dump.txt": "dump.txt", " /tmp/x ": "/tmp/x"},
+    "watch": {"0": 0.0, "0.5": 0.5, " 2 ": 2.0, "": 0.0},
 }
 GOOD_VALUES = {
     "backend": [("select", ("select",)), (["x", "select"], ("x", "select")), (None, None)],
@@ -49,6 +50,7 @@ GOOD_VALUES = {
     "inspect": [(True, True), ("0", False)],
     "dump_signal": [(1, 1), ("TERM", 15), (None, None)],
     "dump_file": [("x", "x"), (Path("/tmp/x"), "/tmp/x"), (None, None)],
+    "watch": [(0, 0.0), (0.01, 0.01), (3, 3.0), ("4", 4.0), (None, 0.0), (False, 0.0)],
 }
 BAD_TEXTS = {
     "backend": [","],
@@ -67,6 +69,7 @@ BAD_TEXTS = {
     "inspect": ["2", "perhaps"],
     "dump_signal": ["0", "65", "-1", "DFL", "USR", "_DFL", "1.5"],
     "dump_file": ["/tmp/"],
+    "watch": ["-1", "0.001", "nan", "inf", "soon"],
 }
 BAD_VALUES = {
     "backend": [5, [5], "", [], b"select"],
@@ -85,6 +88,7 @@ BAD_VALUES = {
     "inspect": ["perhaps", ""],
     "dump_signal": ["", "USR3", 0, 1000, True, 1.5, [10]],
     "dump_file": ["", "/tmp/", 5, b"/tmp/x", ["x"]],
+    "watch": [-1, 0.001, float("nan"), float("inf"), "", "soon", True, [1]],
 }
 
 
@@ -119,7 +123,7 @@ def test_the_environment_gives_a_value(name, text, config, monkeypatch):
     monkeypatch.setenv(setting.variable, text)
     assert getattr(config, name) == GOOD_TEXTS[name][text]
     assert type(getattr(config, name)) is type(GOOD_TEXTS[name][text])
-    assert setting.source(config) == f"GEVLITE_{name.upper()}={text.strip()}"
+    assert setting.source(config) == f"GEVLITE_{name.upper()}={text.strip() or setting.empty}"
     monkeypatch.setenv(setting.variable, " ")
     assert getattr(config, name) == setting.default, "an empty variable counts as unset"
 

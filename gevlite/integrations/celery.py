@@ -10,7 +10,8 @@ would then block all others and the worker itself. Celery's own event loop runs 
 greenlet of its own: heartbeats, remote control and tasks with an ETA continue while tasks wait. gevent is not needed.
 
 A time limit or `revoke(terminate=True)` ends a task by an exception, raised where the task waits. A task that
-calculates without waiting ends when it next waits, and delays all others meanwhile.
+calculates without waiting ends when it next waits, and delays all others meanwhile: after one second of that, a line in
+the log says where (`gevlite.config.watch`).
 """
 
 import itertools
@@ -22,7 +23,7 @@ from celery.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded
 from celery.utils.log import get_logger
 
 import gevlite
-from gevlite import monkey
+from gevlite import _blocked, monkey
 from gevlite.event import Event
 
 __all__ = ["TaskPool"]
@@ -58,6 +59,7 @@ class TaskPool(base.BasePool):
         for problem in problems:
             logger.warning("%s", problem)
         super().__init__(*args, **kwargs)
+        _blocked.by_default()
         self._running = {}  # number: job
         self._waiting = deque()
         self._idle = Event()

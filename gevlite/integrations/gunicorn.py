@@ -25,7 +25,7 @@ from gunicorn.http.wsgi import base_environ
 from gunicorn.sock import ssl_context
 from gunicorn.workers.base import Worker
 
-from gevlite import monkey, sleep, spawn
+from gevlite import _blocked, monkey, sleep, spawn
 from gevlite._rawsocket import RawSocket
 from gevlite._version import __version__
 from gevlite.event import Event
@@ -42,7 +42,8 @@ class GevliteWorker(Worker):
 
     Stop and reload (TERM, HUP): no new connections; requests get `graceful_timeout` seconds, and connections between
     two requests a moment for one more. QUIT and INT: at once. The master kills a worker in which no switch between
-    greenlets happens for `timeout` seconds.
+    greenlets happens for `timeout` seconds. After one second of that, a line in the error log says where: see
+    `gevlite.config.watch`.
     """
 
     def __init__(self, *args, **kwargs):
@@ -62,6 +63,7 @@ class GevliteWorker(Worker):
         signal.signal(signal.SIGINT, self.handle_quit)
         self.check()
         self.patch()
+        self.watch()
         super().init_process()
 
     def patch(self):
@@ -74,6 +76,11 @@ class GevliteWorker(Worker):
             monkey.patch_all()
         for warning in caught:
             self.log.warning("%s: %s (pid:%s)", warning.category.__name__, warning.message, self.pid)
+
+    def watch(self):
+        """Turn on the watch. Its lines go to the error log, unless the application has configured another one."""
+        _blocked.other_logger = self.log.error_log
+        _blocked.by_default()
 
     def check(self):
         """Raise RuntimeError for a setting that is not supported and would be unsafe or useless to ignore.

@@ -34,6 +34,8 @@ class GevliteWorker(Worker):
 
         With `gevlite.config.monkey_strict`, the worker then does not start: MonkeyPatchError.
         """
+    def watch(self) -> None:
+        """Turn on the watch. Its lines go to the error log, unless the application has configured another one."""
     def init_process(self) -> None:
         """Called in the new process. Blocks until the worker ends."""
     def check(self) -> None:

@@ -9,7 +9,7 @@ import dataclasses
 import inspect
 import sys
 
-from gevlite import monkey
+from gevlite import _blocked, monkey
 from gevlite._program import UsageError, execute, find_code, find_input, find_module, find_script
 
 AREAS = tuple(name for name in inspect.signature(monkey.patch_all).parameters if name not in ("Event", "fix", "strict"))
@@ -125,6 +125,10 @@ def run(command):
             sys.stderr.write(f"gevlite.monkey: error: cannot write the trace to {command.trace}: {exc.strerror}\n")
             return 2
     monkey.patch_all(**command.options)
+    try:
+        _blocked.by_default()
+    except ValueError as exc:
+        raise UsageError(str(exc)) from None
     at_prompt = command.kind == "-" and sys.stdin is not None and sys.stdin.isatty()
 
     def find():
