@@ -1,7 +1,7 @@
 """The watch: a line in the log when a greenlet has held its hub for longer than `gevlite.config.watch` seconds.
 
-It is a `Tick` for each hub (see _ticker.pxi), so it costs a switch nothing and an idle process no wake-ups. What is here
-is called in the ticker's thread, and only when there is something to tell. It runs no code of the program but the
+It is a `Tick` for each hub (see _ticker.pxi), so it costs a switch nothing and an idle process no wake-ups. What is
+here is called in the ticker's thread, and only when there is something to tell. It runs no code of the program but the
 handlers of its log. In a patched process these may have to wait for a lock that a greenlet has: then the ticker's
 thread waits.
 
@@ -33,9 +33,9 @@ _GIL_SECONDS = 0.1
 class Blocked:
     """A greenlet or callback that has held its hub for some time.
 
-    hub. run: a number that no other run of this hub has. seconds: for how long. gil_seconds: for how long of that nobody
-    got the GIL. others: how many greenlets wait. place: `(file, line, function)` of the program's own line, or None.
-    stack: a list of these, innermost first. call: the `BlockingCall` that it is in, or None.
+    hub. run: a number that no other run of this hub has. seconds: for how long. gil_seconds: for how long of that
+    nobody got the GIL. others: how many greenlets wait. place: `(file, line, function)` of the program's own line, or
+    None. stack: a list of these, innermost first. call: the `BlockingCall` that it is in, or None.
     """
 
     def __init__(self, hub, run, seconds, gil_seconds, others, stack, call):

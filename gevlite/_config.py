@@ -458,8 +458,8 @@ class Config:
         _seconds_or_off,
         "a number of seconds, at least 0.01, or 0 for off",
         "When a greenlet has held its hub for so many seconds while others wait, a line in the log (`gevlite.watch`) "
-        "says where: see [A greenlet blocks the others](debugging.md#a-greenlet-blocks-the-others). 0, None and an empty "
-        "variable turn it off. An assignment takes effect at once. In gunicorn's worker, Celery's pool and "
+        "says where: see [A greenlet blocks the others](debugging.md#a-greenlet-blocks-the-others). 0, None and an "
+        "empty variable turn it off. An assignment takes effect at once. In gunicorn's worker, Celery's pool and "
         "`python -m gevlite run` the default is 1 second.",
         empty="0",
     )

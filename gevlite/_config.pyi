@@ -146,6 +146,7 @@ class Config:
     dump_file: Setting[str | None, str | os.PathLike[str] | None]
     """The file to which `dump_signal` appends its reports; None means stderr."""
     watch: Setting[float, float | str | None]
+    """When a greenlet has held its hub for so many seconds while others wait, a line in the log (`gevlite.watch`) says where: see [A greenlet blocks the others](debugging.md#a-greenlet-blocks-the-others). 0, None and an empty variable turn it off. An assignment takes effect at once. In gunicorn's worker, Celery's pool and `python -m gevlite run` the default is 1 second."""
     @property
     def settings(self) -> Mapping[str, Setting[Any, Any]]:
         """All settings by name; each has `name`, `variable`, `default`, `must_be` and `__doc__`."""

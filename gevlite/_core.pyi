@@ -31,7 +31,7 @@ What a reader must know before changing anything
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, ClassVar, NoReturn, Protocol, Self, TypedDict, type_check_only
 
 from _typeshed import FileDescriptorLike, SupportsWrite
@@ -434,6 +434,7 @@ def look_at_running(hub: Hub) -> tuple[str, list[tuple[str, int, str]], FrameTyp
     function), innermost first, the innermost frame itself, and how many greenlets wait. No frame: no Python code runs.
     """
 
+@disjoint_base
 class Tick:
     """From now on, `call(hub, seconds, gil_seconds, run, still)` when one greenlet or callback holds the hub for `seconds`.
 
@@ -444,7 +445,9 @@ class Tick:
     """
 
     hub: Hub
-    def __init__(self, hub: Hub, seconds: float, call: Callable[[Hub, float, float, int, bool], float | None]) -> None: ...
+    def __init__(
+        self, hub: Hub, seconds: float, call: Callable[[Hub, float, float, int, bool], float | None]
+    ) -> None: ...
     def stop(self) -> None:
         """No more calls, but for one that is under way."""
 

@@ -10,7 +10,8 @@ would then block all others and the worker itself. Celery's own event loop runs 
 greenlet of its own: heartbeats, remote control and tasks with an ETA continue while tasks wait. gevent is not needed.
 
 A time limit or `revoke(terminate=True)` ends a task by an exception, raised where the task waits. A task that
-calculates without waiting ends when it next waits, and delays all others meanwhile.
+calculates without waiting ends when it next waits, and delays all others meanwhile: after one second of that, a line in
+the log says where (`gevlite.config.watch`).
 """
 
 from collections.abc import Callable, Mapping, Sequence

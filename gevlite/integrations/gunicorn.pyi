@@ -23,7 +23,8 @@ class GevliteWorker(Worker):
 
     Stop and reload (TERM, HUP): no new connections; requests get `graceful_timeout` seconds, and connections between
     two requests a moment for one more. QUIT and INT: at once. The master kills a worker in which no switch between
-    greenlets happens for `timeout` seconds.
+    greenlets happens for `timeout` seconds. After one second of that, a line in the error log says where: see
+    `gevlite.config.watch`.
     """
 
     servers: list[Any]

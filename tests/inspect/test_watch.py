@@ -14,8 +14,8 @@ import gevlite
 from gevlite import _blocked, _native_calls
 from gevlite._core import Tick
 
-# Each program is a file, because its source is looked at. `run` runs a function while three others wait; `lines` has what
-# the watch said. What blocks does so until it has been reported, so no test depends on how fast that is.
+# Each program is a file, because its source is looked at. `run` runs a function while three others wait; `lines` has
+# what the watch said. What blocks does so until it has been reported, so no test depends on how fast that is.
 HEAD = """
 import ctypes, hashlib, logging, os, queue, socket, subprocess, sys, threading, time
 import gevlite
@@ -41,7 +41,6 @@ def over():
     gevlite.joinall(waiting)
     print("unharmed")
 """
-LINES = HEAD.count("\n") + 1
 
 
 @pytest.fixture

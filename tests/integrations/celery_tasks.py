@@ -55,6 +55,12 @@ def stubborn(path):
         raise
 
 
+@app.task
+def block(path):
+    while not os.path.exists(path):
+        pass
+
+
 @app.task(rate_limit="10/s")
 def rated():
     return time.time()

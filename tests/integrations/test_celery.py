@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -127,6 +128,15 @@ def test_what_a_task_raises_is_its_result(send):
 
 def test_a_task_may_wait_for_another_one(send):
     assert send("ask_another").get(timeout=20) <= time.time()
+
+
+def test_a_task_that_blocks_the_others_is_in_the_log(send, worker, tmp_path):
+    job = send("block", str(tmp_path / "told"))
+    until(
+        lambda: "block (" in (log := worker.log.read_text()) and re.search(r"celery_tasks\.py:\d+\) has run for", log)
+    )
+    (tmp_path / "told").touch()
+    job.get(timeout=20)
 
 
 def test_a_soft_time_limit_is_raised_in_the_task(send):

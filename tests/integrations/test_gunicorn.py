@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from processes import PATIENCE, WebServer, alive, until
@@ -44,6 +45,9 @@ def application(environ, start_response):
         time.sleep(float(path.removeprefix("/sleep/")))
     elif path == "/spin":
         while True:
+            pass
+    elif path == "/block":
+        while not os.path.exists("told"):
             pass
     elif path == "/boom":
         raise ValueError("a secret")
@@ -650,6 +654,23 @@ def test_who_keeps_others_from_running_is_replaced(master, background):
     assert spinning.exception() or spinning.result().status == 500
     until(lambda: not alive(pid))
     assert running.get().json["pid"] != pid
+
+
+def test_who_keeps_others_from_running_is_in_the_error_log(master, background):
+    running = master()
+    blocking = background(running.open().get, "/block")
+    running.said(r"\[WARNING\] application \(site_app\.py:\d+\) has run for \d+\.\d s; \d+ others? waits?\nStack")
+    (running.folder / "told").touch()
+    assert blocking.result().status == 200 and running.get().status == 200
+
+
+def test_the_watch_can_be_turned_off_and_a_bad_value_is_an_error(master):
+    with_error = master(env={"GEVLITE_WATCH": "soon"}, boots=False)
+    with_error.said("GEVLITE_WATCH must be a number of seconds, at least 0.01, or 0 for off, not 'soon'")
+    with_error.kill()
+    off = master(env={"GEVLITE_WATCH": "0"})
+    pid = off.get().json["pid"]
+    assert "gevlite-ticker" not in [name.read_text().strip() for name in Path(f"/proc/{pid}/task").glob("*/comm")]
 
 
 def test_a_slow_request_is_no_reason_to_kill(master):
