@@ -356,8 +356,9 @@ def test_what_a_frame_calls_is_found_without_running_code_of_the_program():
 
 
 @pytest.fixture
-def log(monkeypatch):
+def log(monkeypatch, tmp_path):
     """A log of its own; `.said` is what it writes, `.seconds` its clock."""
+    monkeypatch.chdir(tmp_path)
     made = _blocked._Log()
     made.said = []
     made.seconds = 0.0
