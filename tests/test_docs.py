@@ -91,7 +91,8 @@ def run(page, line, source, folder, environment):
     return subprocess.run(
         [sys.executable, script],
         cwd=folder,
-        env={**os.environ, **environment},
+        # An example may be a test: with pytest alone, and no options for this run of the suite.
+        env={**os.environ, "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment},
         capture_output=True,
         text=True,
         timeout=30,
