@@ -22,4 +22,7 @@ def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 7000)
+    try:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 7000)
+    except KeyboardInterrupt:
+        pass  # the way to stop it

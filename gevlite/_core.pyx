@@ -238,6 +238,15 @@ cdef int64_t now_ns() noexcept nogil:
     return gevlite_now_ns()
 
 
+cdef double number_of(object seconds) except? -1:
+    if type(seconds) is float:
+        return <double> seconds
+    try:
+        return seconds
+    except TypeError:
+        raise TypeError(f"seconds must be a number, not {seconds!r}") from None
+
+
 cdef int64_t timeout_ns(object seconds) except -2:
     cdef double s
     cdef long whole
@@ -247,7 +256,7 @@ cdef int64_t timeout_ns(object seconds) except -2:
         whole = seconds if -1 < seconds < 4_000_000_000 else -1
         if whole >= 0:
             return whole * <int64_t> 1_000_000_000
-    s = seconds
+    s = number_of(seconds)
     if s <= 0:
         return 0
     if s != s:
@@ -1744,7 +1753,7 @@ cdef class Hub(greenlet):
         cdef Timer timer
         if not callable(callback):
             raise TypeError(f"callback must be callable, not {callback!r}")
-        if seconds < 0 or repeat < 0:
+        if number_of(seconds) < 0 or number_of(repeat) < 0:
             raise ValueError("the time of a timer must not be negative")
         self._check_thread("call_later")
         timer = Timer.__new__(Timer, self, callback, args)
@@ -2908,7 +2917,7 @@ def sleep(seconds=0, ref=True):
     cdef Hub hub = current_hub()
     cdef Waiter w
     cdef greenlet me
-    cdef double s = 0 if seconds is ZERO else seconds
+    cdef double s = 0 if seconds is ZERO else number_of(seconds)
     if s < 0:
         raise ValueError("sleep length must be non-negative")
     if s > 0:

@@ -103,8 +103,13 @@ cdef object _error_of(object source):
         return exc
 
 
-cdef list _distinct(object objects):
-    return list(dict.fromkeys(objects))
+cdef list several(object objects, str function):
+    """The objects that a function waits for, without repetitions."""
+    try:
+        iterator = iter(objects)
+    except TypeError:
+        raise TypeError(f"{function}() takes a list of what to wait for, not {objects!r}: {function}([...])") from None
+    return list(dict.fromkeys(iterator))
 
 
 def joinall(greenlets, timeout=None, raise_error=False, count=None):
@@ -116,7 +121,7 @@ def joinall(greenlets, timeout=None, raise_error=False, count=None):
     cdef _Collector c
     cdef Py_ssize_t wanted, seen
     cdef int64_t deadline
-    objects = _distinct(greenlets)
+    objects = several(greenlets, "joinall")
     if isinstance(timeout, Timeout):
         ended = within(timeout, None, joinall, (objects, None, raise_error, count))
         return ended if ended is not None else joinall(objects, 0, raise_error, count)
@@ -162,7 +167,7 @@ def iwait(objects, timeout=None, count=None):
     statement the links are removed at its end even if the iteration is abandoned. A Timeout given as `timeout` limits
     each wait between two steps, with what is left of it if it runs.
     """
-    return _Iwait(_distinct(objects) if objects is not None else None, timeout, count)
+    return _Iwait(several(objects, "iwait") if objects is not None else None, timeout, count)
 
 
 class _Iwait:
@@ -221,4 +226,4 @@ def wait(objects=None, timeout=None, count=None):
     """
     if objects is None:
         return current_hub().join(timeout)
-    return list(iwait(objects, timeout, count))
+    return list(_Iwait(several(objects, "wait"), timeout, count))

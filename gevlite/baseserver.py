@@ -8,6 +8,7 @@ tries again, while the clients wait in the listener's backlog.
 """
 
 import errno
+import logging
 import os
 import stat
 import sys
@@ -21,6 +22,11 @@ from gevlite.greenlet import Greenlet, getcurrent, killall, spawn_raw
 from gevlite.timeout import Timeout
 
 __all__ = ["BaseServer"]
+
+
+_logger = logging.getLogger("gevlite.server")
+
+_ASYNC = 0x80 | 0x200  # of code objects: a coroutine, an asynchronous generator
 
 
 class BaseServer:
@@ -146,9 +152,10 @@ class BaseServer:
     def set_handle(self, handle):
         """Set the function that serves a client. Raises TypeError if there is none."""
         if handle is not None:
+            refuse_async(handle, "handle")
             self.handle = handle
         if not hasattr(self, "handle"):
-            raise TypeError("'handle' must be provided")
+            raise TypeError("'handle' must be provided: the function that serves a client")
 
     def _handle(self, *args):
         return self.handle(*args)  # which may have been set meanwhile
@@ -369,17 +376,45 @@ class BaseServer:
         self.stop()
 
     def serve_forever(self, stop_timeout=None):
-        """Start the server if needed, and block until it is stopped; then `stop(stop_timeout)`.
+        """Start the server if needed, write to the log where it listens, and block until it is stopped; then
+        `stop(stop_timeout)`.
+
+        The log is "gevlite.server", level INFO. A WSGIServer whose log is the default one, standard error, writes it
+        there too.
 
         If an exception ends the wait (KeyboardInterrupt, SystemExit, a Timeout), the server is stopped too.
         """
         if not self.started:
             self.start()
+        self._say_where()
         try:
-            self._stop_event.wait()
-        finally:
-            # In a greenlet of its own: a second Ctrl-C ends only the waiting here, not the stopping.
-            Greenlet.spawn(self.stop, timeout=stop_timeout).join()
+            try:
+                self._stop_event.wait()
+            finally:
+                # In a greenlet of its own: a second Ctrl-C ends only the waiting here, not the stopping.
+                Greenlet.spawn(self.stop, timeout=stop_timeout).join()
+        except KeyboardInterrupt as exc:
+            # Without the steps by which the wait ended, of which its traceback would show a dozen.
+            raise exc.with_traceback(None) from None
+
+    def _say_where(self):
+        _logger.info("%s listens on %s", type(self).__name__, self._url())
+
+    def _url(self):
+        if not isinstance(self.address, tuple):
+            return f"unix:{os.fsdecode(self.address)}"
+        host, port = self.address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def refuse_async(function, name):
+    """Raise TypeError if what serves clients cannot be called, or is an async function, whose call runs nothing."""
+    if not callable(function):
+        raise TypeError(f"{name} must be a function, not {function!r}")
+    for called in (function, type(function).__call__):
+        code = getattr(getattr(called, "__func__", called), "__code__", None)
+        if code is not None and code.co_flags & _ASYNC:
+            raise TypeError(f"{name} must be an ordinary function, and {function!r} is async")
 
 
 def parse_address(address):
@@ -391,8 +426,9 @@ def parse_address(address):
         if len(address) < 2:
             raise ValueError(f"an address must be (host, port), not {address!r}")
         host, port = address[:2]
-        if not isinstance(host, (str, bytes)) or not isinstance(port, int):
+        if not isinstance(host, (str, bytes)):
             raise TypeError(f"an address must be (host, port), not {address!r}")
+        _check_port(port, address)
         host = host.decode("ascii") if isinstance(host, bytes) else host
         if ":" in host:
             return socket.AF_INET6, (host, *address[1:])
@@ -400,6 +436,7 @@ def parse_address(address):
             return _everywhere(port)
         return socket.AF_INET, (host, port)
     if isinstance(address, int) and not isinstance(address, bool):
+        _check_port(address, address)
         return _everywhere(address)
     if isinstance(address, str):
         if address.startswith("unix:"):
@@ -407,15 +444,26 @@ def parse_address(address):
         try:
             if address.startswith("fd://"):
                 return None, int(address.removeprefix("fd://"))
-            host, _, port = address.rpartition(":")
+            host, colon, port = address.rpartition(":")
+            if not colon and not port.isdecimal():
+                raise ValueError("it has no port, as in '127.0.0.1:8000'")
+            port = int(port)
+            _check_port(port, address)
             if host.startswith("[") and host.endswith("]"):
-                return socket.AF_INET6, (host[1:-1], int(port))
-            if not host and not address.startswith(":"):
-                return _everywhere(int(port))
-            return socket.AF_INET, (host, int(port))
+                return socket.AF_INET6, (host[1:-1], port)
+            if not colon:
+                return _everywhere(port)
+            return socket.AF_INET, (host, port)
         except ValueError as exc:
             raise ValueError(f"cannot parse the address {address!r}: {exc}") from None
     raise TypeError(f"expected a tuple, a string, a port number or a socket, not {address!r}")
+
+
+def _check_port(port, address):
+    if not isinstance(port, int) or isinstance(port, bool):
+        raise TypeError(f"the port must be a number, not {port!r}, in the address {address!r}")
+    if not 0 <= port <= 65535:
+        raise ValueError(f"a port is a number from 0 to 65535, not {port}")
 
 
 def _everywhere(port):

@@ -125,7 +125,11 @@ class BaseServer:
         """For `with`: leaving the block stops the server. Entering it does not start it."""
     def __exit__(self, *exc_info: object) -> None: ...
     def serve_forever(self, stop_timeout: float | Timeout | None = None) -> None:
-        """Start the server if needed, and block until it is stopped; then `stop(stop_timeout)`.
+        """Start the server if needed, write to the log where it listens, and block until it is stopped; then
+        `stop(stop_timeout)`.
+
+        The log is "gevlite.server", level INFO. A WSGIServer whose log is the default one, standard error, writes it
+        there too.
 
         If an exception ends the wait (KeyboardInterrupt, SystemExit, a Timeout), the server is stopped too.
         """

@@ -141,12 +141,16 @@ cdef extern from "Python.h":
     bint PyCode_Check(object o) noexcept
 
 
+# What is there instead of a function is most often what it has returned.
+_HINT = "a greenlet runs something callable, not {!r}: write spawn(function, argument), not spawn(function(argument))"
+
+
 cdef int check_function(object function) except -1:
     """`function` can be run by a greenlet."""
     if not callable(function):
         if isinstance(function, Coroutine):
             raise TypeError(f"a greenlet runs a function, not a coroutine: spawn(gevlite.asyncio.run, {_name(function)}())")
-        raise TypeError(f"a greenlet runs something callable, not {function!r}")
+        raise TypeError(_HINT.format(function))
     if gevlite_is_async(function):
         raise TypeError(
             f"{_name(function)} is async, so calling it runs nothing: spawn(gevlite.asyncio.run, {_name(function)}(...))"
@@ -410,7 +414,7 @@ cdef class Greenlet(CoreGreenlet):
     def spawn(cls, *args, **kwargs):
         """Make one with these arguments and start it."""
         if cls is Greenlet and args and args[0] is None:
-            raise TypeError("a greenlet runs something callable, not None")
+            raise TypeError(_HINT.format(None))
         g = cls(*args, **kwargs)
         g.start()
         return g
@@ -420,6 +424,8 @@ cdef class Greenlet(CoreGreenlet):
         """Make one with these arguments and start it in `seconds`."""
         if cls is Greenlet and (not args or args[0] is None):
             raise TypeError("a greenlet runs something callable: spawn_later(seconds, function)")
+        if callable(seconds):
+            raise TypeError(f"the seconds come first: spawn_later(seconds, {_name(seconds)})")
         g = cls(*args, **kwargs)
         g.start_later(seconds)
         return g
@@ -856,6 +862,8 @@ def kill(greenlet, exception=GreenletExit):  # no-cython-lint
     _check_exception(exception)
     if isinstance(greenlet, Greenlet):
         (<Greenlet> greenlet)._kill(exception)
+    elif not isinstance(greenlet, _RawGreenlet):
+        raise TypeError(f"expected a greenlet, not {greenlet!r}")
     elif not greenlet.dead:
         throw_into(hub_of(greenlet), greenlet, exception)
 
@@ -865,7 +873,7 @@ def killall(greenlets, exception=GreenletExit, block=True, timeout=None):
     _check_exception(exception)
     dying = []
     me_too = False
-    for g in list(greenlets):
+    for g in several(greenlets, "killall"):
         if g is getcurrent():
             me_too = True
         elif isinstance(g, Greenlet):

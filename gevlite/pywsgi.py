@@ -23,6 +23,7 @@ from gevlite._http.settings import RequestError, Settings
 from gevlite._http.wsgi import Handler, Input
 from gevlite._proxies import Proxies, ProxyError, read_proxy_header
 from gevlite._version import __version__
+from gevlite.baseserver import refuse_async
 from gevlite.greenlet import spawn, spawn_later
 from gevlite.lock import Semaphore
 from gevlite.server import StreamServer
@@ -365,14 +366,25 @@ class WSGIServer(StreamServer):
         self._next_proxy_error = 0.0
         self._closing = None  # the greenlet that will close the connections that still wait for a request
         if application is not None:
+            refuse_async(application, "a WSGI application")
             self.application = application
         if handler_class is not None:
             self.handler_class = handler_class
+        self._to_terminal = log == "default"
         self.log = _log(log, logging.INFO)
         self.error_log = _log(error_log, logging.ERROR)
         super().__init__(listener, backlog=backlog, spawn=spawn, **ssl_args)
         self.set_environ(environ)
         self.set_max_accept()
+
+    def _say_where(self):
+        if self._to_terminal:
+            self.log.write(f"{type(self).__name__} listens on {self._url()}\n")
+        super()._say_where()
+
+    def _url(self):
+        where = super()._url()
+        return where if where.startswith("unix:") else f"{'https' if self.ssl_enabled else 'http'}://{where}"
 
     # -------- environ
 

@@ -108,9 +108,10 @@ cdef class _Putter(Waiter):
 
 
 cdef int64_t _limit(object timeout) except -2:
+    cdef int64_t limit = timeout_ns(timeout)
     if timeout is not None and timeout < 0:
         raise ValueError("'timeout' must be a non-negative number")
-    return timeout_ns(timeout)
+    return limit
 
 
 # How long a thread sleeps between two looks at a guard that another one has.
@@ -277,7 +278,10 @@ cdef class SimpleQueue(_QueueBase):
     cdef _Guard guard               # None if adding and taking run no Python code
 
     def __init__(self, maxsize=None, items=()):
-        self.room = maxsize if maxsize is not None and maxsize > 0 else -1
+        try:
+            self.room = maxsize if maxsize is not None and maxsize > 0 else -1
+        except TypeError:
+            raise TypeError(f"maxsize must be a whole number or None, not {maxsize!r}") from None
         self.hooked = overrides_hooks(type(self))
         if self.hooked and self.guard is None:
             self.guard = _Guard()

@@ -251,10 +251,176 @@ def test_a_coroutine_is_refused_where_a_greenlet_is_made(unchanged):
     assert unchanged()
 
 
+@pytest.mark.parametrize("start", SPAWN)
+@pytest.mark.parametrize("result", [3, None])
+def test_the_result_of_a_call_in_place_of_a_function_is_explained(start, result, unchanged):
+    if start == "Greenlet" and result is None:
+        pytest.skip("for subclasses")
+    with pytest.raises(TypeError, match="callable") as caught:
+        SPAWN[start](result)
+    if start != "spawn_later" or result is not None:
+        assert f"not {result}: write spawn(function, argument), not spawn(function(argument))" in str(caught.value)
+    assert unchanged()
+
+
+def test_spawn_later_with_the_function_first_is_explained(unchanged):
+    with pytest.raises(TypeError, match=r"the seconds come first: spawn_later\(seconds, print\)"):
+        gevlite.spawn_later(print, 1)
+    assert unchanged()
+
+
+WITH_SECONDS = {
+    "sleep": gevlite.sleep,
+    "Timeout": gevlite.Timeout,
+    "with_timeout": lambda seconds: gevlite.with_timeout(seconds, print),
+    "spawn_later": lambda seconds: gevlite.spawn_later(seconds, print),
+    "call_later": lambda seconds: gevlite.get_hub().call_later(seconds, print),
+    "joinall": lambda seconds: gevlite.joinall([gevlite.event.Event()], timeout=seconds),
+    "Event.wait": lambda seconds: gevlite.event.Event().wait(seconds),
+    "AsyncResult.get": lambda seconds: gevlite.event.AsyncResult().get(timeout=seconds),
+    "Queue.get": lambda seconds: gevlite.queue.Queue().get(timeout=seconds),
+    "Semaphore.acquire": lambda seconds: gevlite.lock.Semaphore(0).acquire(timeout=seconds),
+    "wait_read": lambda seconds: socket.wait_read(0, timeout=seconds),
+}
+
+
+@pytest.mark.parametrize("call", WITH_SECONDS)
+def test_seconds_that_are_a_text_are_named(call, unchanged):
+    with pytest.raises(TypeError, match="seconds must be a number, not '1'"):
+        WITH_SECONDS[call]("1")
+    assert unchanged()
+
+
+@pytest.mark.parametrize("function", [gevlite.joinall, gevlite.killall, gevlite.wait, gevlite.iwait])
+def test_one_greenlet_in_place_of_a_list_is_explained(function, unchanged):
+    greenlet = gevlite.spawn(gevlite.sleep)
+    name = function.__name__
+    with pytest.raises(TypeError, match=rf"^{name}\(\) takes a list .*, not <Greenlet.*: {name}\(\[\.\.\.\]\)$"):
+        function(greenlet)
+    greenlet.join()
+    assert unchanged()
+
+
+def test_killing_what_is_no_greenlet_is_a_type_error(unchanged):
+    with pytest.raises(TypeError, match="expected a greenlet, not 5"):
+        gevlite.kill(5)
+    assert unchanged()
+
+
+def test_the_size_of_a_queue_is_a_number():
+    with pytest.raises(TypeError, match="maxsize must be a whole number or None, not '5'"):
+        gevlite.queue.Queue("5")
+
+
 @pytest.mark.parametrize("size", ["5", 2.5, [1]])
 def test_the_size_of_a_pool_is_a_number(size):
     with pytest.raises(TypeError, match="size must be an int or None, not"):
         gevlite.pool.Pool(size)
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "message"),
+    [
+        (("", "80"), TypeError, r"the port must be a number, not '80', in the address \('', '80'\)"),
+        (("", True), TypeError, "the port must be a number, not True"),
+        (("127.0.0.1", 99999), ValueError, "a port is a number from 0 to 65535, not 99999"),
+        (("127.0.0.1", -1), ValueError, "a port is a number from 0 to 65535, not -1"),
+        (99999, ValueError, "a port is a number from 0 to 65535, not 99999"),
+        ("127.0.0.1:99999", ValueError, "'127.0.0.1:99999': a port is a number from 0 to 65535, not 99999"),
+        ("[::1]:99999", ValueError, "a port is a number from 0 to 65535, not 99999"),
+        ("127.0.0.1", ValueError, "cannot parse the address '127.0.0.1': it has no port, as in '127.0.0.1:8000'"),
+        ("localhost", ValueError, "it has no port"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["WSGIServer", "StreamServer", "DatagramServer", "serve"])
+def test_an_address_that_is_none_is_refused_where_the_server_is_made(kind, address, error, message, unchanged):
+    if kind == "serve":
+        if not isinstance(address, str):
+            pytest.skip("it takes texts")
+        from gevlite.serve import _listen, _settings
+
+        settings = _settings.Settings(app="module:name", bind=address)
+        with pytest.raises(error, match=message):
+            _listen.Listeners(settings, [])
+        return
+    if kind == "WSGIServer":
+        pytest.importorskip("httptools")
+    made = gevlite.pywsgi.WSGIServer if kind == "WSGIServer" else getattr(gevlite.server, kind)
+    with pytest.raises(error, match=message):
+        made(address, print)
+    assert unchanged()
+
+
+class AsyncApplication:
+    async def __call__(self, scope, receive, send):
+        raise AssertionError("never run")
+
+
+@pytest.mark.parametrize("function", [fetch, Client().fetch, AsyncApplication()])
+def test_a_server_refuses_what_is_async(function, unchanged):
+    with pytest.raises(TypeError, match="handle must be an ordinary function, and .* is async"):
+        gevlite.server.StreamServer(("127.0.0.1", 0), function)
+    pytest.importorskip("httptools")
+    with pytest.raises(TypeError, match="a WSGI application must be an ordinary function, and .* is async"):
+        gevlite.pywsgi.WSGIServer(("127.0.0.1", 0), function)
+    assert unchanged()
+
+
+def test_a_server_refuses_what_cannot_be_called(unchanged):
+    with pytest.raises(TypeError, match="handle must be a function, not 5"):
+        gevlite.server.StreamServer(("127.0.0.1", 0), 5)
+    pytest.importorskip("httptools")
+    with pytest.raises(TypeError, match="a WSGI application must be a function, not 'module:app'"):
+        gevlite.pywsgi.WSGIServer(("127.0.0.1", 0), "module:app")
+    assert unchanged()
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "hint"),
+    [
+        ("patch_all", "threads", "did you mean `thread`?"),
+        ("patch_all", "no_ssl", "did you mean `ssl`?"),
+        ("patch_all", "httplib", "it has socket, dns, time, "),
+        ("patch_socket", "dnss", "did you mean `dns`?"),
+        ("patch_thread", "locks", "did you mean `existing_locks`?"),
+        ("patch_select", "aggressively", "did you mean `aggressive`?"),
+        ("patch_sys", "stdinn", "did you mean `stdin`?"),
+        ("patch_time", "sleep", "it has none"),
+    ],
+)
+def test_an_argument_that_a_patch_function_does_not_have_is_named(function, name, hint):
+    from gevlite import monkey
+
+    before = {module: set(names) for module, names in monkey.saved.items()}
+    with pytest.raises(TypeError) as caught:
+        getattr(monkey, function)(**{name: False})
+    assert str(caught.value).startswith(f"{function}() has no argument {name!r}: {hint}")
+    assert {module: set(names) for module, names in monkey.saved.items()} == before
+
+
+def test_each_patch_function_names_its_arguments():
+    import inspect
+
+    from gevlite import monkey
+
+    for name in [
+        name for name in monkey.__all__ if name.startswith("patch_") and name not in ("patch_item", "patch_module")
+    ]:
+        with pytest.raises(TypeError, match=rf"{name}\(\) has no argument 'nonsense'"):
+            getattr(monkey, name)(nonsense=True)
+        assert "nonsense" not in str(inspect.signature(getattr(monkey, name)))
+
+
+def test_an_unknown_backend_is_told_with_those_that_there_are():
+    run = subprocess.run(
+        [sys.executable, "-c", "import gevlite; gevlite.sleep(0)"],
+        env={**os.environ, "GEVLITE_BACKEND": "epol"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    last = run.stderr.splitlines()[-1]
+    assert "GEVLITE_BACKEND=epol cannot be used: there is no backend 'epol'; usable here: " in last
 
 
 def test_a_public_module_is_loaded_when_it_is_asked_for():

@@ -38,7 +38,7 @@ from gevlite.monkey._engine import (
 )
 from gevlite.monkey._late import problems
 from gevlite.monkey._os import patch_os
-from gevlite.monkey._patching import patching
+from gevlite.monkey._patching import check_names, patching
 from gevlite.monkey._queue import patch_queue
 from gevlite.monkey._select import patch_select
 from gevlite.monkey._signal import patch_signal
@@ -80,6 +80,7 @@ __all__ = [
 ]
 
 
+@check_names
 def patch_all(
     socket=True,
     dns=True,

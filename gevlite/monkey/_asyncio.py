@@ -11,12 +11,12 @@ import sys
 from _thread import start_new_thread
 
 from gevlite.monkey._engine import load_twins, on_unpatch, patch_item, when_imported
-from gevlite.monkey._patching import patching
+from gevlite.monkey._patching import patcher
 
 __all__ = ["patch_asyncio"]
 
 
-@patching()
+@patcher
 def patch_asyncio(loop=True):
     """Make asyncio's running loop and current task belong to the greenlet, and what asyncio makes loops of gevlite.
 

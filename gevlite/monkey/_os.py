@@ -2,12 +2,12 @@
 
 from gevlite.monkey._engine import get_original, patch_twin
 from gevlite.monkey._multiprocessing import wait_in_connections
-from gevlite.monkey._patching import patching
+from gevlite.monkey._patching import patcher
 
 __all__ = ["patch_os"]
 
 
-@patching()
+@patcher
 def patch_os():
     """Make `os.read`, `os.write` and waiting for a child block only the calling greenlet, also inside `subprocess`.
 

@@ -1,6 +1,7 @@
 """The context manager around each patch: at its end, remaining originals are repaired, named or refused (`_late`)."""
 
 import contextlib
+import functools
 
 from gevlite.monkey import _engine, _late
 from gevlite.monkey._engine import Mark, MonkeyPatchError, changes, load_twins
@@ -38,3 +39,32 @@ def patching(fix=False, strict=False):
 
 
 _engine.around_import = patching
+
+
+def check_names(function):
+    """A decorator: a keyword argument that the function does not have is a TypeError that names the one meant."""
+    code = getattr(function, "__wrapped__", function).__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+    @functools.wraps(function)
+    def checked(*args, **kwargs):
+        for name in kwargs:
+            if name not in names:
+                raise TypeError(_unknown(function.__name__, name, names))
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _unknown(function, name, names):
+    from difflib import get_close_matches
+
+    meant = get_close_matches(name, names, 1, 0.5)
+    known = f"it has {', '.join(names)}" if names else "it has none"
+    hint = f"did you mean `{meant[0]}`?" if meant else known
+    return f"{function}() has no argument {name!r}: {hint}"
+
+
+def patcher(function):
+    """A decorator for the function that patches an area."""
+    return check_names(patching()(function))

@@ -2,7 +2,7 @@
 
 from gevlite.monkey._engine import adopt, patch_item, patch_twin, remove_item
 from gevlite.monkey._libraries import prefer_python_waits
-from gevlite.monkey._patching import patching
+from gevlite.monkey._patching import patcher
 
 __all__ = ["patch_select"]
 
@@ -10,7 +10,7 @@ __all__ = ["patch_select"]
 _WITHOUT_TWIN = {"select": ("devpoll", "kevent", "kqueue"), "selectors": ("DevpollSelector", "KqueueSelector")}
 
 
-@patching()
+@patcher
 def patch_select(aggressive=True):
     """Make `select.select`, `select.poll`, `select.epoll` and the selectors built on them cooperative.
 

@@ -2,7 +2,7 @@
 
 from gevlite.monkey._engine import adopt_class, get_original, on_unpatch, patch_twin, remove_item
 from gevlite.monkey._multiprocessing import pass_on_sockets
-from gevlite.monkey._patching import patching
+from gevlite.monkey._patching import patcher
 
 __all__ = ["DNS_ITEMS", "patch_dns", "patch_socket"]
 
@@ -18,7 +18,7 @@ _FOLLOW = ("SocketType", "create_connection", "create_server", "fromfd", "getfqd
 _WITHOUT_TWIN = ("fromshare",)
 
 
-@patching()
+@patcher
 def patch_socket(dns=True, aggressive=True):
     """Make `socket` cooperative. dns: name look-ups too. aggressive: remove functions that would block and lack a
     twin."""
@@ -35,7 +35,7 @@ def patch_socket(dns=True, aggressive=True):
     pass_on_sockets(target.socket)
 
 
-@patching()
+@patcher
 def patch_dns():
     """Make the hub's resolver look up names, which blocks no other greenlet."""
     patch_twin("socket", DNS_ITEMS)

@@ -1,12 +1,12 @@
 """`ssl`."""
 
 from gevlite.monkey._engine import adopt_class, get_original, is_module_patched, patch_item, patch_twin
-from gevlite.monkey._patching import patching
+from gevlite.monkey._patching import patcher
 
 __all__ = ["patch_ssl"]
 
 
-@patching()
+@patcher
 def patch_ssl():
     """Make `ssl` and existing contexts cooperative; existing connections too, if `socket` is patched."""
     patch_twin("ssl")

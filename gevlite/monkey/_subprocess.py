@@ -2,7 +2,7 @@
 
 from gevlite.monkey import _pipes
 from gevlite.monkey._engine import adopt_class, afterwards, get_original, patch_twin
-from gevlite.monkey._patching import patching
+from gevlite.monkey._patching import patcher
 
 __all__ = ["patch_subprocess"]
 
@@ -10,7 +10,7 @@ __all__ = ["patch_subprocess"]
 _LEFT = ("__dict__", "__doc__", "__firstlineno__", "__module__", "__static_attributes__", "__weakref__")
 
 
-@patching()
+@patcher
 def patch_subprocess():
     """Make `subprocess.Popen`, and with it `run` and everything else there, block only the calling greenlet.
 

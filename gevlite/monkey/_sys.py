@@ -4,12 +4,12 @@ import atexit
 import sys
 
 from gevlite.monkey._engine import on_unpatch, patch_item
-from gevlite.monkey._patching import patching
+from gevlite.monkey._patching import patcher
 
 __all__ = ["patch_sys"]
 
 
-@patching()
+@patcher
 def patch_sys(stdin=True, stdout=True, stderr=True):
     """Make `sys.stdin`, `sys.stdout` and `sys.stderr` block only the greenlet that reads or writes.
 

@@ -8,12 +8,12 @@ from importlib import _bootstrap
 from gevlite._threadlock import RLock, get_owner_ident
 from gevlite.monkey._engine import adopt, load_twins, on_unpatch, patch_item, patch_module, patch_twin, when_imported
 from gevlite.monkey._libraries import keep_threads_in_c
-from gevlite.monkey._patching import patching
+from gevlite.monkey._patching import patcher
 
 __all__ = ["patch_thread"]
 
 
-@patching()
+@patcher
 def patch_thread(threading=True, _threading_local=True, Event=True, logging=True, existing_locks=True):
     """Make new threads greenlets, and make locks block only the waiting greenlet.
 
