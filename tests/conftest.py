@@ -6,6 +6,7 @@ import contextlib
 import gc
 import importlib
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -217,13 +218,18 @@ def run_script():
     """Run Python source in its own process; it must end by itself, without a crash. Returns the CompletedProcess."""
 
     def run(source, *args, env=None, timeout=30, code=0, flags=()):
-        result = subprocess.run(
-            [sys.executable, "-X", "faulthandler", *flags, "-c", textwrap.dedent(source), *args],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env={**os.environ, **(env or {})},
-        )
+        command = [sys.executable, "-X", "faulthandler", *flags, "-c", textwrap.dedent(source), *args]
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, **output, env={**os.environ, **(env or {})}) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGABRT)  # faulthandler writes the stack of each thread
+                stdout, stderr = process.communicate(timeout=10)
+                pytest.fail(f"has not ended after {timeout} s\n{stdout}\n{stderr}")
+            finally:
+                process.kill()
+        result = subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
         if code is not None:
             assert result.returncode == code, f"exit code {result.returncode}\n{result.stdout}\n{result.stderr}"
         return result
