@@ -392,9 +392,12 @@ class TaskGroup:
             self._ends = (*_ENDS, sys.modules["asyncio"].CancelledError)
             scope.block = None
         self._ours = block is not None and block.leave(value) or value is not None and value is scope.cancelled
-        if block is not None and scope.cancelled is None:
-            # An interruption that is on its way comes too late, and its target would be the loop's greenlet.
-            scope.cancelled = Cancelled()
+        if block is not None:
+            # An interruption that is on its way, or was put off, comes too late. It would end the greenlet of the loop.
+            if scope.cancelled is None:
+                scope.cancelled = Cancelled()
+            elif value is not scope.cancelled:
+                cancel_throw(scope.hub, scope.target, scope.cancelled)
         if value is not None and not self._ours:
             if isinstance(value, self._ends):
                 self._outside = value

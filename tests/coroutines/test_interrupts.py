@@ -549,6 +549,54 @@ def test_a_group_that_fails_while_it_is_cancelled():
     both(main)
 
 
+@pytest.mark.parametrize("blocking", [False, True])
+def test_a_group_that_ends_before_it_is_interrupted_by_what_was_put_off(blocking):
+    """An inner group has to put off the interruption by the outer one, which then waits for its greenlets."""
+
+    def fails():
+        raise Killed("the first")
+
+    def fails_at_its_end():
+        try:
+            gevlite.sleep(LONG)
+        finally:
+            raise Killed("the second")
+
+    def ends_slowly():
+        try:
+            gevlite.sleep(LONG)
+        finally:
+            gevlite.sleep(0.01)
+
+    def inside(outer):
+        outer.spawn(ends_slowly)
+        try:
+            with gevlite.TaskGroup() as inner:
+                inner.spawn(fails_at_its_end)
+                gevlite.sleep(0)
+                outer.spawn(fails)
+                gevlite.sleep(LONG)
+        except* Killed:
+            pass
+
+    async def block():
+        if blocking:
+            with gevlite.TaskGroup() as outer:
+                inside(outer)
+        else:
+            async with gevlite.TaskGroup() as outer:
+                inside(outer)
+
+    async def main():
+        other = asyncio.ensure_future(asyncio.sleep(0.03, "other"))
+        with pytest.raises(ExceptionGroup) as raised:
+            await block()
+        assert [str(error) for error in raised.value.exceptions] == ["the first"]
+        assert await other == "other"
+
+    both(main)
+
+
 def test_a_block_keeps_nothing():
     class Thing:
         pass
