@@ -205,7 +205,7 @@ class Timeline:
         if category is None:
             if expected == POLL or not self.dropped or track.kind == _HUB and expected == WAIT:
                 return
-            if track.number in self._seen():
+            if track.number in self._seen() or time <= self.first:
                 return
             category, since, track.text = expected, self.first, "waiting" if expected == WAIT else "running"
         track.category = None
@@ -252,8 +252,9 @@ class Timeline:
                 if exception is not None:
                     found["with"] = exception
                 args = ',"args":' + dumps(found)
+            # One nanosecond less: in floating point a slice could end after the next one begins, and would contain it.
             lines.append(
-                f'{{"ph":"X","pid":{pid},"tid":{track.number},"ts":{_us(begin)},"dur":{_us(max(end - begin, 0))},'
+                f'{{"ph":"X","pid":{pid},"tid":{track.number},"ts":{_us(begin)},"dur":{_us(max(end - begin - 1, 0))},'
                 f'"cat":"{category}","name":{text}{args}}}'
             )
 

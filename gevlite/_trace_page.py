@@ -72,6 +72,9 @@ def packed(found):
         flat, before = [], 0
         for begin, length, text in sorted(slices[tid]):
             begin = max(begin, before)
+            if flat and begin - before == 1:  # see Timeline.chunks
+                flat[-2] += 1
+                before = begin
             flat += (begin - before, length, texts[text])
             before = begin + length
         last = max(last, before)

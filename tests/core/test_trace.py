@@ -19,6 +19,10 @@ from gevlite.queue import Queue
 from gevlite.threadpool import ThreadPool
 
 
+def end_of(s):
+    return s["ts"] + s["dur"]
+
+
 class Found:
     """A file of a trace, read."""
 
@@ -54,12 +58,12 @@ class Found:
         last = {}
         for s in self.slices:
             assert s["dur"] >= 0 and s["cat"] in ("run", "wait", "ready", "poll")
-            assert s["ts"] >= last.get(s["tid"], 0) - 1e-6, f"slices overlap: {s}"
-            last[s["tid"]] = s["ts"] + s["dur"]
+            assert s["ts"] > last.get(s["tid"], -1), f"slices overlap or touch: {s}"
+            last[s["tid"]] = end_of(s)
         for begin, end in self.flows:
             assert begin["ts"] <= end["ts"]
             for e in (begin, end):
-                inside = [s for s in self.slices if s["tid"] == e["tid"] and s["ts"] <= e["ts"] <= s["ts"] + s["dur"]]
+                inside = [s for s in self.slices if s["tid"] == e["tid"] and s["ts"] <= e["ts"] <= end_of(s) + 0.002]
                 assert inside, f"a flow without a slice: {e}"
             assert any(s["ts"] == end["ts"] and s["cat"] == "run" for s in self.slices if s["tid"] == end["tid"])
         return self
