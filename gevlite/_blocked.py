@@ -16,7 +16,7 @@ from time import monotonic
 
 from gevlite._config import SETTINGS, config
 from gevlite._core import Tick, hubs, in_ticker, look_at_running
-from gevlite._native_calls import blocking_call
+from gevlite._native_calls import blocking_call, calls_of
 from gevlite._user_line import distance, in_words, nearest
 
 __all__ = ["Blocked", "by_default", "report_to", "watch", "watch_all"]
@@ -35,10 +35,11 @@ class Blocked:
 
     hub. run: a number that no other run of this hub has. seconds: for how long. gil_seconds: for how long of that
     nobody got the GIL. others: how many greenlets wait. place: `(file, line, function)` of the program's own line, or
-    None. stack: a list of these, innermost first. call: the `BlockingCall` that it is in, or None.
+    None. stack: a list of these, innermost first. calls: the dotted names of what it calls there, if that is known.
+    call: the `BlockingCall` that it waits in, or None.
     """
 
-    def __init__(self, hub, run, seconds, gil_seconds, others, stack, call):
+    def __init__(self, hub, run, seconds, gil_seconds, others, stack=(), frame=None):
         self.hub = hub
         self.run = run
         self.seconds = seconds
@@ -46,7 +47,8 @@ class Blocked:
         self.others = others
         self.stack = stack
         self.place = nearest(stack, stack or (None,))
-        self.call = call
+        self.calls = calls_of(frame) if frame is not None else []
+        self.call = blocking_call(frame, self.calls) if self.calls else None
 
     def line(self):
         """`parse (app.py:8) has run for 1.2 s; 37 others wait`."""
@@ -120,9 +122,9 @@ def watch_all(seconds):
         watch(hub, seconds)
 
 
-def by_default():
+def by_default(seconds=DEFAULT_SECONDS):
     """The watch is on in this process, unless the setting says something else. Raises ValueError for a bad value."""
-    SETTINGS["watch"].default = DEFAULT_SECONDS
+    SETTINGS["watch"].default = seconds
     if config.watch:
         watch_all(config.watch)
 
@@ -138,7 +140,7 @@ def _look(hub, seconds, gil_seconds, run, still):
         return None
     _kind, stack, frame, others = found
     if others and not _is_last_wait(stack):
-        return report_to(Blocked(hub, run, seconds, gil_seconds, others, stack, frame and blocking_call(frame)))
+        return report_to(Blocked(hub, run, seconds, gil_seconds, others, stack, frame))
     return seconds
 
 
@@ -146,7 +148,7 @@ def _look_back(hub, seconds, gil_seconds, run):
     """It is over. If the GIL was not to be had before, that is told all the same."""
     others = len(hub.parked_waiters())
     if gil_seconds >= _GIL_SECONDS and others:
-        report_to(Blocked(hub, run, seconds, gil_seconds, others, [], None))
+        report_to(Blocked(hub, run, seconds, gil_seconds, others))
 
 
 def _is_last_wait(stack):

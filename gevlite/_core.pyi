@@ -430,8 +430,9 @@ def is_traced() -> bool:
 def look_at_running(hub: Hub) -> tuple[str, list[tuple[str, int, str]], FrameType | None, int] | None:
     """What runs in the thread of another thread's hub; for gevlite._blocked, under the rules of `look`.
 
-    Returns None if the hub polls, or `(kind, stack, frame, others)`: the kind as in `look`, the stack as a list of (file, line,
-    function), innermost first, the innermost frame itself, and how many greenlets wait. No frame: no Python code runs.
+    Returns None if the hub polls, or `(kind, stack, frame, others)`: the kind as in `look`, the stack as a list of
+    (file, line, function), innermost first, the innermost frame itself, and how many greenlets wait. No frame: no Python
+    code runs.
     """
 
 @disjoint_base

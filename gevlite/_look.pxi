@@ -561,8 +561,9 @@ def look(int skip=0):
 def look_at_running(Hub hub):
     """What runs in the thread of another thread's hub; for gevlite._blocked, under the rules of `look`.
 
-    Returns None if the hub polls, or `(kind, stack, frame, others)`: the kind as in `look`, the stack as a list of (file, line,
-    function), innermost first, the innermost frame itself, and how many greenlets wait. No frame: no Python code runs.
+    Returns None if the hub polls, or `(kind, stack, frame, others)`: the kind as in `look`, the stack as a list of
+    (file, line, function), innermost first, the innermost frame itself, and how many greenlets wait. No frame: no Python
+    code runs.
     """
     cdef _Look found = _Look.__new__(_Look)
     cdef PyObject *p = hub.parked

@@ -1,7 +1,7 @@
 """Which call of the standard library blocks an OS thread, as far as its innermost frame tells.
 
-`blocking_call(frame)` reads the expression that the frame is in the middle of, and looks up what it calls: in
-dictionaries only, so that no code of the program runs.
+`calls_of(frame)` reads the expression that the frame is in the middle of, and looks up what it calls: in dictionaries
+only, so that no code of the program runs. `blocking_call` knows which of them wait.
 """
 
 import ast
@@ -12,7 +12,7 @@ from itertools import islice
 from types import BuiltinFunctionType, MethodWrapperType, ModuleType
 from typing import NamedTuple
 
-__all__ = ["BlockingCall", "blocking_call"]
+__all__ = ["BlockingCall", "blocking_call", "calls_of"]
 
 
 class BlockingCall(NamedTuple):
@@ -55,13 +55,17 @@ _TWINS = {"queue", "select", "selectors", "socket", "ssl", "subprocess", "thread
 _STANDARD = os.path.dirname(os.__file__)
 
 
-def blocking_call(frame):
-    """The `BlockingCall` that this frame of another thread is in, or None."""
+def calls_of(frame):
+    """What this frame of another thread calls: `["time.sleep"]`; a `with` may enter several. [] if that is unknown."""
     try:
-        names = [_name_of(node, frame) for node in _callables(frame)]
+        return [name for node in _callables(frame) if (name := _name_of(node, frame))]
     except Exception:
-        return None  # whatever the program has made of its objects and its source
-    found = next((_CALLS[name] for name in names if name in _CALLS), None)
+        return []  # whatever the program has made of its objects and its source
+
+
+def blocking_call(frame, calls):
+    """The `BlockingCall` that this frame, which is in `calls`, waits in, or None."""
+    found = next((_CALLS[name] for name in calls if name in _CALLS), None)
     if found is None:
         return None
     name, instead, module = found
@@ -81,7 +85,7 @@ def _is_patched(module):
 
 
 def _callables(frame):
-    """Of what it calls, or enters by `with`, the expressions: several for a `with` that has several."""
+    """Of what it calls, or enters by `with`, the expressions."""
     code = frame.f_code
     line, end_line, column, end_column = next(islice(code.co_positions(), frame.f_lasti // 2, None))
     lines = [text.encode() for text in linecache.getlines(code.co_filename, frame.f_globals)[line - 1 : end_line]]

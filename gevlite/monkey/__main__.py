@@ -10,13 +10,14 @@ import inspect
 import sys
 
 from gevlite import _blocked, monkey
+from gevlite._config import config
 from gevlite._program import UsageError, execute, find_code, find_input, find_module, find_script
 
 AREAS = tuple(name for name in inspect.signature(monkey.patch_all).parameters if name not in ("Event", "fix", "strict"))
 # This is not an area, but an option for patching.
 MANNERS = {"aggressive"}
 # Options without a value, each with the attribute of `Command` that it sets.
-FLAGS = {"--check": "check", "-i": "interactive"}
+FLAGS = {"--check": "check", "--watch": "watch", "-i": "interactive"}
 # Options with one: `--trace FILE` or `--trace=FILE`.
 VALUES = {"--trace": "trace", "--trace-events": "events"}
 NAME = "python -m gevlite.monkey"
@@ -27,11 +28,13 @@ usage: {{name}} [option ...] script.py [argument ...]
        {{name}} [option ...] -c code [argument ...]
        {{name}} [option ...] - [argument ...]
        {{name}} --check [option ...] script.py | -m module
+       {{name}} --check --watch [option ...] script.py | -m module [argument ...]
 
 Patch the standard library, then run the script, module or code as Python would; - is the program in standard input.
 
   -i                 a prompt follows, with the program's names; greenlets run while it waits for input
   --check            carry out only its imports, report what would still block all greenlets; 1 if there is any
+  --check --watch    run it, and report at its end which lines really blocked, and for how long; 1 if there are any
   --trace FILE       record who runs when and what greenlets wait for: see gevlite.trace
   --trace-events N   the size of its buffer
   --no-AREA          leave an area as it is: {", ".join(AREAS)}
@@ -46,6 +49,7 @@ class Command:
 
     options: dict[str, bool] = dataclasses.field(default_factory=dict)  # for patch_all
     check: bool = False
+    watch: bool = False
     interactive: bool = False
     kind: str | None = None  # of the program: "-m", "-c", "-" or "script"
     what: str = ""  # its name, path or code
@@ -84,6 +88,8 @@ def parse(arguments, name=NAME):
             _set_area(command.options, argument)
         if command.kind is not None:
             command.arguments = rest
+            if command.watch and not command.check:
+                raise UsageError("--watch goes with --check; without it, gevlite.config.watch is on by itself")
             return command
     if command.interactive and not command.check:
         return command
@@ -113,6 +119,13 @@ def _set_area(options, argument):
     options[area] = wanted
 
 
+def _watch(seconds):
+    try:
+        _blocked.by_default(seconds)
+    except ValueError as exc:
+        raise UsageError(str(exc)) from None
+
+
 def run(command):
     """Patch, find the program, run it."""
     begin_trace = None
@@ -125,10 +138,7 @@ def run(command):
             sys.stderr.write(f"gevlite.monkey: error: cannot write the trace to {command.trace}: {exc.strerror}\n")
             return 2
     monkey.patch_all(**command.options)
-    try:
-        _blocked.by_default()
-    except ValueError as exc:
-        raise UsageError(str(exc)) from None
+    _watch(_blocked.DEFAULT_SECONDS)
     at_prompt = command.kind == "-" and sys.stdin is not None and sys.stdin.isatty()
 
     def find():
@@ -147,9 +157,13 @@ def run(command):
 
 
 def check(command):
-    """Find the program, execute its imports, and report."""
-    from gevlite.monkey import _check
+    """Find the program, execute its imports, and report. With `--watch`, run it."""
+    from gevlite.monkey import _check, _watched
 
+    if command.watch:
+        _watch(_watched.DEFAULT_SECONDS)
+        if not config.watch:
+            raise UsageError("--watch needs the watch, and GEVLITE_WATCH turns it off")
     before = set(sys.modules)
     program = command.find()
     path = program.path or "<string>"
@@ -161,8 +175,11 @@ def check(command):
         for name in set(sys.modules) - before:
             del sys.modules[name]
         monkey.patch_all(**command.options)
-        program = command.find()
+        if command.kind in ("-m", "script"):
+            program = command.find()
         print(f"{path} does not patch by itself: checked as python -m gevlite.monkey runs it.")
+    if command.watch:
+        return _watched.watched(lambda: execute(program, program.code), path)
     return _check.check(lambda: execute(program, code), path, command.options)
 
 

@@ -1,0 +1,88 @@
+"""`python -m gevlite.monkey --check --watch`: run a program, and report which of its lines really blocked.
+
+Whatever holds a hub for longer than `gevlite.config.watch` seconds (by default 0.1) while others wait is looked at
+again and again until it is over. It counts for the line at which it was found most often.
+"""
+
+import os
+from collections import Counter
+
+from gevlite import _blocked
+from gevlite._user_line import in_words
+from gevlite.monkey._drivers import BLOCKING
+
+__all__ = ["DEFAULT_SECONDS", "Found", "watched"]
+
+DEFAULT_SECONDS = 0.1
+_MOST_RUNS = 100_000
+
+
+class Found:
+    """What the watch has told. Called in its thread."""
+
+    def __init__(self):
+        self.runs = {}  # (hub, number of the run): [seconds, lines, most others, cures]
+
+    def __call__(self, blocked):
+        """Returns when to look again: often enough for the time to be right to a few percent."""
+        key = (id(blocked.hub), blocked.run)
+        if key not in self.runs and len(self.runs) >= _MOST_RUNS:
+            return None
+        run = self.runs.setdefault(key, [0.0, Counter(), 0, set()])
+        run[0] = max(run[0], blocked.seconds)
+        run[1][in_words(blocked.place) if blocked.place is not None else "something without Python code"] += 1
+        run[2] = max(run[2], blocked.others)
+        run[3].add(blocked.cure() or _remedy(blocked.calls))
+        return max(0.02, blocked.seconds / 20)
+
+    def lines(self):
+        """The report, the worst line first."""
+        by_line = {}
+        for seconds, lines, others, cures in list(self.runs.values()):
+            [(line, _)] = lines.most_common(1)
+            by_line.setdefault(line, []).append((seconds, others, cures))
+        shown = []
+        for line, runs in by_line.items():
+            times = [seconds for seconds, _, _ in runs]
+            longest, others = max(times), max(others for _, others, _ in runs)
+            if len(runs) == 1:
+                text = f"blocked: {line}, once, {longest:.1f} s"
+            else:
+                text = f"blocked: {line}, {len(runs)} times, {sum(times):.1f} s in all, {longest:.1f} s the longest"
+            text += f"; {others} other{'' if others == 1 else 's'} waited."
+            cures = sorted(set().union(*(cures for _, _, cures in runs)) - {""})
+            shown.append((sum(times), " ".join([text, *cures])))
+        return [text for _, text in sorted(shown, key=lambda pair: -pair[0])]
+
+
+def _remedy(calls):
+    """For a driver in C."""
+    for known in BLOCKING:
+        if any(call.startswith((f"{known.module}.", f"{known.package}.")) for call in calls):
+            return f"{known.module} {known.what}; {known.remedy}."
+    return ""
+
+
+def watched(run, path):
+    """Call `run()`, which runs the program at `path`, and print a report. Returns 1 if anything has blocked, else 0."""
+    found = Found()
+    _blocked.report_to = found
+    pid = os.getpid()
+    failed = True
+    try:
+        run()
+        failed = False
+    except SystemExit as exc:
+        failed = False
+        if not found.runs or pid != os.getpid():
+            raise
+        if isinstance(exc.code, str):
+            print(exc.code)
+    finally:
+        if pid == os.getpid():
+            lines = found.lines()
+            for line in lines:
+                print(line)
+            count = f"{len(lines)} line{'' if len(lines) == 1 else 's'}" if lines else "nothing"
+            print(f"{path}: {count} blocked all greenlets for longer than {_blocked.config.watch:g} s.", flush=True)
+    return 1 if failed or lines else 0
