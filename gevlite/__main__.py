@@ -86,11 +86,14 @@ def main(argv=None):
     return options.run(options)
 
 
+# More would run out of the ports of one address.
+_MOST = 10_000
+
+
 def _count(text):
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return count
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {_MOST}, not {text!r}")
+    return int(text)
 
 
 def _columns(text):
@@ -108,9 +111,12 @@ def _events(text):
 
 
 def _seconds(text):
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds <= 3600:
-        raise argparse.ArgumentTypeError("must be more than 0 and at most 3600")
+        raise argparse.ArgumentTypeError(f"must be seconds, more than 0 and at most 3600, not {text!r}")
     return seconds
 
 
@@ -120,9 +126,27 @@ def _demo(options):
     from gevlite._cli import demo
 
     try:
-        return demo.main(options.count, options.longest, options.plain)
+        return _to_reader(lambda: demo.main(options.count, options.longest, options.plain))
+    except demo.DemoError as exc:
+        print(f"gevlite demo: {exc}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _to_reader(command):
+    """What `command()` returns. If nobody reads standard output any more, one line says so."""
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        import os
+
+        # The interpreter flushes at its end, and would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print("gevlite: the output ends early, because its reader has closed it", file=sys.stderr)
+        return 1
 
 
 def _info(options):
@@ -130,8 +154,7 @@ def _info(options):
         return 2
     from gevlite._cli import info
 
-    info.print_report(sys.stdout)
-    return 0
+    return _to_reader(lambda: info.print_report(sys.stdout) or 0)
 
 
 def _ps(options):

@@ -2,10 +2,12 @@
 
 import os
 import re
+import resource
 import subprocess
 import sys
 
 import pytest
+from terminals import Terminal
 
 import gevlite
 from gevlite import backends
@@ -121,38 +123,74 @@ def test_demo_in_a_pipe_writes_plain_text():
 
 
 def test_demo_draws_progress_on_a_terminal():
-    import pty
-
-    leader, follower = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "gevlite", "demo", "--count", "3", "--longest", "0.5"],
-        env={**os.environ, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"},
-        stdin=subprocess.DEVNULL,
-        stdout=follower,
-        stderr=follower,
-    ) as process:
-        os.close(follower)
-        chunks = []
-        while True:
-            try:
-                chunk = os.read(leader, 10000)
-            except OSError:  # EIO: how Linux tells that the other end is closed
-                break
-            if not chunk:
-                break
-            chunks.append(chunk)
-        os.close(leader)
-        assert process.wait(30) == 0
-    text = b"".join(chunks).decode()
-    assert "0/3 done, 3 waiting" in text
-    assert "█" in text
+    with Terminal("-m", "gevlite", "demo", "--count", "3", "--longest", "0.5") as terminal:
+        assert terminal.wait() == 0
+        assert "0/3 done, 3 waiting" in terminal.text
+        assert "█" in terminal.text
 
 
-@pytest.mark.parametrize("arguments", [["--count", "0"], ["--count", "x"], ["--longest", "-1"], ["--bogus"]])
-def test_demo_refuses_bad_options(arguments):
+@pytest.mark.parametrize("options", [[], ["--plain"]])
+def test_demo_fits_a_terminal_of_30_columns(options):
+    with Terminal("-m", "gevlite", "demo", "--count", "3", "--longest", "0.5", *options, columns=30) as terminal:
+        assert terminal.wait() == 0
+        lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[K", "", terminal.raw))
+    assert max(map(len, lines)) <= 30
+    assert [line for line in lines if re.search(r"[|│].*[#█].*[|│] +0\.\d\d s", line)]
+    if not options:
+        assert [line for line in lines if re.fullmatch(r"\d/3 done, \d waiting, 0\.\d s", line)]
+
+
+def test_demo_that_is_interrupted_ends_without_a_traceback():
+    with Terminal("-m", "gevlite", "demo", "--count", "2", "--longest", "1000", columns=60) as terminal:
+        terminal.expect("0/2 done, 2 waiting")
+        terminal.type("\x03")
+        assert terminal.wait() == 130
+        assert "Traceback" not in terminal.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--count", "0"], "argument --count: must be a whole number from 1 to 10000, not '0'"),
+        (["--count", "x"], "argument --count: must be a whole number from 1 to 10000, not 'x'"),
+        (["--count", "2.5"], "argument --count: must be a whole number from 1 to 10000, not '2.5'"),
+        (["--count", "1000000"], "argument --count: must be a whole number from 1 to 10000, not '1000000'"),
+        (["--longest", "-1"], "argument --longest: must be seconds, more than 0 and at most 3600, not '-1'"),
+        (["--longest", "long"], "argument --longest: must be seconds, more than 0 and at most 3600, not 'long'"),
+        (["--bogus"], "unrecognized arguments: --bogus"),
+    ],
+)
+def test_demo_refuses_bad_options_in_one_line_after_the_usage(arguments, message):
     result = gevlite_command("demo", *arguments)
     assert result.returncode == 2
-    assert "usage: " in result.stderr and "Traceback" not in result.stderr
+    assert result.stderr.startswith("usage: ")
+    assert result.stderr.splitlines()[-1].endswith(f"error: {message}")
+
+
+def test_demo_says_in_one_line_that_there_are_too_few_descriptors():
+    result = subprocess.run(
+        [sys.executable, "-m", "gevlite", "demo", "--count", "40"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80)),
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
+        "gevlite demo: 40 requests need 130 open files, and the limit is 80 (ulimit -n): at most --count 15 fits\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [["demo", "--count", "2", "--longest", "0.2"], ["info"]])
+def test_output_that_nobody_reads_is_told_in_one_line(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as pipe:
+        result = subprocess.run(
+            [sys.executable, "-m", "gevlite", *arguments], stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=50
+        )
+    assert result.returncode == 1
+    assert result.stderr == "gevlite: the output ends early, because its reader has closed it\n"
 
 
 def test_demo_fails_when_a_fetch_failed_or_they_ran_in_turn():

@@ -7,6 +7,7 @@ and again: the delay of its latest tick shows for how long anything kept the thr
 
 import shutil
 import sys
+import textwrap
 from time import monotonic
 
 import gevlite
@@ -17,6 +18,15 @@ TICK = 0.05
 
 # Seconds after its delay at which a request times out.
 PATIENCE = 30
+
+# With fewer columns, the lines of the chart have no names.
+NARROW = 60
+# File descriptors that are needed beside two for each request.
+SPARE_FILES = 50
+
+
+class DemoError(Exception):
+    """The demo cannot run here; the message says why."""
 
 
 class Request:
@@ -34,17 +44,22 @@ class Request:
 
 
 def main(count, longest, plain):
-    """Run the demo and return the exit code: 0, or 1 if a fetch failed or the fetches did not run at the same time."""
+    """Run the demo and return the exit code: 0, or 1 if a fetch failed or the fetches did not run at the same time.
+
+    Raises DemoError if it cannot begin, BrokenPipeError if standard output is closed.
+    """
+    columns = min(shutil.get_terminal_size().columns, 120) if sys.stdout.isatty() else 80
     plain = plain or not _can_draw(sys.stdout)
+    _allow_files(count)
     monkey.patch_all()
-    _allow_files(2 * count + 50)
     clients = _clients()
     requests = [Request(list(clients)[i % len(clients)], d) for i, d in enumerate(delays(count, longest))]
     listener = _serve(count)
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    print(f"gevlite {__version__} on {gevlite.get_hub().backend.name}: {count} requests at once to {base}/delay/N\n")
+    title = f"gevlite {__version__} on {gevlite.get_hub().backend.name}: {count} requests at once to {base}/delay/N"
+    print(*textwrap.wrap(title, columns), "", sep="\n", flush=True)
 
-    ticker = Ticker(requests, sys.stdout, plain)
+    ticker = Ticker(requests, sys.stdout, plain, columns)
     began = monotonic()
     fetchers = [gevlite.spawn(_fetch, clients[r.client], base, r) for r in requests]
     ticking = gevlite.spawn(ticker.run)
@@ -56,10 +71,13 @@ def main(count, longest, plain):
         ticker.clear()
         listener.close()
 
-    for line in timeline(requests, began, wall, shutil.get_terminal_size().columns if not plain else 80, plain):
+    for line in timeline(requests, began, wall, columns, plain):
         print(line)
     lines, failed = verdict(requests, wall)
-    print("", *lines, ticker.summary(), sep="\n")
+    print()
+    for name, text in [*lines, ticker.summary()]:
+        print(*textwrap.wrap(f"{name:<16}{text}", columns, subsequent_indent=" " * 16), sep="\n")
+    sys.stdout.flush()
     return 1 if failed else 0
 
 
@@ -168,14 +186,22 @@ def _fetch(client, base, request):
     request.ended = monotonic()
 
 
-def _allow_files(wanted):
+def _allow_files(count):
     """Raise the soft limit on open files if it is too low; each request needs two descriptors."""
     import resource
 
+    wanted = 2 * count + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (ValueError, OSError):
+        most = (max(soft, hard) - SPARE_FILES) // 2
+        advice = f"at most --count {most} fits" if most > 0 else "that is too few for any"
+        raise DemoError(
+            f"{count} requests need {wanted} open files, and the limit is {max(soft, hard)} (ulimit -n): {advice}"
+        ) from None
 
 
 # ---------------------------------------------------------------- what is shown
@@ -184,7 +210,8 @@ def _allow_files(wanted):
 class Ticker:
     """Wakes up every TICK seconds, records its delay, and on a terminal draws the progress line."""
 
-    def __init__(self, requests, stream, plain):
+    def __init__(self, requests, stream, plain, columns):
+        self.columns = columns
         self.requests = requests
         self.stream = stream
         self.plain = plain
@@ -205,9 +232,12 @@ class Ticker:
         total = len(self.requests)
         done = sum(r.ended is not None for r in self.requests)
         started = sum(r.began is not None for r in self.requests)
-        width = 30
-        bar = "━" * (width * done // total)
-        self.stream.write(f"\r  {bar:<{width}}  {done}/{total} done, {started - done} waiting, {elapsed:.1f} s\x1b[K")
+        text = f"{done}/{total} done, {started - done} waiting, {elapsed:.1f} s"
+        room = self.columns - len(text) - len("    ") - 1  # the last column is left free, or the line would wrap
+        if room >= 5:
+            width = min(room, 30)
+            text = f"  {'━' * (width * done // total):<{width}}  {text}"
+        self.stream.write(f"\r{text[: self.columns - 1]}\x1b[K")
         self.stream.flush()
 
     def clear(self):
@@ -217,21 +247,23 @@ class Ticker:
 
     def summary(self):
         return (
-            f"ticker          {self.ticks} ticks of {TICK * 1000:.0f} ms meanwhile, "
-            f"the latest {self.latest * 1000:.1f} ms behind its time"
+            "ticker",
+            f"{self.ticks} ticks of {TICK * 1000:.0f} ms meanwhile, "
+            f"the latest {self.latest * 1000:.1f} ms behind its time",
         )
 
 
 def timeline(requests, began, wall, columns, plain):
     """The lines of the chart: one bar for each request, from its start to its last byte."""
-    labels = [f"{r.path}  {r.client}" for r in requests]
+    labels = [f"{r.path}  {r.client}" if columns >= NARROW else f"{r.delay:.2f}" for r in requests]
     margin = max(map(len, labels))
-    width = max(10, min(columns, 120) - margin - len("  ") - len(" |") - len("|  0.00 s"))
+    width = max(5, columns - margin - len("  ") - len(" |") - len("|  0.00 s"))
     scale = width / wall
-    yield f"{'':<{margin + 2}} 0 s{f'{wall:.1f} s':>{width - 2}}"
+    end = f"{wall:.1f} s"
+    yield f"{'':<{margin + 2}} 0 s{end:>{width - 2}}"
     for label, r in zip(labels, requests, strict=True):
         bar = _bar((r.began - began) * scale, (r.ended - began) * scale, width, plain)
-        end = f"failed: {r.error}" if r.error else f"{r.ended - r.began:5.2f} s"
+        end = "failed" if r.error else f"{r.ended - r.began:5.2f} s"
         edge = "|" if plain else "│"
         yield f"  {label:<{margin}} {edge}{bar}{edge} {end}"
 
@@ -246,21 +278,21 @@ def _bar(start, end, width, plain):
 
 
 def verdict(requests, wall):
-    """The closing lines, and whether the demo has failed."""
+    """The closing lines, each a name and a text, and whether the demo has failed."""
     total = sum(r.delay for r in requests)
     longest = max(r.delay for r in requests)
-    errors = sum(r.error is not None for r in requests)
+    errors = [r.error for r in requests if r.error is not None]
     lines = [
-        f"wall time       {wall:.2f} s",
-        f"sum of delays   {total:.2f} s",
-        f"ratio           {total / wall:.1f} times faster than one after the other",
+        ("wall time", f"{wall:.2f} s"),
+        ("sum of delays", f"{total:.2f} s"),
+        ("ratio", f"{total / wall:.1f} times faster than one after the other"),
     ]
     # Halfway between "all at once" and "one after the other", so that a busy machine does not change the result.
     in_turn = len(requests) > 1 and wall > longest + (total - longest) / 2
     if errors:
-        lines.append(f"FAILED          {errors} of {len(requests)} requests")
+        lines.append(("FAILED", f"{len(errors)} of {len(requests)} requests; the first: {errors[0]}"))
     if in_turn:
-        lines.append("FAILED          the requests did not run at the same time")
+        lines.append(("FAILED", "the requests did not run at the same time"))
     return lines, bool(errors or in_turn)
 
 
