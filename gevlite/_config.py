@@ -126,7 +126,8 @@ def _idle_seconds(value):
 
 
 def _seconds_or_none(value):
-    return None if value is None else _seconds(value)
+    """None for 0 too, as in gevent."""
+    return None if value is None or value is not False and float(value) == 0 else _seconds(value)
 
 
 _UNITS = {"kb": 1024, "mb": 1024**2, "gb": 1024**3}
@@ -385,9 +386,10 @@ class Config:
     max_blocking_time = Setting(
         0.1,
         _seconds_or_none,
-        "a positive number of seconds, or None",
+        "a positive number of seconds, or 0 or None for never",
         "The monitoring thread reports a greenlet that runs for this many seconds without a switch; it checks this "
-        "often. If a program assigns None, it does not check. An assignment takes effect after the next check.",
+        "often. With 0, or if a program assigns None, it does not check. An assignment takes effect after the next "
+        "check.",
         gevent="GEVENT_MAX_BLOCKING_TIME",
     )
 
@@ -402,9 +404,9 @@ class Config:
     memory_monitor_period = Setting(
         5.0,
         _seconds_or_none,
-        "a positive number of seconds, or None",
+        "a positive number of seconds, or 0 or None for never",
         "How often, in seconds, the monitoring thread checks the memory use of the process if `max_memory_usage` is "
-        "set; at most every 2 seconds. If a program assigns None, it does not check.",
+        "set; at most every 2 seconds. With 0, or if a program assigns None, it does not check.",
         gevent="GEVENT_MONITOR_MEMORY_PERIOD",
     )
 

@@ -130,11 +130,11 @@ class Config:
     monitor_thread: Setting[bool, bool | str | None]
     """If true, an OS thread watches each hub for a greenlet or callback that runs for a long time without letting others run. The setting affects hubs made after it; their thread starts when the hub first runs. `hub.start_periodic_monitoring_thread()` starts one at any time."""
     max_blocking_time: Setting[float | None, float | str | None]
-    """The monitoring thread reports a greenlet that runs for this many seconds without a switch; it checks this often. If a program assigns None, it does not check. An assignment takes effect after the next check."""
+    """The monitoring thread reports a greenlet that runs for this many seconds without a switch; it checks this often. With 0, or if a program assigns None, it does not check. An assignment takes effect after the next check."""
     print_blocking_reports: Setting[bool, bool | str | None]
     """Whether the monitoring thread prints its reports. Subscribers of `gevlite.events` are called in any case."""
     memory_monitor_period: Setting[float | None, float | str | None]
-    """How often, in seconds, the monitoring thread checks the memory use of the process if `max_memory_usage` is set; at most every 2 seconds. If a program assigns None, it does not check."""
+    """How often, in seconds, the monitoring thread checks the memory use of the process if `max_memory_usage` is set; at most every 2 seconds. With 0, or if a program assigns None, it does not check."""
     max_memory_usage: Setting[int | None, int | str | None]
     """When the process uses more bytes of its own than this, the monitoring thread calls the subscribers of `gevlite.events`. Text may end with `kb`, `mb` or `gb`. None means no limit."""
     fork_keeps: Setting[str, str]

@@ -30,6 +30,7 @@ def config(monkeypatch):
         ("GEVENT_THREADPOOL_IDLE_TASK_TIMEOUT", "threadpool_idle_task_timeout", "3", 3.0),
         ("GEVENT_MONITOR_THREAD_ENABLE", "monitor_thread", "true", True),
         ("GEVENT_MAX_BLOCKING_TIME", "max_blocking_time", "0.25", 0.25),
+        ("GEVENT_MAX_BLOCKING_TIME", "max_blocking_time", "0", None),
         ("GEVENT_MONITOR_PRINT_BLOCKING_REPORTS", "print_blocking_reports", "0", False),
         ("GEVENT_MONITOR_MEMORY_PERIOD", "memory_monitor_period", "3", 3.0),
         ("GEVENT_MONITOR_MEMORY_MAX", "max_memory_usage", "2mb", 2 * 1024**2),
