@@ -241,6 +241,14 @@ cdef class _WatchPlace(Place):
 cdef enum:
     N_LAGS = 12                 # classes of rounds, by length: see measure_round
 
+cdef struct HubTotals:
+    uint64_t switches
+    uint64_t handoffs
+    uint64_t polls
+    uint64_t spawned
+    int64_t lag_ns
+    uint64_t[N_LAGS] lags
+
 cdef class Hub(greenlet):
     cdef Ring ready
     cdef Ring inbox                 # from other threads

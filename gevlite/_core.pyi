@@ -455,6 +455,13 @@ class Tick:
 def in_ticker() -> bool:
     """True in the thread that makes the calls."""
 
+def census() -> tuple[list[dict[str, Any]], dict[tuple[str, str | None, int], int], tuple[Any, Any], tuple[float, ...]]:
+    """The counts of each hub, as `(hubs, functions, totals of ended hubs, lag limits)`.
+
+    hubs: dicts. functions: `{(name, file, line): greenlets}` over all hubs. totals: `(switches, handoffs, polls, spawned,
+    ns of lag, rounds by lag)`, first of hubs of the main thread, then of all others. Does not block, and changes nothing.
+    """
+
 def waiting_loops() -> list[tuple[int, Any]]:
     """`(address of the greenlet, event loop)` of each greenlet that runs an asyncio loop and waits in it."""
 

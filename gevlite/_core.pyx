@@ -1998,6 +1998,7 @@ cdef class Hub(greenlet):
             gevlite_thread_hub = NULL
         remove_hub(self)
         stop_ticks(self)
+        keep_totals(self)
         self._unwatch_signals()
         ring_dispose(&self.ready)
         ring_dispose(&self.inbox)
@@ -2500,6 +2501,7 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
 
 
 include "_look.pxi"
+include "_census.pxi"
 include "_trace.pxi"
 include "_descriptors.pxi"
 include "_debuggers.pxi"

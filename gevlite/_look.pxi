@@ -383,14 +383,8 @@ cdef class _Look:
 
     cdef int add_start(self, object timer, int64_t deadline, int number, greenlet main) except -1:
         """`spawn_later`."""
-        cdef object callback, g
-        if not isinstance(timer, Timer):
-            return 0
-        callback = (<Timer> timer).callback
-        if callback is None or not PyMethod_Check(callback):
-            return 0
-        g = <object> PyMethod_GET_SELF(callback)
-        if isinstance(g, CoreGreenlet) and (<CoreGreenlet> g).life == UNSTARTED:
+        cdef greenlet g = begins_by(timer)
+        if g is not None:
             self.strikes[<size_t> <PyObject *> g] = deadline
             self.add(g, number, main, "not begun", (), None, None, 0)
         return 0
@@ -417,6 +411,18 @@ cdef class _Look:
                     if self.strikes.get(address, LONGEST_NS) > hub.timers.items[n].deadline:
                         self.strikes[address] = hub.timers.items[n].deadline
         return 0
+
+
+cdef greenlet begins_by(object timer):
+    """The greenlet that this timer of `spawn_later` will begin; None for any other."""
+    cdef object callback, g
+    if not isinstance(timer, Timer):
+        return None
+    callback = (<Timer> timer).callback
+    if callback is None or not PyMethod_Check(callback):
+        return None
+    g = <object> PyMethod_GET_SELF(callback)
+    return g if isinstance(g, CoreGreenlet) and (<CoreGreenlet> g).life == UNSTARTED else None
 
 
 cdef int64_t began_at(int64_t slice_end) noexcept:

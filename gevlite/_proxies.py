@@ -261,10 +261,11 @@ class _ToldPath(str):
     """The same, for a UNIX socket."""
 
 
-def _told(address, environ, unread=b""):
+def _told(address, environ, unread=b"", proxied=True):
     told = _ToldAddress(address) if isinstance(address, tuple) else _ToldPath(address or "")
     told.environ = environ
     told.unread = unread
+    told.proxied = proxied
     return told
 
 
@@ -277,7 +278,7 @@ def read_proxy_header(sock, address, timeout, versions=(1, 2), optional=False):
     The attribute `environ` of the result has the rest: PROXY_PROTOCOL (TCP4, TCP6), and the address that the client has
     connected to, PROXY_ADDR and PROXY_PORT; if the client speaks TLS with the proxy, also HTTPS, SSL_PROTOCOL,
     SSL_CIPHER, SSL_TLS_SNI, SSL_CLIENT_VERIFY and SSL_CLIENT_S_DN_CN, which are the names of mod_ssl. The attribute
-    `unread` has data that was read but belongs to a request.
+    `unread` has data that was read but belongs to a request; `proxied` is False if there is no header at all.
 
     Raises ProxyError for an invalid header, TimeoutError, or another OSError.
     """
@@ -290,7 +291,7 @@ def read_proxy_header(sock, address, timeout, versions=(1, 2), optional=False):
             _set_time(sock, deadline)
             first = sock.recv(1, socket.MSG_PEEK)
             if not any(start.startswith(first) for start in starts):
-                return _told(address, {})
+                return _told(address, {}, proxied=False)
         while start not in starts:
             candidates = [len(one) for one in starts if one.startswith(start)]
             if not candidates:

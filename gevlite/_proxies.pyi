@@ -56,7 +56,7 @@ def read_proxy_header(
     The attribute `environ` of the result has the rest: PROXY_PROTOCOL (TCP4, TCP6), and the address that the client has
     connected to, PROXY_ADDR and PROXY_PORT; if the client speaks TLS with the proxy, also HTTPS, SSL_PROTOCOL,
     SSL_CIPHER, SSL_TLS_SNI, SSL_CLIENT_VERIFY and SSL_CLIENT_S_DN_CN, which are the names of mod_ssl. The attribute
-    `unread` has data that was read but belongs to a request.
+    `unread` has data that was read but belongs to a request; `proxied` is False if there is no header at all.
 
     Raises ProxyError for an invalid header, TimeoutError, or another OSError.
     """

@@ -80,6 +80,41 @@ cdef int forget_threads() except -1:
     return 0
 
 
+# What hubs had done that have ended, so that the sum over all hubs never becomes less: of the main thread's, and of others.
+cdef HubTotals[2] _ended
+
+
+cdef HubTotals totals_of(Hub hub) noexcept:
+    # Lock: none; atomic reads of what only its own thread writes.
+    cdef HubTotals t
+    cdef int i
+    t.switches, t.handoffs, t.polls, t.spawned = hub.n_switches, hub.n_handoffs, hub.n_polls, hub.n_spawned
+    t.lag_ns = hub.lag_ns
+    for i in range(N_LAGS):
+        t.lags[i] = hub.lags[i]
+    return t
+
+
+cdef HubTotals *ended_hubs(bint main) noexcept:
+    # Lock: the process's.
+    return &_ended[not main]
+
+
+cdef int keep_totals(Hub hub) noexcept:
+    # Lock: the process's.
+    cdef HubTotals *kept = ended_hubs(hub.is_main_thread)
+    cdef HubTotals t = totals_of(hub)
+    cdef int i
+    kept.switches += t.switches
+    kept.handoffs += t.handoffs
+    kept.polls += t.polls
+    kept.spawned += t.spawned
+    kept.lag_ns += t.lag_ns
+    for i in range(N_LAGS):
+        kept.lags[i] += t.lags[i]
+    return 0
+
+
 # ---------------------------------------------------------------- inbox
 
 cdef inline bint inbox_put(Hub hub, int kind, PyObject *target, PyObject *argument) except -1:

@@ -18,11 +18,14 @@ from _queue import SimpleQueue
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import Any
+from weakref import WeakSet
 
 from gevlite._core import Hub
 from gevlite._watch import Watch
 
 __all__ = ["Crew", "Task", "count_in", "count_out", "count_workers", "name_of_worker"]
+
+_crews: WeakSet[Crew]
 
 def count_workers() -> int:
     """The number of gevlite's own OS threads in the process."""

@@ -13,6 +13,7 @@ import os
 import stat
 import sys
 import time
+import weakref
 from reprlib import recursive_repr
 
 from gevlite import socket
@@ -22,6 +23,9 @@ from gevlite.greenlet import Greenlet, getcurrent, killall, spawn_raw
 from gevlite.timeout import Timeout
 
 __all__ = ["BaseServer"]
+
+# Every server that has been started and still exists, for `gevlite.metrics`.
+_servers = weakref.WeakSet()
 
 
 _logger = logging.getLogger("gevlite.server")
@@ -70,6 +74,9 @@ class BaseServer:
         self._bound_by = None  # the process that made the listener
         self._stop_deadline = 0
         self._serving = set()
+        self._accepted = 0
+        self._refused = 0  # connections that were closed because there were too many
+        self._failed = 0  # connections that broke before the first request: TLS, PROXY protocol
         self._served = Event()  # a greenlet has left `_serving`
         self.delay = self.min_delay
         self.pool = None
@@ -249,6 +256,7 @@ class BaseServer:
     # -------- serving
 
     def _begin(self, args):
+        self._accepted += 1
         try:
             self.do_handle(*args)
         except Exception:
@@ -294,6 +302,16 @@ class BaseServer:
         """True while there is no socket: before `start` made it, and after `close`."""
         return not hasattr(self, "socket")
 
+    def _counts(self):
+        """What `gevlite.metrics` says of it."""
+        return {
+            "address": _name_of(self.address),
+            "open": sum(not one.dead for one in list(self._serving)),  # the child of a fork has some that are
+            "accepted": self._accepted,
+            "refused": self._refused,
+            "failed": self._failed,
+        }
+
     @property
     def server_host(self):
         """The IP address that it is bound to, None for a UNIX socket."""
@@ -315,6 +333,7 @@ class BaseServer:
         self.init_socket()
         self._stop_event.clear()
         self._stop_deadline = 0
+        _servers.add(self)
         try:
             self.start_accepting()
         except BaseException:
@@ -415,6 +434,13 @@ def refuse_async(function, name):
         code = getattr(getattr(called, "__func__", called), "__code__", None)
         if code is not None and code.co_flags & _ASYNC:
             raise TypeError(f"{name} must be an ordinary function, and {function!r} is async")
+
+
+def _name_of(address):
+    if not isinstance(address, tuple):
+        return f"unix:{os.fsdecode(address) if isinstance(address, bytes) else address}"
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"{host}:{address[1]}"
 
 
 def parse_address(address):

@@ -10,6 +10,7 @@ tries again, while the clients wait in the listener's backlog.
 import socket as _std_socket
 from collections.abc import Callable
 from typing import Any, Self, TypeAlias
+from weakref import WeakSet
 
 from gevlite.loop import Loop
 from gevlite.pool import Group
@@ -17,6 +18,8 @@ from gevlite.socket import socket as _Socket
 from gevlite.timeout import Timeout
 
 __all__ = ["BaseServer"]
+
+_servers: WeakSet[BaseServer]
 
 _Address: TypeAlias = tuple[Any, ...] | str | int
 _Listener: TypeAlias = _Address | _std_socket.socket

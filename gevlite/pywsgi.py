@@ -57,6 +57,8 @@ _TURN_AWAY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 20\r\nConnection: close\r\n\r\n"
     b"Service Unavailable\n"
 )
+# Requests by the first digit of their status; none: the application sent nothing.
+_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 # Seconds for the header of the PROXY protocol, which a proxy sends at once.
 PROXY_TIME = 5.0
 # Seconds between two lines about proxies that do not send it.
@@ -308,6 +310,9 @@ class WSGIServer(StreamServer):
     bytes beyond ASCII in targets, unregistered methods, HTTP/1.2, tabs after values, and white space in chunk
     extensions.
     proxies: `Proxies` that are trusted to say who the client is; None: no proxy is trusted.
+    status_path: a path, such as "/-/status", at which the server itself shows what its process is doing: there for
+    people, at "/-/status/metrics" for Prometheus. Only clients on the same machine get it, see docs/metrics.md. None:
+    there is no such page.
 
     Raises ImportError if httptools is not installed.
     """
@@ -315,6 +320,7 @@ class WSGIServer(StreamServer):
     handler_class = WSGIHandler
     limits = Limits()
     proxies = None
+    status_path = None
     environ_class = dict
     secure_environ_class = WSGISecureEnviron
     log = None
@@ -348,6 +354,7 @@ class WSGIServer(StreamServer):
         limits=None,
         proxies=None,
         strict=False,
+        status_path=None,
         **ssl_args,
     ):
         if proxies is not None:
@@ -360,6 +367,12 @@ class WSGIServer(StreamServer):
             self.limits = limits
         self._settings = Settings(self.limits, _parser_class())
         self._settings.strict = strict
+        if status_path is not None:
+            self.status_path = status_path
+        if self.status_path is not None:
+            from gevlite._status import check_path
+
+            check_path("status_path", self.status_path)
         self._handlers = {}  # each with the time of its connection, in that order
         self._turned_away = 0  # the number of clients that are being answered 503
         self._proxy_errors = 0
@@ -488,6 +501,7 @@ class WSGIServer(StreamServer):
             return False
         try:
             hang_up()
+            self._refused += 1
         except OSError:
             pass  # it has already ended
         return True
@@ -496,6 +510,7 @@ class WSGIServer(StreamServer):
         found = self._read_now()
         if found is not None:
             self._turned_away += 1
+            self._refused += 1
             spawn(self._turn_away, found[0])
 
     def _turn_away(self, sock):
@@ -517,6 +532,17 @@ class WSGIServer(StreamServer):
     def _may_kill(self):
         return self._places is not None or super()._may_kill
 
+    def _counts(self):
+        answered, times, limits, seconds, serving = self._settings.counts()
+        buckets = [list(pair) for pair in zip([*limits, None], times, strict=True)]
+        return {
+            **super()._counts(),
+            "requests": dict(zip(_CLASSES, answered, strict=True)),
+            "active": serving,
+            "waiting": self._settings.queued,
+            "duration": {"seconds": seconds, "buckets": buckets},
+        }
+
     # -------- life
 
     def init_socket(self):
@@ -524,6 +550,11 @@ class WSGIServer(StreamServer):
         self.update_environ()
 
     def start_accepting(self):
+        if self.status_path is not None:
+            from gevlite._status import StatusPage
+
+            self._settings.status_path = self.status_path
+            self._settings.status_page = StatusPage(self.status_path, bool(self.environ.get("wsgi.multiprocess")))
         self._settings.closing = self._settings.stopped = False
         self._forget_closing()
         self._most_connections = self.max_connections or _descriptors()
@@ -590,6 +621,7 @@ class WSGIServer(StreamServer):
                 self._log_proxy_error(address, exc)
                 return None
             except OSError:
+                self._failed += 1
                 return None
             finally:
                 del self._shaking[sock]
@@ -604,6 +636,7 @@ class WSGIServer(StreamServer):
 
     def _log_proxy_error(self, address, exc):
         # A misconfigured proxy fails at each connection.
+        self._failed += 1
         self._proxy_errors += 1
         if time.monotonic() >= self._next_proxy_error:
             self._next_proxy_error = time.monotonic() + PROXY_ERROR_INTERVAL
@@ -612,13 +645,14 @@ class WSGIServer(StreamServer):
 
     def handle(self, sock, address):
         """Serve a connection until it ends."""
-        unread = getattr(address, "unread", b"")
+        unread, proxied = getattr(address, "unread", b""), getattr(address, "proxied", False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sock.family == socket.AF_INET6 and address[0].startswith("::ffff:") and "." in address[0]:
             # IPv4, through a socket for both.
             address = (address[0].removeprefix("::ffff:"), address[1])
         handler = self.handler_class(sock, address, self)
+        handler._proxied = proxied
         self._handlers[handler] = time.monotonic()
         if unread:
             handler.connection.put_back(unread)

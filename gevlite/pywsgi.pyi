@@ -181,6 +181,9 @@ class WSGIServer(StreamServer):
     bytes beyond ASCII in targets, unregistered methods, HTTP/1.2, tabs after values, and white space in chunk
     extensions.
     proxies: `Proxies` that are trusted to say who the client is; None: no proxy is trusted.
+    status_path: a path, such as "/-/status", at which the server itself shows what its process is doing: there for
+    people, at "/-/status/metrics" for Prometheus. Only clients on the same machine get it, see docs/metrics.md. None:
+    there is no such page.
 
     Raises ImportError if httptools is not installed.
     """
@@ -192,6 +195,7 @@ class WSGIServer(StreamServer):
     for the application. A further one replaces the one that has been waiting for a request for the longest time.
     """
     proxies: Proxies | None
+    status_path: str | None
     environ_class: type[dict[str, Any]]
     secure_environ_class: type[SecureEnviron]
     base_env: dict[str, Any]
@@ -213,6 +217,7 @@ class WSGIServer(StreamServer):
         limits: Limits | None = None,
         proxies: Proxies | None = None,
         strict: bool = False,
+        status_path: str | None = None,
         # See StreamServer.
         **ssl_args: Any,
     ) -> None: ...

@@ -162,6 +162,7 @@ class StreamServer(BaseServer):
                 secure.close()
             if not isinstance(exc, OSError):  # SSLError and TimeoutError are
                 raise
+            self._failed += 1
             self.handshake_failed(address, exc)
         finally:
             self._shaking.pop(secure, None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
+from weakref import WeakSet
 
 from gevlite._core import Hub
 from gevlite._executor import ThreadPoolExecutor as ThreadPoolExecutor
@@ -10,6 +11,8 @@ from gevlite.pool import GroupMappingMixin
 from gevlite.timeout import Timeout
 
 __all__ = ["ThreadPool", "ThreadPoolExecutor", "get_default_size"]
+
+_pools: WeakSet[ThreadPool]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -42,7 +42,9 @@ class Connection:
         self.http.request("GET" if body is None else "POST", path, body=body, headers=headers)
         response = self.http.getresponse()
         data = response.read()
-        response.json = json.loads(data) if response.status == 200 else data
+        response.text = data.decode("utf-8", "replace")
+        is_text = response.headers.get_content_type() == "text/plain" and "Content-Type" in response.headers
+        response.json = json.loads(data) if response.status == 200 and not is_text else data
         return response
 
     def is_closed(self):

@@ -17,8 +17,8 @@ FOLDERS = {"gevlite": ROOT / "gevlite", "gevlite.backends": ROOT / "backends"}
 LAYERS = {
     "ground": "_choice _config _dead_end _excepthook _frames _native_calls _private_names _probe _program _report"
     " _timeline _trace_page _twin _user_line _version exceptions",
-    "core": "_array _backend _checks _core _debuggers _descriptors _gil _heap _hosted _look _ring _shared _ticker"
-    " _trace",
+    "core": "_array _backend _census _checks _core _debuggers _descriptors _gil _heap _hosted _look _ring _shared"
+    " _ticker _trace",
     "backends": "backends.*",
     "to wait for": "_many _running_loop _threadlock _watch event greenlet local lock queue timeout",
     "many": "_adopted _children _executor _semlock _workers events pool taskgroup threadpool",
@@ -27,8 +27,8 @@ LAYERS = {
     "hub": "_blocked _door _monitor _parts _profile ares core hub loop resolver_ares resolver_thread trace util",
     "package": "gevlite",
     "coroutines": "_aio _aiostream _guest _inner _loop_threads asyncio",
-    "servers": "_accesslog _http.* _prompt _proxies _rawsocket _tls_environ backdoor baseserver pywsgi server"
-    " websocket",
+    "servers": "_accesslog _http.* _prompt _proxies _rawsocket _status _tls_environ backdoor baseserver metrics pywsgi"
+    " server websocket",
     "patching": "monkey.*",
     "on top": "__main__ _cli.* _startup.* as_gevent integrations.* profile serve.*",
 }

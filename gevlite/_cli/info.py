@@ -33,7 +33,7 @@ def report():
 
 
 # What a program may use beside gevlite itself; the other extras are for work on gevlite.
-_EXTRAS = ("ares", "dnspython", "websocket", "wsgi")
+_EXTRAS = ("ares", "dnspython", "metrics", "websocket", "wsgi")
 
 
 def _extra_lines():

@@ -1,9 +1,10 @@
 # What all connections of a server share. The territory is settings.pyx.
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
     BLOCK = 65536               # how much is read at once
+    N_TIMES = 14                # classes of requests, by the time that they took
 
 cdef class Settings:
     """What all connections of a server share: its limits, spare memory, and header names it has seen."""
@@ -17,6 +18,9 @@ cdef class Settings:
     cdef public object request_timeout  # seconds that an application may take to begin its response; None: any
     cdef public Py_ssize_t max_queued   # requests that may wait for a place; -1: any number
     cdef public Py_ssize_t queued       # that do
+    # A path, and what answers requests for it and all below it instead of the application; None: there is none.
+    cdef public str status_path
+    cdef public object status_page
     cdef public bint raw_uri    # environ is to have RAW_URI, the target as it was sent
     cdef Py_ssize_t max_request_line
     cdef Py_ssize_t max_headers
@@ -30,11 +34,17 @@ cdef class Settings:
     cdef int64_t body_time
     cdef int64_t write_time
     cdef int64_t min_rate       # bytes a second; 0: any
+    # Counted for gevlite.metrics. By the first digit of the status, 0: the application has sent none.
+    cdef uint64_t[6] answered
+    cdef uint64_t[N_TIMES] times        # of those that reached the application
+    cdef int64_t all_times              # ns
+    cdef Py_ssize_t serving             # requests that the application has now
     cdef object parser_class
     cdef char *spare[8]
     cdef int n_spare
     cdef FieldName *names       # a direct-mapped cache
 
+    cdef int count_time(self, int64_t ns) noexcept
     cdef char *take_block(self) except NULL
     cdef int give_block(self, char *block) noexcept
     cdef FieldName *field_name(self, const char *name, Py_ssize_t n) except NULL

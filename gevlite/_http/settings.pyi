@@ -23,5 +23,10 @@ class Settings:
     strict: bool
     header_map: str
     forwarded: frozenset[str]
+    status_path: str | None
+    status_page: Any
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def __init__(self, limits: Any, parser_class: Any) -> None: ...
+    def counts(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[float, ...], float, int]:
+        """`(requests by the first digit of their status, requests by time, limits of these in seconds, all seconds,
+        requests that the application has now)`."""

@@ -10,6 +10,12 @@ from gevlite._core cimport timeout_ns
 cdef enum:
     NAMES = 256                 # a power of two
 
+# Limits of the classes of Settings.times, in ns; the last class has none.
+cdef int64_t[N_TIMES - 1] TIME_LIMITS = [
+    1_000_000, 2_500_000, 5_000_000, 10_000_000, 25_000_000, 50_000_000, 100_000_000, 250_000_000, 500_000_000,
+    1_000_000_000, 2_500_000_000, 5_000_000_000, 10_000_000_000,
+]
+
 
 class RequestError(OSError):
     """The client's request cannot be served; `status` says why, in the words of a response. Also: it took too long."""
@@ -75,6 +81,25 @@ cdef class Settings:
             for i in range(NAMES + 1):
                 Py_XDECREF(self.names[i].key)
             free(self.names)
+
+    cdef int count_time(self, int64_t ns) noexcept:
+        cdef int i = 0
+        while i < N_TIMES - 1 and ns > TIME_LIMITS[i]:
+            i += 1
+        self.times[i] += 1
+        self.all_times += ns
+        return 0
+
+    def counts(self):
+        """`(requests by the first digit of their status, requests by time, limits of these in seconds, all seconds,
+        requests that the application has now)`."""
+        return (
+            tuple([self.answered[i] for i in range(6)]),
+            tuple([self.times[i] for i in range(N_TIMES)]),
+            tuple([TIME_LIMITS[i] / 1e9 for i in range(N_TIMES - 1)]),
+            self.all_times / 1e9,
+            self.serving,
+        )
 
     cdef char *take_block(self) except NULL:
         cdef char *block

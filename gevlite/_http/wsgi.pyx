@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memchr
 
 from gevlite._accesslog cimport AccessLog
-from gevlite._core cimport deadline_of, time_left, timeout_ns
+from gevlite._core cimport deadline_of, now_ns, time_left, timeout_ns
 from gevlite._http.connection cimport BODY_CHUNKED, BODY_DONE, BODY_LENGTH, Connection
 from gevlite._http.response cimport (
     DISCARD,
@@ -343,6 +343,12 @@ _STEPS = (
 )
 
 
+cdef int class_of(object code) except -1:
+    """The first digit of a status; 0 for none, and for what a subclass may have put there."""
+    cdef int digit = <int> code // 100 if type(code) is int else 0
+    return digit if 1 <= digit <= 5 else 0
+
+
 cdef bint overrides(type cls, names) except -1:
     for name in names:
         if getattr(cls, name) is not getattr(Handler, name):
@@ -380,6 +386,9 @@ cdef class Handler(Response):
     cdef AccessLog access                       # the server's log, if it is one
     cdef object proxies                         # the server's Proxies, or None
     cdef bint refused                           # the request, and nothing it may still send is wanted
+    cdef int64_t began                          # when its head was there
+    cdef object page                            # what answers instead of the application; None: nothing does
+    cdef public bint _proxied                   # the connection began with a header of the PROXY protocol
 
     def __init__(self, sock, address, server, rfile=None):
         self.socket = sock
@@ -477,7 +486,7 @@ cdef class Handler(Response):
                 raise
         finally:
             self.connection.release()
-            self.environ = self.wsgi_input = self.result = self.application = self._rfile = None
+            self.environ = self.wsgi_input = self.result = self.application = self._rfile = self.page = None
             self.template = None        # it has a method of this object
             self.end_input()
 
@@ -485,6 +494,8 @@ cdef class Handler(Response):
         self.begin_response()
         self.head = self._requestline = self.time_start = self.time_finish = None
         self.taken_over = self.refused = False
+        self.began = 0
+        self.page = None
         return 0
 
     cpdef handle_one_request(self):
@@ -508,10 +519,12 @@ cdef class Handler(Response):
             self.refuse(exc)
             connection.linger()
             return None
-        if self.places is not None and not self.take_place():
+        # The page is wanted most when all places are taken.
+        cdef Semaphore places = self.places if self.page is None else None
+        if places is not None and not self.take_place():
             return None
         try:
-            self.application = self.server.application
+            self.application = self.server.application if self.page is None else self.page
             if self.quick:
                 self.environ = Handler.get_environ(self)
                 Handler.handle_one_response(self)
@@ -519,8 +532,8 @@ cdef class Handler(Response):
                 self.environ = self.get_environ()
                 self.handle_one_response()
         finally:
-            if self.places is not None:
-                self.places.release()
+            if places is not None:
+                places.release()
         if self.close_connection:
             unread = connection.body != BODY_DONE or connection.end > connection.start
             if self.refused or unread and not (connection.dead or self.taken_over or self.connection_upgraded):
@@ -562,6 +575,7 @@ cdef class Handler(Response):
         """The head is here: make environ of it."""
         cdef Connection connection = self.connection
         cdef dict environ
+        self.began = now_ns()
         if self.logs:
             self.time_start = time.time()
             self.head = connection.buffer[connection.start:connection.start + connection.head_size]
@@ -585,6 +599,10 @@ cdef class Handler(Response):
         if connection.upgrade and connection.minor == 1:
             self.offer_websocket(environ)
         self.environ = environ
+        if connection.settings.status_page is not None:
+            # Before a proxy's word counts: the page is not for whom it speaks for.
+            if (<str> environ["PATH_INFO"]).startswith(connection.settings.status_path):
+                self.page = connection.settings.status_page.answer(self.socket, self._proxied, environ)
         if self.proxies is not None:
             self.proxies.apply(self.client_address, environ)
         return 0
@@ -647,6 +665,8 @@ cdef class Handler(Response):
 
     cpdef handle_one_response(self):
         """Run the application, send what it returns, and leave the connection ready for the next request."""
+        if self.page is None:
+            self.connection.settings.serving += 1
         if self.connection.settings.request_timeout is not None:
             self.timer = Timeout(self.connection.settings.request_timeout)
             self.timer._start()
@@ -682,6 +702,7 @@ cdef class Handler(Response):
             if not self.connection.dead or not isinstance(exc, OSError):
                 self.handle_error(type(exc), exc, exc.__traceback__)
         finally:
+            self.count()
             self.stop_timer()
             self.end_input()
             if self.taken_over or self.connection_upgraded or self.connection.dead:
@@ -691,6 +712,17 @@ cdef class Handler(Response):
         if self.logs:
             self.time_finish = time.time()
             self.log_request()
+
+    cdef int count(self) except -1:
+        """The response is complete, or as complete as it will be."""
+        cdef Settings settings = self.connection.settings
+        if self.page is None:
+            settings.serving -= 1
+        if not self.refused:            # else it is counted
+            settings.answered[class_of(self.code)] += 1
+            if self.began and not (self.taken_over or self.connection_upgraded):
+                settings.count_time(now_ns() - self.began)
+        return 0
 
     def _socket_is_used(self, bint speaks):
         """The application uses the socket: its time has no limit any more. speaks: it may send, so no response follows."""
@@ -753,6 +785,7 @@ cdef class Handler(Response):
         self.close_connection = True
         self.status = status
         self.code = int(status[:3])
+        self.connection.settings.answered[class_of(self.code)] += 1
         if self.logs and self.time_start is None:
             self.time_start = time.time()
         more = b"Upgrade: websocket\r\n" if self.code == 426 else b""      # RFC 9110, 15.5.22

@@ -89,6 +89,7 @@ class GevliteWorker(Worker):
         """
         self.limits = _limits(self.cfg)
         self.strict = _is_strict()
+        self.status_path = _status_path()
         if getattr(self.cfg, "protocol", "http") != "http":
             raise RuntimeError(f"GevliteWorker does not speak {self.cfg.protocol}: remove the setting protocol")
 
@@ -127,6 +128,7 @@ class GevliteWorker(Worker):
             environ=environ,
             limits=self.limits,
             strict=self.strict,
+            status_path=self.status_path,
             **self._tls(),
         )
         server.worker = self
@@ -296,6 +298,17 @@ def _is_strict():
     if text not in ("", "0", "1"):
         raise ValueError(f"{variable} cannot be {text!r}: use 0 or 1")
     return text == "1"
+
+
+def _status_path():
+    variable = "GEVLITE_STATUS_PATH"
+    path = os.environ.get(variable, "").strip()
+    if not path:
+        return None
+    from gevlite._status import check_path
+
+    check_path(variable, path)
+    return path
 
 
 # ---------------------------------------------------------------- handlers

@@ -30,6 +30,7 @@ class GevliteWorker(Worker):
     servers: list[Any]
     limits: Limits
     strict: bool
+    status_path: str | None
     def patch(self) -> None:
         """Patch the process. With `preload_app` the application already exists: the log names what still blocks.
 

@@ -68,6 +68,7 @@ class Server:
         forwarded_headers: str | Iterable[str] = (),
         proxy_protocol: bool = False,
         strict: bool = False,
+        status_path: str | None = None,
         limits: Limits = ...,
     ) -> None: ...
     def run(self) -> None:

@@ -113,6 +113,14 @@ def _parser():
         "on a terminal short and coloured)",
     )
 
+    group = parser.add_argument_group("status")
+    group.add_argument(
+        "--status-path",
+        metavar="PATH",
+        help="for clients on this machine only, a page that shows what a worker is doing, such as /-/status, and "
+        "metrics for Prometheus at PATH/metrics (default: none)",
+    )
+
     group = parser.add_argument_group("TLS")
     add = group.add_argument
     add("--certfile", metavar="FILE", help="the server's certificate, with the intermediate certificates")

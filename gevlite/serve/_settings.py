@@ -60,6 +60,7 @@ class Settings:
     forwarded_headers: tuple[str, ...] = ()
     proxy_protocol: bool = False
     strict: bool = False
+    status_path: str | None = None
     limits: Limits = dataclasses.field(default_factory=Limits)
 
     def __post_init__(self):
@@ -104,6 +105,10 @@ class Settings:
             raise TypeError(f"access_log must be a path, '-' for standard output, or None, not {self.access_log!r}")
         if self.log_format is not None:
             AccessLog(_Nowhere(), self.log_format)
+        if self.status_path is not None:
+            from gevlite._status import check_path
+
+            check_path("status_path", self.status_path)
         self.proxies()
 
     def _set(self, name, value):

@@ -195,6 +195,7 @@ class _Worker:
             limits=settings.limits,
             proxies=settings.proxies(),
             strict=settings.strict,
+            status_path=settings.status_path,
             **self.tls(),
         )
         server.max_connections = min(settings.connections, self.descriptors)

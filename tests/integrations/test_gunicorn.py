@@ -774,3 +774,40 @@ def test_what_cannot_be_heeded_is_an_error(master):
     running = master(config="protocol = 'uwsgi'", boots=False)
     assert running.wait() == 3
     running.said("GevliteWorker does not speak uwsgi")
+
+
+# ---------------------------------------------------------------- the status page
+
+STATUS = {"GEVLITE_STATUS_PATH": "/-/status"}
+
+
+def test_the_status_page_shows_a_worker(master):
+    running = master("-w", "2", env=STATUS)
+    connection = running.open()
+    worker = connection.get().json["pid"]
+    answer = connection.get("/-/status")
+    assert answer.status == 200 and f"PID {worker}:" in answer.text
+    assert "requests: 1 2xx" in answer.text
+    text = connection.get("/-/status/metrics").text
+    # The page is an answer, too. Of which worker, says the label.
+    assert re.search(rf'gevlite_server_requests_total{{pid="{worker}",server="[^"]+",status="2xx"}} 2.0', text)
+    assert connection.get().json["PATH_INFO"] == "/"
+
+
+def test_the_status_page_is_not_for_whom_a_proxy_speaks_for(master):
+    running = master(env=STATUS, config="proxy_protocol = True")
+    assert running.get("/-/status").status == 200
+    assert running.get("/-/status", X_Forwarded_For="127.0.0.1").status == 403
+    assert proxied(running, PROXY_LINE).get("/-/status").status == 403
+    assert running.get("/-/status/metrics", Forwarded="for=127.0.0.1").status == 403
+
+
+def test_without_the_setting_the_application_has_all_paths(master):
+    assert master().get("/-/status").json["PATH_INFO"] == "/-/status"
+
+
+@pytest.mark.parametrize("bad", ["status", "/", "/-/status/", "/a b"])
+def test_a_bad_status_path_is_an_error_at_the_start(master, bad):
+    running = master(env={"GEVLITE_STATUS_PATH": bad}, boots=False)
+    until(running.ended, "the end of gunicorn")
+    running.said("GEVLITE_STATUS_PATH must be a path")

@@ -544,3 +544,22 @@ def test_a_worker_may_have_as_many_descriptors_as_connections_need(serving, tmp_
         "-w", "1", "--connections", "2000", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (300, limit))
     )
     assert server.pid()[0] == (2512 if limit == resource.RLIM_INFINITY else min(2512, limit))
+
+
+# ---------------------------------------------------------------- the status page
+
+
+def test_the_status_page_shows_a_worker(serving):
+    server = serving("-w", "2", "--status-path", "/-/status")
+    connection = server.open()
+    worker = connection.get().json["pid"]
+    assert f"PID {worker}:" in connection.get("/-/status").text
+    assert f'gevlite_build_info{{pid="{worker}",' in connection.get("/-/status/metrics").text
+    assert connection.get("/-/status", X_Forwarded_For="127.0.0.1").status == 403
+    assert serving().get("/-/status").json["PATH_INFO"] == "/-/status"
+
+
+def test_a_bad_status_path_is_an_error_at_the_start(serving):
+    server = serving("--status-path", "status", boots=False)
+    assert server.wait() == 2
+    assert "status_path must be a path such as '/-/status'" in server.log()
