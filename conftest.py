@@ -10,10 +10,11 @@ import pytest
 
 AGAIN_SECONDS = 2
 
-# A shell without job control starts what is in the background with SIGINT ignored (POSIX, 2.11), and every child of a
-# test would inherit that.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell without job control starts what is in the background with SIGINT and SIGQUIT ignored (POSIX, 2.11), and every
+# child of a test would inherit that.
+for signum, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(signum) == signal.SIG_IGN:
+        signal.signal(signum, handler)
 
 
 def pytest_timeout_set_timer(item, settings):

@@ -10,6 +10,7 @@ GEVLITE_KQUEUE_INCLUDE=tests/kqueue_standin, for tests only, builds the kqueue b
 """
 
 import glob
+import logging
 import os
 import sys
 import sysconfig
@@ -73,7 +74,13 @@ class CythonBuild(build_ext):
         sources = {extension.name: extension.sources for extension in translated}
         for extension in self.extensions:
             extension.sources = sources[extension.name]
+        self.compiled = 0
         super().run()
+
+    def build_extension(self, ext):
+        super().build_extension(ext)
+        self.compiled += 1
+        self.announce(f"gevlite: {self.compiled} of {len(self.extensions)} modules are compiled", logging.INFO)
 
 
 def sources() -> list[tuple[str, str]]:

@@ -100,9 +100,11 @@ def flatten(suite):
 
 def main():
     faulthandler.enable()
-    # A shell without job control starts what is in the background with SIGINT ignored, and many tests need it.
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell without job control starts what is in the background with SIGINT and SIGQUIT ignored, nohup with SIGHUP
+    # ignored, and many tests need these.
+    for signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(signum) == signal.SIG_IGN:
+            signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
     from test import support
     from test.support import os_helper
 

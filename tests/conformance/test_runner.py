@@ -1,5 +1,9 @@
 """The comparison must not overlook tests without a result."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import runner
 
@@ -71,3 +75,33 @@ def test_one_module_compared_alone_differs_too(tmp_path, monkeypatch, how):
     (tmp_path / "sample.py").write_text(TESTS + HOW[how])
     _plain, _patched, different = runner.compare_module("sample", limit=20)
     assert set(different) == {"sample.Tests.test_one", "sample.Tests.test_two"}
+
+
+def test_signals_that_are_ignored_in_the_background_work_in_a_module(tmp_path):
+    """A shell without job control ignores two in what it starts there, and nohup one more."""
+    (tmp_path / "module_with_signals.py").write_text(
+        "import signal, subprocess, sys, unittest\n"
+        "class Tests(unittest.TestCase):\n"
+        "    def test_it(self):\n"
+        "        code = 'import signal; print([signal.getsignal(n) == signal.SIG_IGN for n in (1, 2, 3)])'\n"
+        "        said = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout\n"
+        "        self.assertEqual(said, '[False, False, False]\\n')\n"
+        "        with self.assertRaises(KeyboardInterrupt):\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+    )
+    program = (
+        "import signal, sys\n"
+        f"sys.path.insert(0, {str(runner.HERE)!r})\n"
+        "for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT): signal.signal(number, signal.SIG_IGN)\n"
+        "import runner\n"
+        "results = runner.run_module('module_with_signals', patched=False)\n"
+        "print([(test['outcome'], test['text']) for test in results.tests.values()])\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert result.stdout == "[('passed', '')]\n", result.stdout + result.stderr
