@@ -38,13 +38,17 @@ class Track:
         self.function = None
         self.file = None
         self.line = 0
+        self.label = ""
+        self.begin()
+
+    def begin(self):
         self.category = None  # of the slice that has begun
         self.since = 0
         self.text = ""
         self.awaits = 0  # who has the lock
         self.woken = None  # (time, by whom, cause, exception): until it runs
         self.how = None  # the same for the slice in which it runs
-        self.label = ""
+        self.ended = 0  # of an OS thread: the end of its last slice
 
     def describe(self, threads, several):
         thread = threads.get(self.thread) or "a thread"
@@ -123,6 +127,9 @@ class Timeline:
         how: of a slice in which a greenlet runs after it was woken: `(time, track or None, cause, exception)`.
         """
         self.flows = 0
+        self.seen = set()  # the numbers of tracks that have had a slice
+        for track in self.tracks.values():
+            track.begin()
         self._slice, self._flow = add_slice, add_flow
         texts, base = self.raw["texts"], self.began
         events = _EVENT.iter_unpack(self.raw["events"])
@@ -138,8 +145,8 @@ class Timeline:
                     self._leaves(self._track(other, thread), time, texts[text], kind)
                 self._runs(track, time)
             elif type_of_event == _WAKE:
-                self._close(track, time, WAIT)
-                if track.kind != _HUB:
+                if track.kind != _HUB:  # that is woken if it waited itself, while a runner did its work
+                    self._close(track, time, WAIT)
                     track.category, track.since, track.text = READY, time, "ready"
                 self._woken(track, time, other, _CAUSES[kind & ~_RAISES], texts[text] if kind & _RAISES else None)
             elif type_of_event == _SPAWN:
@@ -173,8 +180,9 @@ class Timeline:
         if waker is None and other:
             waker = self._track(other, 0)
         track.woken = (time, waker, cause, exception)
-        if waker is not None and waker.kind == _THREAD:
-            self._slice(waker, RUN, "wakes a greenlet", time, time + 1000, None)
+        if waker is not None and waker.kind == _THREAD and time >= waker.ended:
+            waker.ended = time + 1000
+            self._slice(waker, RUN, "wakes a greenlet", time, waker.ended, None)
 
     def _leaves(self, track, time, text, kind):
         self._close(track, time, RUN)
@@ -205,11 +213,11 @@ class Timeline:
         if category is None:
             if expected == POLL or not self.dropped or track.kind == _HUB and expected == WAIT:
                 return
-            if track.number in self._seen() or time <= self.first:
+            if track.number in self.seen or time <= self.first:
                 return
             category, since, track.text = expected, self.first, "waiting" if expected == WAIT else "running"
         track.category = None
-        self._seen().add(track.number)
+        self.seen.add(track.number)
         if category == RUN:
             self._slice(track, RUN, "running", since, time, track.how)
             track.how = None
@@ -221,14 +229,6 @@ class Timeline:
                 text += f" held by {holder.label}"
             track.awaits = 0
         self._slice(track, category, text, since, time, None)
-
-    def _seen(self):
-        """The numbers of tracks that have had a slice."""
-        try:
-            return self.__dict__["seen"]
-        except KeyError:
-            self.seen = set()
-            return self.seen
 
     # -------- the file
 
@@ -267,13 +267,8 @@ class Timeline:
         self.read(add_slice, add_flow)
         name = " ".join(self.raw.get("program") or ()) or "python"
         yield dumps({"ph": "M", "pid": pid, "tid": 0, "name": "process_name", "args": {"name": name}})
-        for track, place in self._in_order():
-            args = {"name": track.label, "kind": ("greenlet", "main", "hub", "raw", "thread")[track.kind]}
-            if track.function is not None:
-                args |= {"function": track.function}
-                if track.file is not None:
-                    args |= {"file": track.file, "line": track.line}
-            args["thread"] = self.threads.get(track.thread) or ""
+        for track, place in self.in_order():
+            args = self.about_track(track)
             common = {"ph": "M", "pid": pid, "tid": track.number}
             yield ",\n" + dumps({**common, "name": "thread_name", "args": args})
             yield ",\n" + dumps({**common, "name": "thread_sort_index", "args": {"sort_index": place}})
@@ -293,7 +288,16 @@ class Timeline:
             "dropped_events": self.dropped,
         }
 
-    def _in_order(self):
+    def about_track(self, track):
+        """What a file says of a track."""
+        found = {"name": track.label, "kind": ("greenlet", "main", "hub", "raw", "thread")[track.kind]}
+        if track.function is not None:
+            found["function"] = track.function
+            if track.file is not None:
+                found |= {"file": track.file, "line": track.line}
+        return {**found, "thread": self.threads.get(track.thread) or ""}
+
+    def in_order(self):
         """The tracks, each with its place: by hub, the hub and the main greenlet first, the rest by function."""
         tracks = sorted(
             self.tracks.values(),

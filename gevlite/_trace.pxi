@@ -145,9 +145,10 @@ cdef class _Trace:
     cdef size_t written             # since it began
     cdef int64_t began, ends        # ends: it stops by itself
     cdef uint32_t first             # greenlets with a smaller number are not known here
-    cdef dict raw                   # address of a greenlet that is none of ours: (number, weak reference)
+    cdef dict raw                   # address of a greenlet that is none of ours: [number, weak reference, `written` when told]
     cdef dict plain                 # number of an OS thread without a hub: number of its track
     cdef dict threads               # number of an OS thread: _TracedThread
+    cdef int n_threads              # so many there have been
     cdef list kept                  # of hubs and OS threads: (number, kind, name, function, thread)
     cdef dict known                 # text: its number
     cdef list texts
@@ -218,10 +219,11 @@ cdef class _Trace:
         elif other != thread.hub_number:
             if hub.parked != NULL and (<Waiter> hub.parked).greenlet is origin:     # it has just parked
                 w = <Waiter> hub.parked
-            if origin.dead:
+            elif origin is get_main(hub):
+                w = waiter_of(hub, origin)      # a signal handler has run in the middle of its wait
+            elif origin.dead:
                 kind = TRACE_ENDED
-            else:
-                self.tell_raw(origin, other, thread.number)
+            self.tell_raw(hub, origin, thread.number)
         if w is not None:
             kind = w.kind
             text = self.words(w, &holder)
@@ -301,15 +303,15 @@ cdef class _Trace:
         if found is not None:
             return found[0]
         number = self.new_number()
-        self.raw[<size_t> <PyObject *> g] = (
-            number, weak_reference(g, partial(self.raw.pop, <size_t> <PyObject *> g))
-        )
+        self.raw[<size_t> <PyObject *> g] = [
+            number, weak_reference(g, partial(self.raw.pop, <size_t> <PyObject *> g)), None
+        ]
         if g is hub:
             self.kept.append((number, TRACK_HUB, type_name(hub.backend), None, thread))
         elif g is get_main(hub):
             self.kept.append((number, TRACK_MAIN, None, None, thread))
         else:
-            self.tell_raw(g, number, thread)
+            self.tell_raw(hub, g, thread)
         return number
 
     cdef int tell(self, CoreGreenlet g, int thread) except -1:
@@ -320,24 +322,20 @@ cdef class _Trace:
                  TRACK_GREENLET)
         return 0
 
-    cdef int tell_raw(self, greenlet g, uint32_t number, int thread) except -1:
-        """What it runs is known while it is switched away."""
-        cdef object frame = _frame_of(g), code = None
-        if g is get_main(self.hub_of(thread)):
+    cdef int tell_raw(self, Hub hub, greenlet g, int thread) except -1:
+        """What it runs is known while it is switched away. Told once, and again when that may have been overwritten."""
+        cdef list known = self.raw[<size_t> <PyObject *> g]
+        cdef object frame, code = None
+        if known[2] is not None and self.written - <size_t> known[2] < self.size // 2 or g is get_main(hub):
             return 0
+        frame = _frame_of(g)
         while frame is not None:
             code = frame.f_code
             frame = frame.f_back
         if code is not None:
-            self.add(TRACE_TOLD, number, 0, self.intern(function_of(code)), thread, TRACK_RAW)
+            known[2] = self.written
+            self.add(TRACE_TOLD, known[0], 0, self.intern(function_of(code)), thread, TRACK_RAW)
         return 0
-
-    cdef Hub hub_of(self, int number):
-        cdef _TracedThread thread
-        for thread in self.threads.values():
-            if thread.number == number:
-                return thread.hub
-        return current_hub()
 
     cdef uint32_t number_of_thread(self) except? 0:
         cdef object ident = _get_ident()
@@ -465,7 +463,8 @@ cdef class _Trace:
             thread = _TracedThread.__new__(_TracedThread)
             thread.trace = self
             thread.hub = hub
-            thread.number = <uint16_t> (len(self.threads) + 1)
+            self.n_threads += 1
+            thread.number = <uint16_t> min(self.n_threads, 65535)
             self.threads[hub.thread_ident] = thread
             thread.begin()
         thread.hub_number = self.number_of(hub, hub, thread.number)

@@ -23,14 +23,35 @@ def page(chunks):
     if not isinstance(found, dict) or not isinstance(found.get("traceEvents"), list):
         raise NotATrace("is not a file of trace events")
     try:
-        data = json.dumps(packed(found), separators=(",", ":"))
+        return _with_data(packed(found))
     except (KeyError, TypeError, AttributeError, ValueError) as exc:
         raise NotATrace(f"was not recorded by gevlite: {type(exc).__name__}: {exc}") from None
+
+
+def page_of(timeline):
+    """The same for a Timeline."""
+    data = _Data()
+    timeline.read(
+        lambda track, category, name, begin, end, how: data.add_slice(track.number, begin, end, category, name),
+        lambda number, waker, at, track, begin: data.add_flow(
+            waker.number,
+            at,
+            track.number,
+            begin,
+            *track.how[2:],  # what it was woken with
+        ),
+    )
+    places = {track.number: (place, timeline.about_track(track)) for track, place in timeline.in_order()}
+    return _with_data(data.packed(places, timeline.about()))
+
+
+def _with_data(data):
+    text = json.dumps(data, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
-        data = data.replace(sign, f"\\u{ord(sign):04x}")
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
     template = importlib.resources.files("gevlite").joinpath("_trace_page.html").read_text(encoding="utf-8")
     before, _, after = template.partition("{{data}}")
-    return [before, data, after]
+    return [before, text, after]
 
 
 def _ns(microseconds):
@@ -45,17 +66,67 @@ class _Numbers(dict):
         return number
 
 
+class _Data:
+    """Gathers what the page reads: see the beginning of its script."""
+
+    def __init__(self):
+        self.slices = {}  # of each track: (begin, end, number of the text)
+        self.flows = []  # (begin, waker, at, woken, number of the way)
+        self.texts, self.hows = _Numbers(), _Numbers()
+
+    def add_slice(self, track, begin, end, category, name):
+        self.slices.setdefault(track, []).append((begin, end, self.texts[category, name]))
+
+    def add_flow(self, waker, at, woken, begin, how, exception):
+        self.flows.append((begin, waker, at, woken, self.hows[f"{how}, with {exception}" if exception else how]))
+
+    def packed(self, places, about):
+        """places: of each track its place and what is known about it."""
+        order = sorted(self.slices, key=lambda track: (places[track][0] if track in places else 1 << 40, track))
+        numbers = {track: number for number, track in enumerate(order)}
+        tracks, last = [], 0
+        for track in order:
+            flat, before = [], 0
+            for begin, end, text in sorted(self.slices[track]):
+                begin = max(begin, before)
+                end = max(begin, end)
+                if flat and begin - before == 1:  # see Timeline.chunks
+                    flat[-2] += 1
+                    before = begin
+                flat += (begin - before, end - begin, text)
+                before = end
+            last = max(last, before)
+            found = places[track][1] if track in places else {}
+            known = {key: found.get(key) for key in ("name", "kind", "function", "file", "line", "thread")}
+            known["name"] = known["name"] or f"track {track}"
+            tracks.append({**known, "s": flat})
+        flows, before = [], 0
+        for begin, waker, at, woken, how in sorted(self.flows):
+            if waker in numbers and woken in numbers:
+                flows += (numbers[waker], numbers[woken], begin - before, begin - at, how)
+                before = begin
+        return {
+            "about": about,
+            "end": last,
+            "tracks": tracks,
+            "texts": [list(text) for text in self.texts],
+            "hows": list(self.hows),
+            "flows": flows,
+        }
+
+
 def packed(found):
-    """What the page reads: see the beginning of its script."""
-    names, order, slices = {}, {}, {}
-    begins, ends, hows_of = {}, {}, {}
+    """What the page reads, of what a JSON file has."""
+    data = _Data()
+    names, order = {}, {}
+    begins, ends, hows = {}, {}, {}
     for event in found["traceEvents"]:
         phase, tid = event["ph"], event.get("tid")
         if phase == "X":
             begin = _ns(event["ts"])
-            slices.setdefault(tid, []).append((begin, _ns(event["dur"]), (event["cat"], event["name"])))
+            data.add_slice(tid, begin, begin + _ns(event["dur"]), event["cat"], event["name"])
             if "args" in event:
-                hows_of[tid, begin] = event["args"]
+                hows[tid, begin] = event["args"]
         elif phase == "s":
             begins[event["id"]] = tid, _ns(event["ts"])
         elif phase == "f":
@@ -64,46 +135,9 @@ def packed(found):
             names[tid] = event["args"]
         elif phase == "M" and event["name"] == "thread_sort_index":
             order[tid] = event["args"]["sort_index"]
-    tids = sorted(slices, key=lambda tid: (order.get(tid, 1 << 40), tid))
-    numbers = {tid: number for number, tid in enumerate(tids)}
-    texts, hows = _Numbers(), _Numbers()
-    tracks, last = [], 0
-    for tid in tids:
-        flat, before = [], 0
-        for begin, length, text in sorted(slices[tid]):
-            begin = max(begin, before)
-            if flat and begin - before == 1:  # see Timeline.chunks
-                flat[-2] += 1
-                before = begin
-            flat += (begin - before, length, texts[text])
-            before = begin + length
-        last = max(last, before)
-        about = names.get(tid, {})
-        tracks.append(
-            {
-                "name": about.get("name") or f"track {tid}",
-                "kind": about.get("kind", "greenlet"),
-                "function": about.get("function"),
-                "file": about.get("file"),
-                "line": about.get("line"),
-                "thread": about.get("thread", ""),
-                "s": flat,
-            }
-        )
-    flows, before = [], 0
-    for number in sorted(ends.keys() & begins.keys(), key=lambda number: ends[number][1]):
+    for number in ends.keys() & begins.keys():
         (waker, at), (woken, begin) = begins[number], ends[number]
-        if waker in numbers and woken in numbers:
-            args = hows_of.get((woken, begin), {})
-            how = args.get("how", "") + (f", with {args['with']}" if "with" in args else "")
-            flows += (numbers[waker], numbers[woken], begin - before, begin - at, hows[how])
-            before = begin
-    about = found.get("otherData") or {}
-    return {
-        "about": about,
-        "end": last,
-        "tracks": tracks,
-        "texts": [list(text) for text in texts],
-        "hows": list(hows),
-        "flows": flows,
-    }
+        args = hows.get((woken, begin), {})
+        data.add_flow(waker, at, woken, begin, args.get("how", ""), args.get("with"))
+    places = {tid: (order.get(tid, 1 << 40), names[tid]) for tid in names}
+    return data.packed(places, found.get("otherData") or {})

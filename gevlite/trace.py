@@ -68,12 +68,12 @@ class Trace:
         Raises OSError.
         """
         path = os.fspath(file)
-        chunks = self._timeline.chunks()
         if path.endswith((".html", ".htm")):
-            from gevlite._trace_page import page
+            from gevlite._trace_page import page_of
 
-            chunks = page(chunks)
-        write_file(path, chunks)
+            write_file(path, page_of(self._timeline))
+        else:
+            write_file(path, self._timeline.chunks())
 
     def __repr__(self) -> str:
         return f"<Trace of {self.seconds:.3g} s, {self.events} events, {self.dropped} dropped>"

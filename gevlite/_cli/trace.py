@@ -7,6 +7,7 @@ import time
 
 from gevlite._cli.ps import CannotLook, ask, children_of, connect, run_there, user_of
 from gevlite._timeline import Timeline, check_file, write_file
+from gevlite._trace_page import NotATrace, page, page_of
 
 EVENTS = 500_000  # as in `gevlite.trace`
 # If nobody ends it, a trace of another process ends by itself, so long after it should.
@@ -31,20 +32,13 @@ def _convert(options):
         raise CannotLook(f"{options.target} is no number of a process; for a file, --html is needed")
     output = options.output or os.path.splitext(options.target)[0] + ".html"
     with open(options.target, encoding="utf-8") as file:
-        chunks = page_of(file.read(), options.target)
+        try:
+            chunks = page([file.read()])
+        except NotATrace as exc:
+            raise CannotLook(f"{options.target}: {exc}") from None
     write_file(output, chunks)
     print(output)
     return 0
-
-
-def page_of(text, name):
-    """The parts of a page that shows a file, given its text. Raises CannotLook."""
-    from gevlite._trace_page import NotATrace, page
-
-    try:
-        return page([text])
-    except NotATrace as exc:
-        raise CannotLook(f"{name}: {exc}") from None
 
 
 def _record(pid, options):
@@ -81,8 +75,8 @@ def _record(pid, options):
     if "texts" not in found:
         raise CannotLook(f"process {pid} has a gevlite without traces")
     timeline = Timeline(found)
-    if options.html:
-        write_file(output, page_of("".join(timeline.chunks()), output))
+    if options.html or output.endswith((".html", ".htm")):
+        write_file(output, page_of(timeline))
     else:
         write_file(output, timeline.chunks())
     about = timeline.about()

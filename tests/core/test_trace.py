@@ -556,3 +556,54 @@ def test_a_destroyed_hub_and_its_successor_are_one_thread(tmp_path):
     done, found = ends(tmp_path, how)
     assert done.returncode == 0, done.stderr
     assert found.waits("sleeps") == ["sleep", "sleep"]
+
+
+def test_a_thread_that_wakes_many_at_once_has_slices_that_do_not_overlap(traced):
+    event, ready = Event(), threading.Event()
+
+    def waits():
+        event.wait()
+
+    def sets():
+        ready.wait()
+        event.set()
+
+    thread = threading.Thread(target=sets, name="setter")
+    thread.start()
+
+    def begins():
+        gevlite.sleep(0)
+        ready.set()
+
+    found = traced(*[waits] * 20, begins)
+    thread.join()
+    assert [waker for waker, woken in found.wakes() if woken == "waits"].count("setter") == 20
+
+
+def test_a_raw_greenlet_is_named_by_its_function(tmp_path):
+    done = Event()
+
+    def raw():
+        gevlite.sleep(0.001)
+        done.set()
+
+    with gevlite.trace.record(tmp_path / "t.json"):
+        gevlite.spawn_raw(raw)
+        done.wait()
+    found = Found(tmp_path / "t.json").check()
+    assert found.waits("raw") == ["sleep"]
+
+
+def test_a_hub_that_waits_itself_stays_one_track(tmp_path):
+    def blocks():
+        gevlite.sleep(0.001)
+        event.set()
+
+    event = Event()
+    with gevlite.trace.record(tmp_path / "t.json"):
+        gevlite.get_hub().call_soon(blocks)
+        event.wait()
+        gevlite.sleep(0.001)
+    found = Found(tmp_path / "t.json").check()
+    assert sum(name.startswith("hub of MainThread") for name in found.names.values()) == 1
+    assert "raw greenlet" not in found.names.values() and "" not in found.names.values()

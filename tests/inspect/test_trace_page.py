@@ -73,6 +73,28 @@ def test_the_data_is_that_of_the_file():
     assert (data["flows"], data["hows"], data["end"]) == ([1, 0, 700_000, 100_000, 0], ["timer"], 1_000_000)
 
 
+def data_of(text):
+    return json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+
+
+def test_a_page_is_the_same_by_way_of_a_file(tmp_path):
+    gevlite.trace.start()
+    gevlite.joinall([gevlite.spawn(gevlite.sleep, 0.001) for _ in range(3)])
+    made = gevlite.trace.stop()
+    made.save(tmp_path / "t.json")
+    made.save(tmp_path / "t.html")
+    one = data_of((tmp_path / "t.html").read_text())
+    other = data_of("".join(page([(tmp_path / "t.json").read_text()])))
+    for key in ("about", "texts", "hows", "flows"):
+        assert one[key] == other[key]
+    for mine, its in zip(one["tracks"], other["tracks"], strict=True):
+        # A slice before a gap lasts 1 ns less in a file.
+        assert all(abs(a - b) <= 1 for a, b in zip(mine.pop("s"), its.pop("s"), strict=True))
+        assert mine == its
+    made.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "t.json").read_bytes()
+
+
 @pytest.mark.parametrize("text", ["", "[1]", "{}", '{"traceEvents": [{"ph": "X"}]}', '{"traceEvents": [5]}'])
 def test_other_files_are_refused(text):
     with pytest.raises(NotATrace):
