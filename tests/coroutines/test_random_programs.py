@@ -472,7 +472,8 @@ class TaskUnit(Unit):
         finally:
             task.cancel()
         await asyncio.wait([task])
-        if not task.cancelled() and task.exception() is not None:
+        # One that was interrupted in a blocking call has what was thrown into the loop's greenlet.
+        if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), INTERRUPTIONS):
             child.saw_error(task.exception())
 
     async def below(self, block, own):
