@@ -1,4 +1,4 @@
-"""uvicorn with the event loop of gevlite: as a process of its own, with workers, and in a greenlet."""
+"""uvicorn with the event loop of gevlite: a process of its own, workers, in a greenlet; FastAPI in any loop."""
 
 import asyncio
 import signal
@@ -171,3 +171,195 @@ gevlite.joinall(greenlets, raise_error=True)
 
 def test_uvicorn_in_greenlets(run_asynchronous):
     run_asynchronous(APPLICATION + IN_GREENLET + "sys.stdout.write('ok')")
+
+
+FASTAPI = """
+import asyncio, contextlib, contextvars, sys, threading
+import gevlite, gevlite.asyncio
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, WebSocket
+from fastapi.responses import JSONResponse, StreamingResponse
+from gevlite.event import Event
+from gevlite.lock import Semaphore
+
+COUNT = 20
+here, complete = 0, Event()
+places = Semaphore(5)
+closed, told = [], []
+user = contextvars.ContextVar("user")
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    # With a loop of gevlite it has nothing to do.
+    with gevlite.asyncio.attach():
+        yield
+
+app = FastAPI(lifespan=lifespan)
+
+class Missing(Exception):
+    pass
+
+@app.exception_handler(Missing)
+async def missing(request, exc):
+    return JSONResponse({"missing": exc.args[0]}, 418)
+
+def session(number: int):
+    # Not async: FastAPI runs it in an OS thread, and its end too.
+    gevlite.sleep(0)
+    try:
+        yield f"session {number}"
+    finally:
+        gevlite.sleep(0)
+        closed.append(number)
+
+@app.middleware("http")
+async def name_user(request, call_next):
+    user.set(request.headers["x-user"])
+    return await call_next(request)
+
+@app.get("/meet/{number}")
+async def meet(number: int, used=Depends(session)):
+    # Blocks in a greenlet until all of them are there.
+    def in_greenlet():
+        global here
+        here += 1
+        if here == COUNT:
+            complete.set()
+        complete.wait()
+        return user.get()
+    return {"session": used, "user": await gevlite.asyncio.spawn(in_greenlet)}
+
+@app.get("/sync/{number}")
+def sync(number: int, used: str = Depends(session)):
+    # In an OS thread of anyio, which has a hub of its own.
+    assert threading.current_thread() is not threading.main_thread()
+    def work(i):
+        gevlite.sleep(0.001)
+        return i * number
+    async def coroutine():
+        await asyncio.sleep(0.001)
+        return await gevlite.asyncio.spawn(work, 10)
+    greenlets = [gevlite.spawn(work, i) for i in range(5)]
+    gevlite.joinall(greenlets)
+    try:
+        with gevlite.Timeout(0.001):
+            gevlite.sleep(30)
+    except gevlite.Timeout:
+        pass
+    return {"values": [greenlet.value for greenlet in greenlets], "user": user.get(),
+            "run": gevlite.asyncio.run(coroutine()), "wait": gevlite.asyncio.wait(coroutine())}
+
+@app.get("/shared/{number}")
+async def shared(number: int, tasks: BackgroundTasks):
+    async with places:
+        await asyncio.sleep(0.001)
+    tasks.add_task(told.append, number)
+    async with gevlite.TaskGroup() as group:
+        parts = [group.spawn(lambda i=i: gevlite.sleep(0.001) or i) for i in range(3)]
+    return [part.value for part in parts]
+
+@app.get("/fails/{number}")
+async def fails(number: int):
+    def in_greenlet():
+        gevlite.sleep(0.001)
+        if number % 2:
+            raise HTTPException(404, f"no {number}")
+        raise Missing(number)
+    await gevlite.asyncio.spawn(in_greenlet)
+
+@app.get("/stream/{number}")
+async def stream(number: int):
+    async def parts():
+        for i in range(3):
+            yield await gevlite.asyncio.spawn(lambda: gevlite.sleep(0.001) or f"{number}.{i} ")
+    return StreamingResponse(parts())
+
+@app.get("/sync_stream/{number}")
+def sync_stream(number: int):
+    def parts():
+        for i in range(3):
+            gevlite.sleep(0.001)
+            yield f"{number}.{i} "
+    return StreamingResponse(parts())
+
+@app.get("/late/{number}")
+async def late(number: int):
+    ended = []
+    def in_greenlet():
+        try:
+            gevlite.sleep(60)
+        finally:
+            gevlite.sleep(0.001)
+            ended.append("greenlet")
+    try:
+        async with asyncio.timeout(0.01):
+            await gevlite.asyncio.spawn(in_greenlet)
+    except TimeoutError:
+        ended.append("endpoint")
+    return ended
+
+@app.get("/state")
+async def state():
+    return {"closed": sorted(closed), "told": sorted(told)}
+
+@app.websocket("/socket")
+async def socket(ws: WebSocket):
+    await ws.accept()
+    async for text in ws.iter_text():
+        await ws.send_text(await gevlite.asyncio.spawn(lambda: gevlite.sleep(0) or text[::-1]))
+"""
+
+
+async def use_fastapi(port):
+    count = 20
+
+    async def ask(number):
+        headers = {"X-User": f"user {number}"}
+
+        async def get(path):
+            return await client.get(f"/{path}/{number}", headers=headers)
+
+        assert (await get("meet")).json() == {"session": f"session {number}", "user": f"user {number}"}
+        values = [i * number for i in range(5)]
+        assert (await get("sync")).json() == {
+            "values": values, "user": f"user {number}", "run": 10 * number, "wait": 10 * number
+        }  # fmt: skip
+        assert (await get("shared")).json() == [0, 1, 2]
+        assert (await get("late")).json() == ["greenlet", "endpoint"]
+        failed = await get("fails")
+        assert failed.status_code == (404 if number % 2 else 418)
+        assert failed.json() == ({"detail": f"no {number}"} if number % 2 else {"missing": number})
+        for path in ("stream", "sync_stream"):
+            assert (await get(path)).text == "".join(f"{number}.{i} " for i in range(3))
+        if number % 5 == 0:
+            async with connect(f"ws://127.0.0.1:{port}/socket") as ws:
+                for i in range(3):
+                    await ws.send(f"{number} {i}")
+                    assert (await ws.recv())[::-1] == f"{number} {i}"
+
+    async def state():
+        return (await client.get("/state", headers={"X-User": "me"})).json()
+
+    limits = httpx.Limits(max_connections=count)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, limits=limits) as client:
+        await asyncio.gather(*map(ask, range(count)))
+        both = sorted([*range(count)] * 2)
+        while (seen := await state()) != {"closed": both, "told": [*range(count)]}:
+            assert len(seen["closed"]) < len(both) or len(seen["told"]) < count, seen
+            await asyncio.sleep(0.01)  # what comes after the answers
+
+
+@pytest.mark.parametrize("loop", ["gevlite.asyncio:EventLoop", "asyncio", "uvloop"])
+def test_fastapi(loop, tmp_path):
+    """In the loop of gevlite, and with `attach` in the others."""
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    (tmp_path / "application.py").write_text(FASTAPI)
+    port, log = free_port(), tmp_path / "log"
+    command = [sys.executable, "-m", "uvicorn", "application:app", "--port", str(port), "--loop", loop]
+    with running(command, port, log, cwd=tmp_path) as server:
+        gevlite.asyncio.run(use_fastapi(port))
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(20)
+    text = log.read_text()
+    assert "Traceback" not in text, text
+    assert "never awaited" not in text, text
