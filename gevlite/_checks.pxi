@@ -20,11 +20,16 @@ cdef int check_hub(Hub hub) except -1:
         check_parked(hub)
         check_descriptors(hub)
         must(hub.runner != NULL, "no greenlet runs the loop")
+        must(hub.current == NULL or has_begun(<CoreGreenlet> hub.current), "the current greenlet has ended")
         must(hub.unref_timers <= hub.timers.size, "more timers without a reference than timers")
     except AssertionError as exc:
         sys.stderr.write(f"gevlite, a GEVLITE_DEBUG build: {exc}\n{hub!r} {hub.stats()}\n")
         sys.stderr.flush()
         os.abort()
+
+
+cdef bint has_begun(CoreGreenlet g) noexcept:
+    return g.life == RUNNING
 
 
 cdef int must(bint holds, str otherwise) except -1:

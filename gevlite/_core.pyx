@@ -659,7 +659,8 @@ cdef class Waiter(Place):
         leave_parked(self.hub, self)
         if isinstance(self.greenlet, CoreGreenlet):
             (<CoreGreenlet> self.greenlet).waiter = NULL
-            self.hub.current = <PyObject *> self.greenlet
+            # Else it waited after its `end`, in the report of its error: nothing would take it back.
+            self.hub.current = <PyObject *> self.greenlet if (<CoreGreenlet> self.greenlet).life == RUNNING else NULL
         elif self.hub.polls and runs_loops(self.hub, self.greenlet):
             # A signal handler waited in the middle of this greenlet's poll. Meanwhile another one polled, and may have
             # taken what would have ended this poll.
@@ -2393,6 +2394,8 @@ cpdef abandon_greenlet(Hub hub, CoreGreenlet g):
     hub.greenlets -= 1
     g.waiter = NULL
     g.life = FINISHED
+    if hub.current == <PyObject *> g:
+        hub.current = NULL
     Py_INCREF(g)
 
 

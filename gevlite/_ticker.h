@@ -12,12 +12,17 @@
 #define gevlite_peek(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define gevlite_poke(p, value) __atomic_store_n(p, value, __ATOMIC_RELAXED)
 
-/* 0, or an errno. All signals are the other threads' business. */
+/* 0, or an errno. Signals are the other threads' business, but those that a fault of its own gives. */
 static int gevlite_thread_start(pthread_t *thread, void *(*run)(void *), void *argument)
 {
     sigset_t all, before;
     int error;
     sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
+    sigdelset(&all, SIGABRT);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     error = pthread_create(thread, NULL, run, argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
