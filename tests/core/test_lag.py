@@ -108,6 +108,23 @@ def test_the_time_in_which_a_host_waits_is_no_lag():
     assert seconds <= time.monotonic() - began - 0.5 + ticks
 
 
+def test_a_loop_of_asyncio_counts_what_it_runs_and_not_its_waits():
+    async def main():
+        began = time.monotonic()
+        await asyncio.sleep(0.001)
+        seconds, before = lag_now()
+        await asyncio.sleep(0.5)
+        time.sleep(0.25)
+        await asyncio.sleep(0.001)
+        later, after = lag_now()
+        return later - seconds, before, after, time.monotonic() - began
+
+    with asyncio.Runner(loop_factory=gevlite.asyncio.EventLoop) as runner:
+        seconds, before, after, elapsed = runner.run(main())
+    assert longer_than(0.2, after) >= longer_than(0.2, before) + 1
+    assert seconds <= elapsed - 0.5 + 0.01 * (sum(after.values()) - sum(before.values()))
+
+
 def test_rest_is_no_lag():
     began = time.monotonic()
     seconds, rounds = lag()
