@@ -280,3 +280,130 @@ in_each_way(resource, ask, COUNT, more)
 
 def test_openai(run_asynchronous):
     run_asynchronous(OPENAI)
+
+
+HTTP2 = """
+import socket
+import httpx
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+COUNT = 40
+
+class Application:
+    def __init__(self):
+        self.people = Crowd(COUNT)
+        self.connections = set()        # ports of clients
+        self.began, self.go_on = 0, asyncio.Event()
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            for answer in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{answer}.complete"})
+            return
+        assert scope["http_version"] == "2", scope
+        self.connections.add(scope["client"][1])
+        _, way, number = scope["path"].split("/")
+        await getattr(self, way)(number, receive, send)
+
+    async def answer(self, send, *pieces):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-pieces", b"%d" % len(pieces))]})
+        for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def meet(self, number, receive, send):
+        await self.people.meet()
+        await self.answer(send, number.encode())
+
+    async def block(self, number, receive, send):
+        await self.answer(send, await gevlite.asyncio.spawn(self.in_greenlet, number))
+
+    def in_greenlet(self, number):
+        gevlite.sleep(0.001)
+        return b"blocked " + number.encode()
+
+    async def large(self, number, receive, send):
+        # More than a window of HTTP/2: the client has to ask for more.
+        await self.answer(send, *[number.encode() * 20_000 for _ in range(5)])
+
+    async def upload(self, number, receive, send):
+        size, more = 0, True
+        while more:
+            message = await receive()
+            size += len(message["body"])
+            more = message["more_body"]
+        await self.answer(send, b"%d" % size)
+
+    async def late(self, number, receive, send):
+        self.began += 1
+        await self.go_on.wait()
+        await self.answer(send, b"too late")
+
+@contextlib.asynccontextmanager
+async def resource():
+    application = Application()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+    port = listener.getsockname()[1]
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.graceful_timeout = 5
+    config.h2_max_concurrent_streams = 2 * COUNT
+    if len(sys.argv) > 2:
+        config.certfile = config.keyfile = sys.argv[2]
+        where = {"base_url": f"https://127.0.0.1:{port}", "verify": httpx.create_ssl_context(sys.argv[3])}
+    else:
+        where = {"base_url": f"http://127.0.0.1:{port}", "http1": False}
+    stop = asyncio.Event()
+    server = asyncio.create_task(serve(application, config, shutdown_trigger=stop.wait))
+    async with httpx.AsyncClient(http2=True, timeout=30, **where) as client:
+        client.application = application
+        yield client
+    stop.set()
+    await server
+    assert len(application.connections) == 1, application.connections
+
+async def pieces():
+    for _ in range(10):
+        yield b"x" * 20_000
+        await asyncio.sleep(0)
+
+async def ask(client, number):
+    response = await client.get(f"/meet/{number}")
+    assert (response.text, response.http_version) == (str(number), "HTTP/2")
+    assert (await client.get(f"/block/{number}")).text == f"blocked {number}"
+    if number % 4 == 0:
+        async with client.stream("GET", f"/large/{number}") as response:
+            size = 0
+            async for piece in response.aiter_bytes():
+                size += len(piece)
+        assert size == 100_000 * len(str(number))
+        assert (await client.post(f"/upload/{number}", content=pieces())).text == "200000"
+
+async def more(client):
+    # Requests that are given up: the others on the connection go on, also when the answers come at last.
+    application = client.application
+    for number in (1, 2, 3):
+        task = asyncio.create_task(client.get(f"/late/{number}"))
+        while application.began < number:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(result, asyncio.CancelledError), result
+    assert (await client.get("/block/4")).text == "blocked 4"
+    application.go_on.set()
+    for _ in range(5):
+        assert (await client.get("/block/5")).text == "blocked 5"
+
+in_each_way(resource, ask, COUNT, more)
+"""
+
+
+def test_http2(run_asynchronous):
+    run_asynchronous(HTTP2)
+
+
+def test_http2_over_tls(run_asynchronous, certificates):
+    run_asynchronous(HTTP2.replace("COUNT = 40", "COUNT = 15"), certificates.server, certificates.ca)
