@@ -55,6 +55,24 @@ _MODULES = frozenset(
     " signal socket ssl subprocess taskgroup thread threading threadpool time timeout trace util websocket".split()
 )
 
+# Names that are looked for here, each with its module.
+_ELSEWHERE = {
+    "AsyncResult": "event",
+    "BoundedSemaphore": "lock",
+    "Channel": "queue",
+    "DatagramServer": "server",
+    "Event": "event",
+    "Group": "pool",
+    "JoinableQueue": "queue",
+    "Pool": "pool",
+    "Queue": "queue",
+    "RLock": "lock",
+    "Semaphore": "lock",
+    "StreamServer": "server",
+    "ThreadPool": "threadpool",
+    "WSGIServer": "pywsgi",
+    "patch_all": "monkey",
+}
 
 TYPE_CHECKING = False  # type checkers take it for the one of `typing`, whose import costs milliseconds
 if not TYPE_CHECKING:  # or they would take every name for one that exists
@@ -62,7 +80,8 @@ if not TYPE_CHECKING:  # or they would take every name for one that exists
     def __getattr__(name):
         if name in _MODULES:
             return import_module(f"gevlite.{name}")
-        raise AttributeError(f"module 'gevlite' has no attribute {name!r}")
+        hint = f": it is gevlite.{_ELSEWHERE[name]}.{name}" if name in _ELSEWHERE else ""
+        raise AttributeError(f"module 'gevlite' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

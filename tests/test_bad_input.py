@@ -437,6 +437,19 @@ def test_a_public_module_is_loaded_when_it_is_asked_for():
     assert run.stdout == "module 'gevlite' has no attribute 'quue'\n", run.stderr
 
 
+def test_a_name_that_is_in_a_module_is_told_with_the_module():
+    from gevlite import _ELSEWHERE
+
+    for name, module in _ELSEWHERE.items():
+        with pytest.raises(
+            AttributeError, match=f"^module 'gevlite' has no attribute '{name}': it is gevlite.{module}.{name}$"
+        ):
+            getattr(gevlite, name)
+        if module == "pywsgi":
+            pytest.importorskip("httptools")
+        assert hasattr(getattr(gevlite, module), name)
+
+
 def test_every_public_module_is_known_to_the_package():
     from gevlite import _MODULES
 
