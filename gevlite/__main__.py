@@ -73,6 +73,28 @@ def main(argv=None):
     )
     trace.set_defaults(run=_trace)
 
+    top = commands.add_parser("top", help="the same as ps for watching: what runs, how often, and what grows")
+    top.add_argument("pid", type=int, metavar="PID", help="of the process")
+    top.add_argument("--interval", type=_seconds, default=2.0, metavar="SECONDS", help="between two looks (default: 2)")
+    top.add_argument("--count", type=_count, metavar="N", help="end after N looks (default: go on until Ctrl-C)")
+    top.add_argument("--width", type=_columns, metavar="N", help="columns (default: those of the terminal)")
+    top.set_defaults(run=_top)
+
+    attach = commands.add_parser(
+        "attach", help="a Python prompt in a running process; without a terminal, run what stdin contains"
+    )
+    attach.add_argument("pid", type=int, metavar="PID", help="of the process")
+    attach.set_defaults(run=_attach)
+
+    for command in (top, attach):
+        command.add_argument(
+            "--timeout",
+            type=_seconds,
+            default=10.0,
+            metavar="SECONDS",
+            help="how long to wait for its answer (default: 10)",
+        )
+
     for name, run, purpose in (
         ("serve", _serve, "serve a WSGI application with several processes; see python -m gevlite serve --help"),
         ("run", _run, "run a script, module or code under monkey patching; the same as python -m gevlite.monkey"),
@@ -167,6 +189,18 @@ def _trace(options):
     from gevlite._cli import trace
 
     return trace.main(options)
+
+
+def _top(options):
+    from gevlite._cli import top
+
+    return top.main(options)
+
+
+def _attach(options):
+    from gevlite._cli import attach
+
+    return attach.main(options)
 
 
 def _serve(options):

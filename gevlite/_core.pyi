@@ -32,7 +32,7 @@ What a reader must know before changing anything
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from types import FrameType, TracebackType
-from typing import Any, ClassVar, NoReturn, Protocol, Self, TypedDict, type_check_only
+from typing import Any, ClassVar, NoReturn, Protocol, Self, TypedDict, final, type_check_only
 
 from _typeshed import FileDescriptorLike, SupportsWrite
 from greenlet import GreenletExit as GreenletExit, greenlet
@@ -460,6 +460,31 @@ def census() -> tuple[list[dict[str, Any]], dict[tuple[str, str | None, int], in
 
     hubs: dicts. functions: `{(name, file, line): greenlets}` over all hubs. totals: `(switches, handoffs, polls, spawned,
     ns of lag, rounds by lag)`, first of hubs of the main thread, then of all others. Does not block, and changes nothing.
+    """
+
+@final
+class Sampler:
+    """Looks what runs in each hub. To be used in a thread without a hub, and to be closed."""
+
+    def watch(self, seconds: float) -> None:
+        """Look for so long. Blocks the OS thread."""
+
+    def result(self) -> dict[str, Any]:
+        """A dict with what was seen since the last call."""
+
+    def close(self) -> None:
+        """To be called in the end."""
+
+def tally() -> dict[str, Any]:
+    """A dict of plain numbers and strings that says how many greenlets run each function, and in which state.
+
+    As `look`, and less: it is made for being called again and again.
+    """
+
+def call_in_main_thread(function: Callable[[], object]) -> bool:
+    """Have the main thread call it between two bytecodes of what runs there, which gets the exception. From any thread.
+
+    False if too many such calls wait already. For what must not wait until a greenlet switches.
     """
 
 def waiting_loops() -> list[tuple[int, Any]]:

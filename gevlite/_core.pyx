@@ -2506,6 +2506,7 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
 include "_look.pxi"
 include "_census.pxi"
 include "_trace.pxi"
+include "_sample.pxi"
 include "_descriptors.pxi"
 include "_debuggers.pxi"
 include "_hosted.pxi"

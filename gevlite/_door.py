@@ -1,11 +1,14 @@
 """How a process lets itself be looked at: `gevlite.config.inspect` and `gevlite.config.dump_signal`.
 
-With `inspect` an OS thread waits at a UNIX socket and answers with `_probe.collect()`. It is a thread so that
-it answers while the hub is stuck or blocked in C. It takes no lock, imports nothing, logs nothing, and sleeps in
-accept(2) until it is asked. The socket is in a folder that only its user can enter, and the thread checks whom it talks
-to.
+With `inspect` an OS thread waits at a UNIX socket, and begins another one for each client: for `ps`, which gets
+`_probe.collect()`, for `top`, which gets samples as long as it stays, and for `attach`, which gets a prompt. They are
+threads so that they answer while the hub is stuck or blocked in C. They take no lock, log nothing, and import nothing
+but for `attach`; the first one sleeps in accept(2) until it is asked. The socket is in a folder that only its user can
+enter, and each thread checks whom it talks to.
 
-A fork copies no thread. The child closes its copy of the socket, and opens its own.
+Without `inspect`, `sys.remote_exec` begins such a thread, see `call_back`.
+
+A fork copies no thread. The child closes its copies of the sockets, and opens its own.
 """
 
 import _signal  # type: ignore[import-not-found]
@@ -19,20 +22,25 @@ import struct
 import sys
 import tempfile
 import warnings
+from time import monotonic
 
 from gevlite import _probe, _report
 from gevlite._config import config
-from gevlite._core import signals_without_ref, too_late_for_threads
+from gevlite._core import Sampler, signals_without_ref, tally, too_late_for_threads
 from gevlite._workers import count_in, count_out
 
 __all__ = ["folders", "open_for", "peer_of", "socket_name"]
 
 # The greenlets of an answer are sent in parts, so that no other thread waits long for the GIL.
 _PART = 500
-# It answers one at a time.
 _REQUEST_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
+# How often the end of a client of `top` is looked for.
+_SLICE_SECONDS = 0.5
+# Clients at one time.
+_MOST_TALKS = 16
 
+_talks: dict = {}  # the connection of each client: its session if it has one, else None
 _listener = None
 _path = None
 _owner = 0  # the process that has opened it
@@ -203,6 +211,12 @@ def _close():
 
 def _after_fork_in_child():
     global _listener, _path, _owner
+    for connection, session in list(_talks.items()):
+        if session is None:
+            connection.close()
+        else:
+            session.after_fork()
+    _talks.clear()
     if _listener is None:
         return
     _listener.close()
@@ -217,7 +231,7 @@ atexit.register(_close)
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-# ---------------------------------------------------------------- the thread
+# ---------------------------------------------------------------- the threads
 
 
 def _serve(listener):
@@ -232,62 +246,130 @@ def _serve(listener):
                 continue
             connection = _socket.socket(fileno=fd)
             try:
-                if not _answer(connection):
-                    connection.close()
-            except Exception:
-                connection.close()  # whoever asked has hung up
+                if len(_talks) >= _MOST_TALKS:
+                    raise RuntimeError
+                _talks[connection] = None
+                _start(_talk, (connection,))
+            except Exception:  # too many; or there are no new threads any more
+                _talks.pop(connection, None)
+                connection.close()
     finally:
         count_out()
 
 
+def call_back(path):
+    """Connect to whoever waits there, and answer. In a thread that `sys.remote_exec` has begun."""
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    connection.settimeout(_REQUEST_SECONDS)
+    connection.connect(path)
+    _talks[connection] = None
+    _talk(connection)
+
+
+def _talk(connection):
+    count_in()
+    try:
+        if peer_of(connection) in (posix.geteuid(), 0):  # else another user's
+            _answer(connection)
+            if _talks[connection] is None:
+                # What it still sends must not be there when the connection is closed: that would be an error for it.
+                connection.shutdown(_socket.SHUT_WR)
+                connection.settimeout(_REQUEST_SECONDS)
+                while connection.recv(1000):
+                    pass
+    except Exception:
+        pass  # whoever asked has hung up
+    finally:
+        if _talks.pop(connection, None) is None:
+            connection.close()
+        count_out()
+
+
 def _answer(connection):
-    """True if the answer will come from another thread, which then closes the connection."""
-    if peer_of(connection) not in (posix.geteuid(), 0):
-        return False  # another user's
     connection.settimeout(_REQUEST_SECONDS)
     request = b""
     while not request.endswith(b"\n") and len(request) < 100:
         received = connection.recv(100)
         if not received:
-            return False
+            return
         request += received
     connection.settimeout(_ANSWER_SECONDS)
-    if request.startswith(b"trace "):
-        _start(_trace, (connection, request.split()))
-        return True
+    words = request.split()
+    if len(words) == 2 and words[0] == b"top":
+        _sample(connection, min(max(float(words[1]), 0.05), 3600.0))
+    elif len(words) == 3 and words[0] == b"trace":
+        _trace(connection, int(words[1]), float(words[2]))
+    elif words == [b"attach"]:
+        _attach(connection)
+    else:
+        _look(connection)
+
+
+def _send(connection, found):
+    connection.sendall(json.dumps(found).encode() + b"\n")
+
+
+def _look(connection):
     try:
         found = _probe.collect()
     except Exception as exc:
         found = {"version": 1, "error": f"{type(exc).__name__}: {exc}"}
     greenlets = found.pop("greenlets", [])
-    connection.sendall(json.dumps(found).encode() + b"\n")
+    _send(connection, found)
     for begin in range(0, len(greenlets), _PART):
-        connection.sendall(json.dumps(greenlets[begin : begin + _PART]).encode() + b"\n")
-    return False
+        _send(connection, greenlets[begin : begin + _PART])
 
 
-def _trace(connection, request):
-    """In a thread of its own: record for as long as asked, or until whoever asked says something or hangs up."""
-    count_in()
+def _trace(connection, events, seconds):
+    """Record for as long as asked, or until whoever asked says something or hangs up."""
+    found = _probe.trace_start(events, seconds)
+    if "error" not in found:
+        connection.settimeout(seconds)
+        try:
+            connection.recv(1)
+        except OSError:
+            pass  # the time is over; or it has hung up, and the trace is to end
+        found = _probe.trace_stop()
+    connection.settimeout(_ANSWER_SECONDS)
+    _send(connection, found)
+
+
+def _sample(connection, seconds):
+    """Send how it is; then again and again, until the client hangs up, what was seen in so many seconds."""
+    sampler = Sampler()
     try:
-        _, events, seconds = request
-        found = _probe.trace_start(int(events), float(seconds))
-        if "error" not in found:
-            connection.settimeout(float(seconds))
-            try:
-                connection.recv(1)
-            except TimeoutError:
-                pass
-            except OSError:
-                pass  # it has hung up, and the trace is to end
-            found = _probe.trace_stop()
-        connection.settimeout(_ANSWER_SECONDS)
-        connection.sendall(json.dumps(found).encode() + b"\n")
-    except Exception:
-        pass  # whoever asked has hung up
+        _send(connection, {**_probe.facts(), **tally(), **sampler.result()})
+        while True:
+            end = monotonic() + seconds
+            while (left := end - monotonic()) > 0:
+                sampler.watch(min(left, _SLICE_SECONDS))
+                if _hung_up(connection):
+                    return
+            _send(connection, {**_probe.facts(), **tally(), **sampler.result()})
     finally:
-        connection.close()
-        count_out()
+        sampler.close()
+
+
+def _hung_up(connection):
+    connection.settimeout(0)
+    try:
+        return not connection.recv(1, _socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    finally:
+        connection.settimeout(_ANSWER_SECONDS)
+
+
+def _attach(connection):
+    from gevlite import _session
+
+    hub = _session.hub_to_attach_to()
+    if hub is None:
+        _send(connection, {"error": "no thread of it has a hub"})
+        return
+    session = _session.Session(connection, hub)
+    _talks[connection] = session
+    session.serve()
 
 
 # ---------------------------------------------------------------- the signal

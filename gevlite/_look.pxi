@@ -205,6 +205,7 @@ cdef class _Look:
     cdef dict current           # number of an OS thread: its frame
     cdef dict strikes           # address of a greenlet: when the first Timeout strikes
     cdef int64_t now
+    cdef list codes             # the code objects in `known`, to keep their ids; None: all is over before one could go
 
     cdef int frame_index(self, PyObject *code, int lasti) except -1:
         cdef tuple key = (<size_t> code, lasti)
@@ -214,6 +215,8 @@ cdef class _Look:
             index = len(self.frames)
             self.frames.append((found.co_filename, gevlite_code_line(code, lasti), found.co_qualname))
             self.known[key] = index
+            if self.codes is not None:
+                self.codes.append(found)
         return index
 
     cdef tuple stack(self, PyObject *frame, size_t owner, int skip):

@@ -18,18 +18,9 @@ def collect(skip=0):
     skip: so many frames of the caller's stack are no part of the report.
     """
     core = sys.modules.get("gevlite._core")
-    posix = sys.modules.get("posix")
     if core is None or not hasattr(core, "look"):
         return {"version": 1, "error": "the process has not imported gevlite"}
-    found = core.look(skip + 1)
-    _add_program(found)
-    found["executable"] = sys.executable
-    found["paths"] = _paths(core)
-    try:
-        found["folder"] = posix.getcwd()
-    except Exception:
-        found["folder"] = ""
-    found["threads"] = list(_thread_names().items())
+    found = {**core.look(skip + 1), **facts()}
     found["holders"] = list(found["holders"].items())
     try:
         found["tasks"] = [(address, *_tasks(loop)) for address, loop in core.waiting_loops()]
@@ -39,11 +30,22 @@ def collect(skip=0):
     return found
 
 
-def _add_program(found):
+def facts():
+    """What is the same in each report about this process."""
     argv = getattr(sys, "argv", None)
-    found["program"] = [str(part) for part in argv] if type(argv) is list else []
-    found["python"] = ".".join(str(part) for part in sys.version_info[:3])
-    found["gevlite"] = getattr(sys.modules.get("gevlite._version"), "__version__", "?")
+    try:
+        folder = sys.modules["posix"].getcwd()
+    except Exception:
+        folder = ""
+    return {
+        "program": [str(part) for part in argv] if type(argv) is list else [],
+        "python": ".".join(str(part) for part in sys.version_info[:3]),
+        "gevlite": getattr(sys.modules.get("gevlite._version"), "__version__", "?"),
+        "executable": sys.executable,
+        "paths": _paths(sys.modules.get("gevlite._core")),
+        "folder": folder,
+        "threads": list(_thread_names().items()),
+    }
 
 
 def _paths(core):
@@ -141,8 +143,7 @@ def trace_stop(as_text=True):
         return {"error": str(exc)}
     if as_text:
         found["events"] = found["events"].hex()
-    _add_program(found)
-    return found
+    return {**facts(), **found}
 
 
 def deliver(path, function, *arguments):
@@ -150,11 +151,15 @@ def deliver(path, function, *arguments):
 
     For `sys.remote_exec`.
     """
-    posix, marshal = sys.modules["posix"], sys.modules["marshal"]
     try:
         found = {"collect": collect, "trace_start": trace_start, "trace_stop": trace_stop}[function](*arguments)
     except Exception as exc:
         found = {"version": 1, "error": f"{type(exc).__name__}: {exc}"}
+    _write(path, found)
+
+
+def _write(path, found):
+    posix, marshal = sys.modules["posix"], sys.modules["marshal"]
     try:
         fd = posix.open(path + ".part", posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW, 0o600)
         try:
@@ -166,3 +171,23 @@ def deliver(path, function, *arguments):
         posix.rename(path + ".part", path)
     except OSError:
         pass  # whoever asked has given up
+
+
+def call_back(path, answer, door):
+    """Begin a thread that connects to `path` and talks there as the module `door` does. For `sys.remote_exec`.
+
+    answer: the file that says why, if that is not possible.
+    """
+    begin = getattr(sys.modules.get("gevlite.hub"), "_start_new_thread", None)
+    if begin is None:
+        _write(answer, {"version": 1, "error": "the process has not imported gevlite"})
+        return
+
+    def talk():
+        try:
+            __import__(door)  # may wait for a lock of the import system: it is a thread of its own
+            sys.modules[door].call_back(path)
+        except Exception as exc:
+            _write(answer, {"version": 1, "error": f"{type(exc).__name__}: {exc}"})
+
+    begin(talk, ())

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gevlite._dead_end import circles
 from gevlite._user_line import distance, nearest
 
-__all__ = ["GreenletReport", "HubReport", "Report", "duration"]
+__all__ = ["Files", "GreenletReport", "HubReport", "Report", "duration"]
 
 _SPACE = "\N{NO-BREAK SPACE}"  # until the lines are broken
 
@@ -90,7 +90,37 @@ def _short(seconds):
     return f"{seconds:g}{_SPACE}s" if seconds >= 1 else f"{1000 * seconds:g}{_SPACE}ms"
 
 
-class Report:
+class Files:
+    """Whose a file is, and how it is shown. Made of what `_probe.facts()` returns."""
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self._folder = os.path.join(raw["folder"], "") if raw["folder"] else ""
+        self._gevlite_folder, self._standard = raw["paths"]
+
+    def _distance(self, file):
+        return distance(file, self._gevlite_folder, self._standard)
+
+    def user_line(self, stack):
+        """The innermost line of the program, and the function of a library that it calls there."""
+        if not stack:
+            return None, None
+        best = nearest(stack, stack, self._distance)
+        index = stack.index(best)
+        return best, stack[index - 1].function if index else None
+
+    def path(self, file: str) -> str:
+        """For people: relative to the folder in which the process runs, or to the one in which packages are."""
+        if self._folder and file.startswith(self._folder):
+            return file[len(self._folder) :]
+        for folder in ("/site-packages/", "/dist-packages/"):
+            if folder in file:
+                return file.rpartition(folder)[2]
+        if self._standard and file.startswith(self._standard):
+            return file[len(self._standard) :]
+        return file
+
+
+class Report(Files):
     """The greenlets of one process. Made of what `_probe.collect()` returns."""
 
     def __init__(self, raw: dict[str, Any]) -> None:
@@ -99,8 +129,7 @@ class Report:
         self.python: str = raw["python"]
         self.gevlite: str = raw["gevlite"]
         self.problem: str | None = raw.get("problem")
-        self._folder = os.path.join(raw["folder"], "") if raw["folder"] else ""
-        self._gevlite_folder, self._standard = raw["paths"]
+        super().__init__(raw)
         self.now: int = raw["now"]
         self.lag_limits: list[float] = list(raw["lag_limits"])  # seconds; beyond the last one there is one more class
         self._frames = [Place(*frame) for frame in raw["frames"]]
@@ -175,7 +204,7 @@ class Report:
             made.function = None
         elif made.stack and (kind == "raw" or function is None):
             made.function, made.file, made.line = made.stack[-1].function, made.stack[-1].file, made.stack[-1].line
-        made.user, made.via = self._user_line(made.stack)
+        made.user, made.via = self.user_line(made.stack)
         if made.user is None and made.file is not None:
             made.user = Place(made.file, made.line, made.function or "")
         return made
@@ -185,30 +214,6 @@ class Report:
 
     def _left(self, moment):
         return max(moment - self.now, 0) / 1e9 if moment else None
-
-    # -------- which line is the user's
-
-    def _distance(self, file):
-        return distance(file, self._gevlite_folder, self._standard)
-
-    def _user_line(self, stack):
-        """The innermost line of the program, and the function of a library that it calls there."""
-        if not stack:
-            return None, None
-        best = nearest(stack, stack, self._distance)
-        index = stack.index(best)
-        return best, stack[index - 1].function if index else None
-
-    def path(self, file: str) -> str:
-        """For people: relative to the folder in which the process runs, or to the one in which packages are."""
-        if self._folder and file.startswith(self._folder):
-            return file[len(self._folder) :]
-        for folder in ("/site-packages/", "/dist-packages/"):
-            if folder in file:
-                return file.rpartition(folder)[2]
-        if self._standard and file.startswith(self._standard):
-            return file[len(self._standard) :]
-        return file
 
     # -------- who waits for whom
 
@@ -382,7 +387,7 @@ class Report:
     def _task_lines(self, one):
         lines = []
         for name, coroutine, frames in one.task_list[:20]:
-            user, via = self._user_line(frames)
+            user, via = self.user_line(frames)
             at = f" {self.path(user.file)}:{user.line}" if user else ""
             lines.append((4, f"task {name} {coroutine}{at}" + (f" awaits {via}" if via else "")))
         if one.tasks is not None and one.tasks > 20:

@@ -5,7 +5,7 @@ import select
 import sys
 import time
 
-from gevlite._cli.ps import CannotLook, ask, children_of, connect, run_there, user_of
+from gevlite._cli.reach import CannotLook, ask, children_of, knock, run_there, user_of
 from gevlite._timeline import Timeline, check_file, write_file
 from gevlite._trace_page import NotATrace, page, page_of
 
@@ -46,7 +46,7 @@ def _record(pid, options):
     check_file(output)  # before anything is done to the process
     uid = user_of(pid)
     events = options.events or EVENTS
-    connection = connect(pid, uid, options.timeout)
+    connection = knock(pid, uid, options.timeout)
     if connection is not None:
         with connection:
             # The answer may take as long as its serialisation does.

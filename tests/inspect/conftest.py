@@ -57,12 +57,16 @@ class Program:
         assert line, self.process.stderr.read()
         return line.rstrip("\n")
 
-    def look(self, *arguments, pid=None):
+    def look(self, *arguments, pid=None, stdin=""):
         """Run `python -m gevlite ARGUMENTS PID`."""
         command = [sys.executable, "-m", "gevlite", *arguments, str(pid or self.pid)]
-        return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=50, stdin=subprocess.DEVNULL
-        )
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=50, input=stdin)
+
+    def begin(self, *arguments, **popen):
+        """The same, without waiting for its end."""
+        command = [sys.executable, "-m", "gevlite", *arguments, str(self.pid)]
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, env=self.environment, **{**streams, **popen})
 
     def shows(self, *arguments, pid=None):
         """What it prints; no error."""

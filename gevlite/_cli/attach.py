@@ -1,0 +1,210 @@
+"""`python -m gevlite attach`: a Python prompt in a running process. The other side of `gevlite._session`."""
+
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+
+from gevlite._cli.reach import CannotLook, connect, has_ended
+from gevlite._cli.top import no_hub
+
+# After so many seconds without an answer the user is told.
+_PATIENCE = 3.0
+
+
+def main(options):
+    """Run `attach`; returns the exit code."""
+    try:
+        with connect(options.pid, options.timeout, b"attach\n") as connection:
+            client = _Client(options, connection)
+            return client.run_prompt() if sys.stdin.isatty() else client.run_script(sys.stdin.read())
+    except CannotLook as exc:
+        print(f"gevlite: {exc}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush at exit
+        return 0
+
+
+class _Left(Exception):
+    """The prompt is over; the argument is the exit code."""
+
+
+class _Client:
+    def __init__(self, options, connection):
+        self.pid = options.pid
+        self.timeout = options.timeout
+        self.connection = connection
+        self.rest = b""
+        self.gone = False  # the process has hung up while the user types
+        self.interrupted = 0.0  # since when what runs is to end
+        self.told = False  # that it does not
+
+    # -------- messages
+
+    def send(self, **message):
+        try:
+            self.connection.settimeout(self.timeout)
+            self.connection.sendall(json.dumps(message).encode() + b"\n")
+        except TimeoutError:
+            raise CannotLook(_stuck(self.pid, self.timeout)) from None
+        except OSError:
+            pass  # which is found when the answer is read
+
+    def receive(self, seconds):
+        """The next message; None if there is none for so many seconds."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while b"\n" not in self.rest:
+            self.connection.settimeout(None if end is None else max(end - time.monotonic(), 0.001))
+            try:
+                received = self.connection.recv(65536)
+            except TimeoutError:
+                return None
+            except OSError:
+                received = b""
+            if not received:
+                raise _Left(self.hung_up())
+            self.rest += received
+        line, _, self.rest = self.rest.partition(b"\n")
+        message = json.loads(line)
+        if "error" in message:
+            raise CannotLook(no_hub(self.pid))
+        return message
+
+    def hung_up(self):
+        """The exit code, after saying so."""
+        end = time.monotonic() + 5
+        while not has_ended(self.pid) and time.monotonic() < end:
+            time.sleep(0.01)
+        ended = has_ended(self.pid)
+        print(f"process {self.pid} has {'ended' if ended else 'hung up'}", file=sys.stderr)
+        return 0 if ended and sys.stdin.isatty() else 1
+
+    def greet(self):
+        """Wait until the hub has begun with us."""
+        end = time.monotonic() + self.timeout
+        message = self.receive(min(_PATIENCE, self.timeout))
+        if message is None and self.timeout > _PATIENCE:
+            print(f"gevlite: {_stuck(self.pid, _PATIENCE)}", file=sys.stderr, flush=True)
+            message = self.receive(max(end - time.monotonic(), 0.001))
+        if message is None:
+            raise CannotLook(f"gave up after {self.timeout:g} s: {_stuck(self.pid, self.timeout)}")
+        return message["hello"]
+
+    # -------- the two ways
+
+    def run_script(self, text):
+        """Run what came from stdin; returns the exit code."""
+        try:
+            self.greet()
+            self.send(script=text)
+            self.talk(lambda prompt: self.send(line=None))  # stdin is at its end
+        except _Left as exc:
+            return exc.args[0]
+
+    def run_prompt(self):
+        """Show the prompt at the terminal; returns the exit code."""
+        try:
+            import readline  # noqa: F401 - for input()
+        except ImportError:
+            pass
+        try:
+            print(f"{self.greet()}, process {self.pid}. Ctrl-D leaves it.")
+            print("Here are gevlite, hub, greenlets('text') and ps().")
+            self.send(prompt=True)
+            self.talk(self.answer)
+        except _Left as exc:
+            return exc.args[0]
+
+    def talk(self, answer):
+        """Show what comes, and call `answer(prompt)` for each question. Ctrl-C interrupts what runs."""
+        default = signal.signal(signal.SIGINT, self.interrupt)
+        try:
+            while True:
+                message = self.receive(1.0)
+                if message is None:
+                    if self.interrupted and not self.told and time.monotonic() - self.interrupted > _PATIENCE:
+                        self.told = True
+                        print(
+                            f"gevlite: the command has not ended for {_PATIENCE:g} s: it ignores Ctrl-C, or waits in "
+                            f"C. `python -m gevlite ps {self.pid}` shows what runs. Ctrl-C leaves it.",
+                            file=sys.stderr,
+                        )
+                elif "ask" in message:
+                    self.interrupted, self.told = 0.0, False
+                    signal.signal(signal.SIGINT, default)
+                    answer(message["ask"])
+                    signal.signal(signal.SIGINT, self.interrupt)
+                elif "out" in message:
+                    encoding = sys.stdout.encoding or "utf-8"
+                    sys.stdout.write(message["out"].encode(encoding, "backslashreplace").decode(encoding))
+                    sys.stdout.flush()
+                elif "end" in message:
+                    raise _Left(message["end"] & 255)
+        finally:
+            signal.signal(signal.SIGINT, default)
+
+    def interrupt(self, *_):
+        """Ctrl-C while a command runs: a signal handler."""
+        if self.told:
+            raise KeyboardInterrupt
+        self.interrupted = self.interrupted or time.monotonic()
+        self.send(interrupt=True)
+
+    def answer(self, prompt):
+        """Have the user type a line."""
+        with _Watcher(self):
+            try:
+                said = {"line": input(prompt)}
+            except EOFError:
+                print()
+                said = {"line": None}
+            except KeyboardInterrupt:
+                print("" if self.gone else "\nKeyboardInterrupt")
+                said = {"drop": True}
+        self.send(**said)
+
+
+class _Watcher:
+    """While the user types: interrupts that when the process hangs up."""
+
+    def __init__(self, client):
+        self.client = client
+
+    def __enter__(self):
+        self.reader, self.writer = os.pipe()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        # Ctrl-C is for the main thread, which waits in readline.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            self.thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def run(self):
+        poll = select.poll()
+        poll.register(self.client.connection, select.POLLIN)
+        poll.register(self.reader, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll()}
+        if self.reader not in ready:
+            # While it has asked, it says nothing but that.
+            self.client.gone = True
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    def __exit__(self, *_):
+        os.write(self.writer, b"x")
+        self.thread.join()  # then it sends no signal any more
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+def _stuck(pid, seconds):
+    return (
+        f"the hub of process {pid} has not answered for {seconds:g} s: a greenlet holds it up, or it waits in C. "
+        f"`python -m gevlite ps {pid}` shows what runs"
+    )
