@@ -433,11 +433,12 @@ class Config:
         False,
         _yes_or_no,
         "yes or no",
-        "If true, `python -m gevlite ps` of the same user can look into the process: an OS thread, which costs nothing "
-        "until it is asked, listens at a UNIX socket in `$XDG_RUNTIME_DIR/gevlite`, or else in `gevlite-UID` in the "
-        "folder for temporary files. The setting takes effect when a hub is made. Each child of a fork has its own "
-        "socket. From Python 3.14 on, `ps` needs it only while the main thread is blocked. Because of the thread, "
-        "Python 3.12 and later give a DeprecationWarning at a fork.",
+        "If true, `python -m gevlite ps`, `top` and `attach` of the same user reach the process, so that this user "
+        "can do everything in it: an OS thread, which costs nothing until it is asked, listens at a UNIX socket in "
+        "`$XDG_RUNTIME_DIR/gevlite`, or else in `gevlite-UID` in the folder for temporary files. The setting takes "
+        "effect when a hub is made. Each child of a fork has its own socket. From Python 3.14 on, they need it only "
+        "while the main thread is blocked. Because of the thread, Python 3.12 and later give a DeprecationWarning at "
+        "a fork.",
     )
 
     dump_signal = Setting(
