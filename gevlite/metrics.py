@@ -304,13 +304,13 @@ class Collector:
     """
 
     def __init__(self, functions: int = 20, *, pid: bool = False) -> None:
+        _check_number("functions", functions)
         try:
             import prometheus_client.metrics_core as core
         except ImportError as exc:
             raise ImportError(
                 "gevlite.metrics.Collector needs the package prometheus_client: pip install 'gevlite[metrics]'"
             ) from exc
-        _check_number("functions", functions)
         self._new: Any = core.Metric
         self._functions = functions
         self._pid = pid
