@@ -445,7 +445,7 @@ class Tick:
     `sys.unraisablehook`. Raises RuntimeError if no thread can be started.
     """
 
-    hub: Hub
+    hub: Hub | None
     def __init__(
         self, hub: Hub, seconds: float, call: Callable[[Hub, float, float, int, bool], float | None]
     ) -> None: ...

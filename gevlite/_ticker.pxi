@@ -116,6 +116,7 @@ cdef class Tick:
         if self in _ticks:
             _ticks.remove(self)
             link_ticks()
+            self.hub = None     # which may refer to this object
 
 
 def in_ticker():
@@ -239,10 +240,13 @@ cdef int call_tick(Tick t, int64_t now, int64_t asked) noexcept:
     cdef TickState *s = &t.state
     cdef uint64_t progress = s.progress
     cdef int64_t since = s.since
+    cdef Hub hub = t.hub
+    if hub is None:
+        return 0                # stopped
     again = None
-    still = t.hub.progress() == progress
+    still = hub.progress() == progress
     try:
-        again = t.call(t.hub, (now - since) / 1e9, (now - asked) / 1e9, progress, still)
+        again = t.call(hub, (now - since) / 1e9, (now - asked) / 1e9, progress, still)
         s.next_call = now - since + <int64_t> (again * 1e9) if again is not None else -1
     except BaseException as exc:
         s.next_call = -1
@@ -359,7 +363,7 @@ cdef int ticks_after_fork_in_child() except -1:
         tick_reset(&t.state)
         t.hub.ticker_waits = False
         if t.hub.closed:
-            _ticks.remove(t)
+            t.stop()
     link_ticks()
     if _ticks:
         start_ticker()
