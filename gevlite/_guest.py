@@ -79,6 +79,8 @@ class Guest:
                 raise
         else:
             hub.host = self
+            if isinstance(loop, asyncio.BaseEventLoop):
+                loop._check_thread = self._check_thread
         self.attached = True
         try:
             self._close = loop.close
@@ -133,6 +135,8 @@ class Guest:
         self.attached = False
         if self._close is not None and vars(self.loop).get("close") == self._close_loop:
             del self.loop.close
+        if getattr(self.loop, "_check_thread", None) == self._check_thread:
+            del self.loop._check_thread
         for end in list(self.ends):
             end(RuntimeError(reason))
         self.ends.clear()
@@ -179,6 +183,10 @@ class Guest:
             return close()  # which raises
         self._leave("the event loop was closed while this was awaited")
         return close()
+
+    def _check_thread(self):
+        # In debug mode the loop asks for its thread. In a patched process that would be its greenlet.
+        self.hub._check_thread("loop.call_soon")
 
     def hub_ends(self):
         """For the core: the hub is about to be destroyed."""

@@ -1187,6 +1187,27 @@ def fetch(port, number):
         return int(text.rpartition(b"\r\n\r\n")[2])
 
 
+def test_debug_mode_in_a_patched_process(run_script):
+    """The loop then asks for its thread, which is a greenlet there."""
+    run_script("""
+        from gevlite import monkey
+        monkey.patch_all()
+        import asyncio, gevlite, gevlite.asyncio
+
+        async def double(number):
+            await asyncio.sleep(0.001)
+            return await gevlite.asyncio.spawn(lambda: gevlite.sleep(0.001) or 2 * number)
+
+        async def main():
+            with gevlite.asyncio.attach():
+                return await asyncio.gather(*[gevlite.asyncio.spawn(gevlite.asyncio.wait, double(i)) for i in range(5)])
+
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop, debug=True) as runner:
+            assert runner.run(main()) == [0, 2, 4, 6, 8]
+            assert "_check_thread" not in vars(runner.get_loop())
+    """)
+
+
 def test_a_patched_process(run_script, host):
     code = """
         from gevlite import monkey
