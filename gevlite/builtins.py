@@ -73,20 +73,34 @@ class _Line:
     """A line that a thread reads: the kernel does not announce a line that is already in the stream's buffer."""
 
     def __init__(self, stream):
+        self.stream = stream
         self.there = _Event()
         self.text = self.error = None
+        self.started = False
+        self.unread = [True]
+
+    def start(self):
+        """Start the thread. May be called again, if a Ctrl-C has ended the first call."""
+        if self.started:
+            return
         _add_idle_workers(1)
         try:
-            _start_new_thread(self.read, (stream,))
+            _start_new_thread(self.read, ())
         except RuntimeError as exc:
             if not _too_late_for_threads(exc):
                 _add_idle_workers(-1)
                 raise
-            self.read(stream)
+            self.read()
+        self.started = True
 
-    def read(self, stream):
+    def read(self):
         try:
-            self.text = stream.readline()
+            self.unread.pop()
+        except IndexError:  # a second thread
+            _add_idle_workers(-1)
+            return
+        try:
+            self.text = self.stream.readline()
         except BaseException as exc:
             self.error = exc
         _add_idle_workers(-1)
@@ -97,6 +111,7 @@ def _next_line():
     global _line
     if _line is None:
         _line = _Line(_sys.stdin)
+    _line.start()
     hub = _get_hub()
     hub.ref()
     try:

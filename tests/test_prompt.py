@@ -5,6 +5,9 @@ import sys
 import pytest
 from terminals import Terminal
 
+# Each starts a process or two, which takes long on a busy machine.
+pytestmark = pytest.mark.timeout(180)
+
 # From Python 3.13 on there is another console; it is used unless PYTHON_BASIC_REPL is set.
 CONSOLES = ["readline", "plain"] + (["new"] if sys.version_info >= (3, 13) else [])
 

@@ -52,6 +52,8 @@ def main(count, longest, plain):
     plain = plain or not _can_draw(sys.stdout)
     _allow_files(count)
     monkey.patch_all()
+    hub = gevlite.get_hub()
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # a Ctrl-C is no error of the greenlet that happens to run
     clients = _clients()
     requests = [Request(list(clients)[i % len(clients)], d) for i, d in enumerate(delays(count, longest))]
     listener = _serve(count)
