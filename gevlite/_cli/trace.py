@@ -55,13 +55,11 @@ def _record(pid, options):
 
             def wait():
                 try:
-                    select.select([connection], [], [], options.seconds)  # an error comes at once
+                    answered = select.select([connection], [], [], options.seconds)[0]  # an error comes at once
                 except KeyboardInterrupt:
-                    pass  # what there is until now is wanted
-                try:
+                    answered = None  # what there is until now is wanted
+                if not answered:
                     connection.sendall(b"\n")
-                except OSError:
-                    pass  # it has answered
 
             found = ask(connection, pid, options.timeout, request, wait)[0]
     else:

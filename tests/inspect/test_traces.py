@@ -114,7 +114,7 @@ def says(seconds):
 trace.time = type(time)("time")
 trace.time.sleep = says
 trace.select = type(time)("select")
-trace.select.select = lambda *arguments: says(arguments[-1])
+trace.select.select = lambda *arguments: (says(arguments[-1]),)
 sys.exit(gevlite.__main__.main(sys.argv[1:]))
 """
 
