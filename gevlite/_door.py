@@ -288,17 +288,18 @@ def _talk(connection):
 def _answer(connection):
     connection.settimeout(_REQUEST_SECONDS)
     request = b""
-    while not request.endswith(b"\n") and len(request) < 100:
+    while b"\n" not in request and len(request) < 100:
         received = connection.recv(100)
         if not received:
             return
         request += received
     connection.settimeout(_ANSWER_SECONDS)
-    words = request.split()
+    line, _, more = request.partition(b"\n")  # what ends a trace may come at once
+    words = line.split()
     if len(words) == 2 and words[0] == b"top":
         _sample(connection, min(max(float(words[1]), 0.05), 3600.0))
     elif len(words) == 3 and words[0] == b"trace":
-        _trace(connection, int(words[1]), float(words[2]))
+        _trace(connection, int(words[1]), float(words[2]), bool(more))
     elif words == [b"attach"]:
         _attach(connection)
     else:
@@ -320,13 +321,14 @@ def _look(connection):
         _send(connection, greenlets[begin : begin + _PART])
 
 
-def _trace(connection, events, seconds):
+def _trace(connection, events, seconds, ended):
     """Record for as long as asked, or until whoever asked says something or hangs up."""
     found = _probe.trace_start(events, seconds)
     if "error" not in found:
         connection.settimeout(seconds)
         try:
-            connection.recv(1)
+            if not ended:
+                connection.recv(1)
         except OSError:
             pass  # the time is over; or it has hung up, and the trace is to end
         found = _probe.trace_stop()
