@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -117,6 +118,17 @@ trace.select = type(time)("select")
 trace.select.select = lambda *arguments: (says(arguments[-1]),)
 sys.exit(gevlite.__main__.main(sys.argv[1:]))
 """
+
+
+def test_the_wish_to_end_may_come_with_the_request(start, environment):
+    busy = start(BUSY, GEVLITE_INSPECT="1")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(30)
+        connection.connect(os.path.join(environment["XDG_RUNTIME_DIR"], "gevlite", f"{busy.pid}.sock"))
+        connection.sendall(b"trace 5000 600\n\n")
+        with connection.makefile("rb") as file:
+            assert json.loads(file.readline())["pid"] == busy.pid
+    busy.goes_on()
 
 
 def test_ps_works_meanwhile(start, tmp_path):
