@@ -327,7 +327,8 @@ def test_the_documentation_knows_no_other_variables():
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     settings = {setting.variable for setting in gevlite.config.settings.values()}
     # Those of a web server.
-    limits = {f"GEVLITE_{field.name.upper()}" for field in dataclasses.fields(Limits)} | {"GEVLITE_STRICT"}
+    limits = {f"GEVLITE_{field.name.upper()}" for field in dataclasses.fields(Limits)}
+    limits |= {"GEVLITE_STRICT", "GEVLITE_STATUS_PATH"}
     assert set(re.findall(r"GEVLITE_\w+", page)) == settings
     assert re.findall(r"^### `(\w+)`$", page, re.MULTILINE) == NAMES
     for other in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
