@@ -179,28 +179,35 @@ def _info(options):
     return _to_reader(lambda: info.print_report(sys.stdout) or 0)
 
 
+def _any_text(command, options):
+    """What `command(options)` returns. A name that the encoding of stdout does not have is shown as an escape."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return command(options)
+
+
 def _ps(options):
     from gevlite._cli import ps
 
-    return ps.main(options)
+    return _any_text(ps.main, options)
 
 
 def _trace(options):
     from gevlite._cli import trace
 
-    return trace.main(options)
+    return _any_text(trace.main, options)
 
 
 def _top(options):
     from gevlite._cli import top
 
-    return top.main(options)
+    return _any_text(top.main, options)
 
 
 def _attach(options):
     from gevlite._cli import attach
 
-    return attach.main(options)
+    return _any_text(attach.main, options)
 
 
 def _serve(options):

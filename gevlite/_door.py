@@ -29,7 +29,7 @@ from gevlite._config import config
 from gevlite._core import Sampler, signals_without_ref, tally, too_late_for_threads
 from gevlite._workers import count_in, count_out
 
-__all__ = ["folders", "open_for", "peer_of", "socket_name"]
+__all__ = ["folders", "open_for", "peer_of", "process_of", "socket_name"]
 
 # The greenlets of an answer are sent in parts, so that no other thread waits long for the GIL.
 _PART = 500
@@ -85,6 +85,14 @@ def peer_of(connection):
             return struct.unpack("II", connection.getsockopt(0, 1, 76)[:8])[1]
         except (OSError, struct.error):
             return None
+    return None
+
+
+def process_of(connection):
+    """The number of the process that listens at the other end; None if the system does not say."""
+    if hasattr(_socket, "SO_PEERCRED"):
+        found = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+        return struct.unpack("iII", found)[0] or None  # 0: it cannot be seen from this one's namespace
     return None
 
 

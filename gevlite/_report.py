@@ -530,8 +530,18 @@ class Report(Files):
         }
 
 
+def printable(text: str) -> str:
+    """One line that steers no terminal: control characters, line ends and the like become escapes as in Python."""
+    if text.replace(_SPACE, " ").isprintable():
+        return text
+    return "".join(
+        one if one == _SPACE or one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
+    )
+
+
 def fit(lines: list[tuple[int, str]], width: int | None) -> str:
     """Text of at most `width` columns; None: as long as the lines are."""
+    lines = [(depth, printable(line)) for depth, line in lines]
     if width is None:
         whole = [f"{' ' * depth}{line}".rstrip() for depth, line in lines]
         return "\n".join(whole).replace(_SPACE, " ") + "\n"

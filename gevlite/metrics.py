@@ -133,6 +133,17 @@ def _server(server):
 # ---------------------------------------------------------------- for Prometheus
 
 
+# Longer ones, of generated code, are cut.
+_LONGEST_LABEL = 200
+
+
+def _label(text):
+    """A text that is UTF-8: a path, and with it a name, need not be."""
+    if len(text) > _LONGEST_LABEL:
+        text = f"{text[: _LONGEST_LABEL - 3]}..."
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class _Family(NamedTuple):
     """A metric with all its samples, each `(suffix of the name, labels, value)`."""
 
@@ -142,7 +153,7 @@ class _Family(NamedTuple):
     samples: list[tuple[str, dict[str, str], float]]
 
     def add(self, value, suffix="", **labels):
-        self.samples.append((suffix, labels, float(value)))
+        self.samples.append((suffix, {key: _label(text) for key, text in labels.items()}, float(value)))
 
     def add_histogram(self, histogram, **labels):
         total = 0
@@ -242,7 +253,8 @@ def _add_hubs(made, data):
             made["gevlite_greenlets"].add(sum(one["greenlets"][state] for one in living[label]), hub=label, state=state)
     functions = {}
     for one in data["functions"]:
-        functions[one["function"]] = functions.get(one["function"], 0) + one["greenlets"]
+        name = _label(one["function"])  # of two functions that look the same there, the sum
+        functions[name] = functions.get(name, 0) + one["greenlets"]
     for name, count in functions.items():
         made["gevlite_greenlets_by_function"].add(count, function=name)
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from gevlite._cli.reach import CannotLook, connect, has_ended
+from gevlite._cli.reach import CannotLook, connect, has_ended, output_lost
 from gevlite._cli.top import no_hub
 
 # After so many seconds without an answer the user is told.
@@ -26,9 +26,8 @@ def main(options):
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush at exit
-        return 0
+    except OSError as exc:
+        return output_lost(exc)
 
 
 class _Left(Exception):
@@ -137,7 +136,8 @@ class _Client:
                         )
                 elif "ask" in message:
                     self.interrupted, self.told = 0.0, False
-                    signal.signal(signal.SIGINT, default)
+                    # Also if the shell has had it ignored: it is how the end of the process is told.
+                    signal.signal(signal.SIGINT, signal.default_int_handler)
                     answer(message["ask"])
                     signal.signal(signal.SIGINT, self.interrupt)
                 elif "out" in message:

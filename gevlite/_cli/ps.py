@@ -7,31 +7,37 @@ import socket
 import sys
 
 from gevlite import _door
-from gevlite._cli.reach import CannotLook, children_of, look, look_by_socket
+from gevlite._cli.reach import CannotLook, children_of, look, look_by_socket, output_lost
 from gevlite._report import Report, fit
 from gevlite._version import __version__
 
 
 def main(options):
     """Run `ps`, `tree`, `dump` or `stats`; returns the exit code."""
-    if options.pid is None:
-        return _list(options)
     try:
-        reports = _reports(options.pid, options.timeout)
+        if options.pid is None:
+            text = _list(options)
+        else:
+            text = _show(options, _reports(options.pid, options.timeout))
     except CannotLook as exc:
         print(f"gevlite: {exc}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     try:
-        if options.json:
-            found = [report.as_json() for report in reports]
-            print(json.dumps(found[0] if len(found) == 1 else found, indent=2))
-        else:
-            width = _width(options.width)
-            print("\n".join(fit(getattr(report, options.screen)(), width) for report in reports), end="")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush at exit
+        print(text, end="", flush=True)
+    except OSError as exc:
+        return output_lost(exc)
     return 0
+
+
+def _show(options, reports):
+    """The text for these processes."""
+    if options.json:
+        found = [report.as_json() for report in reports]
+        return json.dumps(found[0] if len(found) == 1 else found, indent=2) + "\n"
+    width = _width(options.width)
+    return "\n".join(fit(getattr(report, options.screen)(), width) for report in reports)
 
 
 def _width(wanted):
@@ -112,7 +118,7 @@ def _connects_to(pid, fd):
 
 
 def _list(options):
-    """All processes of this user that have a socket."""
+    """The text about all processes of this user that have a socket."""
     uid = os.geteuid()
     found = []
     for folder in _door.folders(uid):
@@ -127,11 +133,8 @@ def _list(options):
                     except CannotLook:
                         continue
     if options.json:
-        print(json.dumps([report.as_json() for report in found], indent=2))
-        return 0
+        return json.dumps([report.as_json() for report in found], indent=2) + "\n"
     if not found:
-        print("No process of this user has been started with GEVLITE_INSPECT=1. Give the number of a process.")
-        return 0
+        return "No process of this user has been started with GEVLITE_INSPECT=1. Give the number of a process.\n"
     lines = [(0, f"{report.pid}: {' '.join(report.program)}, {len(report.greenlets)} greenlets") for report in found]
-    print(fit(lines, _width(options.width)), end="")
-    return 0
+    return fit(lines, _width(options.width))

@@ -10,6 +10,7 @@ import tempfile
 import time
 
 from gevlite import _door, _probe
+from gevlite._report import printable
 
 __all__ = [
     "CannotLook",
@@ -20,6 +21,7 @@ __all__ = [
     "knock",
     "look",
     "look_by_socket",
+    "output_lost",
     "run_there",
     "silent",
     "user_of",
@@ -28,6 +30,10 @@ __all__ = [
 
 class CannotLook(Exception):
     """Why there is no report, and what to do about it."""
+
+    def __str__(self):
+        # The process may have said it.
+        return "\n".join(map(printable, super().__str__().split("\n")))
 
 
 def look(pid, timeout):
@@ -66,6 +72,15 @@ def has_ended(pid):
         return False  # another user's; or there is no /proc
 
 
+def output_lost(exc):
+    """The exit code when stdout cannot be written to, after saying so if it is not just closed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush at exit
+    if isinstance(exc, BrokenPipeError):
+        return 0
+    print(f"gevlite: cannot write the output: {exc.strerror or exc}", file=sys.stderr)
+    return 1
+
+
 def silent(pid, timeout):
     """The words for it."""
     return (
@@ -77,7 +92,7 @@ def silent(pid, timeout):
 def _must_exist(pid, otherwise):
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         raise CannotLook(otherwise) from None
     except PermissionError:
         pass
@@ -134,7 +149,8 @@ def knock(pid, uid, timeout):
             connection.settimeout(timeout)
             if _door.is_private(folder, uid) and os.lstat(path).st_uid in (uid, 0, os.geteuid()):
                 connection.connect(path)
-                if _door.peer_of(connection) in (None, uid, 0):
+                # The folder is that user's, who may have put a link to the socket of another process there.
+                if _door.peer_of(connection) in (None, uid, 0) and _door.process_of(connection) in (None, pid):
                     return connection
         except TimeoutError:
             connection.close()

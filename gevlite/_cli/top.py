@@ -9,8 +9,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from gevlite._cli.reach import CannotLook, children_of, connect, has_ended, silent
-from gevlite._report import Files, Place, duration
+from gevlite._cli.reach import CannotLook, children_of, connect, has_ended, output_lost, silent
+from gevlite._report import Files, Place, duration, printable
 
 # Of WaitKind, in one word.
 _WAITS = {
@@ -46,9 +46,8 @@ def main(options):
         return 1
     except KeyboardInterrupt:
         return 0  # the usual way to leave it
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush at exit
-        return 0
+    except OSError as exc:
+        return output_lost(exc)
 
 
 def _watch(options, screen):
@@ -282,7 +281,7 @@ class Top:
         lines += [self._row_line(key, row) for key, row in order]
         if hidden:
             lines.append(f"and {hidden} more functions")
-        return lines
+        return [printable(line) for line in lines]
 
     def _hub_lines(self, hub):
         counts = hub["counts"]

@@ -436,6 +436,27 @@ def test_labels_are_bounded(registry):
     assert len(families["gevlite_server_connections"].samples) <= 21
 
 
+def test_names_that_are_not_utf_8_or_very_long():
+    go_on = Event()
+
+    def waits():
+        go_on.wait()
+
+    def named(text):
+        return type(waits)(waits.__code__.replace(co_qualname=text), globals(), closure=waits.__closure__)
+
+    names = ["\udc80", '<&"\\\n\x1b', "x" * 1_000_000, "x" * 1_000_001]
+    greenlets = [gevlite.spawn(named(name)) for name in names for _ in range(30)]
+    gevlite.sleep(0)
+    text = metrics._text()
+    by_function = parsed(text)["gevlite_greenlets_by_function"].samples
+    found = {sample.labels["function"]: sample.value for sample in by_function}
+    assert (found["\\udc80"], found['<&"\\\n\x1b'], found["x" * 197 + "..."]) == (30, 30, 60)
+    assert text.encode() and len(text) < 50_000
+    go_on.set()
+    gevlite.joinall(greenlets)
+
+
 def test_totals_never_become_less(registry):
     value = registry.get_sample_value
     label = {"hub": "other"}

@@ -184,9 +184,14 @@ def test_ctrl_c_while_typing_drops_the_statement(start, at_terminal):
     assert serving.goes_on() == "went on\n"
 
 
-def test_the_end_of_the_process_is_told_while_typing(program, at_terminal):
+@pytest.mark.parametrize("interrupts", [signal.default_int_handler, signal.SIG_IGN])
+def test_the_end_of_the_process_is_told_while_typing(program, at_terminal, interrupts):
     serving = program(SERVING)
-    terminal = at_terminal(serving)
+    before = signal.signal(signal.SIGINT, interrupts)  # what is ignored stays so in a child
+    try:
+        terminal = at_terminal(serving)
+    finally:
+        signal.signal(signal.SIGINT, before)
     terminal.until(">>> ")
     assert serving.goes_on() == "went on\n"  # a prompt keeps no process alive
     terminal.until(f"process {serving.pid} has ended")

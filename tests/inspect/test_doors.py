@@ -82,6 +82,16 @@ def test_the_socket_belongs_to_its_user_and_goes_with_the_process(start, environ
     assert sockets() == []
 
 
+@pytest.mark.skipif(not hasattr(socket, "SO_PEERCRED"), reason="the system does not say who listens")
+def test_a_link_does_not_lead_to_another_process(start, environment):
+    one, other = start(PARKED, GEVLITE_INSPECT="1"), start(PARKED)
+    folder = os.path.join(environment["XDG_RUNTIME_DIR"], "gevlite")
+    os.symlink(os.path.join(folder, f"{one.pid}.sock"), os.path.join(folder, f"{other.pid}.sock"))
+    assert f"PID {one.pid}" in one.shows("ps")
+    assert f"PID {one.pid}" not in other.look("ps").stdout
+    assert one.goes_on() == other.goes_on() == "went on\n"
+
+
 def test_a_socket_that_was_left_is_removed(start, sockets):
     killed = start(PARKED, GEVLITE_INSPECT="1")
     killed.process.kill()

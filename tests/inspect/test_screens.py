@@ -476,6 +476,34 @@ def test_every_line_fits(start, command):
     narrow.goes_on()
 
 
+STEERS = r"\x1b[2J\ttwo\nlines\u202e\udc80"
+
+
+@pytest.mark.parametrize("command", ["ps", "tree", "dump", "stats", "top"])
+def test_names_do_not_steer_the_terminal(start, command):
+    program = start(
+        f"""
+        sys.argv = ["app.py", "{STEERS}"]
+        def client():
+            event.wait()
+        event = Event()
+        greenlet = gevlite.spawn(client)
+        greenlet.name = "{STEERS}"
+        gevlite.spawn(client.__class__(client.__code__.replace(co_qualname="{STEERS}"), globals()))
+        gevlite.sleep(0)
+        say("ready")
+        told()
+        """,
+        GEVLITE_INSPECT="1",
+        PYTHONIOENCODING="ascii:strict",
+    )
+    screen = program.shows(command, *(["--count", "1", "--interval", "0.1"] if command == "top" else []))
+    assert STEERS in screen.split("gevlite 0.")[0].split("\nCPU")[0]
+    assert command == "stats" or STEERS in screen.replace(STEERS, "", 1)
+    assert all(line.isprintable() for line in screen.split("\n"))
+    assert program.goes_on() == ""
+
+
 def test_print_run_info_uses_the_same_words():
     event = Event()
     one = gevlite.spawn(event.wait)

@@ -298,6 +298,17 @@ def test_ctrl_c_and_a_closed_pipe_end_it_cleanly(start):
     assert program.goes_on() == "went on\n"
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("command", ["ps", "ps --json", "top --count 1 --interval 0.1"])
+def test_a_full_disk_is_one_line(start, command):
+    program = start(PARKED, GEVLITE_INSPECT="1")
+    with open("/dev/full", "w") as full:
+        looking = program.begin(*command.split(), stdout=full)
+        assert looking.communicate(timeout=50)[1] == "gevlite: cannot write the output: No space left on device\n"
+    assert looking.returncode == 1
+    assert program.goes_on() == "went on\n"
+
+
 def test_forty_columns(start):
     program = start(
         """
@@ -399,7 +410,7 @@ def test_an_unprepared_process_is_told_what_to_set(start, command):
 
 
 @pytest.mark.parametrize("command", ["top", "attach"])
-@pytest.mark.parametrize("number", [0, 2**22 + 5])
+@pytest.mark.parametrize("number", [0, 2**22 + 5, 10**20])
 def test_there_is_no_such_process(environment, command, number):
     done = subprocess.run(
         [sys.executable, "-m", "gevlite", command, str(number)],
