@@ -8,7 +8,8 @@ from gevlite._version import __version__
 
 def main(argv=None):
     """Run the command line `argv` (without the program's name) and return the exit code."""
-    if not (sys.argv[1:] if argv is None else argv):
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv:
         return _prompt()
     parser = argparse.ArgumentParser(
         prog="python -m gevlite",
@@ -104,8 +105,23 @@ def main(argv=None):
         command.add_argument("rest", nargs=argparse.REMAINDER)
         command.set_defaults(run=run)
 
+    mistake = _mistake(argv[0], commands.choices)
+    if mistake is not None:
+        parser.error(mistake)
     options = parser.parse_args(argv)
     return options.run(options)
+
+
+def _mistake(word, commands):
+    """What is wrong with the first word of a command line, if it is likely what was meant instead."""
+    if word in ("-", "-c", "-i", "-m") or word.endswith(".py"):
+        return f"to run a program: python -m gevlite run {word} ..."
+    if word in commands or word.startswith("-"):
+        return None
+    import difflib
+
+    near = difflib.get_close_matches(word, commands, 1)
+    return f"there is no command {word!r}; did you mean {near[0]}?" if near else None
 
 
 # More would run out of the ports of one address.

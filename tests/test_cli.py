@@ -37,6 +37,21 @@ def test_help_lists_the_commands_and_tells_of_the_prompt():
         assert name in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("script.py", "to run a program: python -m gevlite run script.py ..."),
+        ("-c", "to run a program: python -m gevlite run -c ..."),
+        ("rnu", "there is no command 'rnu'; did you mean run?"),
+        ("sevre", "there is no command 'sevre'; did you mean serve?"),
+    ],
+)
+def test_a_likely_mistake_is_told_with_what_was_meant(word, message):
+    result = gevlite_command(word)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == f"python -m gevlite: error: {message}"
+
+
 def test_no_command_runs_the_program_in_standard_input():
     assert (gevlite_command().returncode, gevlite_command().stderr) == (0, "")  # which is empty
 

@@ -155,6 +155,7 @@ def test_bad_options_are_told_with_the_usage_of_the_command(arguments):
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("usage: python -m gevlite run [option ...] script.py")
     assert "\nrun: error: " in result.stderr and "Traceback" not in result.stderr
+    assert "--no-AREA" not in result.stderr  # the list of the options is for --help
 
 
 def test_areas_are_left_out_before_code_too(run):

@@ -113,7 +113,7 @@ def _set_area(options, argument):
     wanted = not argument.startswith("--no-")
     area = argument.removeprefix("--" if wanted else "--no-")
     if not argument.startswith("--") or area not in AREAS:
-        raise UsageError(f"unknown option {argument}")
+        raise UsageError(f"unknown option {argument}; --help lists the options")
     if wanted and True not in options.values():
         options.update({other: False for other in set(AREAS) - MANNERS if other not in options})
     options[area] = wanted
@@ -189,7 +189,8 @@ def main(arguments=None, name=NAME):
         command = parse(sys.argv[1:] if arguments is None else arguments, name)
         return check(command) if command.check else run(command)
     except UsageError as exc:
-        sys.stderr.write(f"{USAGE.format(name=name)}\n{name.rpartition(' ')[2]}: error: {exc}\n")
+        forms = USAGE.format(name=name).partition("\n\n")[0]  # without the options, which would hide the error
+        sys.stderr.write(f"{forms}\n{name.rpartition(' ')[2]}: error: {exc}\n")
         return 2
 
 
