@@ -420,11 +420,11 @@ cdef class SocketTransport(TransportCore):
             finally:
                 PyBuffer_Release(&view)
             self.keep(rest)
-        self.wait(self.writer)
 
     cdef int keep(self, bytes data) except -1:
         self.buffer.append(data)
         self.buffered += len(data)
+        self.wait(self.writer)          # first: the protocol may raise what is for the greenlet
         return self.maybe_pause()
 
     def writelines(self, list_of_data):
@@ -440,8 +440,8 @@ cdef class SocketTransport(TransportCore):
         if not waits:
             self.flush()
         if self.buffered:
-            self.maybe_pause()
             self.wait(self.writer)
+            self.maybe_pause()
 
     cdef int flush(self) except -2:
         """One writev of what is kept. -1: the transport has failed."""
@@ -477,7 +477,14 @@ cdef class SocketTransport(TransportCore):
             return 0
         if self.flush() < 0:
             return 0
-        self.maybe_resume()             # which may write
+        try:
+            self.maybe_resume()         # which may write, or raise what is for the greenlet
+        finally:
+            self.flushed()
+        return 0
+
+    cdef int flushed(self) except -1:
+        """The rest is for later; without a rest comes what was to come after it."""
         if self.buffered:
             return self.wait(self.writer)
         if self.empty_waiter is not None and not self.empty_waiter.done():

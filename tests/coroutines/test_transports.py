@@ -237,6 +237,45 @@ def test_close_sends_what_was_written(run, serve):
     run(main())
 
 
+@pytest.mark.parametrize("method", ["pause_writing", "resume_writing"])
+def test_what_was_written_goes_on_when_flow_control_raises(method):
+    """A protocol may block there, and be killed."""
+
+    class Raises(Recorder):
+        def raises(self):
+            raise gevlite.GreenletExit
+
+    setattr(Raises, method, Raises.raises)
+    left, right = socket.socketpair()
+
+    def read_all():
+        size = 0
+        with gevlite_socket.fromfd(right.fileno(), right.family, right.type) as reader:
+            while data := reader.recv(100_000):
+                size += len(data)
+        return size
+
+    async def main():
+        transport, protocol = await asyncio.get_running_loop().create_connection(Raises, sock=left)
+        try:
+            transport.write(b"x" * 2_000_000)
+        except gevlite.GreenletExit:
+            assert method == "pause_writing"
+        transport.close()
+        reading = gevlite.spawn(read_all)
+        assert await protocol.lost is None
+        assert reading.get() == 2_000_000
+
+    loop = EventLoop()
+    with right:
+        task = loop.create_task(main())
+        if method == "resume_writing":
+            with pytest.raises(gevlite.GreenletExit):
+                loop.run_until_complete(task)
+        loop.run_until_complete(task)
+    loop.close()
+
+
 def test_abort_does_not(run, serve):
     async def main():
         async with pair(serve) as (there, here):
