@@ -2506,11 +2506,11 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
 include "_look.pxi"
 include "_census.pxi"
 include "_trace.pxi"
+include "_ticker.pxi"
 include "_sample.pxi"
 include "_descriptors.pxi"
 include "_debuggers.pxi"
 include "_hosted.pxi"
-include "_ticker.pxi"
 
 
 # ---------------------------------------------------------------- checks
@@ -3032,6 +3032,7 @@ def after_fork_in_child():
             except Exception as exc:
                 hub.print_exception(hub.backend, type(exc), exc, exc.__traceback__)
     ticks_after_fork_in_child()
+    calls_after_fork_in_child()
 
 
 os.register_at_fork(after_in_child=after_fork_in_child)

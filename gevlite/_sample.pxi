@@ -25,6 +25,35 @@ cdef struct Sampled:
     uint64_t turn
 
 
+# A thread that looks goes on while the interpreter ends, which then can take no calls: guards that.
+cdef PyThread_type_lock _calls_guard = PyThread_allocate_lock()
+cdef bint _calls_prepared = False
+cdef bint _calls_over = False
+
+
+cdef int call_there(int (*function)(void *) noexcept, void *argument) noexcept nogil:
+    """Have the main thread call it; -1 if it will not."""
+    cdef int failed = -1
+    PyThread_acquire_lock(_calls_guard, 1)
+    if not _calls_over:
+        failed = gevlite_call_there(function, argument)
+    PyThread_release_lock(_calls_guard)
+    return failed
+
+
+def _end_calls():
+    global _calls_over
+    PyThread_acquire_lock(_calls_guard, 1)      # with the GIL: whoever has it wants nothing else
+    _calls_over = True
+    PyThread_release_lock(_calls_guard)
+
+
+cdef int calls_after_fork_in_child() except -1:
+    global _calls_guard
+    _calls_guard = PyThread_allocate_lock()     # a thread of the parent may have held it
+    return 0
+
+
 cdef inline bint polls_now(PyObject *hub) noexcept nogil:
     return (<Hub> hub).polling or (<Hub> hub).closed
 
@@ -49,6 +78,10 @@ cdef class Sampler(_Look):
     cdef dict counts            # (hub, kind, function, its file, its line, stack): samples
 
     def __cinit__(self):
+        global _calls_prepared
+        if not _calls_prepared:
+            _calls_prepared = True
+            atexit.register(_end_calls)
         self.noise = <unsigned int> now_ns() | 1
         self.watched = []
         self.main = -1
@@ -128,7 +161,7 @@ cdef class Sampler(_Look):
         self.owed += 1
         if not self.asked:
             self.asked = True
-            if gevlite_call_there(sampled, <void *> self) < 0:
+            if call_there(sampled, <void *> self) < 0:
                 self.asked = False      # its queue is full
 
     cdef int note_main(self) except -1:
@@ -303,7 +336,7 @@ def call_in_main_thread(function):
     False if too many such calls wait already. For what must not wait until a greenlet switches.
     """
     Py_INCREF(function)
-    if gevlite_call_there(<int (*)(void *) noexcept> call_now, <void *> function) < 0:
+    if call_there(<int (*)(void *) noexcept> call_now, <void *> function) < 0:
         Py_DECREF(function)
         return False
     return True

@@ -53,7 +53,7 @@ cdef struct TickState:
     int64_t limit               # ns
     uint64_t progress           # at the last look
     bint polled
-    int looks                   # how often that has been so
+    int looks                   # how often that has been so; -1: there was none
     int64_t since               # the first of these looks
     int64_t next_call           # call when it has been so for this long; -1: not again
     int64_t look_at             # -1: when the hub clears *waits
@@ -165,13 +165,14 @@ cdef int64_t tick_look(TickState *s, int64_t now) noexcept nogil:
         return now + s.limit // TICKS_IN_PERIOD
     s.looks += 1
     if polls:
-        if s.looks == 1:
+        # The hub says when it goes on, if it is asked to. It may be doing so just now, hence another look after that.
+        if not s.flagged:
             s.flagged = True
             poke_flag(s.waits, True)
             return now + s.limit // TICKS_IN_PERIOD
         return -1
     if s.next_call < 0:
-        return -1
+        return now + s.limit // TICKS_IN_PERIOD     # what the hub says comes before its counters change
     if now - s.since < s.next_call:
         return min(now + s.limit // TICKS_IN_PERIOD, s.since + s.next_call) if not s.flagged else s.since + s.next_call
     s.due = True
@@ -253,7 +254,7 @@ cdef int call_tick(Tick t, int64_t now, int64_t asked) noexcept:
         PyErr_SetObject(type(exc), exc)
         PyErr_WriteUnraisable(t.call)
     s.due = False
-    s.look_at = since + s.next_call if s.next_call >= 0 else -1
+    s.look_at = since + s.next_call if s.next_call >= 0 else now + s.limit // TICKS_IN_PERIOD
     return 0
 
 

@@ -18,7 +18,7 @@ def page(chunks):
     """The text of the page, in parts, for the text of a JSON file, in parts. Raises NotATrace."""
     try:
         found = json.loads("".join(chunks))
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise NotATrace(f"is not JSON: {exc}") from None
     if not isinstance(found, dict) or not isinstance(found.get("traceEvents"), list):
         raise NotATrace("is not a file of trace events")

@@ -256,8 +256,8 @@ class Top:
 
     # -------- text
 
-    def lines(self, rows=None):
-        """The lines of the screen. rows: at most so many; None: all."""
+    def lines(self, rows=None, width=None):
+        """The lines of the screen. rows: at most so many; width: what is to fit into it, if it can; None: all."""
         raw, process = self.raw, self.process
         lines = [f"PID {self.pid}: {' '.join(raw['program'])}".rstrip(": ")]
         facts = [f"CPU {_percent(self.cpu)}"] if self.cpu is not None else []
@@ -267,7 +267,7 @@ class Top:
         if facts:
             lines.append(", ".join(facts))
         for hub in self.hubs:
-            lines += self._hub_lines(hub)
+            lines += self._hub_lines(hub, width)
         growing = self._growing()
         if growing:
             lines.append(growing)
@@ -283,7 +283,7 @@ class Top:
             lines.append(f"and {hidden} more functions")
         return [printable(line) for line in lines]
 
-    def _hub_lines(self, hub):
+    def _hub_lines(self, hub, width):
         counts = hub["counts"]
         words = []
         if hub["busy"] is not None:
@@ -294,7 +294,10 @@ class Top:
             words.append(f"a turn of {_seconds(hub['longest'])}")  # which is not over, so the loop has not counted it
         elif hub["lag"]:
             words.append(f"lag {hub['lag'][1]}")
-        yield f"{hub['name']} ({hub['backend']}): {', '.join(words)}"
+        text = f"{hub['name']} ({hub['backend']}): {', '.join(words)}"
+        if width and len(text) > width:
+            text = f"{hub['name']}: {', '.join(words)}"
+        yield text
         if hub["rates"]:
             switches, polls, spawned = hub["rates"]
             yield f"  {switches:.0f} switches/s, {polls:.0f} polls/s, {spawned:.0f} new/s"
@@ -395,11 +398,12 @@ class _Screen:
     def show(self, top):
         if not self.moves:
             # A block for each look, with an empty line between them.
-            text = "".join(f"{line[: self.width]}\n" for line in top.lines())
+            text = "".join(f"{line[: self.width]}\n" for line in top.lines(width=self.width))
             sys.stdout.write(("\n" if self.top is not None else "") + text)
         else:
             columns, rows = shutil.get_terminal_size()
-            shown = [line[: min(columns, self.width or columns)] for line in top.lines(rows - 1)[: rows - 1]]
+            columns = min(columns, self.width or columns)
+            shown = [line[:columns] for line in top.lines(rows - 1, columns)[: rows - 1]]
             sys.stdout.write("\x1b[H" + "".join(f"{self._bright(line)}\x1b[K\n" for line in shown) + "\x1b[J")
         sys.stdout.flush()
         self.top = top

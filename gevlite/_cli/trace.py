@@ -34,6 +34,8 @@ def _convert(options):
     with open(options.target, encoding="utf-8") as file:
         try:
             chunks = page([file.read()])
+        except UnicodeDecodeError:
+            raise CannotLook(f"{options.target}: is not JSON") from None
         except NotATrace as exc:
             raise CannotLook(f"{options.target}: {exc}") from None
     write_file(output, chunks)

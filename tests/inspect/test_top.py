@@ -11,6 +11,8 @@ import pytest
 from processes import until
 from terminal import Terminal
 
+from gevlite._cli.top import Top
+
 PARKED = """
 event = Event()
 def serve():
@@ -271,6 +273,28 @@ def test_a_process_that_ends(start):
     assert watching.returncode == 0
 
 
+def test_a_process_may_end_while_it_is_looked_at(environment):
+    # What runs after the interpreter has ended gives the threads that look time to do so once more.
+    program = """if True:
+        import _thread, ctypes, gevlite
+        from gevlite._core import Sampler
+        gevlite.sleep(0)
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "__cxa_atexit"):
+            libc.__cxa_atexit(libc.usleep, ctypes.c_void_p(200_000), None)
+        looking = []
+        def look():
+            looking.append(1)
+            Sampler().watch(30)
+        for _ in range(8):
+            _thread.start_new_thread(look, ())
+        while len(looking) < 8:
+            pass
+    """
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_process_that_is_stopped(start):
     program = start(PARKED, GEVLITE_INSPECT="1")
     program.process.send_signal(signal.SIGSTOP)
@@ -327,6 +351,12 @@ def test_forty_columns(start):
     assert max(len(line) for line in block.splitlines()) == 40, block
     assert "   3       a_function_with_quite_a" in block
     program.goes_on()
+
+
+def test_what_holds_up_a_hub_fits_into_forty_columns():
+    hub = {"name": "MainThread", "backend": "epoll", "state": "running", "busy": 1.0, "longest": 2.0, "lag": None}
+    lines = [next(Top(1)._hub_lines({**hub, "rates": None, "counts": [0] * 12}, width)) for width in (None, 40)]
+    assert lines == ["MainThread (epoll): busy 100%, a turn of 2.0 s", "MainThread: busy 100%, a turn of 2.0 s"]
 
 
 @pytest.mark.parametrize("color", [True, False])

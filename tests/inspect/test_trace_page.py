@@ -127,12 +127,16 @@ def test_the_command_makes_a_page_of_a_file(tmp_path):
         (("t.json",), "--html is needed"),
         (("missing.json", "--html"), "missing.json: No such file"),
         (("bad.json", "--html"), "bad.json: is not JSON"),
+        (("binary", "--html"), "binary: is not JSON"),
+        (("deep", "--html"), "deep: is not JSON"),
         (("t.json", "--html", "-o", "no/t.html"), "no/t.html: No such file"),
     ],
 )
 def test_what_is_wrong_with_the_file_is_said(tmp_path, arguments, text):
     (tmp_path / "t.json").write_text(SMALL)
     (tmp_path / "bad.json").write_text("no")
+    (tmp_path / "binary").write_bytes(b"\xff\x00")
+    (tmp_path / "deep").write_text("[" * 1_000_000)
     done = run(tmp_path, *arguments)
     assert done.returncode == 1 and text in done.stderr and "Traceback" not in done.stderr
 
