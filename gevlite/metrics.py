@@ -127,7 +127,8 @@ def _server(server):
     counts = server._counts()
     if "duration" in counts:
         counts["duration"] = _histogram(**counts["duration"])
-    return {"kind": type(server).__name__, **counts}
+    kind = next(one.__name__ for one in type(server).__mro__ if not one.__name__.startswith("_"))
+    return {"kind": kind, **counts}
 
 
 # ---------------------------------------------------------------- for Prometheus

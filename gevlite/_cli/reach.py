@@ -294,8 +294,21 @@ def _unprepared(pid, why):
         f"cannot look into process {pid}: {why}.\n"
         "Start it with GEVLITE_INSPECT=1 in its environment, or `gevlite.config.inspect = True` before the first hub, "
         "as the same user; or with GEVLITE_DUMP_SIGNAL=USR1, and send it that signal: it writes the report to its "
-        f"stderr.{hint}"
+        f"stderr.{hint}{_children_hint(pid)}"
     )
+
+
+def _children_hint(pid):
+    """If its children have been prepared, as those of gunicorn's master."""
+    found = []
+    for child in children_of(pid):
+        try:
+            folders = _door.folders(user_of(child))
+        except CannotLook:
+            continue  # it has just ended
+        if any(os.path.exists(os.path.join(folder, _door.socket_name(child))) for folder in folders):
+            found.append(str(child))
+    return f"\nPrepared are its children: {', '.join(found)}." if found else ""
 
 
 def _signal_hint(pid):

@@ -92,6 +92,31 @@ def test_a_link_does_not_lead_to_another_process(start, environment):
     assert one.goes_on() == other.goes_on() == "went on\n"
 
 
+@pytest.mark.skipif(hasattr(sys, "remote_exec"), reason="sys.remote_exec needs no preparation")
+@pytest.mark.parametrize("command", ["top", "attach", "trace"])
+def test_prepared_children_are_named(start, environment, command):
+    master = start(
+        """
+        import subprocess
+        child = subprocess.Popen([sys.executable, "-c", '''if True:
+            import gevlite, os
+            gevlite.config.inspect = True
+            gevlite.sleep(0)
+            print("ready", flush=True)
+            gevlite.get_hub().wait_fd(0, 1)
+        '''], stdin=-1, stdout=-1)
+        child.stdout.readline()
+        say(str(child.pid))
+        told()
+        child.communicate(b"end")
+        """
+    )
+    done = master.look(command)
+    assert done.returncode == 1 and unprepared(done.stderr)
+    assert done.stderr.endswith(f"\nPrepared are its children: {master.ready}.\n")
+    assert master.goes_on() == ""
+
+
 def test_a_socket_that_was_left_is_removed(start, sockets):
     killed = start(PARKED, GEVLITE_INSPECT="1")
     killed.process.kill()
