@@ -136,7 +136,10 @@ def ask(connection, pid, timeout, request, wait=None):
     except (OSError, ValueError) as exc:
         raise CannotLook(f"process {pid} has not answered: {exc}") from None
     if not lines:
-        raise CannotLook(f"process {pid} has hung up")
+        end = time.monotonic() + 2
+        while not has_ended(pid) and time.monotonic() < end:
+            time.sleep(0.01)  # the connection ends a moment before the process does
+        raise CannotLook(f"process {pid} has {'ended' if has_ended(pid) else 'hung up'}")
     return lines
 
 

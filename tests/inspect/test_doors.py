@@ -437,3 +437,16 @@ def test_the_folders_of_a_user(monkeypatch):
     assert _door.folders(7)[:2] == ["/somewhere/gevlite", "/run/user/7/gevlite"]
     monkeypatch.setenv("XDG_RUNTIME_DIR", "relative")
     assert _door.folders(7)[0] == "/run/user/7/gevlite"
+
+
+def test_a_process_that_ends_while_it_is_recorded_has_ended(start, tmp_path):
+    program = start(PARKED, GEVLITE_INSPECT="1")
+    before = len(os.listdir(f"/proc/{program.pid}/fd")) if sys.platform == "linux" else 0
+    recording = program.begin("trace", "--seconds", "50", "-o", str(tmp_path / "trace.json"))
+    # The connection is there: the process has begun to record, or will.
+    until(lambda: sys.platform != "linux" or len(os.listdir(f"/proc/{program.pid}/fd")) > before)
+    program.process.kill()
+    program.process.wait()
+    out, err = recording.communicate(timeout=50)
+    assert recording.returncode == 1 and out == ""
+    assert f"process {program.pid} has ended" in err or "there is no process" in err or "not answered" in err, err
