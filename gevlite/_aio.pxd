@@ -54,8 +54,11 @@ cdef class LoopCore:
     cdef Waiter waiter          # its greenlet is parked in the loop's own wait
     cdef RunningLoop running    # while it runs
     cdef size_t ran_by          # the address of the greenlet that runs it, or did so last
+    cdef bint sleeps            # it is, or it polls: it has to be woken
+    cdef bint in_main           # it is the main greenlet of its thread
     cdef public object _thread_id
     cdef public object _current_handle
+    cdef public object _task_factory
     cdef public bint _debug
     cdef public bint _closed
     cdef public bint _stopping
@@ -70,6 +73,8 @@ cdef class LoopCore:
     cdef int run_batch(self) except -1
     cdef int raise_thrown(self) except -1
     cdef int turn(self) except -1
+    cdef int64_t until_timer(self) noexcept
+    cdef bint poll(self, int64_t timeout) except -1
     cdef int wait_ready(self) except -1
     cdef int due_timers(self) except -1
     cdef int attach(self, Hub hub) except -1

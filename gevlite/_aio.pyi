@@ -6,6 +6,8 @@ greenlet parks, with the loop's next timer as its time-out. Whoever has somethin
 wakes the greenlet: `call_soon` of any greenlet, `call_soon_threadsafe` of another thread, a descriptor that the hub
 reports. Between two batches the hub polls, so that descriptors and other greenlets have their turn.
 
+The main greenlet of a thread polls by itself as long as the hub would do nothing else: see `poll_in_place` in the core.
+
 * `ready` and the heap of timers are Python lists: the garbage collector sees through them, so that a loop that was
   dropped with callbacks in it goes away.
 * Timers are the loop's own. Those of a loop that does not run keep no hub alive, and a loop may be made, and given
@@ -16,10 +18,10 @@ reports. Between two batches the hub polls, so that descriptors and other greenl
 The queues are touched by other threads too, but only where no Python code can run in between (they hold the GIL).
 """
 
-from asyncio import AbstractEventLoop, Handle as _AsyncioHandle, TimerHandle as _AsyncioTimerHandle
-from collections.abc import Callable
+from asyncio import AbstractEventLoop, Future, Handle as _AsyncioHandle, Task, TimerHandle as _AsyncioTimerHandle
+from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 from _typeshed import FileDescriptorLike
 from typing_extensions import disjoint_base
@@ -27,6 +29,7 @@ from typing_extensions import disjoint_base
 from gevlite._core import Place
 from gevlite._running_loop import Hook
 
+_T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 @disjoint_base
@@ -89,6 +92,7 @@ class LoopCore:
 
     _thread_id: int | None
     _current_handle: Any
+    _task_factory: Any
     _debug: bool
     _closed: bool
     _stopping: bool
@@ -113,6 +117,16 @@ class LoopCore:
         """Call `callback(*args)` when `loop.time()` is `when`. Never blocks. Returns a TimerHandle."""
     def time(self) -> float:
         """Seconds, by the clock of the hub, CLOCK_MONOTONIC."""
+    def create_future(self) -> Future[Any]:
+        """A Future of this loop."""
+    def create_task(self, coro: Coroutine[Any, Any, _T], **kwargs: Any) -> Task[_T]:
+        """Have the loop run a coroutine. Never blocks. Returns the Task. As `asyncio.create_task`."""
+    def get_debug(self) -> bool:
+        """True in debug mode."""
+    def is_running(self) -> bool:
+        """True while a greenlet runs it."""
+    def is_closed(self) -> bool:
+        """True after `close()`."""
     def run_forever(self) -> None:
         """Run until `stop()` is called; blocks the current greenlet only.
 

@@ -7,6 +7,8 @@ greenlet parks, with the loop's next timer as its time-out. Whoever has somethin
 wakes the greenlet: `call_soon` of any greenlet, `call_soon_threadsafe` of another thread, a descriptor that the hub
 reports. Between two batches the hub polls, so that descriptors and other greenlets have their turn.
 
+The main greenlet of a thread polls by itself as long as the hub would do nothing else: see `poll_in_place` in the core.
+
 * `ready` and the heap of timers are Python lists: the garbage collector sees through them, so that a loop that was
   dropped with callbacks in it goes away.
 * Timers are the loop's own. Those of a loop that does not run keep no hub alive, and a loop may be made, and given
@@ -19,7 +21,7 @@ The queues are touched by other threads too, but only where no Python code can r
 
 cimport cython
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_XDECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT, Py_XDECREF
 from libc.stdint cimport int64_t
 
 from gevlite._core cimport (
@@ -39,8 +41,10 @@ from gevlite._core cimport (
     fd_rearm,
     free_waiter,
     give_way_to_hub,
+    in_main_greenlet,
     new_waiter,
     now_ns,
+    poll_in_place,
     raise_it,
     waitlist_append,
     waitlist_remove,
@@ -48,7 +52,7 @@ from gevlite._core cimport (
 
 import sys
 from _thread import get_ident
-from asyncio import base_events, events, format_helpers
+from asyncio import base_events, events, format_helpers, futures, tasks
 
 from gevlite._running_loop cimport RunningLoop
 
@@ -63,15 +67,15 @@ cdef extern from "Python.h":
     int PyContext_Enter(object context)
     int PyContext_Exit(object context)
     object PyContext_CopyCurrent()
-    PyObject *PyObject_Vectorcall(object callable, PyObject **args, size_t n, PyObject *names)
+    PyObject *PyObject_Call(object callable, object args, PyObject *names)
     PyObject *PyTuple_GET_ITEM(object t, Py_ssize_t i)
     Py_ssize_t PyTuple_GET_SIZE(object t)
+    object PyTuple_New(Py_ssize_t n)
     PyObject *PyList_GET_ITEM(object l, Py_ssize_t i)
     Py_ssize_t PyList_GET_SIZE(object l)
 
 cdef extern from *:
     """
-    #define gevlite_tuple_items(t) (((PyTupleObject *)(t))->ob_item)
     #define gevlite_list_items(l) (((PyListObject *)(l))->ob_item)
 
     /* The item, with the list's reference to it; None takes its place. */
@@ -82,12 +86,89 @@ cdef extern from *:
         PyList_SET_ITEM(list, i, Py_None);
         return item;
     }
+
+    /* list.append, and list.clear for a list of nothing but None, that keep the memory of the list. */
+    static inline int gevlite_put_into(PyObject *list, PyObject *item)
+    {
+        Py_ssize_t n = PyList_GET_SIZE(list);
+        if (n >= ((PyListObject *)list)->allocated)
+            return PyList_Append(list, item);
+        ((PyListObject *)list)->ob_item[n] = Py_NewRef(item);
+        Py_SET_SIZE(list, n + 1);
+        return 0;
+    }
+
+    static inline void gevlite_forget_taken(PyObject *list)
+    {
+        Py_ssize_t n = PyList_GET_SIZE(list);
+        Py_SET_SIZE(list, 0);
+        while (n--)
+            Py_DECREF(Py_None);
+    }
+
+    static PyObject *gevlite_tuple_of(PyObject *const *items, Py_ssize_t n)
+    {
+        PyObject *tuple = PyTuple_New(n);
+        if (tuple != NULL)
+            for (Py_ssize_t i = 0; i < n; i++)
+                PyTuple_SET_ITEM(tuple, i, Py_NewRef(items[i]));
+        return tuple;
+    }
+
+    /* asyncio's _set_result_unless_cancelled, without its frame. */
+    static PyObject *gevlite_set_unless_cancelled(PyObject *args, PyObject *cancelled, PyObject *set_result)
+    {
+        PyObject *future = PyTuple_GET_ITEM(args, 0);
+        PyObject *result = PyObject_CallMethodNoArgs(future, cancelled);
+        if (result == NULL)
+            return NULL;
+        int is_cancelled = PyObject_IsTrue(result);
+        if (is_cancelled)
+            return is_cancelled > 0 ? result : (Py_DECREF(result), NULL);
+        Py_DECREF(result);
+        return PyObject_CallMethodOneArg(future, set_result, PyTuple_GET_ITEM(args, 1));
+    }
+
+    #define gevlite_has_weakrefs(o) (*(PyObject **)((char *)(o) + Py_TYPE(o)->tp_weaklistoffset) != NULL)
+
+    /* A method with the calling convention of the interpreter's own: what Cython makes of `*args` takes twice as long. */
+    static PyObject *gevlite_put_method(PyObject *type, PyMethodDef *definition)
+    {
+        PyObject *method = PyDescr_NewMethod((PyTypeObject *)type, definition);
+        if (method == NULL)
+            return NULL;
+        int failed = PyDict_SetItemString(((PyTypeObject *)type)->tp_dict, definition->ml_name, method);
+        Py_DECREF(method);
+        if (failed)
+            return NULL;
+        PyType_Modified((PyTypeObject *)type);
+        Py_RETURN_NONE;
+    }
     """
-    PyObject **tuple_items "gevlite_tuple_items"(PyObject *t)
+    ctypedef struct PyMethodDef:
+        const char *ml_name
+        void *ml_meth
+        int ml_flags
+        const char *ml_doc
+    int METH_FASTCALL, METH_KEYWORDS
+    object put_method "gevlite_put_method"(object type, PyMethodDef *definition)
+    tuple tuple_of "gevlite_tuple_of"(PyObject *const *items, Py_ssize_t n)
+    PyObject *set_unless_cancelled "gevlite_set_unless_cancelled"(object args, object cancelled, object set_result)
+    bint has_weakrefs "gevlite_has_weakrefs"(object o)
     object take_from "gevlite_take_from"(list l, Py_ssize_t i)
+    int put_into "gevlite_put_into"(list l, object item) except -1
+    void forget_taken "gevlite_forget_taken"(list l)
     PyObject **list_items "gevlite_list_items"(PyObject *l)
 
 cdef int64_t LONGEST_NS = 1 << 62
+cdef str CONTEXT = "context"
+
+cdef enum:
+    HANDLES = 256               # so many are kept to be used again
+    KEPT = 65536                # the length of a batch up to which the memory of its list is kept
+
+# What `asyncio.sleep` has called when its time is over.
+cdef object _set_result_unless_cancelled = futures._set_result_unless_cancelled
 
 
 cdef bint is_for_the_greenlet(object exc):
@@ -114,7 +195,7 @@ cdef int report(LoopCore loop, str message, object exc, dict more) except -1:
 
 # ---------------------------------------------------------------- handles
 
-@cython.freelist(256)
+@cython.freelist(64)
 cdef class Handle:
     """A callback that a loop will call. It passes for an `asyncio.Handle`."""
 
@@ -125,13 +206,18 @@ cdef class Handle:
     def __class__(self):
         return events.Handle
 
+    @cython.nonecheck(False)
     cdef int call(self) except -1:
         cdef object context = self._context
+        cdef object callback = self._callback
         cdef tuple args = self._args
         cdef PyObject *result
         if PyContext_Enter(context) < 0:
             return call_failed(self)
-        result = PyObject_Vectorcall(self._callback, tuple_items(<PyObject *> args), PyTuple_GET_SIZE(args), NULL)
+        if callback is _set_result_unless_cancelled and PyTuple_GET_SIZE(args) == 2:
+            result = set_unless_cancelled(args, "cancelled", "set_result")
+        else:
+            result = PyObject_Call(callback, args, NULL)
         if PyContext_Exit(context) < 0 or result == NULL:
             Py_XDECREF(result)
             return call_failed(self)
@@ -141,11 +227,12 @@ cdef class Handle:
     def _run(self):
         self.call()
 
+    @cython.binding(False)
     def cancel(self):
         """Do not call it."""
         if not self._cancelled:
             self._cancelled = True
-            if self._loop.get_debug():
+            if (<LoopCore> self._loop)._debug:
                 self._repr = repr(self)
             self._callback = None
             self._args = None
@@ -208,6 +295,7 @@ cdef class TimerHandle(Handle):
     def _scheduled(self):
         return self.place >= 0
 
+    @cython.binding(False)
     def cancel(self):
         """Do not call it."""
         if self.place >= 0:
@@ -251,6 +339,7 @@ cdef class TimerHandle(Handle):
         )
 
 
+@cython.nonecheck(False)
 cdef inline int fill(LoopCore loop, Handle handle, object callback, tuple args, object context) except -1:
     handle._loop = loop
     handle._callback = callback
@@ -258,6 +347,38 @@ cdef inline int fill(LoopCore loop, Handle handle, object callback, tuple args, 
     handle._context = PyContext_CopyCurrent() if context is None else context
     if loop._debug:
         remember_source(handle)
+    return 0
+
+
+# Handles that have been called, and to which nothing else refers: for all loops. They refer to nothing.
+cdef PyObject *used[HANDLES]
+cdef Py_ssize_t n_used = 0
+
+
+cdef inline Handle new_handle():
+    global n_used
+    cdef Handle handle
+    if not n_used:
+        return Handle.__new__(Handle)
+    n_used -= 1
+    handle = <Handle> used[n_used]
+    Py_DECREF(handle)
+    return handle
+
+
+@cython.nonecheck(False)
+cdef inline int use_again(Handle handle) except -1:
+    """Keep a handle to which nothing but the caller refers."""
+    global n_used
+    if handle._repr is not None or handle._source_traceback is not None or has_weakrefs(handle):
+        return 0
+    handle._cancelled = False
+    handle._loop = handle._args = handle._context = None
+    handle._callback = None             # which may run a destructor
+    if n_used < HANDLES:
+        Py_INCREF(handle)
+        used[n_used] = <PyObject *> handle
+        n_used += 1
     return 0
 
 
@@ -503,36 +624,31 @@ cdef class LoopCore:
 
     cdef int wake(self) except -1:
         cdef Waiter w = self.waiter
-        self.waiter = None
-        w.wake(None)
+        cdef Hub hub = self.hub
+        if w is not None:
+            self.waiter = None
+            self.sleeps = False
+            w.wake(None)
+        elif hub is not None and hub.polling:
+            hub.wake_backend()          # else the poll is over, and this is what it has found
         return 0
 
     cdef int queue(self, object item) except -1:
         self.ready.append(item)
-        if self.waiter is not None:
+        if self.sleeps:
             self.wake()
         return 0
 
+    @cython.nonecheck(False)
     cdef Handle soon(self, object callback, tuple args, object context):
-        cdef Handle handle = Handle.__new__(Handle)
+        cdef Handle handle = new_handle()
         fill(self, handle, callback, args, context)
-        self.ready.append(handle)
-        if self.waiter is not None:
+        put_into(self.ready, handle)
+        if self.sleeps:
             self.wake()
         return handle
 
-    @cython.binding(False)
-    def call_soon(self, callback, *args, context=None):
-        """Call `callback(*args)` in the next turn of the loop. Never blocks. Returns a Handle, which can be cancelled.
-
-        May be called by any greenlet, and by any thread: it is `call_soon_threadsafe` too.
-        """
-        if self._closed:
-            raise RuntimeError("Event loop is closed")
-        if self._debug:
-            self._check_thread()
-            self._check_callback(callback, "call_soon")
-        return self.soon(callback, args, context)
+    # And `call_soon`, see the end of this file.
 
     @cython.binding(False)
     def call_soon_threadsafe(self, callback, *args, context=None):
@@ -556,7 +672,7 @@ cdef class LoopCore:
         timer.number = self.made
         self.made += 1
         heap_add(self.timers, timer)
-        if timer.place == 0 and self.waiter is not None:
+        if timer.place == 0 and self.sleeps:
             self.wake()             # its greenlet waits for a later one
         return timer
 
@@ -587,6 +703,35 @@ cdef class LoopCore:
             self._check_callback(callback, "call_at")
         return self.at(deadline_of(when, 0), when, callback, args, context)
 
+    # -------- futures, tasks, and what those ask of their loop
+
+    @cython.binding(False)
+    def create_future(self):
+        """A Future of this loop."""
+        return futures.Future(loop=self)
+
+    @cython.binding(False)
+    def create_task(self, coro, **kwargs):
+        """Have the loop run a coroutine. Never blocks. Returns the Task. As `asyncio.create_task`."""
+        if self._task_factory is not None or self._closed or kwargs and not kwargs.keys() <= {"name", "context"}:
+            return base_events.BaseEventLoop.create_task(self, coro, **kwargs)
+        return tasks.Task(coro, loop=self, **kwargs) if kwargs else tasks.Task(coro, loop=self)
+
+    @cython.binding(False)
+    def get_debug(self):
+        """True in debug mode."""
+        return self._debug
+
+    @cython.binding(False)
+    def is_running(self):
+        """True while a greenlet runs it."""
+        return self._thread_id is not None
+
+    @cython.binding(False)
+    def is_closed(self):
+        """True after `close()`."""
+        return self._closed
+
     def _make_handle(self, callback, args):
         cdef Handle handle = Handle.__new__(Handle)
         fill(self, handle, callback, args, None)
@@ -603,7 +748,7 @@ cdef class LoopCore:
             self.queue(handle)
 
     def _write_to_self(self):
-        if self.waiter is not None:
+        if self.sleeps:
             self.wake()
 
     # -------- running
@@ -633,6 +778,7 @@ cdef class LoopCore:
             self.running = hub.belongings
             self.running.ours = True
             self.run_by(self.running.owner)
+            self.in_main = in_main_greenlet()
             self.attach(hub)
             while True:
                 self.turn()
@@ -672,36 +818,52 @@ cdef class LoopCore:
     def stop(self):
         """Have `run_forever` return after the callbacks that are ready now."""
         self._stopping = True
-        if self.waiter is not None:
+        if self.sleeps:
             self.wake()
 
     cdef int turn(self) except -1:
         """Between two batches: let the hub poll and others run, or wait until something is ready."""
         cdef Hub hub = self.hub
+        cdef int64_t timeout = 0
         if not self.ready and not self._stopping:
-            if not self.timers:
-                return self.wait_ready()
-            if (<TimerHandle> PyList_GET_ITEM(self.timers, 0)).deadline > now_ns():
+            timeout = self.until_timer()
+        if not self.in_main or not self.poll(timeout):
+            if timeout:
                 self.wait_ready()
-                return self.due_timers()
-        if not hub.closing:         # else only what need not wait goes on, which may be enough to end in order
-            give_way_to_hub(hub)
+            elif not hub.closing:   # else only what need not wait goes on, which may be enough to end in order
+                give_way_to_hub(hub)
         if self.timers:
             self.due_timers()
         return 0
 
+    cdef int64_t until_timer(self) noexcept:
+        """How long it is to the first timer, in ns; -1: there is none."""
+        if not self.timers:
+            return -1
+        return max((<TimerHandle> PyList_GET_ITEM(self.timers, 0)).deadline - now_ns(), 0)
+
+    cdef bint poll(self, int64_t timeout) except -1:
+        """Do the hub's poll for it. False: it has more to do than that."""
+        cdef int64_t until = (<TimerHandle> PyList_GET_ITEM(self.timers, 0)).deadline if timeout > 0 else 0
+        self.sleeps = True
+        try:
+            return poll_in_place(self.hub, self, timeout, until)
+        finally:
+            self.sleeps = False
+
     cdef int wait_ready(self) except -1:
-        cdef int64_t timeout = -1
+        cdef int64_t timeout
         cdef Waiter w = new_waiter(self.hub, WAIT_LOOP, <PyObject *> self)
-        if self.timers:
-            timeout = max((<TimerHandle> PyList_GET_ITEM(self.timers, 0)).deadline - now_ns(), 0)
-        if self.ready or self._stopping:
+        timeout = self.until_timer()
+        if self.ready or self._stopping or not timeout:
             return 0                # meanwhile: to make a Waiter may run a destructor
         self.waiter = w
+        self.sleeps = True
         try:
             w.park_for(timeout)
         finally:
             self.waiter = None
+            self.sleeps = False
         free_waiter(w)
         return 0
 
@@ -712,6 +874,7 @@ cdef class LoopCore:
             self.ready.append(heap_take(timers, 0))
         return 0
 
+    @cython.nonecheck(False)
     cdef int run_batch(self) except -1:
         """Run what is ready now; what that makes ready is for the next batch."""
         cdef list batch = self.ready
@@ -727,6 +890,8 @@ cdef class LoopCore:
                 if type(item) is Handle or type(item) is TimerHandle:
                     if not (<Handle> item)._cancelled:
                         run_handle(self, <Handle> item)
+                    if Py_REFCNT(item) == 1 and type(item) is Handle:
+                        use_again(<Handle> item)
                 else:
                     (<Io> item).run()
                 if running.thrown is not None:
@@ -734,8 +899,9 @@ cdef class LoopCore:
         except BaseException:
             self.ready[:0] = batch[i:n]
             raise
-        batch.clear()
-        self.spare = batch
+        if n <= KEPT:
+            forget_taken(batch)
+            self.spare = batch
         return 0
 
     cdef int raise_thrown(self) except -1:
@@ -751,6 +917,7 @@ cdef class LoopCore:
         """In the child of a fork: what runs it never goes on, and its descriptors are the parent's."""
         self.detach()
         self.waiter = None
+        self.sleeps = False
         self._forget_all()
         self._closed = True
 
@@ -868,3 +1035,65 @@ cdef int64_t deadline_of(double seconds, int64_t start) except -1:
         return start
     seconds *= 1e9
     return start + <int64_t> seconds + (1 if seconds != <double> (<int64_t> seconds) else 0)
+
+
+# Names of keywords for which a call needs no second look: asyncio's own tuple of "context".
+cdef PyObject *just_context = NULL
+
+
+cdef inline bint is_just_context(PyObject *names) noexcept:
+    if names == just_context:
+        return True
+    # In a call by Python code it is a tuple of the interned name.
+    return PyTuple_GET_SIZE(<object> names) == 1 and PyTuple_GET_ITEM(<object> names, 0) == <PyObject *> CONTEXT
+
+
+cdef object keywords(object callback, PyObject *const *values, tuple names):
+    """The `callback` and the context that were given, by keyword or else."""
+    global just_context
+    cdef object context = None
+    cdef Py_ssize_t i
+    for i, name in enumerate(names):
+        if name == "context":
+            context = <object> values[i]
+        elif name == "callback" and callback is None:
+            callback = <object> values[i]
+        else:
+            raise TypeError(f"call_soon() got an unexpected keyword argument {name!r}")
+    if just_context == NULL and names == ("context",):
+        Py_INCREF(names)
+        just_context = <PyObject *> names
+    return callback, context
+
+
+cdef object call_soon(object me, PyObject *const *args, Py_ssize_t n, PyObject *names):
+    cdef LoopCore loop = <LoopCore> me
+    cdef object callback = None, context = None
+    if n:
+        callback = <object> args[0]
+    if names != NULL:
+        if is_just_context(names):
+            context = <object> args[n]
+        else:
+            callback, context = keywords(callback, args + n, <tuple> names)
+    if callback is None:
+        raise TypeError("call_soon() needs a callback")
+    if loop._closed:
+        raise RuntimeError("Event loop is closed")
+    if loop._debug:
+        loop._check_thread()
+        loop._check_callback(callback, "call_soon")
+    return loop.soon(callback, tuple_of(args + 1, n - 1) if n > 1 else (), context)
+
+
+cdef PyMethodDef call_soon_method
+call_soon_method.ml_name = "call_soon"
+call_soon_method.ml_meth = <void *> call_soon
+call_soon_method.ml_flags = METH_FASTCALL | METH_KEYWORDS
+call_soon_method.ml_doc = b"""call_soon($self, callback, *args, context=None)
+--
+
+Call `callback(*args)` in the next turn of the loop. Never blocks. Returns a Handle, which can be cancelled.
+
+May be called by any greenlet, and by any thread: it is `call_soon_threadsafe` too."""
+put_method(LoopCore, &call_soon_method)

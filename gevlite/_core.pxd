@@ -314,6 +314,8 @@ cdef class Hub(greenlet):
     cdef int notice_fd              # the pipe that tells it
     cdef int noticed_fd
     cdef list hooks_running         # of before_poll and after_poll; None for none
+    cdef PyObject *in_place         # borrowed: the event loop for which the main greenlet polls, see poll_in_place
+    cdef int64_t in_place_until     # when that loop's next timer is due; 0: it has none
     cdef bint asking                # a runner is finding out whether anything is left
     cdef bint handlers_due          # the main greenlet is switched to in order to run signal handlers
     cdef int in_handlers            # it is running so many, one within the other
@@ -360,6 +362,8 @@ cdef int give_way_unless_zero(object timeout) except -1
 
 # Between two turns of an event loop that the current greenlet runs.
 cdef int give_way_to_hub(Hub hub) except -1
+cdef bint in_main_greenlet()
+cdef bint poll_in_place(Hub hub, object loop, int64_t timeout, int64_t until) except -1
 
 cdef inline int give_way(bint may_block) except -1:
     return give_way_if_due() if time_to_look() and may_block else 0

@@ -661,7 +661,10 @@ cdef class Waiter(Place):
             (<CoreGreenlet> self.greenlet).waiter = NULL
             # Else it waited after its `end`, in the report of its error: nothing would take it back.
             self.hub.current = <PyObject *> self.greenlet if (<CoreGreenlet> self.greenlet).life == RUNNING else NULL
-        elif self.hub.polls and runs_loops(self.hub, self.greenlet):
+        elif self.hub.polls and (
+            runs_loops(self.hub, self.greenlet)
+            or self.hub.in_place != NULL and main_of(self.greenlet) is self.greenlet
+        ):
             # A signal handler waited in the middle of this greenlet's poll. Meanwhile another one polled, and may have
             # taken what would have ended this poll.
             self.hub.wake_backend()
@@ -1601,7 +1604,7 @@ cdef class Hub(greenlet):
         except BaseException as exc:
             if self.closing:
                 self._report(backend, exc)      # the parked greenlets are to be unwound all the same
-            elif isinstance(exc, GreenletExit):
+            elif isinstance(exc, GreenletExit) and self.in_place == NULL:
                 raise RuntimeError(f"{backend.name} backend: poll() raised GreenletExit") from exc
             else:
                 raise
@@ -1900,7 +1903,7 @@ cdef class Hub(greenlet):
 
     def blocks_thread(self):
         """True for what runs in the `poll` of the backend: there a call of the original is to stop the OS thread."""
-        return bool(self.polls > self.hosted and is_runner(self))
+        return bool(self.polls > self.hosted and (is_runner(self) or self.in_place != NULL and in_main_greenlet()))
 
     @property
     def main_hub(self):
@@ -2477,6 +2480,7 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
     hub.polling = False
     hub.polls = 0
     hub.hosted = False
+    hub.in_place = NULL
     hub.host = None                # its descriptors are shared with the parent's
     ring_unwatch(&hub.ready)
     hub.delivered = 0
@@ -2671,10 +2675,12 @@ cdef int run_signal_handlers(bint came) except -1:
     """For the backend of this thread's hub, in its `poll`: run the handlers of signals that have come.
 
     They run in the main greenlet, in the middle of what that waits for, if it is parked; else in the greenlet that polls.
+    If that is the main greenlet, its poll is over when they begin: they may do whatever else that greenlet may do.
     `came`: one has come for certain.
     """
     cdef Hub hub
     cdef greenlet main
+    cdef PyObject *loop
     if came and gevlite_thread_hub != NULL:
         hub = <Hub> gevlite_thread_hub
         if hub.is_main_thread and not hub.closing and hub.polls:
@@ -2686,6 +2692,15 @@ cdef int run_signal_handlers(bint came) except -1:
                 finally:
                     hub.handlers_due = False
                 return 0
+        if hub.in_place != NULL:
+            loop, hub.in_place = hub.in_place, NULL
+            hub.polls -= 1
+            end_to_poll(hub, hub.polls > 0)
+            try:
+                return check_signals()
+            finally:
+                hub.polls += 1      # poll_once takes it away, unless the handler forks and this is the child
+                hub.in_place = loop
     return check_signals()
 
 
@@ -2879,6 +2894,70 @@ cdef int give_way_to_hub(Hub hub) except -1:
         hub.budget = 0
         sleep(0)
     return 0
+
+
+cdef bint in_main_greenlet():
+    """True in the main greenlet of an OS thread."""
+    cdef greenlet me = current_greenlet()
+    return main_of(me) is me
+
+
+cdef bint poll_in_place(Hub hub, object loop, int64_t timeout, int64_t until) except -1:
+    """For the main greenlet, which runs an event loop: poll, if that is all that the hub would do.
+
+    So a loop that is alone in its thread is spared two switches for each poll. False: the hub has other things to do; the
+    caller must give way, or park. timeout: of the poll, in ns; 0: do not wait; -1: for ever. `loop` and `until`, when its
+    timer is due, are for those who look at the hub meanwhile.
+
+    In the main greenlet only: it is the one that signal handlers run in, and that gets what they raise.
+    """
+    cdef int64_t left, now
+    if timeout < 0 and hub.timers.size == hub.unref_timers and hub.fd_waiters + hub.refs + hub.thread_refs <= 0:
+        return False                # perhaps nothing is left to wait for
+    if (
+        hub.ready.count
+        or inbox_waits(hub)
+        or hub.polls                # a signal handler runs the loop, in the middle of a poll
+        or hub.raw_pending
+        or hub.idle_waiters.count
+        or hub.before_poll
+        or hub.after_poll
+        or hub.spinning
+        or hub.exits
+        or hub.host is not None
+        or not hub.started
+        or hub.closed
+        or hub.closing
+        or _exiting
+        # These would take the wait for work of this greenlet.
+        or hub.thread_state.c_profilefunc != NULL
+        or _trace is not None
+    ):
+        return False
+    if hub.timers.size:
+        left = hub.timers.items[0].deadline - gevlite_now_ns()
+        if left <= 0:
+            return False
+        if not 0 <= timeout < left:
+            timeout = left
+    interrupt_round(hub)
+    if timeout or hub.watched_fds:
+        hub.in_place = <PyObject *> loop
+        hub.in_place_until = until
+        try:
+            if timeout and hub.attachable and hub.is_main_thread:
+                poll_attachable(hub, timeout)
+            else:
+                hub.poll_once(timeout)
+        finally:
+            hub.in_place = NULL
+    now = gevlite_coarse_ns()
+    resume_round(hub, now)
+    hub.budget = HANDOFF_BUDGET
+    hub.slice_end = now + SLICE_NS
+    if hub.ticker_waits:
+        tell_ticker(hub)
+    return True
 
 
 cdef int give_way_unless_zero(object timeout) except -1:

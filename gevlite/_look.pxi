@@ -293,6 +293,11 @@ cdef class _Look:
             else:
                 stack = self.stack_of(w.greenlet)
             self.add_parked(w, number, main, stack)
+        if hub.in_place != NULL and frame is not None and not main_is_parked:
+            # The main greenlet polls for its event loop: it waits as one that is parked there.
+            Py_INCREF(frame)
+            stack = self.stack(<PyObject *> frame, <size_t> <PyObject *> main, skip if here else 0)
+            self.add_parked(waiter_in_place(hub, main), number, main, stack)
         # -------- running
         state = "closed" if hub.closed else "idle" if hub.polling else "running"
         if frame is not None and not hub.polling:
@@ -366,6 +371,8 @@ cdef class _Look:
                 holders = tuple([<size_t> <PyObject *> h if isinstance(h, greenlet) else h for h in words[1]])
             if w.heap_index >= 0:
                 until = w.hub.timers.items[w.heap_index].deadline
+            elif w.kind == WAIT_LOOP and w.what == w.hub.in_place:
+                until = w.hub.in_place_until
         self.greenlets.append((
             address, number, kind, name, function[0], function[1], function[2], state,
             text, <int> w.kind if w is not None else -1, <size_t> w.what if w is not None and w.state == PARKED else 0,
@@ -430,6 +437,17 @@ cdef greenlet begins_by(object timer):
 
 cdef int64_t began_at(int64_t slice_end) noexcept:
     return slice_end - SLICE_NS if slice_end else 0
+
+
+cdef Waiter waiter_in_place(Hub hub, greenlet main):
+    """What the main greenlet would be parked on if it did not poll by itself."""
+    cdef Waiter w = Waiter.__new__(Waiter, hub)
+    w.kind = WAIT_LOOP
+    w.what = hub.in_place
+    w.state = PARKED
+    w.greenlet = main
+    w.since = hub.slice_end
+    return w
 
 
 cdef bint is_running(CoreGreenlet g) noexcept:
@@ -616,6 +634,7 @@ def waiting_loops():
     cdef PyObject *p
     cdef Waiter w
     cdef Hub hub
+    cdef greenlet main
     for hub in all_hubs():
         p = hub.parked
         while p != NULL:
@@ -623,4 +642,7 @@ def waiting_loops():
             p = w.parked_next
             if w.kind == WAIT_LOOP and w.state == PARKED and w.what != NULL:
                 result.append((<size_t> <PyObject *> w.greenlet, <object> w.what))
+        if hub.in_place != NULL:
+            main = get_main(hub)
+            result.append((<size_t> <PyObject *> main, <object> hub.in_place))
     return result

@@ -1,20 +1,22 @@
-"""Random signals, collections, destructors, callbacks, kills and forks, which all wait.
+"""Random signals, collections, destructors, callbacks, event loops, kills and forks, which all wait.
 
     python hub_stress.py SECONDS SEED           checks at the end that all has ended
     python hub_stress.py SECONDS SEED ending    ends in the middle of it, in one of several ways, with status 0
 
 Every few milliseconds a signal comes whose handler waits, or raises in the main greenlet; the garbage collector runs
 all the time and finds objects that wait in their destructors; callbacks and timers wait; greenlets are killed; whoever
-runs forks, and the child has to work and to end. At the end everything that was begun has ended, and the hub holds
-nothing.
+runs forks, and the child has to work and to end. Now and then the main greenlet runs an event loop of asyncio, and
+polls for it. At the end everything that was begun has ended, and the hub holds nothing.
 """
 
+import asyncio
 import atexit
 import faulthandler
 import gc
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import time
@@ -25,6 +27,7 @@ atexit.register(lambda: [signal.signal(number, signal.SIG_IGN) for number in (si
 
 import gevlite  # noqa: E402
 from gevlite import os as gevlite_os  # noqa: E402
+from gevlite.asyncio import EventLoop  # noqa: E402
 from gevlite.event import Event  # noqa: E402
 from gevlite.lock import Semaphore  # noqa: E402
 from gevlite.queue import Queue  # noqa: E402
@@ -63,6 +66,17 @@ HANDLERS = 20  # at the same time: on a busy machine signals come faster than th
 
 class Interrupted(Exception):
     pass
+
+
+problems = []
+for_thread = []  # futures that another thread has the result of set
+loop_now = None  # that of the main greenlet
+forking = False
+
+
+def report(where, exc):
+    if not isinstance(exc, (Interrupted, gevlite.GreenletExit)):
+        problems.append((where, exc))
 
 
 def write_to(fd):
@@ -157,6 +171,74 @@ def worker():
                 pause()
 
 
+async def coroutine(loop):
+    with counted("coroutine"):
+        for _ in range(dice.randrange(10)):
+            if os.getpid() != parent:
+                gevlite.sleep(60)
+            litter()
+            choice = dice.randrange(7)
+            if choice == 0:
+                await asyncio.sleep(0)
+            elif choice == 1:
+                await asyncio.sleep(dice.random() / 1000)
+            elif choice == 2:
+                pause()
+            elif choice == 3:
+                await asyncio.create_task(asyncio.sleep(0))
+            elif choice == 4:
+                one, other = socket.socketpair()
+                with one, other:
+                    one.setblocking(False)
+                    gevlite.spawn_raw(write_to, other.fileno())
+                    assert await loop.sock_recv(one, 1)
+            else:
+                future = loop.create_future()
+                if choice == 5:
+                    loop.call_later(dice.random() / 1000, gevlite.spawn_raw, set_result, loop, future)
+                else:
+                    for_thread.append(future)
+                await future
+
+
+def report_of_loop(loop, context):
+    report(context["message"], context.get("exception"))
+
+
+def set_result(loop, future):
+    """By another greenlet."""
+    if not loop.is_closed():
+        loop.call_soon(set_unless_done, future)
+
+
+def set_unless_done(future):
+    if not future.done():
+        future.set_result(None)
+
+
+def run_loop():
+    """In the main greenlet: it polls by itself when nothing else is to be done."""
+    global raising, loop_now
+    raising = False
+    loop_now = loop = EventLoop()
+    loop.set_debug(dice.random() < 0.3)  # else handles are used again
+    loop.set_exception_handler(report_of_loop)
+    try:
+        raising = True
+        loop.run_until_complete(run_all(loop))
+    finally:
+        raising = False
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+            loop.run_until_complete(asyncio.wait([task]))
+        loop_now = None
+        loop.close()
+
+
+async def run_all(loop):
+    await asyncio.gather(*[coroutine(loop) for _ in range(dice.randrange(6))], return_exceptions=True)
+
+
 def handler(number, frame):
     busy = len(begun["handler"]) - len(ended["handler"]) >= HANDLERS
     if time.monotonic() > end or busy or frame is not None and frame.f_code in COUNT:
@@ -166,33 +248,22 @@ def handler(number, frame):
             pause()
         if dice.random() < 0.02:
             fork()
-        if dice.random() < 0.05 and gevlite.getcurrent() is hub.parent and raising:
+        if dice.random() < 0.05 and gevlite.getcurrent() is hub.parent and raising and not breaks(frame):
             begun.count("raised")
             raise Interrupted
 
 
-# Nothing may be raised in the middle of this code, or what has begun is not counted as ended.
-COUNT = {
-    f.__code__
-    for f in (
-        Counts.count,
-        Counts.__missing__,
-        counted.__enter__,
-        counted.__exit__,
-        Waits.__del__,
-        callback,
-        worker,
-        handler,
-    )
-}
-
-
 def fork():
+    global forking
     if os.getpid() != parent or len(forked) >= FORKS or len(forked) - len(reaped) > 3:
         return
     if type(gevlite.getcurrent()).__name__ in ("Hub", "_Runner"):
         return  # the program would go on in the child
+    if forking:
+        return  # os.fork() holds locks of other modules while a destructor waits in the middle of it
+    forking = True
     pid = os.fork()
+    forking = False
     if pid:
         forked.append(pid)
         return
@@ -213,6 +284,41 @@ def fork():
         os._exit(status)
 
 
+def breaks(frame):
+    """True if what is raised in this frame would leave something half done, for which asyncio waits for ever."""
+    if forking:
+        return True
+    if loop_now is not None and frame.f_code.co_filename != handler.__code__.co_filename:
+        if frame.f_code is not EventLoop.run_until_complete.__code__ or not loop_now.is_running():
+            return True
+    while frame is not None:
+        if loop_now is not None and frame.f_code is handler.__code__:
+            return True  # it would go on to what that has interrupted
+        frame = frame.f_back
+    return False
+
+
+# Nothing may be raised in the middle of this code, or what has begun is not counted as ended.
+COUNT = {
+    f.__code__
+    for f in (
+        Counts.count,
+        Counts.__missing__,
+        counted.__enter__,
+        counted.__exit__,
+        Waits.__del__,
+        callback,
+        worker,
+        coroutine,
+        fork,
+        set_unless_done,
+        report_of_loop,
+        report,
+        handler,
+    )
+}
+
+
 def reap():
     if os.getpid() != parent:
         gevlite.sleep(60)
@@ -229,9 +335,13 @@ def reap():
 
 def shoot():
     """From another thread, at any moment."""
-    while time.monotonic() < end:
+    while time.monotonic() < end or loop_now is not None:
         time.sleep(shots.random() / 200)
         os.kill(parent, signal.SIGUSR1)
+        if for_thread:
+            future = for_thread.pop()
+            if not future.get_loop().is_closed():
+                future.get_loop().call_soon_threadsafe(set_unless_done, future)
 
 
 def wait_for(condition, what):
@@ -242,14 +352,6 @@ def wait_for(condition, what):
                 print(w.parked, w, file=sys.stderr)
             raise AssertionError(f"{what}: {begun} {ended} {hub.stats()}")
         gevlite.sleep(0.001)
-
-
-problems = []
-
-
-def report(where, exc):
-    if not isinstance(exc, (Interrupted, gevlite.GreenletExit)):
-        problems.append((where, exc))
 
 
 hub.handle_error = lambda context, kind, value, tb: report(context, value)
@@ -277,12 +379,14 @@ while time.monotonic() < stop:
             dice.choice(workers).kill(block=dice.random() < 0.5)
         hub.call_later(dice.random() / 1000, callback)
         gevlite.spawn_raw(worker)
+        if dice.random() < 0.3:
+            run_loop()
     except Interrupted:
         ended.count("raised")
     raising = False
     reap()
 if ends_early:
-    ending = dice.randrange(5)
+    ending = dice.randrange(6)
     if ending == 0:
         sys.exit()
     elif ending == 1:
@@ -292,6 +396,10 @@ if ends_early:
         gevlite.sleep(10)
     elif ending == 3:
         threading.Thread(target=gevlite.sleep, args=(0.001,)).start()
+    elif ending == 4:
+        loop = EventLoop()
+        loop.call_later(dice.random() / 100, sys.exit)
+        loop.run_forever()
     # What this module ends with is not for it: it is simply over.
     raise SystemExit
 signal.setitimer(signal.ITIMER_REAL, 0)
@@ -308,7 +416,7 @@ while not queue.empty():
     queue.get()
     ended.count("item")
 assert len(begun["item"]) >= len(ended["item"])  # a greenlet killed in the middle of get() may have had one
-for kind in ("callback", "destructor", "handler", "greenlet"):
+for kind in ("callback", "destructor", "handler", "greenlet", "coroutine"):
     assert len(begun[kind]) == len(ended[kind]), (kind, begun, ended)
 assert sorted(forked) == sorted(reaped), (forked, reaped)
 assert not ends_badly, ends_badly

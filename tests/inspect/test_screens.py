@@ -356,6 +356,25 @@ def test_tasks_of_an_event_loop(program):
     loop.goes_on()
 
 
+def test_the_event_loop_of_the_main_greenlet(program):
+    loop = program("""
+        import asyncio
+        from gevlite.asyncio import EventLoop
+        async def whole():
+            await asyncio.sleep(0)
+            say("ready")
+            await asyncio.to_thread(told)
+        def runs_it():
+            with asyncio.Runner(loop_factory=EventLoop) as runner:
+                runner.run(whole())
+        runs_it()
+    """)
+    screen = loop.shows()
+    assert re.search(r"main greenlet app\.py:109 in runs_it waits for 1 task of its event loop", screen)
+    assert re.search(r"^    task \S+ whole app\.py:106 awaits to_thread$", screen, re.M)
+    loop.goes_on()
+
+
 def test_code_of_the_program_is_not_run(program):
     touchy = program("""
         class Touchy:
