@@ -877,11 +877,12 @@ cdef class LoopCore:
     @cython.nonecheck(False)
     cdef int run_batch(self) except -1:
         """Run what is ready now; what that makes ready is for the next batch."""
+        cdef list fresh = self.spare if self.spare is not None else []     # first: a destructor may call `call_soon`
         cdef list batch = self.ready
         cdef Py_ssize_t i = 0, n = PyList_GET_SIZE(batch)
         cdef object item
         cdef RunningLoop running = self.running
-        self.ready = self.spare if self.spare is not None else []
+        self.ready = fresh
         self.spare = None
         try:
             while i < n:
