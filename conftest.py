@@ -10,9 +10,10 @@ import pytest
 
 AGAIN_SECONDS = 2
 
-# A shell without job control starts what is in the background with SIGINT and SIGQUIT ignored (POSIX, 2.11), and every
-# child of a test would inherit that.
-for signum, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+# A shell without job control starts what is in the background with SIGINT and SIGQUIT ignored (POSIX, 2.11), nohup with
+# SIGHUP, and every child of a test would inherit that.
+DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGQUIT: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+for signum, handler in DEFAULTS.items():
     if signal.getsignal(signum) == signal.SIG_IGN:
         signal.signal(signum, handler)
 

@@ -315,6 +315,7 @@ cdef class Hub(greenlet):
     cdef int noticed_fd
     cdef list hooks_running         # of before_poll and after_poll; None for none
     cdef PyObject *in_place         # borrowed: the event loop for which the main greenlet polls, see poll_in_place
+    cdef PyObject *in_place_shown   # borrowed: the same, but not NULL while signal handlers run in the middle of that poll
     cdef int64_t in_place_until     # when that loop's next timer is due; 0: it has none
     cdef bint asking                # a runner is finding out whether anything is left
     cdef bint handlers_due          # the main greenlet is switched to in order to run signal handlers

@@ -2480,7 +2480,7 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
     hub.polling = False
     hub.polls = 0
     hub.hosted = False
-    hub.in_place = NULL
+    hub.in_place = hub.in_place_shown = NULL
     hub.host = None                # its descriptors are shared with the parent's
     ring_unwatch(&hub.ready)
     hub.delivered = 0
@@ -2912,6 +2912,7 @@ cdef bint poll_in_place(Hub hub, object loop, int64_t timeout, int64_t until) ex
     In the main greenlet only: it is the one that signal handlers run in, and that gets what they raise.
     """
     cdef int64_t left, now
+    cdef PyObject *shown
     if timeout < 0 and hub.timers.size == hub.unref_timers and hub.fd_waiters + hub.refs + hub.thread_refs <= 0:
         return False                # perhaps nothing is left to wait for
     if (
@@ -2943,6 +2944,7 @@ cdef bint poll_in_place(Hub hub, object loop, int64_t timeout, int64_t until) ex
     interrupt_round(hub)
     if timeout or hub.watched_fds:
         hub.in_place = <PyObject *> loop
+        shown, hub.in_place_shown = hub.in_place_shown, hub.in_place
         hub.in_place_until = until
         try:
             if timeout and hub.attachable and hub.is_main_thread:
@@ -2951,6 +2953,7 @@ cdef bint poll_in_place(Hub hub, object loop, int64_t timeout, int64_t until) ex
                 hub.poll_once(timeout)
         finally:
             hub.in_place = NULL
+            hub.in_place_shown = shown
     now = gevlite_coarse_ns()
     resume_round(hub, now)
     hub.budget = HANDOFF_BUDGET

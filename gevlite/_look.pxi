@@ -273,7 +273,7 @@ cdef class _Look:
         cdef Py_ssize_t n
         cdef Entry *e
         cdef int callbacks = 0
-        cdef bint main_is_parked = False
+        cdef bint main_is_parked = False, in_place
         cdef bint here = <PyObject *> hub == gevlite_thread_hub
         cdef tuple stack
         main = get_main(hub)
@@ -293,8 +293,10 @@ cdef class _Look:
             else:
                 stack = self.stack_of(w.greenlet)
             self.add_parked(w, number, main, stack)
-        if hub.in_place != NULL and frame is not None and not main_is_parked:
-            # The main greenlet polls for its event loop: it waits as one that is parked there.
+        in_place = not main_is_parked and (hub.in_place != NULL or me is main and hub.in_place_shown != NULL)
+        if in_place and frame is not None:
+            # The main greenlet polls for its event loop: it waits as one that is parked there. Or this is a signal handler
+            # in the middle of that.
             Py_INCREF(frame)
             stack = self.stack(<PyObject *> frame, <size_t> <PyObject *> main, skip if here else 0)
             self.add_parked(waiter_in_place(hub, main), number, main, stack)
@@ -302,7 +304,7 @@ cdef class _Look:
         state = "closed" if hub.closed else "idle" if hub.polling else "running"
         if frame is not None and not hub.polling:
             running = running_of(hub, frame, me, main_is_parked)
-            if running is me and running is not None and is_parked(hub, running):
+            if running is me and running is not None and (in_place or is_parked(hub, running)):
                 state = "idle"          # reported above
             else:
                 Py_INCREF(frame)
@@ -371,7 +373,7 @@ cdef class _Look:
                 holders = tuple([<size_t> <PyObject *> h if isinstance(h, greenlet) else h for h in words[1]])
             if w.heap_index >= 0:
                 until = w.hub.timers.items[w.heap_index].deadline
-            elif w.kind == WAIT_LOOP and w.what == w.hub.in_place:
+            elif w.kind == WAIT_LOOP and w.what == w.hub.in_place_shown:
                 until = w.hub.in_place_until
         self.greenlets.append((
             address, number, kind, name, function[0], function[1], function[2], state,
@@ -443,7 +445,7 @@ cdef Waiter waiter_in_place(Hub hub, greenlet main):
     """What the main greenlet would be parked on if it did not poll by itself."""
     cdef Waiter w = Waiter.__new__(Waiter, hub)
     w.kind = WAIT_LOOP
-    w.what = hub.in_place
+    w.what = hub.in_place_shown
     w.state = PARKED
     w.greenlet = main
     w.since = hub.slice_end
@@ -642,7 +644,7 @@ def waiting_loops():
             p = w.parked_next
             if w.kind == WAIT_LOOP and w.state == PARKED and w.what != NULL:
                 result.append((<size_t> <PyObject *> w.greenlet, <object> w.what))
-        if hub.in_place != NULL:
+        if hub.in_place_shown != NULL:
             main = get_main(hub)
-            result.append((<size_t> <PyObject *> main, <object> hub.in_place))
+            result.append((<size_t> <PyObject *> main, <object> hub.in_place_shown))
     return result
