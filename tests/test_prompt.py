@@ -136,5 +136,6 @@ def test_a_small_terminal(console):
         terminal.expect(">>> import gevlite\n")
         terminal.type("gevlite.sleep(0) or 'a text that is longer than a line of the terminal'.upper()[2:6]\n")
         terminal.expect(r"'TEXT'\n")
+        terminal.expect(">>> ")  # an end of file that is typed before would be a character of the line
         terminal.type("\x04")
         assert terminal.wait() == 0
