@@ -339,6 +339,16 @@ cdef class TimerHandle(Handle):
         )
 
 
+cdef inline int check_call(LoopCore loop, object callback, str function) except -1:
+    """What `call_soon`, `call_later` and `call_at` refuse."""
+    if loop._closed:
+        raise RuntimeError("Event loop is closed")
+    if loop._debug:
+        loop._check_thread()
+        loop._check_callback(callback, function)
+    return 0
+
+
 @cython.nonecheck(False)
 cdef inline int fill(LoopCore loop, Handle handle, object callback, tuple args, object context) except -1:
     handle._loop = loop
@@ -683,11 +693,7 @@ cdef class LoopCore:
         cdef int64_t now = now_ns()
         if delay is None:
             raise TypeError("delay must not be None")
-        if self._closed:
-            raise RuntimeError("Event loop is closed")
-        if self._debug:
-            self._check_thread()
-            self._check_callback(callback, "call_later")
+        check_call(self, callback, "call_later")
         seconds = delay
         return self.at(deadline_of(seconds, now), now / 1e9 + seconds, callback, args, context)
 
@@ -696,11 +702,7 @@ cdef class LoopCore:
         """Call `callback(*args)` when `loop.time()` is `when`. Never blocks. Returns a TimerHandle."""
         if when is None:
             raise TypeError("when cannot be None")
-        if self._closed:
-            raise RuntimeError("Event loop is closed")
-        if self._debug:
-            self._check_thread()
-            self._check_callback(callback, "call_at")
+        check_call(self, callback, "call_at")
         return self.at(deadline_of(when, 0), when, callback, args, context)
 
     # -------- futures, tasks, and what those ask of their loop
@@ -1079,11 +1081,7 @@ cdef object call_soon(object me, PyObject *const *args, Py_ssize_t n, PyObject *
             callback, context = keywords(callback, args + n, <tuple> names)
     if callback is None:
         raise TypeError("call_soon() needs a callback")
-    if loop._closed:
-        raise RuntimeError("Event loop is closed")
-    if loop._debug:
-        loop._check_thread()
-        loop._check_callback(callback, "call_soon")
+    check_call(loop, callback, "call_soon")
     return loop.soon(callback, tuple_of(args + 1, n - 1) if n > 1 else (), context)
 
 
