@@ -9,7 +9,7 @@ import re
 
 from gevlite._probe import collect
 from gevlite._report import Report, fit
-from gevlite.metrics import _TEXT_TYPE, _text, read
+from gevlite.metrics import _TEXT_TYPE, _TOTALS, _pools, _servers, _text
 
 __all__ = ["StatusPage", "check_path"]
 
@@ -77,7 +77,7 @@ class StatusPage:
         raw = collect()
         raw["program"] = raw["program"][:1]  # arguments may be secret
         report = Report(raw)
-        lines = [*report.ps(), (0, ""), *_numbers(report, read())]
+        lines = [*report.ps(), (0, ""), *_numbers(report)]
         return _respond(start_response, "200 OK", _PLAIN, fit(lines, _WIDTH))
 
 
@@ -128,16 +128,16 @@ def _is_loopback(host):
     return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
-def _numbers(report, data):
+def _numbers(report):
     lines = []
     for hub in report.hubs:
         counts = hub.counts
         lines.append((0, f"Loop of {hub.thread_name}: busy {hub.lag_seconds:.1f} s, {report.lag(hub)}"))
-        lines.append((2, ", ".join(f"{counts[name]} {name}" for name in ("switches", "handoffs", "polls", "spawned"))))
-    for pool in data["pools"]:
+        lines.append((2, ", ".join(f"{counts[name]} {name}" for name in _TOTALS)))
+    for pool in _pools():
         counts = f"{pool['threads']} of {pool['max']} threads, {pool['busy']} busy, {pool['queued']} queued"
         lines.append((0, f"{pool['kind']}: {counts}"))
-    for one in data["servers"]:
+    for one in _servers():
         counts = ", ".join(f"{one[name]} {name}" for name in ("open", "accepted", "refused", "failed"))
         lines.append((0, f"{one['kind']} on {one['address']}: connections: {counts}"))
         if "requests" in one:

@@ -58,7 +58,7 @@ def read(functions: int = 20) -> dict[str, Any]:
         "ended": {name: _totals(row, limits) for name, row in zip(("main", "other"), ended, strict=True)},
         "functions": _functions(found, functions),
         "pools": list(_pools()),
-        "servers": [_server(one) for one in list(baseserver._servers)],
+        "servers": list(_servers()),
     }
 
 
@@ -123,12 +123,13 @@ def _pool(kind, crew, waiting):
     return {"kind": kind, "max": crew.limit, "threads": threads, "busy": busy, "queued": calls - busy + waiting}
 
 
-def _server(server):
-    counts = server._counts()
-    if "duration" in counts:
-        counts["duration"] = _histogram(**counts["duration"])
-    kind = next(one.__name__ for one in type(server).__mro__ if not one.__name__.startswith("_"))
-    return {"kind": kind, **counts}
+def _servers():
+    for server in list(baseserver._servers):
+        counts = server._counts()
+        if "duration" in counts:
+            counts["duration"] = _histogram(**counts["duration"])
+        kind = next(one.__name__ for one in type(server).__mro__ if not one.__name__.startswith("_"))
+        yield {"kind": kind, **counts}
 
 
 # ---------------------------------------------------------------- for Prometheus
