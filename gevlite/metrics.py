@@ -69,14 +69,15 @@ def _check_number(name, value):
         raise ValueError(f"{name} must not be negative: {value}")
 
 
-def _histogram(seconds, buckets):
-    return {"count": sum(count for _, count in buckets), "seconds": seconds, "buckets": buckets}
+def _histogram(seconds, limits, counts):
+    """limits: of all but the last of the counts."""
+    buckets = [list(pair) for pair in zip([*limits, None], counts, strict=True)]
+    return {"count": sum(counts), "seconds": seconds, "buckets": buckets}
 
 
 def _totals(row, limits):
     *counts, lag_ns, lags = row
-    buckets = [list(pair) for pair in zip([*limits, None], lags, strict=True)]
-    return {**dict(zip(_TOTALS, counts, strict=True)), "lag": _histogram(lag_ns / 1e9, buckets)}
+    return {**dict(zip(_TOTALS, counts, strict=True)), "lag": _histogram(lag_ns / 1e9, limits, lags)}
 
 
 def _hub(row, names, limits):
@@ -127,7 +128,7 @@ def _servers():
     for server in list(baseserver._servers):
         counts = server._counts()
         if "duration" in counts:
-            counts["duration"] = _histogram(**counts["duration"])
+            counts["duration"] = _histogram(*counts["duration"])
         kind = next(one.__name__ for one in type(server).__mro__ if not one.__name__.startswith("_"))
         yield {"kind": kind, **counts}
 
@@ -262,10 +263,9 @@ def _add_hubs(made, data):
 
 
 def _sum(histograms: list[dict[str, Any]]) -> dict[str, Any]:
-    limits = [limit for limit, _ in histograms[0]["buckets"]]
+    limits = [limit for limit, _ in histograms[0]["buckets"][:-1]]
     counts = zip(*([count for _, count in one["buckets"]] for one in histograms), strict=True)
-    buckets = [[limit, sum(several)] for limit, several in zip(limits, counts, strict=True)]
-    return _histogram(sum(one["seconds"] for one in histograms), buckets)
+    return _histogram(sum(one["seconds"] for one in histograms), limits, [sum(several) for several in counts])
 
 
 # A program may start any number of servers, one after the other.

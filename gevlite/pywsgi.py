@@ -534,13 +534,12 @@ class WSGIServer(StreamServer):
 
     def _counts(self):
         answered, times, limits, seconds, serving = self._settings.counts()
-        buckets = [list(pair) for pair in zip([*limits, None], times, strict=True)]
         return {
             **super()._counts(),
             "requests": dict(zip(_CLASSES, answered, strict=True)),
             "active": serving,
             "waiting": self._settings.queued,
-            "duration": {"seconds": seconds, "buckets": buckets},
+            "duration": (seconds, limits, times),
         }
 
     # -------- life
