@@ -305,7 +305,7 @@ class BaseServer:
     def _counts(self):
         """What `gevlite.metrics` says of it."""
         return {
-            "address": _name_of(self.address),
+            "address": name_of(self.address),
             "open": sum(not one.dead for one in list(self._serving)),  # the child of a fork has some that are
             "accepted": self._accepted,
             "refused": self._refused,
@@ -420,10 +420,7 @@ class BaseServer:
         _logger.info("%s listens on %s", type(self).__name__, self._url())
 
     def _url(self):
-        if not isinstance(self.address, tuple):
-            return f"unix:{os.fsdecode(self.address)}"
-        host, port = self.address[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return name_of(self.address)
 
 
 def refuse_async(function, name):
@@ -436,11 +433,12 @@ def refuse_async(function, name):
             raise TypeError(f"{name} must be an ordinary function, and {function!r} is async")
 
 
-def _name_of(address):
+def name_of(address, scheme=""):
+    """For people, what `getsockname` returns: 127.0.0.1:80, [::1]:80, or unix:/path, which never has a scheme."""
     if not isinstance(address, tuple):
-        return f"unix:{os.fsdecode(address) if isinstance(address, bytes) else address}"
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    return f"{host}:{address[1]}"
+        return f"unix:{os.fsdecode(address)}"
+    host, port = address[:2]
+    return f"{scheme}[{host}]:{port}" if ":" in host else f"{scheme}{host}:{port}"
 
 
 def parse_address(address):

@@ -137,6 +137,9 @@ class BaseServer:
         If an exception ends the wait (KeyboardInterrupt, SystemExit, a Timeout), the server is stopped too.
         """
 
+def name_of(address: object, scheme: str = "") -> str:
+    """For people, what `getsockname` returns: 127.0.0.1:80, [::1]:80, or unix:/path, which never has a scheme."""
+
 def parse_address(address: _Address) -> tuple[int | None, Any]:
     """`(family, address)` for `bind`, from a server's listener argument; `(None, fd)` for `"fd://N"`.
 

@@ -23,7 +23,7 @@ from gevlite._http.settings import RequestError, Settings
 from gevlite._http.wsgi import Handler, Input
 from gevlite._proxies import Proxies, ProxyError, read_proxy_header
 from gevlite._version import __version__
-from gevlite.baseserver import refuse_async
+from gevlite.baseserver import name_of, refuse_async
 from gevlite.greenlet import spawn, spawn_later
 from gevlite.lock import Semaphore
 from gevlite.server import StreamServer
@@ -396,8 +396,7 @@ class WSGIServer(StreamServer):
         super()._say_where()
 
     def _url(self):
-        where = super()._url()
-        return where if where.startswith("unix:") else f"{'https' if self.ssl_enabled else 'http'}://{where}"
+        return name_of(self.address, "https://" if self.ssl_enabled else "http://")
 
     # -------- environ
 

@@ -4,7 +4,7 @@ import os
 import socket
 import stat
 
-from gevlite.baseserver import parse_address
+from gevlite.baseserver import name_of, parse_address
 
 __all__ = ["Listeners"]
 
@@ -64,8 +64,9 @@ class Listeners:
             raise OSError(exc.errno, f"cannot listen on {address}: {exc.strerror or exc}") from None
         except OverflowError as exc:
             raise ValueError(f"cannot listen on {address}: {exc}") from None
-        name = f"unix:{where}" if family == socket.AF_UNIX else _name_of(sockets[0], settings.certfile is not None)
-        self.names.append(name)
+        # A UNIX socket was bound to another path.
+        address = where if family == socket.AF_UNIX else sockets[0].getsockname()
+        self.names.append(name_of(address, "https://" if settings.certfile is not None else "http://"))
 
     def _unix(self, path, settings):
         """A UNIX socket. No client can connect before its mode and owner are set. While a new server replaces the file
@@ -143,12 +144,3 @@ def _bound(family, address, settings):
         sock.close()
         raise
     return sock
-
-
-def _name_of(sock, secure):
-    address = sock.getsockname()
-    if not isinstance(address, tuple):
-        return f"unix:{os.fsdecode(address)}"
-    host, port = address[:2]
-    scheme = "https" if secure else "http"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
