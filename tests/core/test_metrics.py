@@ -387,8 +387,12 @@ def test_names_follow_the_conventions(registry):
             assert set(sample.labels) <= {"hub", "state", "function", "kind", "server", "status", "le", "version"}
         if family.type == "histogram":
             assert name.endswith("_seconds")
-            values = [sample.value for sample in family.samples if sample.name.endswith("_bucket")]
-            assert values == sorted(values) or len({tuple(s.labels) for s in family.samples}) > 1
+            buckets = {}
+            for sample in family.samples:
+                if sample.name.endswith("_bucket"):
+                    others = tuple((key, text) for key, text in sample.labels.items() if key != "le")
+                    buckets.setdefault(others, []).append(sample.value)
+            assert buckets and all(values == sorted(values) for values in buckets.values())
 
 
 def test_the_text_is_what_prometheus_client_writes(registry, monkeypatch):
