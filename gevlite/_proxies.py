@@ -78,7 +78,7 @@ class Proxies:
         return self._is_trusted(address[0])
 
     def _look_up(self, host):
-        address = _address(host)
+        address = ip_address_of(host)
         return address is not None and any(address in network for network in self._networks)
 
     def apply(self, address, environ):
@@ -178,7 +178,7 @@ def _last(value):
     return value if value is None else value.rpartition(",")[2].strip()
 
 
-def _address(host):
+def ip_address_of(host):
     """An ipaddress object, IPv4 even if written as IPv6 (RFC 4291, 2.5.5.2). None if it is not an address."""
     try:
         found = ipaddress.ip_address(host.partition("%")[0])
@@ -205,7 +205,7 @@ def _parse_node(text):
         host, _, port = text.partition(":")
     else:
         host = text
-    address = _address(host)
+    address = ip_address_of(host)
     if address is None or "%" in host:
         return None
     if not (port.isascii() and port.isdigit() and int(port[:6]) <= 65535):
@@ -360,7 +360,7 @@ def _version_1(line, address):
 def _of_tcp(kind, source, source_port, destination, port, more=()):
     environ = {"PROXY_PROTOCOL": kind, "PROXY_ADDR": str(destination), "PROXY_PORT": str(port)}
     environ.update(more)
-    return _told((str(_address(str(source))), source_port), environ)
+    return _told((str(ip_address_of(str(source))), source_port), environ)
 
 
 def _version_2(sock, address, deadline):

@@ -10,6 +10,7 @@ one were written by the client, and are ignored.
 """
 
 from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 __all__ = ["HEADERS", "Proxies", "ProxyError", "read_proxy_header"]
@@ -60,3 +61,6 @@ def read_proxy_header(
 
     Raises ProxyError for an invalid header, TimeoutError, or another OSError.
     """
+
+def ip_address_of(host: str) -> IPv4Address | IPv6Address | None:
+    """An ipaddress object, IPv4 even if written as IPv6 (RFC 4291, 2.5.5.2). None if it is not an address."""

@@ -4,10 +4,10 @@ The server asks `answer` before anything that a proxy says is applied to the env
 path. It is shown to a client only if nothing suggests that somebody else is behind it: see `_is_direct`.
 """
 
-import ipaddress
 import re
 
 from gevlite._probe import collect
+from gevlite._proxies import ip_address_of
 from gevlite._report import Report, fit
 from gevlite.metrics import _TEXT_TYPE, _TOTALS, _pools, _servers, _text
 
@@ -121,11 +121,8 @@ def _is_direct(sock, environ):
 
 
 def _is_loopback(host):
-    try:
-        found = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+    found = ip_address_of(host)
+    return found is not None and found.is_loopback
 
 
 def _numbers(report):
