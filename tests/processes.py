@@ -21,12 +21,17 @@ def until(condition, what="the condition", seconds=PATIENCE):
     return found
 
 
-def alive(pid):
+def state(pid):
+    """The letter of its state, such as S while it sleeps and Z for a zombie; None: there is no such process."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+            return file.read().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):  # the latter if it ends between opening and reading
-        return False
+        return None
+
+
+def alive(pid):
+    return state(pid) not in (None, "Z")
 
 
 class Connection:

@@ -1,15 +1,17 @@
 """A server in a program of its own: it says where it listens, and Ctrl-C ends it with few lines."""
 
+import io
 import re
 import signal
 import socket
-import subprocess
 import sys
 import textwrap
 import time
 
 import pytest
-from processes import until
+from processes import WebServer, state, until
+
+import gevlite
 
 PROGRAM = """
     import logging, sys
@@ -26,74 +28,61 @@ LOGGED = "logging.basicConfig(level=logging.INFO, format='%(name)s %(levelname)s
 
 
 @pytest.fixture
-def start(tmp_path):
-    started = []
-
+def start(tmp_path, request):
     def start(kind, before="", host="127.0.0.1"):
         if kind == "WSGIServer":
             pytest.importorskip("httptools")
-        log = tmp_path / "log"
-        with open(log, "w") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-c", textwrap.dedent(PROGRAM).format(kind=kind, before=before, host=host)],
-                stdout=file,
-                stderr=file,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )
-        started.append(process)
-        return process, log
+        program = textwrap.dedent(PROGRAM).format(kind=kind, before=before, host=host)
+        server = WebServer(
+            tmp_path, [sys.executable, "-c", program], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        )
+        request.addfinalizer(server.kill)
+        return server
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    return start
 
 
 def sleeps(pid):
     """True if it does nothing for a while."""
     for _ in range(5):
-        with open(f"/proc/{pid}/stat") as file:
-            if file.read().rpartition(")")[2].split()[0] != "S":
-                return False
+        if state(pid) != "S":
+            return False
         time.sleep(0.02)
     return True
 
 
 @pytest.mark.parametrize(("kind", "scheme"), [("WSGIServer", "http://"), ("StreamServer", "")])
 def test_it_says_where_it_listens_and_ctrl_c_ends_it_with_few_lines(start, kind, scheme):
-    process, log = start(kind, before=LOGGED)
-    said = until(lambda: re.search(rf"INFO {kind} listens on {scheme}127\.0\.0\.1:(\d+)\n", log.read_text()))
+    server = start(kind, before=LOGGED)
+    said = server.said(rf"INFO {kind} listens on {scheme}127\.0\.0\.1:(\d+)\n")
     socket.create_connection(("127.0.0.1", int(said[1]))).close()
-    until(lambda: sleeps(process.pid))  # else the interruption would be one of the greenlet that runs
-    process.send_signal(signal.SIGINT)
-    assert process.wait(50) == -signal.SIGINT
-    text = log.read_text()
+    until(lambda: sleeps(server.process.pid))  # else the interruption would be one of the greenlet that runs
+    server.signal(signal.SIGINT)
+    assert server.process.wait(50) == -signal.SIGINT
+    text = server.log()
     assert text.endswith("\nKeyboardInterrupt\n")
     assert text.count("  File ") == 2, text
 
 
 def test_a_wsgi_server_says_it_without_logging_too(start):
-    process, log = start("WSGIServer")
-    assert until(lambda: log.read_text().endswith("\n"))
-    assert re.fullmatch(r"WSGIServer listens on http://127\.0\.0\.1:\d+\n", log.read_text())
+    server = start("WSGIServer")
+    assert until(lambda: server.log().endswith("\n"))
+    assert re.fullmatch(r"WSGIServer listens on http://127\.0\.0\.1:\d+\n", server.log())
 
 
 def test_an_ipv6_address_has_brackets(start):
     if not socket.has_ipv6:
         pytest.skip("no IPv6")
-    process, log = start("WSGIServer", host="::1")
-    until(lambda: log.read_text().endswith("\n"))
-    if "Cannot assign" in log.read_text():
+    server = start("WSGIServer", host="::1")
+    until(lambda: server.log().endswith("\n"))
+    if "Cannot assign" in server.log():
         pytest.skip("no IPv6 here")
-    assert re.match(r"WSGIServer listens on http://\[::1\]:\d+\n", log.read_text())
+    assert re.match(r"WSGIServer listens on http://\[::1\]:\d+\n", server.log())
 
 
 @pytest.mark.parametrize("target", ["a log", "none"])
 def test_a_log_of_its_own_gets_requests_only(target, capfd):
     pytest.importorskip("httptools")
-    import io
-
-    import gevlite
     from gevlite.pywsgi import WSGIServer
 
     log = io.StringIO() if target == "a log" else None
