@@ -41,13 +41,7 @@ def main(argv=None):
         command.add_argument("pid", type=int, nargs="?" if name == "ps" else None, metavar="PID", help="of the process")
         command.add_argument("--json", action="store_true", help="as JSON, described in docs/debugging.md")
         command.add_argument("--width", type=_columns, metavar="N", help="columns (default: those of the terminal)")
-        command.add_argument(
-            "--timeout",
-            type=_seconds,
-            default=10.0,
-            metavar="SECONDS",
-            help="how long to wait for its answer (default: 10)",
-        )
+        _add_timeout(command)
         command.set_defaults(run=_ps, screen=name)
 
     trace = commands.add_parser(
@@ -65,13 +59,7 @@ def main(argv=None):
     trace.add_argument(
         "--events", type=_events, metavar="N", help="the size of the buffer; the oldest are dropped (default: 500000)"
     )
-    trace.add_argument(
-        "--timeout",
-        type=_seconds,
-        default=10.0,
-        metavar="SECONDS",
-        help="how long to wait for its answer (default: 10)",
-    )
+    _add_timeout(trace)
     trace.set_defaults(run=_trace)
 
     top = commands.add_parser("top", help="the same as ps for watching: what runs, how often, and what grows")
@@ -79,22 +67,15 @@ def main(argv=None):
     top.add_argument("--interval", type=_seconds, default=2.0, metavar="SECONDS", help="between two looks (default: 2)")
     top.add_argument("--count", type=_count, metavar="N", help="end after N looks (default: go on until Ctrl-C)")
     top.add_argument("--width", type=_columns, metavar="N", help="columns (default: those of the terminal)")
+    _add_timeout(top)
     top.set_defaults(run=_top)
 
     attach = commands.add_parser(
         "attach", help="a Python prompt in a running process; without a terminal, run what stdin contains"
     )
     attach.add_argument("pid", type=int, metavar="PID", help="of the process")
+    _add_timeout(attach)
     attach.set_defaults(run=_attach)
-
-    for command in (top, attach):
-        command.add_argument(
-            "--timeout",
-            type=_seconds,
-            default=10.0,
-            metavar="SECONDS",
-            help="how long to wait for its answer (default: 10)",
-        )
 
     for name, run, purpose in (
         ("serve", _serve, "serve a WSGI application with several processes; see python -m gevlite serve --help"),
@@ -110,6 +91,16 @@ def main(argv=None):
         parser.error(mistake)
     options = parser.parse_args(argv)
     return options.run(options)
+
+
+def _add_timeout(command):
+    command.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long to wait for its answer (default: 10)",
+    )
 
 
 def _mistake(word, commands):
