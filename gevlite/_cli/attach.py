@@ -8,8 +8,7 @@ import sys
 import threading
 import time
 
-from gevlite._cli.reach import CannotLook, connect, has_ended, output_lost
-from gevlite._cli.top import no_hub
+from gevlite._cli.reach import CannotLook, connect, ends_now, no_hub, output_lost
 
 # After so many seconds without an answer the user is told.
 _PATIENCE = 3.0
@@ -77,10 +76,7 @@ class _Client:
 
     def hung_up(self):
         """The exit code, after saying so."""
-        end = time.monotonic() + 5
-        while not has_ended(self.pid) and time.monotonic() < end:
-            time.sleep(0.01)
-        ended = has_ended(self.pid)
+        ended = ends_now(self.pid)
         print(f"process {self.pid} has {'ended' if ended else 'hung up'}", file=sys.stderr)
         return 0 if ended and sys.stdin.isatty() else 1
 

@@ -17,13 +17,16 @@ __all__ = [
     "ask",
     "children_of",
     "connect",
+    "ends_now",
     "has_ended",
     "knock",
     "look",
     "look_by_socket",
+    "no_hub",
     "output_lost",
     "run_there",
     "silent",
+    "stat_of",
     "user_of",
 ]
 
@@ -64,12 +67,21 @@ def has_ended(pid):
     """True if there is no such process, or nothing but its exit status."""
     try:
         os.kill(pid, 0)
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+        return stat_of(pid)[0] in (b"Z", b"X")
     except ProcessLookupError:
         return True
     except OSError:
         return False  # another user's; or there is no /proc
+
+
+def ends_now(pid, seconds=5.0):
+    """True if a process that has hung up ends, within so many seconds: its connections end a moment before it does."""
+    end = time.monotonic() + seconds
+    while not has_ended(pid):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def output_lost(exc):
@@ -87,6 +99,12 @@ def silent(pid, timeout):
         f"process {pid} has not answered for {timeout:g} s: C code holds the GIL, or the process is stopped. "
         "A debugger such as gdb or py-spy shows where"
     )
+
+
+def no_hub(pid):
+    """The words for it."""
+    children = ", ".join(map(str, children_of(pid)))
+    return f"no thread of process {pid} has a hub" + (f"; its children are {children}" if children else "")
 
 
 def _must_exist(pid, otherwise):
@@ -136,10 +154,7 @@ def ask(connection, pid, timeout, request, wait=None):
     except (OSError, ValueError) as exc:
         raise CannotLook(f"process {pid} has not answered: {exc}") from None
     if not lines:
-        end = time.monotonic() + 2
-        while not has_ended(pid) and time.monotonic() < end:
-            time.sleep(0.01)  # the connection ends a moment before the process does
-        raise CannotLook(f"process {pid} has {'ended' if has_ended(pid) else 'hung up'}")
+        raise CannotLook(f"process {pid} has {'ended' if ends_now(pid, 2.0) else 'hung up'}")
     return lines
 
 
@@ -351,7 +366,13 @@ def _line(frame):
     return getattr(location, "lineno", None) or getattr(frame, "lineno", "?")
 
 
-# ---------------------------------------------------------------- its children
+# ---------------------------------------------------------------- what /proc has
+
+
+def stat_of(pid):
+    """The fields of its /proc/PID/stat that come after the name. Raises OSError."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()
 
 
 def children_of(pid):
@@ -364,8 +385,7 @@ def children_of(pid):
     for name in names:
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    parent = int(file.read().rpartition(b")")[2].split()[1])
+                parent = int(stat_of(name)[1])
             except (OSError, ValueError, IndexError):
                 continue
             if parent == pid:

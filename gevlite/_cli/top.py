@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from gevlite._cli.reach import CannotLook, children_of, connect, has_ended, output_lost, silent
+from gevlite._cli.reach import CannotLook, connect, ends_now, has_ended, no_hub, output_lost, silent, stat_of
 from gevlite._report import Files, Place, duration, printable
 
 # Of WaitKind, in one word.
@@ -83,19 +83,9 @@ def _watch(options, screen):
     return 0
 
 
-def no_hub(pid):
-    """The words for it."""
-    children = ", ".join(map(str, children_of(pid)))
-    return f"no thread of process {pid} has a hub" + (f"; its children are {children}" if children else "")
-
-
 def _ended(pid, screen):
-    # The connection ends a moment before the process does.
-    until = time.monotonic() + 5
-    while not has_ended(pid):
-        if time.monotonic() > until:
-            raise CannotLook(f"process {pid} has hung up")
-        time.sleep(0.01)
+    if not ends_now(pid):
+        raise CannotLook(f"process {pid} has hung up")
     screen.say(f"process {pid} has ended")
     return 0
 
@@ -109,8 +99,7 @@ class Process:
     def __init__(self, pid):
         self.cpu = self.memory = self.descriptors = self.threads = None
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
+            fields = stat_of(pid)
             self.cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
             self.threads = int(fields[17])
             with open(f"/proc/{pid}/statm", "rb") as file:
