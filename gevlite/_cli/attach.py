@@ -56,9 +56,9 @@ class _Client:
 
     def receive(self, seconds):
         """The next message; None if there is none for so many seconds."""
-        end = None if seconds is None else time.monotonic() + seconds
+        end = time.monotonic() + seconds
         while b"\n" not in self.rest:
-            self.connection.settimeout(None if end is None else max(end - time.monotonic(), 0.001))
+            self.connection.settimeout(max(end - time.monotonic(), 0.001))
             try:
                 received = self.connection.recv(65536)
             except TimeoutError:
