@@ -100,9 +100,9 @@ def find_code(text, arguments):
     return Program(code, text, None, importlib.machinery.BuiltinImporter, None)
 
 
-def find_input(arguments, name="-"):
+def find_input(arguments):
     """The program that standard input contains, as `python -` reads it."""
-    sys.argv[:] = [name, *arguments]
+    sys.argv[:] = ["-", *arguments]
     set_first_path("")
     source = sys.stdin.buffer.read() if sys.stdin is not None else b""
     return _of_source(source, "<stdin>", importlib.machinery.BuiltinImporter)
