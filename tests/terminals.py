@@ -18,15 +18,19 @@ _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[=>]|\x1b\][^\x07]*\x07|[
 
 
 class Terminal:
-    """Runs `python *arguments` on a new terminal, which is its controlling one. For `with`."""
+    """Runs `python *arguments` on a new terminal, which is its controlling one. For `with`.
 
-    def __init__(self, *arguments, columns=80, cwd=None, **environment):
-        leader, follower = os.openpty()
-        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        environment = {"TERM": "xterm", "PYTHONIOENCODING": "utf-8", **environment}
+    env: instead of that of this process; variables: what is different in it, None for what is not in it. controls:
+    `text` has control characters, too.
+    """
+
+    def __init__(self, *arguments, columns=80, rows=24, cwd=None, env=os.environ, controls=False, **variables):
+        self._leader, follower = os.openpty()
+        self.resize(columns, rows)
+        variables = {**env, "TERM": "xterm", "PYTHONIOENCODING": "utf-8", **variables}
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
-            env={name: value for name, value in {**os.environ, **environment}.items() if value is not None},
+            env={name: value for name, value in variables.items() if value is not None},
             cwd=cwd,
             stdin=follower,
             stdout=follower,
@@ -35,21 +39,28 @@ class Terminal:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(follower)
-        self._leader = leader
+        self._controls = controls
         self.raw = ""  # all that it has written
         self._read = 0  # how much of it `expect` has passed
 
     @property
     def text(self):
         """What it has written, without control characters other than the ends of lines."""
-        return _CONTROLS.sub("", self.raw).replace("\r", "")
+        return (self.raw if self._controls else _CONTROLS.sub("", self.raw)).replace("\r", "")
+
+    def resize(self, columns, rows):
+        fcntl.ioctl(self._leader, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def type(self, text):
         os.write(self._leader, text.encode())
 
-    def expect(self, pattern):
-        """Wait for text that comes after all that was expected before. Returns the match."""
-        deadline = time.monotonic() + PATIENCE
+    def expect(self, pattern, again=None):
+        """Wait for text that comes after all that was expected before. Returns the match.
+
+        again: to be typed every two seconds.
+        """
+        typed = time.monotonic()
+        deadline = typed + PATIENCE
         while True:
             found = re.compile(pattern).search(self.text, self._read)
             if found:
@@ -57,6 +68,9 @@ class Terminal:
                 return found
             assert time.monotonic() < deadline, f"no {pattern!r} after {self._read} in\n{self.text}"
             assert self._more(1), f"ended without {pattern!r} after {self._read} in\n{self.text}"
+            if again is not None and time.monotonic() - typed > 2:
+                self.type(again)
+                typed = time.monotonic()
 
     def _more(self, seconds):
         """Read what is there. False at the end."""

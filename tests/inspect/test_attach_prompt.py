@@ -1,5 +1,6 @@
 """`python -m gevlite attach`: a prompt in a process, which goes on unharmed."""
 
+import contextlib
 import os
 import re
 import signal
@@ -8,7 +9,7 @@ import subprocess
 
 import pytest
 from processes import until
-from terminal import Terminal
+from terminals import Terminal
 
 SERVING = """
 event = Event()
@@ -25,18 +26,16 @@ say("went on")
 
 
 @pytest.fixture
-def at_terminal(monkeypatch):
+def at_terminal():
     """`at_terminal(program)`: a Terminal that shows the first prompt."""
-    terminals = []
+    with contextlib.ExitStack() as terminals:
 
-    def attach(program, *options):
-        program.environment.update(TERM="dumb", INPUTRC="/dev/null")
-        terminals.append(Terminal(lambda **popen: program.begin("attach", *options, **popen)))
-        return terminals[-1]
+        def attach(program, *options):
+            command = ["-m", "gevlite", "attach", *options, str(program.pid)]
+            variables = {"TERM": "dumb", "INPUTRC": "/dev/null"}
+            return terminals.enter_context(Terminal(*command, env=program.environment, **variables))
 
-    yield attach
-    for terminal in terminals:
-        terminal.close()
+        yield attach
 
 
 def runs(program, text, code=0):
@@ -126,21 +125,21 @@ def test_other_greenlets_print_where_they_always_do(start):
 def test_a_terminal(program, at_terminal):
     serving = program(SERVING)
     terminal = at_terminal(serving)
-    terminal.until(r"process \d+\. Ctrl-D leaves it\.\n.*\n>>> ")
+    terminal.expect(r"process \d+\. Ctrl-D leaves it\.\n.*\n>>> ")
     terminal.type("def f():\n")
-    terminal.until(r"\.\.\. ")
+    terminal.expect(r"\.\.\. ")
     terminal.type("    return 'from f'\n")
-    terminal.until(r"\.\.\. ")
+    terminal.expect(r"\.\.\. ")
     terminal.type("\n")
-    terminal.until(">>> ")
+    terminal.expect(">>> ")
     terminal.type("f()\n")
-    terminal.until(r"\n'from f'\n>>> ")
+    terminal.expect(r"\n'from f'\n>>> ")
     terminal.type("input('who? ').upper()\n")
-    terminal.until(r"\nwho\? ")
+    terminal.expect(r"\nwho\? ")
     terminal.type("joe\n")
-    terminal.until(r"\n'JOE'\n>>> ")
+    terminal.expect(r"\n'JOE'\n>>> ")
     terminal.type("1/0\n")
-    terminal.until(r"ZeroDivisionError: .*\n>>> ")
+    terminal.expect(r"ZeroDivisionError: .*\n>>> ")
     terminal.type("\x04")
     assert terminal.wait() == 0
     assert "attached" not in serving.shows()
@@ -151,20 +150,20 @@ def test_a_terminal(program, at_terminal):
 def test_ctrl_c_interrupts_the_command_and_not_the_process(program, at_terminal, command):
     serving = program(SERVING)
     terminal = at_terminal(serving)
-    terminal.until(">>> ")
+    terminal.expect(">>> ")
     if command == "Lock":
         command = "from gevlite.lock import Semaphore; Semaphore(0).acquire()"
     terminal.type(f"print('beg' + 'ins'); {command}\n" if "while" not in command else "print('beg' + 'ins')\n")
-    terminal.until("begins\n")
+    terminal.expect("begins\n")
     if "while" in command:
-        terminal.until(">>> ")
+        terminal.expect(">>> ")
         terminal.type(f"{command}\n")
-        terminal.until(r"\.\.\. ")
+        terminal.expect(r"\.\.\. ")
         terminal.type("\n")
-        terminal.until("\n")
-    terminal.until("KeyboardInterrupt\n>>> ", again="\x03")
+        terminal.expect("\n")
+    terminal.expect("KeyboardInterrupt\n>>> ", again="\x03")
     terminal.type("6 * 7\n")
-    terminal.until("42\n>>> ", again="\x036 * 7\n")
+    terminal.expect("42\n>>> ", again="\x036 * 7\n")
     terminal.type("\x04")
     assert terminal.wait() == 0
     assert serving.goes_on() == "went on\n"
@@ -173,12 +172,12 @@ def test_ctrl_c_interrupts_the_command_and_not_the_process(program, at_terminal,
 def test_ctrl_c_while_typing_drops_the_statement(start, at_terminal):
     serving = start(SERVING, GEVLITE_INSPECT="1")
     terminal = at_terminal(serving)
-    terminal.until(">>> ")
+    terminal.expect(">>> ")
     terminal.type("def f():\n")
-    terminal.until(r"\.\.\. ")
-    terminal.until("KeyboardInterrupt\n>>> ", again="\x03")
+    terminal.expect(r"\.\.\. ")
+    terminal.expect("KeyboardInterrupt\n>>> ", again="\x03")
     terminal.type("6 * 7\n")
-    terminal.until("42\n>>> ", again="\x036 * 7\n")
+    terminal.expect("42\n>>> ", again="\x036 * 7\n")
     terminal.type("exit()\n")
     assert terminal.wait() == 0
     assert serving.goes_on() == "went on\n"
@@ -192,9 +191,9 @@ def test_the_end_of_the_process_is_told_while_typing(program, at_terminal, inter
         terminal = at_terminal(serving)
     finally:
         signal.signal(signal.SIGINT, before)
-    terminal.until(">>> ")
+    terminal.expect(">>> ")
     assert serving.goes_on() == "went on\n"  # a prompt keeps no process alive
-    terminal.until(f"process {serving.pid} has ended")
+    terminal.expect(f"process {serving.pid} has ended")
     assert terminal.wait() == 0
 
 
@@ -258,9 +257,9 @@ def test_a_stuck_hub_that_goes_on_shows_the_prompt(start, at_terminal):
         GEVLITE_INSPECT="1",
     )
     terminal = at_terminal(stuck, "--timeout", "50")
-    terminal.until("has not answered for 3 s: a greenlet holds it up")
+    terminal.expect("has not answered for 3 s: a greenlet holds it up")
     stuck.process.stdin.write("go\n")
-    terminal.until(">>> ")
+    terminal.expect(">>> ")
     terminal.type("\x04")
     assert terminal.wait() == 0
     assert stuck.goes_on() == "went on\n"
@@ -270,14 +269,14 @@ def test_several_at_one_time(start, at_terminal):
     serving = start(SERVING, GEVLITE_INSPECT="1")
     terminals = [at_terminal(serving) for _ in range(2)]
     for terminal in terminals:
-        terminal.until(">>> ")
+        terminal.expect(">>> ")
     for number, terminal in enumerate(terminals):
         terminal.type(f"x = {number}; print('mine: ' + str(x))\n")
-        terminal.until(f"mine: {number}\n>>> ")
+        terminal.expect(f"mine: {number}\n>>> ")
     assert "2 x Session._run" in serving.shows()
     for terminal in terminals:
         terminal.type("x\n")
-        terminal.until(r"x\n\d\n>>> ")
+        terminal.expect(r"x\n\d\n>>> ")
         terminal.type("\x04")
         assert terminal.wait() == 0
     assert serving.goes_on() == "went on\n"
@@ -303,16 +302,16 @@ def test_a_fork_has_no_part_in_it(start, at_terminal):
         GEVLITE_FORK_KEEPS="all",
     )
     terminal = at_terminal(forking)
-    terminal.until(">>> ")
+    terminal.expect(">>> ")
     forking.process.stdin.write("go\n")
     child = int(forking.line())
     until(lambda: "attached" not in forking.shows(pid=child))
     terminal.type("'still' + ' here'\n")
-    terminal.until("still here'\n>>> ")
+    terminal.expect("still here'\n>>> ")
     # The parent's end is seen although the child, which had a copy of the connection, lives.
     forking.process.kill()
     try:
-        terminal.until("has ended")
+        terminal.expect("has ended")
     finally:
         os.kill(child, signal.SIGKILL)
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from processes import until
-from terminal import Terminal
+from terminals import Terminal
 
 from gevlite._cli.top import Top
 
@@ -362,24 +362,20 @@ def test_what_holds_up_a_hub_fits_into_forty_columns():
 @pytest.mark.parametrize("color", [True, False])
 def test_a_terminal_is_redrawn_and_may_change_its_size(start, color):
     program = start(PARKED, GEVLITE_INSPECT="1")
-    program.environment.update(TERM="xterm")
-    program.environment.pop("NO_COLOR", None)
-    if not color:
-        program.environment.update(NO_COLOR="1")
-    terminal = Terminal(lambda **popen: program.begin("top", "--interval", "0.2", **popen), columns=30, rows=8)
-    try:
-        terminal.until(r"\x1b\[H")
-        screen = terminal.until(r"(?s)\x1b\[H(.*?)\x1b\[J")[1]
+    command = ["-m", "gevlite", "top", "--interval", "0.2", str(program.pid)]
+    no_color = None if color else "1"
+    env = program.environment
+    with Terminal(*command, columns=30, rows=8, env=env, controls=True, NO_COLOR=no_color) as terminal:
+        terminal.expect(r"\x1b\[H")
+        screen = terminal.expect(r"(?s)\x1b\[H(.*?)\x1b\[J")[1]
         lines = re.sub(r"\x1b\[\d*[mK]", "", screen).splitlines()
         assert max(len(line) for line in lines) <= 30 and len(lines) <= 7, lines
         assert ("\x1b[1m" in screen) is color
         terminal.resize(60, 24)
-        terminal.until(r"\x1b\[H[^H]*main greenlet  read")
+        terminal.expect(r"\x1b\[H[^H]*main greenlet  read")
         terminal.type("\x03")
-        terminal.until(r"\x1b\[\?25h")  # the cursor is there again
+        terminal.expect(r"\x1b\[\?25h")  # the cursor is there again
         assert terminal.wait() == 0
-    finally:
-        terminal.close()
     assert program.goes_on() == "went on\n"
 
 
