@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -118,6 +120,10 @@ def way(request):
     return request.param
 
 
+def _prepared(way):
+    return {"GEVLITE_INSPECT": "1"} if way == "socket" else {}
+
+
 @pytest.fixture
 def start(tmp_path, environment):
     """`start(source, **environment)`: a Program that lets itself be looked at as the variables say."""
@@ -139,9 +145,89 @@ def program(start, way):
     """`start` in each way."""
 
     def make(source):
-        return start(source, **({"GEVLITE_INSPECT": "1"} if way == "socket" else {}))
+        return start(source, **_prepared(way))
 
     return make
+
+
+class Gunicorn:
+    """A master of gunicorn, and its workers. A request for /slow does not end."""
+
+    APPLICATION = """
+import gevlite
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Length', '2')])
+    if environ['PATH_INFO'] == '/slow':
+        gevlite.sleep(1000)
+    return [b'ok']
+"""
+
+    def __init__(self, folder, environment, workers):
+        (folder / "app.py").write_text(self.APPLICATION.lstrip("\n"))
+        self.address = str(folder / "http.sock")
+        self.environment = {**environment, "HOME": str(folder)}
+        worker = "gevlite.integrations.gunicorn.GevliteWorker"
+        options = ["-k", worker, "-w", str(workers), "-b", f"unix:{self.address}"]
+        with (folder / "log").open("w") as log:
+            self.master = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", *options, "app:application"],
+                cwd=folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        self.connections = []
+        self.log = folder / "log"
+        self.count = workers
+
+    def wait_for_workers(self):
+        """The numbers of their processes, as text, when they serve."""
+        until(lambda: len(self.booted()) == self.count)
+        until(lambda: os.path.exists(self.address))
+        return self.booted()
+
+    def booted(self):
+        return re.findall(r"Booting worker with pid: (\d+)", self.log.read_text())
+
+    def ask(self, path):
+        """A connection on which the request was sent."""
+        connection = socket.socket(socket.AF_UNIX)
+        self.connections.append(connection)
+        connection.settimeout(50)
+        connection.connect(self.address)
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        return connection
+
+    def look(self, *arguments, stdin=""):
+        """Run `python -m gevlite ARGUMENTS`."""
+        command = [sys.executable, "-m", "gevlite", *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=55, input=stdin)
+
+    def close(self):
+        for connection in self.connections:
+            connection.close()
+        self.master.send_signal(signal.SIGQUIT)
+        try:
+            self.master.wait(30)
+        except subprocess.TimeoutExpired:
+            self.master.kill()
+            self.master.wait()
+
+
+@pytest.fixture
+def gunicorn(tmp_path, environment, way):
+    """`gunicorn(workers)`: a Gunicorn that lets itself be looked at in each way."""
+    pytest.importorskip("gunicorn.config")
+    pytest.importorskip("httptools")
+    started = []
+
+    def make(workers):
+        started.append(Gunicorn(tmp_path, {**environment, **_prepared(way)}, workers))
+        return started[-1]
+
+    yield make
+    for one in started:
+        one.close()
 
 
 @pytest.fixture

@@ -9,20 +9,8 @@ import subprocess
 
 import pytest
 from processes import until
+from programs import PARKED, as_another_user
 from terminals import Terminal
-
-SERVING = """
-event = Event()
-def serve():
-    event.wait()
-one = gevlite.spawn(serve)
-gevlite.sleep(0)
-say("ready")
-told()
-event.set()
-one.join()
-say("went on")
-"""
 
 
 @pytest.fixture
@@ -44,22 +32,29 @@ def runs(program, text, code=0):
     return done.stdout
 
 
+def interrupt(terminal):
+    """Ctrl-C ends what is there, and the prompt goes on."""
+    terminal.expect("KeyboardInterrupt\n>>> ", again="\x03")
+    terminal.type("6 * 7\n")
+    terminal.expect("42\n>>> ", again="\x036 * 7\n")
+
+
 def test_what_is_printed_comes_back_and_nowhere_else(program):
-    serving = program(SERVING)
+    serving = program(PARKED)
     assert runs(serving, "print(1 + 1)") == "2\n"
     assert runs(serving, "import sys\nx = sys.stderr.write('err\\n')\n'value'\nNone\n_") == "err\n'value'\n'value'\n"
     assert serving.goes_on() == "went on\n"
 
 
 def test_statements_of_several_lines(program):
-    serving = program(SERVING)
+    serving = program(PARKED)
     assert runs(serving, "def f():\n    return 6\nfor i in range(2):\n    print(f() + i)\nf()") == "6\n7\n6\n"
     assert runs(serving, "print('\u00fc')\ninput", 0).startswith("\u00fc\n")
     assert serving.goes_on() == "went on\n"
 
 
 def test_it_runs_in_the_hub_and_sees_the_program(program):
-    serving = program(SERVING)
+    serving = program(PARKED)
     text = """
 import __main__
 gevlite.get_hub() is hub, gevlite.getcurrent().parent is hub
@@ -76,7 +71,7 @@ ps()
 
 
 def test_what_is_set_there_stays(program):
-    serving = program(SERVING)
+    serving = program(PARKED)
     runs(serving, "import __main__\n__main__.event.set()\n__main__.one.join()")
     assert "serve" not in serving.shows()
     assert serving.goes_on() == "went on\n"
@@ -98,7 +93,7 @@ def test_what_is_set_there_stays(program):
     ],
 )
 def test_exceptions_are_shown_and_end_nothing(start, text, code, shown):
-    serving = start(SERVING, GEVLITE_INSPECT="1")
+    serving = start(PARKED, GEVLITE_INSPECT="1")
     assert re.fullmatch(shown, runs(serving, text, code), re.DOTALL)
     assert runs(serving, "print(1)") == "1\n"
     assert serving.goes_on() == "went on\n"
@@ -123,7 +118,7 @@ def test_other_greenlets_print_where_they_always_do(start):
 
 
 def test_a_terminal(program, at_terminal):
-    serving = program(SERVING)
+    serving = program(PARKED)
     terminal = at_terminal(serving)
     terminal.expect(r"process \d+\. Ctrl-D leaves it\.\n.*\n>>> ")
     terminal.type("def f():\n")
@@ -148,7 +143,7 @@ def test_a_terminal(program, at_terminal):
 
 @pytest.mark.parametrize("command", ["while True: pass", "gevlite.sleep(1000)", "while True: print(end='')", "Lock"])
 def test_ctrl_c_interrupts_the_command_and_not_the_process(program, at_terminal, command):
-    serving = program(SERVING)
+    serving = program(PARKED)
     terminal = at_terminal(serving)
     terminal.expect(">>> ")
     if command == "Lock":
@@ -161,23 +156,19 @@ def test_ctrl_c_interrupts_the_command_and_not_the_process(program, at_terminal,
         terminal.expect(r"\.\.\. ")
         terminal.type("\n")
         terminal.expect("\n")
-    terminal.expect("KeyboardInterrupt\n>>> ", again="\x03")
-    terminal.type("6 * 7\n")
-    terminal.expect("42\n>>> ", again="\x036 * 7\n")
+    interrupt(terminal)
     terminal.type("\x04")
     assert terminal.wait() == 0
     assert serving.goes_on() == "went on\n"
 
 
 def test_ctrl_c_while_typing_drops_the_statement(start, at_terminal):
-    serving = start(SERVING, GEVLITE_INSPECT="1")
+    serving = start(PARKED, GEVLITE_INSPECT="1")
     terminal = at_terminal(serving)
     terminal.expect(">>> ")
     terminal.type("def f():\n")
     terminal.expect(r"\.\.\. ")
-    terminal.expect("KeyboardInterrupt\n>>> ", again="\x03")
-    terminal.type("6 * 7\n")
-    terminal.expect("42\n>>> ", again="\x036 * 7\n")
+    interrupt(terminal)
     terminal.type("exit()\n")
     assert terminal.wait() == 0
     assert serving.goes_on() == "went on\n"
@@ -185,7 +176,7 @@ def test_ctrl_c_while_typing_drops_the_statement(start, at_terminal):
 
 @pytest.mark.parametrize("interrupts", [signal.default_int_handler, signal.SIG_IGN])
 def test_the_end_of_the_process_is_told_while_typing(program, at_terminal, interrupts):
-    serving = program(SERVING)
+    serving = program(PARKED)
     before = signal.signal(signal.SIGINT, interrupts)  # what is ignored stays so in a child
     try:
         terminal = at_terminal(serving)
@@ -198,14 +189,14 @@ def test_the_end_of_the_process_is_told_while_typing(program, at_terminal, inter
 
 
 def test_the_end_of_the_process_is_told_while_a_command_runs(start):
-    serving = start(SERVING, GEVLITE_INSPECT="1")
+    serving = start(PARKED, GEVLITE_INSPECT="1")
     done = serving.look("attach", stdin="import os; os._exit(0)")
     assert done.returncode == 1 and f"process {serving.pid} has ended" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["while True: pass", "gevlite.sleep(1000)"])
 def test_a_command_ends_with_its_client(program, command):
-    serving = program(SERVING)
+    serving = program(PARKED)
     client = serving.begin("attach", stdin=subprocess.PIPE)
     client.stdin.write(f"print('begins')\n{command}")
     client.stdin.close()
@@ -266,7 +257,7 @@ def test_a_stuck_hub_that_goes_on_shows_the_prompt(start, at_terminal):
 
 
 def test_several_at_one_time(start, at_terminal):
-    serving = start(SERVING, GEVLITE_INSPECT="1")
+    serving = start(PARKED, GEVLITE_INSPECT="1")
     terminals = [at_terminal(serving) for _ in range(2)]
     for terminal in terminals:
         terminal.expect(">>> ")
@@ -336,35 +327,26 @@ def test_a_process_without_a_hub(start):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_gets_no_prompt(start, environment):
-    serving = start(SERVING, GEVLITE_INSPECT="1")
+    serving = start(PARKED, GEVLITE_INSPECT="1")
     folder = os.path.join(environment["XDG_RUNTIME_DIR"], "gevlite")
-    os.chdir(folder)
     # Even if the modes of the files let him.
     os.chmod(folder, 0o755)
-    os.chmod(f"{serving.pid}.sock", 0o666)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
-            for request in (b"attach\n", b"top 0.1\n"):
-                with socket.socket(socket.AF_UNIX) as connection:
-                    connection.settimeout(30)
-                    try:
-                        connection.connect(f"{serving.pid}.sock")
-                        connection.sendall(request)
-                        os.write(writer, connection.recv(1000) or b"hung up;")
-                    except ConnectionError:
-                        os.write(writer, b"hung up;")
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as file:
-        answer = file.read()
-    os.waitpid(child, 0)
-    os.chdir("/")
+    os.chmod(os.path.join(folder, f"{serving.pid}.sock"), 0o666)
+
+    def ask():
+        answer = b""
+        for request in (b"attach\n", b"top 0.1\n"):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(30)
+                try:
+                    connection.connect(f"{serving.pid}.sock")
+                    connection.sendall(request)
+                    answer += connection.recv(1000) or b"hung up;"
+                except ConnectionError:
+                    answer += b"hung up;"
+        return answer
+
+    answer = as_another_user(folder, ask)
     os.chmod(folder, 0o700)
     assert answer == b"hung up;hung up;"
     assert runs(serving, "1") == "1\n"

@@ -11,21 +11,9 @@ import threading
 
 import pytest
 from processes import until
+from programs import PARKED, as_another_user
 
 from gevlite import _door
-
-PARKED = """
-event = Event()
-def serve():
-    event.wait()
-one = gevlite.spawn(serve)
-gevlite.sleep(0)
-say("ready")
-told()
-event.set()
-one.join()
-say("went on")
-"""
 
 
 def unprepared(text):
@@ -166,39 +154,26 @@ def test_another_user_cannot_read_the_socket(start, environment, open_up):
     program = start(PARKED, GEVLITE_INSPECT="1")
     folder = os.path.join(environment["XDG_RUNTIME_DIR"], "gevlite")
     path = os.path.join(folder, f"{program.pid}.sock")
-    os.chdir(folder)  # the other user need not be able to enter the folders above
     if open_up:  # even if the modes of the files let him
         os.chmod(folder, 0o755)
         os.chmod(path, 0o666)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(30)
-                try:
-                    connection.connect(os.path.basename(path))
-                    connection.sendall(b"look\n")
-                    answer = b""
-                    while received := connection.recv(10000):
-                        answer += received
-                except PermissionError:
-                    answer = b"no permission"
-                except ConnectionError:
-                    answer = b"hung up"
-                else:
-                    answer = answer or b"hung up"
-                os.write(writer, answer)
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as file:
-        answer = file.read()
-    os.waitpid(child, 0)
-    os.chdir("/")
+
+    def ask():
+        answer = b""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            try:
+                connection.connect(os.path.basename(path))
+                connection.sendall(b"look\n")
+                while received := connection.recv(10000):
+                    answer += received
+            except PermissionError:
+                return b"no permission"
+            except ConnectionError:
+                return b"hung up"
+        return answer or b"hung up"
+
+    answer = as_another_user(folder, ask)
     if open_up:
         assert answer == b"hung up"
     else:
@@ -291,66 +266,22 @@ def test_parent_and_child_each_have_a_socket(start, sockets):
     assert parent.goes_on() == "went on\n"
 
 
-def test_workers_of_gunicorn(tmp_path, environment, way):
-    pytest.importorskip("gunicorn.config")
-    pytest.importorskip("httptools")
-    (tmp_path / "app.py").write_text(
-        "import gevlite\n"
-        "def application(environ, start_response):\n"
-        "    start_response('200 OK', [('Content-Length', '2')])\n"
-        "    if environ['PATH_INFO'] == '/slow':\n"
-        "        gevlite.sleep(1000)\n"
-        "    return [b'ok']\n"
-    )
-    address = str(tmp_path / "http.sock")
-    worker = "gevlite.integrations.gunicorn.GevliteWorker"
-    command = [sys.executable, "-m", "gunicorn", "-k", worker, "-w", "2", "-b", f"unix:{address}", "app:application"]
-    environment = {**environment, "HOME": str(tmp_path)}
-    if way == "socket":
-        environment["GEVLITE_INSPECT"] = "1"
-    with (tmp_path / "log").open("w") as log:
-        master = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
-    connections = []
-    try:
-        text = until(
-            lambda: (tmp_path / "log").read_text().count("Booting worker") == 2 and (tmp_path / "log").read_text()
-        )
-        workers = [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", text)]
+def test_workers_of_gunicorn(gunicorn):
+    served = gunicorn(2)
+    workers = served.wait_for_workers()
+    served.ask("/slow")
+    master = str(served.master.pid)
 
-        def ask(path):
-            connection = socket.socket(socket.AF_UNIX)
-            connections.append(connection)
-            connection.settimeout(50)
-            connection.connect(address)
-            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            return connection
+    def screens():
+        done = served.look("ps", master)
+        found = done.returncode == 0 and "app.py:5 in application sleeps" in done.stdout
+        return found and all(f"PID {pid}: " in done.stdout for pid in workers) and done
 
-        until(lambda: os.path.exists(address))
-        ask("/slow")
-
-        def look(pid):
-            command = [sys.executable, "-m", "gevlite", "ps", str(pid)]
-            return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=55)
-
-        def screens():
-            done = look(master.pid)
-            found = done.returncode == 0 and "app.py:5 in application sleeps" in done.stdout
-            return found and all(f"PID {pid}: " in done.stdout for pid in workers) and done
-
-        done = until(screens)
-        assert f"process {master.pid} has no hub; these are its children" in done.stderr
-        for pid in workers:
-            assert f"PID {pid}: " in look(pid).stdout
-        assert ask("/").recv(100).startswith(b"HTTP/1.1 200")
-    finally:
-        for connection in connections:
-            connection.close()
-        master.send_signal(signal.SIGQUIT)
-        try:
-            master.wait(30)
-        except subprocess.TimeoutExpired:
-            master.kill()
-            master.wait()
+    done = until(screens)
+    assert f"process {master} has no hub; these are its children" in done.stderr
+    for pid in workers:
+        assert f"PID {pid}: " in served.look("ps", pid).stdout
+    assert served.ask("/").recv(100).startswith(b"HTTP/1.1 200")
 
 
 # ---------------------------------------------------------------- the signal

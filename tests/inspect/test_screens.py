@@ -4,6 +4,7 @@ import re
 import sys
 
 import pytest
+from programs import BLOCKED_IN_C, LONG_NAMES, SPINNING, TEN_THOUSAND
 
 import gevlite
 from gevlite import _probe, util
@@ -163,26 +164,7 @@ def test_a_limited_wait_is_no_deadlock(program):
 
 
 def test_spinning(program):
-    spinning = program("""
-        def compute():
-            os.set_blocking(0, False)
-            say("ready")
-            while True:
-                for _ in range(100):
-                    pass
-                try:
-                    os.read(0, 100)
-                    break
-                except BlockingIOError:
-                    pass
-            say("went on")
-        def other():
-            pass
-        one = gevlite.spawn(compute)
-        one.name = "the spinner"
-        two = gevlite.spawn(other)
-        gevlite.joinall([one, two])
-    """)
+    spinning = program(SPINNING)
     screen = spinning.shows()
     assert re.search(r"^  the spinner compute app\.py:1\d\d runs, \d", screen, re.M), screen
     assert re.search(r"^  other app\.py:113 not begun$", screen, re.M), screen
@@ -191,20 +173,7 @@ def test_spinning(program):
 
 
 def test_blocked_in_c(start, way):
-    blocked = start(
-        """
-        import select
-        def sleeper():
-            gevlite.sleep(0)
-        def query():
-            say("ready")
-            select.select([0], [], [])
-            say("went on")
-        greenlets = [gevlite.spawn(sleeper), gevlite.spawn(query)]
-        gevlite.joinall(greenlets)
-        """,
-        **({"GEVLITE_INSPECT": "1"} if way == "socket" else {}),
-    )
+    blocked = start(BLOCKED_IN_C, **({"GEVLITE_INSPECT": "1"} if way == "socket" else {}))
     if way == "socket":
         screen = blocked.shows()
         assert re.search(r"query app\.py:106 runs", screen)
@@ -219,18 +188,7 @@ def test_blocked_in_c(start, way):
 
 
 def test_ten_thousand_are_one_line(program):
-    many = program("""
-        event = Event()
-        def serve(number):
-            event.wait()
-        greenlets = [gevlite.spawn(serve, n) for n in range(10_000)]
-        gevlite.sleep(0)
-        say("ready")
-        told()
-        event.set()
-        gevlite.joinall(greenlets)
-        say("all went on")
-    """)
+    many = program(TEN_THOUSAND)
     screen = many.shows()
     assert re.search(r"^  10000 x serve app\.py:103 waits for Event, oldest \d", screen, re.M), screen
     assert len(screen.splitlines()) < 10
@@ -476,19 +434,7 @@ def test_json_is_what_the_documentation_says(program):
 
 @pytest.mark.parametrize("command", ["ps", "tree", "dump", "stats"])
 def test_every_line_fits(start, command):
-    narrow = start(
-        """
-        event = Event()
-        def a_function_with_quite_a_long_name_indeed():
-            event.wait()
-        greenlets = [gevlite.spawn(a_function_with_quite_a_long_name_indeed) for _ in range(3)]
-        gevlite.sleep(0)
-        say("ready")
-        told()
-        event.set()
-        """,
-        GEVLITE_INSPECT="1",
-    )
+    narrow = start(LONG_NAMES, GEVLITE_INSPECT="1")
     screen = narrow.shows(command, "--width", "40")
     assert max(len(line) for line in screen.splitlines()) <= 40, screen
     assert "a_function_with" in narrow.shows(command) or command == "stats"

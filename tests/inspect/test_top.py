@@ -3,12 +3,12 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 
 import pytest
 from processes import until
+from programs import BLOCKED_IN_C, LONG_NAMES, SPINNING, TEN_THOUSAND
 from terminals import Terminal
 
 from gevlite._cli.top import Top
@@ -24,19 +24,6 @@ told()
 event.set()
 gevlite.joinall(greenlets)
 say("went on")
-"""
-COMPUTE = """
-    os.set_blocking(0, False)
-    say("ready")
-    while True:
-        for _ in range(100):
-            pass
-        try:
-            os.read(0, 100)
-            break
-        except BlockingIOError:
-            pass
-    say("went on")
 """
 
 
@@ -73,17 +60,14 @@ def test_parked(program):
 
 
 def test_spinning(program):
-    spinning = program(
-        f"def compute():{COMPUTE}\ndef other():\n    pass\n"
-        "greenlets = [gevlite.spawn(compute), gevlite.spawn(other)]\ngevlite.joinall(greenlets)"
-    )
+    spinning = program(SPINNING)
     block = seen(spinning)[-1]
     assert re.search(r"^MainThread \(\w+\): busy 100%, a turn of ", block, re.M), block
     assert re.search(r"^  0 switches/s, 0 polls/s, 0 new/s$", block, re.M), block
     busy, count, _, rest = row(block, "compute")
     assert busy >= 50 and count == 1, block  # 100, if the machine has time for the samples
     assert re.match(r"compute app\.py:1\d\d  runs$", rest), block
-    assert row(block, "other")[3] == "other app.py:114  not begun"
+    assert row(block, "other")[3] == "other app.py:113  not begun"
     assert spinning.goes_on() == "went on\n"
 
 
@@ -123,20 +107,7 @@ def test_shares_of_several(program):
 
 
 def test_blocked_in_c(start):
-    blocked = start(
-        """
-        import select
-        def sleeper():
-            gevlite.sleep(0)
-        def query():
-            say("ready")
-            select.select([0], [], [])
-            say("went on")
-        greenlets = [gevlite.spawn(sleeper), gevlite.spawn(query)]
-        gevlite.joinall(greenlets)
-        """,
-        GEVLITE_INSPECT="1",
-    )
+    blocked = start(BLOCKED_IN_C, GEVLITE_INSPECT="1")
     block = seen(blocked)[-1]
     assert re.search(r"busy 100%, a turn of ", block), block
     # The main thread makes no call, so what runs is known by the state only.
@@ -175,18 +146,7 @@ def test_hung_on_a_lock_and_a_deadlock(program):
 
 
 def test_ten_thousand(program):
-    many = program("""
-        event = Event()
-        def serve(number):
-            event.wait()
-        greenlets = [gevlite.spawn(serve, n) for n in range(10_000)]
-        gevlite.sleep(0)
-        say("ready")
-        told()
-        event.set()
-        gevlite.joinall(greenlets)
-        say("all went on")
-    """)
+    many = program(TEN_THOUSAND)
     block = seen(many)[-1]
     assert row(block, "serve") == (0, 10_000, 0, "serve app.py:102  event")
     assert len(block.splitlines()) < 12
@@ -334,19 +294,7 @@ def test_a_full_disk_is_one_line(start, command):
 
 
 def test_forty_columns(start):
-    program = start(
-        """
-        event = Event()
-        def a_function_with_quite_a_long_name_indeed():
-            event.wait()
-        greenlets = [gevlite.spawn(a_function_with_quite_a_long_name_indeed) for _ in range(3)]
-        gevlite.sleep(0)
-        say("ready")
-        told()
-        event.set()
-        """,
-        GEVLITE_INSPECT="1",
-    )
+    program = start(LONG_NAMES, GEVLITE_INSPECT="1")
     [block] = seen(program, 1, "--width", "40")
     assert max(len(line) for line in block.splitlines()) == 40, block
     assert "   3       a_function_with_quite_a" in block
@@ -475,61 +423,19 @@ def test_remote_exec_of_a_process_that_is_blocked_in_c(start, command):
     assert blocked.goes_on() == "went on\n"
 
 
-def test_a_worker_of_gunicorn(tmp_path, environment, way):
+def test_a_worker_of_gunicorn(gunicorn, way):
     """`top` and `attach` of a forked worker, which goes on to serve."""
-    pytest.importorskip("gunicorn.config")
-    pytest.importorskip("httptools")
-    (tmp_path / "app.py").write_text(
-        "import gevlite\n"
-        "def application(environ, start_response):\n"
-        "    start_response('200 OK', [('Content-Length', '2')])\n"
-        "    if environ['PATH_INFO'] == '/slow':\n"
-        "        gevlite.sleep(1000)\n"
-        "    return [b'ok']\n"
-    )
-    address = str(tmp_path / "http.sock")
-    worker = "gevlite.integrations.gunicorn.GevliteWorker"
-    command = [sys.executable, "-m", "gunicorn", "-k", worker, "-w", "1", "-b", f"unix:{address}", "app:application"]
-    environment = {**environment, "HOME": str(tmp_path)}
+    served = gunicorn(1)
+    [pid] = served.wait_for_workers()
+    assert served.ask("/").recv(100).startswith(b"HTTP/1.1 200")
+    served.ask("/slow")
+    until(lambda: "application" in served.look("ps", pid).stdout)
+    top = served.look("top", "--interval", "0.3", "--count", "1", pid)
+    assert top.returncode == 0 and re.match(rf"PID {pid}: ", top.stdout), top
+    assert re.search(r"^MainThread \(\w+\): busy ", top.stdout, re.M) and "  sleep" in top.stdout, top
+    attached = served.look("attach", pid, stdin="import os; os.getpid()\nimport app; app.application.__name__")
+    assert (attached.returncode, attached.stdout) == (0, f"{pid}\n'application'\n"), attached
     if way == "socket":
-        environment["GEVLITE_INSPECT"] = "1"
-    with (tmp_path / "log").open("w") as log:
-        master = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
-    connections = []
-
-    def ask(path):
-        connection = socket.socket(socket.AF_UNIX)
-        connections.append(connection)
-        connection.settimeout(50)
-        connection.connect(address)
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        return connection
-
-    def look(*arguments, stdin=""):
-        line = [sys.executable, "-m", "gevlite", *arguments]
-        return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=55, input=stdin)
-
-    try:
-        pid = until(lambda: re.search(r"Booting worker with pid: (\d+)", (tmp_path / "log").read_text()))[1]
-        until(lambda: os.path.exists(address))
-        assert ask("/").recv(100).startswith(b"HTTP/1.1 200")
-        ask("/slow")
-        until(lambda: "application" in look("ps", pid).stdout)
-        top = look("top", "--interval", "0.3", "--count", "1", pid)
-        assert top.returncode == 0 and re.match(rf"PID {pid}: ", top.stdout), top
-        assert re.search(r"^MainThread \(\w+\): busy ", top.stdout, re.M) and "  sleep" in top.stdout, top
-        attached = look("attach", pid, stdin="import os; os.getpid()\nimport app; app.application.__name__")
-        assert (attached.returncode, attached.stdout) == (0, f"{pid}\n'application'\n"), attached
-        if way == "socket":
-            none = look("top", str(master.pid))
-            assert none.returncode == 1
-        assert ask("/").recv(100).startswith(b"HTTP/1.1 200")
-    finally:
-        for connection in connections:
-            connection.close()
-        master.send_signal(signal.SIGQUIT)
-        try:
-            master.wait(30)
-        except subprocess.TimeoutExpired:
-            master.kill()
-            master.wait()
+        none = served.look("top", str(served.master.pid))
+        assert none.returncode == 1
+    assert served.ask("/").recv(100).startswith(b"HTTP/1.1 200")
