@@ -132,7 +132,6 @@ class _Client:
                         )
                 elif "ask" in message:
                     self.interrupted, self.told = 0.0, False
-                    # Also if the shell has had it ignored: it is how the end of the process is told.
                     signal.signal(signal.SIGINT, signal.default_int_handler)
                     answer(message["ask"])
                     signal.signal(signal.SIGINT, self.interrupt)
@@ -154,10 +153,13 @@ class _Client:
 
     def answer(self, prompt):
         """Have the user type a line."""
-        with _Watcher(self):
+        with _Watcher(self) as watcher:
             try:
+                watcher.typing = True
                 said = {"line": input(prompt)}
+                watcher.typing = False
             except EOFError:
+                watcher.typing = False
                 print()
                 said = {"line": None}
             except KeyboardInterrupt:
@@ -167,12 +169,15 @@ class _Client:
 
 
 class _Watcher:
-    """While the user types: interrupts that when the process hangs up."""
+    """While the user types: interrupts that at Ctrl-C, and when the process hangs up."""
 
     def __init__(self, client):
         self.client = client
+        self.typing = False
 
     def __enter__(self):
+        # Also if the shell has had it ignored: it is how the end of the process is told.
+        self.default = signal.signal(signal.SIGINT, self.interrupt)
         self.reader, self.writer = os.pipe()
         self.thread = threading.Thread(target=self.run, daemon=True)
         # Ctrl-C is for the main thread, which waits in readline.
@@ -181,6 +186,12 @@ class _Watcher:
             self.thread.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return self
+
+    def interrupt(self, *_):
+        if self.typing:
+            self.typing = False
+            raise KeyboardInterrupt
 
     def run(self):
         poll = select.poll()
@@ -190,11 +201,15 @@ class _Watcher:
         if self.reader not in ready:
             # While it has asked, it says nothing but that.
             self.client.gone = True
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            poll.unregister(self.client.connection)
+            # Again and again: one that comes just before readline waits for a key does not end that.
+            while not poll.poll(100):
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     def __exit__(self, *_):
         os.write(self.writer, b"x")
         self.thread.join()  # then it sends no signal any more
+        signal.signal(signal.SIGINT, self.default)
         os.close(self.reader)
         os.close(self.writer)
 

@@ -6,11 +6,15 @@ import re
 import signal
 import socket
 import subprocess
+import threading
+import types
 
 import pytest
 from processes import until
 from programs import PARKED, as_another_user
 from terminals import Terminal
+
+from gevlite._cli.attach import _Watcher
 
 
 @pytest.fixture
@@ -186,6 +190,19 @@ def test_the_end_of_the_process_is_told_while_typing(program, at_terminal, inter
     assert serving.goes_on() == "went on\n"  # a prompt keeps no process alive
     terminal.expect(f"process {serving.pid} has ended")
     assert terminal.wait() == 0
+
+
+def test_the_end_of_the_process_is_told_until_it_is_heard():
+    here, there = socket.socketpair()
+    there.close()
+    with here, _Watcher(types.SimpleNamespace(connection=here)) as watcher:
+        missed = []
+        signal.signal(signal.SIGINT, lambda *_: missed.append(1))
+        until(lambda: missed)
+        signal.signal(signal.SIGINT, watcher.interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            watcher.typing = True
+            threading.Event().wait(30)
 
 
 def test_the_end_of_the_process_is_told_while_a_command_runs(start):
