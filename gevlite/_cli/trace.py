@@ -48,12 +48,13 @@ def _record(pid, options):
     check_file(output)  # before anything is done to the process
     uid = user_of(pid)
     events = options.events or EVENTS
+    limit = options.seconds + SPARE_SECONDS
     connection = knock(pid, uid, options.timeout)
     if connection is not None:
         with connection:
             # The answer may take as long as its serialisation does.
-            connection.settimeout(options.seconds + SPARE_SECONDS + options.timeout)
-            request = f"trace {events} {options.seconds + SPARE_SECONDS:g}\n".encode()
+            connection.settimeout(limit + options.timeout)
+            request = f"trace {events} {limit:g}\n".encode()
 
             def wait():
                 try:
@@ -65,7 +66,6 @@ def _record(pid, options):
 
             found = ask(connection, pid, options.timeout, request, wait)[0]
     else:
-        limit = options.seconds + SPARE_SECONDS
         found = run_there(pid, uid, options.timeout, "trace_start", events, limit)
         if "error" not in found:
             _sleep(options.seconds)
