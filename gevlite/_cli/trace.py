@@ -8,8 +8,8 @@ import time
 from gevlite._cli.reach import CannotLook, ask, children_of, knock, run_there, user_of
 from gevlite._timeline import Timeline, check_file, write_file
 from gevlite._trace_page import NotATrace, page, page_of
+from gevlite.trace import EVENTS
 
-EVENTS = 500_000  # as in `gevlite.trace`
 # If nobody ends it, a trace of another process ends by itself, so long after it should.
 SPARE_SECONDS = 30.0
 
