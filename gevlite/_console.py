@@ -45,6 +45,8 @@ class Output:
 class Console(code.InteractiveInterpreter):
     """Reads from `stdin` and writes to `stdout`. In a `with` block, which installs it, `interact` shows a prompt."""
 
+    filename = "<console>"  # in tracebacks
+
     def __init__(self, stdin, stdout, locals):
         super().__init__(locals)
         self.stdin = stdin
@@ -77,7 +79,7 @@ class Console(code.InteractiveInterpreter):
         lines = []
         while (line := self.ask("... " if lines else ">>> ")) is not None:
             lines.append(line)
-            if not self.runsource("\n".join(lines), "<console>"):
+            if not self.runsource("\n".join(lines), self.filename):
                 lines = []
 
     # The program may have set `sys.excepthook`, which is not for what is typed here.

@@ -205,6 +205,8 @@ class Session:
 
 
 class _SessionConsole(Console):
+    filename = "<attached>"
+
     def __init__(self, session):
         names = {
             "__name__": "__console__",
@@ -217,31 +219,27 @@ class _SessionConsole(Console):
         super().__init__(_Input(session), Output(lambda text: session.send(out=text)), names)
         self.session = session
 
+    def ask(self, prompt):
+        return self.session.ask(prompt)
+
     def interact(self):
-        lines = []
         while True:
             try:
-                line = self.session.ask("... " if lines else ">>> ")
+                return super().interact()
             except KeyboardInterrupt:
-                lines = []
-                continue
-            if line is None:
-                return
-            lines.append(line)
-            if not self.runsource("\n".join(lines), "<attached>"):
-                lines = []
+                pass  # the lines of a statement that is not complete are dropped
 
     def run_script(self, text):
         """The status with which the client is to end."""
         try:
-            statements = ast.parse(text, "<attached>").body
+            statements = ast.parse(text, self.filename).body
         except (SyntaxError, ValueError):
             self.showsyntaxerror()
             return 1
         for statement in statements:
             # One by one, so that values are shown as at the prompt.
             try:
-                code = compile(ast.Interactive([statement]), "<attached>", "single")
+                code = compile(ast.Interactive([statement]), self.filename, "single")
             except (SyntaxError, ValueError):
                 self.showsyntaxerror()
                 return 1
