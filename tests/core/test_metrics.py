@@ -3,9 +3,6 @@
 import contextlib
 import json
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 
@@ -28,18 +25,6 @@ def own_hub(data=None):
 
 def functions(data=None):
     return {one["function"].rpartition(".")[2]: one for one in (data or metrics.read(1000))["functions"]}
-
-
-def run(program, **environment):
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=50,
-        env={**os.environ, **environment},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 # ---------------------------------------------------------------- greenlets
@@ -302,8 +287,8 @@ def test_failed_handshakes_are_counted(certificates):
 # ---------------------------------------------------------------- forks
 
 
-def test_the_child_of_a_fork_counts_its_own():
-    out = run("""
+def test_the_child_of_a_fork_counts_its_own(run_script):
+    program = """
         import json, os
         import gevlite
         from gevlite import metrics
@@ -331,8 +316,8 @@ def test_the_child_of_a_fork_counts_its_own():
 
         gevlite.spawn(fork).join()
         print(json.dumps([metrics.read()["servers"][0]["open"], metrics.read()["hubs"][0]["greenlets"]["parked"]]))
-    """)
-    child, parent = map(json.loads, out.splitlines())
+    """
+    child, parent = map(json.loads, run_script(program, timeout=50).stdout.splitlines())
     # The fork was made in a greenlet: it is the only one that goes on in the child.
     assert child == [True, {"running": 1, "ready": 0, "parked": 0, "not begun": 0}, 0]
     assert parent == [1, 3]
@@ -484,8 +469,8 @@ def test_the_label_pid():
     assert registry.get_sample_value("gevlite_polls_total", labels) is not None
 
 
-def test_without_prometheus_client_the_error_says_what_to_install():
-    run("""
+def test_without_prometheus_client_the_error_says_what_to_install(run_script):
+    program = """
         import sys
         sys.modules["prometheus_client"] = None
         from gevlite import metrics
@@ -496,7 +481,8 @@ def test_without_prometheus_client_the_error_says_what_to_install():
             assert "pip install 'gevlite[metrics]'" in str(exc), exc
         else:
             raise AssertionError
-    """)
+    """
+    run_script(program, timeout=50)
 
 
 def test_reading_leaves_nothing_behind():
