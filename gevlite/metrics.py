@@ -346,10 +346,10 @@ class Collector:
 _TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def _text(functions: int = 20, pid: bool = False) -> str:
+def _text(pid: bool = False) -> str:
     """The text format of Prometheus, version 0.0.4: what `prometheus_client` makes of a `Collector`, without it."""
     lines = []
-    for family in _families(functions, pid):
+    for family in _families(20, pid):
         name = family.name + {"counter": "_total", "info": "_info"}.get(family.kind, "")
         kind = "gauge" if family.kind == "info" else family.kind
         lines += [f"# HELP {name} {family.help}", f"# TYPE {name} {kind}"]
