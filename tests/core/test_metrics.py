@@ -201,13 +201,7 @@ def pool_of(size):
     return found
 
 
-def wait_for(condition):
-    with gevlite.Timeout(30):
-        while not condition():
-            gevlite.sleep(0.001)
-
-
-def test_a_thread_pool_whose_threads_are_all_busy():
+def test_a_thread_pool_whose_threads_are_all_busy(settle):
     go_on = threading.Event()
     pool = ThreadPool(37)
     calls = Pool()
@@ -215,12 +209,12 @@ def test_a_thread_pool_whose_threads_are_all_busy():
         assert pool_of(37) == {"kind": "ThreadPool", "max": 37, "threads": 0, "busy": 0, "queued": 0}
         for _ in range(50):
             calls.spawn(pool.apply, go_on.wait)
-        wait_for(lambda: pool_of(37)["busy"] == 37)
+        assert settle(lambda: pool_of(37)["busy"] == 37, 30)
         assert pool_of(37) == {"kind": "ThreadPool", "max": 37, "threads": 37, "busy": 37, "queued": 13}
     finally:
         go_on.set()
         calls.join()
-    wait_for(lambda: pool_of(37)["busy"] == 0)
+    assert settle(lambda: pool_of(37)["busy"] == 0, 30)
     assert pool_of(37) == {"kind": "ThreadPool", "max": 37, "threads": 37, "busy": 0, "queued": 0}
     pool.kill()
     assert pool_of(37)["threads"] == 0
@@ -244,12 +238,12 @@ def server_at(address):
     return found
 
 
-def test_connections_of_a_server():
+def test_connections_of_a_server(settle):
     server = StreamServer(("127.0.0.1", 0), lambda sock, address: sock.recv(1))
     server.start()
     address = f"127.0.0.1:{server.server_port}"
     socks = [gevlite.socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(3)]
-    wait_for(lambda: server_at(address)["open"] == 3)
+    assert settle(lambda: server_at(address)["open"] == 3, 30)
     assert server_at(address) == {
         "kind": "StreamServer",
         "address": address,
@@ -259,15 +253,15 @@ def test_connections_of_a_server():
         "failed": 0,
     }
     socks.pop().close()
-    wait_for(lambda: server_at(address)["open"] == 2)
+    assert settle(lambda: server_at(address)["open"] == 2, 30)
     for sock in socks:
         sock.close()
-    wait_for(lambda: server_at(address)["open"] == 0)
+    assert settle(lambda: server_at(address)["open"] == 0, 30)
     assert server_at(address)["accepted"] == 3
     server.stop()
 
 
-def test_failed_handshakes_are_counted(certificates):
+def test_failed_handshakes_are_counted(certificates, settle):
     class Quiet(StreamServer):
         def handshake_failed(self, address, exc):
             pass
@@ -279,7 +273,7 @@ def test_failed_handshakes_are_counted(certificates):
         sock.sendall(b"this is no TLS\r\n\r\n")
         with contextlib.suppress(ConnectionError):
             sock.recv(100)
-    wait_for(lambda: server_at(address)["open"] == 0)
+    assert settle(lambda: server_at(address)["open"] == 0, 30)
     assert (server_at(address)["accepted"], server_at(address)["failed"]) == (1, 1)
     server.stop()
 
