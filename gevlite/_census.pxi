@@ -22,10 +22,12 @@ cdef class _Census:
     cdef int count(self, Hub hub) except -1:
         cdef PyObject *p = hub.parked
         cdef Waiter w
-        cdef greenlet main = get_main(hub), g
+        cdef greenlet main = get_main(hub), me = None, g
         cdef size_t i
         cdef Py_ssize_t n
         cdef bint main_is_parked = False
+        if <PyObject *> hub == gevlite_thread_hub:
+            me = current_greenlet()
         while p != NULL:
             w = <Waiter> p
             p = w.parked_next
@@ -39,12 +41,15 @@ cdef class _Census:
             else:
                 self.ready += 1
             self.add(g, main)
+        if not main_is_parked and waits_in_place(hub, main, me):
+            main_is_parked = True
+            self.parked += 1
+            self.add(main, main)
         g = None
         if not hub.polling and not hub.closed:
-            if <PyObject *> hub == gevlite_thread_hub:
-                g = current_greenlet()
-                if runs_loops(hub, g) or is_parked(hub, g):
-                    g = None
+            if me is not None:
+                if not (runs_loops(hub, me) or is_parked(hub, me) or me is main and main_is_parked):
+                    g = me
             elif hub.current != NULL and is_running(<CoreGreenlet> hub.current):
                 g = <greenlet> hub.current
             elif not main_is_parked:

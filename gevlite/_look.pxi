@@ -293,10 +293,8 @@ cdef class _Look:
             else:
                 stack = self.stack_of(w.greenlet)
             self.add_parked(w, number, main, stack)
-        in_place = not main_is_parked and (hub.in_place != NULL or me is main and hub.in_place_shown != NULL)
+        in_place = not main_is_parked and waits_in_place(hub, main, me)
         if in_place and frame is not None:
-            # The main greenlet polls for its event loop: it waits as one that is parked there. Or this is a signal handler
-            # in the middle of that.
             Py_INCREF(frame)
             stack = self.stack(<PyObject *> frame, <size_t> <PyObject *> main, skip if here else 0)
             self.add_parked(waiter_in_place(hub, main), number, main, stack)
@@ -439,6 +437,14 @@ cdef greenlet begins_by(object timer):
 
 cdef int64_t began_at(int64_t slice_end) noexcept:
     return slice_end - SLICE_NS if slice_end else 0
+
+
+cdef bint waits_in_place(Hub hub, greenlet main, greenlet me) noexcept:
+    """True if the main greenlet, which is not parked, polls for its event loop: it waits as one that is parked there.
+
+    Or this is a signal handler in the middle of that. me: the current greenlet, if this is the thread of the hub.
+    """
+    return hub.in_place != NULL or me is main and hub.in_place_shown != NULL
 
 
 cdef Waiter waiter_in_place(Hub hub, greenlet main):

@@ -1,5 +1,6 @@
 """`gevlite.metrics`: numbers of programs whose numbers are known, as data and for Prometheus."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -9,6 +10,7 @@ import time
 import pytest
 
 import gevlite
+import gevlite.asyncio
 from gevlite import metrics
 from gevlite.event import Event
 from gevlite.pool import Pool
@@ -74,6 +76,38 @@ def test_greenlets_that_are_woken_are_ready():
     gevlite.joinall(waiting)
     assert now["greenlets"] == {"running": 1, "ready": 4, "parked": 0, "not begun": 0}
     assert now["queue"] == 4
+
+
+def test_the_main_greenlet_that_polls_for_its_event_loop_is_parked():
+    seen = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def look():
+            deadline = time.monotonic() + 30
+            while True:
+                data = metrics.read()
+                [found] = [hub["greenlets"] for hub in data["hubs"] if hub["main"]]
+                if found["parked"] or time.monotonic() > deadline:
+                    break
+                time.sleep(0.001)
+            seen.append((found, functions(data)["main greenlet"]["greenlets"]))
+            loop.call_soon_threadsafe(done.set_result, None)
+
+        thread = in_thread(look)
+        await done
+        thread.join()
+        [found] = [hub["greenlets"] for hub in metrics.read()["hubs"] if hub["main"]]
+        seen.append(found)
+
+    with asyncio.Runner(loop_factory=gevlite.asyncio.EventLoop) as runner:
+        runner.run(main())
+    assert seen == [
+        ({"running": 0, "ready": 0, "parked": 1, "not begun": 0}, 1),
+        {"running": 1, "ready": 0, "parked": 0, "not begun": 0},
+    ]
 
 
 def test_the_functions_that_most_run_and_all_others():
