@@ -425,7 +425,7 @@ def trace_stop() -> dict[str, Any]:
     """
 
 def is_traced() -> bool:
-    """True while a trace is running."""
+    """True while a trace is running: not when its seconds are over."""
 
 def look_at_running(hub: Hub) -> tuple[str, list[tuple[str, int, str]], FrameType | None, int] | None:
     """What runs in the thread of another thread's hub; for gevlite._blocked, under the rules of `look`.

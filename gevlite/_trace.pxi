@@ -500,7 +500,7 @@ cdef class _Trace:
         cdef PyObject *p
         cdef Waiter w
         cdef Hub hub
-        cdef uint32_t holder, number
+        cdef uint32_t number
         cdef size_t count, start, tail
         cdef bytes events
         cdef int64_t ended = min(gevlite_now_ns(), self.ends)
@@ -510,7 +510,6 @@ cdef class _Trace:
             while p != NULL:
                 w = <Waiter> p
                 p = w.parked_next
-                holder = 0
                 number = self.number_of(hub, w.greenlet, self.thread_of(hub))
                 if isinstance(w.greenlet, CoreGreenlet):
                     name, function = names_of(<CoreGreenlet> w.greenlet)
@@ -570,9 +569,9 @@ def trace_start(Py_ssize_t size, seconds=None):
 
     seconds: it stops to record by itself after these. Raises RuntimeError if a trace is running.
     """
+    if is_traced():
+        raise RuntimeError("a trace is running already")
     if _trace is not None:
-        if gevlite_now_ns() <= _trace.ends:
-            raise RuntimeError("a trace is running already")
         _trace.end(False)           # whoever began it has not come back
     cdef _Trace trace = _Trace.__new__(_Trace, max(size, 16))
     trace.begin(timeout_ns(seconds))
@@ -591,5 +590,5 @@ def trace_stop():
 
 
 def is_traced():
-    """True while a trace is running."""
-    return _trace is not None
+    """True while a trace is running: not when its seconds are over."""
+    return _trace is not None and gevlite_now_ns() <= _trace.ends

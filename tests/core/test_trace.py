@@ -439,6 +439,20 @@ def test_one_trace_at_a_time(tmp_path):
         gevlite.trace.stop()
 
 
+def test_a_trace_whose_time_is_over_is_in_nobodys_way():
+    gevlite._core.trace_start(1000, 0.001)  # by `trace PID`, which never comes back
+    try:
+        deadline = time.monotonic() + 30
+        while gevlite._core.is_traced():
+            assert time.monotonic() < deadline
+            gevlite.sleep(0.001)
+        gevlite.trace.start()
+    finally:
+        assert gevlite.trace.stop().events
+    with pytest.raises(RuntimeError, match="no trace is running"):
+        gevlite.trace.stop()
+
+
 def test_bad_arguments_are_refused_before_anything_begins(tmp_path):
     for wrong, error in (({"events": 999}, ValueError), ({"events": "many"}, TypeError)):
         with pytest.raises(error, match="events"):
