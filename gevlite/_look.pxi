@@ -345,14 +345,8 @@ cdef class _Look:
         cdef object name = None, spawner = 0, spawned = None, text = None, until = 0, holders = None
         cdef tuple function = (None, None, 0), identity
         cdef size_t address = <size_t> <PyObject *> g if g is not None else 0
-        cdef str kind = "greenlet"
-        if g is None:
-            kind = "raw"
-        elif g is main:
-            kind = "main"
-        elif isinstance(g, Hub):
-            kind = "hub"
-        elif isinstance(g, CoreGreenlet):
+        cdef str kind = kind_of(g, main)
+        if kind == "greenlet":
             identity = (<CoreGreenlet> g).identity()
             name, function = names_of(<CoreGreenlet> g)
             if identity[2] is not None:
@@ -361,10 +355,8 @@ cdef class _Look:
                     spawner = <size_t> <PyObject *> found
             if type(identity[3]) is _CodeType:
                 spawned = self.frame_index(<PyObject *> identity[3], identity[4])
-        else:
-            kind = "raw"
-            if state == "not begun" and type(g) is greenlet:
-                function = function_of(g.run)
+        elif state == "not begun" and type(g) is greenlet:
+            function = function_of(g.run)
         if w is not None:
             text = words[0]
             if words[1] is not None:
@@ -473,7 +465,7 @@ cdef greenlet running_of(Hub hub, object frame, greenlet me, bint main_is_parked
         running = me
     elif hub.current != NULL and is_running(<CoreGreenlet> hub.current):
         running = <greenlet> hub.current
-    elif bottom_is_hub(<PyObject *> frame):
+    elif bottom_is_hub(frame):
         running = hub
     elif not main_is_parked:
         running = get_main(hub)
@@ -484,23 +476,41 @@ cdef bint is_parked(Hub hub, greenlet g) except -1:
     return waiter_of(hub, g) is not None
 
 
-cdef bint bottom_is_hub(PyObject *frame) except -1:
-    """True if this is the stack of a hub."""
+cdef object bottom_code(object frame):
+    """The code at the bottom of the stack of this frame."""
+    cdef object code
     cdef PyObject *back
-    cdef PyObject *code
-    cdef bint found
-    Py_INCREF(<object> frame)
     while True:
-        back = gevlite_frame_back(frame)
+        back = gevlite_frame_back(<PyObject *> frame)
         if back == NULL:
             break
-        Py_DECREF(<object> frame)
-        frame = back
-    code = gevlite_frame_code(frame)
-    found = code == <PyObject *> _hub_code
-    Py_DECREF(<object> code)
-    Py_DECREF(<object> frame)
-    return found
+        frame = <object> back
+        Py_DECREF(frame)
+    code = <object> gevlite_frame_code(<PyObject *> frame)
+    Py_DECREF(code)
+    return code
+
+
+cdef bint bottom_is_hub(object frame) except -1:
+    """True if this is the stack of a hub."""
+    return bottom_code(frame) is _hub_code
+
+
+cdef tuple outermost(greenlet g):
+    """The function at the bottom of the stack of a suspended greenlet, as `function_of` has it."""
+    cdef object frame = _frame_of(g)
+    return function_of(bottom_code(frame) if frame is not None else None)
+
+
+cdef str kind_of(greenlet g, greenlet main):
+    """`raw`, also for None, `main`, `hub` or `greenlet`."""
+    if g is None:
+        return "raw"
+    if g is main:
+        return "main"
+    if isinstance(g, Hub):
+        return "hub"
+    return "greenlet" if isinstance(g, CoreGreenlet) else "raw"
 
 
 cdef tuple thread_of(object thread, object name, tuple function):

@@ -186,11 +186,10 @@ cdef class Sampler(_Look):
             return 0
         if not hub.polling:
             frame = _current_frames().get(hub.thread_ident)
-        if hub.current != NULL and (frame is None or is_running(<CoreGreenlet> hub.current)):
-            running = <greenlet> hub.current
-        elif frame is not None:
-            running = hub if bottom_is_hub(<PyObject *> frame) else get_main(hub)
-        if frame is not None:
+        if frame is None:
+            running = <greenlet> hub.current if hub.current != NULL else None
+        else:
+            running = running_of(hub, frame, None, False)   # to look whether the main greenlet is parked takes too long
             Py_INCREF(frame)
             stack = self.stack(<PyObject *> frame, 0, 0)
         return self.note(hub, i, running, stack, 1)
@@ -240,34 +239,14 @@ cdef int sampled(void *argument) noexcept:
 # ---------------------------------------------------------------- how many there are
 
 cdef tuple kind_and_function(greenlet g, greenlet main):
-    """`kind`, and the name, the file and the first line of what it runs."""
-    if g is None:
-        return "raw", None, None, 0
-    if g is main:
-        return "main", None, None, 0
-    if isinstance(g, Hub):
-        return "hub", None, None, 0
-    if not isinstance(g, CoreGreenlet):
-        return ("raw", *outermost(g))
-    return ("greenlet", *names_of(<CoreGreenlet> g)[1])
-
-
-cdef tuple outermost(greenlet g):
-    """The function at the bottom of the stack of a suspended greenlet."""
-    cdef object frame = _frame_of(g)
-    cdef object code
-    cdef PyObject *back
-    if frame is None:
-        return None, None, 0
-    while True:
-        back = gevlite_frame_back(<PyObject *> frame)
-        if back == NULL:
-            break
-        frame = <object> back
-        Py_DECREF(frame)
-    code = <object> gevlite_frame_code(<PyObject *> frame)
-    Py_DECREF(code)
-    return function_of(code)
+    """Its `kind_of`, and the name, the file and the first line of what it runs."""
+    cdef str kind = kind_of(g, main)
+    cdef tuple function = (None, None, 0)
+    if kind == "greenlet":
+        function = names_of(<CoreGreenlet> g)[1]
+    elif kind == "raw" and g is not None:
+        function = outermost(g)
+    return (kind, *function)
 
 
 @cython.final

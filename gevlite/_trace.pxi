@@ -325,16 +325,13 @@ cdef class _Trace:
     cdef int tell_raw(self, Hub hub, greenlet g, int thread) except -1:
         """What it runs is known while it is switched away. Told once, and again when that may have been overwritten."""
         cdef list known = self.raw[<size_t> <PyObject *> g]
-        cdef object frame, code = None
+        cdef tuple function
         if known[2] is not None and self.written - <size_t> known[2] < self.size // 2 or g is get_main(hub):
             return 0
-        frame = _frame_of(g)
-        while frame is not None:
-            code = frame.f_code
-            frame = frame.f_back
-        if code is not None:
+        function = outermost(g)
+        if function[0] is not None:
             known[2] = self.written
-            self.add(TRACE_TOLD, known[0], 0, self.intern(function_of(code)), thread, TRACK_RAW)
+            self.add(TRACE_TOLD, known[0], 0, self.intern(function), thread, TRACK_RAW)
         return 0
 
     cdef uint32_t number_of_thread(self) except? 0:
