@@ -10,12 +10,11 @@ A program in which nothing waits but what runs, blocks nothing, and hears nothin
 
 import logging
 import os
-import sys
 import traceback
 from time import monotonic
 
 from gevlite._config import SETTINGS, config
-from gevlite._core import Tick, hubs, in_ticker, look_at_running
+from gevlite._core import Tick, hubs, in_ticker, look_at_running, thread_name
 from gevlite._native_calls import blocking_call, calls_of
 from gevlite._user_line import distance, in_words, nearest
 
@@ -54,7 +53,8 @@ class Blocked:
         """`parse (app.py:8) has run for 1.2 s; 37 others wait`."""
         who = in_words(self.place) if self.place is not None else "A greenlet without Python code"
         if not self.hub.main_hub:
-            who += f" in {_thread_name(self.hub.thread_ident)}"
+            ident = self.hub.thread_ident
+            who += f" in {thread_name(ident) or f'thread {ident:#x}'}"
         text = f"{who} has run for {self.seconds:.1f} s"
         if self.gil_seconds >= _GIL_SECONDS:
             text += f", of that {self.gil_seconds:.1f} s in C code that holds the GIL"
@@ -80,12 +80,6 @@ class Blocked:
         stack = [place for place in self.stack if distance(place[0]) < 3] or self.stack
         shown = traceback.StackSummary.from_list([(*place, None) for place in reversed(stack)])
         return "".join(shown.format()).rstrip()
-
-
-def _thread_name(ident):
-    active = getattr(sys.modules.get("threading"), "_active", {})
-    name = getattr(active.get(ident), "_name", None)
-    return name if isinstance(name, str) else f"thread {ident:#x}"
 
 
 #: Where it goes if the program has configured no log.

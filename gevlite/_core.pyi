@@ -427,6 +427,9 @@ def trace_stop() -> dict[str, Any]:
 def is_traced() -> bool:
     """True while a trace is running: not when its seconds are over."""
 
+def thread_name(ident: int) -> str | None:
+    """As `threading` has it; None if that does not know the thread. Runs no code of the program."""
+
 def look_at_running(hub: Hub) -> tuple[str, list[tuple[str, int, str]], FrameType | None, int] | None:
     """What runs in the thread of another thread's hub; for gevlite._blocked, under the rules of `look`.
 

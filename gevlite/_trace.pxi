@@ -548,8 +548,8 @@ cdef int trace_after_fork() except -1:
     return 0
 
 
-cdef object thread_name(object ident):
-    """As `threading` has it; None if that does not know the thread."""
+cpdef thread_name(ident):
+    """As `threading` has it; None if that does not know the thread. Runs no code of the program."""
     active = getattr(sys.modules.get("threading"), "_active", None)
     thread = active.get(ident) if type(active) is dict else None
     if thread is None:
