@@ -58,23 +58,18 @@ cdef class _Census:
             self.running += 1
             self.add(g, main)
         for i in range(hub.ready.count):
-            self.add_entry(&hub.ready.items[(hub.ready.head + i) & hub.ready.mask], main)
+            self.add_start(begun_by(ring_at(&hub.ready, i)), main)
         for i in range(hub.inbox.count):
-            self.add_entry(&hub.inbox.items[(hub.inbox.head + i) & hub.inbox.mask], main)
+            self.add_start(begun_by(ring_at(&hub.inbox, i)), main)
         for n in range(hub.timers.size):
-            g = begins_by(<object> hub.timers.items[n].owner)
-            if g is not None:
-                self.not_begun += 1
-                self.add(g, main)
+            self.add_start(begins_by(<object> hub.timers.items[n].owner), main)
         return 0
 
-    cdef int add_entry(self, Entry *e, greenlet main) except -1:
-        cdef greenlet g
-        if e.kind == START:
-            g = <greenlet> e.target
-            if not isinstance(g, CoreGreenlet) or (<CoreGreenlet> g).life == SCHEDULED:
-                self.not_begun += 1
-                self.add(g, main)
+    cdef int add_start(self, greenlet g, greenlet main) except -1:
+        """g: what has not begun, or None."""
+        if g is not None:
+            self.not_begun += 1
+            self.add(g, main)
         return 0
 
 

@@ -44,7 +44,7 @@ cdef int check_ring(Ring *ring) except -1:
     must(ring.items != NULL or ring.count == 0, "a ready queue with entries and without memory")
     must(ring.count <= ring.mask + 1, "a ready queue with more entries than places")
     for i in range(ring.count):
-        e = &ring.items[(ring.head + i) & ring.mask]
+        e = ring_at(ring, i)
         must(RESUME <= e.kind <= CALL, "a ready entry of no kind")
         must(e.target != NULL and Py_REFCNT(e.target) > 0, "a ready entry whose target is gone")
         must(e.kind != RESUME or isinstance(<object> e.target, Waiter), "a resumption of what is no Waiter")

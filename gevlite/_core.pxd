@@ -17,7 +17,7 @@ from libc.stdint cimport int64_t, uint64_t
 # A backend may have them from here, too.
 from gevlite._backend cimport END, READ, URGENT, WRITE, Backend, LostBackend, Ready
 from gevlite._heap cimport Heap, HeapItem, heap_before, heap_push, heap_remove
-from gevlite._ring cimport Entry, Ring, ring_dispose, ring_pop, ring_push, ring_unwatch, ring_watch
+from gevlite._ring cimport Entry, Ring, ring_at, ring_dispose, ring_pop, ring_push, ring_unwatch, ring_watch
 
 cdef extern from "_greenlet_api.h":
     ctypedef class greenlet.greenlet [object PyGreenlet, check_size ignore]:

@@ -207,6 +207,16 @@ cdef class _Look:
     cdef int64_t now
     cdef list codes             # the code objects in `known`, to keep their ids; None: all is over before one could go
 
+    def __cinit__(self):
+        self.frames = []
+        self.known = {}
+        self.greenlets = []
+        self.hubs = []
+        self.contended = set()
+        self.holders = {}
+        self.strikes = {}
+        self.now = gevlite_coarse_ns()
+
     cdef int frame_index(self, PyObject *code, int lasti) except -1:
         cdef tuple key = (<size_t> code, lasti)
         cdef object index = self.known.get(key)
@@ -271,7 +281,6 @@ cdef class _Look:
         cdef str state
         cdef size_t i
         cdef Py_ssize_t n
-        cdef Entry *e
         cdef int callbacks = 0
         cdef bint main_is_parked = False, in_place
         cdef bint here = <PyObject *> hub == gevlite_thread_hub
@@ -311,11 +320,9 @@ cdef class _Look:
                 self.add(running, number, main, "running", stack, None, None, hub.slice_end)
         # -------- what has not begun
         for i in range(hub.ready.count):
-            e = &hub.ready.items[(hub.ready.head + i) & hub.ready.mask]
-            callbacks += self.add_entry(e, number, main)
+            callbacks += self.add_entry(ring_at(&hub.ready, i), number, main)
         for i in range(hub.inbox.count):
-            e = &hub.inbox.items[(hub.inbox.head + i) & hub.inbox.mask]
-            callbacks += self.add_entry(e, number, main)
+            callbacks += self.add_entry(ring_at(&hub.inbox, i), number, main)
         for n in range(hub.timers.size):
             self.add_start(<object> hub.timers.items[n].owner, hub.timers.items[n].deadline, number, main)
         self.hubs.append((
@@ -376,11 +383,9 @@ cdef class _Look:
 
     cdef bint add_entry(self, Entry *e, int number, greenlet main) except -1:
         """True if it is a call."""
-        cdef greenlet g
-        if e.kind == START:
-            g = <greenlet> e.target
-            if not isinstance(g, CoreGreenlet) or (<CoreGreenlet> g).life == SCHEDULED:
-                self.add(g, number, main, "not begun", (), None, None, 0)
+        cdef greenlet g = begun_by(e)
+        if g is not None:
+            self.add(g, number, main, "not begun", (), None, None, 0)
         return e.kind == CALL
 
     cdef int add_start(self, object timer, int64_t deadline, int number, greenlet main) except -1:
@@ -413,6 +418,15 @@ cdef class _Look:
                     if self.strikes.get(address, LONGEST_NS) > hub.timers.items[n].deadline:
                         self.strikes[address] = hub.timers.items[n].deadline
         return 0
+
+
+cdef greenlet begun_by(Entry *e):
+    """The greenlet that this entry will begin; None if it begins none."""
+    cdef greenlet g
+    if e.kind != START:
+        return None
+    g = <greenlet> e.target
+    return g if not isinstance(g, CoreGreenlet) or (<CoreGreenlet> g).life == SCHEDULED else None
 
 
 cdef greenlet begins_by(object timer):
@@ -576,14 +590,6 @@ def look(int skip=0):
     cdef Hub hub
     cdef int number = 0
     cdef list all = all_hubs()
-    found.frames = []
-    found.known = {}
-    found.greenlets = []
-    found.hubs = []
-    found.contended = set()
-    found.holders = {}
-    found.strikes = {}
-    found.now = gevlite_coarse_ns()
     found.current = _current_frames()
     for hub in all:
         found.prepare(hub)
@@ -627,16 +633,11 @@ def look_at_running(Hub hub):
         main_is_parked = main_is_parked or (<Waiter> p).greenlet is main
         p = (<Waiter> p).parked_next
     for i in range(hub.ready.count):
-        others += hub.ready.items[(hub.ready.head + i) & hub.ready.mask].kind == START
+        others += ring_at(&hub.ready, i).kind == START
     for i in range(hub.inbox.count):
-        others += hub.inbox.items[(hub.inbox.head + i) & hub.inbox.mask].kind == START
+        others += ring_at(&hub.inbox, i).kind == START
     if frame is None:
         return "raw", [], None, others
-    found.frames = []
-    found.known = {}
-    found.greenlets = []
-    found.contended = set()
-    found.strikes = {}
     running = running_of(hub, frame, None, main_is_parked)
     if running is not None and is_parked(hub, running):
         others -= 1         # a signal handler, in the middle of its wait

@@ -20,6 +20,11 @@ cdef struct Ring:
     int (*notice)() except -1
 
 
+cdef inline Entry *ring_at(Ring *ring, size_t i) noexcept:
+    """The entry at place `i` from the first."""
+    return &ring.items[(ring.head + i) & ring.mask]
+
+
 cdef inline int ring_watch(Ring *ring, int (*notice)() except -1) except -1:
     """Have `notice` called once, by the next push. The ring is empty."""
     if ring.items == NULL and ring.aside == NULL:
@@ -51,7 +56,7 @@ cdef inline int ring_grow(Ring *ring) except -1:
     if items == NULL:
         raise MemoryError("ready queue")
     for i in range(ring.count):
-        items[i] = ring.items[(ring.head + i) & ring.mask]
+        items[i] = ring_at(ring, i)[0]
     free(ring.items)
     ring.items = items
     ring.mask = new - 1
@@ -64,7 +69,7 @@ cdef inline int ring_push(Ring *ring, int kind, PyObject *target, PyObject *argu
     cdef Entry *e
     if ring.items == NULL or ring.count > ring.mask:
         ring_grow(ring)
-    e = &ring.items[(ring.head + ring.count) & ring.mask]
+    e = ring_at(ring, ring.count)
     ring.count += 1
     e.kind = kind
     e.target = target

@@ -92,7 +92,6 @@ cdef class Sampler(_Look):
         self.known = {}
         self.codes = []
         self.counts = {}
-        self.contended = set()
         return 0
 
     cdef int find_hubs(self) except -1:
@@ -282,10 +281,7 @@ def tally():
     cdef _Tally found = _Tally.__new__(_Tally)
     cdef Hub hub
     cdef int number = 0
-    found.hubs = []
     found.counts = {}
-    found.strikes = {}
-    found.now = gevlite_coarse_ns()
     found.current = _current_frames()
     for hub in all_hubs():
         found.look_at(hub, number, 0)
