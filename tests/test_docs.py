@@ -104,8 +104,9 @@ ANYTHING = re.compile(r"\.\.\.|0x[0-9a-f]+|[0-9.]+(?= s\b)")
 
 
 def is_as_shown(printed, shown):
-    """`...` stands for anything; addresses, and times in seconds, may differ."""
+    """`...` stands for anything; addresses, and times in seconds, may differ; a long path may wrap a line."""
     pattern = ".*?".join(map(re.escape, ANYTHING.split((shown or "").rstrip())))
+    pattern = re.sub(r"(?<=\S)\\ (?=\S)", r"\\s+", pattern)
     return re.fullmatch(pattern, printed.rstrip(), re.DOTALL) is not None
 
 

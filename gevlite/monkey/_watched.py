@@ -18,21 +18,28 @@ _MOST_RUNS = 100_000
 
 
 class Found:
-    """What the watch has told. Called in its thread."""
+    """What the watch has told. Called in its thread.
+
+    Its thread may still be at it while the report is written: what is in `runs` is replaced, never changed.
+    """
 
     def __init__(self):
-        self.runs = {}  # (hub, number of the run): [seconds, lines, most others, cures]
+        self.runs = {}  # (hub, number of the run): (seconds, lines, most others, cures)
 
     def __call__(self, blocked):
         """Returns when to look again: often enough for the time to be right to a few percent."""
         key = (id(blocked.hub), blocked.run)
         if key not in self.runs and len(self.runs) >= _MOST_RUNS:
             return None
-        run = self.runs.setdefault(key, [0.0, Counter(), 0, set()])
-        run[0] = max(run[0], blocked.seconds)
-        run[1][in_words(blocked.place) if blocked.place is not None else "something without Python code"] += 1
-        run[2] = max(run[2], blocked.others)
-        run[3].add(blocked.cure() or _remedy(blocked.calls))
+        seconds, lines, others, cures = self.runs.get(key, (0.0, Counter(), 0, frozenset()))
+        line = in_words(blocked.place) if blocked.place is not None else "something without Python code"
+        cure = blocked.cure() or _remedy(blocked.calls)
+        self.runs[key] = (
+            max(seconds, blocked.seconds),
+            lines + Counter((line,)),
+            max(others, blocked.others),
+            cures | {cure},
+        )
         return max(0.02, blocked.seconds / 20)
 
     def lines(self):

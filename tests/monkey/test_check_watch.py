@@ -5,6 +5,8 @@ import textwrap
 
 import pytest
 
+from gevlite.monkey._watched import Found
+
 HEAD = """
 import os, sqlite3, sys, time
 import gevlite
@@ -67,6 +69,23 @@ def test_lines_are_listed_by_how_long_they_blocked(watched, script):
     seconds = [float(re.search(r"(?:once, |times, )(\d+\.\d) s", line)[1]) for line in blocked]
     assert seconds == sorted(seconds, reverse=True) and seconds[0] > 0
     assert re.fullmatch(r"blocked: .* \(.*:\d+\), .*\d\.\d s.*; 2 others waited\.", blocked[0])
+
+
+def test_the_report_may_be_written_while_a_line_is_found():
+    class Late:
+        hub, run, seconds, others, calls = None, 7, 0.5, 2, ()
+        place = ("app.py", 3, "spin")
+
+        def cure(self):
+            seen.append(found.lines())
+            return "Do not."
+
+    found, seen = Found(), []
+    found(Late())
+    found(Late())
+    [line] = found.lines()
+    assert re.fullmatch(r"blocked: spin \(.*app.py:3\), once, 0.5 s; 2 others waited. Do not.", line)
+    assert seen == [[], [line]]
 
 
 def test_a_program_in_which_nothing_blocks_ends_with_its_own_status(watched, script):
