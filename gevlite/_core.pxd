@@ -249,6 +249,9 @@ cdef struct HubTotals:
     int64_t lag_ns
     uint64_t[N_LAGS] lags
 
+cdef enum SeldomDue:
+    CHILD_EXITS = 1             # child of a fork: it ends with `successor`
+
 cdef class Hub(greenlet):
     cdef Ring ready
     cdef Ring inbox                 # from other threads
@@ -320,7 +323,7 @@ cdef class Hub(greenlet):
     cdef bint asking                # a runner is finding out whether anything is left
     cdef bint handlers_due          # the main greenlet is switched to in order to run signal handlers
     cdef int in_handlers            # it is running so many, one within the other
-    cdef bint exits                 # child of a fork: it ends with `successor`
+    cdef int seldom                 # of SeldomDue: what the loop has to see to in each turn, but hardly ever has; 0: nothing
     cdef set left_behind            # raw greenlets of the parent that must never run in this child; None for none
     cdef bint attachable            # something can be done so that a debugger that attaches finds us at once
     cdef int attach_fd              # readable when one is about to attach; -1: not watched yet

@@ -1274,7 +1274,7 @@ cdef class Hub(greenlet):
         if main is _main_left_behind:
             self.successor = _in_its_place      # which destroyed its first hub
             self.left_behind = {main}
-            self.exits = True
+            self.seldom |= CHILD_EXITS
         gevlite_thread_hub = <PyObject *> self
         add_hub(self)
         _local_storage.holder = _Holder(self)
@@ -1457,8 +1457,8 @@ cdef class Hub(greenlet):
                 self.budget = 0
                 if self.closed:
                     return 0        # destroyed by what has just run
-            if self.exits and self.successor.dead:
-                end_child(self, None)
+            if self.seldom and see_to_seldom(self):
+                continue
             if self.timers.size:
                 self.fire_timers()
             if self.ready.count or inbox_waits(self):
@@ -2377,7 +2377,7 @@ cdef int end_child(Hub hub, object exc) except -1:
         exit_process(status_of(exc))
     if exc is not None:
         print_plainly(hub, "what has no main greenlet any more", exc)
-        if not hub.exits and not isinstance(exc, KeyboardInterrupt):
+        if not hub.seldom & CHILD_EXITS and not isinstance(exc, KeyboardInterrupt):
             return 0
         exit_process(1)
     exit_process(0 if getattr(hub.successor, "exception", None) is None else 1)
@@ -2409,7 +2409,7 @@ cpdef abandon_main(Hub hub):
     """
     global _main_left_behind, _in_its_place
     cdef greenlet main, me
-    hub.exits = False
+    hub.seldom &= ~CHILD_EXITS
     main = get_main(hub)
     me = current_greenlet()
     if me is main or runs_loops(hub, me):
@@ -2615,6 +2615,13 @@ cdef int run_loop(Hub hub, PyObject *me) except -1:
     if hub.successor is not None and hub.successor.dead:
         end_child(hub, None)         # it destroyed the hub and ended: not for the parent's main greenlet to go on
     return 0
+
+
+cdef bint see_to_seldom(Hub hub) except -1:
+    """What `hub.seldom` says, after the ready entries of a turn. True: that turn is over."""
+    if hub.seldom & CHILD_EXITS and hub.successor.dead:
+        end_child(hub, None)
+    return False
 
 
 cdef int displace(Hub hub) except -1:
@@ -2924,7 +2931,7 @@ cdef bint poll_in_place(Hub hub, object loop, int64_t timeout, int64_t until) ex
         or hub.before_poll
         or hub.after_poll
         or hub.spinning
-        or hub.exits
+        or hub.seldom
         or hub.host is not None
         or not hub.started
         or hub.closed
@@ -3090,7 +3097,7 @@ cdef int keep_after_fork(Hub hub) except -1:
             abandon_others(hub)
     else:
         abandon_others(hub)
-        hub.exits = True
+        hub.seldom |= CHILD_EXITS
     return 0
 
 
