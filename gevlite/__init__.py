@@ -51,8 +51,8 @@ _parts.register()
 # What `import gevlite` alone does not load, and `gevlite.queue` does.
 _MODULES = frozenset(
     "asyncio backdoor baseserver builtins contextvars core event events exceptions fileobject greenlet hub"
-    " integrations local lock loop metrics monkey os pool profile pywsgi queue resolver select selectors serve server"
-    " signal socket ssl subprocess taskgroup thread threading threadpool time timeout trace util websocket".split()
+    " integrations local lock loop metrics monkey os pool profile pywsgi queue resolver select selectors serve"
+    " server signal socket ssl subprocess taskgroup testing thread threading threadpool time timeout trace util websocket".split()
 )
 
 # Names that are looked for here, each with its module.

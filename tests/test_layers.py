@@ -31,7 +31,7 @@ LAYERS = {
     "servers": "_accesslog _http.* _prompt _proxies _rawsocket _status _tls_environ backdoor baseserver metrics pywsgi"
     " server websocket",
     "patching": "monkey.*",
-    "on top": "__main__ _cli.* _startup.* as_gevent integrations.* profile serve.*",
+    "on top": "__main__ _cli.* _startup.* as_gevent integrations.* profile serve.* testing.*",
 }
 
 # What imports upwards all the same, and why.
