@@ -52,7 +52,8 @@ _parts.register()
 _MODULES = frozenset(
     "asyncio backdoor baseserver builtins contextvars core event events exceptions fileobject greenlet hub"
     " integrations local lock loop metrics monkey os pool profile pywsgi queue resolver select selectors serve"
-    " server signal socket ssl subprocess taskgroup testing thread threading threadpool time timeout trace util websocket".split()
+    " server signal socket ssl subprocess taskgroup testing thread threading threadpool time timeout trace util"
+    " websocket".split()
 )
 
 # Names that are looked for here, each with its module.
