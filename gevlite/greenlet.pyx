@@ -435,12 +435,15 @@ cdef class Greenlet(CoreGreenlet):
         if self.life == FINISHED:
             return 0
         if self.life != RUNNING:
+            # First: its class may be the program's, and others may run in it.
+            exc = exception if isinstance(exception, BaseException) else exception()
+            if self.life == FINISHED or self.life == RUNNING:
+                return self._kill(exc)
             # The ready entry, if there is one, will be passed over.
             self.life = FINISHED
             if self.start_timer is not None:
                 self.start_timer.stop()
                 self.start_timer = None
-            exc = exception if isinstance(exception, BaseException) else exception()
             if isinstance(exc, GreenletExit):
                 self._value = exc
             else:

@@ -302,6 +302,42 @@ def test_kill_of_one_that_is_scheduled_means_it_never_runs():
     assert calls == [] and isinstance(g.value, GreenletExit)
 
 
+def test_one_that_is_killed_before_it_begins_has_its_error_when_it_has_ended():
+    class Slow(Exception):
+        def __init__(self):
+            gevlite.sleep(0)  # whatever runs meanwhile must not find an end without a reason
+
+    found = []
+
+    def looks():
+        found.append((g.dead, type(g.exception)))
+
+    g = Greenlet(looks)
+    gevlite.spawn(looks)
+    g.kill(Slow)
+    gevlite.spawn(looks)
+    gevlite.sleep(0)
+    assert found == [(False, type(None)), (True, Slow)]
+
+
+def test_one_that_begins_while_its_killer_makes_the_error_is_killed():
+    class Slow(Exception):
+        def __init__(self):
+            gevlite.sleep(0)
+
+    ended = []
+
+    def body():
+        try:
+            for_ever()
+        finally:
+            ended.append(1)
+
+    g = gevlite.spawn(body)
+    g.kill(Slow)
+    assert ended == [1] and type(g.exception) is Slow
+
+
 def test_kill_of_one_that_would_start_later_drops_its_timer(hub):
     g = gevlite.spawn_later(1000, for_ever)
     assert hub.stats()["timers"] == 1
