@@ -767,12 +767,15 @@ cdef class LoopCore:
         into the greenlet meanwhile (a kill, a Timeout) ends it: it may be run again, and goes on where it was.
         """
         cdef Hub hub
-        self._check_closed()
-        self._check_running()
         hub = current_hub()
         hook = running_hook()
+        self._check_closed()
+        self._check_running()
+        # From here to `hook(self)`, and from `hook(None)` to the end, others must not run: they would find what is set in the
+        # thread for this loop. So no Python code is called there, except in debug mode.
+        if self._debug:
+            self._set_coroutine_origin_tracking(True)
         hooks = sys.get_asyncgen_hooks()
-        self._set_coroutine_origin_tracking(self._debug)
         try:
             self._thread_id = get_ident()
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
@@ -798,9 +801,10 @@ cdef class LoopCore:
                 self.running.ours = False
                 self.running = None
             hook(None)
-            self.detach()
-            self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
+            if getattr(self, "_coroutine_origin_tracking_enabled", True):
+                self._set_coroutine_origin_tracking(False)
+            self.detach()
 
     cdef int run_by(self, object me) except -1:
         cdef size_t before = self.ran_by

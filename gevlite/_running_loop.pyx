@@ -199,8 +199,10 @@ cdef class Hook:
         hooks.append(self)
 
     def __call__(self, loop, /):
+        # Made first: it may call code of the loop's, in which others may run, and those are not to find a running loop.
+        made = self.belongings(loop) if loop is not None else None
         self.set(loop)
-        set_belongings(self.belongings(loop) if loop is not None else None)
+        set_belongings(made)
 
     cdef RunningLoop belongings(self, loop):
         cdef RunningLoop made = RunningLoop.__new__(RunningLoop)

@@ -135,6 +135,25 @@ def test_nobody_else_sees_it_while_its_greenlet_is_parked(busy, start, kind):
     assert raw[1:] == [NOTHING]
 
 
+def test_nobody_else_sees_it_while_it_is_about_to_begin(start):
+    class Slow(asyncio.SelectorEventLoop):
+        def get_debug(self):
+            gevlite.sleep(0)
+            return False
+
+    def run_it():
+        loop = Slow(DefaultSelector())
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+    running, found = start(run_it), set()
+    while not running.greenlet.ready():
+        found.add(asyncio._get_running_loop())
+        gevlite.sleep(0)
+    running.get()
+    assert found == {None}
+
+
 def test_each_greenlet_runs_a_loop_of_its_own(busy):
     loops = {busy().inside[0][0] for _ in range(5)}
     assert len(loops) == 5
