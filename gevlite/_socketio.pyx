@@ -25,7 +25,7 @@ from libc.errno cimport (
     errno,
 )
 from libc.stdint cimport int64_t, uint32_t
-from libc.string cimport memset, strlen
+from libc.string cimport memset
 
 from gevlite._array cimport grown, room_for
 from gevlite._core cimport (
@@ -58,7 +58,6 @@ from gevlite._core cimport (
 
 import _socket
 import functools
-import os
 import sys
 from os import set_blocking                    # the kernel's mode, also when `os` is patched
 from types import MemberDescriptorType
@@ -178,6 +177,7 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **data, Py_ssize_t n) except -1
+    object PyUnicode_DecodeFSDefault(const char *text)
 
 # A second connect() returns what became of the first. Elsewhere it may begin another one: SO_ERROR has to be asked.
 cdef bint ASKING_TELLS = sys.platform == "linux"
@@ -969,7 +969,8 @@ cdef object from_sockaddr(sockaddr_storage *storage, socklen_t size):
         path = <char *> storage + GEVLITE_SUN_PATH
         if path[0] == 0 and GEVLITE_ABSTRACT_NAMES:
             return path[:n]             # unix(7); elsewhere it has no name
-        return os.fsdecode(<bytes> path[:strlen(path)])
+        # In C: what is raised in Python code, by a kill say, would lose an accepted connection.
+        return PyUnicode_DecodeFSDefault(path)
     return None
 
 
