@@ -410,6 +410,18 @@ cdef class Greenlet(CoreGreenlet):
             self.hub.push_start(self, None)
             self.hub.n_spawned += 1
 
+    def _put_off(self, seconds):
+        """Of one that was started and has not begun: begin it in `seconds` instead. False if it is none.
+
+        For what a spawn callback decides. The entry in the ready queue stays, and then finds it unstarted.
+        """
+        if self.life != SCHEDULED:
+            return False
+        self.start_timer = self.hub.call_later(seconds, self._start_now)
+        self.life = UNSTARTED
+        self.hub.n_spawned -= 1         # it will be counted
+        return True
+
     @classmethod
     def spawn(cls, *args, **kwargs):
         """Make one with these arguments and start it."""
