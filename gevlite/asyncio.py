@@ -35,7 +35,7 @@ from gevlite._loop_threads import in_threads
 from gevlite.event import AsyncResult, Event
 from gevlite.greenlet import Greenlet, GreenletExit
 from gevlite.lock import Acquire, Semaphore
-from gevlite.queue import Channel, Empty, Full, Next, SimpleQueue
+from gevlite.queue import Channel, Empty, Full, Next, ShutDown, SimpleQueue
 from gevlite.taskgroup import EnterGroup, LeaveGroup
 from gevlite.timeout import Timeout, with_timeout
 
@@ -607,7 +607,10 @@ async def _enter(acquire):
 
 
 async def _next(step):
-    item = await get(step.queue)
+    try:
+        item = await get(step.queue)
+    except ShutDown:
+        item = StopIteration
     if item is StopIteration:
         raise StopAsyncIteration
     return item

@@ -40,9 +40,9 @@ _T = TypeVar("_T", default=Any)
 class SimpleQueue(Generic[_T]):
     """A first-in, first-out queue. `maxsize`: how many items it holds; None or 0: any number.
 
-    Iterating over it, also with `async for`, yields items until one of them is `StopIteration`. A subclass may keep the items
-    in another way, as with the standard library's queues: it overrides `_init(maxsize)`, which sets `queue`, `_put(item)`,
-    `_get()`, `_qsize()` and, for `peek`, `_peek()`. They must not block.
+    Iterating over it, also with `async for`, yields items until one of them is `StopIteration`, or until the queue is empty
+    and was shut down. A subclass may keep the items in another way, as with the standard library's queues: it overrides
+    `_init(maxsize)`, which sets `queue`, `_put(item)`, `_get()`, `_qsize()` and, for `peek`, `_peek()`. They must not block.
     """
     def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def __init__(self, maxsize: int | None = None, items: Iterable[_T] = ()) -> None: ...
@@ -97,7 +97,8 @@ class SimpleQueue(Generic[_T]):
     def peek_nowait(self) -> _T:
         """`peek(block=False)`."""
     def shutdown(self, immediate: bool = False) -> None:
-        """Let nothing more in: `put` raises ShutDown, and so does `get` once the queue is empty. All that wait are woken.
+        """Let nothing more in: `put` raises ShutDown, and so does `get` once the queue is empty, where an iteration ends. All
+        that wait are woken.
 
         With `immediate`, what is in it is thrown away and counts as done.
         """

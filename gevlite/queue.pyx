@@ -249,7 +249,10 @@ cdef class _QueueBase:
         return self
 
     def __next__(self):
-        item = self.get()
+        try:
+            item = self.get()
+        except ShutDown:
+            item = StopIteration
         if item is StopIteration:
             raise StopIteration
         return item
@@ -263,9 +266,9 @@ cdef class SimpleQueue(_QueueBase):
     """SimpleQueue(maxsize=None, items=())\n--\n
     A first-in, first-out queue. `maxsize`: how many items it holds; None or 0: any number.
 
-    Iterating over it, also with `async for`, yields items until one of them is `StopIteration`. A subclass may keep the items
-    in another way, as with the standard library's queues: it overrides `_init(maxsize)`, which sets `queue`, `_put(item)`,
-    `_get()`, `_qsize()` and, for `peek`, `_peek()`. They must not block.
+    Iterating over it, also with `async for`, yields items until one of them is `StopIteration`, or until the queue is empty
+    and was shut down. A subclass may keep the items in another way, as with the standard library's queues: it overrides
+    `_init(maxsize)`, which sets `queue`, `_put(item)`, `_get()`, `_qsize()` and, for `peek`, `_peek()`. They must not block.
     """
 
     cdef object items               # a deque, or a list for those that sort
@@ -606,7 +609,8 @@ cdef class SimpleQueue(_QueueBase):
         return self.peek(False)
 
     def shutdown(self, immediate=False):
-        """Let nothing more in: `put` raises ShutDown, and so does `get` once the queue is empty. All that wait are woken.
+        """Let nothing more in: `put` raises ShutDown, and so does `get` once the queue is empty, where an iteration ends. All
+        that wait are woken.
 
         With `immediate`, what is in it is thrown away and counts as done.
         """

@@ -16,7 +16,7 @@ import gevlite
 import gevlite.asyncio
 from gevlite.event import AsyncResult, Event
 from gevlite.lock import BoundedSemaphore, Semaphore
-from gevlite.queue import Channel, LifoQueue, PriorityQueue, Queue, SimpleQueue
+from gevlite.queue import Channel, LifoQueue, PriorityQueue, Queue, ShutDown, SimpleQueue
 
 pytestmark = pytest.mark.usefixtures("long_lived_loop")
 
@@ -589,6 +589,25 @@ def test_a_queue_can_be_awaited_and_iterated(make):
             items.append(item)
             gevlite.spawn(queue.put, item + 1 if item < 5 else StopIteration)
         assert items == list(range(6))
+
+    both(main)
+
+
+@pytest.mark.parametrize("make", [Queue, LifoQueue, PriorityQueue, SimpleQueue])
+def test_an_iteration_of_a_queue_ends_after_shutdown(make):
+    async def main():
+        async def consume(queue):
+            return [item async for item in queue]
+
+        waits, has_items = make(), make(items=[1, 2])
+        consumer = asyncio.ensure_future(consume(waits))
+        await asyncio.sleep(0)
+        waits.shutdown()
+        has_items.shutdown()
+        assert await asyncio.wait_for(consumer, 5) == []
+        assert sorted(await consume(has_items)) == [1, 2]
+        with pytest.raises(ShutDown):
+            await waits
 
     both(main)
 

@@ -674,6 +674,21 @@ def test_shutdown_wakes_everybody_who_waits(cls):
     assert full.get() == 0
 
 
+@pytest.mark.parametrize("cls", ALL)
+@pytest.mark.parametrize("immediate", [False, True])
+def test_an_iteration_ends_after_shutdown(cls, immediate):
+    waits, has_items = cls(), cls(items=[1, 2])
+    consumer = gevlite.spawn(list, waits)
+    gevlite.idle()
+    assert not consumer.ready()
+    waits.shutdown(immediate)
+    assert consumer.get(timeout=5) == []
+    has_items.shutdown(immediate)
+    assert sorted(has_items) == ([] if immediate else [1, 2])
+    with pytest.raises(StopIteration):
+        next(has_items)
+
+
 def test_immediate_shutdown_throws_the_items_away_and_frees_joiners():
     q = Queue(items=[1, 2])
     joiner = gevlite.spawn(q.join)
