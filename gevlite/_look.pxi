@@ -67,6 +67,17 @@ cdef str type_name(object what):
     return gevlite_type_name(<PyObject *> what).decode("utf-8", "replace")
 
 
+# Nobody reads more of a name. `_probe` has the same number.
+cdef Py_ssize_t LONGEST_NAME = 200
+
+
+cdef object short_name(object name):
+    """For a screen: the end of a very long str is `...`. None remains None."""
+    if type(name) is str and len(<str> name) > LONGEST_NAME:
+        return (<str> name)[: LONGEST_NAME - 3] + "..."
+    return name
+
+
 cdef str greenlet_name(greenlet g):
     """Its name, as far as it has one already, and what it runs."""
     cdef str name, function
@@ -74,7 +85,7 @@ cdef str greenlet_name(greenlet g):
         return "the hub"
     if not isinstance(g, CoreGreenlet):
         return "the main greenlet" if main_of(g) is g else "a raw greenlet"
-    name, function = (<CoreGreenlet> g).identity()[0], function_of((<CoreGreenlet> g).identity()[1])[0]
+    name, function = short_name((<CoreGreenlet> g).identity()[0]), function_of((<CoreGreenlet> g).identity()[1])[0]
     if name is None:
         return function if function is not None else type_name(g)
     return f"{name} ({function})" if function is not None else name
@@ -95,12 +106,12 @@ cdef tuple function_of(object function):
         else:
             break
     if type(function) is _CodeType:
-        return function.co_qualname, function.co_filename, function.co_firstlineno
+        return short_name(function.co_qualname), function.co_filename, function.co_firstlineno
     if PyFunction_Check(function):
         code = function.__code__
-        return function.__qualname__, code.co_filename, code.co_firstlineno
+        return short_name(function.__qualname__), code.co_filename, code.co_firstlineno
     if type(function) is str:
-        return function, None, 0
+        return short_name(function), None, 0
     if type(function) is _BuiltinType or gevlite_type_name(<PyObject *> function) == b"cython_function_or_method":
         return function.__qualname__, None, 0
     if isinstance(function, type):
@@ -223,7 +234,7 @@ cdef class _Look:
         if index is None:
             found = <object> code
             index = len(self.frames)
-            self.frames.append((found.co_filename, gevlite_code_line(code, lasti), found.co_qualname))
+            self.frames.append((found.co_filename, gevlite_code_line(code, lasti), short_name(found.co_qualname)))
             self.known[key] = index
             if self.codes is not None:
                 self.codes.append(found)
@@ -326,7 +337,7 @@ cdef class _Look:
         for n in range(hub.timers.size):
             self.add_start(<object> hub.timers.items[n].owner, hub.timers.items[n].deadline, number, main)
         self.hubs.append((
-            <size_t> <PyObject *> hub, hub.thread_ident, hub.name if type(hub.name) is str else "",
+            <size_t> <PyObject *> hub, hub.thread_ident, short_name(hub.name) if type(hub.name) is str else "",
             type_name(hub.backend), state, bool(hub.is_main_thread), began_at(hub.slice_end),
             hub.n_parked, hub.greenlets, <long> hub.ready.count + <long> hub.inbox.count, hub.timers.size,
             hub.watched_fds, hub.n_switches, hub.n_handoffs, hub.n_polls, hub.n_spawned, callbacks,
@@ -563,11 +574,12 @@ cdef tuple name_of_thread(CoreGreenlet g, object name):
 cdef tuple names_of(CoreGreenlet g):
     """Its name, and as a tuple the name, the file and the first line of what it runs; None for what is not known."""
     cdef tuple identity = g.identity(), function = function_of(identity[1])
+    cdef object name = identity[0]
     if function[0] is None:
-        return name_of_thread(g, identity[0])
-    if PyMethod_Check(identity[1]):
-        return thread_of(<object> PyMethod_GET_SELF(identity[1]), identity[0], function)
-    return identity[0], function
+        name, function = name_of_thread(g, name)
+    elif PyMethod_Check(identity[1]):
+        name, function = thread_of(<object> PyMethod_GET_SELF(identity[1]), name, function)
+    return short_name(name), function
 
 
 cdef tuple lag_limits():

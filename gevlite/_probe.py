@@ -10,6 +10,7 @@ import sys
 
 MOST_TASKS = 1000
 MOST_FRAMES = 64
+LONGEST_NAME = 200
 
 
 def collect(skip=0):
@@ -38,7 +39,7 @@ def facts():
     except Exception:
         folder = ""
     return {
-        "program": [str(part) for part in argv] if type(argv) is list else [],
+        "program": [_short(str(part)) for part in argv] if type(argv) is list else [],
         "python": ".".join(str(part) for part in sys.version_info[:3]),
         "gevlite": getattr(sys.modules.get("gevlite._version"), "__version__", "?"),
         "executable": sys.executable,
@@ -46,6 +47,11 @@ def facts():
         "folder": folder,
         "threads": list(_thread_names().items()),
     }
+
+
+def _short(name):
+    """For a screen: the end of a very long one is `...`."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 3] + "..."
 
 
 def _paths(core):
@@ -67,7 +73,7 @@ def _thread_names():
             except Exception:
                 continue
             if type(name) is str and type(ident) is int:
-                names[ident] = name
+                names[ident] = _short(name)
     return names
 
 
@@ -81,7 +87,7 @@ def _tasks(loop):
     for task in tasks[:MOST_TASKS]:
         coroutine = task.get_coro()
         name = task.get_name()
-        told.append((name if type(name) is str else "", _name_of(coroutine), _awaiting(coroutine)))
+        told.append((_short(name) if type(name) is str else "", _short(_name_of(coroutine)), _awaiting(coroutine)))
     return len(tasks), told
 
 
@@ -116,7 +122,7 @@ def _awaiting(coroutine):
             break
         if frame is None:
             break
-        frames.append((frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_qualname))
+        frames.append((frame.f_code.co_filename, frame.f_lineno or 0, _short(frame.f_code.co_qualname)))
         coroutine = inner
     return frames[::-1]
 

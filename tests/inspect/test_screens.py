@@ -469,6 +469,37 @@ def test_names_do_not_steer_the_terminal(start, command):
     assert program.goes_on() == ""
 
 
+@pytest.mark.parametrize("command", ["ps", "tree", "dump", "stats", "top", "ps --json"])
+def test_very_long_names_are_cut(program, command):
+    process = program(
+        """
+        import asyncio, gevlite.asyncio, threading
+        long = "long" * 250_000
+        sys.argv = ["app.py", long]
+        gevlite.get_hub().name = long
+        threading.current_thread().name = long
+        def client():
+            event.wait()
+        async def wait():
+            asyncio.current_task().set_name(long)
+            await event
+        wait.__qualname__ = long
+        event = Event()
+        greenlet = gevlite.spawn(client)
+        greenlet.name = long
+        gevlite.spawn(client.__class__(client.__code__.replace(co_qualname=long), globals()))
+        gevlite.spawn(greenlet.join)
+        gevlite.spawn(gevlite.asyncio.run, wait())
+        gevlite.sleep(0.01)
+        say("ready")
+        told()
+        """
+    )
+    screen = process.shows(*command.split(), *(["--count", "1", "--interval", "0.1"] if command == "top" else []))
+    assert "longl..." in screen and "long" * 50 not in screen
+    assert process.goes_on() == ""
+
+
 def test_print_run_info_uses_the_same_words():
     event = Event()
     one = gevlite.spawn(event.wait)
