@@ -23,6 +23,7 @@ except ImportError:
 from gevlite import _parts, backends as backends
 from gevlite._config import config
 from gevlite._core import get_hub, sleep
+from gevlite._slices import uninterrupted
 from gevlite._version import __version__
 from gevlite.exceptions import LoopExit
 from gevlite.greenlet import (
@@ -119,6 +120,7 @@ __all__ = [
     "spawn",
     "spawn_later",
     "spawn_raw",
+    "uninterrupted",
     "wait",
     "with_timeout",
 ]

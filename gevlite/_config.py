@@ -165,6 +165,14 @@ def _seconds_or_off(value):
     return seconds
 
 
+def _slice_or_off(value):
+    """At least 0.001; 0 for None and False."""
+    seconds = float(value) if value is not None else 0.0
+    if value is True or not (seconds == 0 or 0.001 <= seconds <= 1e6):
+        raise ValueError
+    return seconds
+
+
 def _one_of(*names):
     def check(value):
         if not isinstance(value, str):
@@ -465,6 +473,25 @@ class Config:
         "empty variable turn it off. An assignment takes effect at once. In gunicorn's worker, Celery's pool and "
         "`python -m gevlite run` the default is 1 second.",
         empty="0",
+    )
+
+    time_slice = Setting(
+        0.0,
+        _slice_or_off,
+        "a number of seconds, at least 0.001, or 0 for off",
+        "A greenlet of the main thread that has run for so many seconds gives way to the others, in the middle of what "
+        "it computes, as if it had called `gevlite.sleep(0)`. 0.01 is a good value; 0, None and an empty variable turn "
+        "it off. An assignment takes effect at once. If it turns time slices on, it must be made in the main thread.",
+        empty="0",
+    )
+
+    time_slice_signal = Setting(
+        None,
+        _signal_or_none,
+        "the name or number of a signal",
+        "The signal that `time_slice` uses inside the process, without ever sending one; None means SIGURG. It must be "
+        "one that the program does not handle: if it does, a hub with time slices is refused with a ValueError. If the "
+        "program sets a handler for it later, time slices end with a RuntimeWarning.",
     )
 
     # -------- settings that only gevent has

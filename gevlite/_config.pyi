@@ -147,6 +147,10 @@ class Config:
     """The file to which `dump_signal` appends its reports; None means stderr."""
     watch: Setting[float, float | str | None]
     """When a greenlet has held its hub for so many seconds while others wait, a line in the log (`gevlite.watch`) says where: see [A greenlet blocks the others](debugging.md#a-greenlet-blocks-the-others). 0, None and an empty variable turn it off. An assignment takes effect at once. In gunicorn's worker, Celery's pool and `python -m gevlite run` the default is 1 second."""
+    time_slice: Setting[float, float | str | None]
+    """A greenlet of the main thread that has run for so many seconds gives way to the others, in the middle of what it computes, as if it had called `gevlite.sleep(0)`. 0.01 is a good value; 0, None and an empty variable turn it off. An assignment takes effect at once. If it turns time slices on, it must be made in the main thread."""
+    time_slice_signal: Setting[int | None, int | str | None]
+    """The signal that `time_slice` uses inside the process, without ever sending one; None means SIGURG. It must be one that the program does not handle: if it does, a hub with time slices is refused with a ValueError. If the program sets a handler for it later, time slices end with a RuntimeWarning."""
     @property
     def settings(self) -> Mapping[str, Setting[Any, Any]]:
         """All settings by name; each has `name`, `variable`, `default`, `must_be` and `__doc__`."""

@@ -57,6 +57,10 @@ cpdef enum WaitKind:
     WAIT_FDS = 14
     WAIT_LOOP = 15
 
+# `Waiter.detail` of a WAIT_YIELD: the end of a time slice.
+cdef enum:
+    USED_SLICE = 1
+
 # ---- intrusive FIFO of what waits for one thing
 
 cdef struct WaitList:
@@ -154,6 +158,7 @@ cdef class CoreGreenlet(greenlet):
     cdef char life                  # GreenletLife
     cdef unsigned int traced        # its number in a trace; 0: it was in none
     cdef object locals              # its places in gevlite.local objects; None until it has used one
+    cdef int peace                  # in so many blocks of `uninterrupted()`
 
     cdef int begin(self) except -1
     cdef int end(self) except -1
@@ -251,6 +256,7 @@ cdef struct HubTotals:
 
 cdef enum SeldomDue:
     CHILD_EXITS = 1             # child of a fork: it ends with `successor`
+    SLICES_USED = 2             # something is in `sliced`
 
 cdef class Hub(greenlet):
     cdef Ring ready
@@ -324,6 +330,15 @@ cdef class Hub(greenlet):
     cdef bint handlers_due          # the main greenlet is switched to in order to run signal handlers
     cdef int in_handlers            # it is running so many, one within the other
     cdef int seldom                 # of SeldomDue: what the loop has to see to in each turn, but hardly ever has; 0: nothing
+    cdef WaitList sliced            # greenlets that have used up their time slice, see _interrupt.pxi
+    cdef Waiter slice_next          # the one of them that was woken last
+    cdef object slicer              # the Tick that ends time slices; None: they have no end
+    cdef bint slice_asked           # the ticker's thread has asked for the end of a slice
+    cdef uint64_t slice_run         # in this run, see `progress`
+    cdef uint64_t slice_owed        # in this run it would have ended, but for peace
+    cdef uint64_t slice_goes_on     # this run goes on after another slice,
+    cdef int64_t slice_began        # since then
+    cdef uint64_t n_slices          # how many were ended
     cdef set left_behind            # raw greenlets of the parent that must never run in this child; None for none
     cdef bint attachable            # something can be done so that a debugger that attaches finds us at once
     cdef int attach_fd              # readable when one is about to attach; -1: not watched yet

@@ -328,7 +328,7 @@ class Hub(greenlet):
         greenlets: begun and not ended; parked: in a blocking call; ready: queued entries; timers: pending (unref_timers of
         them do not keep the loop alive); fds: watched by the backend; fd_waiters: greenlets that wait for one; refs: outside
         reasons to stay alive; watchers: active ones of `loop`; then totals: switches, handoffs (those that bypassed the hub),
-        polls, spawned.
+        polls, spawned, slices (those that were used up, see `config.time_slice`).
         """
     def progress(self) -> int | None:
         """A number that grows with each switch and each turn of the loop; None while the hub polls or is closed.
@@ -446,17 +446,44 @@ class Tick:
     long of that the ticker had to wait for the GIL, a number that no other run of this hub has, and whether it still runs.
     It returns in how many seconds it is to be called again if the same still runs then, or None. Its exceptions go to
     `sys.unraisablehook`. Raises RuntimeError if no thread can be started.
+
+    signum: instead, have the interpreter take this signal for come, and call only if no handler has run then.
     """
 
     hub: Hub | None
     def __init__(
-        self, hub: Hub, seconds: float, call: Callable[[Hub, float, float, int, bool], float | None]
+        self, hub: Hub, seconds: float, call: Callable[[Hub, float, float, int, bool], float | None], signum: int = 0
     ) -> None: ...
     def stop(self) -> None:
         """No more calls, but for one that is under way."""
 
 def in_ticker() -> bool:
     """True in the thread that makes the calls."""
+
+@final
+class Uninterrupted:
+    """What `uninterrupted()` returns: usable in `with`, also several times and in several greenlets."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+def has_slices() -> bool:
+    """True if this build can end time slices."""
+
+def set_slice_standard(may: bool) -> None:
+    """Whether the standard library's code may be interrupted: only if its locks are cooperative."""
+
+def in_main_thread() -> bool:
+    """True in the thread that handles signals."""
+
+def slice_signal_taken(signum: int) -> object:
+    """The handler that the program has for this signal, or None if it is free. The main thread only. Raises OSError."""
+
+def slice_hub(hub: Hub, seconds: float, signum: int, lost: Callable[[], object] | None) -> None:
+    """End the time slices of this hub, of the main thread, after `seconds`; 0: no longer.
+
+    lost(): called by a thread of its own when the program has set another handler for the signal; slices are off then.
+    """
 
 def census() -> tuple[list[dict[str, Any]], dict[tuple[str, str | None, int], int], tuple[Any, Any], tuple[float, ...]]:
     """The counts of each hub, as `(hubs, functions, totals of ended hubs, lag limits)`.

@@ -47,6 +47,7 @@ from _thread import _count
 from _thread import _local as _thread_local
 from _thread import get_ident as _get_ident
 from functools import partial
+from gc import callbacks as _gc_callbacks
 from types import BuiltinFunctionType, CodeType
 from weakref import ref as weak_reference
 
@@ -55,6 +56,7 @@ from gevlite._config import Config, config
 from gevlite._dead_end import message as dead_end_message
 from gevlite._excepthook import call_hook, replaced_hook
 from gevlite._frames import hub_frame, switched
+from gevlite._user_line import distance
 from gevlite.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
 
 from greenlet import GreenletExit, gettrace, settrace
@@ -1872,7 +1874,7 @@ cdef class Hub(greenlet):
         greenlets: begun and not ended; parked: in a blocking call; ready: queued entries; timers: pending (unref_timers of
         them do not keep the loop alive); fds: watched by the backend; fd_waiters: greenlets that wait for one; refs: outside
         reasons to stay alive; watchers: active ones of `loop`; then totals: switches, handoffs (those that bypassed the hub),
-        polls, spawned.
+        polls, spawned, slices (those that were used up, see `config.time_slice`).
         """
         drop_dead_pending(self)
         return {
@@ -1890,6 +1892,7 @@ cdef class Hub(greenlet):
             "handoffs": self.n_handoffs,
             "polls": self.n_polls,
             "spawned": self.n_spawned,
+            "slices": self.n_slices,
         }
 
     def progress(self):
@@ -2001,6 +2004,7 @@ cdef class Hub(greenlet):
         if gevlite_thread_hub == <PyObject *> self:
             gevlite_thread_hub = NULL
         remove_hub(self)
+        stop_slices(self)
         stop_ticks(self)
         keep_totals(self)
         self._unwatch_signals()
@@ -2511,6 +2515,7 @@ include "_look.pxi"
 include "_census.pxi"
 include "_trace.pxi"
 include "_ticker.pxi"
+include "_interrupt.pxi"
 include "_sample.pxi"
 include "_descriptors.pxi"
 include "_debuggers.pxi"
@@ -2621,6 +2626,9 @@ cdef bint see_to_seldom(Hub hub) except -1:
     """What `hub.seldom` says, after the ready entries of a turn. True: that turn is over."""
     if hub.seldom & CHILD_EXITS and hub.successor.dead:
         end_child(hub, None)
+    if hub.seldom & SLICES_USED:
+        next_slice(hub)
+        return True
     return False
 
 

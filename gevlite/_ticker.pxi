@@ -28,6 +28,9 @@ cdef extern from "_ticker.h" nogil:
     bint peek_flag "gevlite_peek"(bint *place)
     void poke_flag "gevlite_poke"(bint *place, bint value)
 
+cdef extern from "_sample.h":
+    void gevlite_interrupt(int signum) noexcept nogil
+
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock
     PyThread_type_lock PyThread_allocate_lock()
@@ -37,6 +40,8 @@ cdef extern from "pythread.h" nogil:
     void PyThread_release_lock(PyThread_type_lock lock)
 
 cdef enum:
+    SLICE_LOOK_NS = 500_000     # for the end of a time slice it looks no more often than this
+    SLICE_CHECK_NS = 50_000_000     # so long after it has asked for an end, it asks whether anything hears that
     TICKS_IN_PERIOD = 4         # looks while the hub is busy, so a call comes at most a quarter of the time late
     TICK_FORK_US = 1_000_000    # how long a fork waits for a call under way
     TICK_END_US = 5_000_000     # and the end of the interpreter
@@ -59,6 +64,14 @@ cdef struct TickState:
     int64_t look_at             # -1: when the hub clears *waits
     bint flagged                # *waits was set
     bint due                    # to be called
+    # For the end of time slices, see `slice_look`.
+    int signum                  # 0: it is for something else
+    bint *asked                 # of the hub: slice_asked, slice_run, slice_goes_on, slice_began
+    uint64_t *asked_run
+    uint64_t *goes_on
+    int64_t *began
+    int64_t asked_at
+    bint checked                # it has been called since
 
 cdef struct TickerThread:
     pthread_t thread
@@ -82,12 +95,14 @@ cdef class Tick:
     long of that the ticker had to wait for the GIL, a number that no other run of this hub has, and whether it still runs.
     It returns in how many seconds it is to be called again if the same still runs then, or None. Its exceptions go to
     `sys.unraisablehook`. Raises RuntimeError if no thread can be started.
+
+    signum: instead, have the interpreter take this signal for come, and call only if no handler has run then.
     """
     cdef TickState state
     cdef readonly Hub hub
     cdef object call
 
-    def __init__(self, Hub hub not None, double seconds, call):
+    def __init__(self, Hub hub not None, double seconds, call, int signum=0):
         cdef TickState *s = &self.state
         if not 0 < seconds <= 1e9:
             raise ValueError(f"seconds must be positive, not {seconds!r}")
@@ -98,6 +113,9 @@ cdef class Tick:
         s.switches, s.handoffs, s.polls = &hub.n_switches, &hub.n_handoffs, &hub.n_polls
         s.slice_end, s.polling, s.waits = &hub.slice_end, &hub.polling, &hub.ticker_waits
         s.limit = <int64_t> (seconds * 1e9)
+        s.signum = signum
+        s.asked, s.asked_run = &hub.slice_asked, &hub.slice_run
+        s.goes_on, s.began = &hub.slice_goes_on, &hub.slice_began
         tick_reset(s)
         prepare_ticker()
         _ticks.append(self)
@@ -129,7 +147,9 @@ cdef int tick_reset(TickState *s) noexcept:
     s.polled = False
     s.looks = -1                # the first look finds something new
     s.look_at = 0
-    s.flagged = s.due = False
+    s.flagged = s.due = s.checked = False
+    if s.signum:
+        s.asked[0] = False
     s.next_call = s.limit
     return 0
 
@@ -181,17 +201,62 @@ cdef int64_t tick_look(TickState *s, int64_t now) noexcept nogil:
     return -1
 
 
+cdef int64_t slice_look(TickState *s, int64_t now) noexcept nogil:
+    """`tick_look` for a Tick with a signal."""
+    cdef uint64_t progress
+    cdef bint polls = peek_flag(s.polling)
+    cdef int64_t often = max(s.limit // TICKS_IN_PERIOD, <int64_t> SLICE_LOOK_NS)
+    progress = peek_count(s.switches) + peek_count(s.handoffs) + peek_count(s.polls) + <uint64_t> peek_time(s.slice_end)
+    if s.looks < 0 or progress != s.progress or polls != s.polled:
+        s.progress, s.polled = progress, polls
+        s.looks = 0
+        s.since = now
+        if s.flagged:
+            s.flagged = False
+            poke_flag(s.waits, False)
+    else:
+        s.looks += 1
+    if polls:
+        if s.looks == 0 or not s.flagged:
+            s.flagged = s.looks > 0
+            poke_flag(s.waits, s.flagged)
+            return now + often
+        return -1
+    if peek_count(s.goes_on) == progress:
+        s.since = peek_time(s.began)        # known exactly
+    if now - s.since < s.limit:
+        return min(now + often, s.since + s.limit)
+    if not peek_flag(s.asked):
+        s.asked_run[0] = progress
+        s.asked_at = now
+        s.checked = False
+        poke_flag(s.asked, True)
+        gevlite_interrupt(s.signum)
+        return now + often
+    # No handler has run yet: C code does. Or the signal has another handler now.
+    if s.checked:
+        s.flagged = True
+        poke_flag(s.waits, True)
+        return -1
+    if now - s.asked_at < SLICE_CHECK_NS:
+        return now + often
+    s.due = s.checked = s.flagged = True
+    poke_flag(s.waits, True)
+    return -1
+
+
 cdef int64_t look_at_ticks(int64_t now, int64_t late, bint *due) noexcept nogil:
     """When to look again; -1: when a hub says so. late: for so long this thread did not run when it should have."""
     cdef TickState *s = _first_tick
     cdef int64_t at = -1
     due[0] = False
     while s != NULL:
-        s.since += late             # nor, perhaps, did the others: the machine slept, or the process was stopped
+        if not s.signum:
+            s.since += late         # nor, perhaps, did the others: the machine slept, or the process was stopped
         if s.flagged and not peek_flag(s.waits) or 0 <= s.look_at <= now:
             if s.flagged and not peek_flag(s.waits):
                 s.flagged = False
-            s.look_at = tick_look(s, now)
+            s.look_at = slice_look(s, now) if s.signum else tick_look(s, now)
         if s.due:
             due[0] = True
         elif s.look_at >= 0 and (at < 0 or s.look_at < at):
@@ -352,6 +417,8 @@ def _ticks_after_fork_in_parent():
     for t in _ticks:
         tick_reset(&t.state)
         t.hub.ticker_waits = True
+        if t.state.signum:
+            gevlite_interrupt(t.state.signum)        # what runs may never come to the hub
 
 
 cdef int ticks_after_fork_in_child() except -1:

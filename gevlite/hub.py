@@ -3,7 +3,7 @@
 import _thread
 import os
 
-from gevlite import _core
+from gevlite import _core, _slices
 from gevlite._config import Config, config
 from gevlite._core import get_hub, get_hub_if_exists, sleep
 from gevlite.exceptions import (
@@ -56,8 +56,11 @@ class Hub(_core.Hub):
     #: The thread that `start_periodic_monitoring_thread` has started; None if it was not called.
     periodic_monitoring_thread = None
 
-    def __init__(self, backend=None):
+    def __init__(self, backend=None, time_slice=None):
+        time_slice = _slices.for_new_hub(time_slice)
         super().__init__(backend)
+        if time_slice:
+            _slices.slice_hub(self, time_slice)
         if config.monitor_thread:
             self.call_soon(_start_monitoring, self)
         if config.watch:

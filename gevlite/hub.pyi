@@ -59,7 +59,11 @@ class Hub(_core.Hub):
 
     periodic_monitoring_thread: PeriodicMonitoringThread | None
     """The thread that `start_periodic_monitoring_thread` has started; None if it was not called."""
-    def __init__(self, backend: str | Sequence[str] | _core.Backend | type[_core.Backend] | None = None) -> None: ...
+    def __init__(
+        self,
+        backend: str | Sequence[str] | _core.Backend | type[_core.Backend] | None = None,
+        time_slice: float | None = None,
+    ) -> None: ...
     def start_periodic_monitoring_thread(self) -> PeriodicMonitoringThread:
         """Start an OS thread that checks regularly whether greenlets of this hub still switch, and how much memory is
         used.

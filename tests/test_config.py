@@ -32,6 +32,8 @@ GOOD_TEXTS = {
     "dump_signal": {"TERM": 15, " sigint ": 2, "1": 1},
     "dump_file": {"dump.txt": "dump.txt", " /tmp/x ": "/tmp/x"},
     "watch": {"0": 0.0, "0.5": 0.5, " 2 ": 2.0, "": 0.0},
+    "time_slice": {"0": 0.0, "0.01": 0.01, " 1 ": 1.0, "": 0.0},
+    "time_slice_signal": {"URG": 23, " sigusr1 ": 10, "12": 12},
 }
 GOOD_VALUES = {
     "backend": [("select", ("select",)), (["x", "select"], ("x", "select")), (None, None)],
@@ -51,6 +53,8 @@ GOOD_VALUES = {
     "dump_signal": [(1, 1), ("TERM", 15), (None, None)],
     "dump_file": [("x", "x"), (Path("/tmp/x"), "/tmp/x"), (None, None)],
     "watch": [(0, 0.0), (0.01, 0.01), (3, 3.0), ("4", 4.0), (None, 0.0), (False, 0.0)],
+    "time_slice": [(0, 0.0), (0.001, 0.001), (3, 3.0), ("4", 4.0), (None, 0.0), (False, 0.0)],
+    "time_slice_signal": [(23, 23), ("USR1", 10), (None, None)],
 }
 BAD_TEXTS = {
     "backend": [","],
@@ -70,6 +74,8 @@ BAD_TEXTS = {
     "dump_signal": ["0", "65", "-1", "DFL", "USR", "_DFL", "1.5"],
     "dump_file": ["/tmp/"],
     "watch": ["-1", "0.001", "nan", "inf", "soon"],
+    "time_slice": ["-1", "0.0001", "nan", "inf", "soon"],
+    "time_slice_signal": ["0", "65", "-1", "DFL", "USR", "1.5"],
 }
 BAD_VALUES = {
     "backend": [5, [5], "", [], b"select"],
@@ -89,6 +95,8 @@ BAD_VALUES = {
     "dump_signal": ["", "USR3", 0, 1000, True, 1.5, [10]],
     "dump_file": ["", "/tmp/", 5, b"/tmp/x", ["x"]],
     "watch": [-1, 0.001, float("nan"), float("inf"), "", "soon", True, [1]],
+    "time_slice": [-1, 0.0001, float("nan"), float("inf"), "", "soon", True, [1]],
+    "time_slice_signal": ["", "USR3", 0, 1000, True, 1.5, [10]],
 }
 
 

@@ -17,15 +17,15 @@ FOLDERS = {"gevlite": ROOT / "gevlite", "gevlite.backends": ROOT / "backends"}
 LAYERS = {
     "ground": "_choice _config _dead_end _excepthook _frames _native_calls _private_names _probe _program _report"
     " _timeline _trace_page _twin _user_line _version exceptions",
-    "core": "_array _backend _census _checks _core _debuggers _descriptors _gil _heap _hosted _look _ring _sample"
-    " _shared _ticker _trace",
+    "core": "_array _backend _census _checks _core _debuggers _descriptors _gil _heap _hosted _interrupt _look _ring"
+    " _sample _shared _ticker _trace",
     "backends": "backends.*",
     "to wait for": "_many _running_loop _threadlock _watch event greenlet local lock queue timeout",
     "many": "_adopted _children _executor _semlock _workers events pool taskgroup threadpool",
     "twins": "_fcntl _fileio _layers _pgwait _rawfile _socketfile _socketio _sslio _subinterpreters builtins"
     " contextvars fileobject os resolver.* select selectors signal socket ssl subprocess thread threading time",
-    "hub": "_blocked _console _door _monitor _parts _profile _session ares core hub loop resolver_ares resolver_thread"
-    " trace util",
+    "hub": "_blocked _console _door _monitor _parts _profile _session _slices ares core hub loop resolver_ares"
+    " resolver_thread trace util",
     "package": "gevlite",
     "coroutines": "_aio _aiostream _guest _inner _loop_threads asyncio",
     "servers": "_accesslog _http.* _prompt _proxies _rawsocket _status _tls_environ backdoor baseserver metrics pywsgi"

@@ -1,0 +1,187 @@
+/* For _interrupt.pxi: whether what runs may be interrupted where it is. The stack is read as the interpreter has it, since to make
+   frame objects for a whole stack would cost more than all the rest of an interruption. */
+#ifndef GEVLITE_INTERRUPT_H
+#define GEVLITE_INTERRUPT_H
+
+#include "_look.h"
+#include <stdlib.h>
+
+/* What a code object is, as far as an interruption is concerned. */
+enum { GEVLITE_CODE_FREE, GEVLITE_CODE_STANDARD, GEVLITE_CODE_OURS, GEVLITE_CODE_NEVER };
+/* What an instruction is: one at which the interpreter looks for signals, and one that calls no Python code: if some runs
+   there, the interpreter has begun it, as a signal handler or a destructor. */
+enum { GEVLITE_OP_LOOKS = 1, GEVLITE_OP_CALLS_NOTHING = 2 };
+/* Whether it may be interrupted. */
+enum { GEVLITE_MAY, GEVLITE_NOT_HERE, GEVLITE_NOT_NOW };
+
+static unsigned char gevlite_ops[256];
+static Py_ssize_t gevlite_code_index = -1;
+
+#if GEVLITE_SEES_STACKS
+/* Kept with each code object that has been looked at. */
+typedef struct {
+    unsigned char kind;
+    int units;
+    unsigned char ops[]; /* two bits for each unit of the code */
+} gevlite_code;
+
+#if PY_VERSION_HEX < 0x030C0000
+#define PyUnstable_Eval_RequestCodeExtraIndex _PyEval_RequestCodeExtraIndex
+#define PyUnstable_Code_GetExtra _PyCode_GetExtra
+#define PyUnstable_Code_SetExtra _PyCode_SetExtra
+#endif
+
+static inline int gevlite_slices_prepare(void)
+{
+    if (gevlite_code_index < 0)
+        gevlite_code_index = PyUnstable_Eval_RequestCodeExtraIndex(free);
+    return gevlite_code_index < 0 ? -1 : 0;
+}
+
+static gevlite_code *gevlite_learn_code(PyObject *code, int (*classify)(PyObject *))
+{
+    PyObject *bytes;
+    const unsigned char *text;
+    gevlite_code *made;
+    int i, units, kind = classify(code);
+    if (kind < 0)
+        return NULL;
+    bytes = PyCode_GetCode((PyCodeObject *)code); /* as it was compiled, without what the interpreter has put there */
+    if (bytes == NULL)
+        return NULL;
+    text = (const unsigned char *)PyBytes_AS_STRING(bytes);
+    units = (int)(PyBytes_GET_SIZE(bytes) / 2);
+    made = calloc(1, sizeof(gevlite_code) + (size_t)(units + 3) / 4);
+    if (made == NULL) {
+        Py_DECREF(bytes);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    made->kind = (unsigned char)kind;
+    made->units = units;
+    for (i = 0; i < units; i++)
+        made->ops[i / 4] |= (unsigned char)(gevlite_ops[text[2 * i]] << (i % 4 * 2));
+    Py_DECREF(bytes);
+    if (PyUnstable_Code_SetExtra(code, gevlite_code_index, made) < 0) {
+        free(made);
+        return NULL;
+    }
+    return made;
+}
+
+/* Of a frame: its code; NULL for what the interpreter puts where C code has called it. */
+static inline PyObject *gevlite_code_in(struct _PyInterpreterFrame *frame)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    return frame->owner >= FRAME_OWNED_BY_INTERPRETER ? NULL
+                                                      : (PyObject *)(frame->f_executable.bits & ~(uintptr_t)3);
+#elif PY_VERSION_HEX >= 0x030D0000
+    return frame->owner == FRAME_OWNED_BY_CSTACK ? NULL : frame->f_executable;
+#elif PY_VERSION_HEX >= 0x030C0000
+    return frame->owner == FRAME_OWNED_BY_CSTACK ? NULL : (PyObject *)frame->f_code;
+#else
+    return (PyObject *)frame->f_code;
+#endif
+}
+
+static inline int gevlite_unit_in(struct _PyInterpreterFrame *frame, PyObject *code)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return (int)(frame->instr_ptr - _PyCode_CODE((PyCodeObject *)code));
+#else
+    return (int)(frame->prev_instr - _PyCode_CODE((PyCodeObject *)code));
+#endif
+}
+
+/* True if C code has called it. */
+static inline int gevlite_from_c(struct _PyInterpreterFrame *frame)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return frame->previous == NULL || gevlite_code_in(frame->previous) == NULL;
+#else
+    return frame->is_entry;
+#endif
+}
+
+static inline PyObject *gevlite_local(struct _PyInterpreterFrame *frame, int i)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    uintptr_t bits = (uintptr_t)frame->localsplus[i].bits;
+    PyObject *found = (bits & 3) == 3 ? NULL : (PyObject *)(bits & ~(uintptr_t)3);
+#else
+    PyObject *found = frame->localsplus[i];
+#endif
+    return found != NULL && PyCell_Check(found) ? PyCell_GET(found) : found;
+}
+
+static inline int gevlite_dead_ref(PyObject *object)
+{
+    return object != NULL && PyWeakref_CheckRef(object) && ((PyWeakReference *)object)->wr_object == Py_None;
+}
+
+/* True if it may be the callback of a weak reference: these get the reference, which is dead by then. */
+static inline int gevlite_weakref_callback(struct _PyInterpreterFrame *frame, PyCodeObject *code)
+{
+    int i, given = code->co_argcount;
+    for (i = 0; i < given && i < 2; i++)
+        if (gevlite_dead_ref(gevlite_local(frame, i)))
+            return 1;
+    if (given < 2 && code->co_flags & CO_VARARGS) {
+        PyObject *rest = gevlite_local(frame, given + code->co_kwonlyargcount);
+        if (rest != NULL && PyTuple_CheckExact(rest) && PyTuple_GET_SIZE(rest))
+            return gevlite_dead_ref(PyTuple_GET_ITEM(rest, 0));
+    }
+    return 0;
+}
+
+/* standard: whether the standard library's code may be interrupted. Negative: an exception. */
+static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*classify)(PyObject *))
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    struct _PyInterpreterFrame *frame = state->current_frame;
+#else
+    struct _PyInterpreterFrame *frame = state->cframe->current_frame;
+#endif
+    int first = 1, from_c = 0, whose = GEVLITE_CODE_STANDARD;
+    if (state->tracing)
+        return GEVLITE_NOT_NOW;
+    for (; frame != NULL; frame = frame->previous) {
+        PyObject *code = gevlite_code_in(frame);
+        void *extra = NULL;
+        gevlite_code *known;
+        int unit, op;
+        if (code == NULL)
+            continue;
+        if (PyUnstable_Code_GetExtra(code, gevlite_code_index, &extra) < 0)
+            return -1;
+        known = extra;
+        if (known == NULL && (known = gevlite_learn_code(code, classify)) == NULL)
+            return -1;
+        unit = gevlite_unit_in(frame, code);
+        op = unit >= 0 && unit < known->units ? known->ops[unit / 4] >> (unit % 4 * 2) & 3 : 0;
+        if (first && !(op & GEVLITE_OP_LOOKS))
+            return GEVLITE_NOT_HERE;
+        if (known->kind == GEVLITE_CODE_NEVER || (from_c && op & GEVLITE_OP_CALLS_NOTHING))
+            return GEVLITE_NOT_NOW;
+        if (whose == GEVLITE_CODE_STANDARD) {
+            whose = known->kind;
+            if (whose == GEVLITE_CODE_OURS || (whose == GEVLITE_CODE_STANDARD && !standard))
+                return GEVLITE_NOT_NOW;
+        }
+        from_c = gevlite_from_c(frame);
+        if (from_c && gevlite_weakref_callback(frame, (PyCodeObject *)code))
+            return GEVLITE_NOT_NOW;
+        first = 0;
+    }
+    return whose == GEVLITE_CODE_FREE ? GEVLITE_MAY : first ? GEVLITE_NOT_HERE : GEVLITE_NOT_NOW;
+}
+#else
+static inline int gevlite_slices_prepare(void) { return -1; }
+static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*classify)(PyObject *))
+{
+    return GEVLITE_NOT_NOW;
+}
+#endif
+
+static inline int gevlite_being_traced(PyThreadState *state) { return state->tracing != 0; }
+#endif

@@ -1,0 +1,382 @@
+# Part of _core.pyx: time slices. A greenlet that has run for longer than its slice gives way between two bytecodes, as if it
+# had called `sleep(0)`. See "Time slices" in docs/design.md.
+#
+# * The ticker notices that a run has lasted too long, and marks a signal as having come (PyErr_SetInterruptEx). No signal is
+#   sent, so no system call is interrupted, and the ticker never waits for the GIL. The interpreter calls our handler
+#   between two bytecodes of the main thread.
+# * The handler finds out whether what runs may be interrupted where it is (`_interrupt.h`). If so, the greenlet parks in
+#   `Hub.sliced`. The hub wakes one of that list in each turn, behind what is ready: so what was woken by I/O or by a timer
+#   goes first, and of those that used up a slice each gets its turn.
+# * An exception for the greenlet (kill, Timeout) ends its wait, and leaves the handler where the greenlet was interrupted.
+#
+# Signals are handled in the main thread only, so this is for its hub alone.
+
+cdef extern from "_interrupt.h":
+    enum:
+        GEVLITE_CODE_FREE, GEVLITE_CODE_STANDARD, GEVLITE_CODE_OURS, GEVLITE_CODE_NEVER
+        GEVLITE_OP_LOOKS, GEVLITE_OP_CALLS_NOTHING
+        GEVLITE_MAY, GEVLITE_NOT_HERE, GEVLITE_NOT_NOW
+    unsigned char *gevlite_ops
+    int gevlite_slices_prepare() except -1
+    int gevlite_may_interrupt(PyThreadState *state, int standard, int (*classify)(PyObject *) except -1) except -1
+
+cdef int _slice_signal = 0              # the number; 0: our handler is not set
+cdef object _slice_signal_before = None  # what was set before
+cdef bint _slice_standard = False       # the standard library's locks are cooperative
+cdef PyObject *_collecting = NULL       # borrowed: the greenlet in which the garbage collector runs
+cdef list _slice_lost = []              # called if the program has set a handler of its own
+
+
+# ---------------------------------------------------------------- what may be interrupted
+
+# Methods that must not be: an exception, or a long wait, in the middle of one may lose a lock.
+cdef frozenset _NEVER_NAMES = frozenset(("__del__", "__enter__", "__exit__", "__aenter__", "__aexit__"))
+# Parts of the file names of debuggers.
+cdef tuple _DEBUGGERS = ("pydevd", "debugpy")
+_DEBUGGER_FILES = frozenset(os.path.join(os.path.dirname(os.__file__), name) for name in ("bdb.py", "pdb.py"))
+
+
+cdef int classify(PyObject *code) except -1:
+    cdef object c = <object> code
+    cdef str name = c.co_filename
+    cdef int far
+    if c.co_name in _NEVER_NAMES or name.startswith("<frozen importlib") or name in _DEBUGGER_FILES:
+        return GEVLITE_CODE_NEVER
+    far = distance(name)
+    if far == 3:
+        return GEVLITE_CODE_OURS
+    if far == 2:
+        return GEVLITE_CODE_STANDARD
+    if far == 1:
+        for part in _DEBUGGERS:
+            if part in name:
+                return GEVLITE_CODE_NEVER
+    return GEVLITE_CODE_FREE
+
+
+cdef int prepare_slices() except -1:
+    """Learn what the instructions of this Python are."""
+    cdef str name
+    cdef int number
+    import opcode
+
+    gevlite_slices_prepare()
+    for name, number in opcode.opmap.items():
+        if number > 255:
+            continue
+        if name == "RESUME" or "JUMP_BACKWARD" in name and "NO_INTERRUPT" not in name:
+            gevlite_ops[number] |= GEVLITE_OP_LOOKS
+            if not name.startswith("POP_JUMP"):
+                gevlite_ops[number] |= GEVLITE_OP_CALLS_NOTHING
+        elif name.startswith(("STORE_FAST", "DELETE_FAST", "RETURN_")) or name in (
+            "STORE_DEREF", "STORE_GLOBAL", "DELETE_DEREF", "DELETE_GLOBAL", "POP_TOP", "POP_EXCEPT", "END_FOR", "END_SEND",
+            "POP_ITER",
+        ):
+            gevlite_ops[number] |= GEVLITE_OP_CALLS_NOTHING
+    return 0
+
+
+cdef bint may_give_way(Hub hub, greenlet me) except -1:
+    """Whether the running greenlet is one that may be interrupted at all, now."""
+    if runs_loops(hub, me) or isinstance(me, _Nursery) or <PyObject *> me == _collecting or _exiting:
+        return False
+    if hub.closed or hub.closing or hub.handlers_due:
+        return False
+    if (hub.in_handlers or hub.in_place_shown != NULL) and me is get_main(hub):
+        return False            # in the middle of what it waits for
+    if hub.thread_state.c_tracefunc != NULL and is_debugger(sys.gettrace()):
+        return False
+    return True
+
+
+# ---------------------------------------------------------------- a slice is over
+
+def _end_slice(signum, frame):
+    """The handler of the signal."""
+    end_slice()
+
+
+cdef int end_slice() except -1:
+    cdef Hub hub
+    cdef greenlet me
+    cdef uint64_t run
+    cdef int where
+    if gevlite_thread_hub == NULL:
+        return 0
+    hub = <Hub> gevlite_thread_hub
+    if hub.ticker_waits:
+        tell_ticker(hub)
+    if not hub.slice_asked:
+        return 0                # it was sent by somebody, or this is the second look for other signals
+    hub.slice_asked = False
+    if hub.slicer is None:
+        restore_slice_signal()
+        return 0
+    run = hub_run(hub)
+    if hub.polling or run != hub.slice_run:
+        return 0                # what was to give way has done so already
+    me = current_greenlet()
+    if not may_give_way(hub, me):
+        return 0
+    if is_uninterrupted(me):
+        hub.slice_owed = run
+        return 0
+    where = gevlite_may_interrupt(hub.thread_state, _slice_standard, classify)
+    if where == GEVLITE_NOT_HERE:
+        # Perhaps a C function looks for signals in the middle of something. Each loop and each call looks soon.
+        ask_for_slice(hub)
+        return 0
+    if where != GEVLITE_MAY:
+        return 0
+    # Handlers are called in the order of their numbers. Those that come after ours are not to wait for this greenlet.
+    gevlite_interrupt(_slice_signal)
+    PyErr_CheckSignals()
+    if gevlite_thread_hub != <PyObject *> hub or hub.slicer is None or hub_run(hub) != run:
+        return 0
+    if others_wait(hub, me):
+        return give_slice_up(hub)
+    hub.slice_began = gevlite_now_ns()
+    hub.slice_goes_on = run
+    return 0
+
+
+cdef bint others_wait(Hub hub, greenlet me) except -1:
+    """False if the running greenlet would go on at once."""
+    return (
+        hub.ready.count
+        or inbox_waits(hub)
+        or hub.sliced.count
+        or hub.watched_fds
+        or hub.seldom
+        or hub.raw_pending
+        or hub.before_poll
+        or hub.after_poll
+        or hub.host is not None
+        or isinstance(me, CoreGreenlet) and (<CoreGreenlet> me).pending is not None
+        or hub.timers.size and hub.timers.items[0].deadline <= gevlite_now_ns()
+    )
+
+
+cdef int ask_for_slice(Hub hub) noexcept:
+    """Have the handler called again, soon."""
+    hub.slice_asked = True
+    gevlite_interrupt(_slice_signal)
+    return 0
+
+
+cdef inline uint64_t hub_run(Hub hub) noexcept:
+    """See Hub.progress."""
+    return hub.n_switches + hub.n_handoffs + hub.n_polls + <uint64_t> hub.slice_end
+
+
+cdef int give_slice_up(Hub hub) except -1:
+    cdef Waiter w = new_waiter(hub, WAIT_YIELD, NULL)
+    w.detail = USED_SLICE
+    waitlist_append(&hub.sliced, w)
+    hub.seldom |= SLICES_USED
+    hub.n_slices += 1
+    try:
+        w.park_for(FOREVER)
+    finally:
+        # Its next slice begins.
+        if hub.slice_next is w:
+            hub.slice_next = None
+        hub.slice_goes_on = hub_run(hub)
+        hub.slice_began = gevlite_now_ns()
+    free_waiter(w)
+    return 0
+
+
+cdef int next_slice(Hub hub) except -1:
+    """In each turn of the loop, after what was ready: one of those that have used up a slice, behind what is ready now."""
+    if hub.timers.size:
+        hub.fire_timers()
+    if hub.watched_fds:
+        hub.poll_once(0)
+    else:
+        check_signals()
+    # Only one of them is ready at a time: else what comes from the kernel or from a timer would queue behind them all.
+    if hub.slice_next is None or hub.slice_next.state != WOKEN:
+        hub.slice_next = <Waiter> waitlist_pop(&hub.sliced)
+        if hub.slice_next is not None:
+            hub.slice_next.wake(None)
+    if not hub.sliced.count:
+        hub.seldom &= ~SLICES_USED
+    return 0
+
+
+# ---------------------------------------------------------------- peace
+
+# Of greenlets that are none of ours, by their address: how many blocks they are in.
+cdef dict _raw_peace = {}
+
+
+cdef bint is_uninterrupted(greenlet g) noexcept:
+    if isinstance(g, CoreGreenlet):
+        return (<CoreGreenlet> g).peace > 0
+    return bool(_raw_peace) and <size_t> <PyObject *> g in _raw_peace
+
+
+cdef int add_peace(greenlet g, int change) except -1:
+    """Returns how many blocks it is in now."""
+    cdef int count
+    if isinstance(g, CoreGreenlet):
+        (<CoreGreenlet> g).peace += change
+        return (<CoreGreenlet> g).peace
+    count = _raw_peace.get(<size_t> <PyObject *> g, 0) + change
+    if count > 0:
+        _raw_peace[<size_t> <PyObject *> g] = count
+    else:
+        _raw_peace.pop(<size_t> <PyObject *> g, None)
+    return count
+
+
+@cython.final
+cdef class Uninterrupted:
+    """What `uninterrupted()` returns: usable in `with`, also several times and in several greenlets."""
+    cdef list inside            # the greenlets that are in the block
+
+    def __enter__(self):
+        cdef greenlet me = current_greenlet()
+        if self.inside is None:
+            self.inside = []
+        self.inside.append(me)
+        add_peace(me, 1)
+        return self
+
+    def __exit__(self, *exc):
+        cdef Hub hub
+        cdef greenlet me = current_greenlet()
+        cdef Py_ssize_t i = len(self.inside) - 1
+        while i > 0 and self.inside[i] is not me:
+            i -= 1              # (a generator may be closed by another greenlet than the one that has entered the block)
+        me = self.inside.pop(i)
+        if add_peace(me, -1) == 0 and gevlite_thread_hub != NULL:
+            hub = <Hub> gevlite_thread_hub
+            if hub.slice_owed and hub.slice_owed == hub_run(hub) and hub.slicer is not None:
+                hub.slice_owed = 0
+                hub.slice_run = hub_run(hub)
+                ask_for_slice(hub)
+
+
+# ---------------------------------------------------------------- on and off
+
+def has_slices():
+    """True if this build can end time slices."""
+    return GEVLITE_SEES_STACKS
+
+
+def set_slice_standard(bint may):
+    """Whether the standard library's code may be interrupted: only if its locks are cooperative."""
+    global _slice_standard
+    _slice_standard = may
+
+
+def in_main_thread():
+    """True in the thread that handles signals."""
+    try:
+        _signal.signal(_signal.SIGINT, None)
+    except ValueError:          # "only in the main thread"
+        return False
+    except TypeError:           # that this is no handler, it finds only then
+        return True
+
+
+def slice_signal_taken(int signum):
+    """The handler that the program has for this signal, or None if it is free. The main thread only. Raises OSError."""
+    before = _signal.getsignal(signum)
+    if before is _end_slice or before in (_signal.SIG_DFL, _signal.SIG_IGN):
+        _signal.signal(signum, before)      # raises if there can be no handler
+        return None
+    return before if before is not None else "one in C"
+
+
+def slice_hub(Hub hub not None, double seconds, int signum, lost):
+    """End the time slices of this hub, of the main thread, after `seconds`; 0: no longer.
+
+    lost(): called by a thread of its own when the program has set another handler for the signal; slices are off then.
+    """
+    if hub.slicer is not None:
+        (<Tick> hub.slicer).stop()
+        hub.slicer = None
+    if seconds <= 0 or hub.closed:
+        if not hub.slice_asked:
+            restore_slice_signal()          # else the handler does, so that no signal is left without one
+        return
+    set_slice_signal(signum)
+    hub.slice_goes_on = <uint64_t> -1       # no run
+    try:
+        hub.slicer = Tick(hub, seconds, _check_slice_signal, signum)
+    except BaseException:
+        restore_slice_signal()
+        raise
+    _slice_lost[:] = [lost]
+
+
+cdef int set_slice_signal(int signum) except -1:
+    global _slice_signal, _slice_signal_before
+    if _slice_signal == signum and _signal.getsignal(signum) is _end_slice:
+        return 0
+    restore_slice_signal()
+    prepare_slices()
+    before = _signal.signal(signum, _end_slice)
+    _signal.siginterrupt(signum, False)
+    _slice_signal, _slice_signal_before = signum, before
+    signals_without_ref[signum] = _end_slice
+    _gc_callbacks.insert(0, _collection_begins)
+    _gc_callbacks.append(_collection_ends)
+    return 0
+
+
+cdef int restore_slice_signal() except -1:
+    global _slice_signal
+    cdef int signum = _slice_signal
+    if not signum:
+        return 0
+    _slice_signal = 0
+    signals_without_ref.pop(signum, None)
+    for callback in (_collection_begins, _collection_ends):
+        if callback in _gc_callbacks:
+            _gc_callbacks.remove(callback)
+    try:
+        if _signal.getsignal(signum) is _end_slice:
+            _signal.signal(signum, _slice_signal_before)
+    except ValueError:
+        pass                    # another thread
+    return 0
+
+
+def _check_slice_signal(hub, seconds, gil_seconds, run, still):
+    """The ticker calls this if the handler has not run: by the ticker's thread."""
+    cdef Hub h = hub
+    if _slice_signal and _signal.getsignal(_slice_signal) is not _end_slice and h.slicer is not None:
+        (<Tick> h.slicer).stop()
+        h.slicer = None
+        restore_slice_signal()
+        for lost in list(_slice_lost):
+            lost()
+    return None
+
+
+cdef int stop_slices(Hub hub) except -1:
+    """The hub ends."""
+    if hub.slicer is not None:
+        slice_hub(hub, 0, 0, None)
+    return 0
+
+
+# ---------------------------------------------------------------- the garbage collector
+
+# It calls destructors and weakref callbacks, in whatever runs.
+def _collection_begins(phase, info):
+    global _collecting
+    cdef greenlet me
+    if phase == "start":
+        me = current_greenlet()
+        _collecting = <PyObject *> me
+
+
+def _collection_ends(phase, info):
+    global _collecting
+    if phase == "stop":
+        _collecting = NULL
