@@ -461,7 +461,8 @@ class Config:
         None,
         _path_or_none,
         "the path of a file",
-        "The file to which `dump_signal` appends its reports; None means stderr.",
+        "The regular file to which `dump_signal` appends its reports; None means stderr, as for a file that cannot be "
+        "opened.",
     )
 
     watch = Setting(

@@ -144,7 +144,7 @@ class Config:
     dump_signal: Setting[int | None, int | str | None]
     """A signal, such as `USR1`, on which the process writes what `python -m gevlite ps` shows to stderr, or to `dump_file`. It takes effect when the hub of the main thread is made, unless the program handles that signal."""
     dump_file: Setting[str | None, str | os.PathLike[str] | None]
-    """The file to which `dump_signal` appends its reports; None means stderr."""
+    """The regular file to which `dump_signal` appends its reports; None means stderr, as for a file that cannot be opened."""
     watch: Setting[float, float | str | None]
     """When a greenlet has held its hub for so many seconds while others wait, a line in the log (`gevlite.watch`) says where: see [A greenlet blocks the others](debugging.md#a-greenlet-blocks-the-others). 0, None and an empty variable turn it off. An assignment takes effect at once. In gunicorn's worker, Celery's pool and `python -m gevlite run` the default is 1 second."""
     time_slice: Setting[float, float | str | None]

@@ -406,17 +406,30 @@ def _dump(number, frame):
         text = _report.fit(_report.Report(_probe.collect(1)).ps(), None)
     except Exception as exc:
         text = f"gevlite: no report: {type(exc).__name__}: {exc}\n"
+    fd, path = 2, None
     try:
         path = config.dump_file
-        fd = 2
         if path is not None:
-            fd = posix.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            rest = text.encode("utf-8", "backslashreplace")
-            while rest:
-                rest = rest[posix.write(fd, rest) :]
-        finally:
-            if fd != 2:
-                posix.close(fd)
+            fd = _open_for_reports(path)
+    except Exception as exc:
+        reason = f"{exc.strerror or exc}: {path}" if isinstance(exc, OSError) else exc
+        text = f"gevlite: not in GEVLITE_DUMP_FILE: {reason}\n{text}"
+    try:
+        rest = text.encode("utf-8", "backslashreplace")
+        while rest:
+            rest = rest[posix.write(fd, rest) :]
     except Exception:
         pass  # a full disk, or no stderr
+    finally:
+        if fd != 2:
+            posix.close(fd)
+
+
+def _open_for_reports(path):
+    """What is not a regular file, such as a FIFO, could block the process."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    fd = posix.open(path, flags, 0o600)
+    if not stat.S_ISREG(posix.fstat(fd).st_mode):
+        posix.close(fd)
+        raise OSError("it is not a regular file")
+    return fd

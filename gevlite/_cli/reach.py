@@ -307,6 +307,10 @@ def _refused(pid, exc):
 
 
 def _unprepared(pid, why):
+    if has_gevlite(pid) is False:
+        found = [child for child in children_of(pid) if has_gevlite(child)]
+        hint = f". Its children that have: {', '.join(map(str, found))}" if found else ""
+        return f"process {pid} has not imported gevlite{hint}"
     hint = _signal_hint(pid)
     return (
         f"cannot look into process {pid}: {why}.\n"
@@ -373,6 +377,16 @@ def stat_of(pid):
     """The fields of its /proc/PID/stat that come after the name. Raises OSError."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         return file.read().rpartition(b")")[2].split()
+
+
+def has_gevlite(pid):
+    """Whether its memory has the core of gevlite; None: not known, as of another user's, or where there is no /proc."""
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            maps = file.read()
+    except OSError:
+        return None
+    return b"/gevlite/_core." in maps if maps else None
 
 
 def children_of(pid):

@@ -38,18 +38,43 @@ def test_a_process_that_forbids_remote_exec_is_told_what_to_set(start):
     program.goes_on()
 
 
-@pytest.mark.skipif(not hasattr(sys, "remote_exec"), reason="came with Python 3.14")
-def test_remote_exec_of_a_process_without_gevlite(environment):
+@pytest.mark.parametrize("command", ["ps", "top", "attach", "trace"])
+@pytest.mark.parametrize("kind", ["of Python", "of Python that forbids remote_exec", "cat"])
+def test_a_process_without_gevlite(environment, kind, command):
+    program = [sys.executable, "-c", "import time; print('ready', flush=True)\nwhile True: time.sleep(0.01)"]
+    variables = {**environment, **({"PYTHON_DISABLE_REMOTE_DEBUG": "1"} if "forbids" in kind else {})}
     with subprocess.Popen(
-        [sys.executable, "-c", "print('ready', flush=True)\nwhile True: pass"], stdout=subprocess.PIPE, text=True
+        ["cat"] if kind == "cat" else program, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         try:
+            if kind == "cat":
+                other.stdin.write("ready\n")
+                other.stdin.flush()
             other.stdout.readline()
-            command = [sys.executable, "-m", "gevlite", "ps", str(other.pid)]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50)
-            assert done.returncode == 1 and "has not imported gevlite" in done.stderr
+            look = [sys.executable, "-m", "gevlite", command, str(other.pid)]
+            done = subprocess.run(look, env=environment, capture_output=True, text=True, timeout=50, stdin=other.stdout)
+            assert done.returncode == 1 and done.stdout == ""
+            assert "has not imported gevlite" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+            assert not unprepared(done.stderr)
         finally:
             other.kill()
+
+
+@pytest.mark.skipif(hasattr(sys, "remote_exec"), reason="sys.remote_exec needs no preparation")
+def test_the_children_with_gevlite_of_a_process_without_are_named(start):
+    child = start(PARKED)
+    code = "import subprocess, sys; print('ready', flush=True); subprocess.run(sys.argv[1:])"
+    parent = [sys.executable, "-c", code, sys.executable, "-c", "import gevlite; print('child', flush=True); input()"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(parent, env=child.environment, **pipes) as other:
+        try:
+            assert [other.stdout.readline() for _ in range(2)] == ["ready\n", "child\n"]
+            done = child.look("ps", pid=other.pid)
+            number = re.search(r"has not imported gevlite\. Its children that have: (\d+)\n", done.stderr)[1]
+            assert os.path.realpath(f"/proc/{number}/exe") == os.path.realpath(f"/proc/{other.pid}/exe")
+        finally:
+            other.communicate("end\n", timeout=50)
+    child.goes_on()
 
 
 @pytest.mark.parametrize("number", [0, -5, 2**22 + 5])
@@ -329,6 +354,33 @@ def test_a_signal_writes_the_report_to_a_file(start, tmp_path):
     assert re.search(r"^  main greenlet app\.py:\d+ in told waits for read from a pipe", text, re.M), text
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert program.goes_on() == "went on\n"
+
+
+@pytest.mark.parametrize("kind", ["a FIFO that nobody reads", "a FIFO", "a link", "in no folder", "no path"])
+def test_what_no_report_can_be_written_to_gets_none_and_blocks_nothing(start, tmp_path, kind):
+    path, target = tmp_path / "reports", tmp_path / "target"
+    reader = None
+    if kind == "a link":
+        path.symlink_to(target)
+    elif kind == "in no folder":
+        path = path / "reports"
+    elif kind == "no path":
+        path = f"{tmp_path}/"
+    else:
+        os.mkfifo(path)
+        if kind == "a FIFO":
+            reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    program = start(PARKED, GEVLITE_DUMP_SIGNAL="USR1", GEVLITE_DUMP_FILE=str(path))
+    program.process.send_signal(signal.SIGUSR1)
+    said = program.process.stderr.readline()
+    assert said.startswith("gevlite: not in GEVLITE_DUMP_FILE: ") and str(path) in said
+    assert ("not a regular file" in said) == (kind == "a FIFO")
+    assert program.process.stderr.readline() == f"PID {program.pid}: app.py\n"
+    assert "went on\n" in program.process.communicate("go\n", timeout=40)[0]
+    assert not target.exists()
+    if reader is not None:
+        assert os.read(reader, 10) == b""
+        os.close(reader)
 
 
 @pytest.mark.skipif(hasattr(sys, "remote_exec"), reason="sys.remote_exec needs no preparation")
