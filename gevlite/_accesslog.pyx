@@ -14,6 +14,8 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcpy
 
+from gevlite._core cimport begin_peace, end_peace
+
 import base64
 import errno
 import os
@@ -215,6 +217,7 @@ cdef class AccessLog:
             return 0
         if second != self.second:
             self.new_second(second)
+        begin_peace()       # what is logged may have code of its own, and others are not to write into this line
         try:
             for i in range(self.n):
                 if self.codes[i] == LITERAL:
@@ -224,6 +227,8 @@ cdef class AccessLog:
         except BaseException:
             self.size = before
             raise
+        finally:
+            end_peace()
         if not self.scheduled:
             self.schedule()
         elif self.is_file and self.size >= FULL and not self.flushing:

@@ -381,6 +381,10 @@ cdef int give_way_unless_zero(object timeout) except -1
 
 # Between two turns of an event loop that the current greenlet runs.
 cdef int give_way_to_hub(Hub hub) except -1
+
+# Around what calls Python in the middle of a change: until then no time slice of the running greenlet ends.
+cdef int begin_peace() except -1
+cdef int end_peace() except -1
 cdef bint in_main_greenlet()
 cdef bint poll_in_place(Hub hub, object loop, int64_t timeout, int64_t until) except -1
 

@@ -231,6 +231,29 @@ cdef int add_peace(greenlet g, int change) except -1:
     return count
 
 
+cdef int leave_peace(greenlet g) except -1:
+    cdef Hub hub
+    if add_peace(g, -1) == 0 and gevlite_thread_hub != NULL:
+        hub = <Hub> gevlite_thread_hub
+        if hub.slice_owed and hub.slice_owed == hub_run(hub) and hub.slicer is not None:
+            hub.slice_owed = 0
+            hub.slice_run = hub_run(hub)
+            ask_for_slice(hub)
+    return 0
+
+
+# For compiled code that calls Python in the middle of a change: the running greenlet is not interrupted meanwhile.
+
+cdef int begin_peace() except -1:
+    add_peace(current_greenlet(), 1)
+    return 0
+
+
+cdef int end_peace() except -1:
+    """In the greenlet that has called `begin_peace`."""
+    return leave_peace(current_greenlet())
+
+
 @cython.final
 cdef class Uninterrupted:
     """What `uninterrupted()` returns: usable in `with`, also several times and in several greenlets."""
@@ -245,18 +268,12 @@ cdef class Uninterrupted:
         return self
 
     def __exit__(self, *exc):
-        cdef Hub hub
         cdef greenlet me = current_greenlet()
         cdef Py_ssize_t i = len(self.inside) - 1
         while i > 0 and self.inside[i] is not me:
             i -= 1              # (a generator may be closed by another greenlet than the one that has entered the block)
         me = self.inside.pop(i)
-        if add_peace(me, -1) == 0 and gevlite_thread_hub != NULL:
-            hub = <Hub> gevlite_thread_hub
-            if hub.slice_owed and hub.slice_owed == hub_run(hub) and hub.slicer is not None:
-                hub.slice_owed = 0
-                hub.slice_run = hub_run(hub)
-                ask_for_slice(hub)
+        leave_peace(me)
 
 
 # ---------------------------------------------------------------- on and off

@@ -28,7 +28,18 @@ What is thrown into such a greenlet is for the greenlet or for one of its tasks:
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
-from gevlite._core cimport Belongings, Block, Hub, PyThreadState, PyThreadState_Get, greenlet, set_belongings, throw_into
+from gevlite._core cimport (
+    Belongings,
+    Block,
+    Hub,
+    PyThreadState,
+    PyThreadState_Get,
+    begin_peace,
+    end_peace,
+    greenlet,
+    set_belongings,
+    throw_into,
+)
 
 import os
 import sys
@@ -200,9 +211,13 @@ cdef class Hook:
 
     def __call__(self, loop, /):
         # Made first: it may call code of the loop's, in which others may run, and those are not to find a running loop.
-        made = self.belongings(loop) if loop is not None else None
-        self.set(loop)
-        set_belongings(made)
+        begin_peace()
+        try:
+            made = self.belongings(loop) if loop is not None else None
+            self.set(loop)
+            set_belongings(made)
+        finally:
+            end_peace()
 
     cdef RunningLoop belongings(self, loop):
         cdef RunningLoop made = RunningLoop.__new__(RunningLoop)

@@ -15,8 +15,10 @@ from gevlite._core cimport (
     WaitList,
     Waiter,
     await_it,
+    begin_peace,
     current_hub,
     deadline_of,
+    end_peace,
     free_waiter,
     give_way_within,
     new_waiter,
@@ -128,10 +130,11 @@ os.register_at_fork(after_in_child=_count_fork)
 
 
 cdef class _Guard:
-    """Keeps other OS threads out of a queue while Python code, a comparison say, runs in the middle of a step.
+    """Keeps others out of a queue while Python code, a comparison say, runs in the middle of a step.
 
-    That code may itself use the queue: its own thread comes in again. It takes moments, and another thread rarely comes just
-    then. So a thread that finds the guard taken sleeps a little and looks again until it is free.
+    For greenlets of the same thread no time slice ends meanwhile. To other OS threads it is a lock. That code may itself use
+    the queue: its own thread comes in again. It takes moments, and another thread rarely comes just then. So a thread that
+    finds the guard taken sleeps a little and looks again until it is free.
     """
 
     cdef unsigned long owner
@@ -149,11 +152,11 @@ cdef class _Guard:
                 usleep(GUARD_LOOK_US)
         self.owner = me
         self.depth += 1
-        return 0
+        return begin_peace()
 
     cdef int leave(self) except -1:
         self.depth -= 1
-        return 0
+        return end_peace()
 
 
 @cython.final
