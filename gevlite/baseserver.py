@@ -18,6 +18,7 @@ from reprlib import recursive_repr
 
 from gevlite import socket
 from gevlite._core import get_hub, sleep
+from gevlite._user_line import in_words, of_traceback
 from gevlite.event import Event
 from gevlite.greenlet import Greenlet, getcurrent, killall, spawn_raw
 from gevlite.timeout import Timeout
@@ -51,7 +52,8 @@ class BaseServer:
     * any callable: called as `spawn(function, *args)`
     * `None`: in the greenlet that accepts. Until `handle` returns, no other client is served
 
-    `Hub.handle_error` reports an exception in `handle`.
+    `Hub.handle_error` reports an exception in `handle`. KeyboardInterrupt goes to the main greenlet; a line in the log
+    says where it came.
     """
 
     #: Seconds to wait after an error of accept: the first value, doubled each time up to the second value.
@@ -282,10 +284,19 @@ class BaseServer:
         self._serving.add(me)
         try:
             return self._handle(*args)
+        except KeyboardInterrupt as exc:
+            self._interrupted(exc, "a client")
         finally:
             self._serving.discard(me)
             self._served.set()
             self.do_close(*args)
+
+    def _interrupted(self, exc, what):
+        """Ctrl-C came while this greenlet served `what`: that is no error of its, and for the main greenlet."""
+        place = of_traceback(exc.__traceback__)
+        where = f", in {in_words(place)}" if place is not None else ""
+        _logger.warning("%s interrupted while it served %s%s", type(self).__name__, what, where)
+        get_hub().handle_system_error(type(exc), exc)
 
     def do_close(self, *args):
         """Called when a client has been served, however that ended, with the arguments of `handle`."""

@@ -43,7 +43,8 @@ class BaseServer:
     * any callable: called as `spawn(function, *args)`
     * `None`: in the greenlet that accepts. Until `handle` returns, no other client is served
 
-    `Hub.handle_error` reports an exception in `handle`.
+    `Hub.handle_error` reports an exception in `handle`. KeyboardInterrupt goes to the main greenlet; a line in the log
+    says where it came.
     """
 
     min_delay: float

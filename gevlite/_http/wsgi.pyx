@@ -833,6 +833,9 @@ cdef class Handler(Response):
     cpdef report_error(self, t, v, tb):
         """Tell us, not the client, of an exception: by `Hub.handle_error`, with an environ that keeps its secrets."""
         context = self.environ
+        if isinstance(v, KeyboardInterrupt):
+            self.server._interrupted(v, f"{context.get('REQUEST_METHOD')} {context.get('PATH_INFO')!r}")
+            return
         if not isinstance(context, self.server.secure_environ_class):
             context = self.server.secure_environ_class(context)
         get_hub().handle_error(context, t, v, tb)

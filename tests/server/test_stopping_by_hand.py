@@ -20,7 +20,7 @@ PROGRAM = """
     from gevlite.server import StreamServer
 
     def serve(*args):
-        pass
+        {serve}
 
     {kind}(({host!r}, 0), serve).serve_forever()
 """
@@ -29,10 +29,10 @@ LOGGED = "logging.basicConfig(level=logging.INFO, format='%(name)s %(levelname)s
 
 @pytest.fixture
 def start(tmp_path, request):
-    def start(kind, before="", host="127.0.0.1"):
+    def start(kind, before="", host="127.0.0.1", serve="pass"):
         if kind == "WSGIServer":
             pytest.importorskip("httptools")
-        program = textwrap.dedent(PROGRAM).format(kind=kind, before=before, host=host)
+        program = textwrap.dedent(PROGRAM).format(kind=kind, before=before, host=host, serve=serve)
         server = WebServer(
             tmp_path, [sys.executable, "-c", program], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
         )
@@ -62,6 +62,26 @@ def test_it_says_where_it_listens_and_ctrl_c_ends_it_with_few_lines(start, kind,
     text = server.log()
     assert text.endswith("\nKeyboardInterrupt\n")
     assert text.count("  File ") == 2, text
+
+
+SPIN = "print('spins', flush=True)\n    while True: pass"
+
+
+@pytest.mark.parametrize(("kind", "what"), [("WSGIServer", "GET '/a b'"), ("StreamServer", "a client")])
+def test_ctrl_c_during_a_request_says_in_one_line_where(start, kind, what):
+    server = start(kind, before=LOGGED, serve=SPIN)
+    port = int(server.said(rf"{kind} listens on \S+:(\d+)\n")[1])
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"GET /a%20b HTTP/1.0\r\n\r\n")
+        server.said("spins")
+        server.signal(signal.SIGINT)
+        assert server.process.wait(50) == -signal.SIGINT
+    text = server.log()
+    assert re.search(
+        rf"^gevlite.server WARNING {kind} interrupted while it served {what}, in serve \(<string>:\d+\)$", text, re.M
+    ), text
+    assert text.endswith("\nKeyboardInterrupt\n")
+    assert text.count("  File ") == 2 and text.count("Traceback") == 1, text
 
 
 def test_a_wsgi_server_says_it_without_logging_too(start):
