@@ -5,6 +5,9 @@
 
 #include "_look.h"
 #include <stdlib.h>
+#if PY_VERSION_HEX < 0x030C0000
+#include <opcode.h>
+#endif
 
 /* What a code object is, as far as an interruption is concerned. */
 enum { GEVLITE_CODE_FREE, GEVLITE_CODE_STANDARD, GEVLITE_CODE_OURS, GEVLITE_CODE_NEVER };
@@ -93,6 +96,17 @@ static inline int gevlite_unit_in(struct _PyInterpreterFrame *frame, PyObject *c
 #endif
 }
 
+/* True for what Python 3.11 makes of a comparison and the jump back that follows it. */
+static inline int gevlite_jumps(PyObject *code, int unit)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    int op = _Py_OPCODE(_PyCode_CODE((PyCodeObject *)code)[unit]);
+    return op == COMPARE_OP_FLOAT_JUMP || op == COMPARE_OP_INT_JUMP || op == COMPARE_OP_STR_JUMP;
+#else
+    return 0;
+#endif
+}
+
 /* True if C code has called it. */
 static inline int gevlite_from_c(struct _PyInterpreterFrame *frame)
 {
@@ -159,7 +173,7 @@ static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*class
             return -1;
         unit = gevlite_unit_in(frame, code);
         op = unit >= 0 && unit < known->units ? known->ops[unit / 4] >> (unit % 4 * 2) & 3 : 0;
-        if (first && !(op & GEVLITE_OP_LOOKS))
+        if (first && !(op & GEVLITE_OP_LOOKS) && !gevlite_jumps(code, unit))
             return GEVLITE_NOT_HERE;
         if (known->kind == GEVLITE_CODE_NEVER || (from_c && op & GEVLITE_OP_CALLS_NOTHING))
             return GEVLITE_NOT_NOW;

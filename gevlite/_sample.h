@@ -11,21 +11,26 @@ static inline void gevlite_pause(int64_t ns)
     nanosleep(&t, NULL);
 }
 
-/* Py_AddPendingCall. Before Python 3.13 the main thread is not told of such a call, or of a signal, if another thread has made
-   it, and looks for it only once it has waited for the GIL. To be told of an exception from another thread makes it look for everything, and
-   does nothing if there is none. */
+/* Before Python 3.13 the main thread is not told of a signal or a pending call that another thread has made, and looks for it
+   only once it has waited for the GIL. What it looks at between two bytecodes is in the interpreter's state. (To signal an
+   exception from another thread would do it as well, but where there is none nothing takes that back: each loop would be
+   slower from then on.) */
 #if PY_VERSION_HEX < 0x030D0000
-extern void _PyEval_SignalAsyncExc(PyInterpreterState *) __attribute__((weak));
+#ifndef Py_BUILD_CORE
+#define Py_BUILD_CORE 1
 #endif
+#undef _PyGC_FINALIZED /* which is a function there */
+#include "internal/pycore_interp.h"
 
 static inline void gevlite_look_there(void)
 {
-#if PY_VERSION_HEX < 0x030D0000
-    if (_PyEval_SignalAsyncExc != NULL)
-        _PyEval_SignalAsyncExc(PyInterpreterState_Main());
-#endif
+    _Py_atomic_store_relaxed(&PyInterpreterState_Main()->ceval.eval_breaker, 1);
 }
+#else
+static inline void gevlite_look_there(void) {}
+#endif
 
+/* Py_AddPendingCall. */
 static inline int gevlite_call_there(int (*function)(void *), void *argument)
 {
     if (Py_AddPendingCall(function, argument) < 0)

@@ -30,6 +30,7 @@ cdef extern from "_ticker.h" nogil:
 
 cdef extern from "_sample.h":
     void gevlite_interrupt(int signum) noexcept nogil
+    void gevlite_look_there() noexcept nogil
 
 cdef extern from "pythread.h" nogil:
     ctypedef void *PyThread_type_lock
@@ -234,6 +235,7 @@ cdef int64_t slice_look(TickState *s, int64_t now) noexcept nogil:
         gevlite_interrupt(s.signum)
         return now + often
     # No handler has run yet: C code does. Or the signal has another handler now.
+    gevlite_look_there()        # the main thread may have stored what it had found just before
     if s.checked:
         s.flagged = True
         poke_flag(s.waits, True)

@@ -191,40 +191,45 @@ def test_uninterrupted_blocks_are_not_interrupted(sliced):
                 ran.append(1)
                 gevlite.sleep(0)
 
-        def for_a_while():
+        def is_interrupted():
+            before = len(ran)
+            spin(lambda: len(ran) > before)
+            return True
+
+        def is_not():
+            "For ten slices."
             before = len(ran)
             end = time.monotonic() + 0.05
-            while time.monotonic() < end:
-                pass
-            return len(ran) - before
+            spin(lambda: time.monotonic() > end)
+            return len(ran) == before
 
         @gevlite.uninterrupted
         def decorated(a, *, b):
             "Words."
-            return for_a_while()
+            return is_not()
+
+        def in_block():
+            with gevlite.uninterrupted():
+                return is_not()
 
         beside = spawn(other)
-        spin(lambda: ran)
-        assert for_a_while()
+        assert is_interrupted()
         with gevlite.uninterrupted():
-            assert not for_a_while()
+            assert is_not()
             with gevlite.uninterrupted() as inner, inner:
                 pass
-            assert not decorated(1, b=2)
-            assert not for_a_while()
+            assert decorated(1, b=2)
+            assert is_not()
             gevlite.sleep(0.001)                # what blocks lets others run
-            assert not for_a_while()
-        assert for_a_while()
-        assert not decorated(1, b=2) and not spawn(decorated, 1, b=2).get() and spawn(for_a_while).get()
+            assert is_not()
+        assert is_interrupted()
+        assert decorated(1, b=2) and spawn(decorated, 1, b=2).get()
+        assert is_interrupted() and spawn(is_interrupted).get()
         assert decorated.__doc__ == "Words." and decorated.__name__ == "decorated"
-
-        def in_greenlet():
-            with gevlite.uninterrupted():
-                return for_a_while()
-
-        assert spawn(in_greenlet).get() == 0
+        assert spawn(in_block).get()
         import greenlet
-        assert greenlet.greenlet(in_greenlet).switch() == 0
+        assert greenlet.greenlet(in_block).switch()
+        assert is_interrupted()
         beside.kill()
     """)
 
@@ -302,29 +307,27 @@ def test_a_generator_may_leave_a_block_in_another_greenlet(sliced):
 
 def test_an_assignment_takes_effect_at_once(sliced):
     sliced("""
-        def for_a_while():
+        def is_interrupted():
             ran = []
-            other = spawn(ran.append, 1)
-            end = time.monotonic() + 0.1
-            spin(lambda: time.monotonic() > end)
-            other.join()
-            return bool(ran) and slices()
+            spawn(ran.append, 1)
+            spin(lambda: ran)
+            return True
 
-        assert for_a_while()
+        assert is_interrupted()
         gevlite.config.time_slice = None
         before = slices()
-        for_a_while()
+        end = time.monotonic() + 0.05
+        spin(lambda: time.monotonic() > end)
         assert slices() == before
         assert signal.getsignal(signal.SIGURG) == signal.SIG_DFL
         assert not [c for c in gc.callbacks if "collection_" in repr(c)]
         gevlite.config.time_slice_signal = "USR1"
         gevlite.config.time_slice = 0.002
         assert callable(signal.getsignal(signal.SIGUSR1))
-        assert for_a_while() > before
+        assert is_interrupted()
         gevlite.config.time_slice_signal = "USR2"
         assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
-        before = slices()
-        assert for_a_while() > before
+        assert is_interrupted()
     """)
 
 
