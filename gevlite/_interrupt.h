@@ -187,7 +187,7 @@ static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*class
             return GEVLITE_NOT_NOW;
         first = 0;
     }
-    return whose == GEVLITE_CODE_FREE ? GEVLITE_MAY : first ? GEVLITE_NOT_HERE : GEVLITE_NOT_NOW;
+    return first ? GEVLITE_NOT_HERE : GEVLITE_MAY; /* a greenlet may run nothing but the standard library's code */
 }
 #else
 static inline int gevlite_slices_prepare(void) { return -1; }

@@ -31,6 +31,18 @@ cdef list _slice_lost = []              # called if the program has set a handle
 
 # Methods that must not be: an exception, or a long wait, in the middle of one may lose a lock.
 cdef frozenset _NEVER_NAMES = frozenset(("__del__", "__enter__", "__exit__", "__aenter__", "__aexit__"))
+# Functions of the standard library that set what belongs to the thread, or that a fork calls, by their file: what they do must
+# be complete before others run.
+cdef dict _NEVER_STANDARD = {
+    os.path.join(os.path.dirname(os.__file__), *path.split("/")): frozenset(names.split())
+    for path, names in {
+        "asyncio/base_events.py": "_run_forever_cleanup _run_forever_setup _set_coroutine_origin_tracking",
+        "asyncio/events.py": "_get_running_loop _set_running_loop on_fork",
+        "asyncio/tasks.py": "_enter_task _leave_task _swap_current_task current_task",
+        "logging/__init__.py": "_after_at_fork_child_reinit_locks",
+        "threading.py": "_after_fork",
+    }.items()
+}
 # Parts of the file names of debuggers.
 cdef tuple _DEBUGGERS = ("pydevd", "debugpy")
 _DEBUGGER_FILES = frozenset(os.path.join(os.path.dirname(os.__file__), name) for name in ("bdb.py", "pdb.py"))
@@ -44,9 +56,10 @@ cdef int classify(PyObject *code) except -1:
         return GEVLITE_CODE_NEVER
     far = distance(name)
     if far == 3:
-        return GEVLITE_CODE_OURS
+        # The frame below the target of a thread, which may be a function of the standard library.
+        return GEVLITE_CODE_STANDARD if c.co_qualname == "ThreadGreenlet._run" else GEVLITE_CODE_OURS
     if far == 2:
-        return GEVLITE_CODE_STANDARD
+        return GEVLITE_CODE_NEVER if c.co_name in _NEVER_STANDARD.get(name, ()) else GEVLITE_CODE_STANDARD
     if far == 1:
         for part in _DEBUGGERS:
             if part in name:

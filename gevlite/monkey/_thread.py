@@ -5,8 +5,18 @@ import importlib.util
 import sys
 from importlib import _bootstrap
 
+from gevlite._core import set_slice_standard
 from gevlite._threadlock import RLock, get_owner_ident
-from gevlite.monkey._engine import adopt, load_twins, on_unpatch, patch_item, patch_module, patch_twin, when_imported
+from gevlite.monkey._engine import (
+    adopt,
+    load_twins,
+    on_unpatch,
+    patch_item,
+    patch_module,
+    patch_twin,
+    unadopted,
+    when_imported,
+)
 from gevlite.monkey._libraries import keep_threads_in_c
 from gevlite.monkey._patching import patcher
 
@@ -56,6 +66,10 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
     if existing_locks:
         adopt("locks", _adopted.adopt_locks)
         adopt("RLocks", _adopted.adopt_rlocks)
+        if threading and "locks" not in unadopted and "RLocks" not in unadopted:
+            # To be interrupted with one of its locks holds up only those that wait for that lock.
+            set_slice_standard(True)
+            on_unpatch(_leave_standard_library_alone)
     elif logging and "logging" in sys.modules:
         _give_logging_new_locks(sys.modules["logging"])
     keep_threads_in_c()
@@ -72,6 +86,10 @@ class _ThreadOfModuleLocks:
 
     def __getattr__(self, name):
         return getattr(_thread, name)
+
+
+def _leave_standard_library_alone():
+    set_slice_standard(False)
 
 
 def _tell_owners_of_module_locks_apart():

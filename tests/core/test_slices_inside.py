@@ -143,3 +143,37 @@ def test_a_loop_of_asyncio_is_not_seen_before_its_greenlet_runs_it(sliced):
         runs.clear()
         looks.get()
     """)
+
+
+STANDARD = """
+    import os, sys
+    from gevlite import monkey
+
+    patched = {patched}
+    if patched:
+        monkey.patch_all()
+
+    import threading
+
+    # As if it was a module of the standard library.
+    source = "def spin(stopped):\\n    while not stopped and time.perf_counter() < end:\\n        pass\\n"
+    names = {{"time": time, "end": time.perf_counter() + {seconds}}}
+    exec(compile(source, os.path.join(os.path.dirname(os.__file__), "spinning.py"), "exec"), names)
+    stopped = []
+    greenlets = [gevlite.spawn(names["spin"], stopped)]
+    if patched:
+        thread = threading.Thread(target=names["spin"], args=(stopped,))
+        thread.start()
+    gevlite.sleep(0.001)
+    stopped.append(1)
+    in_time = time.perf_counter() < names["end"]
+    assert in_time == patched, in_time
+    gevlite.joinall(greenlets)
+    if patched:
+        monkey.unpatch_all()
+"""
+
+
+@pytest.mark.parametrize(("patched", "seconds"), [(True, 50), (False, 0.1)])
+def test_the_standard_library_gives_way_only_if_its_locks_are_cooperative(sliced, patched, seconds):
+    sliced(STANDARD.format(patched=patched, seconds=seconds))
