@@ -1895,6 +1895,16 @@ cdef class Hub(greenlet):
             "slices": self.n_slices,
         }
 
+    def _running_timers(self):
+        """The Timers that are running: not the time-outs of waits."""
+        cdef Py_ssize_t i
+        cdef list found = []
+        for i in range(self.timers.size):
+            owner = <object> self.timers.items[i].owner
+            if isinstance(owner, Timer):
+                found.append(owner)
+        return found
+
     def progress(self):
         """A number that grows with each switch and each turn of the loop; None while the hub polls or is closed.
 

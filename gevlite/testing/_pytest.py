@@ -1,0 +1,717 @@
+"""What gevlite's plug-in for pytest does once it is asked for: see gevlite_pytest.py, which asks.
+
+* One greenlet, the runner, runs the tests, one after the other; so contexts and thread-locals of fixtures are those of
+  the tests, as without the plug-in. The main greenlet waits, and passes on to it what is raised in the main greenlet:
+  that is where gevlite raises KeyboardInterrupt, LoopExit and what a signal handler raises.
+* What pytest and its plug-ins do for a test they do in the runner, but for the wrappers around it.
+* `threading.excepthook` is where gevlite reports an error that nothing caught, in greenlets and threads. An error that
+  `get()` raises again has another traceback afterwards: so it is known which ones were.
+* What a fixture of a wider scope starts, and what that starts, belongs to the fixture and not to the test.
+"""
+
+import _socket
+import gc
+import hashlib
+import os
+import random
+import re
+import signal
+import stat
+import threading
+import weakref
+from contextlib import contextmanager
+from contextvars import copy_context
+from time import monotonic as _now  # the real time, also below a VirtualClock
+
+import pytest
+
+import gevlite
+from gevlite import _probe
+from gevlite._core import get_hub_if_exists
+from gevlite._report import Report, fit
+from gevlite.event import Event
+from gevlite.greenlet import Greenlet
+from gevlite.testing import faults
+
+__all__ = ["Controller", "Faults", "Session"]
+
+# For what ends soon after a test: a server's greenlet learns that its client has gone. At least so long, and so often.
+SETTLE_SECONDS, SETTLE_ROUNDS = 0.5, 20
+AGAIN_SECONDS = 2.0  # the alarm repeats, in case that the test swallows it
+LARGEST_SEED = 2**31
+
+_failed = pytest.StashKey[bool]()
+_seed = pytest.StashKey[int]()
+
+
+class Controller:
+    """Of a pytest that leaves the tests to the processes of xdist: it only chooses the seed."""
+
+    def __init__(self, config):
+        self.config = config
+        _choose_seed(config)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config):
+        _choose_seed(config)
+
+    def pytest_report_header(self, config):
+        return _header(config, "in the processes of xdist")
+
+
+def _choose_seed(config):
+    for options in (getattr(config, "known_args_namespace", None), config.option):
+        if getattr(options, "gevlite_shuffle", None) == -1:
+            options.gevlite_shuffle = config.stash.setdefault(_seed, random.randrange(LARGEST_SEED))
+
+
+def _header(config, how):
+    seed = getattr(config.option, "gevlite_shuffle", None)
+    return f"gevlite: {how}" + (f", --gevlite-shuffle={seed}" if seed is not None else "")
+
+
+class Session:
+    """The plug-in itself. everywhere: for all tests, not only for those with the marker."""
+
+    def __init__(self, config, patch, everywhere):
+        self.config = config
+        self.everywhere = everywhere
+        self.patched = patch
+        if patch:
+            from gevlite import monkey
+
+            monkey.patch_all(fix=True)  # fix: pytest itself holds time.sleep already
+        self.runner = Runner()
+        self.alarm = Alarm(self.runner)
+        self.errors = Errors()
+        self.left = Left(config)
+        self.before = None
+        _choose_seed(config)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config):
+        _choose_seed(config)
+        self.left.begin()
+
+    def pytest_unconfigure(self):
+        self.left.end()
+        self.runner.end()
+
+    def pytest_report_header(self, config):
+        if self.everywhere:
+            return _header(config, "patched" if self.patched else "not patched")
+        return None
+
+    def is_for(self, item):
+        return self.everywhere or item.get_closest_marker("gevlite") is not None
+
+    # -------- a test
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item, nextitem):
+        if not self.is_for(item) or self.runner.is_running():
+            return None
+        arguments = {"item": item, "nextitem": nextitem}
+        hook = item.ihook.pytest_runtest_protocol
+        others = [one for one in hook.get_hookimpls() if not one.wrapper and not one.hookwrapper]
+
+        def run():
+            """What pytest would call now; the wrappers are around it already."""
+            for one in reversed(others):
+                if one.plugin is not self:
+                    result = one.function(*[arguments[name] for name in one.argnames])
+                    if result is not None:
+                        return result
+            return None
+
+        self.alarm.item = item
+        with self.alarm.after(_timeout_of(item), "gevlite"):
+            return self.runner.run(item.nodeid, run)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item):
+        if self.is_for(item):
+            item.stash[_failed] = False
+            self.before = self.left.now()
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item):
+        result = yield
+        self.alarm.stop("gevlite")
+        before, self.before = self.before, None
+        if self.is_for(item) and before is not None:
+            self.check_left(item, before)
+        return result
+
+    def check_left(self, item, before):
+        if not _marked(item, "left", True):
+            return
+        found = self.left.since(before, item.stash.get(_failed, False))
+        if not found:
+            return
+        text = f"{item.name} has left behind:\n" + "\n".join(f"  {line}" for line in found)
+        if item.stash.get(_failed, False):
+            item.add_report_section("teardown", "gevlite", text)  # one failure is enough
+        else:
+            pytest.fail(text, pytrace=False)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item):
+        report = yield
+        if report.failed or hasattr(report, "wasxfail"):
+            item.stash[_failed] = True
+        return report
+
+    # -------- its phases, as near to its code as can be: a name that pytest takes, and the hook that it is for
+
+    def phase(self, item, when):
+        """The body of a wrapper: errors of greenlets during the phase are errors of the phase."""
+        __tracebackhide__ = True
+        self.alarm.when = when
+        if not self.is_for(item):
+            return (yield)
+        hook, threading.excepthook = threading.excepthook, self.errors.hook
+        failed = True
+        try:
+            if when == "call":
+                with self.shuffled(item):
+                    result = yield
+            else:
+                result = yield
+            failed = False
+        finally:
+            threading.excepthook = hook
+            found = self.errors.take()
+            if failed and found:
+                item.add_report_section(when, "errors in greenlets", "\n".join(map(_as_text, found)))
+        if found and _marked(item, "errors", True):
+            raise found[0] if len(found) == 1 else BaseExceptionGroup("errors in greenlets", found)
+        return result
+
+    @pytest.hookimpl(wrapper=True, trylast=True, specname="pytest_runtest_setup")
+    def pytest_inner_setup(self, item):
+        __tracebackhide__ = True
+        return (yield from self.phase(item, "setup"))
+
+    @pytest.hookimpl(wrapper=True, trylast=True, specname="pytest_runtest_call")
+    def pytest_inner_call(self, item):
+        __tracebackhide__ = True
+        return (yield from self.phase(item, "call"))
+
+    @pytest.hookimpl(wrapper=True, trylast=True, specname="pytest_runtest_teardown")
+    def pytest_inner_teardown(self, item):
+        __tracebackhide__ = True
+        return (yield from self.phase(item, "teardown"))
+
+    @contextmanager
+    def shuffled(self, item):
+        seed = self.config.option.gevlite_shuffle
+        if seed is None or not self.is_for(item):
+            yield
+            return
+        from gevlite.testing import shuffled
+
+        # Another order for each test, and the same one if it runs alone.
+        own = int.from_bytes(hashlib.sha256(f"{seed} {item.nodeid}".encode()).digest()[:4], "big") % LARGEST_SEED
+        item.add_report_section("call", "gevlite", f"--gevlite-shuffle={seed}; of this test: shuffled({own})")
+        with shuffled(own):
+            yield
+
+    # -------- fixtures of wider scopes
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef):
+        if fixturedef.scope == "function":
+            return (yield)
+        with self.left.belongs_to(fixturedef):
+            return (yield)
+
+    def pytest_fixture_post_finalizer(self, fixturedef):
+        if fixturedef.scope != "function":
+            self.left.fixture_has_ended(fixturedef, self.before)
+
+    # -------- time limits
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_timeout_set_timer(self, item, settings):
+        if not self.is_for(item) or not settings.timeout:
+            return None
+        self.alarm.item = item
+        if not self.alarm.start(settings.timeout, "pytest-timeout"):
+            return None
+        item.cancel_timeout = lambda: self.alarm.stop("pytest-timeout")  # pytest-timeout calls it
+        return True
+
+    def pytest_enter_pdb(self):
+        self.alarm.stop()
+
+    def pytest_exception_interact(self):
+        if self.config.getoption("usepdb", False):
+            self.alarm.stop()
+
+
+def _marked(item, name, default):
+    """The argument of the nearest marker that has it."""
+    for mark in item.iter_markers("gevlite"):
+        if name in mark.kwargs:
+            return mark.kwargs[name]
+    return default
+
+
+def _timeout_of(item):
+    seconds = _marked(item, "timeout", None)
+    if seconds is None:
+        seconds = item.config.option.gevlite_timeout
+    if seconds is None:
+        seconds = item.config.getini("gevlite_timeout")
+    try:
+        return float(seconds)
+    except ValueError:
+        raise pytest.UsageError(f"gevlite_timeout is a number of seconds, not {seconds!r}") from None
+
+
+def _as_text(error):
+    import traceback
+
+    return "".join(traceback.format_exception(error))
+
+
+# ---------------------------------------------------------------- the greenlet of the tests
+
+
+class Runner:
+    """The greenlet that runs the tests, made with the first one."""
+
+    def __init__(self):
+        self.greenlet = None
+        self.go = self.done = None
+        self.call = self.outcome = None
+
+    def is_running(self):
+        """True in a test: one that runs pytest itself."""
+        return self.done is not None and not self.done.is_set()
+
+    def run(self, name, call):
+        """Run `call()` there; returns or raises what it does."""
+        if self.greenlet is None or self.greenlet.dead:
+            self.make()
+        self.call = call
+        self.greenlet.name = name
+        self.done.clear()
+        self.go.set()
+        try:
+            with self.as_main_thread():
+                self.wait()
+        finally:
+            result, error = self.outcome or (None, None)
+            self.call = self.outcome = None
+        if error is not None:
+            raise error
+        return result
+
+    def make(self):
+        self.go, self.done = Event(), Event()
+        self.done.set()
+        self.greenlet = Greenlet(self.work)
+        # The context of who makes it, and not a copy: that what a fixture sets can be reset.
+        me = gevlite.getcurrent()
+        if me.gr_context is None:
+            me.gr_context = copy_context()
+        self.greenlet.gr_context = me.gr_context
+        self.greenlet.start()
+
+    def work(self):
+        while True:
+            try:
+                self.go.wait()
+            except gevlite.GreenletExit:
+                return
+            except BaseException:  # for the last test, which has just ended
+                continue
+            self.go.clear()
+            try:
+                self.outcome = self.call(), None
+            except BaseException as exc:
+                self.outcome = None, exc
+            self.done.set()
+
+    def wait(self):
+        while not self.done.is_set():
+            try:
+                self.done.wait()
+            except BaseException as exc:
+                if self.done.is_set():
+                    raise
+                gevlite.get_hub().throw(self.greenlet, exc)
+
+    @contextmanager
+    def as_main_thread(self):
+        """The thread of the runner is the main thread to those who ask, as that of tests mostly is."""
+        ident = threading.get_ident
+        main, active = threading.main_thread(), threading._active
+        here = ident()
+        try:
+            there = ident(self.greenlet)
+        except TypeError:  # not patched: it is that thread
+            there = here
+        if there == here or active.get(here) is not main:
+            yield
+            return
+        active[there] = active.pop(here)
+        try:
+            yield
+        finally:
+            active.pop(there, None)
+            active[here] = main
+
+    def end(self):
+        if self.greenlet is not None:
+            self.greenlet.kill()
+            self.greenlet = None
+
+
+# ---------------------------------------------------------------- time limits
+
+
+class Alarm:
+    """Raises pytest's failure in the runner when time is over, and adds to the report what each greenlet does."""
+
+    def __init__(self, runner):
+        self.runner = runner
+        self.limits = {}  # name: (deadline, seconds)
+        self.struck = set()
+        self.item = None
+        self.when = "setup"
+
+    @contextmanager
+    def after(self, seconds, name):
+        if seconds and seconds > 0:
+            self.start(seconds, name)
+        try:
+            yield
+        finally:
+            if seconds and seconds > 0:
+                self.stop(name)
+
+    def start(self, seconds, name):
+        """False if there can be no alarm: signal handlers run in the main thread only."""
+        if not _in_main_os_thread():
+            return False
+        self.limits[name] = _now() + seconds, seconds
+        self.struck.discard(name)
+        signal.signal(signal.SIGALRM, self.on_alarm)
+        self.set()
+        return True
+
+    def stop(self, name=None):
+        if name is None:
+            self.limits.clear()
+        if name is None or self.limits.pop(name, None) is not None:
+            self.set()
+
+    def set(self):
+        if self.limits:
+            left = min(deadline for deadline, _ in self.limits.values()) - _now()
+            signal.setitimer(signal.ITIMER_REAL, max(left, 0.001))
+        else:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    def on_alarm(self, signum, frame):
+        __tracebackhide__ = True
+        now = _now()
+        due = [name for name, (deadline, _) in self.limits.items() if deadline <= now + 0.001]
+        if not due:
+            self.set()
+            return
+        name = due[0]
+        seconds = self.limits[name][1]
+        first = name not in self.struck
+        self.struck.add(name)
+        self.limits[name] = now + AGAIN_SECONDS, seconds
+        self.set()
+        if first:
+            self.item.add_report_section(self.when, "greenlets", what_they_do())
+        failure = pytest.fail.Exception(f"Timeout (>{seconds:g}s)")
+        current, runner = gevlite.getcurrent(), self.runner.greenlet
+        hub = get_hub_if_exists()
+        if runner is None or hub is None or current is runner or not self.runner.is_running():
+            raise failure
+        # What does not let others run the second time either is what the test waits for.
+        if not first and isinstance(current, Greenlet):
+            raise failure
+        hub.throw(runner, failure)
+
+
+def _in_main_os_thread():
+    try:
+        signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGALRM) or signal.SIG_DFL)
+    except ValueError:
+        return False
+    return True
+
+
+def what_they_do():
+    """The text of `python -m gevlite ps` about this process."""
+    report = Report(_probe.collect())
+    return fit(report.ps()[len(report.head()) :], None).strip("\n")
+
+
+# ---------------------------------------------------------------- errors
+
+
+class Errors:
+    """Errors of greenlets and threads that nothing caught."""
+
+    def __init__(self):
+        self.seen = []
+        self.tracebacks = {}
+
+    def hook(self, args):
+        """In the place of `threading.excepthook`."""
+        error = args.exc_value
+        if error is None:
+            error = args.exc_type()
+        if issubclass(args.exc_type, (SystemExit, gevlite.GreenletExit)):
+            return
+        name = args.thread.name if args.thread is not None else "a thread"
+        error.add_note(f"This error ended {name}, and nothing caught it.")
+        self.seen.append(error)
+        self.tracebacks[id(error)] = error.__traceback__
+
+    def take(self):
+        """Those that nothing has raised again. None of them is kept."""
+        found = [error for error in self.seen if error.__traceback__ is self.tracebacks.get(id(error))]
+        self.seen.clear()
+        self.tracebacks.clear()
+        return found
+
+
+# ---------------------------------------------------------------- what is left behind
+
+
+class Left:
+    """What greenlets, timers and descriptors there are, and whose they are."""
+
+    KINDS = ("greenlets", "timers", "descriptors")
+
+    def __init__(self, config):
+        self.kinds = config.getini("gevlite_left")
+        wrong = set(self.kinds) - set(self.KINDS)
+        if wrong:
+            raise pytest.UsageError(f"gevlite_left is some of {', '.join(self.KINDS)}, not {', '.join(sorted(wrong))}")
+        self.allowed = [re.compile(one) for one in config.getini("gevlite_left_allowed")]
+        self.spawned = weakref.WeakKeyDictionary()  # greenlets: the fixture they belong to, or None
+        self.fixtures = []  # being set up: the innermost is the last
+        self.of_fixtures = {}  # descriptors: (their identity, their fixture)
+        self.timers_of_fixtures = []
+
+    def begin(self):
+        Greenlet.add_spawn_callback(self.note)
+
+    def end(self):
+        Greenlet.remove_spawn_callback(self.note)
+
+    def note(self, greenlet):
+        """A greenlet was started."""
+        owner = self.spawned.get(gevlite.getcurrent())
+        if owner is None and self.fixtures:
+            owner = self.fixtures[-1]
+        self.spawned[greenlet] = owner
+
+    # -------- whose it is
+
+    @contextmanager
+    def belongs_to(self, fixture):
+        before, timers = _descriptors(), _timers()
+        self.fixtures.append(fixture)
+        try:
+            yield
+        finally:
+            self.fixtures.pop()
+            for fd, identity in _descriptors().items():
+                if before.get(fd) != identity:
+                    self.of_fixtures.setdefault(fd, (identity, fixture))
+            self.timers_of_fixtures += [(one, fixture) for one in _new(_timers(), timers)]
+
+    def fixture_has_ended(self, fixture, before):
+        """What is still there is left behind."""
+        for greenlet, owner in list(self.spawned.items()):
+            if owner is fixture:
+                self.spawned[greenlet] = None
+                if before is not None:
+                    before.greenlets.discard(greenlet)
+        for fd, (_, owner) in list(self.of_fixtures.items()):
+            if owner is fixture:
+                del self.of_fixtures[fd]
+                if before is not None:
+                    before.descriptors.pop(fd, None)
+        self.timers_of_fixtures = [(one, owner) for one, owner in self.timers_of_fixtures if owner is not fixture]
+
+    # -------- what there is
+
+    def now(self):
+        gevlite.get_hub()
+        return _Now(weakref.WeakSet(self.alive()), _timers(), _descriptors())
+
+    def alive(self):
+        return [one for one in list(self.spawned) if not one.dead]
+
+    def since(self, before, failed):
+        """Lines about what is there and was not before. Gives it some time to end; ends greenlets that have not."""
+        found = self.look(before, failed)
+        deadline, nap, rounds = _now() + SETTLE_SECONDS, 0.0005, 0
+        while found and (_now() < deadline or rounds < SETTLE_ROUNDS) and not (failed and rounds):
+            gc.collect()
+            gevlite.sleep(nap)
+            nap = min(nap * 2, 0.05)
+            rounds += 1
+            found = self.look(before, failed)
+        lines = [line for line in self.describe(found) if not any(one.search(line) for one in self.allowed)]
+        if lines:  # nothing of it may disturb the next test
+            gevlite.killall([thing for kind, thing in found if kind == "greenlets"], timeout=SETTLE_SECONDS)
+            for kind, thing in found:
+                if kind == "timers":
+                    thing.stop()
+        return lines
+
+    def look(self, before, failed):
+        found = []
+        if "greenlets" in self.kinds:
+            of_tests = [one for one in self.alive() if self.spawned.get(one) is None]
+            found += [("greenlets", one) for one in of_tests if one not in before.greenlets]
+        if "timers" in self.kinds:
+            own = [one for one, _ in self.timers_of_fixtures]
+            found += [("timers", one) for one in _new(_timers(), before.timers + own)]
+        if "descriptors" in self.kinds and not failed:  # the traceback of a failure keeps what the test had opened
+            known = {fd: identity for fd, (identity, _) in self.of_fixtures.items()}
+            served = {name for fd in known for name in _names_of(fd)[:1]}
+            for fd, identity in _descriptors().items():
+                if before.descriptors.get(fd) != identity and known.get(fd) != identity:
+                    # A connection with a server of a fixture, by a client of one, is theirs.
+                    if not served & {*_names_of(fd)}:
+                        found.append(("descriptors", fd))
+        return found
+
+    def describe(self, found):
+        lines = []
+        report = Report(_probe.collect()) if any(kind == "greenlets" for kind, _ in found) else None
+        for kind, thing in found:
+            if kind == "greenlets":
+                one = report.by_id.get(id(thing))
+                place = one.spawned_at if one is not None else None
+                where = f", spawned at {report.path(place.file)}:{place.line}" if place is not None else ""
+                text = report.line([one]).replace("\N{NO-BREAK SPACE}", " ") if one is not None else repr(thing)
+                lines.append(f"greenlet {text}{where}")
+            elif kind == "timers":
+                lines.append(f"timer {_timer_text(thing)}")
+            else:
+                lines.append(f"descriptor {thing}: {_descriptor_text(thing)}")
+        return lines
+
+
+class _Now:
+    def __init__(self, greenlets, timers, descriptors):
+        self.greenlets, self.timers, self.descriptors = greenlets, timers, descriptors
+
+
+def _timers():
+    hub = get_hub_if_exists()
+    return hub._running_timers() if hub is not None else []
+
+
+def _new(timers, known):
+    ids = set(map(id, known))
+    return [one for one in timers if id(one) not in ids]
+
+
+def _timer_text(timer):
+    for one in gc.get_objects():
+        if isinstance(one, gevlite.Timeout) and one.pending and timer in gc.get_referents(one):
+            where = one.where
+            return f"{one!r}" + (f", started at {where.filename}:{where.lineno}" if where is not None else "")
+    return repr(timer)
+
+
+_FOLDER = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
+
+
+def _descriptors():
+    """`{number: what tells it from another one with that number}` of what is open, without those of the hub."""
+    found = {}
+    for name in os.listdir(_FOLDER):
+        try:
+            status = os.fstat(int(name))
+        except OSError:
+            continue  # the folder itself
+        # An epoll instance and the like: without type. A terminal, /dev/null, ...: nothing that a test has to close.
+        if stat.S_ISSOCK(status.st_mode) or stat.S_ISFIFO(status.st_mode) or stat.S_ISREG(status.st_mode):
+            found[int(name)] = status.st_dev, status.st_ino
+    return found
+
+
+def _socket_of(fd):
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            return None
+        return _socket.socket(fileno=os.dup(fd))  # the class that changes no mode
+    except OSError:
+        return None
+
+
+def _names_of(fd):
+    """The addresses of a socket: its own, and that of the other side."""
+    names = []
+    sock = _socket_of(fd)
+    if sock is not None:
+        for method in (sock.getsockname, sock.getpeername):
+            try:
+                names.append(method())
+            except OSError:
+                break
+        sock.close()
+    return [one for one in names if one]
+
+
+def _descriptor_text(fd):
+    names = [":".join(map(str, one[:2])) if isinstance(one, tuple) else os.fsdecode(one) for one in _names_of(fd)]
+    if names:
+        return f"socket {names[0]}" + (f", connected with {names[1]}" if len(names) > 1 else "")
+    try:
+        text = os.readlink(f"{_FOLDER}/{fd}")
+    except OSError:
+        text = "a file"
+    return re.sub(r":\[\d+\]$", "", text)
+
+
+# ---------------------------------------------------------------- the fixture of faults
+
+
+class Faults:
+    """The functions of `gevlite.testing.faults`, for a test: a fault begins with the call, and ends with the test."""
+
+    def __init__(self):
+        self._begun = []
+
+    def _begin(self, fault):
+        fault.start()
+        self._begun.append(fault)
+        return fault
+
+    def sockets(self, *args, **kwargs):
+        """As `faults.sockets`."""
+        return self._begin(faults.sockets(*args, **kwargs))
+
+    def resolver(self, *args, **kwargs):
+        """As `faults.resolver`."""
+        return self._begin(faults.resolver(*args, **kwargs))
+
+    def spawn(self, *args, **kwargs):
+        """As `faults.spawn`."""
+        return self._begin(faults.spawn(*args, **kwargs))
+
+    def stop(self):
+        """End them, the last one first."""
+        while self._begun:
+            self._begun.pop().stop()

@@ -1,0 +1,13 @@
+"""`-p gevlite.testing.plugin`: gevlite's plug-in for pytest, also where pytest loads no entry points.
+
+The same as `-p gevlite`. docs/testing.md says what it does.
+"""
+
+import gevlite_pytest
+
+__all__ = []
+
+
+def pytest_addoption(pluginmanager):
+    if not pluginmanager.has_plugin("gevlite"):
+        pluginmanager.register(gevlite_pytest, "gevlite")  # as the entry point would be

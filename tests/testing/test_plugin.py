@@ -1,0 +1,811 @@
+"""gevlite's plug-in for pytest, each time in a pytest of its own, also together with other plug-ins."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+# What others have installed costs seconds in each run.
+SLOW = ("locust", "hypothesispytest", "benchmark", "anyio", "asyncio")
+
+
+@pytest.fixture
+def tests(tmp_path):
+    """`tests(source, *arguments)`: run pytest on a module; the output, and the outcomes by the names of tests.
+
+    on: with gevlite's plug-in, as `-p gevlite`. plugins: those that are loaded besides; None: what is installed.
+    """
+
+    def run(source, *arguments, ini="", files=None, code=None, env=None, on=True, plugins=()):
+        (tmp_path / "test_it.py").write_text(textwrap.dedent(source))
+        (tmp_path / "pytest.ini").write_text(f"[pytest]\n{textwrap.dedent(ini)}")
+        for name, text in (files or {}).items():
+            (tmp_path / name).write_text(textwrap.dedent(text))
+        env = {**os.environ, **(env or {})}
+        chosen = [f"no:{name}" for name in SLOW]
+        if plugins is not None:
+            env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+            chosen = list(plugins)
+        chosen += ["no:cacheprovider", *(["gevlite"] if on else [])]
+        command = [sys.executable, "-m", "pytest", "-rA", "--tb=short", *arguments]
+        command += [part for name in chosen for part in ("-p", name)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=55, env=env)
+        text = done.stdout + done.stderr
+        assert "INTERNALERROR" not in text, text
+        if code is not None:
+            assert done.returncode == code, text
+        return Result(text)
+
+    return run
+
+
+class Result:
+    def __init__(self, text):
+        self.text = text
+        self.outcomes = {}
+        for outcome, name in re.findall(
+            r"^(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) test_it\.py::([^\s-]+)", text, re.M
+        ):
+            self.outcomes.setdefault(name, []).append(outcome.lower())
+
+    def part(self, name):
+        """What is shown of the failure of a test."""
+        found = re.findall(
+            rf"^_+ (?:ERROR at \w+ of )?{re.escape(name)} _+$(.*?)(?=^_{{5}}|^=====)", self.text, re.M | re.S
+        )
+        return "\n".join(found)
+
+
+# ---------------------------------------------------------------- off
+
+
+def test_without_being_asked_it_does_nothing(tests):
+    found = tests(
+        """
+        import sys, threading
+
+        def test_it(request):
+            assert not any(name.split(".")[0] in ("gevlite", "greenlet") for name in sys.modules)
+            assert "gevlite_pytest" in sys.modules
+            assert not request.config.pluginmanager.has_plugin("gevlite-session")
+        """,
+        on=False,
+        plugins=None,
+        code=0,
+    )
+    assert "gevlite:" not in found.text
+
+
+# ---------------------------------------------------------------- ways to ask
+
+PATCHED = """
+    import time
+    from time import sleep
+    import gevlite
+    from gevlite import monkey
+
+    sleeps = []
+
+    def test_it():
+        assert monkey.is_module_patched("time") and monkey.is_module_patched("socket")
+        assert sleep is gevlite.sleep or sleep is time.sleep
+        assert isinstance(gevlite.getcurrent(), gevlite.Greenlet)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ini", "plugins"),
+    [
+        (["-p", "gevlite"], "", ()),
+        (["-p", "gevlite"], "", None),
+        (["-p", "gevlite.testing.plugin"], "", ()),
+        (["-p", "gevlite.testing.plugin"], "", None),
+        ([], "gevlite = true", None),
+        ([], "addopts = -p gevlite", None),
+        (["--gevlite-timeout=30"], "", None),
+    ],
+)
+def test_asked_for(tests, arguments, ini, plugins):
+    conftest = "from time import sleep\nfrom gevlite import monkey\nassert monkey.is_module_patched('time')"
+    files = {"conftest.py": conftest}
+    found = tests(PATCHED, *arguments, ini=ini, plugins=plugins, on=False, files=files, code=0)
+    assert "gevlite: patched" in found.text
+
+
+def test_without_patching(tests):
+    tests(
+        """
+        from gevlite import monkey
+        import gevlite
+
+        def test_it():
+            assert not monkey.is_anything_patched()
+            assert isinstance(gevlite.getcurrent(), gevlite.Greenlet)
+        """,
+        ini="gevlite_patch = false",
+        code=0,
+    )
+
+
+def test_only_tests_with_the_marker(tests):
+    found = tests(
+        """
+        import gevlite, pytest
+        from gevlite import monkey
+
+        @pytest.mark.gevlite
+        def test_with():
+            assert isinstance(gevlite.getcurrent(), gevlite.Greenlet)
+            assert not monkey.is_anything_patched()
+
+        @pytest.mark.gevlite
+        def test_leaks():
+            gevlite.spawn(gevlite.sleep, 60)
+
+        @pytest.mark.gevlite(left=False, timeout=40)
+        def test_may_leak():
+            gevlite.spawn(gevlite.sleep, 60)
+
+        def test_without():
+            assert not isinstance(gevlite.getcurrent(), gevlite.Greenlet)
+            gevlite.spawn(gevlite.sleep, 60)
+        """,
+        "--strict-markers",
+        on=False,
+        plugins=None,
+        code=1,
+    )
+    assert found.outcomes == {
+        "test_with": ["passed"],
+        "test_leaks": ["passed", "error"],
+        "test_may_leak": ["passed"],
+        "test_without": ["passed"],
+    }
+
+
+# ---------------------------------------------------------------- what fails a test
+
+
+def test_what_is_left_behind_fails_the_test_by_name(tests):
+    found = tests(
+        """
+        import socket, threading, time
+        import gevlite, pytest
+        from gevlite.event import Event
+
+        kept = []
+
+        def parks():
+            Event().wait()
+
+        def test_greenlet():
+            gevlite.spawn(parks)
+
+        def test_thread():
+            threading.Thread(target=time.sleep, args=(60,), name="sleeper", daemon=True).start()
+
+        def test_not_begun():
+            gevlite.spawn_later(60, parks)
+
+        def test_socket():
+            kept.append(socket.create_server(("127.0.0.1", 0)))
+
+        def test_connection():
+            kept.extend(socket.socketpair())
+
+        def test_file(tmp_path):
+            kept.append(open(tmp_path / "a.txt", "w"))
+
+        def test_timer():
+            gevlite.get_hub().call_later(60, parks)
+
+        def test_timeout():
+            gevlite.Timeout(60).start()
+
+        def test_afterwards():
+            assert not [one for one in gevlite.util.GreenletTree.forest() if "parks" in str(one)]
+
+        @pytest.fixture
+        def cleans():
+            job = gevlite.spawn(parks)
+            sock = socket.create_server(("127.0.0.1", 0))
+            yield
+            job.kill()
+            sock.close()
+
+        def test_fixture(cleans):
+            pass
+
+        def test_ends_soon():
+            gevlite.spawn(gevlite.sleep, 0.02)
+            circle = [socket.socket()]
+            circle.append(circle)
+
+        def test_names():
+            with socket.socket() as sock:
+                with pytest.raises(OSError):
+                    sock.connect(("localhost", 1))
+        """,
+        code=1,
+    )
+    bad = ["greenlet", "thread", "not_begun", "socket", "connection", "file", "timer", "timeout"]
+    good = ["afterwards", "fixture", "ends_soon", "names"]
+    assert found.outcomes == {
+        **{f"test_{name}": ["passed", "error"] for name in bad},
+        **{f"test_{name}": ["passed"] for name in good},
+    }, found.text
+    for name, text in {
+        "greenlet": r"greenlet .*parks test_it.py:\d+ waits for Event.*spawned at test_it.py:\d+",
+        "thread": r"greenlet .*sleeper",
+        "not_begun": r"greenlet .*parks",
+        "socket": r"descriptor \d+: socket 127.0.0.1:\d+",
+        "connection": r"descriptor \d+: socket",
+        "file": r"descriptor \d+: .*a.txt",
+        "timer": r"timer .*parks",
+        "timeout": r"timer .*60.*started at .*test_it.py:\d+",
+    }.items():
+        part = found.part(f"test_{name}")
+        assert f"test_{name} has left behind:" in part
+        assert re.search(text, part), part
+
+
+def test_what_may_be_left_behind(tests):
+    source = """
+        import gevlite
+        def test_it():
+            gevlite.spawn(gevlite.sleep, 60).name = "the warden"
+    """
+    tests(source, code=1)
+    tests(source, ini="gevlite_left = timers", code=0)
+    tests(source, ini="gevlite_left_allowed =\n    the \\w+den", code=0)
+    assert "gevlite_left is some of" in tests(source, ini="gevlite_left = children", code=4).text
+
+
+def test_errors_in_greenlets_fail_the_test_in_which_they_happen(tests):
+    found = tests(
+        """
+        import threading
+        import gevlite, pytest
+
+        def fails(text="it fails"):
+            raise ValueError(text)
+
+        def test_joined():
+            gevlite.spawn(fails).join()
+
+        def test_thread():
+            thread = threading.Thread(target=fails)
+            thread.start()
+            thread.join()
+
+        def test_two():
+            gevlite.joinall([gevlite.spawn(fails), gevlite.spawn(fails)])
+
+        def test_caught():
+            with pytest.raises(ValueError):
+                gevlite.spawn(fails).get()
+
+        def test_killed():
+            job = gevlite.spawn(gevlite.sleep, 60)
+            gevlite.sleep(0)
+            job.kill()
+
+        def test_expected(gevlite_errors):
+            gevlite.spawn(fails).join()
+            assert [type(one) for one in gevlite_errors] == [ValueError]
+            gevlite_errors.clear()
+
+        @pytest.mark.gevlite(errors=False)
+        def test_marked():
+            gevlite.spawn(fails).join()
+
+        @pytest.mark.xfail(strict=True)
+        def test_xfail():
+            gevlite.spawn(fails).join()
+
+        def test_fails_itself():
+            gevlite.spawn(fails, "also").join()
+            assert False
+
+        @pytest.fixture
+        def fixture():
+            gevlite.spawn(fails).join()
+
+        def test_fixture(fixture):
+            pass
+
+        def test_callback():
+            gevlite.get_hub().call_later(0, fails, "in a callback")
+            gevlite.sleep(0.01)
+        """,
+        code=1,
+    )
+    assert found.outcomes == {
+        "test_joined": ["failed"],
+        "test_thread": ["failed"],
+        "test_two": ["failed"],
+        "test_caught": ["passed"],
+        "test_killed": ["passed"],
+        "test_expected": ["passed"],
+        "test_marked": ["passed"],
+        "test_xfail": ["xfail"],
+        "test_fails_itself": ["failed"],
+        "test_fixture": ["error"],
+        "test_callback": ["failed"],
+    }
+    joined = found.part("test_joined")
+    assert "in fails" in joined
+    assert "ValueError: it fails" in joined
+    assert "nothing caught it" in joined
+    assert "_pytest.py" not in joined  # only the frames of the greenlet
+    assert "ValueError: also" in found.part("test_fails_itself")
+
+
+HANGS = """
+    import gevlite, threading
+    from gevlite.event import Event
+
+    never = Event()
+
+    def other():
+        gevlite.sleep(60)
+
+    def test_waits():
+        with gevlite.Timeout(60):
+            jobs = [gevlite.spawn(other)]
+            never.wait()
+
+    def test_computes():
+        while True:
+            pass
+
+    def test_waits_for_what_computes():
+        def computes():
+            while True:
+                pass
+        gevlite.spawn(computes).join()
+
+    def test_is_quick():
+        gevlite.sleep(0)
+"""
+
+
+@pytest.mark.parametrize("by", ["gevlite", "pytest-timeout", "pytest-timeout thread"])
+def test_one_that_hangs_is_reported_with_what_its_greenlets_do(tests, by):
+    options = {"gevlite": "--gevlite-timeout=1.5", "pytest-timeout": "--timeout=1.5"}.get(by, "--timeout=1.5")
+    more = ["--timeout-method=thread"] if by.endswith("thread") else []
+    found = tests(HANGS, options, *more, plugins=["pytest_timeout"], code=1)
+    assert {name: outcomes[0] for name, outcomes in found.outcomes.items()} == {
+        "test_waits": "failed",
+        "test_computes": "failed",
+        "test_waits_for_what_computes": "failed",
+        "test_is_quick": "passed",
+    }
+    waits = found.part("test_waits")
+    assert "Timeout (>1.5s)" in waits
+    assert "never.wait()" in waits
+    assert re.search(r"other test_it.py:\d+ sleeps", waits), waits
+    assert re.search(r"in test_waits waits for Event", waits), waits
+    assert "test_it.py" in found.part("test_computes")
+
+
+def test_time_limits_of_ini_and_marker(tests):
+    found = tests(
+        """
+        import gevlite, pytest
+
+        def test_ini():
+            gevlite.sleep(60)
+
+        @pytest.mark.gevlite(timeout=0.5)
+        def test_marker():
+            gevlite.sleep(60)
+        """,
+        ini="gevlite_timeout = 1",
+        code=1,
+    )
+    assert "Timeout (>1s)" in found.part("test_ini")
+    assert "Timeout (>0.5s)" in found.part("test_marker")
+    assert "is a number" in tests("def test_it(): pass", ini="gevlite_timeout = soon").text
+
+
+def test_a_deadlock_fails_at_once(tests):
+    found = tests(
+        """
+        from gevlite.event import Event
+        def test_it():
+            Event().wait()
+        """,
+        code=1,
+    )
+    part = found.part("test_it")
+    assert "LoopExit" in part
+    assert "Event().wait()" in part
+
+
+# ---------------------------------------------------------------- as without it
+
+
+def test_fixtures_of_wider_scopes(tests):
+    tests(
+        """
+        import contextvars, socket, threading, urllib.request
+        import gevlite, pytest
+        from gevlite.pywsgi import WSGIServer
+
+        variable = contextvars.ContextVar("variable")
+        local = threading.local()
+
+        def application(environ, start_response):
+            start_response("200 OK", [])
+            return [b"hello"]
+
+        @pytest.fixture(scope="module")
+        def server():
+            server = WSGIServer(("127.0.0.1", 0), application, log=None)
+            server.start()
+            timer = gevlite.get_hub().call_later(60, print)
+            token = variable.set("of the module")
+            local.value = lock = threading.RLock()
+            lock.acquire()
+            yield server
+            lock.release()
+            variable.reset(token)
+            timer.stop()
+            server.stop()
+
+        @pytest.fixture(scope="class")
+        def connection(server):
+            sock = socket.create_connection(server.address)
+            yield sock
+            sock.close()
+
+        class TestServer:
+            @pytest.mark.parametrize("number", [1, 2])
+            def test_it(self, server, connection, number):
+                assert variable.get() == "of the module"
+                connection.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+                assert b"200" in connection.recv(1000)
+                with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}") as answer:
+                    assert answer.read() == b"hello"
+
+            kept = []
+
+            def test_pool(self, server):
+                self.kept.append(socket.create_connection(server.address))
+
+        def test_last(server):
+            assert variable.get() == "of the module"
+            local.value.acquire()
+            local.value.release()
+        """,
+        code=0,
+    )
+
+
+def test_what_a_fixture_of_a_wider_scope_leaves_behind(tests):
+    found = tests(
+        """
+        import gevlite, pytest, socket
+
+        kept = []
+
+        @pytest.fixture(scope="module")
+        def messy():
+            kept.append(socket.create_server(("127.0.0.1", 0)))
+            gevlite.spawn(gevlite.sleep, 60)
+            yield
+
+        def test_one(messy):
+            pass
+
+        def test_two(messy):
+            pass
+        """,
+        code=1,
+    )
+    assert found.outcomes == {"test_one": ["passed"], "test_two": ["passed", "error"]}
+    part = found.part("test_two")
+    assert "greenlet" in part
+    assert "descriptor" in part
+
+
+def test_unittest_skips_and_expected_failures(tests):
+    found = tests(
+        """
+        import unittest, time
+        import pytest, gevlite
+
+        class Case(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls):
+                cls.job = gevlite.spawn(gevlite.sleep, 60)
+
+            @classmethod
+            def tearDownClass(cls):
+                cls.job.kill()
+
+            def setUp(self):
+                self.inner = gevlite.spawn(gevlite.sleep, 60)
+                self.addCleanup(self.inner.kill)
+
+            def test_good(self):
+                time.sleep(0)
+
+            def test_bad(self):
+                self.fail("it is bad")
+
+            def test_skipped(self):
+                self.skipTest("not here")
+
+            @unittest.expectedFailure
+            def test_expected(self):
+                self.fail()
+
+        class Async(unittest.IsolatedAsyncioTestCase):
+            async def test_async(self):
+                import asyncio
+                await asyncio.sleep(0)
+
+        def test_skip():
+            pytest.skip("not here")
+
+        @pytest.mark.xfail
+        def test_xfail():
+            assert 0
+
+        def test_output():
+            print("seen")
+            assert 0
+        """,
+        code=1,
+    )
+    assert found.outcomes == {
+        "Case::test_good": ["passed"],
+        "Case::test_bad": ["failed"],
+        "Case::test_expected": ["xfail"],
+        "Async::test_async": ["passed"],
+        "test_xfail": ["xfail"],
+        "test_output": ["failed"],
+    }
+    assert "2 skipped" in found.text
+    assert "Captured stdout call" in found.part("test_output")
+
+
+def test_a_run_ends_with_the_first_failure(tests):
+    found = tests("def test_one(): assert 0\ndef test_two(): pass", "-x", code=1)
+    assert found.outcomes == {"test_one": ["failed"]}
+    found = tests("import pytest\ndef test_one(): pytest.exit('enough', 7)\ndef test_two(): pass", code=7)
+    assert "enough" in found.text
+
+
+@pytest.mark.parametrize("what", ["waits", "computes"])
+def test_an_interrupt_ends_the_run(tests, tmp_path, what):
+    code = "gevlite.sleep(60)" if what == "waits" else "exec('while True: pass')"
+    (tmp_path / "test_it.py").write_text(
+        f"import gevlite\ndef test_one():\n    print('begun', flush=True)\n    {code}\ndef test_two(): pass\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "gevlite", "-p", "no:cacheprovider", "-s"]
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=env) as process:
+        try:
+            while "begun" not in process.stdout.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            text, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert "KeyboardInterrupt" in text
+    assert process.returncode == 2
+
+
+def test_the_debugger(tests, tmp_path):
+    (tmp_path / "test_it.py").write_text("import gevlite\ndef test_one():\n    value = 40\n    assert value == 41\n")
+    controller, terminal = pty.openpty()
+    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "gevlite",
+        "-p",
+        "no:cacheprovider",
+        "--pdb",
+        "--gevlite-timeout=10",
+    ]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=terminal, stdout=terminal, stderr=terminal, env=env) as process:
+        os.close(terminal)
+        try:
+            seen, sent = b"", False
+            deadline = time.monotonic() + 40
+            while time.monotonic() < deadline:
+                try:
+                    data = os.read(controller, 10000)
+                except OSError:
+                    break  # the other side has ended
+                seen += data
+                if not sent and b"(Pdb)" in seen:
+                    os.write(controller, b"p value + 2\nc\n")
+                    sent = True
+            process.wait(timeout=10)
+        finally:
+            process.kill()
+            os.close(controller)
+    assert b"42" in seen, seen
+    assert b"1 failed" in seen
+
+
+# ---------------------------------------------------------------- with other plug-ins
+
+
+def test_xdist(tests):
+    pytest.importorskip("xdist")
+    found = tests(
+        """
+        import os, time
+        import gevlite, pytest
+        from gevlite import monkey
+
+        @pytest.mark.parametrize("number", range(4))
+        def test_it(number):
+            assert monkey.is_module_patched("time")
+            assert "PYTEST_XDIST_WORKER" in os.environ
+            time.sleep(0.01)
+
+        def test_leaks():
+            gevlite.spawn(gevlite.sleep, 60)
+
+        @pytest.mark.gevlite(timeout=0.5)
+        def test_hangs():
+            gevlite.sleep(60)
+
+        def test_error():
+            gevlite.spawn(int, "three").join()
+        """,
+        "-n2",
+        plugins=None,
+        code=1,
+    )
+    assert found.outcomes["test_leaks"] == ["passed", "error"]
+    assert found.outcomes["test_hangs"] == ["failed"]
+    assert found.outcomes["test_error"] == ["failed"]
+    assert all(found.outcomes[f"test_it[{number}]"] == ["passed"] for number in range(4))
+    assert "Timeout (>0.5s)" in found.text
+    assert "sleeps" in found.part("test_hangs")
+
+
+def test_asyncio(tests):
+    pytest.importorskip("pytest_asyncio")
+    found = tests(
+        """
+        import asyncio, pytest, gevlite, gevlite.asyncio
+        import pytest_asyncio
+
+        @pytest_asyncio.fixture
+        async def started():
+            task = asyncio.ensure_future(asyncio.sleep(60))
+            yield task
+            task.cancel()
+
+        @pytest_asyncio.fixture(scope="module", loop_scope="module")
+        async def number():
+            await asyncio.sleep(0)
+            yield 7
+
+        @pytest.mark.asyncio
+        async def test_one(started):
+            await asyncio.sleep(0)
+            assert not started.done()
+
+        @pytest.mark.asyncio(loop_scope="module")
+        async def test_two(number):
+            await asyncio.sleep(0)
+            assert number == 7
+
+        @pytest.mark.asyncio
+        async def test_leak():
+            gevlite.spawn(gevlite.sleep, 60)
+
+        @pytest.mark.gevlite(timeout=0.5)
+        @pytest.mark.asyncio
+        async def test_hang():
+            await asyncio.sleep(60)
+        """,
+        plugins=["asyncio"],
+        ini="asyncio_default_fixture_loop_scope = function",
+    )
+    assert found.outcomes == {
+        "test_one": ["passed"],
+        "test_two": ["passed"],
+        "test_leak": ["passed", "error"],
+        "test_hang": ["failed"],
+    }, found.text
+    assert "Timeout (>0.5s)" in found.text
+
+
+def test_coverage(tests):
+    pytest.importorskip("pytest_cov")
+    found = tests(
+        """
+        import gevlite, gevlite.pool
+        import code_under_test
+
+        def test_it():
+            assert code_under_test.both() == [1, 2]
+        """,
+        *("--cov=code_under_test", "--cov-report=term-missing"),
+        plugins=["pytest_cov"],
+        files={
+            "code_under_test.py": """
+                import gevlite
+
+                def one():
+                    gevlite.sleep(0.001)
+                    return 1
+
+                def two():
+                    gevlite.sleep(0)
+                    return 2
+
+                def never():
+                    return 3
+
+                def both():
+                    jobs = [gevlite.spawn(one), gevlite.spawn(two)]
+                    gevlite.joinall(jobs)
+                    return [job.get() for job in jobs]
+            """,
+            ".coveragerc": "[run]\nconcurrency = thread, greenlet\n",
+        },
+        code=0,
+    )
+    row = next(line for line in found.text.splitlines() if line.startswith("code_under_test.py"))
+    assert row.split()[1:3] == ["13", "1"], found.text
+
+
+def test_pytest_in_a_test(tests):
+    """pytester runs pytest in the process of the test."""
+    tests(
+        """
+        pytest_plugins = ["pytester"]
+
+        def test_it(pytester):
+            pytester.makepyfile(test_inner="import gevlite\\ndef test_inner(): gevlite.sleep(0)")
+            pytester.runpytest_inprocess("-p", "gevlite", "-p", "no:cacheprovider").assert_outcomes(passed=1)
+        """,
+        code=0,
+    )
+
+
+# ---------------------------------------------------------------- fixtures
+
+
+def test_the_fixture_of_faults(tests):
+    tests(
+        """
+        import socket
+        import pytest
+
+        def test_with(gevlite_faults):
+            fault = gevlite_faults.sockets(4711, refuse=True)
+            gevlite_faults.resolver("db", error=True)
+            gevlite_faults.spawn(0.001)
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", 4711))
+            with pytest.raises(socket.gaierror):
+                socket.create_connection(("db", 1))
+            assert [hit.what for hit in fault.hits] == ["refuse"]
+
+        def test_afterwards():
+            from gevlite.testing import faults
+            assert faults._active == []
+        """,
+        code=0,
+    )
