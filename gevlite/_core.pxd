@@ -24,7 +24,6 @@ cdef extern from "_greenlet_api.h":
         pass
 
 cdef extern from "_platform.h":
-    bint time_to_look "gevlite_time_to_look"() noexcept
     int raise_it "gevlite_raise_it"() except -1
 
 cdef extern from "Python.h":
@@ -278,6 +277,7 @@ cdef class Hub(greenlet):
     cdef greenlet successor          # of a main greenlet that never runs again; None if it does
     cdef int budget                 # handoffs left before the hub must poll
     cdef int64_t slice_end          # coarse clock; the same limit in time
+    cdef int64_t turn_ns            # how long a turn may take: SLICE_NS, or 0
     cdef Py_ssize_t round_left      # so many ready entries belong to the round that runs, see measure_round; 0: none runs
     cdef int64_t round_began        # coarse clock
     cdef int64_t lag_ns             # the length of all rounds
@@ -294,6 +294,8 @@ cdef class Hub(greenlet):
     cdef PyObject *buffer           # a bytes object to receive into, to which nothing else refers, or NULL
     cdef Py_ssize_t buffer_size
     cdef dict raw_pending           # pending exceptions of greenlets that are not CoreGreenlets
+    cdef bint before_turn           # `begin_turn` has something to do: there is one of those, or a `shuffle`
+    cdef object shuffle             # the _Shuffle that draws who runs next; None: first in, first out
     cdef WaitList idle_waiters
     cdef WaitList join_waiters
     cdef readonly unsigned long thread_ident
@@ -372,6 +374,20 @@ cdef Belongings lay_down()                  # before a switch by hand: put them 
 cdef int take_up(Belongings belongings) except -1
 cdef Block new_block(Hub hub)               # of what runs now; None: of the whole greenlet, the usual case
 cdef greenlet in_whose_name(greenlet g)      # the main greenlet for what runs the loop; any other one is itself
+
+# A look at the clock is dear beside a free lock: one in so many calls takes it. Counted over all modules and threads.
+cdef struct Looks:
+    int left
+    int every
+
+cdef Looks looks
+
+cdef inline bint time_to_look() noexcept:
+    looks.left -= 1
+    if looks.left > 0:
+        return False
+    looks.left = looks.every
+    return True
 
 # Fairness. What may block, and may find over and over what it wants, lets others run if the slice is over, before it
 # looks; what can never block never does. Where one call may take long by itself, it asks the clock each time, by

@@ -206,6 +206,38 @@ class FdWatch:
     def stop(self) -> None:
         """Watch no more. Calling it twice does nothing."""
 
+@final
+class _Shuffle:
+    """Draws who runs next in a hub. `begin` and `end` are to be called in its thread.
+
+    plan: `(number, choice)` of each decision that is not to be the usual one, in the order of their numbers; then nothing is
+    random. switches: what may block and need not gives way at random. steps: after so many turns `overdue` is called.
+    """
+
+    recording: bool
+    overdue: Callable[[], object] | None
+    on_draw: Callable[[list[Any], int, bool], object] | None
+    def __new__(
+        cls, hub: Hub, seed: int, plan: list[tuple[int, int]] | None = None, switches: bool = False, steps: int = 0
+    ) -> Self: ...
+    @property
+    def switches(self) -> bool: ...
+    @property
+    def decisions(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def signature(self) -> int: ...
+    @property
+    def widths(self) -> list[int]: ...
+    @property
+    def schedule(self) -> list[tuple[int, int]]:
+        """What was recorded, as `plan`."""
+    def begin(self) -> None:
+        """From now on, draw. The greenlet that runs counts as drawn."""
+    def end(self) -> None:
+        """Draw no more. Does nothing if it does not draw."""
+
 # What `Hub.wait` can wait for: the watchers of `Hub.loop`.
 @type_check_only
 class _Watcher(Protocol):

@@ -151,6 +151,10 @@ cdef enum:
 cdef enum:
     NESTED_POLLS = 8
 cdef int64_t SLICE_NS = 5_000_000
+# One call in so many looks whether the slice is over.
+cdef enum:
+    LOOK_EVERY = 64
+looks.left = looks.every = LOOK_EVERY
 
 # While other threads run that could wake us, a hub with nothing to do looks this often whether they still exist.
 # Only the detection of a dead end waits for it: a wake-up from a thread arrives at once.
@@ -1243,6 +1247,7 @@ cdef class Hub(greenlet):
     def __cinit__(self, *args, **kwargs):
         self.parked = NULL
         self.fds = NULL
+        self.turn_ns = SLICE_NS
         self.spare_room = SPARE_WAITERS
         self.runner = <PyObject *> self
         self.runners = []
@@ -1433,12 +1438,12 @@ cdef class Hub(greenlet):
                 continue
             if inbox_waits(self):
                 inbox_take(self)
-            if self.raw_pending:
-                drop_dead_pending(self)
+            if self.before_turn:
+                begin_turn(self)
             if self.ready.count:
                 self.budget = HANDOFF_BUDGET
                 now = gevlite_coarse_ns()
-                self.slice_end = now + SLICE_NS
+                self.slice_end = now + self.turn_ns
                 if self.round_left <= 0:
                     self.round_left = self.ready.count
                     self.round_began = now
@@ -1623,6 +1628,8 @@ cdef class Hub(greenlet):
         """Act on what the backend has found. If this greenlet has to wait on the way, the next runner goes on from there."""
         cdef Backend backend = self.backend
         cdef Ready found
+        if self.before_turn and not self.delivered and self.shuffle is not None:
+            sort_found(backend)
         while self.delivered < backend.n_found:
             found = backend.found[self.delivered]
             self.delivered += 1
@@ -2097,6 +2104,7 @@ cdef int add_pending(Hub hub, greenlet g, object exc) except -1:
             (<list> (<CoreGreenlet> g).pending).append(exc)
     else:
         hub.raw_pending.setdefault(g, []).append(exc)
+        hub.before_turn = True
     return 0
 
 
@@ -2530,6 +2538,7 @@ include "_sample.pxi"
 include "_descriptors.pxi"
 include "_debuggers.pxi"
 include "_hosted.pxi"
+include "_draw.pxi"
 
 
 # ---------------------------------------------------------------- checks
@@ -2899,7 +2908,8 @@ cdef int give_way_if_due() except -1:
         return 0
     hub = <Hub> gevlite_thread_hub
     if gevlite_coarse_ns() >= hub.slice_end and not is_runner(hub) and not hub.closed and not finalizing():
-        sleep(0)
+        if hub.shuffle is None or (<_Shuffle> hub.shuffle).gives_way():
+            sleep(0)
     return 0
 
 
@@ -2982,7 +2992,7 @@ cdef bint poll_in_place(Hub hub, object loop, int64_t timeout, int64_t until) ex
     now = gevlite_coarse_ns()
     resume_round(hub, now)
     hub.budget = HANDOFF_BUDGET
-    hub.slice_end = now + SLICE_NS
+    hub.slice_end = now + hub.turn_ns
     if hub.ticker_waits:
         tell_ticker(hub)
     return True

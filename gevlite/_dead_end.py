@@ -7,7 +7,7 @@ from collections import Counter
 
 from gevlite._user_line import nearest, shown_path
 
-__all__ = ["circles", "message"]
+__all__ = ["circles", "message", "waiting"]
 
 FIRST = "the main greenlet would wait for ever: no timer, file descriptor, worker thread or ready greenlet is left."
 
@@ -40,24 +40,46 @@ class Parked:
         self.holders = tuple(holders) if holders is not None else tuple(report["holders"].get(self.what, ()))
         # What has to happen before it goes on, without an alternative.
         self.needs = self.holders if not places or len(self.holders) == 1 else ()
+        self.called = None  # another name for it, if there is a better one
 
     def __str__(self):
-        who = self.function.rpartition("<locals>.")[2] if self.function else self.kind
+        who = self.called or self.function.rpartition("<locals>.")[2] if self.function else self.kind
         return f"{who} ({self.line})" if self.line else who
 
     def named(self):
         """As its repr has it, where it matters which one it is."""
+        if self.called:
+            return self.called
         return "main" if self.kind == "main" else f"{self.name or 'Greenlet'} at {self.address:#x}"
 
 
 def message(report, hub):
     """The text. report: of `_core.look`. hub: the address of the one that has nothing left to do."""
-    number = next((i for i, found in enumerate(report["hubs"]) if found[0] == hub), 0)
-    parked = [Parked(found, report) for found in report["greenlets"] if found[1] == number and found[7] == "parked"]
+    parked = _parked(report, hub)
     parked.sort(key=lambda one: one.kind != "main")
-    lines = [FIRST]
+    return "\n".join([FIRST, *_waits(parked), *(_full_pools(parked) + _circles(parked) or _main(parked))])
+
+
+def waiting(report, hub, without, names):
+    """Lines that say who waits for what, and for whom in a circle.
+
+    without: addresses of greenlets to leave out. names: a function that gives a name for an address, or None.
+    """
+    parked = [one for one in _parked(report, hub) if one.address not in without]
+    for one in parked:
+        one.called = names(one.address)
+    return _waits(parked) + _full_pools(parked) + _circles(parked)
+
+
+def _parked(report, hub):
+    number = next((i for i, found in enumerate(report["hubs"]) if found[0] == hub), 0)
+    return [Parked(found, report) for found in report["greenlets"] if found[1] == number and found[7] == "parked"]
+
+
+def _waits(parked):
+    lines = []
     alike = Counter((str(one), one.text) for one in parked)
-    names = {(str(one), one.text): one.name for one in parked if one.kind != "main"}
+    names = {(str(one), one.text): one.name for one in parked if one.kind != "main" and not one.called}
     for (who, text), count in list(alike.items())[:MOST]:
         name = names.get((who, text))
         if count > 1:
@@ -66,7 +88,7 @@ def message(report, hub):
             lines.append(f"  {f'{name}, {who}' if name else who} waits for {text}")
     if len(alike) > MOST:
         lines.append(f"  and {sum(list(alike.values())[MOST:])} more")
-    return "\n".join(lines + (_full_pools(parked) + _circles(parked) or _main(parked)))
+    return lines
 
 
 def _full_pools(parked):
@@ -114,7 +136,7 @@ def _circles(parked):
         found.append("Deadlock:" if len(circle) > 1 else "It waits for itself:")
         for one, next_one in zip(circle[:MOST], circle[1:MOST] + circle[:1], strict=True):
             needs = one.text if one.text.startswith("the end of") else f"{one.text}, held by {next_one.named()}"
-            found.append(f"  {one.named()}, {one}, waits for {needs}")
+            found.append(f"  {one} waits for {needs}" if one.called else f"  {one.named()}, {one}, waits for {needs}")
         found.append("Take locks in the same order everywhere, or with a time-out.")
     return found
 

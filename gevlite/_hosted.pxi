@@ -98,7 +98,7 @@ def host_turn(Hub hub, host, take_part):
         waitlist_append(&hub.idle_waiters, w)
         hub.budget = HANDOFF_BUDGET
         now = gevlite_coarse_ns()
-        hub.slice_end = now + SLICE_NS
+        hub.slice_end = now + hub.turn_ns
         resume_round(hub, now)
         idle = wait_on(w, TURN_NS)
     finally:

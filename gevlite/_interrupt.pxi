@@ -95,6 +95,8 @@ cdef bint may_give_way(Hub hub, greenlet me) except -1:
         return False
     if hub.closed or hub.closing or hub.handlers_due:
         return False
+    if hub.shuffle is not None:
+        return False            # who runs when is to be the same in the next run
     if (hub.in_handlers or hub.in_place_shown != NULL) and me is get_main(hub):
         return False            # in the middle of what it waits for
     if hub.thread_state.c_tracefunc != NULL and is_debugger(sys.gettrace()):

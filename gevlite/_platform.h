@@ -25,13 +25,6 @@ static inline int64_t gevlite_coarse_ns(void)
 #endif
 }
 
-/* True once in so many calls, counted for each compiled module: a look at the clock is dear beside a free lock. */
-static inline int gevlite_time_to_look(void)
-{
-    static unsigned int calls = 0;
-    return (++calls & 63) == 0;
-}
-
 /* For the exception of a C call that failed: raises it in Cython, where the call itself must not. */
 static inline int gevlite_raise_it(void)
 {

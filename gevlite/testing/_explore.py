@@ -1,0 +1,598 @@
+"""Runs a function in many orders, and shows the smallest one in which it fails.
+
+Each run is a block of `shuffled`, in a greenlet of its own. A run that fails is had again with its decisions recorded;
+then those that are not needed for a failure are taken out (delta debugging: Zeller, Hildebrandt, "Simplifying and
+isolating failure-inducing input", 2002). Since a decision means something else when one before it is gone, schedules
+with fewer decisions are tried as well, one after the other. The smallest one is run a last time and written down.
+"""
+
+from __future__ import annotations
+
+import _thread
+import functools
+import gc
+import linecache
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar, overload
+
+from greenlet import GreenletExit, greenlet
+
+from gevlite import _core, _dead_end, _user_line
+from gevlite.exceptions import LoopExit
+from gevlite.greenlet import Greenlet
+from gevlite.testing._shuffle import call_of, check_seed
+from gevlite.timeout import Timeout
+
+__all__ = ["Explored", "ScheduleFailed", "Step", "explore"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Plan = list[tuple[int, int]]
+
+# A smallest schedule is looked for in at most so many runs, and for so many seconds; in two ways, each has as many.
+_SHRINKING_RUNS = 1000
+_SHRINKING_SECONDS = 5.0
+# So many steps of the trace are shown.
+_SHOWN = 40
+# So much of a line of the program.
+_WIDTH = 60
+
+_nearest: Any = _user_line.nearest
+_shown_path: Any = _user_line.shown_path
+_waiting: Any = _dead_end.waiting
+
+_clock = time.monotonic  # the original, unless this is imported in a patched process: only to give up
+
+
+class Step(NamedTuple):
+    """One line of a trace: somebody runs, from one wait to the next."""
+
+    #: From 1; the steps of a run are counted through.
+    number: int
+    #: The function that the greenlet runs; with a number if there is more than one such greenlet.
+    who: str
+    #: `file.py:12` where it stops, and the text of that line; empty if it has ended.
+    place: str
+    source: str
+    #: What it waits for there, in words.
+    waits_for: str
+    #: Who would have run instead in the usual order; None if it was its turn.
+    instead_of: str | None
+    #: True if it would have gone on there in the usual order.
+    interrupted: bool
+
+
+class Explored:
+    """What `explore` has run, when nothing failed."""
+
+    def __init__(self, runs: int, schedules: int, steps: int, left_over: Counter[str]) -> None:
+        #: How many seeds were tried.
+        self.runs = runs
+        #: How many different schedules they gave.
+        self.schedules = schedules
+        #: How many switches there were in all of them.
+        self.steps = steps
+        #: Greenlets that were still there at the end of runs, and were ended: what they ran, and how many there were.
+        self.left_over = left_over
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.runs} runs, {self.schedules} schedules, {self.steps} steps, none failed>"
+
+
+class ScheduleFailed(AssertionError):
+    """There is an order in which the function fails. The message shows it; `__cause__` is the error."""
+
+    def __init__(
+        self, error: BaseException, runs: int, seed: int, schedule: str, trace: list[Step], text: str, steady: bool
+    ) -> None:
+        super().__init__(text)
+        #: What was raised.
+        self.error = error
+        #: How many runs it took.
+        self.runs = runs
+        #: Of the run that failed: for `shuffled` or `explore(function, seeds=[seed])`.
+        self.seed = seed
+        #: The smallest one that fails, for `shuffled(schedule=...)`.
+        self.schedule = schedule
+        #: What happens in it, step by step.
+        self.trace = trace
+        #: False if the run did not fail when it was repeated: then something else than the order decides.
+        self.steady = steady
+
+
+class _Body(Greenlet):
+    """Runs the function. Its error is the explorer's to tell."""
+
+    def _report_error(self, exc: BaseException) -> None:
+        pass
+
+
+class _Settings(NamedTuple):
+    switches: bool
+    steps: int
+    timeout: float
+    strict: bool
+
+
+class _Run:
+    """One run: `error` is None if it went well."""
+
+    def __init__(self, call: Callable[[], object], settings: _Settings, seed: int, plan: _Plan | None) -> None:
+        self.call = call
+        self.settings = settings
+        self.hub: Any = _core.get_hub()
+        self.shuffle = _core._Shuffle(self.hub, seed, plan, settings.switches, settings.steps)
+        self.error: BaseException | None = None
+        self.left_over: list[str] = []
+        self.waiter = _core.Waiter(self.hub)
+        self.started: list[Greenlet] = []
+        self.ended = False
+        self.names: dict[int, str] = {}
+        self.named: list[object] = []  # so that no address comes twice
+        self.count: Counter[str] = Counter()
+        self.timer: _core.Timer | None = None
+
+    def __call__(self) -> _Run:
+        hub = self.hub
+        self.apart = {id(waiter.parked) for waiter in hub.parked_waiters()} | {id(_core.getcurrent())}
+        self.before = _reasons(hub)
+        self.threads = _thread._count()
+        report = hub.__dict__.get("handle_error")
+        hooks = hub.before_poll
+        hub.before_poll = [self._nothing_ready, *(hooks or ())]
+        hub.handle_error = self._failed
+        Greenlet.add_spawn_callback(self._started)
+        collects = gc.isenabled()
+        gc.disable()  # a finalizer may wake somebody
+        self.shuffle.overdue = self._overdue
+        body = _Body(self._body)
+        body.start()
+        try:
+            verdict = self.waiter.park()
+            if verdict is not None and not self.ended:
+                self.error = verdict()
+        finally:
+            self.ended = True
+            self.shuffle.end()
+            if self.timer is not None:
+                self.timer.stop()
+            self._end_all()
+            Greenlet.remove_spawn_callback(self._started)
+            if collects:
+                gc.enable()
+            if report is None:
+                del hub.handle_error
+            else:
+                hub.handle_error = report
+            hub.before_poll = [hook for hook in hub.before_poll or () if hook != self._nothing_ready] or None
+        if self.error is None and self.settings.strict and self.left_over:
+            self.error = AssertionError(f"left over: {', '.join(sorted(self.left_over))}")
+        return self
+
+    def _started(self, one: Greenlet) -> None:
+        """A spawn callback."""
+        self.started.append(one)
+        self.name(one)
+
+    def name(self, one: object) -> str:
+        """What it runs, with a number if others of this run do too."""
+        found = self.names.get(id(one))
+        if found is None:
+            name = _name_of(self.call) if isinstance(one, _Body) else _what_runs(one)
+            self.count[name] += 1
+            found = self.names[id(one)] = name if self.count[name] == 1 else f"{name}-{self.count[name]}"
+            self.named.append(one)
+        return found
+
+    def _body(self) -> None:
+        self.shuffle.begin()
+        try:
+            self.call()
+        except BaseException as exc:
+            self._fails(exc)
+        finally:
+            if not self.ended:
+                self.ended = True
+                self.shuffle.end()
+                self.waiter.wake()
+
+    def _fails(self, exc: BaseException) -> None:
+        # The first error is that of the function, if it has one: it may have raised that of a greenlet again.
+        if not self.ended:
+            self.error = exc
+
+    def _failed(self, context: object, cls: Any, exc: BaseException, traceback: Any) -> None:
+        """`Hub.handle_error`."""
+        if not self.ended and self.error is None and not issubclass(cls, self.hub.NOT_ERROR):
+            self.error = exc
+
+    # -------- a run that does not end; these are called by the hub
+
+    def _overdue(self) -> None:
+        self.shuffle.end()  # from here on everybody comes to run, the explorer too
+        self.waiter.wake(self._endless)
+
+    def _endless(self) -> BaseException:
+        return TimeoutError(f"it has not ended after {self.settings.steps} switches")
+
+    def _nothing_ready(self) -> None:
+        """`before_poll`."""
+        if self.ended:
+            return
+        reasons = _reasons(self.hub)
+        timers, others = (now - before for now, before in zip(reasons, self.before, strict=True))
+        if self.timer is not None:
+            timers -= 1
+        if timers > 0:
+            return
+        if others <= 0 and _thread._count() <= self.threads:
+            self.waiter.wake(self._dead_end)
+        elif self.timer is None:
+            self.timer = self.hub.call_later(self.settings.timeout, self._stuck)
+
+    def _stuck(self) -> None:
+        self.timer = None
+        if not self.ended:
+            self.waiter.wake(self._idle)
+
+    def _dead_end(self) -> BaseException:
+        return LoopExit("\n".join(["nothing can wake what waits:", *self._who_waits()]), self.hub)
+
+    def _idle(self) -> BaseException:
+        text = f"nothing has happened for {self.settings.timeout:g} seconds:"
+        return TimeoutError("\n".join([text, *self._who_waits()]))
+
+    def _who_waits(self) -> list[str]:
+        found: list[str] = _waiting(_core.look(), id(self.hub), self.apart, self.names.get)
+        return found
+
+    # -------- what is left over
+
+    def _left(self) -> list[greenlet]:
+        found = [waiter.parked for waiter in self.hub.parked_waiters()]
+        found += [one for one in self.started if not one.dead and not one.ready()]
+        return [one for one in dict.fromkeys(found) if one is not None and id(one) not in self.apart]
+
+    def _end_all(self) -> None:
+        for attempt in range(20):
+            left = [one for one in self._left() if not isinstance(one, _Body) or not one.ready()]
+            if not left:
+                return
+            for one in left:
+                if not attempt and not isinstance(one, _Body):
+                    self.left_over.append(_what_runs(one))
+                if isinstance(one, Greenlet):
+                    one.kill(block=False)
+                else:
+                    self.hub.throw(one, GreenletExit())
+            for _ in range(3):
+                _core.sleep(0)
+        raise RuntimeError(
+            f"explore() cannot end what its function has left: {[_what_runs(one) for one in self._left()]}"
+        )
+
+
+def _reasons(hub: Any) -> tuple[int, int]:
+    """Why something may happen: timers, and others."""
+    stats = hub.stats()
+    return stats["timers"] - stats["unref_timers"], stats["fd_waiters"] + stats["refs"]
+
+
+# ---------------------------------------------------------------- the trace
+
+
+def _what_runs(one: Any) -> str:
+    if isinstance(one, Greenlet):
+        found: str | None = one._repr_call()  # type: ignore[attr-defined]
+        name = found.partition("(")[0] if found is not None else type(one).__name__
+    elif isinstance(one, greenlet):
+        frame, outermost = one.gr_frame, None
+        while frame is not None:
+            outermost, frame = frame, frame.f_back
+        name = outermost.f_code.co_qualname if outermost is not None else type(one).__name__
+    else:
+        callback = getattr(one, "callback", None)
+        name = getattr(callback, "__qualname__", None) or repr(one)
+    return name.rpartition("<locals>.")[2]
+
+
+class _Recorder:
+    """Writes down who runs."""
+
+    def __init__(self, run: _Run) -> None:
+        self.run = run
+        self.steps: list[Step] = []
+        self.running: tuple[object, str | None] | None = None
+        run.shuffle.on_draw = self.drawn
+
+    def drawn(self, candidates: list[Any], chosen: int, interrupted: bool) -> None:
+        ready = [one.parked if isinstance(one, _core.Waiter) else one for one in candidates]
+        if not self.steps and self.running is None:
+            # Who ran when it began.
+            first = next((w.parked for w in self.run.hub.parked_waiters() if isinstance(w.parked, _Body)), None)
+            self.running = first, None
+        self.stopped(interrupted)
+        if id(ready[chosen]) not in self.run.apart:
+            self.running = ready[chosen], self.run.name(ready[0]) if chosen else None
+
+    def stopped(self, interrupted: bool = False) -> None:
+        """What ran until now has stopped."""
+        if self.running is None:
+            return
+        one, instead = self.running
+        self.running = None
+        place = source = waits_for = ""
+        if isinstance(one, greenlet) and one.dead:
+            failed = self.run.error if isinstance(one, _Body) else getattr(one, "exception", None)
+            waits_for = "ends" if failed is None else f"fails: {type(failed).__name__}"
+        elif isinstance(one, greenlet):
+            waiter = next((w for w in self.run.hub.parked_waiters() if w.parked is one), None)
+            if waiter is not None:
+                waits_for = waiter.describe()
+            place, source = _stands(one)
+        self.steps.append(Step(len(self.steps) + 1, self.run.name(one), place, source, waits_for, instead, interrupted))
+
+
+def _stands(one: greenlet) -> tuple[str, str]:
+    """Where it waits: the line nearest to the program's own code, and its text."""
+    places = []
+    frame = one.gr_frame
+    while frame is not None:
+        places.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+        frame = frame.f_back
+    place = _nearest(places)
+    if place is None:
+        return "", ""
+    return f"{_shown_path(place[0])}:{place[1]}", linecache.getline(place[0], place[1]).strip()
+
+
+def _name_of(call: Any) -> str:
+    while isinstance(call, functools.partial):
+        call = call.func
+    return getattr(call, "__qualname__", type(call).__name__).rpartition("<locals>.")[2]
+
+
+def _unusual(step: Step) -> bool:
+    return step.interrupted or step.instead_of is not None
+
+
+def _lines(trace: list[Step]) -> list[str]:
+    shown = trace
+    if len(trace) > _SHOWN:
+        last = [step.number for step in trace if _unusual(step)][-1:] or [len(trace)]
+        begin = max(0, min(last[0] - _SHOWN // 2, len(trace) - _SHOWN))
+        shown = [step for step in trace if begin < step.number <= begin + _SHOWN or _unusual(step)]
+    who = max((len(step.who) for step in shown), default=0)
+    place = max((len(step.place) for step in shown), default=0)
+    lines, last_number = [], 0
+    for step in shown:
+        if step.number != last_number + 1:
+            lines.append("     ...")
+        last_number = step.number
+        text = step.source if len(step.source) <= _WIDTH else step.source[: _WIDTH - 3] + "..."
+        notes = [f"runs before {step.instead_of}"] if step.instead_of is not None else []
+        notes += ["gives way here"] if step.interrupted else [step.waits_for] if step.waits_for else []
+        mark = "*" if _unusual(step) else " "
+        lines.append(f"{mark}{step.number:4}  {step.who:{who}}  {step.place:{place}}  {text}  ({', '.join(notes)})")
+    if shown and shown[-1].number != len(trace):
+        lines.append("     ...")
+    return lines
+
+
+# ---------------------------------------------------------------- the search
+
+
+class _Budget:
+    """How much may be spent on making a schedule smaller."""
+
+    def __init__(self) -> None:
+        self.runs = _SHRINKING_RUNS
+        self.until = _clock() + _SHRINKING_SECONDS
+
+    def take(self) -> bool:
+        self.runs -= 1
+        return self.runs >= 0 and _clock() < self.until
+
+
+class _Search:
+    def __init__(self, call: Callable[[], object], settings: _Settings) -> None:
+        self.call = call
+        self.settings = settings
+
+    def run(self, seed: int, plan: _Plan | None = None) -> _Run:
+        run = _Run(self.call, self.settings, seed, plan)()
+        if run.error is not None and _passes_through(run.error):
+            raise run.error
+        return run
+
+    def over(self, seeds: Iterable[int]) -> Explored:
+        schedules, steps, runs = set(), 0, 0
+        left_over: Counter[str] = Counter()
+        for seed in seeds:
+            runs += 1
+            run = self.run(seed)
+            if run.error is not None:
+                raise self.failure(run, runs, seed) from run.error
+            schedules.add(run.shuffle.signature)
+            steps += run.shuffle.steps
+            left_over.update(run.left_over)
+        return Explored(runs, len(schedules), steps, left_over)
+
+    def failure(self, found: _Run, runs: int, seed: int) -> ScheduleFailed:
+        again = _Run(self.call, self.settings, seed, None)
+        again.shuffle.recording = True
+        again()
+        steady = again.error is not None
+        plan = again.shuffle.schedule
+        recorder, last = None, found
+        if again.error is not None:
+            plan = self.smallest(plan)
+            last = _Run(self.call, self.settings, 0, plan)
+            recorder = _Recorder(last)
+            last()
+            recorder.stopped()  # of what it began before this, the last one
+            steady = last.error is not None
+        error = last.error if last.error is not None else found.error
+        assert error is not None
+        trace = recorder.steps if recorder is not None and steady else []
+        text = self.text(error, runs, seed, plan, trace, steady)
+        return ScheduleFailed(error, runs, seed, " ".join(f"{n}:{k}" for n, k in plan), trace, text, steady)
+
+    def smallest(self, plan: _Plan) -> _Plan:
+        """A small schedule that fails, too."""
+        if not plan or self.run(0, []).error is not None:
+            return []
+        plan = self.reduced(plan, _Budget())
+        budget = _Budget()
+        for count in range(1, len(plan)):
+            found = self.of_so_many(count, [], budget)
+            if found is not None:
+                return found
+        return plan
+
+    def reduced(self, plan: _Plan, budget: _Budget) -> _Plan:
+        """What is left of it when decisions are taken away, as long as it fails."""
+        size = len(plan)
+        while size >= 1:
+            start = 0
+            while start < len(plan) and budget.take():
+                part = plan[:start] + plan[start + size :]
+                if self.run(0, part).error is not None:
+                    plan = part
+                else:
+                    start += size
+            size //= 2
+        return plan
+
+    def of_so_many(self, count: int, begin: _Plan, budget: _Budget) -> _Plan | None:
+        """One with `count` decisions more than `begin` that fails: all of them are tried, in their order."""
+        base = _Run(self.call, self.settings, 0, begin)
+        base.shuffle.recording = True
+        base()
+        first = begin[-1][0] if begin else 0
+        for number, width in enumerate(base.shuffle.widths[first:], first + 1):
+            for choice in range(1, width):
+                if not budget.take():
+                    return None
+                plan = [*begin, (number, choice)]
+                if count > 1:
+                    found = self.of_so_many(count - 1, plan, budget)
+                    if found is not None:
+                        return found
+                elif self.run(0, plan).error is not None:
+                    return plan
+        return None
+
+    def text(self, error: BaseException, runs: int, seed: int, plan: _Plan, trace: list[Step], steady: bool) -> str:
+        name = _name_of(self.call)
+        said = str(error)
+        lines = [f"{name}() fails in run {runs}: {type(error).__name__}{': ' if said else ''}{said}"]
+        if not steady:
+            lines += [
+                f"It did not fail when the run with seed {seed} was repeated: something else than the order decides.",
+                "It may be the clock, another thread or process, or what an earlier run has left behind.",
+            ]
+            return "\n".join(lines)
+        if not plan:
+            lines.append("It fails in the usual order, too:")
+        elif len(plan) == 1:
+            lines.append("One switch that is not the usual one is enough, the one with a star:")
+        else:
+            lines.append(f"{len(plan)} switches that are not the usual ones are enough, those with a star:")
+        lines += _lines(trace)
+        lines.append(f"This run again: {call_of(None, plan, self.settings.switches)}")
+        lines.append(f"The run that found it: {call_of(seed, None, self.settings.switches)}")
+        return "\n".join(lines)
+
+
+def _passes_through(error: BaseException) -> bool:
+    """Not a failure of the function: it ends the exploration. What pytest.fail() raises is no Exception."""
+    return not isinstance(error, Exception | Timeout) and type(error).__name__ != "Failed"
+
+
+@overload
+def explore(
+    function: Callable[[], object],
+    seeds: int | Iterable[int] = 1000,
+    *,
+    switches: bool = True,
+    steps: int = 50_000,
+    timeout: float = 10.0,
+    strict: bool = False,
+) -> Explored: ...
+@overload
+def explore(
+    function: None = None,
+    seeds: int | Iterable[int] = 1000,
+    *,
+    switches: bool = True,
+    steps: int = 50_000,
+    timeout: float = 10.0,
+    strict: bool = False,
+) -> Callable[[_Function], _Function]: ...
+def explore(
+    function: Any = None,
+    seeds: int | Iterable[int] = 1000,
+    *,
+    switches: bool = True,
+    steps: int = 50_000,
+    timeout: float = 10.0,
+    strict: bool = False,
+) -> Any:
+    """Run `function()` in many orders; raise ScheduleFailed, with the smallest order found in which it fails.
+
+    Without a function it is a decorator: what it decorates is explored at each call, with the arguments of the call.
+
+    A run fails if the function raises; if a greenlet that it has started fails, and that is not expected by a
+    TaskGroup; if nothing can wake what waits; and if it has not ended after so many `steps`, or nothing has happened
+    for `timeout` seconds. What a run leaves behind is ended before the next one begins; with `strict` that is a
+    failure too.
+
+    seeds: how many, from 0, or which ones; 0 is the usual order. switches: see `shuffled`. The function has to make
+    what it uses anew, for each run begins with what the one before has left in modules and files. Blocks until all
+    runs are done. Returns an `Explored`.
+    """
+    chosen = _seeds(seeds)
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps must be a whole number above 0, not {steps!r}")
+    if not timeout > 0:
+        raise ValueError(f"timeout must be above 0 seconds, not {timeout!r}")
+    settings = _Settings(bool(switches), steps, float(timeout), bool(strict))
+    if function is not None:
+        return _Search(_checked(function), settings).over(chosen)
+
+    def decorate(function: Callable[..., object]) -> Callable[..., None]:
+        _checked(function)
+
+        @functools.wraps(function)
+        def explored(*args: Any, **kwargs: Any) -> None:
+            _Search(functools.partial(function, *args, **kwargs), settings).over(chosen)
+
+        return explored
+
+    return decorate
+
+
+def _checked(function: Any) -> Any:
+    if not callable(function):
+        raise TypeError(f"explore() runs a function, not {function!r}")
+    if getattr(getattr(function, "__code__", None), "co_flags", 0) & 0x80:  # CO_COROUTINE
+        raise TypeError("explore() runs a function, not a coroutine: have it call gevlite.asyncio.run()")
+    return function
+
+
+def _seeds(seeds: Any) -> Iterable[int]:
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        if seeds < 1:
+            raise ValueError(f"explore() needs at least one seed, not {seeds}")
+        return range(seeds)
+    try:
+        chosen = list(seeds)
+    except TypeError:
+        raise TypeError(f"seeds must be how many, or which ones, not {seeds!r}") from None
+    for seed in chosen:
+        check_seed(seed)
+    if not chosen:
+        raise ValueError("explore() needs at least one seed")
+    return chosen

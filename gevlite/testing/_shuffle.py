@@ -1,0 +1,123 @@
+"""Who runs next is drawn among those that are ready, so that what is right only by the usual order shows.
+
+What draws is in the core (`_draw.pxi`), because it sits between two greenlets. Here is how a program turns it on, and
+how a schedule is written down.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import ContextDecorator
+from types import TracebackType
+from typing import Any, Self
+
+from gevlite import _core
+
+__all__ = ["shuffled"]
+
+_SEEDS = 1 << 64
+
+
+class shuffled(ContextDecorator):
+    """In a `with` block, or as a decorator: who runs next is drawn from those that are ready, in this OS thread.
+
+    seed: the same number gives the same run, on every version of Python and with every backend, as long as all that
+    the program waits for comes from itself. 0 is the usual order, first in, first out. Without a seed each run has
+    another one; `seed` tells it, and so does a note at an exception that leaves the block.
+
+    switches: greenlets also switch, at random, in calls that may block and would not: at a lock that is free, a queue
+    that has items, a socket that has data. They may do so without this too, when a greenlet's time is up: see "What
+    may let others run" in the documentation.
+
+    schedule: what `explore` has printed, instead of a seed.
+
+    What remains in order: locks, semaphores and queues serve those that wait in the order in which they came;
+    callbacks of the hub, links and callbacks of an event loop of asyncio run in their order, and links before those
+    that began to wait later. Which of those that are ready runs first is not promised anywhere, and is what is drawn.
+
+    What other threads, other processes and the clock do is not reproducible; `VirtualClock` makes the clock so.
+
+    Entering it raises RuntimeError if this thread is shuffled already.
+    """
+
+    def __init__(self, seed: int | None = None, *, switches: bool = False, schedule: str | None = None) -> None:
+        if schedule is not None and seed is not None:
+            raise TypeError("shuffled() takes a seed or a schedule, not both")
+        self._given = seed
+        self._switches = bool(switches)
+        self._plan = None if schedule is None else parse(schedule)
+        if seed is not None:
+            check_seed(seed)
+        #: The number that gives this run again; None if a schedule was given, or if it was not used yet.
+        self.seed = seed
+        self._running: _core._Shuffle | None = None
+        self._inside = False
+
+    def _recreate_cm(self) -> Self:
+        made = type(self)(self._given, switches=self._switches)
+        made._plan = self._plan
+        return made
+
+    def __enter__(self) -> Self:
+        if self._inside:
+            raise RuntimeError("this shuffled() has been entered already")
+        if self._plan is None and self._given is None:
+            self.seed = random.SystemRandom().randrange(1, 1_000_000)
+        running = _core._Shuffle(_core.get_hub(), self.seed or 0, self._plan, self._switches)
+        running.begin()
+        self._running = running
+        self._inside = True
+        return self
+
+    def __exit__(
+        self, cls: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._inside = False
+        if self._running is not None:
+            self._running.end()
+        if exc is not None and self._plan is None:
+            exc.add_note(f"in the order of gevlite.testing.{self!r}")
+
+    @property
+    def steps(self) -> int:
+        """How many times until now somebody was chosen to run."""
+        return self._running.steps if self._running is not None else 0
+
+    def __repr__(self) -> str:
+        return call_of(self.seed, self._plan, self._switches)
+
+
+def call_of(seed: int | None, plan: list[tuple[int, int]] | None, switches: bool) -> str:
+    """The call of `shuffled` that gives a run again."""
+    given = f"schedule={written(plan)!r}" if plan is not None else "" if seed is None else f"seed={seed}"
+    more = "switches=True" if switches else ""
+    return f"shuffled({', '.join(part for part in (given, more) if part)})"
+
+
+def check_seed(seed: Any) -> None:
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise TypeError(f"a seed must be an int, not {seed!r}")
+    if not 0 <= seed < _SEEDS:
+        raise ValueError(f"a seed must be at least 0 and less than 2**64, not {seed}")
+
+
+def written(plan: list[tuple[int, int]]) -> str:
+    """A schedule as text: `4:1 7:2` says that in the fourth decision the second one was chosen, and so on."""
+    return " ".join(f"{number}:{choice}" for number, choice in plan)
+
+
+def parse(schedule: str) -> list[tuple[int, int]]:
+    """The opposite of `written`."""
+    plan: list[tuple[int, int]] = []
+    last = 0
+    try:
+        for part in schedule.split():
+            before, _, after = part.partition(":")
+            plan.append((int(before), int(after)))
+    except (AttributeError, ValueError):
+        raise ValueError(f"a schedule is a text like '4:1 7:2', not {schedule!r}") from None
+    for number, choice in plan:
+        if not last < number < _SEEDS or not 0 < choice < 1 << 31:
+            raise ValueError(f"a schedule has growing numbers, and choices above 0: {schedule!r}")
+        last = number
+    return plan
