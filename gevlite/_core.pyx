@@ -192,6 +192,8 @@ include "_shared.pxi"
 def _mark_exit():
     global _exiting
     _exiting = True
+    _end_ticker()               # again: what is registered while such functions are called is not called
+    take_last_interrupt()
     try:
         current_hub()           # what it is made of cannot be imported any more when a finalizer is the first to wait
     except Exception:

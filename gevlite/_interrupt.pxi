@@ -331,7 +331,7 @@ def slice_hub(Hub hub not None, double seconds, int signum, lost):
     if hub.slicer is not None:
         (<Tick> hub.slicer).stop()
         hub.slicer = None
-    if seconds <= 0 or hub.closed:
+    if seconds <= 0 or hub.closed or _exiting:
         if not hub.slice_asked:
             restore_slice_signal()          # else the handler does, so that no signal is left without one
         return
@@ -375,6 +375,13 @@ cdef int restore_slice_signal() except -1:
             _signal.signal(signum, _slice_signal_before)
     except ValueError:
         pass                    # another thread
+    return 0
+
+
+cdef int take_last_interrupt() except -1:
+    """The interpreter ends, and takes the handlers away. One that is asked for comes before that."""
+    if _slice_signal:
+        PyErr_CheckSignals()
     return 0
 
 

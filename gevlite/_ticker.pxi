@@ -350,8 +350,8 @@ cdef int tell_ticker(Hub hub) noexcept:
 cdef int start_ticker() except -1:
     global _ticker
     cdef TickerThread *made
-    if _ticker_over:
-        return 0
+    if _ticker_over or _exiting:
+        return 0                # (by now nothing would end it)
     made = <TickerThread *> calloc(1, sizeof(TickerThread))
     if made == NULL:
         raise MemoryError

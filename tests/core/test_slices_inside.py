@@ -177,3 +177,36 @@ STANDARD = """
 @pytest.mark.parametrize(("patched", "seconds"), [(True, 50), (False, 0.1)])
 def test_the_standard_library_gives_way_only_if_its_locks_are_cooperative(sliced, patched, seconds):
     sliced(STANDARD.format(patched=patched, seconds=seconds))
+
+
+ENDS = {
+    "no hub before": "",
+    "the hub is made by an exit function": "atexit.register(lambda: gevlite.spawn(gevlite.sleep, 0.001).join())",
+    "a slice is over at the end": "gevlite.spawn(gevlite.sleep, 1); gevlite.sleep(0); spin(0.002)",
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
+def test_the_interpreter_ends_without_a_slice_that_is_over(run_script, end):
+    source = """
+        import atexit, sys, time
+        import gevlite
+
+        def spin(seconds, now=time.perf_counter):
+            end = now() + seconds
+            while now() < end:
+                pass
+
+        class Last:
+            def __del__(self, spin=spin, sleep=gevlite.sleep):
+                spin(0.02)
+                try:
+                    sleep(0)
+                except BaseException:
+                    pass
+
+        last = Last()
+    """
+    for _ in range(3):
+        result = run_script(textwrap.dedent(source) + end, env={"GEVLITE_TIME_SLICE": "0.001"})
+        assert result.stderr == ""
