@@ -36,10 +36,10 @@ cdef class _Census:
                 continue        # a callback waits in it
             if g is main:
                 main_is_parked = True
-            if w.state == PARKED:
-                self.parked += 1
-            else:
+            if is_ready(w):
                 self.ready += 1
+            else:
+                self.parked += 1
             self.add(g, main)
         if not main_is_parked and waits_in_place(hub, main, me):
             main_is_parked = True
@@ -74,14 +74,14 @@ cdef class _Census:
 
 
 cdef tuple totals_row(HubTotals *t):
-    return (t.switches, t.handoffs, t.polls, t.spawned, t.lag_ns, lags_of(t.lags))
+    return (t.switches, t.handoffs, t.polls, t.spawned, t.slices, t.lag_ns, lags_of(t.lags))
 
 
 def census():
     """The counts of each hub, as `(hubs, functions, totals of ended hubs, lag limits)`.
 
     hubs: dicts. functions: `{(name, file, line): greenlets}` over all hubs. totals: `(switches, handoffs, polls, spawned,
-    ns of lag, rounds by lag)`, first of hubs of the main thread, then of all others. Does not block, and changes nothing.
+    slices used up, ns of lag, rounds by lag)`, first of hubs of the main thread, then of all others. Does not block, and changes nothing.
     """
     cdef Hub hub
     cdef _Census found

@@ -250,6 +250,7 @@ cdef struct HubTotals:
     uint64_t handoffs
     uint64_t polls
     uint64_t spawned
+    uint64_t slices
     int64_t lag_ns
     uint64_t[N_LAGS] lags
 
@@ -336,6 +337,8 @@ cdef class Hub(greenlet):
     cdef Waiter slice_next          # the one of them that was woken last
     cdef object slicer              # the Tick that ends time slices; None: they have no end
     cdef bint slice_asked           # the ticker's thread has asked for the end of a slice
+    cdef bint slice_again           # the handler has, since it could not end here:
+    cdef uint64_t slice_place       # in this frame, at this instruction
     cdef uint64_t slice_run         # in this run, see `progress`
     cdef uint64_t slice_owed        # in this run it would have ended, but for peace
     cdef uint64_t slice_goes_on     # this run goes on after another slice,

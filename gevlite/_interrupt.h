@@ -4,6 +4,7 @@
 #define GEVLITE_INTERRUPT_H
 
 #include "_look.h"
+#include <stdint.h>
 #include <stdlib.h>
 #if PY_VERSION_HEX < 0x030C0000
 #include <opcode.h>
@@ -128,28 +129,37 @@ static inline PyObject *gevlite_local(struct _PyInterpreterFrame *frame, int i)
     return found != NULL && PyCell_Check(found) ? PyCell_GET(found) : found;
 }
 
-static inline int gevlite_dead_ref(PyObject *object)
+/* What the callback of a weak reference gets, which is dead by then; and what a signal handler gets. */
+static inline int gevlite_telling(PyObject *object)
 {
-    return object != NULL && PyWeakref_CheckRef(object) && ((PyWeakReference *)object)->wr_object == Py_None;
+    if (object == NULL)
+        return 0;
+    if (PyFrame_Check(object))
+        return 1;
+    return PyWeakref_CheckRef(object) && ((PyWeakReference *)object)->wr_object == Py_None;
 }
 
-/* True if it may be the callback of a weak reference: these get the reference, which is dead by then. */
-static inline int gevlite_weakref_callback(struct _PyInterpreterFrame *frame, PyCodeObject *code)
+/* True if the arguments of a function that C code has called say that the interpreter has called it, in the middle of something
+   else. */
+static inline int gevlite_called_aside(struct _PyInterpreterFrame *frame, PyCodeObject *code)
 {
-    int i, given = code->co_argcount;
-    for (i = 0; i < given && i < 2; i++)
-        if (gevlite_dead_ref(gevlite_local(frame, i)))
+    Py_ssize_t i, given = code->co_argcount < 3 ? code->co_argcount : 3;
+    for (i = 0; i < given; i++)
+        if (gevlite_telling(gevlite_local(frame, (int)i)))
             return 1;
-    if (given < 2 && code->co_flags & CO_VARARGS) {
-        PyObject *rest = gevlite_local(frame, given + code->co_kwonlyargcount);
-        if (rest != NULL && PyTuple_CheckExact(rest) && PyTuple_GET_SIZE(rest))
-            return gevlite_dead_ref(PyTuple_GET_ITEM(rest, 0));
+    if (given < 3 && code->co_flags & CO_VARARGS) {
+        PyObject *rest = gevlite_local(frame, code->co_argcount + code->co_kwonlyargcount);
+        if (rest == NULL || !PyTuple_CheckExact(rest))
+            return 0;
+        for (i = 0; i < PyTuple_GET_SIZE(rest) && i < 3; i++)
+            if (gevlite_telling(PyTuple_GET_ITEM(rest, i)))
+                return 1;
     }
     return 0;
 }
 
-/* standard: whether the standard library's code may be interrupted. Negative: an exception. */
-static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*classify)(PyObject *))
+/* standard: whether the standard library's code may be interrupted. Negative: an exception. For NOT_HERE, place says where. */
+static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*classify)(PyObject *), uint64_t *place)
 {
 #if PY_VERSION_HEX >= 0x030D0000
     struct _PyInterpreterFrame *frame = state->current_frame;
@@ -173,8 +183,10 @@ static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*class
             return -1;
         unit = gevlite_unit_in(frame, code);
         op = unit >= 0 && unit < known->units ? known->ops[unit / 4] >> (unit % 4 * 2) & 3 : 0;
-        if (first && !(op & GEVLITE_OP_LOOKS) && !gevlite_jumps(code, unit))
+        if (first && !(op & GEVLITE_OP_LOOKS) && !gevlite_jumps(code, unit)) {
+            *place = (uint64_t)(uintptr_t)frame * 31 + (uint64_t)unit;
             return GEVLITE_NOT_HERE;
+        }
         if (known->kind == GEVLITE_CODE_NEVER || (from_c && op & GEVLITE_OP_CALLS_NOTHING))
             return GEVLITE_NOT_NOW;
         if (whose == GEVLITE_CODE_STANDARD) {
@@ -183,7 +195,7 @@ static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*class
                 return GEVLITE_NOT_NOW;
         }
         from_c = gevlite_from_c(frame);
-        if (from_c && gevlite_weakref_callback(frame, (PyCodeObject *)code))
+        if (from_c && gevlite_called_aside(frame, (PyCodeObject *)code))
             return GEVLITE_NOT_NOW;
         first = 0;
     }
@@ -191,11 +203,10 @@ static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*class
 }
 #else
 static inline int gevlite_slices_prepare(void) { return -1; }
-static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*classify)(PyObject *))
+static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*classify)(PyObject *), uint64_t *place)
 {
     return GEVLITE_NOT_NOW;
 }
 #endif
 
-static inline int gevlite_being_traced(PyThreadState *state) { return state->tracing != 0; }
 #endif

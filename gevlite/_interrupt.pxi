@@ -18,7 +18,8 @@ cdef extern from "_interrupt.h":
         GEVLITE_MAY, GEVLITE_NOT_HERE, GEVLITE_NOT_NOW
     unsigned char *gevlite_ops
     int gevlite_slices_prepare() except -1
-    int gevlite_may_interrupt(PyThreadState *state, int standard, int (*classify)(PyObject *) except -1) except -1
+    int gevlite_may_interrupt(PyThreadState *state, int standard, int (*classify)(PyObject *) except -1,
+                              uint64_t *place) except -1
 
 cdef int _slice_signal = 0              # the number; 0: our handler is not set
 cdef object _slice_signal_before = None  # what was set before
@@ -114,8 +115,9 @@ def _end_slice(signum, frame):
 cdef int end_slice() except -1:
     cdef Hub hub
     cdef greenlet me
-    cdef uint64_t run
+    cdef uint64_t run, place = 0
     cdef int where
+    cdef bint again
     if gevlite_thread_hub == NULL:
         return 0
     hub = <Hub> gevlite_thread_hub
@@ -124,6 +126,7 @@ cdef int end_slice() except -1:
     if not hub.slice_asked:
         return 0                # it was sent by somebody, or this is the second look for other signals
     hub.slice_asked = False
+    again, hub.slice_again = hub.slice_again, False
     if hub.slicer is None:
         restore_slice_signal()
         return 0
@@ -131,15 +134,20 @@ cdef int end_slice() except -1:
     if hub.polling or run != hub.slice_run:
         return 0                # what was to give way has done so already
     me = current_greenlet()
+    if _collecting == NULL and (not _gc_callbacks or _gc_callbacks[-1] is not _collection_ends):
+        watch_collections()     # what the program has added would be called after our last one
     if not may_give_way(hub, me):
         return 0
     if is_uninterrupted(me):
         hub.slice_owed = run
         return 0
-    where = gevlite_may_interrupt(hub.thread_state, _slice_standard, classify)
+    where = gevlite_may_interrupt(hub.thread_state, _slice_standard, classify, &place)
     if where == GEVLITE_NOT_HERE:
-        # Perhaps a C function looks for signals in the middle of something. Each loop and each call looks soon.
-        ask_for_slice(hub)
+        # Perhaps a C function looks for signals in the middle of something. Each loop and each call looks soon. If it is the
+        # same place again, it is such a function: then the ticker asks again after a while.
+        if not again or place != hub.slice_place:
+            hub.slice_place = place
+            ask_for_slice(hub)
         return 0
     if where != GEVLITE_MAY:
         return 0
@@ -174,7 +182,7 @@ cdef bint others_wait(Hub hub, greenlet me) except -1:
 
 cdef int ask_for_slice(Hub hub) noexcept:
     """Have the handler called again, soon."""
-    hub.slice_asked = True
+    hub.slice_asked = hub.slice_again = True
     gevlite_interrupt(_slice_signal)
     return 0
 
@@ -355,8 +363,7 @@ cdef int set_slice_signal(int signum) except -1:
     _signal.siginterrupt(signum, False)
     _slice_signal, _slice_signal_before = signum, before
     signals_without_ref[signum] = _end_slice
-    _gc_callbacks.insert(0, _collection_begins)
-    _gc_callbacks.append(_collection_ends)
+    watch_collections()
     return 0
 
 
@@ -367,9 +374,7 @@ cdef int restore_slice_signal() except -1:
         return 0
     _slice_signal = 0
     signals_without_ref.pop(signum, None)
-    for callback in (_collection_begins, _collection_ends):
-        if callback in _gc_callbacks:
-            _gc_callbacks.remove(callback)
+    unwatch_collections()
     try:
         if _signal.getsignal(signum) is _end_slice:
             _signal.signal(signum, _slice_signal_before)
@@ -407,6 +412,21 @@ cdef int stop_slices(Hub hub) except -1:
 # ---------------------------------------------------------------- the garbage collector
 
 # It calls destructors and weakref callbacks, in whatever runs.
+
+cdef int watch_collections() except -1:
+    unwatch_collections()
+    _gc_callbacks.insert(0, _collection_begins)
+    _gc_callbacks.append(_collection_ends)
+    return 0
+
+
+cdef int unwatch_collections() except -1:
+    for callback in (_collection_begins, _collection_ends):
+        if callback in _gc_callbacks:
+            _gc_callbacks.remove(callback)
+    return 0
+
+
 def _collection_begins(phase, info):
     global _collecting
     cdef greenlet me

@@ -164,6 +164,8 @@ cdef tuple wait_words(Waiter w):
         text = f"any of {w.detail} descriptors" if w.detail != 1 else "a descriptor"
         if w.state == PARKED and w.what != NULL and w.detail == 1:
             text = fd_words((<list> w.what)[0], False)
+    elif w.kind == WAIT_YIELD and w.detail == USED_SLICE:
+        text = "its next time slice"
     elif w.state == PARKED and w.kind != WAIT_LOOP:
         found = described(w)
         if type(found) is tuple:
@@ -195,12 +197,17 @@ _KIND_NAMES = {
 cdef str waits_for(Waiter w):
     text, holders, _ = wait_words(w)
     if w.kind == WAIT_YIELD:
-        return "giving way"
+        return "ready, used up its time slice" if w.detail == USED_SLICE else "giving way"
     if w.kind == WAIT_TIMER:
         return "sleeping"
     if holders and w.kind == WAIT_LOCK:
         text += " held by " + ", ".join([greenlet_name(g) for g in holders if isinstance(g, greenlet)][:3])
     return f"waiting for {text}"
+
+
+cdef bint is_ready(Waiter w) noexcept:
+    """True if it waits for nothing but its turn."""
+    return w.state != PARKED or w.kind == WAIT_YIELD
 
 
 # ---------------------------------------------------------------- all greenlets
@@ -355,7 +362,7 @@ cdef class _Look:
 
     cdef int add_parked(self, Waiter w, int number, greenlet main, tuple stack) except -1:
         cdef tuple words = wait_words(w)
-        cdef str state = "parked" if w.state == PARKED else "ready"
+        cdef str state = "ready" if is_ready(w) else "parked"
         return self.add(w.greenlet, number, main, state, stack, w, words, w.since)
 
     cdef int add(self, greenlet g, int number, greenlet main, str state, tuple stack, Waiter w, tuple words,

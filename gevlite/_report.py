@@ -15,6 +15,8 @@ __all__ = ["Files", "GreenletReport", "HubReport", "Report", "duration"]
 
 _SPACE = "\N{NO-BREAK SPACE}"  # until the lines are broken
 
+# Of _look.pxi.
+_NEXT_SLICE = "its next time slice"
 # Of WaitKind.
 _TIMER, _READ, _WRITE, _GREENLET, _LOCK, _LOOP = 2, 3, 4, 5, 8, 15
 
@@ -264,6 +266,8 @@ class Report(Files):
         if one.state != "parked":
             if one.state == "not begun" and one.timeout is not None:
                 return "not begun"
+            if one.state == "ready" and one.waits_for == _NEXT_SLICE:
+                return "ready, used up its time slice"
             return "runs" if one.state == "running" else one.state
         if one.wait_kind == _TIMER:
             return "sleeps"

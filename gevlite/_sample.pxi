@@ -261,7 +261,7 @@ cdef class _Tally(_Look):
         return ()
 
     cdef int add_parked(self, Waiter w, int number, greenlet main, tuple stack) except -1:
-        return self.count(w.greenlet, number, main, "parked" if w.state == PARKED else "ready", w.kind)
+        return self.count(w.greenlet, number, main, "ready" if is_ready(w) else "parked", w.kind)
 
     cdef int add(self, greenlet g, int number, greenlet main, str state, tuple stack, Waiter w, tuple words,
                  int64_t since) except -1:

@@ -89,6 +89,7 @@ cdef HubTotals totals_of(Hub hub) noexcept:
     cdef HubTotals t
     cdef int i
     t.switches, t.handoffs, t.polls, t.spawned = hub.n_switches, hub.n_handoffs, hub.n_polls, hub.n_spawned
+    t.slices = hub.n_slices
     t.lag_ns = hub.lag_ns
     for i in range(N_LAGS):
         t.lags[i] = hub.lags[i]
@@ -109,6 +110,7 @@ cdef int keep_totals(Hub hub) noexcept:
     kept.handoffs += t.handoffs
     kept.polls += t.polls
     kept.spawned += t.spawned
+    kept.slices += t.slices
     kept.lag_ns += t.lag_ns
     for i in range(N_LAGS):
         kept.lags[i] += t.lags[i]

@@ -130,7 +130,7 @@ def _numbers(report):
     for hub in report.hubs:
         counts = hub.counts
         lines.append((0, f"Loop of {hub.thread_name}: busy {hub.lag_seconds:.1f} s, {report.lag(hub)}"))
-        lines.append((2, ", ".join(f"{counts[name]} {name}" for name in _TOTALS)))
+        lines.append((2, ", ".join(f"{counts[name]} {name}" for name in _TOTALS if name in counts)))
     for pool in _pools():
         counts = f"{pool['threads']} of {pool['max']} threads, {pool['busy']} busy, {pool['queued']} queued"
         lines.append((0, f"{pool['kind']}: {counts}"))

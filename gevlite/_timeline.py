@@ -22,6 +22,8 @@ _CAUSES = {0: "greenlet", 1: "I/O", 2: "timer", 3: "callback", 4: "another threa
 _RAISES = 128
 _MAIN, _HUB, _RAW, _THREAD = 1, 2, 3, 4
 _YIELD, _LOCK = 1, 8
+# Of _look.pxi: what a greenlet waits for, and what is shown.
+_USED_SLICE = {"its next time slice": "used up its time slice"}
 
 # The categories of slices.
 RUN, WAIT, READY, POLL = "run", "wait", "ready", "poll"
@@ -193,7 +195,7 @@ class Timeline:
         elif kind == _AWAY:
             track.category, track.since, track.text = WAIT, time, "a switch by hand"
         elif kind == _YIELD:
-            track.category, track.since, track.text = READY, time, "gives way"
+            track.category, track.since, track.text = READY, time, _USED_SLICE.get(text, "gives way")
         else:
             track.category, track.since, track.text = WAIT, time, text
 

@@ -19,7 +19,7 @@ from gevlite._workers import _crews
 
 __all__ = ["Collector", "read"]
 
-_TOTALS = ("switches", "handoffs", "polls", "spawned")
+_TOTALS = ("switches", "handoffs", "polls", "spawned", "slices")
 _STATES = ("running", "ready", "parked", "not begun")
 
 
@@ -38,8 +38,9 @@ def read(functions: int = 20) -> dict[str, Any]:
     * `hubs`: of each `thread` (its name), `name`, `backend`, `main` (whether of the main thread), `turn_seconds` (since
       it last began to run greenlets; 0.0 while it waits), `greenlets` (by state: running, ready, parked, not begun),
       `queue` (what will run next, calls included), `timers`, `descriptors` (that it watches), `lag` (a histogram), and
-      since it began `switches`, `handoffs` (switches between two greenlets, not through the hub), `polls`, `spawned`
-    * `ended`: the last four and `lag` of hubs that have ended, by `main` and `other`
+      since it began `switches`, `handoffs` (switches between two greenlets, not through the hub), `polls`, `spawned`,
+      `slices` (time slices that were used up)
+    * `ended`: the last five and `lag` of hubs that have ended, by `main` and `other`
     * `functions`: of each `function`, `file`, `line`, and `greenlets`, the number of those that run it
     * `pools`, the thread pools: `kind`, `max`, `threads`, `busy` (threads), `queued` (calls without a thread)
     * `servers` that were started: `kind`, `address`, `open` (connections), `accepted`, `refused` (closed because there
@@ -180,6 +181,7 @@ _KNOWN = {
     "gevlite_loop_timers": ("gauge", "Timers that are running."),
     "gevlite_loop_descriptors": ("gauge", "File descriptors that are watched."),
     "gevlite_switches": ("counter", "Switches between greenlets."),
+    "gevlite_time_slices": ("counter", "Time slices that greenlets have used up."),
     "gevlite_polls": ("counter", "How often the kernel was asked for events."),
     "gevlite_greenlets_spawned": ("counter", "Greenlets that were spawned."),
     "gevlite_greenlets": ("gauge", "Greenlets by what they do."),
@@ -250,6 +252,7 @@ def _add_hubs(made, data):
             made[f"gevlite_loop_{key}"].add(sum(one[key] for one in living[label]), hub=label)
         switches = sum(one["switches"] + one["handoffs"] for one in counted[label])
         made["gevlite_switches"].add(switches, "_total", hub=label)
+        made["gevlite_time_slices"].add(sum(one["slices"] for one in counted[label]), "_total", hub=label)
         made["gevlite_polls"].add(sum(one["polls"] for one in counted[label]), "_total", hub=label)
         made["gevlite_greenlets_spawned"].add(sum(one["spawned"] for one in counted[label]), "_total", hub=label)
         for state in _STATES:

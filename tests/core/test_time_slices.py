@@ -25,10 +25,10 @@ def spin(stop=lambda: False):
 def sliced(run_script):
     """`sliced(source)`: its stdout, from a process with time slices of 5 ms."""
 
-    def run(source, seconds="0.005", patch=True, **options):
+    def run(source, seconds="0.005", patch=True, args=(), **options):
         head = ("import gevlite.monkey; gevlite.monkey.patch_all()\n" if patch else "") + HEAD
         env = {"GEVLITE_TIME_SLICE": seconds, **options.pop("env", {})}
-        result = run_script(head + textwrap.dedent(source), env=env, **options)
+        result = run_script(head + textwrap.dedent(source), *args, env=env, **options)
         assert not result.stderr, result.stderr
         return result.stdout
 
@@ -472,3 +472,383 @@ def test_a_dead_end_is_still_found(sliced):
         else:
             raise AssertionError
     """)
+
+
+# ---------------------------------------------------------------- where no slice ends
+
+# `others` counts how often another greenlet got its turn. `undisturbed()` computes for ten slices and says whether it was not
+# interrupted; `disturbed()` computes until it is.
+QUIET = """
+others = [0]
+
+def other():
+    while True:
+        others[0] += 1
+        gevlite.sleep(0)
+
+beside = spawn(other)
+spin(lambda: others[0])
+said = []
+
+def undisturbed(*ignored):
+    before = others[0]
+    end = time.monotonic() + 0.05
+    while time.monotonic() < end:
+        pass
+    said.append(others[0] == before)
+
+def disturbed(*ignored):
+    before = others[0]
+    while others[0] == before:
+        pass
+    said.append(True)
+
+def check(n=1):
+    "So many were asked, and all were content; slices still end elsewhere."
+    assert said == [True] * n, said
+    disturbed()
+"""
+
+
+@pytest.fixture
+def quiet(sliced):
+    def run(source, **options):
+        return sliced(QUIET + textwrap.dedent(source), **options)
+
+    return run
+
+
+def test_not_in_the_hub(quiet):
+    """In callbacks: they delay the loop as ever, and the watch tells of them."""
+    quiet("""
+        get_hub().call_soon(undisturbed)
+        gevlite.sleep(0)
+        get_hub().call_later(0, undisturbed)
+        gevlite.sleep(0.001)
+        gevlite.idle
+        event = Event()
+        event.rawlink(undisturbed)
+        event.set()
+        while len(said) < 3:
+            gevlite.sleep(0)
+        check(3)
+    """)
+
+
+def test_not_in_a_c_function_that_looks_for_signals(quiet):
+    """It may be in the middle of something. `re` looks for signals; only once it has returned a slice may end."""
+    quiet("""
+        import re
+        inside = []
+
+        def watch():
+            while True:
+                said.append(not inside)
+                gevlite.sleep(0)
+
+        beside.kill()
+        spawn(watch)
+        for _ in range(5):
+            inside.append(1)
+            assert re.match("(a+)+$", "a" * 18 + "b") is None
+            inside.pop()
+            said.clear()
+            spin(lambda: said)
+            assert all(said)
+    """)
+
+
+@pytest.mark.parametrize("method", ["__del__", "__enter__", "__exit__", "__aenter__", "__aexit__"])
+def test_not_in_methods_that_must_come_to_their_end(quiet, method):
+    quiet(f"""
+        class Thing:
+            def {method}(self, *exc):
+                inner()
+
+        def inner():
+            undisturbed()
+
+        thing = Thing()
+        {"del thing" if method == "__del__" else f"thing.{method}()"}
+        check()
+    """)
+
+
+def test_not_in_a_context_manager_made_of_a_generator(quiet):
+    quiet("""
+        import contextlib
+
+        @contextlib.contextmanager
+        def manager():
+            undisturbed()
+            try:
+                yield
+            finally:
+                undisturbed()
+
+        with manager():
+            disturbed()
+        check(3)
+    """)
+
+
+def test_not_in_an_import(quiet, tmp_path):
+    (tmp_path / "spins.py").write_text("import __main__\n__main__.undisturbed()\n")
+    quiet(f"""
+        sys.path.insert(0, {str(tmp_path)!r})
+        import spins
+        check()
+    """)
+
+
+@pytest.mark.parametrize("callback", ["undisturbed", "lambda ref: undisturbed()", "Thing.method"])
+def test_not_in_the_callback_of_a_weak_reference(quiet, callback):
+    quiet(f"""
+        class Thing:
+            def method(self, *args):
+                undisturbed()
+
+        Thing.method = Thing().method
+        things = {{1: Thing()}}
+        ref = weakref.ref(things[1], {callback})
+        things.clear()
+        check()
+    """)
+
+
+def test_not_while_the_garbage_collector_works(quiet):
+    quiet("""
+        class Thing:
+            def __init__(self):
+                self.itself = self
+                self.ref = weakref.ref(self, undisturbed)
+
+        def callback(phase, info):
+            undisturbed()
+
+        gc.collect()
+        gc.callbacks.append(callback)
+        gc.disable()
+        disturbed()
+        said.clear()
+        Thing()
+        gc.collect()
+        gc.callbacks.remove(callback)
+        check(2)
+        said.clear()
+        Thing()
+        ref = weakref.ref(Thing(), lambda ref: undisturbed())
+        gc.collect()
+        check(1)
+    """)
+
+
+def test_a_collector_that_waits_in_one_greenlet_stops_no_slices_in_others(quiet):
+    quiet("""
+        waits = Event()
+
+        class Waits:
+            def __del__(self):
+                waits.wait()
+
+        def collect():
+            thing = Waits()
+            thing.itself = thing
+            del thing
+            gc.collect()
+
+        collecting = spawn(collect)
+        gevlite.sleep(0)
+        disturbed()
+        waits.set()
+        collecting.join()
+        check()
+    """)
+
+
+@pytest.mark.parametrize("handler", ["undisturbed", "lambda signum, frame: undisturbed()"])
+def test_not_in_a_signal_handler(quiet, handler):
+    quiet(f"""
+        signal.signal(signal.SIGUSR1, {handler})
+        os.kill(os.getpid(), signal.SIGUSR1)
+        spin(lambda: said)
+        check()
+        said.clear()
+
+        def kill():
+            os.kill(os.getpid(), signal.SIGUSR1)    # while the main greenlet waits
+
+        spawn(kill)
+        gevlite.sleep(0.01)
+        while not said:
+            gevlite.sleep(0.001)
+        check()
+    """)
+
+
+def test_not_in_trace_functions_and_debuggers(quiet):
+    quiet("""
+        import bdb
+
+        def traced():
+            pass
+
+        def trace(frame, event, arg):
+            if event == "call" and frame.f_code is traced.__code__:
+                undisturbed()
+
+        sys.settrace(trace)
+        traced()
+        sys.settrace(None)
+
+        def profile(frame, event, arg):
+            if event == "call" and frame.f_code is traced.__code__:
+                undisturbed()
+
+        sys.setprofile(profile)
+        traced()
+        sys.setprofile(None)
+        bdb.Bdb().runcall(undisturbed)
+        check(3)
+    """)
+
+
+def test_slices_end_while_a_tool_traces(quiet):
+    """Coverage, a profiler."""
+    quiet("""
+        seen = set()
+
+        def trace(frame, event, arg):
+            seen.add(frame.f_code.co_name)
+            return trace
+
+        sys.settrace(trace)
+        disturbed()
+        sys.settrace(None)
+        assert "disturbed" in seen and "other" not in seen
+        check()
+    """)
+
+
+LIBRARY = """
+import contextlib
+
+def made(filename):
+    "Functions of a file: one that computes, and one that calls."
+    names = {"undisturbed": undisturbed, "time": time, "others": others, "said": said, "disturbed": disturbed}
+    exec(compile('''
+def compute():
+    before = others[0]
+    end = time.monotonic() + 0.05
+    while time.monotonic() < end:
+        pass
+    said.append(others[0] == before)
+
+def compute_until():
+    before = others[0]
+    while others[0] == before:
+        pass
+    said.append(True)
+
+def call(function):
+    for _ in "a":
+        function()
+''', filename, "exec"), names)
+    return names
+
+ours = made(os.path.join(os.path.dirname(gevlite.__file__), "made_up.py"))
+standard = made(os.path.join(os.path.dirname(os.__file__), "made_up.py"))
+package = made(os.path.join(os.path.dirname(os.__file__), "site-packages", "made_up.py"))
+"""
+
+
+@pytest.mark.parametrize("patch", [True, False])
+def test_not_in_gevlite_itself_but_in_what_it_calls(quiet, patch):
+    quiet(
+        LIBRARY
+        + textwrap.dedent("""
+        ours["compute"]()
+        ours["call"](standard["compute"])
+        ours["call"](disturbed)
+        ours["call"](package["compute_until"])
+        package["compute_until"]()
+        check(5)
+        """),
+        patch=patch,
+    )
+
+
+def test_in_the_standard_library_of_a_patched_process_only(quiet):
+    """The locks that it holds are cooperative there."""
+    source = LIBRARY + "\nstandard['compute_until']()\nstandard['call'](disturbed)\ncheck(2)\n"
+    quiet(source)
+    source = LIBRARY + "\nstandard['compute']()\nstandard['call'](standard['compute'])\ncheck(2)\n"
+    quiet(source, patch=False)
+
+
+def test_a_process_ends_while_greenlets_spin(sliced):
+    sliced("""
+        for _ in range(3):
+            spawn(spin)
+        had = slices()
+        spin(lambda: slices() > had + 5)
+    """)
+
+
+def test_destroying_the_hub_ends_what_waits_for_its_next_slice(sliced):
+    sliced("""
+        steps = []
+
+        def count():
+            try:
+                spin()
+            finally:
+                steps.append(1)
+
+        spinners = [spawn(count) for _ in range(3)]
+        hub = get_hub()
+        while slices() < 10:
+            gevlite.sleep(0)
+        hub.destroy()
+        assert steps == [1, 1, 1]
+        assert signal.getsignal(signal.SIGURG) == signal.SIG_DFL
+        done = []
+        spawn(done.append, 1)
+        spin(lambda: done)              # of the next hub
+    """)
+
+
+# ---------------------------------------------------------------- how they are shown
+
+
+def test_reports_say_who_has_used_up_a_slice(sliced, tmp_path):
+    file = tmp_path / "trace.json"
+    sliced(
+        """
+        from gevlite import _probe, metrics, trace
+        from gevlite._report import Report, fit
+
+        stopped = []
+        spinners = [spawn(spin, lambda: stopped) for _ in range(3)]
+        gevlite.sleep(0.01)
+        found = [one for one in Report(_probe.collect()).greenlets if one.function == "spin"]
+        assert len(found) == 3
+        used = [one for one in found if one.waits_for == "its next time slice"]
+        assert len(used) >= 2 and {one.state for one in used} == {"ready"}, found
+        assert "ready, used up its time slice" in fit(Report(_probe.collect()).ps(), None)
+        words = [w.describe() for w in get_hub().parked_waiters()]
+        assert "ready, used up its time slice" in words, words
+        data = metrics.read()["hubs"][0]
+        assert data["slices"] == slices() > 0
+        assert data["greenlets"]["ready"] >= 2 and data["greenlets"]["parked"] == 0
+        trace.start()
+        had = slices()
+        while slices() < had + 6:
+            gevlite.sleep(0)
+        trace.stop().save(sys.argv[1])
+        stopped.append(1)
+        gevlite.joinall(spinners)
+        """,
+        args=(str(file),),
+    )
+    assert "used up its time slice" in file.read_text()
