@@ -1,4 +1,5 @@
-"""Makes pytest-timeout's time limit end the test also when another greenlet, or the hub, runs at that moment.
+"""Makes pytest-timeout's time limit end the test also when another greenlet, or the hub, runs at that moment, and the
+report show what each greenlet did.
 
 Its own signal handler raises in whatever runs: in a greenlet of the test that would kill the greenlet and leave the
 test waiting. Here the failure goes to the main greenlet, and the alarm repeats in case the test swallows it.
@@ -21,11 +22,20 @@ for signum, handler in DEFAULTS.items():
 def pytest_timeout_set_timer(item, settings):
     if settings.method != "signal" or not settings.timeout:
         return None
+    struck = []
 
     def on_alarm(signum, frame):
         from greenlet import getcurrent
 
         failure = pytest.fail.Exception(f"Timeout (>{settings.timeout}s)")
+        if not struck:
+            struck.append(failure)
+            try:
+                from gevlite.testing._pytest import what_they_do
+
+                item.add_report_section("call", "greenlets", what_they_do(1))
+            except Exception as exc:  # what hangs may be what this needs
+                item.add_report_section("call", "greenlets", f"not known: {exc!r}")
         main = getcurrent()
         while main.parent is not None:
             main = main.parent

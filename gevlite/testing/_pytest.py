@@ -432,7 +432,7 @@ class Alarm:
         self.limits[name] = now + AGAIN_SECONDS, seconds
         self.set()
         if first:
-            self.item.add_report_section(self.when, "greenlets", what_they_do())
+            self.item.add_report_section(self.when, "greenlets", what_they_do(1))
         failure = pytest.fail.Exception(f"Timeout (>{seconds:g}s)")
         current, runner = gevlite.getcurrent(), self.runner.greenlet
         hub = get_hub_if_exists()
@@ -452,9 +452,9 @@ def _in_main_os_thread():
     return True
 
 
-def what_they_do():
-    """The text of `python -m gevlite ps` about this process."""
-    report = Report(_probe.collect())
+def what_they_do(skip=0):
+    """The text of `python -m gevlite ps` about this process. skip: so many frames of the caller are no part of it."""
+    report = Report(_probe.collect(skip + 1))
     return fit(report.ps()[len(report.head()) :], None).strip("\n")
 
 
