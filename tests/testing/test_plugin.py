@@ -813,3 +813,32 @@ def test_the_fixture_of_faults(tests):
         """,
         code=0,
     )
+
+
+# ---------------------------------------------------------------- the order of switches
+
+ORDER = """
+    import gevlite
+
+    def test_order():
+        order = []
+        gevlite.joinall([gevlite.spawn(order.append, number) for number in range(8)])
+        print("ORDER", order)
+        assert order == list(range(8))
+
+    def test_again():
+        test_order()
+"""
+
+
+def test_shuffled(tests):
+    assert tests(ORDER, code=0).outcomes["test_order"] == ["passed"]
+    found = tests(ORDER, "--gevlite-shuffle", code=1)
+    (seed,) = {*re.findall(r"--gevlite-shuffle=(\d+)", found.text)}
+    orders = re.findall(r"^ORDER (.*)", found.text, re.M)
+    again = tests(ORDER, f"--gevlite-shuffle={seed}", code=1)
+    assert f"gevlite: patched, --gevlite-shuffle={seed}" in again.text
+    assert re.findall(r"^ORDER (.*)", again.text, re.M) == orders
+    alone = tests(ORDER, f"--gevlite-shuffle={seed}", "-k", "test_again")
+    assert set(re.findall(r"^ORDER (.*)", alone.text, re.M)) <= set(orders)
+    assert f"shuffled({seed})" not in found.text  # each test has its own
