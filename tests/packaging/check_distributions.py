@@ -55,7 +55,7 @@ def main():
             wheels.append(Path(shutil.copy(wheel, folder / "dist")))
             problems += check_wheel(wheel, LARGEST if optimised else None)
         run(sys.executable, "-m", "twine", "check", "--strict", *(folder / "dist").iterdir())
-        run("check-wheel-contents", *wheels)
+        run("check-wheel-contents", *wheels, cwd=ROOT)
         for problem in problems:
             print("PROBLEM:", problem)
         if problems:
@@ -129,6 +129,7 @@ def check_wheel(path, largest):
     ):
         yield f"{path.name} has a tag that PyPI does not accept"
     wanted = {installed for _, installed in source_files(".py", ".pxd", ".pyi", ".h", ".html", "py.typed")}
+    wanted.add("gevlite_pytest.py")
     yield from (f"{name} is not in the wheel" for name in sorted(wanted - names))
     for source, installed in source_files(".pyx"):
         stem = installed.removesuffix(".pyx")
