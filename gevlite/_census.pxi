@@ -81,7 +81,8 @@ def census():
     """The counts of each hub, as `(hubs, functions, totals of ended hubs, lag limits)`.
 
     hubs: dicts. functions: `{(name, file, line): greenlets}` over all hubs. totals: `(switches, handoffs, polls, spawned,
-    slices used up, ns of lag, rounds by lag)`, first of hubs of the main thread, then of all others. Does not block, and changes nothing.
+    slices used up, ns of lag, rounds by lag)`, first of hubs of the main thread, then of all others. Does not block, and
+    changes nothing.
     """
     cdef Hub hub
     cdef _Census found

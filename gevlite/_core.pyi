@@ -521,7 +521,8 @@ def census() -> tuple[list[dict[str, Any]], dict[tuple[str, str | None, int], in
     """The counts of each hub, as `(hubs, functions, totals of ended hubs, lag limits)`.
 
     hubs: dicts. functions: `{(name, file, line): greenlets}` over all hubs. totals: `(switches, handoffs, polls, spawned,
-    slices used up, ns of lag, rounds by lag)`, first of hubs of the main thread, then of all others. Does not block, and changes nothing.
+    slices used up, ns of lag, rounds by lag)`, first of hubs of the main thread, then of all others. Does not block, and
+    changes nothing.
     """
 
 @final

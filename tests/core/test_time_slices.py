@@ -476,8 +476,8 @@ def test_a_dead_end_is_still_found(sliced):
 
 # ---------------------------------------------------------------- where no slice ends
 
-# `others` counts how often another greenlet got its turn. `undisturbed()` computes for ten slices and says whether it was not
-# interrupted; `disturbed()` computes until it is.
+# `others` counts how often another greenlet got its turn. `undisturbed()` computes for ten slices and says whether it
+# was not interrupted; `disturbed()` computes until it is.
 QUIET = """
 others = [0]
 
