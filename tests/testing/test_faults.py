@@ -703,3 +703,19 @@ def test_a_patched_program(run_script):
         thread.join()
         """
     )
+
+
+@pytest.mark.parametrize("switches", [False, True])
+def test_in_any_order_of_switches(switches):
+    from gevlite.testing import shuffled
+
+    for seed in range(1, 11):
+        with shuffled(seed, switches=switches):
+            server = StreamServer(("127.0.0.1", 0), echo)
+            server.start()
+            with faults.sockets(server.address, receive=2, stall_after=3, stall_for=0.001) as fault:
+                with connected(server.address) as sock:
+                    sock.sendall(b"hello")
+                    assert received(sock, 3) == [b"he", b"l", b"lo"]
+            assert sorted(kinds(fault)) == ["receive", "stall"]
+            server.stop()

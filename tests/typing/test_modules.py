@@ -10,6 +10,7 @@ import gevlite
 from gevlite import backends, monkey, os, select, selectors, socket, ssl, thread, time
 from gevlite.hub import Hub, get_hub
 from gevlite.loop import Loop
+from gevlite.testing import faults
 
 
 def test_sockets_are_those_of_gevlite() -> None:
@@ -111,3 +112,17 @@ def test_monkey() -> None:
     assert_type(monkey.get_original("os", ["read", "write"]), list[Any])
     with pytest.raises(TypeError):
         monkey.patch_all(sockets=False)  # type: ignore[call-arg]
+
+
+def test_faults() -> None:
+    with faults.sockets(("127.0.0.1", 80), refuse=True, nth=range(1, 3)) as fault:
+        assert_type(fault, faults.Fault)
+        assert_type(fault.hits, list[faults.Hit])
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", 80))
+    assert_type(fault.hits[0].what, str)
+    assert_type(faults.Hit("reset", "/a/path", 1).at, int)
+    with pytest.raises(ValueError):
+        faults.sockets(80, side="both", receive=1)  # type: ignore[arg-type]
+    with faults.resolver("db", error=socket.EAI_AGAIN), faults.spawn(0.01, function="work", nth=1):
+        pass
