@@ -122,7 +122,8 @@ def sockets(
     stall_for=None,
     reset_after=None,
 ):
-    """A fault of stream connections: TCP or UNIX sockets, of gevlite, of a patched program, or of an event loop.
+    """A fault of stream connections: TCP or UNIX sockets, of gevlite, of a patched program, or of an event loop, but
+    not of uvloop, which makes them in C.
 
     address: which ones. A port, `(host, port)`, the path of a UNIX socket, or None for all. side: "client" for those
     that this process makes with `connect`, "server" for those that it gets from `accept`; the address is that of the
@@ -387,7 +388,7 @@ class _Connection:
 
     def fault_is_over(self):
         self.was_read.set()
-        if self.inner is None:
+        if self.inner is None or self.closed:
             self.forget()
 
     def forget(self):

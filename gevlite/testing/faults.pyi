@@ -75,7 +75,8 @@ def sockets(
     stall_for: float | None = None,
     reset_after: int | None = None,
 ) -> Fault:
-    """A fault of stream connections: TCP or UNIX sockets, of gevlite, of a patched program, or of an event loop.
+    """A fault of stream connections: TCP or UNIX sockets, of gevlite, of a patched program, or of an event loop, but
+    not of uvloop, which makes them in C.
 
     address: which ones. A port, `(host, port)`, the path of a UNIX socket, or None for all. side: "client" for those
     that this process makes with `connect`, "server" for those that it gets from `accept`; the address is that of the

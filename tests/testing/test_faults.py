@@ -10,7 +10,7 @@ import tempfile
 import pytest
 
 import gevlite
-from gevlite import socket, ssl
+from gevlite import socket, ssl, testing
 from gevlite.event import Event
 from gevlite.pywsgi import WSGIServer
 from gevlite.server import StreamServer
@@ -53,6 +53,14 @@ def server():
     server.start()
     yield server
     server.stop()
+
+
+def wait_until(condition):
+    for _ in range(5000):
+        if condition():
+            return True
+        gevlite.sleep(0.001)
+    return False
 
 
 def connected(address, timeout=20):
@@ -165,6 +173,14 @@ def test_a_reset_after_so_many_bytes_reaches_both_sides(side, direction):
     ((what, target, number, at),) = fault.hits
     assert (what, target, number, at) == ("reset", server.address, 1, 3)
     server.stop()
+
+
+def test_nothing_is_kept_of_a_connection(address):
+    for what in ({"receive": 1}, {"send": 1}, {"reset_after": 0}, {"stall_after": 0}):
+        with faults.sockets(address, **what):
+            connected(address).close()
+    assert wait_until(lambda: not faults._connections)
+    assert faults._active == []
 
 
 def test_a_unix_socket_is_reset_too(address):
@@ -719,3 +735,26 @@ def test_in_any_order_of_switches(switches):
                     assert received(sock, 3) == [b"he", b"l", b"lo"]
             assert sorted(kinds(fault)) == ["receive", "stall"]
             server.stop()
+
+
+@pytest.mark.skipif(not hasattr(testing, "VirtualClock"), reason="no VirtualClock yet")
+def test_times_follow_a_virtual_clock(server):
+    with testing.VirtualClock() as clock:
+        with faults.sockets(server.address, stall_after=2, stall_for=3600), connected(server.address, None) as sock:
+            sock.sendall(b"hello")
+            assert sock.recv(100) == b"he"
+            before = clock.elapsed
+            assert sock.recv(100) == b"llo"
+            assert clock.elapsed - before >= 3600
+        with faults.sockets(server.address, delay=3600), pytest.raises(TimeoutError):
+            connected(server.address, 60)
+        with faults.sockets(server.address, receive=1), connected(server.address, None) as sock:
+            sock.sendall(b"hello")
+            gevlite.sleep(600)
+            assert received(sock, 5) == [b"h", b"e", b"l", b"l", b"o"]
+        before = clock.elapsed
+        with faults.resolver(delay=600):
+            socket.gethostbyname("127.0.0.1")
+        with faults.spawn(600):
+            gevlite.spawn(gevlite.sleep, 0).join()
+        assert clock.elapsed - before >= 1200

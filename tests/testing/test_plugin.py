@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from gevlite import testing
+
 if not [one for one in importlib.metadata.entry_points(group="pytest11") if one.name == "gevlite"]:
     pytest.skip("gevlite was installed before it had a plug-in: pip install -e .", allow_module_level=True)
 
@@ -842,3 +844,31 @@ def test_shuffled(tests):
     alone = tests(ORDER, f"--gevlite-shuffle={seed}", "-k", "test_again")
     assert set(re.findall(r"^ORDER (.*)", alone.text, re.M)) <= set(orders)
     assert f"shuffled({seed})" not in found.text  # each test has its own
+
+
+@pytest.mark.skipif(not hasattr(testing, "VirtualClock"), reason="no VirtualClock yet")
+def test_the_fixture_of_time(tests):
+    found = tests(
+        """
+        import time
+        import gevlite
+
+        def test_hours(gevlite_clock):
+            before = time.monotonic()
+            time.sleep(3600)
+            gevlite.spawn(gevlite.sleep, 3600).join()
+            assert time.monotonic() - before >= 7200
+            assert gevlite_clock.elapsed >= 7200
+
+        def test_leak(gevlite_clock):
+            gevlite.spawn(gevlite.sleep, 60)
+
+        def test_hang(gevlite_clock):
+            while True:
+                gevlite.sleep(60)
+        """,
+        "--gevlite-timeout=2",
+        code=1,
+    )
+    assert found.outcomes == {"test_hours": ["passed"], "test_leak": ["passed", "error"], "test_hang": ["failed"]}
+    assert "Timeout (>2s)" in found.part("test_hang")
