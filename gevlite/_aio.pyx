@@ -41,11 +41,13 @@ from gevlite._core cimport (
     fd_rearm,
     free_waiter,
     give_way_to_hub,
+    hidden_ns,
     in_main_greenlet,
     new_waiter,
     now_ns,
     poll_in_place,
     raise_it,
+    shown_ns,
     waitlist_append,
     waitlist_remove,
 )
@@ -672,7 +674,7 @@ cdef class LoopCore:
     @cython.binding(False)
     def time(self):
         """Seconds, by the clock of the hub, CLOCK_MONOTONIC."""
-        return now_ns() / 1e9
+        return shown_ns() / 1e9
 
     cdef TimerHandle at(self, int64_t deadline, object when, object callback, tuple args, object context):
         cdef TimerHandle timer = TimerHandle.__new__(TimerHandle)
@@ -695,7 +697,7 @@ cdef class LoopCore:
             raise TypeError("delay must not be None")
         check_call(self, callback, "call_later")
         seconds = delay
-        return self.at(deadline_of(seconds, now), now / 1e9 + seconds, callback, args, context)
+        return self.at(deadline_of(seconds, now), (now - hidden_ns()) / 1e9 + seconds, callback, args, context)
 
     @cython.binding(False)
     def call_at(self, when, callback, *args, context=None):
@@ -703,7 +705,7 @@ cdef class LoopCore:
         if when is None:
             raise TypeError("when cannot be None")
         check_call(self, callback, "call_at")
-        return self.at(deadline_of(when, 0), when, callback, args, context)
+        return self.at(deadline_of(when, 0) + hidden_ns(), when, callback, args, context)
 
     # -------- futures, tasks, and what those ask of their loop
 

@@ -80,6 +80,14 @@ def wait(idtype, id, options, timeout=None):
     options: a combination of WEXITED, WSTOPPED and WCONTINUED. Returns False if the time is over.
     """
     hub = get_hub()
+    hub.outside += 1
+    try:
+        return _wait(hub, idtype, id, options, timeout)
+    finally:
+        hub.outside -= 1
+
+
+def _wait(hub, idtype, id, options, timeout):
     if idtype == _std.P_PID and options == _std.WEXITED:
         fd = pidfd(id)
         if fd is not None:

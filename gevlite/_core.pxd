@@ -25,6 +25,11 @@ cdef extern from "_greenlet_api.h":
 
 cdef extern from "_platform.h":
     int raise_it "gevlite_raise_it"() except -1
+    ctypedef struct gevlite_time:
+        int kind
+        int64_t ns
+        int64_t hidden
+        int64_t wall
 
 cdef extern from "Python.h":
     # CPython's declaration has more fields. The first three are NULL unless a tracer or a profiler is set.
@@ -240,6 +245,28 @@ cdef class FdWatch:
 cdef class _WatchPlace(Place):
     cdef FdWatch watch
 
+# ---- time that is moved, see _clock.pxi
+
+cdef class Clock:
+    cdef Hub hub                # None: it does not run
+    cdef greenlet owner         # the greenlet that began it
+    cdef public bint auto
+    cdef int64_t settle_ns
+    cdef int64_t limit_ns       # -1: none
+    cdef int64_t moved_at       # CLOCK_MONOTONIC
+    cdef int64_t began_at       # hub time
+    cdef int64_t passed         # until the last end
+    cdef int64_t unsent         # bytes that no wait has made less
+    cdef list targets           # of `advance`: (hub time, Waiter)
+
+    cdef int check(self, str what) except -1
+    cdef int64_t first_target(self) except -2
+    cdef int move(self, int64_t to) except -1
+    cdef int reach(self, int64_t target) except -1
+    cdef object why_held(self)
+    cdef int give_up(self, object why) except -1
+    cdef bint is_late(self) except -1
+
 # ---- the hub
 
 cdef enum:
@@ -257,6 +284,7 @@ cdef struct HubTotals:
 cdef enum SeldomDue:
     CHILD_EXITS = 1             # child of a fork: it ends with `successor`
     SLICES_USED = 2             # something is in `sliced`
+    CLOCK_STANDS = 4            # its time stands still, see _clock.pxi
 
 cdef class Hub(greenlet):
     cdef Ring ready
@@ -320,6 +348,9 @@ cdef class Hub(greenlet):
     cdef greenlet unborn            # the one that it is to begin
     cdef int delivered              # so many of backend.found are dealt with
     cdef int polls                  # calls of backend.poll under way: more than one if signal handlers wait in them
+    cdef Clock clock                # what moves its time, see _clock.pxi; None: nothing
+    cdef gevlite_time *time         # of its thread
+    cdef public int outside         # so many greenlets wait for another process, or for a terminal
     cdef public object host         # what runs this hub in the loop of somebody else, see _hosted.pxi; None: nobody
     cdef bint hosted                # that loop waits, or does something of its own, until our next turn
     cdef bint noticed               # it has been told that a turn is needed
@@ -444,7 +475,11 @@ cdef str greenlet_name(greenlet g)
 cdef int free_waiter(Waiter w) except -1
 cdef bint wait_on(Waiter w, int64_t timeout) except -1
 cdef int64_t timeout_ns(object seconds) except -2       # None: -1 (for ever); never rounded down
-cdef int64_t now_ns() noexcept nogil
+cdef int64_t now_ns() noexcept nogil          # hub time: by it deadlines go. It never goes back
+cdef int64_t shown_ns() noexcept nogil        # `time.monotonic_ns()`, as the program is shown it: see _clock.pxi
+cdef int64_t hidden_ns() noexcept nogil       # the difference
+cdef bint time_stands() noexcept nogil
+cdef int64_t wall_ns() noexcept nogil
 
 cdef inline int64_t deadline_of(int64_t timeout) noexcept:
     """When `timeout` ns from now will be over. -1, never, for -1."""

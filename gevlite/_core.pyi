@@ -127,6 +127,38 @@ class Waitable:
         """How many greenlets wait for it and how many callbacks are linked, together."""
 
 @disjoint_base
+class Clock:
+    """What moves the time of a thread between `_begin()` and `_end()`.
+
+    auto: move it to the next timer when all wait, and not only by `advance`. settle: when descriptors are waited for, so
+    many seconds, really, in which they bring nothing come before each move. limit: TimeStandsStill is raised in the greenlet
+    that began when so many seconds have passed without a move; None: never.
+    """
+
+    auto: bool
+    def __init__(self, auto: bool, settle: float, limit: float | None) -> None: ...
+    def _begin(self, wall_ns: int) -> None:
+        """From now on the thread's time stands still. wall_ns: what `time.time_ns()` is to be."""
+    def _end(self) -> None:
+        """Time goes on. Does nothing if it does so already."""
+    def _elapsed_ns(self) -> int:
+        """What has passed since the begin, until now or the end. This and the next two: any thread."""
+    def _shown_ns(self) -> int | None:
+        """`time.monotonic_ns()` in its thread; None if it does not run."""
+    def _wall_ns(self) -> int | None:
+        """`time.time_ns()` in its thread; None if it does not run."""
+    def _holds(self, fds: list[int]) -> str | None:
+        """Why time must not pass by itself while these descriptors are waited for; None if it may."""
+    def _send(self) -> bool:
+        """Send something to ourselves over the network. False if that cannot be."""
+    def _arrived(self) -> bool:
+        """True if it is there."""
+    def _error(self, why: str, seconds: float, report: dict[str, Any], hub: int) -> Exception:
+        """The exception for the greenlet that began."""
+    def advance(self, seconds: float) -> None:
+        """Move the time by `seconds`."""
+
+@disjoint_base
 class CoreGreenlet(greenlet):
     """What the core keeps with each greenlet of gevlite.
 
@@ -259,6 +291,7 @@ class Hub(greenlet):
     NOT_ERROR: ClassVar[tuple[type[BaseException], ...]]
     name: str | None
     exception_stream: SupportsWrite[str] | None
+    outside: int
     before_poll: list[Callable[[], object]] | None
     after_poll: list[Callable[[], object]] | None
     watchers: int
@@ -552,6 +585,9 @@ def call_in_main_thread(function: Callable[[], object]) -> bool:
 
 def waiting_loops() -> list[tuple[int, Any]]:
     """`(address of the greenlet, event loop)` of each greenlet that runs an asyncio loop and waits in it."""
+
+def monotonic() -> float:
+    """Seconds, as `time.monotonic()`; by the virtual clock of this thread if it has one."""
 
 def hubs() -> list[Hub]:
     """All live hubs of the process, one for each OS thread that uses gevlite."""

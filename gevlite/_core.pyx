@@ -84,6 +84,8 @@ cdef extern from "Python.h":
 
 cdef extern from "_platform.h":
     int64_t gevlite_now_ns() noexcept nogil
+    int STANDS "GEVLITE_TIME_STANDS"
+    int RUNS "GEVLITE_TIME_RUNS"
     int64_t gevlite_coarse_ns() noexcept nogil
 
 cdef extern from "_debug.h":
@@ -102,6 +104,14 @@ cdef extern from "_stack_cache.h":
 cdef extern from *:
     """
     static GEVLITE_THREAD_LOCAL PyObject *gevlite_thread_hub = NULL;
+    static GEVLITE_THREAD_LOCAL gevlite_time gevlite_my_time;
+
+    static inline int64_t gevlite_hub_ns(void)
+    {
+        if (__builtin_expect(gevlite_my_time.kind != 0, 0))
+            return gevlite_my_time.ns + (gevlite_my_time.kind == GEVLITE_TIME_STANDS ? 0 : gevlite_now_ns());
+        return gevlite_now_ns();
+    }
 
     #if PY_VERSION_HEX >= 0x030D0000
     #define gevlite_is_finalizing Py_IsFinalizing
@@ -110,6 +120,8 @@ cdef extern from *:
     #endif
     """
     PyObject *gevlite_thread_hub
+    gevlite_time gevlite_my_time
+    int64_t hub_ns "gevlite_hub_ns"() noexcept nogil
     bint gevlite_is_finalizing() noexcept
 
 cdef extern from "unistd.h" nogil:
@@ -243,7 +255,7 @@ def register_hub_attribute(name, factory):
 # ---------------------------------------------------------------- time
 
 cdef int64_t now_ns() noexcept nogil:
-    return gevlite_now_ns()
+    return hub_ns()
 
 
 cdef double number_of(object seconds) except? -1:
@@ -461,7 +473,7 @@ cdef class Timer(Callback):
         cdef Hub hub = self.hub
         if self.heap_index >= 0:
             raise RuntimeError("timer already started")
-        heap_push(&hub.timers, gevlite_now_ns() + delay_ns, <PyObject *> self, &self.heap_index)
+        heap_push(&hub.timers, hub_ns() + delay_ns, <PyObject *> self, &self.heap_index)
         if not self.ref:
             hub.unref_timers += 1
         return 0
@@ -558,7 +570,7 @@ cdef class Waiter(Place):
                 waitlist_remove(self)
                 return <PyObject *> self
             if limit >= 0:
-                heap_push(&hub.timers, gevlite_now_ns() + limit, <PyObject *> self, &self.heap_index)
+                heap_push(&hub.timers, hub_ns() + limit, <PyObject *> self, &self.heap_index)
                 if not self.ref:
                     hub.unref_timers += 1
         except BaseException:
@@ -1272,6 +1284,7 @@ cdef class Hub(greenlet):
         gl_set_parent(<PyObject *> self, <PyObject *> main)
         self.thread_ident = _get_ident()
         self.thread_state = PyThreadState_Get()
+        self.time = &gevlite_my_time
         self.pid = getpid()
         self.serial = new_fd_owner()
         self.raw_pending = {}
@@ -1490,13 +1503,16 @@ cdef class Hub(greenlet):
                 count_round(self, gevlite_coarse_ns())      # something that the hub called waits in the middle of it
             timeout = FOREVER
             if self.timers.size:
-                timeout = self.timers.items[0].deadline - gevlite_now_ns()
+                timeout = self.timers.items[0].deadline - hub_ns()
                 if timeout < 0:
                     timeout = 0
             if self.timers.size == self.unref_timers and self.fd_waiters + self.refs + self.thread_refs <= 0:
                 timeout = self.nothing_left(timeout)
                 if timeout == LOOK_AGAIN:
                     continue
+            if self.seldom & CLOCK_STANDS:
+                clock_waits(self)
+                continue
             if self.spinning:
                 timeout = 0
             if self.attachable and timeout != 0 and self.is_main_thread:
@@ -1558,7 +1574,7 @@ cdef class Hub(greenlet):
         return result
 
     cdef int fire_timers(self) except -1:
-        cdef int64_t now = gevlite_now_ns()
+        cdef int64_t now = hub_ns()
         cdef PyObject *p
         cdef object owner
         while self.timers.size and self.timers.items[0].deadline <= now:
@@ -1802,7 +1818,7 @@ cdef class Hub(greenlet):
 
     def now(self):
         """Monotonic seconds, the clock of all timers."""
-        return gevlite_now_ns() / 1e9
+        return hub_ns() / 1e9
 
     # -------- waiting for the hub
 
@@ -1992,6 +2008,8 @@ cdef class Hub(greenlet):
             return
         if self.host is not None:
             self.host.hub_ends()
+        if self.clock is not None:
+            stop_clock(self)
         cdef Belongings belongings = lay_down() if unwind else None
         try:
             if unwind and self.started:
@@ -2510,6 +2528,7 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
     hub.delivered = 0
     hub.backend.n_found = 0        # all interest is remade
     hub.thread_refs = 0
+    stop_clock(hub)                # the time of another process is real
     unwatch_attach(hub)
     pipes = hub.backend.pipes
     try:
@@ -2540,6 +2559,7 @@ include "_sample.pxi"
 include "_descriptors.pxi"
 include "_debuggers.pxi"
 include "_hosted.pxi"
+include "_clock.pxi"
 include "_draw.pxi"
 
 
@@ -2647,6 +2667,8 @@ cdef bint see_to_seldom(Hub hub) except -1:
     """What `hub.seldom` says, after the ready entries of a turn. True: that turn is over."""
     if hub.seldom & CHILD_EXITS and hub.successor.dead:
         end_child(hub, None)
+    if hub.seldom & CLOCK_STANDS:
+        check_standing(hub)
     if hub.seldom & SLICES_USED:
         next_slice(hub)
         return True
@@ -2925,7 +2947,7 @@ cdef int give_way_to_hub(Hub hub) except -1:
         or hub.watched_fds
         or inbox_waits(hub)
         or gevlite_coarse_ns() >= hub.slice_end
-        or hub.timers.size and hub.timers.items[0].deadline <= gevlite_now_ns()
+        or hub.timers.size and hub.timers.items[0].deadline <= hub_ns()
     ):
         hub.round_left += hub.budget        # which this turn does not use
         hub.budget = 0
@@ -2973,7 +2995,7 @@ cdef bint poll_in_place(Hub hub, object loop, int64_t timeout, int64_t until) ex
     ):
         return False
     if hub.timers.size:
-        left = hub.timers.items[0].deadline - gevlite_now_ns()
+        left = hub.timers.items[0].deadline - hub_ns()
         if left <= 0:
             return False
         if not 0 <= timeout < left:

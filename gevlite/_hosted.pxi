@@ -51,6 +51,8 @@ def host_begin(Hub hub, host, int read_end, int write_end):
     hub._check_thread("host_begin")
     if hub.polls:
         raise RuntimeError("attach() was called by a signal handler that interrupts the hub's own wait")
+    if hub.clock is not None:
+        raise RuntimeError("this thread has a virtual clock, and another library's loop goes by the real time")
     hub.host = host
     hub.noticed = False
     hub.notice_fd, hub.noticed_fd = write_end, read_end
@@ -112,7 +114,7 @@ def host_turn(Hub hub, host, take_part):
     ring_watch(&hub.ready, notice_here)
     if not hub.timers.size:
         return None
-    left = hub.timers.items[0].deadline - gevlite_now_ns()
+    left = hub.timers.items[0].deadline - hub_ns()
     return left / 1e9 if left > 0 else 0.0
 
 

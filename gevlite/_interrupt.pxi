@@ -176,7 +176,7 @@ cdef bint others_wait(Hub hub, greenlet me) except -1:
         or hub.after_poll
         or hub.host is not None
         or isinstance(me, CoreGreenlet) and (<CoreGreenlet> me).pending is not None
-        or hub.timers.size and hub.timers.items[0].deadline <= gevlite_now_ns()
+        or hub.timers.size and hub.timers.items[0].deadline <= hub_ns()
     )
 
 

@@ -301,6 +301,7 @@ cdef class _Look:
         cdef Py_ssize_t n
         cdef int callbacks = 0
         cdef bint main_is_parked = False, in_place
+        cdef int64_t ahead = ahead_of_real(hub)
         cdef bint here = <PyObject *> hub == gevlite_thread_hub
         cdef tuple stack
         main = get_main(hub)
@@ -342,7 +343,7 @@ cdef class _Look:
         for i in range(hub.inbox.count):
             callbacks += self.add_entry(ring_at(&hub.inbox, i), number, main)
         for n in range(hub.timers.size):
-            self.add_start(<object> hub.timers.items[n].owner, hub.timers.items[n].deadline, number, main)
+            self.add_start(<object> hub.timers.items[n].owner, hub.timers.items[n].deadline - ahead, number, main)
         self.hubs.append((
             <size_t> <PyObject *> hub, hub.thread_ident, short_name(hub.name) if type(hub.name) is str else "",
             type_name(hub.backend), state, bool(hub.is_main_thread), began_at(hub.slice_end),
@@ -387,9 +388,9 @@ cdef class _Look:
             if words[1] is not None:
                 holders = tuple([<size_t> <PyObject *> h if isinstance(h, greenlet) else h for h in words[1]])
             if w.heap_index >= 0:
-                until = w.hub.timers.items[w.heap_index].deadline
+                until = w.hub.timers.items[w.heap_index].deadline - ahead_of_real(w.hub)
             elif w.kind == WAIT_LOOP and w.what == w.hub.in_place_shown:
-                until = w.hub.in_place_until
+                until = w.hub.in_place_until - ahead_of_real(w.hub)
         self.greenlets.append((
             address, number, kind, name, function[0], function[1], function[2], state,
             text, <int> w.kind if w is not None else -1, <size_t> w.what if w is not None and w.state == PARKED else 0,
@@ -422,6 +423,7 @@ cdef class _Look:
         cdef object owner
         cdef PyObject *struck
         cdef object address
+        cdef int64_t at, ahead = ahead_of_real(hub)
         while p != NULL:
             w = <Waiter> p
             p = w.parked_next
@@ -433,8 +435,9 @@ cdef class _Look:
                 struck = (<Timer> owner).strikes()
                 if struck != NULL:
                     address = <size_t> struck
-                    if self.strikes.get(address, LONGEST_NS) > hub.timers.items[n].deadline:
-                        self.strikes[address] = hub.timers.items[n].deadline
+                    at = hub.timers.items[n].deadline - ahead
+                    if self.strikes.get(address, LONGEST_NS) > at:
+                        self.strikes[address] = at
         return 0
 
 

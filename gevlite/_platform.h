@@ -25,6 +25,16 @@ static inline int64_t gevlite_coarse_ns(void)
 #endif
 }
 
+/* The time of one thread by which its timers go: CLOCK_MONOTONIC, unless a virtual clock moves it, or has; see _clock.pxi. */
+typedef struct {
+    int kind;               /* 0: it is CLOCK_MONOTONIC. Else one of the next two. */
+    int64_t ns;             /* what it is while it stands still; by how much it is ahead of CLOCK_MONOTONIC while it runs */
+    int64_t hidden;         /* by how much it is ahead of what the program is shown */
+    int64_t wall;           /* what to add for the time of day, while it stands still */
+} gevlite_time;
+
+enum { GEVLITE_TIME_STANDS = 1, GEVLITE_TIME_RUNS = 2 };
+
 /* For the exception of a C call that failed: raises it in Cython, where the call itself must not. */
 static inline int gevlite_raise_it(void)
 {

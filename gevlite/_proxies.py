@@ -13,9 +13,9 @@ import functools
 import ipaddress
 import re
 import struct
-import time
 
 from gevlite import socket
+from gevlite._core import monotonic
 from gevlite._http.settings import RequestError
 
 __all__ = ["HEADERS", "Proxies", "ProxyError", "read_proxy_header"]
@@ -282,7 +282,7 @@ def read_proxy_header(sock, address, timeout, versions=(1, 2), optional=False):
 
     Raises ProxyError for an invalid header, TimeoutError, or another OSError.
     """
-    deadline = time.monotonic() + timeout
+    deadline = monotonic() + timeout
     starts = [start for version, start in ((1, _LINE_START), (2, _SIGNATURE)) if version in versions]
     start = b""
     try:
@@ -322,7 +322,7 @@ def _exactly(sock, n, deadline):
 
 
 def _set_time(sock, deadline):
-    left = deadline - time.monotonic()
+    left = deadline - monotonic()
     if left <= 0:
         raise TimeoutError("the header of the PROXY protocol took too long")
     sock.settimeout(left)

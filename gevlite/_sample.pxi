@@ -82,7 +82,7 @@ cdef class Sampler(_Look):
         if not _calls_prepared:
             _calls_prepared = True
             atexit.register(_end_calls)
-        self.noise = <unsigned int> now_ns() | 1
+        self.noise = <unsigned int> gevlite_now_ns() | 1
         self.watched = []
         self.main = -1
         self.clear()
@@ -114,7 +114,7 @@ cdef class Sampler(_Look):
 
     def watch(self, double seconds):
         """Look for so long. Blocks the OS thread."""
-        cdef int64_t end = now_ns() + <int64_t> (seconds * 1e9)
+        cdef int64_t end = gevlite_now_ns() + <int64_t> (seconds * 1e9)
         cdef bint more = True
         self.find_hubs()
         while more:
@@ -134,7 +134,7 @@ cdef class Sampler(_Look):
             self.noise ^= self.noise >> 17
             self.noise ^= self.noise << 5
             gevlite_pause(SAMPLE_NS / 2 + self.noise % SAMPLE_NS)
-            now = now_ns()
+            now = gevlite_now_ns()
             for i in range(self.n):
                 self.look_once(i, now)
             if self.other >= 0 or now >= end:

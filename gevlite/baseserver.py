@@ -12,12 +12,11 @@ import logging
 import os
 import stat
 import sys
-import time
 import weakref
 from reprlib import recursive_repr
 
 from gevlite import socket
-from gevlite._core import get_hub, sleep
+from gevlite._core import get_hub, monotonic, sleep
 from gevlite._user_line import in_words, of_traceback
 from gevlite.event import Event
 from gevlite.greenlet import Greenlet, getcurrent, killall, spawn_raw
@@ -376,7 +375,7 @@ class BaseServer:
         """
         self.close()
         timeout = float(self.stop_timeout if timeout is None else timeout)
-        self._stop_deadline = max(self._stop_deadline, time.monotonic() + timeout)
+        self._stop_deadline = max(self._stop_deadline, monotonic() + timeout)
         self._drain()
 
     @property
@@ -387,7 +386,7 @@ class BaseServer:
         me = getcurrent()
         sleep(0)  # the greenlet of the client accepted last has not begun yet
         while self._serving - {me}:
-            remaining = self._stop_deadline - time.monotonic()
+            remaining = self._stop_deadline - monotonic()
             if remaining <= 0:
                 break
             self._served.clear()

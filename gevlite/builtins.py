@@ -114,9 +114,11 @@ def _next_line():
     _line.start()
     hub = _get_hub()
     hub.ref()
+    hub.outside += 1
     try:
         _line.there.wait()
     finally:
+        hub.outside -= 1
         hub.unref()
     line, _line = _line, None
     if line.error is not None:

@@ -382,9 +382,11 @@ def _wait_for_either(question, changes, watched, only_watched):
         source.rawlink(wake)
     hub = get_hub()
     hub.ref()  # the watcher, which does not keep the loop alive, will wake this greenlet
+    hub.outside += 1
     try:
         either.wait(None if len(sources) > len(watched) or only_watched else _children.LOOK_AGAIN)
     finally:
+        hub.outside -= 1
         hub.unref()
         for source in sources:
             source.unlink(wake)

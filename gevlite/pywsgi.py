@@ -14,10 +14,10 @@ import operator
 import os
 import resource
 import sys
-import time
 
 from gevlite import socket
 from gevlite._accesslog import AccessLog
+from gevlite._core import monotonic
 from gevlite._http.response import FileWrapper
 from gevlite._http.settings import RequestError, Settings
 from gevlite._http.wsgi import Handler, Input
@@ -492,7 +492,7 @@ class WSGIServer(StreamServer):
             if connection.waiting:
                 (kept if connection.served else silent).append((since, connection.stop_waiting))
         silent.sort(key=operator.itemgetter(0))
-        if silent and (not kept or silent[0][0] < time.monotonic() - SILENCE):
+        if silent and (not kept or silent[0][0] < monotonic() - SILENCE):
             hang_up = silent[0][1]
         elif kept:
             hang_up = kept[0][1]
@@ -610,7 +610,7 @@ class WSGIServer(StreamServer):
         versions, optional = self._proxy_headers(address)
         if versions:
             # Before TLS: the proxy speaks before the client does.
-            self._shaking[sock] = time.monotonic()
+            self._shaking[sock] = monotonic()
             try:
                 address = read_proxy_header(sock, address, PROXY_TIME, versions, optional)
                 if address.unread and self.ssl_enabled:
@@ -636,8 +636,8 @@ class WSGIServer(StreamServer):
         # A misconfigured proxy fails at each connection.
         self._failed += 1
         self._proxy_errors += 1
-        if time.monotonic() >= self._next_proxy_error:
-            self._next_proxy_error = time.monotonic() + PROXY_ERROR_INTERVAL
+        if monotonic() >= self._next_proxy_error:
+            self._next_proxy_error = monotonic() + PROXY_ERROR_INTERVAL
             who = address[0] if isinstance(address, tuple) else "a UNIX socket"
             self.error_log.write(f"gevlite: {who}: {exc} (connections closed so far: {self._proxy_errors})\n")
 
@@ -651,7 +651,7 @@ class WSGIServer(StreamServer):
             address = (address[0].removeprefix("::ffff:"), address[1])
         handler = self.handler_class(sock, address, self)
         handler._proxied = proxied
-        self._handlers[handler] = time.monotonic()
+        self._handlers[handler] = monotonic()
         if unread:
             handler.connection.put_back(unread)
         try:

@@ -13,7 +13,6 @@ import operator
 import select as _std
 import sys
 from errno import EBADF
-from time import monotonic as _monotonic
 
 from gevlite import _twin
 from gevlite._adopted import CannotAdopt, poll_masks, swap_methods
@@ -24,6 +23,7 @@ from gevlite._core import (
     get_hub_if_exists,
     getcurrent as _getcurrent,
     let_others_run as _let_others_run,
+    monotonic as _monotonic,
     sleep as _sleep,
 )
 from gevlite.timeout import Timeout, _within

@@ -2,9 +2,9 @@
 
 import logging
 import os
-import time
 
 from gevlite import socket, ssl
+from gevlite._core import monotonic
 from gevlite.baseserver import BaseServer, bound_socket
 from gevlite.lock import Semaphore
 
@@ -140,7 +140,7 @@ class StreamServer(BaseServer):
         By default it writes a warning to the log "gevlite.server", at most one in ten seconds. May be overridden.
         """
         self._failures += 1
-        now = time.monotonic()
+        now = monotonic()
         if now >= self._next_line:
             self._next_line = now + _QUIET
             more = f" (and {self._failures - 1} more before)" if self._failures > 1 else ""
@@ -152,7 +152,7 @@ class StreamServer(BaseServer):
         secure = None
         try:
             secure = ssl.SSLSocket._create(sock, server_side=True, context=self._context, **self._wrap_args | _LATER)
-            self._shaking[secure] = time.monotonic()
+            self._shaking[secure] = monotonic()
             if self._wrap_args.get("do_handshake_on_connect", True):
                 secure.do_handshake()
             secure.settimeout(None)

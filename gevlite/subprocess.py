@@ -19,9 +19,9 @@ import io
 import subprocess as _std
 import types
 from os import O_WRONLY, P_PID, WEXITED, WNOHANG, pipe as _pipe
-from time import monotonic as _monotonic
 
 from gevlite import _children, _twin
+from gevlite._core import monotonic as _monotonic
 from gevlite._fileio import Channel
 from gevlite.event import Event
 from gevlite.fileobject import FileObject
@@ -189,10 +189,12 @@ class Popen(_StdPopen):
         exchange = self._exchange
         if exchange is None:
             exchange = self._exchange = self._begin_exchange(input)
+        # By the hub's clock, which need not be that of the caller's `endtime`.
+        deadline = None if orig_timeout is None else _monotonic() + orig_timeout
         try:
-            if not exchange.run(_remaining(endtime)):
+            if not exchange.run(_remaining(deadline)):
                 raise _std.TimeoutExpired(self.args, orig_timeout)
-            self.wait(timeout=_remaining(endtime))
+            self.wait(timeout=_remaining(deadline))
         except _std.TimeoutExpired as exc:
             # The exception must have the caller's time-out, not the remaining time, and the output that has arrived.
             exc.timeout = orig_timeout

@@ -16,8 +16,9 @@ from gevlite._core cimport (
     current_greenlet,
     current_hub,
     greenlet,
+    hidden_ns,
     new_block,
-    now_ns,
+    shown_ns,
     throw_into,
     timeout_ns,
 )
@@ -185,13 +186,13 @@ cdef class CancelScope:
         cdef _Deadline timer = self.timer
         if timer is None or timer.heap_index < 0:
             return float("inf")
-        return self.hub.timers.items[timer.heap_index].deadline / 1e9
+        return (self.hub.timers.items[timer.heap_index].deadline - hidden_ns()) / 1e9
 
     @deadline.setter
     def deadline(self, when):
         if self.state != ENTERED:
             raise RuntimeError("a deadline can be moved only while the block runs")
-        left = None if when == float("inf") else when - now_ns() / 1e9
+        left = None if when == float("inf") else when - shown_ns() / 1e9
         limit = timeout_ns(left)
         if self.timer is not None:
             self.timer.stop()

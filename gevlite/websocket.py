@@ -17,11 +17,11 @@ sent.
 import codecs
 import io
 import logging
-import time
 from collections import deque
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+from gevlite._core import monotonic
 from gevlite._http.settings import RequestError
 from gevlite.event import Event
 from gevlite.greenlet import GreenletExit, spawn
@@ -317,12 +317,12 @@ class WebSocket:
         return message
 
     def _wait_for_message(self, timeout):
-        end = None if timeout is None else time.monotonic() + timeout
+        end = None if timeout is None else monotonic() + timeout
         while not self._messages:
             if self.close_code is not None:
                 raise self._closed()
             self._news.clear()
-            if not self._news.wait(None if end is None else max(end - time.monotonic(), 0)) and not self._messages:
+            if not self._news.wait(None if end is None else max(end - monotonic(), 0)) and not self._messages:
                 raise TimeoutError(f"no message came within {timeout} seconds")
 
     def __iter__(self):

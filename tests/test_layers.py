@@ -17,8 +17,8 @@ FOLDERS = {"gevlite": ROOT / "gevlite", "gevlite.backends": ROOT / "backends"}
 LAYERS = {
     "ground": "_choice _config _dead_end _excepthook _frames _native_calls _private_names _probe _program _report"
     " _timeline _trace_page _twin _user_line _version exceptions",
-    "core": "_array _backend _census _checks _core _debuggers _descriptors _draw _gil _heap _hosted _interrupt _look"
-    " _ring _sample _shared _ticker _trace",
+    "core": "_array _backend _census _checks _clock _core _debuggers _descriptors _draw _gil _heap _hosted _interrupt"
+    " _look _ring _sample _shared _ticker _times _trace",
     "backends": "backends.*",
     "to wait for": "_many _running_loop _threadlock _watch event greenlet local lock queue timeout",
     "many": "_adopted _children _executor _semlock _workers events pool taskgroup threadpool",

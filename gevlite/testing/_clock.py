@@ -1,7 +1,211 @@
-"""Time for tests: it stands still while something runs, and jumps when all wait."""
+"""`VirtualClock`: time that stands still while something runs, and jumps when all wait.
 
-__all__ = ["TimeStandsStill"]
+The core moves the time of a hub (`_clock.pxi`). Here is what it asks for: whether time may pass by itself while these
+descriptors are waited for, and whether what was sent within the process has arrived; and the functions of `time` and
+`datetime`, which follow in a patched process (`_times`).
+"""
+
+import os
+import sys
+import time
+from _socket import AF_INET, SOCK_DGRAM, socket
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from gevlite import _core, _dead_end, _times
+
+__all__ = ["TimeStandsStill", "VirtualClock"]
+
+_readlink = os.readlink
+_listdir = os.listdir
+_time_ns = time.time_ns
+_monotonic_ns = time.monotonic_ns
+_FDS = "/proc/self/fd"
+# What code waits with that would not end if `time.monotonic()` stood still, and must be cooperative before it does.
+_WAITS = ("time", "threading", "select")
 
 
 class TimeStandsStill(RuntimeError):
-    """Everything waits for a time that does not come. The message says what waits for what."""
+    """All wait for a time that does not come. The message says why it does not, and what each greenlet waits for."""
+
+
+class VirtualClock(_core.Clock):
+    """Time for tests: it stands still while something runs, and jumps to the next timer when all wait.
+
+    For the thread that enters it, with all its greenlets, until it is left::
+
+        with VirtualClock() as clock:
+            gevlite.sleep(600)                  # returns at once
+            assert clock.elapsed == 600
+
+    Time-outs, sleeps and timers of gevlite go by it, and `gevlite.asyncio`. In a process in which `time`, `threading`
+    and `select` are patched, so do `time.time()`, `time.monotonic()`, `time.localtime()`, `datetime.now()` and their
+    kin; `time.perf_counter()` stays real, for those who measure. Other threads and processes have the real time.
+
+    start: what `time.time()` begins with, seconds or a `datetime`; None: the real time, in whole seconds.
+
+    auto: False: only `advance` moves it. May be set at any time.
+
+    settle: seconds. While something waits for a socket or another descriptor, nothing must have come for so long of
+    real time before each jump. For what comes from this process the default will do; a database takes longer.
+
+    limit: seconds of real time. When time has stood still for so long, because it waits for a worker thread or a child
+    process, or because something runs all the time, TimeStandsStill is raised in the greenlet that entered the clock.
+    None: never.
+    """
+
+    def __init__(
+        self,
+        start: float | datetime | None = None,
+        *,
+        auto: bool = True,
+        settle: float = 0.001,
+        limit: float | None = 30.0,
+    ) -> None:
+        super().__init__(auto, _seconds("settle", settle), None if limit is None else _seconds("limit", limit))
+        self._start: int | None = None if start is None else _nanoseconds(start)
+        self._canary: Any = None  # False: there can be none
+        self._sent = 0
+        self._exchanged = False
+
+    def __enter__(self) -> Self:
+        wall = _time_ns() // 1_000_000_000 * 1_000_000_000 + 1_000_000_000 if self._start is None else self._start
+        self._begin(wall)
+        if _follows():
+            _times.begin()
+            self._exchanged = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end()
+        if self._exchanged:
+            self._exchanged = False
+            _times.end()
+        if self._canary:
+            self._canary.close()
+        self._canary = None
+
+    def advance(self, seconds: float) -> None:
+        """Block until `seconds` have passed by this clock, which need no real time. Others run meanwhile.
+
+        All that is due until then happens first, each at its time, and what follows from it, up to where all wait. Time
+        passes also while a worker thread or a child process is waited for. Raises ValueError for a negative time.
+        """
+        super().advance(seconds)
+
+    @property
+    def elapsed(self) -> float:
+        """How many seconds have passed by this clock since it was entered; once it was left, until then."""
+        return self._elapsed_ns() / 1e9
+
+    def time(self) -> float:
+        """Seconds since the epoch: what `time.time()` returns in a patched process."""
+        wall = self._wall_ns()
+        return (_time_ns() if wall is None else wall) / 1e9
+
+    def monotonic(self) -> float:
+        """Seconds: what `time.monotonic()` returns in a patched process, and `time()` of an event loop."""
+        shown = self._shown_ns()
+        return (_monotonic_ns() if shown is None else shown) / 1e9
+
+    def __repr__(self) -> str:
+        state = "not entered" if self._wall_ns() is None else f"{self.elapsed} s after it was entered"
+        return f"<{type(self).__name__} {state}>"
+
+    # -------- what the core asks for
+
+    def _holds(self, fds: list[int]) -> str | None:
+        for fd in fds:
+            try:
+                what = _readlink(f"{_FDS}/{fd}")
+            except OSError:  # there are no such links on this system, or it has been closed
+                continue
+            if "pidfd" in what:
+                return f"the end of a child process is waited for (descriptor {fd})"
+            if what.startswith("pipe:") and _other_end_is_outside(fd, what):
+                return f"another process has the other end of a pipe that is waited for (descriptor {fd})"
+        return None
+
+    def _send(self) -> bool:
+        if self._canary is None:
+            self._canary = _new_canary()
+        if not self._canary:
+            return False
+        self._sent += 1
+        try:
+            self._canary.send(str(self._sent).encode())
+        except OSError:
+            return False
+        return True
+
+    def _arrived(self) -> bool:
+        try:
+            while int(self._canary.recv(99)) != self._sent:
+                pass  # one that came too late for an earlier time
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # it never will
+        return True
+
+    def _error(self, why: str, seconds: float, report: dict[str, Any], hub: int) -> Exception:
+        real = f" ({seconds:.1f} s of real time)" if seconds >= 0.1 else ""
+        lines = _dead_end.waiting(report, hub, (), lambda address: None)
+        return TimeStandsStill("\n".join([f"time stands still{real}: {why}.", *lines]))
+
+
+def _seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not value >= 0:
+        raise ValueError(f"{name} must not be negative: {value!r}")
+    return value
+
+
+def _nanoseconds(start: float | datetime) -> int:
+    if isinstance(start, datetime):
+        start = start.timestamp()
+    elif isinstance(start, bool) or not isinstance(start, (int, float)):
+        raise TypeError(f"start must be seconds since the epoch or a datetime, not {start!r}")
+    if not 0 <= start < 2**33:
+        raise ValueError(f"start must be a time after 1970 and before 2242: {start!r}")
+    whole, rest = divmod(start, 1)
+    return int(whole) * 1_000_000_000 + round(rest * 1e9)
+
+
+def _follows() -> bool:
+    """True if the functions of `time` may stand still, because everything that goes by them waits in the hub."""
+    monkey = sys.modules.get("gevlite.monkey")
+    return monkey is not None and all(monkey.is_module_patched(name) for name in _WAITS)
+
+
+def _new_canary() -> Any:
+    """A socket that is connected to itself; False if there can be none."""
+    try:
+        made = socket(AF_INET, SOCK_DGRAM)
+        made.setblocking(False)
+        made.bind(("127.0.0.1", 0))
+        made.connect(made.getsockname())
+    except OSError:
+        return False
+    return made
+
+
+def _other_end_is_outside(fd: int, what: str) -> bool:
+    """True if no descriptor of this process is the other end of this pipe."""
+    from fcntl import F_GETFL, fcntl
+
+    def access(number: int) -> int:
+        return fcntl(number, F_GETFL) & os.O_ACCMODE
+
+    ours = access(fd)
+    for name in _listdir(_FDS):
+        try:
+            if int(name) != fd and _readlink(f"{_FDS}/{name}") == what and access(int(name)) != ours:
+                return False
+        except OSError:
+            continue  # it was the folder itself
+    return True
