@@ -131,6 +131,7 @@ cdef extern from *:
         return PyObject_CallMethodOneArg(future, set_result, PyTuple_GET_ITEM(args, 1));
     }
 
+    #define gevlite_type_of(o) ((PyObject *)Py_TYPE(o))
     #define gevlite_has_weakrefs(o) (*(PyObject **)((char *)(o) + Py_TYPE(o)->tp_weaklistoffset) != NULL)
 
     /* A method with the calling convention of the interpreter's own: what Cython makes of `*args` takes twice as long. */
@@ -157,6 +158,7 @@ cdef extern from *:
     tuple tuple_of "gevlite_tuple_of"(PyObject *const *items, Py_ssize_t n)
     PyObject *set_unless_cancelled "gevlite_set_unless_cancelled"(object args, object cancelled, object set_result)
     bint has_weakrefs "gevlite_has_weakrefs"(object o)
+    PyObject *gevlite_type_of(PyObject *o)
     object take_from "gevlite_take_from"(list l, Py_ssize_t i)
     int put_into "gevlite_put_into"(list l, object item) except -1
     void forget_taken "gevlite_forget_taken"(list l)
@@ -171,6 +173,7 @@ cdef enum:
 
 # What `asyncio.sleep` has called when its time is over.
 cdef object _set_result_unless_cancelled = futures._set_result_unless_cancelled
+cdef object _CFuture = getattr(futures, "_CFuture", None)
 
 
 cdef bint is_for_the_greenlet(object exc):
@@ -214,12 +217,15 @@ cdef class Handle:
         cdef object callback = self._callback
         cdef tuple args = self._args
         cdef PyObject *result
+        if context is None and args is not None and only_sets(callback, args):
+            result = set_unless_cancelled(args, "cancelled", "set_result")
+            if result == NULL:
+                return call_failed(self)
+            Py_DECREF(<object> result)
+            return 0
         if PyContext_Enter(context) < 0:
             return call_failed(self)
-        if callback is _set_result_unless_cancelled and PyTuple_GET_SIZE(args) == 2:
-            result = set_unless_cancelled(args, "cancelled", "set_result")
-        else:
-            result = PyObject_Call(callback, args, NULL)
+        result = PyObject_Call(callback, args, NULL)
         if PyContext_Exit(context) < 0 or result == NULL:
             Py_XDECREF(result)
             return call_failed(self)
@@ -245,7 +251,7 @@ cdef class Handle:
 
     def get_context(self):
         """The context that it is called in."""
-        return self._context
+        return PyContext_CopyCurrent() if self._context is None else self._context
 
     def _repr_info(self):
         info = ["TimerHandle" if isinstance(<object> <PyObject *> self, TimerHandle) else "Handle"]
@@ -351,12 +357,21 @@ cdef inline int check_call(LoopCore loop, object callback, str function) except 
     return 0
 
 
+cdef inline bint only_sets(object callback, tuple args) noexcept:
+    """It is that of `asyncio.sleep`, for a future in C: no other code runs in it, so it needs no context."""
+    return (
+        callback is _set_result_unless_cancelled
+        and PyTuple_GET_SIZE(args) == 2
+        and gevlite_type_of(PyTuple_GET_ITEM(args, 0)) == <PyObject *> _CFuture
+    )
+
+
 @cython.nonecheck(False)
 cdef inline int fill(LoopCore loop, Handle handle, object callback, tuple args, object context) except -1:
     handle._loop = loop
     handle._callback = callback
     handle._args = args
-    handle._context = PyContext_CopyCurrent() if context is None else context
+    handle._context = PyContext_CopyCurrent() if context is None and not only_sets(callback, args) else context
     if loop._debug:
         remember_source(handle)
     return 0

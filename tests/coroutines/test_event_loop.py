@@ -274,6 +274,35 @@ def test_a_handle_is_what_asyncio_calls_one(loop):
 # ---------------------------------------------------------------- made here, run there
 
 
+def test_what_sleep_has_called_needs_no_context_and_other_futures_have_theirs(loop):
+    variable = contextvars.ContextVar("variable", default="outside")
+    seen = []
+
+    class Future(asyncio.Future):
+        def set_result(self, result):
+            seen.append(variable.get())
+            super().set_result(result)
+
+    set_result = asyncio.futures._set_result_unless_cancelled
+    mine, plain, other = Future(loop=loop), loop.create_future(), loop.create_future()
+
+    def begin():
+        variable.set("inside")
+        plain.add_done_callback(lambda future: seen.append(variable.get()))
+        for future in (mine, plain):
+            handles.append(loop.call_later(0.001, set_result, future, "done"))
+        handles.append(loop.call_soon(set_result, other, "never"))
+
+    handles = []
+    contextvars.copy_context().run(begin)
+    assert all(isinstance(handle.get_context(), contextvars.Context) for handle in handles)
+    assert handles[0].get_context()[variable] == "inside"
+    handles[2].cancel()
+    handles[2]._run()  # nothing is left of it: an error for the loop's handler, and no crash
+    assert loop.run_until_complete(asyncio.gather(mine, plain)) == ["done", "done"]
+    assert seen == ["inside", "inside"] and not other.done()
+
+
 def test_made_in_one_thread_and_run_in_another():
     loop = EventLoop()
     left, right = socket.socketpair()
