@@ -156,6 +156,7 @@ cdef int end_slice() except -1:
     PyErr_CheckSignals()
     if gevlite_thread_hub != <PyObject *> hub or hub.slicer is None or hub_run(hub) != run:
         return 0
+    hub.n_slices += 1
     if others_wait(hub, me):
         return give_slice_up(hub)
     hub.slice_began = gevlite_now_ns()
@@ -197,7 +198,6 @@ cdef int give_slice_up(Hub hub) except -1:
     w.detail = USED_SLICE
     waitlist_append(&hub.sliced, w)
     hub.seldom |= SLICES_USED
-    hub.n_slices += 1
     try:
         w.park_for(FOREVER)
     finally:

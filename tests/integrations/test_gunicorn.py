@@ -163,6 +163,16 @@ def test_requests_run_at_the_same_time(shared, background):
     assert time.monotonic() - began < 4
 
 
+def test_with_time_slices_a_request_that_computes_stops_no_others(master, background, tmp_path):
+    running = master("--env", "GEVLITE_TIME_SLICE=0.01")
+    computes = background(running.get, "/block")
+    for _ in range(5):
+        assert running.get("/").status == 200
+    assert not computes.done()
+    (tmp_path / "told").write_text("")
+    assert computes.result().status == 200
+
+
 def test_an_error_is_logged_and_says_nothing_to_the_client(shared):
     response = shared.get("/boom?q")
     assert response.status == 500 and b"secret" not in response.json
