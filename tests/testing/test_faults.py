@@ -212,10 +212,11 @@ def test_a_stall_lasts_as_long_as_the_fault(address):
 
 
 def test_a_stall_lasts_for_seconds(server):
-    with faults.sockets(server.address, stall_after=2, stall_for=0.01), connected(server.address) as sock:
-        sock.sendall(b"hello")
-        assert sock.recv(100) == b"he"
-        assert sock.recv(100) == b"llo"
+    with faults.sockets(server.address, stall_after=2, stall_for=0.01) as fault:
+        with connected(server.address) as sock:
+            sock.sendall(b"hello")
+            assert sock.recv(5, socket.MSG_WAITALL) == b"hello"
+    assert fault.hits == [faults.Hit("stall", server.address, 1, 2)]
 
 
 def test_what_is_sent_can_stall(server):
@@ -615,13 +616,14 @@ def test_wrong_arguments_of_a_resolver():
 def test_a_start_that_is_late():
     order = []
     with faults.spawn(0.01) as fault:
-        late = gevlite.spawn(order.append, "late")
-        assert not late.started or not order
-        gevlite.idle()
-        assert order == []
-        late.join()
-    assert order == ["late"]
+        first = gevlite.spawn(order.append, "first")
+        assert not first.dead
+        first.join()
+    assert order == ["first"]
     assert fault.hits == [faults.Hit("late", order.append, 1)]
+    with faults.spawn(0.01, nth=1):
+        gevlite.joinall([gevlite.spawn(order.append, "late"), gevlite.spawn(order.append, "in time")])
+    assert order == ["first", "in time", "late"]
 
 
 def test_one_that_is_late_can_be_killed_and_started_again():

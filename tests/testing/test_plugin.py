@@ -17,6 +17,7 @@ from gevlite import testing
 if not [one for one in importlib.metadata.entry_points(group="pytest11") if one.name == "gevlite"]:
     pytest.skip("gevlite was installed before it had a plug-in: pip install -e .", allow_module_level=True)
 
+pytestmark = pytest.mark.timeout(200)
 # What others have installed costs seconds in each run.
 SLOW = ("locust", "hypothesispytest", "benchmark", "anyio", "asyncio")
 
@@ -41,7 +42,7 @@ def tests(tmp_path):
         chosen += ["no:cacheprovider", *(["gevlite"] if on else [])]
         command = [sys.executable, "-m", "pytest", "-rA", "--tb=short", *arguments]
         command += [part for name in chosen for part in ("-p", name)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=55, env=env)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180, env=env)
         text = done.stdout + done.stderr
         assert "INTERNALERROR" not in text, text
         if code is not None:
@@ -354,7 +355,7 @@ def test_errors_in_greenlets_fail_the_test_in_which_they_happen(tests):
 
 
 HANGS = """
-    import gevlite, threading
+    import gevlite, pytest
     from gevlite.event import Event
 
     never = Event()
@@ -377,6 +378,8 @@ HANGS = """
                 pass
         gevlite.spawn(computes).join()
 
+    @pytest.mark.gevlite(timeout=100)
+    @pytest.mark.timeout(100)
     def test_is_quick():
         gevlite.sleep(0)
 """
@@ -604,7 +607,7 @@ def test_an_interrupt_ends_the_run(tests, tmp_path, what):
             while "begun" not in process.stdout.readline():
                 assert process.poll() is None
             process.send_signal(signal.SIGINT)
-            text, _ = process.communicate(timeout=30)
+            text, _ = process.communicate(timeout=120)
         finally:
             process.kill()
     assert "KeyboardInterrupt" in text
@@ -624,13 +627,13 @@ def test_the_debugger(tests, tmp_path):
         "-p",
         "no:cacheprovider",
         "--pdb",
-        "--gevlite-timeout=10",
+        "--gevlite-timeout=100",
     ]
     with subprocess.Popen(command, cwd=tmp_path, stdin=terminal, stdout=terminal, stderr=terminal, env=env) as process:
         os.close(terminal)
         try:
             seen, sent = b"", False
-            deadline = time.monotonic() + 40
+            deadline = time.monotonic() + 120
             while time.monotonic() < deadline:
                 try:
                     data = os.read(controller, 10000)
@@ -640,7 +643,7 @@ def test_the_debugger(tests, tmp_path):
                 if not sent and b"(Pdb)" in seen:
                     os.write(controller, b"p value + 2\nc\n")
                     sent = True
-            process.wait(timeout=10)
+            process.wait(timeout=60)
         finally:
             process.kill()
             os.close(controller)
@@ -851,7 +854,7 @@ def test_the_fixture_of_time(tests):
     found = tests(
         """
         import time
-        import gevlite
+        import gevlite, pytest
 
         def test_hours(gevlite_clock):
             before = time.monotonic()
@@ -863,11 +866,11 @@ def test_the_fixture_of_time(tests):
         def test_leak(gevlite_clock):
             gevlite.spawn(gevlite.sleep, 60)
 
+        @pytest.mark.gevlite(timeout=2)
         def test_hang(gevlite_clock):
             while True:
                 gevlite.sleep(60)
         """,
-        "--gevlite-timeout=2",
         code=1,
     )
     assert found.outcomes == {"test_hours": ["passed"], "test_leak": ["passed", "error"], "test_hang": ["failed"]}
