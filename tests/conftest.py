@@ -70,6 +70,15 @@ def nothing_left_over():
     assert counters() == before
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """A test that is marked `uninterrupted` counts on it that nothing else runs between two blocking calls."""
+    if pyfuncitem.get_closest_marker("uninterrupted") is None:
+        return (yield)
+    with gevlite.uninterrupted():
+        return (yield)
+
+
 @pytest.fixture(name="settle")
 def settle_fixture():
     """`settle(condition, seconds=5)`: let others run until it holds; False if it does not in time."""

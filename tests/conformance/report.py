@@ -19,6 +19,9 @@ must also pass patched. Each test has a time limit of 60 seconds, so a hang coun
 `tox -e conformance` runs all the tests, and `tests/conformance/report.py` writes this page. gevlite's own test suite
 always runs the quick modules. Tests that need a network or a screen are not run.
 
+Some tests loop without ever blocking. The list of differences says of those that they pass with
+[time slices](time-slices.md), and gevlite's test suite runs them with slices of 10 ms.
+
 In a patched process asyncio makes [loops of gevlite](asyncio.md), and `test_asyncio` runs with them, except where it
 asks for another loop.
 """
@@ -66,7 +69,8 @@ def page(results):
         entries = tomllib.load(file)["difference"]
     for entry in entries:
         names = ", ".join(f"`{ident.removeprefix('test.')}`" for ident in entry["tests"])
-        lines.append(f"- {names} ({', '.join(entry['versions'])}): {entry['reason']}")
+        sliced = " Passes with [time slices](time-slices.md)." if "time_slice" in entry else ""
+        lines.append(f"- {names} ({', '.join(entry['versions'])}): {entry['reason']}{sliced}")
     lines += ["", "## Outside the comparison", "", "Tests that do not pass unpatched on the machine that ran this:", ""]
     for title, result in zip(titles, results, strict=True):
         failed = sorted(

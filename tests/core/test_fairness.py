@@ -410,6 +410,7 @@ def test_what_succeeds_at_once_lets_others_run(name):
     assert while_another_is_ready(SUCCEED_AT_ONCE[name](), 200)
 
 
+@pytest.mark.uninterrupted
 @pytest.mark.parametrize("name", NEVER)
 def test_what_can_never_block_lets_nobody_run(name, opened):
     assert not while_another_is_ready(NEVER[name](opened), 200)

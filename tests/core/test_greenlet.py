@@ -582,6 +582,7 @@ def test_links_have_run_when_a_wait_for_its_end_is_over(link, how):
     assert seen == [42]
 
 
+@pytest.mark.uninterrupted
 @pytest.mark.parametrize("how", WAYS_TO_WAIT)
 def test_links_have_run_when_whoever_waits_gives_way_first(how):
     """It looks at the clock in one of 64 calls: each of them comes once."""

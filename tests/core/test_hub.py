@@ -275,6 +275,7 @@ def test_a_timer_may_be_stopped_from_another_thread(hub):
     assert not timer.pending
 
 
+@pytest.mark.uninterrupted
 def test_a_hundred_thousand_timers_added_cancelled_and_fired(hub):
     fired = []
     import random

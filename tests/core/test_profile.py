@@ -17,8 +17,9 @@ from gevlite.profile import Profile
 
 def burn(seconds):
     end = time.thread_time() + seconds
-    while time.thread_time() < end:
-        pass
+    with gevlite.uninterrupted():
+        while time.thread_time() < end:
+            pass
 
 
 def inner():

@@ -105,6 +105,7 @@ def spin(seconds):
         pass
 
 
+@pytest.mark.uninterrupted
 def test_one_that_fired_while_we_were_being_woken_is_taken_back_by_cancel(hub):
     r = AsyncResult()
     hub.call_later(0.001, r.set, 5)

@@ -225,8 +225,9 @@ def in_turn(start, calls):
 def pass_time(seconds):
     """Without letting another greenlet run."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pass
+    with gevlite.uninterrupted():
+        while time.monotonic() < end:
+            pass
 
 
 # ---------------------------------------------------------------- what ends a wait
