@@ -100,7 +100,7 @@ _loading = ""
 # The order in reports; a file that is not named comes last.
 _SUBJECTS = (
     "switch", "spawn", "event", "queue", "lock", "local", "pool", "timer", "echo", "churn", "throughput", "wsgi",
-    "websocket", "idle", "backend", "file", "dns", "subprocess", "memory", "startup",
+    "time_slice", "websocket", "idle", "backend", "file", "dns", "subprocess", "memory", "startup",
 )  # fmt: skip
 
 
