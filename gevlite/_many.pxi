@@ -17,6 +17,7 @@ cdef class _Collector:
     cdef Py_ssize_t wanted          # wake when so many are in `ready`
     cdef bint raise_error           # or when one of them failed
     cdef Py_ssize_t seen            # so many of `ready` have been looked at for that
+    cdef Greenlet linked            # one that had ended, and whose links had not been called yet
     cdef list links                 # a _CollectPlace for each Greenlet, every other object itself: it has a rawlink
     cdef object on_ready
 
@@ -39,6 +40,8 @@ cdef class _Collector:
             if isinstance(obj, Greenlet):
                 if (<Greenlet> obj).life == FINISHED:
                     self.ready.append(obj)
+                    if (<Greenlet> obj).linking or (<Greenlet> obj).callbacks:
+                        self.linked = <Greenlet> obj
                 else:
                     place = _CollectPlace.__new__(_CollectPlace)
                     place.collector = self
@@ -67,6 +70,13 @@ cdef class _Collector:
                 link.unlink(self.on_ready)
         self.links = []
         self.on_ready = None        # it refers to us: a cycle
+        return 0
+
+    cdef int links_first(self, object timeout) except -1:
+        """The links of what had ended are called before whoever waits for it goes on."""
+        if self.linked is not None and self.linked._links_are_due(timeout):
+            self.linked._let_links_run()
+        self.linked = None
         return 0
 
     cdef bint enough(self):
@@ -136,7 +146,9 @@ def joinall(greenlets, timeout=None, raise_error=False, count=None):
     c.raise_error = raise_error
     try:
         c.link(objects)
-        if len(c.ready) >= wanted:
+        if c.linked is not None:
+            c.links_first(timeout)
+        elif len(c.ready) >= wanted:
             give_way_within(timeout)        # not before: what ends meanwhile has links that must run first
         while True:
             if raise_error:
@@ -203,6 +215,8 @@ def _iwait_steps(objects, timeout, count):
     c = _Collector.__new__(_Collector)
     try:
         c.link(objects)
+        if c.linked is not None:
+            c.links_first(timeout)
         while given < wanted:
             if given == len(c.ready):
                 if isinstance(timeout, Timeout):

@@ -75,6 +75,7 @@ class BaseServer:
         self._bound_by = None  # the process that made the listener
         self._stop_deadline = 0
         self._serving = set()
+        self._to_begin = 0  # clients handed to greenlets that have not begun
         self._accepted = 0
         self._refused = 0  # connections that were closed because there were too many
         self._failed = 0  # connections that broke before the first request: TLS, PROXY protocol
@@ -269,17 +270,20 @@ class BaseServer:
 
     def do_handle(self, *args):
         """Serve one client, in the way that `spawn` determines."""
+        self._to_begin += 1
         if self._spawn is None:
             self._serve(*args)
             return
         try:
             self._spawn(self._serve, *args)
         except BaseException:
+            self._to_begin -= 1
             self.do_close(*args)
             raise
 
     def _serve(self, *args):
         me = getcurrent()
+        self._to_begin -= 1
         self._serving.add(me)
         try:
             return self._handle(*args)
@@ -384,7 +388,10 @@ class BaseServer:
 
     def _drain(self):
         me = getcurrent()
-        sleep(0)  # the greenlet of the client accepted last has not begun yet
+        for _ in range(100):  # one is enough in the usual order; one that was killed before it began never will
+            sleep(0)
+            if self._to_begin <= 0:
+                break
         while self._serving - {me}:
             remaining = self._stop_deadline - monotonic()
             if remaining <= 0:

@@ -240,6 +240,7 @@ cdef class Greenlet(CoreGreenlet):
     cdef object _stack              # where it was made: a StackSummary, or a code object
     cdef int _instruction           # and the place in that
     cdef bint begun
+    cdef bint linking               # it has ended, and what its links have spawned may not have begun yet
 
     __class_getitem__ = classmethod(GenericAlias)
 
@@ -332,6 +333,7 @@ cdef class Greenlet(CoreGreenlet):
         if self.end_callbacks is not None:
             self._call_end_callbacks()
         if self.callbacks:
+            self.linking = True
             self._after_links(self._notify)
         else:
             notify_all(&self.waiters, self)
@@ -339,6 +341,31 @@ cdef class Greenlet(CoreGreenlet):
 
     def _notify(self):
         notify_all(&self.waiters, self)
+        if self.hub.started and not self.hub.closed:
+            self.hub._call_soon(self._links_have_run, ())       # behind what they have spawned
+        else:
+            self.linking = False
+
+    def _links_have_run(self):
+        self.linking = False
+
+    cdef bint _links_are_due(self, object timeout) except -1:
+        """Links that are to be called before whoever waits goes on have not been called yet, or not begun."""
+        cdef greenlet me
+        if self.life != FINISHED or not self.hub.started or self.hub.closed:
+            return False
+        if isinstance(timeout, (int, float)) and timeout <= 0:
+            return False            # it must not block
+        # A link may ask itself, in the hub or in the raw greenlet that it runs in: it gets its answer at once.
+        me = current_greenlet()
+        return isinstance(me, CoreGreenlet) or me.parent is None
+
+    cdef int _let_links_run(self) except -1:
+        """Block until they have: for a turn or two of the loop."""
+        cdef Waiter w = new_waiter(current_hub(), WAIT_GREENLET, NULL)
+        self.hub._call_soon((<object> w).wake, ())
+        wait_on(w, -1)
+        return 0
 
     def _after_links(self, function):
         """Call it when the links that were due where it ended have been called, and what they spawned has begun.
@@ -554,6 +581,8 @@ cdef class Greenlet(CoreGreenlet):
                 within(timeout, None, (<object> Greenlet).join, (self,))
             else:
                 self._wait(timeout_ns(timeout))
+        elif (self.linking or self.callbacks) and self._links_are_due(timeout):
+            self._let_links_run()
         else:
             give_way_within(timeout)
 
@@ -572,7 +601,10 @@ cdef class Greenlet(CoreGreenlet):
             if not self._wait(timeout_ns(timeout)):
                 raise expired(timeout)
         elif block:
-            give_way_within(timeout)
+            if (self.linking or self.callbacks) and self._links_are_due(timeout):
+                self._let_links_run()
+            else:
+                give_way_within(timeout)
         if self._error is not None:
             raise self._error.with_traceback(self._traceback)
         return self._value

@@ -314,6 +314,7 @@ class _Recorder:
             self.running = first, None
         self.stopped(interrupted)
         if id(ready[chosen]) not in self.run.apart:
+            self.run.name(ready[chosen])  # a callback forgets what it calls
             self.running = ready[chosen], self.run.name(ready[0]) if chosen else None
 
     def stopped(self, interrupted: bool = False) -> None:

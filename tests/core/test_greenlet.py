@@ -621,6 +621,28 @@ def test_links_have_run_when_another_thread_has_waited_for_its_end():
     assert told == [(42, [42])]
 
 
+def test_links_have_run_when_the_end_is_seen_late():
+    """Whoever finds the greenlet ended goes on after its links, as whoever has waited for the end."""
+    calls, late = [], []
+    g = gevlite.spawn(int)
+    g.rawlink(lambda source: calls.append("raw"))
+    g.link(lambda source: calls.append("link"))
+
+    def look(wait):
+        wait()
+        late.append(list(calls))
+
+    waits = [
+        g.join,
+        g.get,
+        lambda: gevlite.joinall([g]),
+        lambda: gevlite.wait([g]),
+        lambda: next(iter(gevlite.iwait([g]))),
+    ]
+    gevlite.joinall([gevlite.spawn(look, wait) for wait in waits])
+    assert late == [["raw", "link"]] * len(waits)
+
+
 def test_a_link_that_fails_keeps_nobody_waiting(errors):
     def fail(source):
         raise KeyError
