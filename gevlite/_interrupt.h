@@ -91,7 +91,8 @@ static inline PyObject *gevlite_code_in(struct _PyInterpreterFrame *frame)
 static inline int gevlite_unit_in(struct _PyInterpreterFrame *frame, PyObject *code)
 {
 #if PY_VERSION_HEX >= 0x030D0000
-    return (int)(frame->instr_ptr - _PyCode_CODE((PyCodeObject *)code));
+    /* The macro for it is in an internal header from Python 3.14 on. */
+    return (int)(frame->instr_ptr - (_Py_CODEUNIT *)((PyCodeObject *)code)->co_code_adaptive);
 #else
     return (int)(frame->prev_instr - _PyCode_CODE((PyCodeObject *)code));
 #endif
