@@ -21,7 +21,7 @@ import threading
 import weakref
 from contextlib import contextmanager
 from contextvars import copy_context
-from time import monotonic as _now  # the real time, also below a VirtualClock
+from time import perf_counter as _now  # the real time, also in the block of a VirtualClock
 
 import pytest
 
