@@ -18,6 +18,7 @@ import pytest
 
 import gevlite
 from gevlite._core import get_hub_if_exists
+from gevlite.testing import VirtualClock
 
 COUNTERS = ("greenlets", "parked", "timers", "fds", "fd_waiters", "refs", "pending_throws")
 
@@ -192,6 +193,13 @@ def hub():
 @pytest.fixture
 def loop(hub):
     return hub.loop
+
+
+@pytest.fixture
+def clock():
+    """A VirtualClock: a test sleeps for a day to prove that nothing happens."""
+    with VirtualClock() as clock:
+        yield clock
 
 
 @pytest.fixture

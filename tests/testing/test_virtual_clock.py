@@ -21,12 +21,6 @@ from gevlite.testing import TimeStandsStill, VirtualClock
 
 
 @pytest.fixture
-def clock():
-    with VirtualClock() as clock:
-        yield clock
-
-
-@pytest.fixture
 def by_hand():
     with VirtualClock(auto=False) as clock:
         yield clock
