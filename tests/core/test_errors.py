@@ -197,7 +197,11 @@ def test_sentry_gets_it_by_a_hook_of_one_line(run_script):
     result = run_script("""
         import threading, gevlite, sentry_sdk
         seen = []
-        sentry_sdk.init(dsn="http://key@127.0.0.1:9/1", before_send=lambda event, hint: seen.append(event))
+        sentry_sdk.init(
+            dsn="http://key@127.0.0.1:9/1", before_send=lambda event, hint: seen.append(event),
+            auto_enabling_integrations=False,  # else it imports every framework that is installed
+            shutdown_timeout=0,
+        )
         threading.excepthook = lambda args: sentry_sdk.capture_exception(args.exc_value)
         def fails(): raise KeyError("k")
         gevlite.spawn(fails).join()
