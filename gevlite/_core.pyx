@@ -2415,6 +2415,8 @@ cdef int end_child(Hub hub, object exc) except -1:
 
     If its end is not that of the process (as that of a thread), only a wish to exit ends that.
     """
+    if _ending_pid == getpid():
+        return 0                # it ends, with the status of the first one, and an exit function waits
     if isinstance(exc, SystemExit):
         exit_process(status_of(exc))
     if exc is not None:
@@ -2776,8 +2778,13 @@ cdef int status_of(object exc):
     return 1
 
 
+cdef int _ending_pid = 0
+
+
 def exit_process(status):
     """End the child of a fork as its main program would end: threads, exit functions, what is buffered."""
+    global _ending_pid
+    _ending_pid = getpid()
     threading = sys.modules.get("threading")
     steps = [atexit._run_exitfuncs]
     if threading is not None:

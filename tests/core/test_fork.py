@@ -141,6 +141,31 @@ assert told(pids[0], {status}) - {{"other"}} == {{"thread", "atexit"}}
     )
 
 
+def test_an_exit_function_that_waits_leaves_the_status_as_it_is(run_script):
+    run_script(
+        HEAD
+        + """
+import atexit
+pids = []
+def ends():
+    gevlite.sleep(0.01)
+    tell("atexit")
+def forks():
+    pid = os.fork()
+    if pid:
+        pids.append(pid)
+        return
+    sys.stderr = open(os.devnull, "w")
+    atexit.register(ends)
+    sys.exit(3)
+gevlite.spawn(forks)
+while not pids:
+    gevlite.sleep(0.001)
+assert told(pids[0], 3) == {"atexit"}
+"""
+    )
+
+
 def test_what_is_for_the_main_greenlet_goes_to_the_one_that_forked(run_script):
     run_script(
         HEAD
