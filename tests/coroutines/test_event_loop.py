@@ -835,8 +835,8 @@ def test_it_waits_as_what_it_is(run):
 
     greenlet = gevlite.spawn(run, main())
     descriptions = []
-    gevlite.sleep(0.001)
-    descriptions = [waiter.describe() for waiter in gevlite.get_hub().parked_waiters()]
-    greenlet.join()
+    while not greenlet.ready():
+        gevlite.sleep(0.001)
+        descriptions += [waiter.describe() for waiter in gevlite.get_hub().parked_waiters()]
     assert "waiting for the tasks of its event loop" in descriptions
     assert getcurrent() is not greenlet

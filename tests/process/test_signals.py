@@ -191,11 +191,11 @@ def test_set_wakeup_fd_tells_of_what_was_set_before_and_not_of_ours(hub, ends):
 def test_set_wakeup_fd_hands_the_place_over_and_takes_it_back(hub, ends, handled, settle):
     signal.set_wakeup_fd(ends[1])
     std_signal.raise_signal(USR1)
-    assert os.read(ends[0], 10) == bytes([USR1])
+    assert USR1 in os.read(ends[0], 10)  # with time slices, the number of their signal is there too
     signal.set_wakeup_fd(-1)
     seen = hub.backend.signals
     std_signal.raise_signal(USR1)
-    assert settle(lambda: hub.backend.signals == seen + 1)
+    assert settle(lambda: hub.backend.signals > seen)
     with pytest.raises(BlockingIOError):
         os.read(ends[0], 10)
 
