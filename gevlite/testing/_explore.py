@@ -9,12 +9,13 @@ with fewer decisions are tried as well, one after the other. The smallest one is
 from __future__ import annotations
 
 import _thread
+import contextlib
 import functools
 import gc
 import linecache
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar, overload
 
 from greenlet import GreenletExit, greenlet
@@ -22,7 +23,8 @@ from greenlet import GreenletExit, greenlet
 from gevlite import _core, _dead_end, _user_line
 from gevlite.exceptions import LoopExit
 from gevlite.greenlet import Greenlet
-from gevlite.testing._shuffle import call_of, check_seed
+from gevlite.testing._clock import VirtualClock
+from gevlite.testing._shuffle import active, call_of, check_seed
 from gevlite.timeout import Timeout
 
 __all__ = ["Explored", "ScheduleFailed", "Step", "explore"]
@@ -113,6 +115,7 @@ class _Settings(NamedTuple):
     steps: int
     timeout: float
     strict: bool
+    clock: bool
 
 
 class _Run:
@@ -186,15 +189,19 @@ class _Run:
         return found
 
     def _body(self) -> None:
-        self.shuffle.begin()
         try:
-            self.call()
+            with _standing_time(self.settings):
+                self.shuffle.begin()
+                try:
+                    self.call()
+                finally:
+                    if not self.ended:
+                        self.shuffle.end()
         except BaseException as exc:
             self._fails(exc)
         finally:
             if not self.ended:
                 self.ended = True
-                self.shuffle.end()
                 self.waiter.wake()
 
     def _fails(self, exc: BaseException) -> None:
@@ -273,6 +280,22 @@ class _Run:
         )
 
 
+@contextlib.contextmanager
+def _standing_time(settings: _Settings) -> Iterator[None]:
+    clock = None
+    if settings.clock:
+        clock = VirtualClock(limit=settings.timeout)
+        try:
+            clock.__enter__()
+        except RuntimeError:
+            clock = None  # this thread has a clock already
+    try:
+        yield
+    finally:
+        if clock is not None:
+            clock.__exit__(None, None, None)
+
+
 def _reasons(hub: Any) -> tuple[int, int]:
     """Why something may happen: timers, and others."""
     stats = hub.stats()
@@ -345,7 +368,7 @@ def _stands(one: greenlet) -> tuple[str, str]:
     place = _nearest(places)
     if place is None:
         return "", ""
-    return f"{_shown_path(place[0])}:{place[1]}", linecache.getline(place[0], place[1]).strip()
+    return f"{_shown_path(place[0])}:{place[1]}", linecache.getline(place[0], place[1]).partition("  # ")[0].strip()
 
 
 def _name_of(call: Any) -> str:
@@ -408,6 +431,16 @@ class _Search:
         return run
 
     def over(self, seeds: Iterable[int]) -> Explored:
+        outer = active.get(_thread.get_ident())
+        if outer is None:
+            return self._over(seeds)
+        outer.end()  # a block of `shuffled` is around it
+        try:
+            return self._over(seeds)
+        finally:
+            outer.begin()
+
+    def _over(self, seeds: Iterable[int]) -> Explored:
         schedules, steps, runs = set(), 0, 0
         left_over: Counter[str] = Counter()
         for seed in seeds:
@@ -502,8 +535,9 @@ class _Search:
         else:
             lines.append(f"{len(plan)} switches that are not the usual ones are enough, those with a star:")
         lines += _lines(trace)
-        lines.append(f"This run again: {call_of(None, plan, self.settings.switches)}")
-        lines.append(f"The run that found it: {call_of(seed, None, self.settings.switches)}")
+        clock = "VirtualClock(), " if self.settings.clock else ""
+        lines.append(f"This run again: with {clock}{call_of(None, plan, self.settings.switches)}")
+        lines.append(f"The run that found it: with {clock}{call_of(seed, None, self.settings.switches)}")
         return "\n".join(lines)
 
 
@@ -521,6 +555,7 @@ def explore(
     steps: int = 50_000,
     timeout: float = 10.0,
     strict: bool = False,
+    clock: bool = True,
 ) -> Explored: ...
 @overload
 def explore(
@@ -531,6 +566,7 @@ def explore(
     steps: int = 50_000,
     timeout: float = 10.0,
     strict: bool = False,
+    clock: bool = True,
 ) -> Callable[[_Function], _Function]: ...
 def explore(
     function: Any = None,
@@ -540,6 +576,7 @@ def explore(
     steps: int = 50_000,
     timeout: float = 10.0,
     strict: bool = False,
+    clock: bool = True,
 ) -> Any:
     """Run `function()` in many orders; raise ScheduleFailed, with the smallest order found in which it fails.
 
@@ -550,6 +587,9 @@ def explore(
     for `timeout` seconds. What a run leaves behind is ended before the next one begins; with `strict` that is a
     failure too.
 
+    Each run has a `VirtualClock`, so that sleeping takes no time and time-outs come in the same order; `clock=False`:
+    not.
+
     seeds: how many, from 0, or which ones; 0 is the usual order. switches: see `shuffled`. The function has to make
     what it uses anew, for each run begins with what the one before has left in modules and files. Blocks until all
     runs are done. Returns an `Explored`.
@@ -559,7 +599,7 @@ def explore(
         raise ValueError(f"steps must be a whole number above 0, not {steps!r}")
     if not timeout > 0:
         raise ValueError(f"timeout must be above 0 seconds, not {timeout!r}")
-    settings = _Settings(bool(switches), steps, float(timeout), bool(strict))
+    settings = _Settings(bool(switches), steps, float(timeout), bool(strict), bool(clock))
     if function is not None:
         return _Search(_checked(function), settings).over(chosen)
 

@@ -7,6 +7,7 @@ how a schedule is written down.
 from __future__ import annotations
 
 import random
+from _thread import get_ident
 from contextlib import ContextDecorator
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +17,9 @@ from gevlite import _core
 __all__ = ["shuffled"]
 
 _SEEDS = 1 << 64
+
+# What draws, of each OS thread: `explore` has its own meanwhile.
+active: dict[int, _core._Shuffle] = {}
 
 
 class shuffled(ContextDecorator):
@@ -65,6 +69,7 @@ class shuffled(ContextDecorator):
             self.seed = random.SystemRandom().randrange(1, 1_000_000)
         running = _core._Shuffle(_core.get_hub(), self.seed or 0, self._plan, self._switches)
         running.begin()
+        active[get_ident()] = running
         self._running = running
         self._inside = True
         return self
@@ -75,6 +80,8 @@ class shuffled(ContextDecorator):
         self._inside = False
         if self._running is not None:
             self._running.end()
+            if active.get(get_ident()) is self._running:
+                del active[get_ident()]
         if exc is not None and self._plan is None:
             exc.add_note(f"in the order of gevlite.testing.{self!r}")
 

@@ -11,7 +11,7 @@ from gevlite import LoopExit
 from gevlite.event import Event
 from gevlite.lock import Semaphore
 from gevlite.queue import Queue
-from gevlite.testing import ScheduleFailed, explore, shuffled
+from gevlite.testing import ScheduleFailed, VirtualClock, explore, shuffled
 
 
 def lost_update():
@@ -245,6 +245,48 @@ def test_a_time_out_around_it_ends_it():
     with pytest.raises(gevlite.Timeout), gevlite.Timeout(0.01):
         explore(waits)
     explore(lambda: None, seeds=1)
+
+
+def test_sleeping_takes_no_time_and_a_race_with_a_time_out_is_found():
+    def late():
+        """The item comes when the time is over, and is forgotten then."""
+        queue, got = Queue(), []
+
+        def take():
+            try:
+                with gevlite.Timeout(1):
+                    item = queue.get()
+                    gevlite.sleep(0)
+                    got.append(item)
+            except gevlite.Timeout:
+                pass
+
+        taker = gevlite.spawn(take)
+        gevlite.sleep(1)
+        queue.put("item")
+        taker.join()
+        assert got == ["item"] or len(queue) == 1
+
+    with pytest.raises(ScheduleFailed) as caught:
+        explore(late)
+    assert "with VirtualClock(), shuffled(" in str(caught.value)
+
+    def patient():
+        gevlite.sleep(3600)
+
+    assert explore(patient, seeds=20).runs == 20
+    with VirtualClock() as clock:
+        explore(patient, seeds=2)
+        assert clock.elapsed >= 7200
+
+
+def test_inside_of_a_shuffled_block():
+    with shuffled(5) as outer:
+        gevlite.joinall([gevlite.spawn(int) for _ in range(3)])
+        before = outer.steps
+        assert explore(lost_update, seeds=1).runs == 1
+        gevlite.joinall([gevlite.spawn(int) for _ in range(3)])
+        assert outer.steps > before
 
 
 def test_bad_arguments():
