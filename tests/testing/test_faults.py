@@ -739,7 +739,6 @@ def test_in_any_order_of_switches(switches):
             server.stop()
 
 
-@pytest.mark.skipif(not hasattr(testing, "VirtualClock"), reason="no VirtualClock yet")
 def test_times_follow_a_virtual_clock(server):
     with testing.VirtualClock() as clock:
         with faults.sockets(server.address, stall_after=2, stall_for=3600), connected(server.address, None) as sock:

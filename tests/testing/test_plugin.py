@@ -12,8 +12,6 @@ import time
 
 import pytest
 
-from gevlite import testing
-
 if not [one for one in importlib.metadata.entry_points(group="pytest11") if one.name == "gevlite"]:
     pytest.skip("gevlite was installed before it had a plug-in: pip install -e .", allow_module_level=True)
 
@@ -849,7 +847,6 @@ def test_shuffled(tests):
     assert f"shuffled({seed})" not in found.text  # each test has its own
 
 
-@pytest.mark.skipif(not hasattr(testing, "VirtualClock"), reason="no VirtualClock yet")
 def test_the_fixture_of_time(tests):
     found = tests(
         """
