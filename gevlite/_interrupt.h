@@ -88,6 +88,13 @@ static inline PyObject *gevlite_code_in(struct _PyInterpreterFrame *frame)
 #endif
 }
 
+/* True for the code of a frame that the interpreter itself puts below an `__init__`: a constant, which nothing can be kept
+   with. Its file is called like its function. */
+static inline int gevlite_is_static(PyObject *code)
+{
+    return ((PyCodeObject *)code)->co_filename == ((PyCodeObject *)code)->co_name;
+}
+
 static inline int gevlite_unit_in(struct _PyInterpreterFrame *frame, PyObject *code)
 {
 #if PY_VERSION_HEX >= 0x030D0000
@@ -175,7 +182,7 @@ static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*class
         void *extra = NULL;
         gevlite_code *known;
         int unit, op;
-        if (code == NULL)
+        if (code == NULL || gevlite_is_static(code))
             continue;
         if (PyUnstable_Code_GetExtra(code, gevlite_code_index, &extra) < 0)
             return -1;

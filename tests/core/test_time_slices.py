@@ -786,6 +786,25 @@ def test_in_the_standard_library_of_a_patched_process_only(quiet):
     quiet(source, patch=False)
 
 
+def test_in_what_an_init_calls_however_often(quiet):
+    """The interpreter puts a frame of its own below an `__init__` that it has called often."""
+    quiet("""
+        class Thing:
+            def __init__(self, compute):
+                if compute:
+                    disturbed()
+
+        def make(compute):
+            return Thing(compute)
+
+        for _ in range(1000):
+            make(False)
+        for _ in range(5):
+            make(True)
+        check(5)
+    """)
+
+
 def test_a_process_ends_while_greenlets_spin(sliced):
     sliced("""
         for _ in range(3):
