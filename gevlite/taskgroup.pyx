@@ -288,7 +288,7 @@ class TaskGroup:
     def __init__(self):
         self._scope = CancelScope()
         self._hub = None
-        self._members = set()
+        self._members = {}              # as a set, in the order in which they came: so they are killed in that order, too
         self._errors = []
         self._exit = None           # KeyboardInterrupt or SystemExit
         self._empty = Event()
@@ -328,7 +328,7 @@ class TaskGroup:
             raise RuntimeError("a TaskGroup belongs to one thread")
         member = TaskGreenlet(run, *args, **kwargs)
         member._on_end(self._member_ended)
-        self._members.add(member)
+        self._members[member] = None
         member.start()
         return member
 
@@ -340,7 +340,7 @@ class TaskGroup:
             self._abort()
 
     def _member_ended(self, member):
-        self._members.discard(member)
+        self._members.pop(member, None)
         error = member.exception
         if error is not None:
             self._note(error)

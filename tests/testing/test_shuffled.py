@@ -307,3 +307,33 @@ def test_a_callback_of_the_hub_may_wait(hub):
             gevlite.joinall([gevlite.spawn(order.append, n) for n in range(3)])
             gevlite.idle()
         assert set(order) == {"callback", 0, 1, 2}
+
+
+def test_a_task_group_ends_its_members_in_the_same_order_each_time():
+    """Not in that of a set, which goes by addresses."""
+
+    def once():
+        ended, kept = [], [object() for _ in range(len(addresses) * 7)]
+
+        def stays(number):
+            try:
+                Event().wait()
+            finally:
+                ended.append(number)
+
+        with gevlite.TaskGroup() as tasks:
+            for number in range(20):
+                tasks.spawn(stays, number)
+            gevlite.idle()
+            addresses.append(kept)
+            tasks.cancel()
+        return ended
+
+    addresses = []
+    for seed in (0, 1, 2):
+        with shuffled(seed):
+            first = once()
+            assert first == list(range(20)) or seed
+        for _ in range(5):
+            with shuffled(seed):
+                assert once() == first
