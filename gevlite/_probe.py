@@ -130,8 +130,10 @@ def _awaiting(coroutine):
 def trace_start(events, seconds):
     """Begin a trace that stops to record after `seconds`. Returns a dict; `error` in it says why there is no trace."""
     core = sys.modules.get("gevlite._core")
-    if core is None or not hasattr(core, "trace_start"):
-        return {"error": "the process has not imported a gevlite with traces"}
+    if core is None:
+        return {"error": "the process has not imported gevlite"}
+    if not hasattr(core, "trace_start"):
+        return {"error": "the gevlite of the process has no traces"}
     if not core.hubs():
         return {"error": "no thread of the process has a hub"}
     try:
