@@ -52,6 +52,7 @@ cdef enum:
     STRFTIME
     NOW
     UTCNOW
+    TODAY
     PLACES
 
 cdef struct Kept:
@@ -132,6 +133,10 @@ cdef object its_utcnow(object cls, PyObject *ignored):
     return cls.fromtimestamp(wall(), datetime.UTC).replace(tzinfo=None)
 
 
+cdef object its_today(object cls, PyObject *ignored):
+    return cls.fromtimestamp(wall()) if time_stands() else kept[TODAY].was(cls, ignored)
+
+
 cdef int exchange(int place, object owner, str name, int flags, void *function) except -1:
     cdef PyMethodDef *definition = gevlite_def_of(vars(owner).get(name))
     kept[place].definition = NULL
@@ -158,6 +163,7 @@ def begin():
     exchange(ASCTIME, time, "asctime", METH_VARARGS, <void *> its_asctime)
     exchange(STRFTIME, time, "strftime", METH_VARARGS, <void *> its_strftime)
     exchange(NOW, datetime.datetime, "now", METH_FASTCALL | METH_KEYWORDS | METH_CLASS, <void *> its_now)
+    exchange(TODAY, datetime.date, "today", METH_NOARGS | METH_CLASS, <void *> its_today)
     exchange(UTCNOW, datetime.datetime, "utcnow", METH_NOARGS | METH_CLASS, <void *> its_utcnow)
 
 

@@ -116,6 +116,15 @@ class EventLoop(_aio.LoopCore, unix_events._UnixSelectorEventLoop):
 
     run_in_executor = in_threads(unix_events._UnixSelectorEventLoop.run_in_executor)
 
+    @functools.wraps(unix_events._UnixSelectorEventLoop.shutdown_default_executor)
+    async def shutdown_default_executor(self, *args, **kwargs):
+        hub = get_hub()
+        hub.outside += 1  # asyncio waits in a thread of its own, for which a virtual clock would not stand still
+        try:
+            await super().shutdown_default_executor(*args, **kwargs)
+        finally:
+            hub.outside -= 1
+
     # -------- transports
 
     def _make_socket_transport(self, sock, protocol, waiter=None, *, extra=None, server=None, context=None):
