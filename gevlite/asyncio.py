@@ -565,7 +565,7 @@ async def _event(event):
 async def _result(result):
     if not result.ready():
         await _until_linked(result)
-    return result.get()
+    return result.get(block=False)
 
 
 async def _end(greenlet):
@@ -586,7 +586,7 @@ async def _greenlet(greenlet):
     cancelled = await _end(greenlet)
     if cancelled is not None:
         raise cancelled
-    value = greenlet.get()
+    value = greenlet.get(block=False)
     if isinstance(value, GreenletExit):
         raise asyncio.CancelledError(f"{greenlet!r} was killed")
     return value
@@ -601,7 +601,7 @@ async def _take(function, give_back):
         if greenlet.successful() and not isinstance(greenlet.value, GreenletExit):
             give_back(greenlet.value)
         raise cancelled
-    return greenlet.get()
+    return greenlet.get(block=False)
 
 
 async def _semaphore(semaphore):

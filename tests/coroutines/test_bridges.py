@@ -739,3 +739,20 @@ def test_a_mixture_of_everything(settle):
 
     # Whoever is killed while it waits for the end of a task that it has cancelled leaves the task to itself.
     assert settle(lambda: gevlite.asyncio.wait(others()) == 0)
+
+
+def test_what_has_ended_is_awaited_without_a_wait():
+    """Else what the task has got could be lost, if something interrupted that wait."""
+    called = []
+
+    async def main():
+        greenlet = gevlite.spawn(int, "5")
+        gevlite.sleep(0)
+        assert greenlet.ready()
+        greenlet.rawlink(called.append)
+        assert await greenlet == 5
+        assert called == []
+        await asyncio.sleep(0)
+
+    gevlite.asyncio.run(main())
+    assert len(called) == 1

@@ -105,6 +105,7 @@ class Unit:
     def child(self, may_end=False):
         return Unit(self.world, self.depth - 1, self, may_end)
 
+    @gevlite.uninterrupted
     def begin(self):
         self.world.check(not self.begun, f"{self} began twice")
         self.begun = True
@@ -112,10 +113,12 @@ class Unit:
             self.world.check(owner.get() is self.parent, f"{self} began in the context of {owner.get()}")
         owner.set(self)
 
+    @gevlite.uninterrupted
     def ended(self, outcome):
         self.world.check(self.outcome is None, f"{self} ended twice: {self.outcome}, {outcome}")
         self.outcome = outcome
 
+    @gevlite.uninterrupted
     def note(self, exc):
         """It ends with `exc`."""
         if isinstance(exc, Wrong):
@@ -306,8 +309,9 @@ class GreenletUnit(Unit):
         self.deadlines += 1
         try:
             with gevlite.TaskGroup() as group:
-                for child in children:
-                    group.spawn(child.run)
+                with gevlite.uninterrupted():  # else the first may fail before the second is there
+                    for child in children:
+                        group.spawn(child.run)
                 self.step()
         except BaseExceptionGroup as exc:
             self.see_group(exc, children)
@@ -549,8 +553,9 @@ class TaskUnit(Unit):
         self.deadlines += 1
         try:
             async with gevlite.TaskGroup() as group:
-                for child in children:
-                    group.spawn(child.run)
+                with gevlite.uninterrupted():  # else the first may fail before the second is there
+                    for child in children:
+                        group.spawn(child.run)
                 await self.step()
         except BaseExceptionGroup as exc:
             GreenletUnit.see_group(self, exc, children)
@@ -563,8 +568,9 @@ class TaskUnit(Unit):
         self.deadlines += 1
         try:
             with gevlite.TaskGroup() as group:
-                for child in children:
-                    group.spawn(child.run)
+                with gevlite.uninterrupted():  # else the first may fail before the second is there
+                    for child in children:
+                        group.spawn(child.run)
                 gevlite.sleep(self.world.moment())
         except BaseExceptionGroup as exc:
             GreenletUnit.see_group(self, exc, children)
