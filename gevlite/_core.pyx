@@ -451,11 +451,16 @@ cdef int links_due(list links, object source) except -1:
 
 
 cdef int unlink_from(list links, object callback) except -1:
-    cdef Py_ssize_t i
-    for i in range(len(links)):
-        if (<LinkCall> links[i]).callback == callback:
-            (<LinkCall> links.pop(i)).stop()
+    cdef LinkCall link
+    cdef Py_ssize_t i = 0
+    while i < len(links):
+        link = links[i]
+        if link.callback == callback:
+            if link in links:       # the comparison may be the program's, and let others run
+                links.remove(link)
+            link.stop()
             break
+        i += 1
     return 0
 
 

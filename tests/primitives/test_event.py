@@ -301,6 +301,29 @@ def test_a_link_to_what_is_ready_is_called_soon_but_not_at_once(cls):
 
 
 @pytest.mark.parametrize("cls", BOTH)
+def test_unlink_compares_with_what_lets_others_run(cls):
+    class Link:
+        def __eq__(self, other):
+            gevlite.sleep(0)
+            return self is other
+
+        def __call__(self, source):
+            called.append(self)
+
+    called = []
+    thing, first, last = cls(), Link(), Link()
+    thing.rawlink(first)
+    thing.rawlink(last)
+    clearing = gevlite.spawn(thing.unlink, first)
+    gevlite.spawn(thing.unlink, first)
+    thing.unlink(last)
+    clearing.get()
+    thing.set()
+    gevlite.sleep(0)
+    assert called == [] and thing.linkcount() == 0
+
+
+@pytest.mark.parametrize("cls", BOTH)
 def test_unlink_takes_a_link_back(cls):
     thing, calls = cls(), []
     callback = calls.append
