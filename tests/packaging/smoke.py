@@ -15,7 +15,7 @@ from pathlib import Path
 import gevlite
 from gevlite import monkey
 
-EXTRAS = {"httptools", "websockets", "dns", "pycares", "gunicorn", "celery", "billiard"}
+EXTRAS = {"httptools", "websockets", "dns", "pycares", "gunicorn", "celery", "billiard", "pytest"}
 
 
 def modules():
