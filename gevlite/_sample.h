@@ -39,11 +39,24 @@ static inline int gevlite_call_there(int (*function)(void *), void *argument)
     return 0;
 }
 
-/* PyErr_SetInterruptEx: the main thread is to take this signal for come. Any thread, without the GIL. */
+/* The main thread is to take this signal for come. With the GIL: PyErr_SetInterruptEx compares the signal's handler with
+   SIG_DFL and SIG_IGN, and where that is one of them, it crashes in a thread that Python does not know. */
 static inline void gevlite_interrupt(int signum)
 {
     PyErr_SetInterruptEx(signum);
     gevlite_look_there();
+}
+
+static int gevlite_interrupt_here(void *signum)
+{
+    PyErr_SetInterruptEx((int)(intptr_t)signum);
+    return 0;
+}
+
+/* The same from any thread, without the GIL. */
+static inline void gevlite_interrupt_there(int signum)
+{
+    gevlite_call_there(gevlite_interrupt_here, (void *)(intptr_t)signum);
 }
 
 static inline PyObject *gevlite_running_frame(void) { return (PyObject *)PyEval_GetFrame(); }

@@ -29,7 +29,8 @@ cdef extern from "_ticker.h" nogil:
     void poke_flag "gevlite_poke"(bint *place, bint value)
 
 cdef extern from "_sample.h":
-    void gevlite_interrupt(int signum) noexcept nogil
+    void gevlite_interrupt(int signum) noexcept
+    void gevlite_interrupt_there(int signum) noexcept nogil
     void gevlite_look_there() noexcept nogil
 
 cdef extern from "pythread.h" nogil:
@@ -232,7 +233,7 @@ cdef int64_t slice_look(TickState *s, int64_t now) noexcept nogil:
         s.asked_at = now
         s.checked = False
         poke_flag(s.asked, True)
-        gevlite_interrupt(s.signum)
+        gevlite_interrupt_there(s.signum)
         return now + often
     # No handler has run yet: C code does. Or the signal has another handler now.
     gevlite_look_there()        # the main thread may have stored what it had found just before

@@ -430,17 +430,19 @@ def test_a_signal_that_the_program_handles_is_refused(run_script):
     )
 
 
-def test_a_handler_that_the_program_sets_later_turns_slices_off_with_a_warning(run_script):
+@pytest.mark.parametrize("handler", ["lambda *args: calls.append(args)", "signal.SIG_DFL", "signal.SIG_IGN"])
+def test_a_handler_that_the_program_sets_later_turns_slices_off_with_a_warning(run_script, handler):
     result = run_script(
         HEAD
-        + textwrap.dedent("""
+        + textwrap.dedent(f"""
         import warnings
         caught = []
         warnings.showwarning = lambda message, *rest: caught.append(str(message))
         warnings.simplefilter("always")
         get_hub()
         calls = []
-        signal.signal(signal.SIGURG, lambda *args: calls.append(args))
+        handler = {handler}
+        signal.signal(signal.SIGURG, handler)
         spin(lambda: caught)
         assert "GEVLITE_TIME_SLICE_SIGNAL" in caught[0], caught
         before = slices()
@@ -448,7 +450,7 @@ def test_a_handler_that_the_program_sets_later_turns_slices_off_with_a_warning(r
         end = time.monotonic() + 0.1
         spin(lambda: time.monotonic() > end)
         assert len(calls) <= 2 and len(caught) == 1 and slices() == before
-        assert callable(signal.getsignal(signal.SIGURG))
+        assert signal.getsignal(signal.SIGURG) == handler
         """),
         env={"GEVLITE_TIME_SLICE": "0.005"},
     )
