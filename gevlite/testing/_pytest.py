@@ -147,12 +147,24 @@ class Session:
     def check_left(self, item, before):
         if not _marked(item, "left", True):
             return
-        found = self.left.since(before, item.stash.get(_failed, False))
-        if not found:
+        failed = item.stash.get(_failed, False)
+        hook, threading.excepthook = threading.excepthook, self.errors.hook
+        try:
+            left = self.left.since(before, failed)
+        finally:
+            threading.excepthook = hook
+            errors = self.errors.take()
+        if not _marked(item, "errors", True):
+            errors = []
+        if errors and (failed or left):  # one failure is enough
+            item.add_report_section("teardown", "errors in greenlets", "\n".join(map(_as_text, errors)))
+        elif errors:
+            raise _one_of(errors)
+        if not left:
             return
-        text = f"{item.name} has left behind:\n" + "\n".join(f"  {line}" for line in found)
-        if item.stash.get(_failed, False):
-            item.add_report_section("teardown", "gevlite", text)  # one failure is enough
+        text = f"{item.name} has left behind:\n" + "\n".join(f"  {line}" for line in left)
+        if failed:
+            item.add_report_section("teardown", "gevlite", text)
         else:
             pytest.fail(text, pytrace=False)
 
@@ -179,6 +191,7 @@ class Session:
                     result = yield
             else:
                 result = yield
+            gevlite.sleep(0)  # a KeyboardInterrupt or SystemExit of a greenlet may be on its way to the runner
             failed = False
         finally:
             threading.excepthook = hook
@@ -186,7 +199,7 @@ class Session:
             if failed and found:
                 item.add_report_section(when, "errors in greenlets", "\n".join(map(_as_text, found)))
         if found and _marked(item, "errors", True):
-            raise found[0] if len(found) == 1 else BaseExceptionGroup("errors in greenlets", found)
+            raise _one_of(found)
         return result
 
     @pytest.hookimpl(wrapper=True, trylast=True, specname="pytest_runtest_setup")
@@ -269,6 +282,10 @@ def _timeout_of(item):
         return float(seconds)
     except ValueError:
         raise pytest.UsageError(f"gevlite_timeout is a number of seconds, not {seconds!r}") from None
+
+
+def _one_of(errors):
+    return errors[0] if len(errors) == 1 else BaseExceptionGroup("errors in greenlets", errors)
 
 
 def _as_text(error):
@@ -570,7 +587,12 @@ class Left:
             found = self.look(before, failed)
         lines = [line for line in self.describe(found) if not any(one.search(line) for one in self.allowed)]
         if lines:  # nothing of it may disturb the next test
-            gevlite.killall([thing for kind, thing in found if kind == "greenlets"], timeout=SETTLE_SECONDS)
+            greenlets = [thing for kind, thing in found if kind == "greenlets"]
+            try:
+                gevlite.killall(greenlets, timeout=SETTLE_SECONDS)
+            except gevlite.Timeout:
+                stay = [("greenlets", one) for one in greenlets if not one.dead]
+                lines += [f"{line}: could not be ended" for line in self.describe(stay)]
             for kind, thing in found:
                 if kind == "timers":
                     thing.stop()

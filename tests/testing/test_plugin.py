@@ -352,6 +352,106 @@ def test_errors_in_greenlets_fail_the_test_in_which_they_happen(tests):
     assert "ValueError: also" in found.part("test_fails_itself")
 
 
+def test_errors_that_come_late(tests):
+    found = tests(
+        """
+        import gevlite, pytest
+
+        def fails(text="it fails"):
+            raise ValueError(text)
+
+        def test_not_begun():
+            gevlite.spawn(fails)
+
+        def test_later():
+            gevlite.spawn_later(0.1, fails)
+
+        @pytest.fixture
+        def fixture():
+            yield
+            gevlite.spawn(fails)
+
+        def test_fixture(fixture):
+            pass
+
+        def test_while_it_is_ended():
+            def handle():
+                try:
+                    gevlite.sleep(60)
+                finally:
+                    fails("in the finally")
+
+            gevlite.spawn(handle)
+            gevlite.idle()
+
+        def test_good():
+            pass
+        """,
+        code=1,
+    )
+    assert found.outcomes == {
+        "test_not_begun": ["failed"],
+        "test_later": ["passed", "error"],
+        "test_fixture": ["passed", "error"],
+        "test_while_it_is_ended": ["passed", "error"],
+        "test_good": ["passed"],
+    }
+    assert "ValueError: it fails" in found.part("test_later")
+    ended = found.part("test_while_it_is_ended")
+    assert "has left behind" in ended and "ValueError: in the finally" in ended
+
+
+def test_exits_of_greenlets(tests):
+    found = tests(
+        """
+        import gevlite, sys
+
+        def test_exit():
+            gevlite.spawn(sys.exit, 3).join()
+
+        def test_good():
+            pass
+
+        def test_interrupt():
+            def interrupt():
+                raise KeyboardInterrupt
+
+            gevlite.spawn(interrupt).join()
+
+        def test_not_run():
+            pass
+        """,
+        code=2,
+    )
+    assert found.outcomes == {"test_exit": ["failed"], "test_good": ["passed"]}
+    assert "SystemExit: 3" in found.part("test_exit")
+    assert "! KeyboardInterrupt !" in found.text
+
+
+def test_a_greenlet_that_cannot_be_ended(tests):
+    found = tests(
+        """
+        import gevlite
+
+        def stays():
+            while True:
+                try:
+                    gevlite.sleep(60)
+                except gevlite.GreenletExit:
+                    pass
+
+        def test_stays():
+            gevlite.spawn(stays)
+
+        def test_good():
+            pass
+        """,
+        code=1,
+    )
+    assert found.outcomes == {"test_stays": ["passed", "error"], "test_good": ["passed"]}
+    assert re.search(r"greenlet stays .*: could not be ended$", found.part("test_stays"), re.M)
+
+
 HANGS = """
     import gevlite, pytest
     from gevlite.event import Event
