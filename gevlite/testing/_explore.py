@@ -15,7 +15,7 @@ import gc
 import linecache
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar, overload
 
 from greenlet import GreenletExit, greenlet
@@ -24,7 +24,7 @@ from gevlite import _core, _dead_end, _user_line
 from gevlite.exceptions import LoopExit
 from gevlite.greenlet import Greenlet
 from gevlite.testing._clock import VirtualClock
-from gevlite.testing._shuffle import active, call_of, check_seed
+from gevlite.testing._shuffle import active, call_of, check_runs, check_seed
 from gevlite.timeout import Timeout
 
 __all__ = ["Explored", "ScheduleFailed", "Step", "explore"]
@@ -43,6 +43,9 @@ _WIDTH = 60
 _nearest: Any = _user_line.nearest
 _shown_path: Any = _user_line.shown_path
 _waiting: Any = _dead_end.waiting
+
+# What a call returns that has run nothing yet.
+_NOT_RUN = (Coroutine, Generator, AsyncGenerator)
 
 _clock = time.monotonic  # the original, unless this is imported in a patched process: only to give up
 
@@ -131,6 +134,7 @@ class _Run:
         self.waiter = _core.Waiter(self.hub)
         self.started: list[Greenlet] = []
         self.ended = False
+        self.misused = False  # the error says so, and is none of the function
         self.names: dict[int, str] = {}
         self.named: list[object] = []  # so that no address comes twice
         self.count: Counter[str] = Counter()
@@ -193,10 +197,17 @@ class _Run:
             with _standing_time(self.settings):
                 self.shuffle.begin()
                 try:
-                    self.call()
+                    result = self.call()
                 finally:
                     if not self.ended:
                         self.shuffle.end()
+            if isinstance(result, _NOT_RUN):
+                if isinstance(result, Coroutine):
+                    result.close()  # without the warning that nothing has awaited it
+                self.misused = True
+                raise TypeError(
+                    f"explore() runs a function, and {_name_of(self.call)}() has returned {result!r}, not run"
+                )
         except BaseException as exc:
             self._fails(exc)
         finally:
@@ -211,7 +222,8 @@ class _Run:
 
     def _failed(self, context: object, cls: Any, exc: BaseException, traceback: Any) -> None:
         """`Hub.handle_error`."""
-        if not self.ended and self.error is None and not issubclass(cls, self.hub.NOT_ERROR):
+        expected = issubclass(cls, self.hub.NOT_ERROR) and not issubclass(cls, self.hub.SYSTEM_ERROR)
+        if not self.ended and self.error is None and not expected:
             self.error = exc
 
     # -------- a run that does not end; these are called by the hub
@@ -257,7 +269,9 @@ class _Run:
     # -------- what is left over
 
     def _left(self) -> list[greenlet]:
-        found = [waiter.parked for waiter in self.hub.parked_waiters()]
+        # A Greenlet that this run has not started belongs to the caller, also if it began to wait only now.
+        parked = [waiter.parked for waiter in self.hub.parked_waiters()]
+        found = [one for one in parked if not isinstance(one, Greenlet)]
         found += [one for one in self.started if not one.dead and not one.ready()]
         return [one for one in dict.fromkeys(found) if one is not None and id(one) not in self.apart]
 
@@ -316,7 +330,7 @@ def _what_runs(one: Any) -> str:
         name = outermost.f_code.co_qualname if outermost is not None else type(one).__name__
     else:
         callback = getattr(one, "callback", None)
-        name = getattr(callback, "__qualname__", None) or repr(one)
+        name = getattr(callback, "__qualname__", None) or type(one).__name__
     return name.rpartition("<locals>.")[2]
 
 
@@ -398,7 +412,8 @@ def _lines(trace: list[Step]) -> list[str]:
         notes = [f"runs before {step.instead_of}"] if step.instead_of is not None else []
         notes += ["gives way here"] if step.interrupted else [step.waits_for] if step.waits_for else []
         mark = "*" if _unusual(step) else " "
-        lines.append(f"{mark}{step.number:4}  {step.who:{who}}  {step.place:{place}}  {text}  ({', '.join(notes)})")
+        said = f"  ({', '.join(notes)})" if notes else ""
+        lines.append(f"{mark}{step.number:4}  {step.who:{who}}  {step.place:{place}}  {text}{said}".rstrip())
     if shown and shown[-1].number != len(trace):
         lines.append("     ...")
     return lines
@@ -426,19 +441,22 @@ class _Search:
 
     def run(self, seed: int, plan: _Plan | None = None) -> _Run:
         run = _Run(self.call, self.settings, seed, plan)()
-        if run.error is not None and _passes_through(run.error):
+        if run.error is not None and (run.misused or _passes_through(run.error)):
             raise run.error
         return run
 
     def over(self, seeds: Iterable[int]) -> Explored:
         outer = active.get(_thread.get_ident())
-        if outer is None:
-            return self._over(seeds)
-        outer.end()  # a block of `shuffled` is around it
+        if outer is not None:
+            outer.end()  # a block of `shuffled` is around it
         try:
+            # What the caller has just started is no part of a run. Not idle(): some of it may run all the time.
+            for _ in range(3):
+                _core.sleep(0)
             return self._over(seeds)
         finally:
-            outer.begin()
+            if outer is not None:
+                outer.begin()
 
     def _over(self, seeds: Iterable[int]) -> Explored:
         schedules, steps, runs = set(), 0, 0
@@ -618,8 +636,7 @@ def explore(
 def _checked(function: Any) -> Any:
     if not callable(function):
         raise TypeError(f"explore() runs a function, not {function!r}")
-    if getattr(getattr(function, "__code__", None), "co_flags", 0) & 0x80:  # CO_COROUTINE
-        raise TypeError("explore() runs a function, not a coroutine: have it call gevlite.asyncio.run()")
+    check_runs("explore()", function)
     return function
 
 

@@ -6,15 +6,19 @@ how a schedule is written down.
 
 from __future__ import annotations
 
+import inspect
 import random
 from _thread import get_ident
+from collections.abc import Callable
 from contextlib import ContextDecorator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from gevlite import _core
 
 __all__ = ["shuffled"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _SEEDS = 1 << 64
 
@@ -56,6 +60,10 @@ class shuffled(ContextDecorator):
         self.seed = seed
         self._running: _core._Shuffle | None = None
         self._inside = False
+
+    def __call__(self, function: _Function) -> _Function:
+        check_runs("shuffled() as a decorator", function)
+        return super().__call__(function)
 
     def _recreate_cm(self) -> Self:
         made = type(self)(self._given, switches=self._switches)
@@ -99,6 +107,14 @@ def call_of(seed: int | None, plan: list[tuple[int, int]] | None, switches: bool
     given = f"schedule={written(plan)!r}" if plan is not None else "" if seed is None else f"seed={seed}"
     more = "switches=True" if switches else ""
     return f"shuffled({', '.join(part for part in (given, more) if part)})"
+
+
+def check_runs(what: str, function: Any) -> None:
+    """Refuse what would not run when it is called."""
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(f"{what} runs a function, not a coroutine: have it call gevlite.asyncio.run()")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{what} runs a function, not a generator: {function!r}")
 
 
 def check_seed(seed: Any) -> None:

@@ -1,7 +1,9 @@
 """`explore`: it finds what is wrong, shows the smallest order in which it is, and leaves nothing behind."""
 
+import functools
 import gc
 import re
+import sys
 
 import pytest
 from races import PROGRAMS, broken, mended
@@ -184,6 +186,74 @@ def test_what_was_there_before_stays():
     assert not job.ready()
     over.set()
     job.join()
+
+
+def test_what_a_fixture_has_just_started_stays():
+    queue, never = Queue(), Event()
+
+    def serve():
+        for job in queue:
+            job()
+
+    def asks():
+        done = Event()
+        queue.put(done.set)
+        assert done.wait(3)
+
+    jobs = [gevlite.spawn(serve), gevlite.spawn(never.wait)]  # they do not wait yet
+    raw = gevlite.spawn_raw(never.wait)
+    explored = explore(asks, seeds=5)
+    assert not explored.left_over
+    assert not any(job.dead for job in jobs) and not raw.dead
+    queue.put(StopIteration)
+    never.set()
+    gevlite.joinall(jobs)
+
+
+def test_a_systemexit_of_a_greenlet_is_raised():
+    with pytest.raises(SystemExit, match="bad"):
+        explore(lambda: gevlite.spawn(sys.exit, "bad").join(), seeds=3)
+
+
+async def coroutine():
+    raise AssertionError("it has run")
+
+
+def generator():
+    yield
+    raise AssertionError("it has run")
+
+
+async def asynchronous_generator():
+    yield
+    raise AssertionError("it has run")
+
+
+@pytest.mark.parametrize("function", [coroutine, generator, asynchronous_generator])
+@pytest.mark.filterwarnings("error")
+def test_what_does_not_run_when_it_is_called_is_refused(function):
+    for wrong in (function, functools.partial(function), lambda: function()):
+        with pytest.raises(TypeError, match="explore.. runs a function"):
+            explore(wrong, seeds=3)
+    with pytest.raises(TypeError, match="explore.. runs a function"):
+        explore(seeds=3)(function)
+    with pytest.raises(TypeError, match="shuffled.. as a decorator runs a function"):
+        shuffled(3)(function)
+    gc.collect()
+
+
+def test_the_same_text_for_the_same_seed():
+    def too_late():
+        with gevlite.Timeout(5):
+            gevlite.sleep(10)
+
+    texts = []
+    for _ in range(2):
+        with pytest.raises(ScheduleFailed) as caught:
+            explore(too_late, seeds=3)
+        texts.append((str(caught.value), [object() for _ in range(1000)])[0])
+    assert texts[0] == texts[1]
+    assert " at 0x" not in texts[0] and "()\n" not in texts[0]
 
 
 def test_as_a_decorator():
