@@ -21,6 +21,9 @@ _readlink = os.readlink
 _listdir = os.listdir
 _time_ns = time.time_ns
 _monotonic_ns = time.monotonic_ns
+# How far advance() goes, and up to which time since the epoch: nanoseconds have 63 bits.
+LONGEST_SECONDS = 100 * 365.25 * 24 * 3600
+LAST_SECOND = 290 * 365.25 * 24 * 3600
 _FDS = "/proc/self/fd"
 # What code waits with that would not end if `time.monotonic()` stood still, and must be cooperative before it does.
 _WAITS = ("time", "threading", "select")
@@ -92,8 +95,12 @@ class VirtualClock(_core.Clock):
         """Block until `seconds` have passed by this clock, which need no real time. Others run meanwhile.
 
         All that is due until then happens first, each at its time, and what follows from it, up to where all wait. Time
-        passes also while a worker thread or a child process is waited for. Raises ValueError for a negative time.
+        passes also while a worker thread or a child process is waited for. Raises ValueError for a negative time,
+        and for one that ends more than 100 years after the clock was entered, or after the year 2259.
         """
+        if isinstance(seconds, (int, float)):
+            if not seconds <= min(LONGEST_SECONDS - self.elapsed, LAST_SECOND - self.time()):
+                raise ValueError(f"{seconds!r} seconds are beyond what the clock can reach")
         super().advance(seconds)
 
     @property

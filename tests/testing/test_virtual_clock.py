@@ -190,9 +190,25 @@ def test_auto_can_be_switched(clock):
     assert clock.elapsed == 60
 
 
+def test_advance_up_to_the_end_of_time():
+    year = 365.25 * 24 * 3600
+    with VirtualClock(auto=False) as clock:
+        clock.advance(60 * year)
+        with pytest.raises(ValueError, match="beyond what the clock can reach"):
+            clock.advance(60 * year)
+        clock.advance(40 * year)
+        assert clock.elapsed == 100 * year
+    with VirtualClock(start=2**33 - 1) as late, pytest.raises(ValueError, match="beyond what the clock can reach"):
+        late.advance(60 * year)
+
+
 def test_bad_arguments(by_hand):
     with pytest.raises(ValueError, match="time cannot go back"):
         by_hand.advance(-1)
+    for seconds in (float("inf"), float("nan"), 1e10, 10**400):
+        with pytest.raises(ValueError, match="beyond what the clock can reach"):
+            by_hand.advance(seconds)
+    assert by_hand.elapsed == 0
     with pytest.raises(TypeError, match="must be a number"):
         by_hand.advance("1")
     for options in ({"settle": -1}, {"limit": -1}, {"settle": float("nan")}, {"start": -1}, {"start": 1e30}):
