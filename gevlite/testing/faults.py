@@ -871,20 +871,25 @@ class _Resolver(Fault):
         self.addresses = _check_addresses(addresses)
         if self.error is None and delay is None and not reverse and addresses is None:
             raise ValueError("no fault: give error, delay, reverse or addresses")
-        self.hub = self.inner = None
+        self.hub = self.outer = None
 
     def __repr__(self):
         return f"<fault of the resolver, host {self.host!r}, {len(self.hits)} hits>"
 
     def _install(self):
         self.hub = get_hub()
-        self.inner = self.hub.resolver
-        self.hub.resolver = self.outer = _FaultyResolver(self)
+        self.outer = _FaultyResolver(self, self.hub.resolver)
+        self.hub.resolver = self.outer
 
     def _remove(self):
-        if self.hub.resolver is self.outer:
-            self.hub.resolver = self.inner
-        # else another fault began later and still goes through this one, which does nothing any more
+        outermost = self.hub.resolver
+        if outermost is self.outer:
+            self.hub.resolver = self.outer._inner
+        while isinstance(outermost, _FaultyResolver):  # one that began later may go through this one
+            if outermost._inner is self.outer:
+                outermost._inner = self.outer._inner
+            outermost = outermost._inner
+        self.outer = None
 
     def before(self, name):
         """A look-up begins: its number if it is one of those that were asked for, else 0. Raises the error."""
@@ -930,9 +935,9 @@ def _check_addresses(addresses):
 class _FaultyResolver:
     """In the place of a hub's resolver."""
 
-    def __init__(self, fault):
+    def __init__(self, fault, inner):
         self._fault = fault
-        self._inner = fault.inner
+        self._inner = inner
 
     def __getattr__(self, name):
         return getattr(self._inner, name)

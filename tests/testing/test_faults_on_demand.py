@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import itertools
 import os
 import socket as original
 import ssl as original_ssl
@@ -465,6 +466,23 @@ def test_nothing_stays_replaced(server):
     with faults.resolver(error=True):
         assert hub.resolver is not resolver
     assert hub.resolver is resolver
+
+
+def test_resolver_faults_end_in_each_order():
+    hub = gevlite.get_hub()
+    resolver = hub.resolver
+    for order in itertools.permutations(range(3)):
+        made = [faults.resolver(name, error=True) for name in "abc"]
+        for fault in made:
+            fault.start()
+        for count, number in enumerate(order, 1):
+            made[number].stop()
+            for name, fault in zip("abc", made, strict=True):
+                if fault.active:
+                    with pytest.raises(OSError):
+                        hub.resolver.getaddrinfo(name, 80)
+                    assert len(fault.hits) == count
+        assert hub.resolver is resolver
 
 
 def test_only_the_end_of_the_last_fault_restores(server):
