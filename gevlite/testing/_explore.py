@@ -446,7 +446,7 @@ class _Search:
         return run
 
     def over(self, seeds: Iterable[int]) -> Explored:
-        outer = active.get(_thread.get_ident())
+        outer = active.get(_core.get_hub())
         if outer is not None:
             outer.end()  # a block of `shuffled` is around it
         try:

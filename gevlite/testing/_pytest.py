@@ -223,12 +223,12 @@ class Session:
         if seed is None or not self.is_for(item):
             yield
             return
-        from gevlite.testing import shuffled
+        from gevlite.testing._shuffle import shuffled_around
 
         # Another order for each test, and the same one if it runs alone.
         own = int.from_bytes(hashlib.sha256(f"{seed} {item.nodeid}".encode()).digest()[:4], "big") % LARGEST_SEED
         item.add_report_section("call", "gevlite", f"--gevlite-shuffle={seed}; of this test: shuffled({own})")
-        with shuffled(own):
+        with shuffled_around(own):
             yield
 
     # -------- fixtures of wider scopes

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import random
-from _thread import get_ident
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from types import TracebackType
@@ -22,8 +21,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _SEEDS = 1 << 64
 
-# What draws, of each OS thread: `explore` has its own meanwhile.
-active: dict[int, _core._Shuffle] = {}
+# What draws, of each hub, which is that of an OS thread: `explore` has its own meanwhile.
+active: dict[Any, _core._Shuffle] = {}
 
 
 class shuffled(ContextDecorator):
@@ -59,6 +58,8 @@ class shuffled(ContextDecorator):
         #: The number that gives this run again; None if a schedule was given, or if it was not used yet.
         self.seed = seed
         self._running: _core._Shuffle | None = None
+        self._hub: Any = None
+        self._outer: shuffled | None = None
         self._inside = False
 
     def __call__(self, function: _Function) -> _Function:
@@ -75,10 +76,16 @@ class shuffled(ContextDecorator):
             raise RuntimeError("this shuffled() has been entered already")
         if self._plan is None and self._given is None:
             self.seed = random.SystemRandom().randrange(1, 1_000_000)
-        running = _core._Shuffle(_core.get_hub(), self.seed or 0, self._plan, self._switches)
+        hub = _core.get_hub()
+        running = _core._Shuffle(hub, self.seed or 0, self._plan, self._switches)
+        outer = _around.get(hub)
+        if outer is not None and active.get(hub) is not outer._running:
+            outer = None
+        if outer is not None and outer._running is not None:
+            outer._running.end()
         running.begin()
-        active[get_ident()] = running
-        self._running = running
+        active[hub] = running
+        self._hub, self._running, self._outer = hub, running, outer
         self._inside = True
         return self
 
@@ -88,8 +95,12 @@ class shuffled(ContextDecorator):
         self._inside = False
         if self._running is not None:
             self._running.end()
-            if active.get(get_ident()) is self._running:
-                del active[get_ident()]
+            if active.get(self._hub) is self._running:
+                del active[self._hub]
+            outer, self._outer = self._outer, None
+            if outer is not None and outer._inside and outer._running is not None and self._hub not in active:
+                outer._running.begin()
+                active[self._hub] = outer._running
         if exc is not None and self._plan is None:
             exc.add_note(f"in the order of gevlite.testing.{self!r}")
 
@@ -100,6 +111,25 @@ class shuffled(ContextDecorator):
 
     def __repr__(self) -> str:
         return call_of(self.seed, self._plan, self._switches)
+
+
+class shuffled_around(shuffled):
+    """The block of the plug-in for pytest around a test: a block that the test enters takes its place meanwhile."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        _around[self._hub] = self
+        return self
+
+    def __exit__(
+        self, cls: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if _around.get(self._hub) is self:
+            del _around[self._hub]
+        super().__exit__(cls, exc, traceback)
+
+
+_around: dict[Any, shuffled_around] = {}
 
 
 def call_of(seed: int | None, plan: list[tuple[int, int]] | None, switches: bool) -> str:

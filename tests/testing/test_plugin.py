@@ -947,6 +947,41 @@ def test_shuffled(tests):
     assert f"shuffled({seed})" not in found.text  # each test has its own
 
 
+def test_shuffled_with_tests_that_are_shuffled_already(tests):
+    tests(
+        """
+        import gevlite, pytest
+        from gevlite.testing import explore, shuffled
+        from gevlite.testing._shuffle import active
+
+        @shuffled(3)
+        def test_decorated():
+            gevlite.sleep(0)
+
+        def test_block():
+            (outer,) = active.values()
+            with shuffled(3) as block:
+                gevlite.joinall([gevlite.spawn(gevlite.sleep, 0) for _ in range(8)])
+                assert outer not in active.values() and block.steps
+                with pytest.raises(RuntimeError, match="already"), shuffled(4):
+                    pass
+                explore(gevlite.idle, seeds=3)
+            assert list(active.values()) == [outer]
+            before = outer.steps
+            gevlite.sleep(0)
+            assert outer.steps > before
+
+        def test_block_in_a_greenlet():
+            gevlite.spawn(test_block).get()
+
+        def test_nothing_stays():
+            assert len(active) == 1
+        """,
+        "--gevlite-shuffle=1",
+        code=0,
+    )
+
+
 def test_the_fixture_of_time(tests):
     found = tests(
         """
