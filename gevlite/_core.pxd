@@ -374,6 +374,9 @@ cdef class Hub(greenlet):
     cdef uint64_t slice_owed        # in this run it would have ended, but for peace
     cdef uint64_t slice_goes_on     # this run goes on after another slice,
     cdef int64_t slice_began        # since then
+    cdef uint64_t slice_asking_run  # in this run the handler is called at each step, see ask_for_a_while,
+    cdef int64_t slice_asking_end   # until then,
+    cdef int64_t slice_asking_pause     # and not for so long after that
     cdef uint64_t n_slices          # how many were ended
     cdef set left_behind            # raw greenlets of the parent that must never run in this child; None for none
     cdef bint attachable            # something can be done so that a debugger that attaches finds us at once

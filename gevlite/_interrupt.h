@@ -11,9 +11,16 @@
 #endif
 
 /* What a code object is, as far as an interruption is concerned. */
-enum { GEVLITE_CODE_FREE, GEVLITE_CODE_STANDARD, GEVLITE_CODE_OURS, GEVLITE_CODE_NEVER };
-/* What an instruction is: one at which the interpreter looks for signals, and one that calls no Python code: if some runs
-   there, the interpreter has begun it, as a signal handler or a destructor. */
+enum {
+    GEVLITE_CODE_FREE,
+    GEVLITE_CODE_STANDARD,
+    GEVLITE_CODE_GUARDS, /* of the standard library, too: it takes and gives back locks for what calls it */
+    GEVLITE_CODE_LOOP,   /* the same, and all below it relies on the state of the thread */
+    GEVLITE_CODE_OURS,
+    GEVLITE_CODE_NEVER
+};
+/* What an instruction is: one at which the interpreter looks for signals; and one that calls no Python code but what must be
+   complete: a signal handler, a destructor, a setter, or what a `with` statement calls. */
 enum { GEVLITE_OP_LOOKS = 1, GEVLITE_OP_CALLS_NOTHING = 2 };
 /* Whether it may be interrupted. */
 enum { GEVLITE_MAY, GEVLITE_NOT_HERE, GEVLITE_NOT_NOW };
@@ -137,29 +144,31 @@ static inline PyObject *gevlite_local(struct _PyInterpreterFrame *frame, int i)
     return found != NULL && PyCell_Check(found) ? PyCell_GET(found) : found;
 }
 
-/* What the callback of a weak reference gets, which is dead by then; and what a signal handler gets. */
+/* What the callback of a weak reference gets, which is dead by then; and what a signal handler and sys.unraisablehook get. */
 static inline int gevlite_telling(PyObject *object)
 {
     if (object == NULL)
         return 0;
-    if (PyFrame_Check(object))
+    if (PyFrame_Check(object) || strcmp(Py_TYPE(object)->tp_name, "UnraisableHookArgs") == 0)
         return 1;
     return PyWeakref_CheckRef(object) && ((PyWeakReference *)object)->wr_object == Py_None;
 }
+
+#define GEVLITE_ARGUMENTS 8 /* so many are looked at */
 
 /* True if the arguments of a function that C code has called say that the interpreter has called it, in the middle of something
    else. */
 static inline int gevlite_called_aside(struct _PyInterpreterFrame *frame, PyCodeObject *code)
 {
-    Py_ssize_t i, given = code->co_argcount < 3 ? code->co_argcount : 3;
+    Py_ssize_t i, given = code->co_argcount < GEVLITE_ARGUMENTS ? code->co_argcount : GEVLITE_ARGUMENTS;
     for (i = 0; i < given; i++)
         if (gevlite_telling(gevlite_local(frame, (int)i)))
             return 1;
-    if (given < 3 && code->co_flags & CO_VARARGS) {
+    if (given < GEVLITE_ARGUMENTS && code->co_flags & CO_VARARGS) {
         PyObject *rest = gevlite_local(frame, code->co_argcount + code->co_kwonlyargcount);
         if (rest == NULL || !PyTuple_CheckExact(rest))
             return 0;
-        for (i = 0; i < PyTuple_GET_SIZE(rest) && i < 3; i++)
+        for (i = 0; i < PyTuple_GET_SIZE(rest) && i < GEVLITE_ARGUMENTS; i++)
             if (gevlite_telling(PyTuple_GET_ITEM(rest, i)))
                 return 1;
     }
@@ -187,19 +196,25 @@ static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*class
         if (PyUnstable_Code_GetExtra(code, gevlite_code_index, &extra) < 0)
             return -1;
         known = extra;
-        if (known == NULL && (known = gevlite_learn_code(code, classify)) == NULL)
-            return -1;
+        if (known == NULL && (known = gevlite_learn_code(code, classify)) == NULL) {
+            if (!PyErr_ExceptionMatches(PyExc_RecursionError))
+                return -1;
+            PyErr_Clear(); /* there is no room for it now; a call later there is */
+            return GEVLITE_NOT_NOW;
+        }
         unit = gevlite_unit_in(frame, code);
         op = unit >= 0 && unit < known->units ? known->ops[unit / 4] >> (unit % 4 * 2) & 3 : 0;
         if (first && !(op & GEVLITE_OP_LOOKS) && !gevlite_jumps(code, unit)) {
             *place = (uint64_t)(uintptr_t)frame * 31 + (uint64_t)unit;
             return GEVLITE_NOT_HERE;
         }
-        if (known->kind == GEVLITE_CODE_NEVER || (from_c && op & GEVLITE_OP_CALLS_NOTHING))
+        if (known->kind == GEVLITE_CODE_NEVER || (known->kind == GEVLITE_CODE_LOOP && !standard)
+            || (from_c && op & GEVLITE_OP_CALLS_NOTHING))
             return GEVLITE_NOT_NOW;
         if (whose == GEVLITE_CODE_STANDARD) {
-            whose = known->kind;
-            if (whose == GEVLITE_CODE_OURS || (whose == GEVLITE_CODE_STANDARD && !standard))
+            whose = known->kind == GEVLITE_CODE_LOOP ? GEVLITE_CODE_STANDARD : known->kind;
+            if (whose == GEVLITE_CODE_OURS || whose == GEVLITE_CODE_GUARDS
+                || (whose == GEVLITE_CODE_STANDARD && !standard))
                 return GEVLITE_NOT_NOW;
         }
         from_c = gevlite_from_c(frame);

@@ -13,7 +13,7 @@
 
 cdef extern from "_interrupt.h":
     enum:
-        GEVLITE_CODE_FREE, GEVLITE_CODE_STANDARD, GEVLITE_CODE_OURS, GEVLITE_CODE_NEVER
+        GEVLITE_CODE_FREE, GEVLITE_CODE_STANDARD, GEVLITE_CODE_GUARDS, GEVLITE_CODE_LOOP, GEVLITE_CODE_OURS, GEVLITE_CODE_NEVER
         GEVLITE_OP_LOOKS, GEVLITE_OP_CALLS_NOTHING
         GEVLITE_MAY, GEVLITE_NOT_HERE, GEVLITE_NOT_NOW
     unsigned char *gevlite_ops
@@ -44,6 +44,14 @@ cdef dict _NEVER_STANDARD = {
         "threading.py": "_after_fork",
     }.items()
 }
+# Parts of the standard library that take and give back locks, or note what is to be given back, for what calls them.
+cdef tuple _GUARDS = tuple(
+    os.path.join(os.path.dirname(os.__file__), name)
+    for name in ("concurrent" + os.sep, "contextlib.py", "logging" + os.sep, "queue.py", "threading.py")
+)
+# Their functions in which the code of a thread runs.
+cdef frozenset _THREAD_NAMES = frozenset(("_bootstrap", "_bootstrap_inner", "run", "_worker"))
+_LOOP_FILE = os.path.join(os.path.dirname(os.__file__), "asyncio", "base_events.py")
 # Parts of the file names of debuggers.
 cdef tuple _DEBUGGERS = ("pydevd", "debugpy")
 _DEBUGGER_FILES = frozenset(os.path.join(os.path.dirname(os.__file__), name) for name in ("bdb.py", "pdb.py"))
@@ -60,7 +68,11 @@ cdef int classify(PyObject *code) except -1:
         # The frame below the target of a thread, which may be a function of the standard library.
         return GEVLITE_CODE_STANDARD if c.co_qualname == "ThreadGreenlet._run" else GEVLITE_CODE_OURS
     if far == 2:
-        return GEVLITE_CODE_NEVER if c.co_name in _NEVER_STANDARD.get(name, ()) else GEVLITE_CODE_STANDARD
+        if c.co_name in _NEVER_STANDARD.get(name, ()):
+            return GEVLITE_CODE_NEVER
+        if name.startswith(_GUARDS) and c.co_name not in _THREAD_NAMES:
+            return GEVLITE_CODE_GUARDS
+        return GEVLITE_CODE_LOOP if name == _LOOP_FILE and c.co_name == "run_forever" else GEVLITE_CODE_STANDARD
     if far == 1:
         for part in _DEBUGGERS:
             if part in name:
@@ -82,9 +94,10 @@ cdef int prepare_slices() except -1:
             gevlite_ops[number] |= GEVLITE_OP_LOOKS
             if not name.startswith("POP_JUMP"):
                 gevlite_ops[number] |= GEVLITE_OP_CALLS_NOTHING
-        elif name.startswith(("STORE_FAST", "DELETE_FAST", "RETURN_")) or name in (
+        elif name.startswith(("STORE_FAST", "STORE_NAME", "DELETE_FAST", "DELETE_NAME", "RETURN_")) or name in (
             "STORE_DEREF", "STORE_GLOBAL", "DELETE_DEREF", "DELETE_GLOBAL", "POP_TOP", "POP_EXCEPT", "END_FOR", "END_SEND",
-            "POP_ITER",
+            "POP_ITER", "STORE_ATTR", "STORE_SUBSCR", "DELETE_ATTR", "DELETE_SUBSCR", "BEFORE_WITH", "BEFORE_ASYNC_WITH",
+            "WITH_EXCEPT_START",
         ):
             gevlite_ops[number] |= GEVLITE_OP_CALLS_NOTHING
     return 0
@@ -150,7 +163,7 @@ cdef int end_slice() except -1:
             ask_for_slice(hub)
         return 0
     if where != GEVLITE_MAY:
-        return 0
+        return ask_for_a_while(hub, run)
     # Handlers are called in the order of their numbers. Those that come after ours are not to wait for this greenlet.
     gevlite_interrupt(_slice_signal)
     PyErr_CheckSignals()
@@ -161,6 +174,26 @@ cdef int end_slice() except -1:
         return give_slice_up(hub)
     hub.slice_began = gevlite_now_ns()
     hub.slice_goes_on = run
+    return 0
+
+
+cdef int ask_for_a_while(Hub hub, uint64_t run) noexcept:
+    """Where nothing may be interrupted now: have the handler called at each step for a slice.
+
+    A loop over such places is hardly ever between two of them when the ticker asks. If that did not help, what runs is long,
+    as an import may be: then there is a pause, twice as long each time.
+    """
+    cdef int64_t limit = (<Tick> hub.slicer).state.limit
+    cdef int64_t now = gevlite_now_ns()
+    if hub.slice_asking_run != run:
+        hub.slice_asking_run, hub.slice_asking_pause = run, limit
+        hub.slice_asking_end = now + limit
+    elif now > hub.slice_asking_end + hub.slice_asking_pause:
+        hub.slice_asking_pause = min(2 * hub.slice_asking_pause, 16 * limit)
+        hub.slice_asking_end = now + limit
+    if now < hub.slice_asking_end:
+        ask_for_slice(hub)
+        hub.slice_again = False
     return 0
 
 
