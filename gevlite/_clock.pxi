@@ -16,7 +16,7 @@ cdef extern from *:
     #include <linux/sockios.h>
     static int gevlite_unsent(int fd, int *bytes) { return ioctl(fd, SIOCOUTQNSD, bytes); }
     #else
-    static int gevlite_unsent(int fd, int *bytes) { return -1; }
+    static int gevlite_unsent(int fd, int *bytes) { (void)fd; (void)bytes; return -1; }
     #endif
     """
     int gevlite_unsent(int fd, int *bytes) noexcept

@@ -119,6 +119,8 @@ static inline int gevlite_jumps(PyObject *code, int unit)
     int op = _Py_OPCODE(_PyCode_CODE((PyCodeObject *)code)[unit]);
     return op == COMPARE_OP_FLOAT_JUMP || op == COMPARE_OP_INT_JUMP || op == COMPARE_OP_STR_JUMP;
 #else
+    (void)code;
+    (void)unit;
     return 0;
 #endif
 }
@@ -228,6 +230,10 @@ static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*class
 static inline int gevlite_slices_prepare(void) { return -1; }
 static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*classify)(PyObject *), uint64_t *place)
 {
+    (void)state;
+    (void)standard;
+    (void)classify;
+    (void)place;
     return GEVLITE_NOT_NOW;
 }
 #endif
