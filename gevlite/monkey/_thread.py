@@ -73,10 +73,6 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
     elif logging and "logging" in sys.modules:
         _give_logging_new_locks(sys.modules["logging"])
     keep_threads_in_c()
-    if existing_locks and threading:
-        # Code that holds a lock of the standard library may wait: others who want it wait cooperatively.
-        set_slice_standard(True)
-        on_unpatch(lambda: set_slice_standard(False))
 
 
 class _ThreadOfModuleLocks:

@@ -150,7 +150,15 @@ STANDARD = """
     from gevlite import monkey
 
     patched = {patched}
-    if patched:
+    if {locks_fail}:
+        from gevlite import _adopted
+
+        def adopt_locks():
+            raise RuntimeError("a Python that gevlite does not know")
+
+        _adopted.adopt_locks = adopt_locks
+        monkey.patch_thread()
+    elif patched:
         monkey.patch_all()
 
     import threading
@@ -174,9 +182,11 @@ STANDARD = """
 """
 
 
-@pytest.mark.parametrize(("patched", "seconds"), [(True, 50), (False, 0.1)])
-def test_the_standard_library_gives_way_only_if_its_locks_are_cooperative(sliced, patched, seconds):
-    sliced(STANDARD.format(patched=patched, seconds=seconds))
+@pytest.mark.parametrize(
+    ("patched", "locks_fail", "seconds"), [(True, False, 50), (False, False, 0.1), (False, True, 0.1)]
+)
+def test_the_standard_library_gives_way_only_if_its_locks_are_cooperative(sliced, patched, locks_fail, seconds):
+    sliced(STANDARD.format(patched=patched, locks_fail=locks_fail, seconds=seconds))
 
 
 ENDS = {
