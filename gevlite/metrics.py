@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from gevlite import baseserver, threadpool
 from gevlite._core import census
-from gevlite._probe import _thread_names
+from gevlite._probe import _short, _thread_names
 from gevlite._version import __version__
 from gevlite._workers import _crews
 
@@ -137,15 +137,9 @@ def _servers():
 # ---------------------------------------------------------------- for Prometheus
 
 
-# Longer ones, of generated code, are cut.
-_LONGEST_LABEL = 200
-
-
 def _label(text):
-    """A text that is UTF-8: a path, and with it a name, need not be."""
-    if len(text) > _LONGEST_LABEL:
-        text = f"{text[: _LONGEST_LABEL - 3]}..."
-    return text.encode("utf-8", "backslashreplace").decode()
+    """A text that is UTF-8, which a path, and with it a name, need not be; the end of a very long one is `...`."""
+    return _short(text).encode("utf-8", "backslashreplace").decode()
 
 
 class _Family(NamedTuple):
