@@ -2,19 +2,22 @@
 
 import os
 
-# A greenlet waits for the test.
-PARKED = """
+# Greenlets wait for the test.
+_PARKED = """
 event = Event()
 def serve():
     event.wait()
-one = gevlite.spawn(serve)
+greenlets = [gevlite.spawn(serve) for _ in range(COUNT)]
+one = greenlets[0]
 gevlite.sleep(0)
 say("ready")
 told()
 event.set()
-one.join()
+gevlite.joinall(greenlets)
 say("went on")
 """
+PARKED = _PARKED.replace("COUNT", "1")
+THREE_PARKED = _PARKED.replace("COUNT", "3")
 
 # A greenlet computes, and another one cannot begin.
 SPINNING = """

@@ -8,23 +8,10 @@ import sys
 
 import pytest
 from processes import until
-from programs import BLOCKED_IN_C, LONG_NAMES, SPINNING, TEN_THOUSAND
+from programs import BLOCKED_IN_C, LONG_NAMES, SPINNING, TEN_THOUSAND, THREE_PARKED
 from terminals import Terminal
 
 from gevlite._cli.top import Top
-
-PARKED = """
-event = Event()
-def serve():
-    event.wait()
-greenlets = [gevlite.spawn(serve) for _ in range(3)]
-gevlite.sleep(0)
-say("ready")
-told()
-event.set()
-gevlite.joinall(greenlets)
-say("went on")
-"""
 
 
 def seen(program, count=2, *options):
@@ -45,7 +32,7 @@ def row(block, name):
 
 
 def test_parked(program):
-    parked = program(PARKED)
+    parked = program(THREE_PARKED)
     [block] = seen(parked, 1)
     assert block.startswith(f"PID {parked.pid}: app.py\n")
     assert re.search(r"^MainThread \(\w+\): busy \d%", block, re.M), block
@@ -224,7 +211,7 @@ def test_hubs_in_threads(program):
 
 
 def test_a_process_that_ends(start):
-    program = start(PARKED, GEVLITE_INSPECT="1")
+    program = start(THREE_PARKED, GEVLITE_INSPECT="1")
     watching = program.begin("top", "--interval", "0.2")
     until(lambda: "serve" in watching.stdout.readline())
     assert program.goes_on() == "went on\n"
@@ -256,7 +243,7 @@ def test_a_process_may_end_while_it_is_looked_at(environment):
 
 
 def test_a_process_that_is_stopped(start):
-    program = start(PARKED, GEVLITE_INSPECT="1")
+    program = start(THREE_PARKED, GEVLITE_INSPECT="1")
     program.process.send_signal(signal.SIGSTOP)
     done = program.look("top", "--timeout", "1", "--interval", "0.2")
     assert done.returncode == 1 and "has not answered for" in done.stderr
@@ -265,7 +252,7 @@ def test_a_process_that_is_stopped(start):
 
 
 def test_ctrl_c_and_a_closed_pipe_end_it_cleanly(start):
-    program = start(PARKED, GEVLITE_INSPECT="1")
+    program = start(THREE_PARKED, GEVLITE_INSPECT="1")
     watching = program.begin("top", "--interval", "0.2")
     until(lambda: "serve" in watching.stdout.readline())
     watching.send_signal(signal.SIGINT)
@@ -285,7 +272,7 @@ def test_ctrl_c_and_a_closed_pipe_end_it_cleanly(start):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("command", ["ps", "ps --json", "top --count 1 --interval 0.1"])
 def test_a_full_disk_is_one_line(start, command):
-    program = start(PARKED, GEVLITE_INSPECT="1")
+    program = start(THREE_PARKED, GEVLITE_INSPECT="1")
     with open("/dev/full", "w") as full:
         looking = program.begin(*command.split(), stdout=full)
         assert looking.communicate(timeout=50)[1] == "gevlite: cannot write the output: No space left on device\n"
@@ -309,7 +296,7 @@ def test_what_holds_up_a_hub_fits_into_forty_columns():
 
 @pytest.mark.parametrize("color", [True, False])
 def test_a_terminal_is_redrawn_and_may_change_its_size(start, color):
-    program = start(PARKED, GEVLITE_INSPECT="1")
+    program = start(THREE_PARKED, GEVLITE_INSPECT="1")
     command = ["-m", "gevlite", "top", "--interval", "0.2", str(program.pid)]
     no_color = None if color else "1"
     env = program.environment
@@ -328,7 +315,7 @@ def test_a_terminal_is_redrawn_and_may_change_its_size(start, color):
 
 
 def test_other_clients_are_answered_meanwhile(start):
-    program = start(PARKED, GEVLITE_INSPECT="1")
+    program = start(THREE_PARKED, GEVLITE_INSPECT="1")
     watching = [program.begin("top", "--interval", "0.2") for _ in range(3)]
     for one in watching:
         until(lambda one=one: "serve" in one.stdout.readline())
@@ -376,7 +363,7 @@ def test_a_fork_leaves_it_to_the_parent(start):
 @pytest.mark.skipif(hasattr(sys, "remote_exec"), reason="sys.remote_exec needs no preparation")
 @pytest.mark.parametrize("command", ["top", "attach"])
 def test_an_unprepared_process_is_told_what_to_set(start, command):
-    program = start(PARKED)
+    program = start(THREE_PARKED)
     done = program.look(command)
     assert done.returncode == 1 and done.stdout == ""
     assert "GEVLITE_INSPECT=1" in done.stderr and "Traceback" not in done.stderr
