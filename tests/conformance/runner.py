@@ -54,6 +54,11 @@ def module_names(name):
     return sorted(f"test.{name}.{item.name}" for item in found if item.name.startswith("test_"))
 
 
+def module_of(ident):
+    """The module of a test, whose id is MODULE.CLASS.METHOD."""
+    return ident.rsplit(".", 2)[0]
+
+
 # ---------------------------------------------------------------- one process
 
 
@@ -232,12 +237,7 @@ def run_with_slices(idents, known, limit=TIME_LIMIT, python=sys.executable):
     for ident in idents:
         if ident in known.slices:
             results = run_module(
-                ident.rpartition(".")[0].rpartition(".")[0],
-                patched=True,
-                only=[ident],
-                limit=limit,
-                python=python,
-                time_slice=known.slices[ident],
+                module_of(ident), patched=True, only=[ident], limit=limit, python=python, time_slice=known.slices[ident]
             )
             nothing = {"outcome": "missing", "text": "\n".join(results.fixtures.values()), "seconds": 0}
             found[ident] = results.tests.get(ident, nothing)

@@ -21,16 +21,20 @@ QUICK = """
 """.split()
 
 
-@pytest.mark.timeout(150)
-@pytest.mark.parametrize("name", QUICK)
-def test_what_passes_unpatched_passes_patched(name):
-    name = f"test.{name}"
+def skip_if_absent(name):
     try:
         found = importlib.util.find_spec(name)
     except ModuleNotFoundError:
         found = None
     if found is None:
         pytest.skip(f"this interpreter does not ship {name}")
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("name", QUICK)
+def test_what_passes_unpatched_passes_patched(name):
+    name = f"test.{name}"
+    skip_if_absent(name)
     _plain, patched, different = runner.compare_module(name, limit=40, without=KNOWN.reasons)
     report = [f"{ident}: {result['outcome']}\n{result['text']}" for ident, result in different.items()]
     assert not different, "\n".join(report)
@@ -41,8 +45,7 @@ def test_what_passes_unpatched_passes_patched(name):
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("ident", sorted(KNOWN.slices))
 def test_loops_that_never_block_pass_with_time_slices(ident):
-    if importlib.util.find_spec(ident.split(".")[0] + "." + ident.split(".")[1]) is None:
-        pytest.skip("this interpreter does not ship it")
+    skip_if_absent(runner.module_of(ident))
     for _ in range(2):  # some are about time
         result = runner.run_with_slices([ident], KNOWN, limit=60)[ident]
         if result["outcome"] == "passed":
