@@ -24,7 +24,7 @@ from gevlite import _core, _dead_end, _user_line
 from gevlite.exceptions import LoopExit
 from gevlite.greenlet import Greenlet
 from gevlite.testing._clock import VirtualClock
-from gevlite.testing._shuffle import active, call_of, check_runs, check_seed
+from gevlite.testing._shuffle import active, call_of, check_runs, check_seed, written
 from gevlite.timeout import Timeout
 
 __all__ = ["Explored", "ScheduleFailed", "Step", "explore"]
@@ -277,7 +277,7 @@ class _Run:
 
     def _end_all(self) -> None:
         for attempt in range(20):
-            left = [one for one in self._left() if not isinstance(one, _Body) or not one.ready()]
+            left = self._left()
             if not left:
                 return
             for one in left:
@@ -296,18 +296,11 @@ class _Run:
 
 @contextlib.contextmanager
 def _standing_time(settings: _Settings) -> Iterator[None]:
-    clock = None
-    if settings.clock:
-        clock = VirtualClock(limit=settings.timeout)
-        try:
-            clock.__enter__()
-        except RuntimeError:
-            clock = None  # this thread has a clock already
-    try:
+    with contextlib.ExitStack() as stack:
+        if settings.clock:
+            with contextlib.suppress(RuntimeError):  # this thread has a clock already
+                stack.enter_context(VirtualClock(limit=settings.timeout))
         yield
-    finally:
-        if clock is not None:
-            clock.__exit__(None, None, None)
 
 
 def _reasons(hub: Any) -> tuple[int, int]:
@@ -489,7 +482,7 @@ class _Search:
         assert error is not None
         trace = recorder.steps if recorder is not None and steady else []
         text = self.text(error, runs, seed, plan, trace, steady)
-        return ScheduleFailed(error, runs, seed, " ".join(f"{n}:{k}" for n, k in plan), trace, text, steady)
+        return ScheduleFailed(error, runs, seed, written(plan), trace, text, steady)
 
     def smallest(self, plan: _Plan) -> _Plan:
         """A small schedule that fails, too."""
