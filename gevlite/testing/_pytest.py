@@ -18,8 +18,9 @@ import re
 import signal
 import stat
 import threading
+import traceback
 import weakref
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from time import perf_counter as _now  # the real time, also in the block of a VirtualClock
 
@@ -220,7 +221,7 @@ class Session:
     @contextmanager
     def shuffled(self, item):
         seed = self.config.option.gevlite_shuffle
-        if seed is None or not self.is_for(item):
+        if seed is None:
             yield
             return
         from gevlite.testing._shuffle import shuffled_around
@@ -289,8 +290,6 @@ def _one_of(errors):
 
 
 def _as_text(error):
-    import traceback
-
     return "".join(traceback.format_exception(error))
 
 
@@ -714,26 +713,20 @@ class Faults:
     """The functions of `gevlite.testing.faults`, for a test: a fault begins with the call, and ends with the test."""
 
     def __init__(self):
-        self._begun = []
-
-    def _begin(self, fault):
-        fault.start()
-        self._begun.append(fault)
-        return fault
+        self._begun = ExitStack()
 
     def sockets(self, *args, **kwargs):
         """As `faults.sockets`."""
-        return self._begin(faults.sockets(*args, **kwargs))
+        return self._begun.enter_context(faults.sockets(*args, **kwargs))
 
     def resolver(self, *args, **kwargs):
         """As `faults.resolver`."""
-        return self._begin(faults.resolver(*args, **kwargs))
+        return self._begun.enter_context(faults.resolver(*args, **kwargs))
 
     def spawn(self, *args, **kwargs):
         """As `faults.spawn`."""
-        return self._begin(faults.spawn(*args, **kwargs))
+        return self._begun.enter_context(faults.spawn(*args, **kwargs))
 
     def stop(self):
         """End them, the last one first."""
-        while self._begun:
-            self._begun.pop().stop()
+        self._begun.close()
