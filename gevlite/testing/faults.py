@@ -333,21 +333,13 @@ def _inode(sock):
 
 def _found(sock):
     """The faulty connection that this is the socket of, or None."""
-    if not _connections or type(sock) is _Own:
-        return None
-    return _connections.get(_inode(sock))
+    return _connections.get(_inode(sock)) if _connections else None
 
 
 class _Own(_Socket):
     """A socket of a relay: what is replaced in its base class is not replaced here."""
 
     __slots__ = ()
-
-    # The names are those of _Hooks.
-    for _name in "connect connect_ex accept recv recv_into recvfrom recvfrom_into recvmsg recvmsg_into send".split():
-        locals()[_name] = getattr(_Socket, _name)
-    sendmsg, getpeername, getsockname = _Socket.sendmsg, _Socket.getpeername, _Socket.getsockname
-    del _name
 
 
 class _Relay(Greenlet):
@@ -504,7 +496,9 @@ class _Connection:
         self.hit_once(what)
         return limit
 
-    def received(self, got):
+    def received(self, result):
+        """A call has returned what it received, or a tuple that begins with it."""
+        got = result[0] if isinstance(result, tuple) else result
         self.was_read.set()
         if not got and self.was_reset and self.unix:
             # A UNIX socket has no reset: its other side just ends.
@@ -523,7 +517,7 @@ def _plan(side, sock, *addresses):
 
 
 def _can_be_faulty(sock):
-    if type(sock) is _Own or sock.family not in _STREAMS or sock.type & ~_NOT_TYPE != _std.SOCK_STREAM:
+    if sock.family not in _STREAMS or sock.type & ~_NOT_TYPE != _std.SOCK_STREAM:
         return False
     # An original socket in blocking mode stops the whole thread, and the relay with it.
     return isinstance(sock, _Socket) or hasattr(_StdSocket, "_ep") or sock.gettimeout() == 0
@@ -697,7 +691,7 @@ def _sized(original, flags_at):
             return original(self, size, *rest)
         flags = rest[flags_at] if len(rest) > flags_at else 0
         result = original(self, connection.room("receive", size, flags), *rest)
-        connection.received(result[0] if isinstance(result, tuple) else result)
+        connection.received(result)
         return result
 
     return call
@@ -709,7 +703,7 @@ def _into(original):
         if connection is None:
             return original(self, buffer, nbytes, flags)
         result = original(self, buffer, connection.room("receive", nbytes or _nbytes(buffer), flags), flags)
-        connection.received(result[0] if isinstance(result, tuple) else result)
+        connection.received(result)
         return result
 
     return call
@@ -724,7 +718,7 @@ def _message_into(original):
         total = sum(map(_nbytes, buffers))
         room = connection.room("receive", total, flags)
         result = original(self, buffers if room == total else _first(buffers, room), ancbufsize, flags)
-        connection.received(result[0])
+        connection.received(result)
         return result
 
     return call
@@ -804,6 +798,9 @@ _METHODS = {
     "getsockname": _named,
 }
 _SECURE_METHODS = {"read": _secure_read, "write": _send}
+
+for _name in _METHODS:
+    setattr(_Own, _name, getattr(_Socket, _name))
 
 
 class _Hooks:
