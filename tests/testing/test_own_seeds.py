@@ -12,7 +12,7 @@ import os
 import pytest
 
 import gevlite
-from gevlite import GreenletExit
+from gevlite import GreenletExit, spawn
 from gevlite.event import AsyncResult, Event
 from gevlite.lock import BoundedSemaphore, RLock
 from gevlite.pool import Group, Pool
@@ -36,10 +36,6 @@ def program(function):
 def test_in_many_orders(function):
     explored = explore(function, seeds=SEEDS, steps=20_000, strict=True)
     assert explored.runs == SEEDS and explored.schedules > 1
-
-
-def spawn(function, *args):
-    return gevlite.spawn(function, *args)
 
 
 def all_of(*jobs):
