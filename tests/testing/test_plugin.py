@@ -694,7 +694,7 @@ def test_a_run_ends_with_the_first_failure(tests):
 
 @pytest.mark.parametrize("what", ["waits", "computes"])
 def test_an_interrupt_ends_the_run(tests, tmp_path, what):
-    code = "gevlite.sleep(60)" if what == "waits" else "exec('while True: pass')"
+    code = "gevlite.sleep(60)" if what == "waits" else "while True: pass"
     (tmp_path / "test_it.py").write_text(
         f"import gevlite\ndef test_one():\n    print('begun', flush=True)\n    {code}\ndef test_two(): pass\n"
     )
