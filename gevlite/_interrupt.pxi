@@ -1,9 +1,9 @@
 # Part of _core.pyx: time slices. A greenlet that has run for longer than its slice gives way between two bytecodes, as if it
 # had called `sleep(0)`. See "Time slices" in docs/design.md.
 #
-# * The ticker notices that a run has lasted too long, and marks a signal as having come (PyErr_SetInterruptEx). No signal is
-#   sent, so no system call is interrupted, and the ticker never waits for the GIL. The interpreter calls our handler
-#   between two bytecodes of the main thread.
+# * The ticker notices that a run has lasted too long, and adds a pending call, for which it needs no GIL. The main thread
+#   makes that call between two bytecodes, and marks a signal as having come in it (PyErr_SetInterruptEx). So the
+#   interpreter calls our handler. No signal is sent, so no system call is interrupted.
 # * The handler finds out whether what runs may be interrupted where it is (`_interrupt.h`). If so, the greenlet parks in
 #   `Hub.sliced`. The hub wakes one of that list in each turn, behind what is ready: so what was woken by I/O or by a timer
 #   goes first, and of those that used up a slice each gets its turn.
