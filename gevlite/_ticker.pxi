@@ -238,9 +238,12 @@ cdef int64_t slice_look(TickState *s, int64_t now) noexcept nogil:
     # No handler has run yet: C code does. Or the signal has another handler now.
     gevlite_look_there()        # the main thread may have stored what it had found just before
     if s.checked:
+        # The handler says when it runs, if it is asked to. It may be running just now, hence another look after that.
+        if s.flagged:
+            return -1
         s.flagged = True
         poke_flag(s.waits, True)
-        return -1
+        return now + often
     if now - s.asked_at < SLICE_CHECK_NS:
         return now + often
     s.due = s.checked = s.flagged = True

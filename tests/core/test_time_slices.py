@@ -465,6 +465,19 @@ def test_a_signal_from_outside_does_nothing(sliced):
     """)
 
 
+def test_a_loop_after_a_long_call_of_c_code(sliced):
+    """The handler runs while the ticker makes up its mind to wait for that."""
+    sliced("""
+        for count in (1_000_000, 2_000_000, 5_000_000) * 3:
+            gevlite.sleep(0)        # a slice begins
+            sum(range(count))
+            str(time.perf_counter()), str(time.perf_counter())      # calls, at which no slice can end
+            ran = []
+            spawn(ran.append, 1)
+            spin(lambda: ran)
+    """)
+
+
 def test_a_dead_end_is_still_found(sliced):
     sliced("""
         try:
