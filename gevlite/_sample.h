@@ -33,10 +33,9 @@ static inline void gevlite_look_there(void) {}
 /* Py_AddPendingCall. */
 static inline int gevlite_call_there(int (*function)(void *), void *argument)
 {
-    if (Py_AddPendingCall(function, argument) < 0)
-        return -1;
-    gevlite_look_there();
-    return 0;
+    int failed = Py_AddPendingCall(function, argument);
+    gevlite_look_there(); /* also if there was no room: it has stored what this thread would have to look for */
+    return failed;
 }
 
 /* The main thread is to take this signal for come. With the GIL: PyErr_SetInterruptEx compares the signal's handler with
@@ -53,10 +52,10 @@ static int gevlite_interrupt_here(void *signum)
     return 0;
 }
 
-/* The same from any thread, without the GIL. */
-static inline void gevlite_interrupt_there(int signum)
+/* The same from any thread, without the GIL. Negative: too many calls wait already. */
+static inline int gevlite_interrupt_there(int signum)
 {
-    gevlite_call_there(gevlite_interrupt_here, (void *)(intptr_t)signum);
+    return gevlite_call_there(gevlite_interrupt_here, (void *)(intptr_t)signum);
 }
 
 static inline PyObject *gevlite_running_frame(void) { return (PyObject *)PyEval_GetFrame(); }

@@ -30,7 +30,7 @@ cdef extern from "_ticker.h" nogil:
 
 cdef extern from "_sample.h":
     void gevlite_interrupt(int signum) noexcept
-    void gevlite_interrupt_there(int signum) noexcept nogil
+    int gevlite_interrupt_there(int signum) noexcept nogil
     void gevlite_look_there() noexcept nogil
 
 cdef extern from "pythread.h" nogil:
@@ -233,7 +233,8 @@ cdef int64_t slice_look(TickState *s, int64_t now) noexcept nogil:
         s.asked_at = now
         s.checked = False
         poke_flag(s.asked, True)
-        gevlite_interrupt_there(s.signum)
+        if gevlite_interrupt_there(s.signum) < 0:
+            poke_flag(s.asked, False)       # too many calls wait for the main thread already: the next look asks again
         return now + often
     # No handler has run yet: C code does. Or the signal has another handler now.
     gevlite_look_there()        # the main thread may have stored what it had found just before

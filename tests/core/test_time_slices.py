@@ -478,6 +478,23 @@ def test_a_loop_after_a_long_call_of_c_code(sliced):
     """)
 
 
+def test_asked_again_if_too_many_calls_wait_for_the_main_thread(sliced):
+    """The ticker asks while no call can be added."""
+    sliced("""
+        from gevlite._core import call_in_main_thread
+        from itertools import starmap
+        from operator import call
+
+        # One step of C code: the interpreter makes none of the calls before its end.
+        steps = [(call_in_main_thread, list)] * 400 + [(sum, range(5_000_000))]
+        gevlite.sleep(0)            # a slice begins
+        assert False in list(starmap(call, steps))
+        ran = []
+        spawn(ran.append, 1)
+        spin(lambda: ran)
+    """)
+
+
 def test_a_dead_end_is_still_found(sliced):
     sliced("""
         try:
