@@ -13,12 +13,12 @@ def spin(seconds):
     while time.perf_counter() < end:
         pass
 
-def timeouts(function, count):
+def timeouts(function, count, seconds=0.002):
     "How many of so many Timeouts did not reach whoever set them."
     lost = 0
     for _ in range(count):
         try:
-            with gevlite.Timeout(0.002):
+            with gevlite.Timeout(seconds):
                 function()
                 while True:
                     pass
@@ -48,7 +48,7 @@ def test_an_exit_stack_knows_what_it_has_entered(sliced):
         class Manager:
             def __enter__(self):
                 held.append(self)
-                spin(0.0025)
+                spin(0.0015)
 
             def __exit__(self, *exc):
                 held.remove(self)
@@ -59,7 +59,7 @@ def test_an_exit_stack_knows_what_it_has_entered(sliced):
                 while True:
                     pass
 
-        assert timeouts(enters, 100) == 0
+        assert timeouts(enters, 200, 0.0015) == 0
         assert held == []
     """)
 
