@@ -226,6 +226,10 @@ def run_loop():
     try:
         raising = True
         loop.run_until_complete(run_all(loop))
+    except RuntimeError:
+        if os.getpid() != parent:
+            gevlite.sleep(60)  # a loop of asyncio does not run in the child: leave the work to the greenlet that forked
+        raise
     finally:
         raising = False
         for task in asyncio.all_tasks(loop):
@@ -335,7 +339,7 @@ def reap():
 
 def shoot():
     """From another thread, at any moment."""
-    while time.monotonic() < end or loop_now is not None:
+    while shooting:
         time.sleep(shots.random() / 200)
         os.kill(parent, signal.SIGUSR1)
         if for_thread:
@@ -362,6 +366,7 @@ signal.setitimer(signal.ITIMER_REAL, 0.01, 0.007)
 shots = random.Random(seed + 1)
 shooter = threading.Thread(target=shoot, daemon=ends_early)
 raising = False
+shooting = True
 shooter.start()
 gc.set_threshold(20, 2, 2)
 workers = []
@@ -403,6 +408,7 @@ if ends_early:
     # What this module ends with is not for it: it is simply over.
     raise SystemExit
 signal.setitimer(signal.ITIMER_REAL, 0)
+shooting = False  # not before: a loop that begins late has futures for it, too
 while shooter.is_alive():
     gevlite.sleep(0.001)
 shooter.join()
@@ -412,6 +418,7 @@ reap()
 for _ in range(3):
     gc.collect()
     wait_for(lambda: hub.stats()["ready"] == 0 and hub.stats()["parked"] == 0 and hub.stats()["timers"] == 0, "the hub")
+reap()  # workers have gone on, and may have forked
 while not queue.empty():
     queue.get()
     ended.count("item")
