@@ -1,8 +1,7 @@
 """Time slices: what must be complete is not interrupted, and a loop over such things is, between two of them."""
 
-import textwrap
-
 import pytest
+from slice_programs import slicing
 
 HEAD = """
 import sys, time
@@ -31,12 +30,7 @@ def timeouts(function, count, seconds=0.002):
 
 @pytest.fixture
 def sliced(run_script):
-    def run(source, seconds="0.001", patch=True):
-        head = "import gevlite.monkey; gevlite.monkey.patch_all()\n" if patch else ""
-        result = run_script(head + HEAD + textwrap.dedent(source), env={"GEVLITE_TIME_SLICE": seconds})
-        assert not result.stderr, result.stderr
-
-    return run
+    return slicing(run_script, "0.001", head=HEAD)
 
 
 def test_an_exit_stack_knows_what_it_has_entered(sliced):

@@ -3,40 +3,26 @@
 import textwrap
 
 import pytest
+import slice_programs
 
-HEAD = """
-import gevlite.monkey
-gevlite.monkey.patch_all()
-import asyncio, os, signal, subprocess, sys, threading, time
-import gevlite
-from gevlite import get_hub, spawn
-from gevlite.event import Event
-
-def slices():
-    return get_hub().stats()["slices"]
-
-def spin(stop=lambda: False):
-    while not stop():
-        pass
+HEAD = (
+    "import gevlite.monkey; gevlite.monkey.patch_all()\n"
+    + slice_programs.HEAD
+    + """
+import asyncio, subprocess
 
 def for_slices(n):
     "Compute until so many slices have ended."
     had = slices()
     spin(lambda: slices() >= had + n)
 """
+)
 
 
 @pytest.fixture
 def sliced(run_script):
     """`sliced(source)`: its stdout, from a patched process with time slices of 2 ms."""
-
-    def run(source, **options):
-        env = {"GEVLITE_TIME_SLICE": "0.002", **options.pop("env", {})}
-        result = run_script(HEAD + textwrap.dedent(source), env=env, **options)
-        assert not result.stderr, result.stderr
-        return result.stdout
-
-    return run
+    return slice_programs.slicing(run_script, "0.002", patch=False, head=HEAD)  # which patches
 
 
 def test_threads_of_a_patched_process_with_a_lock(sliced):

@@ -3,36 +3,13 @@
 import textwrap
 
 import pytest
-
-# Each program runs alone in its process: slices are a matter of the whole process. `spin(condition)` computes without
-# ever blocking until the condition holds: if it cannot be interrupted, that may be never.
-HEAD = """
-import gc, os, signal, sys, threading, time, weakref
-import gevlite
-from gevlite import get_hub, spawn
-from gevlite.event import Event
-
-def slices():
-    return get_hub().stats()["slices"]
-
-def spin(stop=lambda: False):
-    while not stop():
-        pass
-"""
+from slice_programs import HEAD, slicing
 
 
 @pytest.fixture
 def sliced(run_script):
     """`sliced(source)`: its stdout, from a process with time slices of 5 ms."""
-
-    def run(source, seconds="0.005", patch=True, args=(), **options):
-        head = ("import gevlite.monkey; gevlite.monkey.patch_all()\n" if patch else "") + HEAD
-        env = {"GEVLITE_TIME_SLICE": seconds, **options.pop("env", {})}
-        result = run_script(head + textwrap.dedent(source), *args, env=env, **options)
-        assert not result.stderr, result.stderr
-        return result.stdout
-
-    return run
+    return slicing(run_script, "0.005")
 
 
 # ---------------------------------------------------------------- what they are for
