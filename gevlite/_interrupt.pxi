@@ -5,8 +5,9 @@
 #   makes that call between two bytecodes, and marks a signal as having come in it (PyErr_SetInterruptEx). So the
 #   interpreter calls our handler. No signal is sent, so no system call is interrupted.
 # * The handler finds out whether what runs may be interrupted where it is (`_interrupt.h`). If so, the greenlet parks in
-#   `Hub.sliced`. The hub wakes one of that list in each turn, behind what is ready: so what was woken by I/O or by a timer
-#   goes first, and of those that used up a slice each gets its turn.
+#   `Hub.sliced`, and the turn of the loop is over. The next thing that the hub does is to look at timers and the kernel: what
+#   they wake goes first. In each turn the hub wakes one of that list, behind what is ready: so of those that used up a slice
+#   each gets its turn.
 # * An exception for the greenlet (kill, Timeout) ends its wait, and leaves the handler where the greenlet was interrupted.
 #
 # Signals are handled in the main thread only, so this is for its hub alone.
@@ -20,6 +21,9 @@ cdef extern from "_interrupt.h":
     int gevlite_slices_prepare() except -1
     int gevlite_may_interrupt(PyThreadState *state, int standard, int (*classify)(PyObject *) except -1,
                               uint64_t *place) except -1
+
+cdef enum:
+    MAX_PASSES = 4      # so often what is woken goes before something that was ready, see woken_first
 
 cdef int _slice_signal = 0              # the number; 0: our handler is not set
 cdef object _slice_signal_before = None  # what was set before
@@ -231,6 +235,9 @@ cdef int give_slice_up(Hub hub) except -1:
     w.detail = USED_SLICE
     waitlist_append(&hub.sliced, w)
     hub.seldom |= SLICES_USED
+    hub.slice_used = True
+    if hub.slice_end > 0:
+        hub.slice_end = min(hub.slice_end, gevlite_coarse_ns())     # this turn ends here, see `woken_first`
     try:
         w.park_for(FOREVER)
     finally:
@@ -245,12 +252,16 @@ cdef int give_slice_up(Hub hub) except -1:
 
 cdef int next_slice(Hub hub) except -1:
     """In each turn of the loop, after what was ready: one of those that have used up a slice, behind what is ready now."""
+    cdef size_t waiting = hub.ready.count
     if hub.timers.size:
         hub.fire_timers()
     if hub.watched_fds:
         hub.poll_once(0)
     else:
         check_signals()
+    if hub.slice_used:
+        hub.slice_used = False
+        woken_first(hub, waiting)
     # Only one of them is ready at a time: else what comes from the kernel or from a timer would queue behind them all.
     if hub.slice_next is None or hub.slice_next.state != WOKEN:
         hub.slice_next = <Waiter> waitlist_pop(&hub.sliced)
@@ -258,6 +269,24 @@ cdef int next_slice(Hub hub) except -1:
             hub.slice_next.wake(None)
     if not hub.sliced.count:
         hub.seldom &= ~SLICES_USED
+    return 0
+
+
+cdef int woken_first(Hub hub, size_t waiting) noexcept:
+    """What a timer or the kernel has just woken goes before the `waiting` entries that were ready already.
+
+    Each of those may compute for a slice, too: greenlets that begin together do. But none is passed more than a few times, for
+    what is woken may compute as well.
+    """
+    cdef Py_ssize_t woken = hub.ready.count - waiting
+    if woken <= 0 or waiting == 0:
+        return 0
+    if not ring_has(&hub.ready, hub.slice_passed):
+        hub.slice_passed, hub.slice_passes = ring_at(&hub.ready, 0).target, 0
+    if hub.slice_passes < MAX_PASSES:
+        hub.slice_passes += 1
+        hub.round_left += woken if hub.round_left > 0 else 0
+        ring_rotate(&hub.ready, waiting)
     return 0
 
 

@@ -88,6 +88,23 @@ cdef inline Entry ring_pop(Ring *ring) noexcept:
     return e
 
 
+cdef inline bint ring_has(Ring *ring, PyObject *target) noexcept:
+    cdef size_t i
+    for i in range(ring.count):
+        if ring_at(ring, i).target == target:
+            return True
+    return False
+
+
+cdef inline int ring_rotate(Ring *ring, size_t n) noexcept:
+    """Move the first `n` entries to the end, in their order."""
+    cdef size_t i
+    for i in range(n):
+        ring_at(ring, ring.count)[0] = ring_at(ring, 0)[0]
+        ring.head = (ring.head + 1) & ring.mask
+    return 0
+
+
 cdef inline int ring_dispose(Ring *ring) except -1:
     cdef Entry e
     while ring.count:

@@ -156,6 +156,61 @@ def test_one_that_uses_its_slices_does_not_starve_beside_those_that_are_always_r
     """)
 
 
+def test_what_is_woken_goes_before_greenlets_that_have_yet_to_begin(sliced):
+    """Each of those computes for a slice and more."""
+    sliced("""
+        import socket
+        ours, theirs = socket.socketpair()
+        order = []
+
+        def answers():
+            for _ in range(3):
+                order.append(ours.recv(1).decode())
+
+        def computes(i):
+            order.append(i)
+            if i < 3:
+                theirs.send(b"abc"[i:i + 1])
+            before = slices()
+            spin(lambda: slices() >= before + 2)
+
+        answering = spawn(answers)
+        gevlite.sleep(0)
+        spinners = [spawn(computes, i) for i in range(8)]
+        gevlite.joinall(spinners)
+        assert order == [0, "a", 1, "b", 2, "c", 3, 4, 5, 6, 7], order
+    """)
+
+
+def test_what_is_woken_goes_first_but_not_for_ever(sliced):
+    sliced("""
+        import socket
+        pairs = [socket.socketpair() for _ in range(20)]
+        order = []
+
+        def link(i):
+            "Wakes the next one, and computes for a slice."
+            pairs[i][0].recv(1)
+            order.append(i)
+            if i + 1 < len(pairs):
+                pairs[i + 1][1].send(b"x")
+            before = slices()
+            spin(lambda: slices() > before)
+
+        def begins():
+            before = slices()
+            pairs[0][1].send(b"x")
+            spin(lambda: slices() > before)
+
+        chain = [spawn(link, i) for i in range(len(pairs))]
+        gevlite.sleep(0)
+        spawn(begins)
+        spawn(order.append, "late")
+        gevlite.joinall(chain)
+        assert 0 < order.index("late") < 10, order
+    """)
+
+
 # ---------------------------------------------------------------- uninterrupted
 
 
