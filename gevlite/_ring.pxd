@@ -98,8 +98,8 @@ cdef inline bint ring_has(Ring *ring, PyObject *target) noexcept:
 
 cdef inline int ring_rotate(Ring *ring, size_t n) noexcept:
     """Move the first `n` entries to the end, in their order."""
-    cdef size_t i
-    for i in range(n):
+    cdef size_t _i
+    for _i in range(n):
         ring_at(ring, ring.count)[0] = ring_at(ring, 0)[0]
         ring.head = (ring.head + 1) & ring.mask
     return 0
