@@ -53,3 +53,15 @@ def pytest_timeout_set_timer(item, settings):
     signal.setitimer(signal.ITIMER_REAL, settings.timeout, AGAIN_SECONDS)
     item.cancel_timeout = cancel  # pytest-timeout calls it at the end of the test
     return True
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item, call):
+    """The alarm must not strike again while pytest writes the report: that would end the whole run."""
+    left, interval = signal.getitimer(signal.ITIMER_REAL)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        return (yield)
+    finally:
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, left, interval)
