@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from processes import PATIENCE
 
 
 def program(name, *places):
@@ -35,7 +36,7 @@ def free_port():
 
 
 @contextlib.contextmanager
-def running(command, port, log, stop=signal.SIGTERM, seconds=40, **options):
+def running(command, port, log, stop=signal.SIGTERM, seconds=PATIENCE, **options):
     """A server that listens on `port`; ended afterwards by the signal `stop`."""
     with open(log, "wb") as output:
         process = subprocess.Popen(

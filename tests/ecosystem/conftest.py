@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+from processes import PATIENCE
 from real_servers import (
     folder_fixture as folder_fixture,
     free_port,
@@ -17,24 +18,29 @@ from real_servers import (
     running,
 )
 
-# What every script begins with. `together(n, f)` runs f(0) ... f(n - 1) at once and checks that they wait at once.
-PRELUDE = """
+# What every script begins with. `together(n, f)` runs f(0) ... f(n - 1) at once and checks that they wait at once: that
+# takes less time than half of what they wait, or on a busy machine it does so in one of a few turns.
+PRELUDE = f"PATIENCE = {PATIENCE}\n"
+PRELUDE += """
 from gevlite import monkey
 monkey.patch_all()
 import sys, time
 import gevlite
 
 SECONDS = 0.25      # that each call takes
+TURNS = 4
 
 def together(count, function, seconds=SECONDS):
-    start = time.monotonic()
-    jobs = [gevlite.spawn(function, i) for i in range(count)]
-    gevlite.joinall(jobs, timeout=40, raise_error=True)
-    took = time.monotonic() - start
-    assert all(job.ready() for job in jobs)
-    assert took >= seconds * 0.9, took
-    assert took < count * seconds / 2, f"{count} calls of {seconds} s took {took:.2f} s: one after the other"
-    return [job.value for job in jobs]
+    for turn in range(TURNS):
+        start = time.monotonic()
+        jobs = [gevlite.spawn(function, i) for i in range(count)]
+        gevlite.joinall(jobs, timeout=PATIENCE, raise_error=True)
+        took = time.monotonic() - start
+        assert all(job.ready() for job in jobs)
+        assert took >= seconds * 0.9, took
+        if took < count * seconds / 2:
+            return [job.value for job in jobs]
+    raise AssertionError(f"{count} calls of {seconds} s took {took:.2f} s: one after the other")
 """
 
 
@@ -44,7 +50,8 @@ def together(count, function, seconds=SECONDS):
 # resource(): an asynchronous context manager that opens what they use
 # ask(used, number): a coroutine function that checks its answer itself; called `count` times at once
 # more(used): a coroutine function, called once
-ASYNCHRONOUS = """
+ASYNCHRONOUS = f"PATIENCE = {PATIENCE}\n"
+ASYNCHRONOUS += """
 import sys
 PATCHED = sys.argv[1] == "patched"
 if PATCHED:
@@ -64,7 +71,7 @@ class Crowd:
         self.here += 1
         if self.here == self.count:
             self.complete.set()
-        await asyncio.wait_for(self.complete.wait(), 30)
+        await asyncio.wait_for(self.complete.wait(), PATIENCE)
 
 async def whole(resource, ask, count, more=None):
     assert isinstance(asyncio.get_running_loop(), EventLoop)
@@ -182,7 +189,7 @@ def slowed(tmp_path):
 def run(tmp_path):
     """`run(code, *arguments)`: run the script patched, in a process of its own; returns what it prints."""
 
-    def run(code, *arguments, prelude=PRELUDE, timeout=55):
+    def run(code, *arguments, prelude=PRELUDE, timeout=150):
         path = tmp_path / "script.py"
         path.write_text(prelude + textwrap.dedent(code))
         environment = {**os.environ, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "no_proxy": "*"}
@@ -205,6 +212,6 @@ def run_asynchronous(run, request):
     """`run_asynchronous(code, *arguments)`: in a process that is patched, and in one that is not. Takes seconds."""
 
     def run_asynchronous(code, *arguments):
-        assert run(code, request.param, *arguments, prelude=ASYNCHRONOUS, timeout=110) == ["ok"]
+        assert run(code, request.param, *arguments, prelude=ASYNCHRONOUS, timeout=200) == ["ok"]
 
     return run_asynchronous

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 AIOHTTP = """
 import ssl
@@ -143,7 +143,7 @@ async def resource():
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30,
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE,
                                  limits=httpx.Limits(max_connections=COUNT)) as client:
         yield client
     await runner.cleanup()
@@ -156,7 +156,7 @@ async def ask(client, number):
 
 async def more(client):
     try:
-        await client.get("/never", timeout=httpx.Timeout(30, read=0.05))
+        await client.get("/never", timeout=httpx.Timeout(PATIENCE, read=0.05))
     except httpx.ReadTimeout:
         pass
     with anyio.move_on_after(0.05) as scope:
@@ -177,6 +177,7 @@ from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
 COUNT = 40
+patience = dict(open_timeout=PATIENCE, ping_timeout=PATIENCE, close_timeout=PATIENCE)
 
 @contextlib.asynccontextmanager
 async def resource():
@@ -190,11 +191,11 @@ async def resource():
                 await connection.close(4000, "as asked")
             await connection.send(message[::-1])
 
-    async with serve(talk, "127.0.0.1", 0) as server:
+    async with serve(talk, "127.0.0.1", 0, **patience) as server:
         yield server.sockets[0].getsockname()[1]
 
 async def ask(port, number):
-    async with connect(f"ws://127.0.0.1:{port}") as ws:
+    async with connect(f"ws://127.0.0.1:{port}", **patience) as ws:
         await ws.send("meet")
         assert await ws.recv() == "teem"
         for i in range(5):
@@ -204,7 +205,7 @@ async def ask(port, number):
         await (await ws.ping())
 
 async def more(port):
-    async with connect(f"ws://127.0.0.1:{port}") as ws:
+    async with connect(f"ws://127.0.0.1:{port}", **patience) as ws:
         try:
             await asyncio.wait_for(ws.recv(), 0.02)
         except TimeoutError:
@@ -256,7 +257,8 @@ async def resource():
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
-    async with AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", timeout=30, max_retries=0) as client:
+    url = f"http://127.0.0.1:{port}/v1"
+    async with AsyncOpenAI(base_url=url, api_key="none", timeout=PATIENCE, max_retries=0) as client:
         yield client
     await runner.cleanup()
 
@@ -270,7 +272,7 @@ async def ask(client, number):
 
 async def more(client):
     try:
-        await say(client, "never", timeout=Timeout(30, read=0.05))
+        await say(client, "never", timeout=Timeout(PATIENCE, read=0.05))
     except APITimeoutError:
         pass
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 GRPC = """
 import grpc
@@ -56,7 +56,7 @@ async def resource():
 
 async def ask(channel, number):
     name = b"%d" % number
-    assert await channel.unary_unary("/t.T/Unary")(name, timeout=30) == b"re: " + name
+    assert await channel.unary_unary("/t.T/Unary")(name, timeout=PATIENCE) == b"re: " + name
     parts = [part async for part in channel.unary_stream("/t.T/Stream")(name)]
     assert parts == [b"%s-%d" % (name, i) for i in range(10)]
     call = channel.stream_stream("/t.T/Talk")()
@@ -215,6 +215,6 @@ async def test_it(number, turn):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=200,
     )
     assert "2 passed" in done.stdout, done.stdout + done.stderr

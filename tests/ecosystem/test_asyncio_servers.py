@@ -6,12 +6,15 @@ import sys
 
 import httpx
 import pytest
+from processes import PATIENCE
 from real_servers import free_port, running
 from websockets.asyncio.client import connect
 
 import gevlite.asyncio
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
+
+patience = {"open_timeout": PATIENCE, "ping_timeout": PATIENCE, "close_timeout": PATIENCE}
 
 APPLICATION = """
 import asyncio, contextlib, os, signal, sys
@@ -92,7 +95,7 @@ async def use(port, meet=True):
         assert answer == str(number)
         response = await client.post("/stream", content=b"abc %d" % number)
         assert response.content == b"ABC %d" % number
-        async with connect(f"ws://127.0.0.1:{port}/socket") as ws:
+        async with connect(f"ws://127.0.0.1:{port}/socket", **patience) as ws:
             for i in range(3):
                 await ws.send(f"{number} {i}")
             for i in range(3):
@@ -100,7 +103,7 @@ async def use(port, meet=True):
         return int(pid)
 
     limits = httpx.Limits(max_connections=30)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, limits=limits) as client:
         return set(await asyncio.gather(*map(ask, range(30))))
 
 
@@ -110,11 +113,11 @@ def test_uvicorn_serves_and_stops_gracefully(workers, tmp_path):
     port, log = free_port(), tmp_path / "log"
     command = [
         *(sys.executable, "-m", "uvicorn", "application:app", "--port", str(port), "--workers", str(workers)),
-        *("--loop", "gevlite.asyncio:EventLoop", "--timeout-graceful-shutdown", "20"),
+        *("--loop", "gevlite.asyncio:EventLoop", "--timeout-graceful-shutdown", str(PATIENCE)),
     ]
 
     async def last():
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
             request = asyncio.create_task(client.get(f"http://127.0.0.1:{port}/until_stop"))
             while "waiting" not in log.read_text():
                 await asyncio.sleep(0.005)
@@ -125,7 +128,7 @@ def test_uvicorn_serves_and_stops_gracefully(workers, tmp_path):
         pids = gevlite.asyncio.run(use(port, meet=workers == 1))
         assert (server.process.pid in pids) == (workers == 1)
         assert gevlite.asyncio.run(last()) == "finished"
-        server.process.wait(20)
+        server.process.wait(PATIENCE)
     text = log.read_text()
     assert text.count("starts") == text.count("stops") == workers
     assert "Traceback" not in text, text
@@ -146,7 +149,7 @@ async def get(client, url):
     return (await client.get(url)).text
 
 async def open_client():
-    return httpx.AsyncClient(timeout=30)
+    return httpx.AsyncClient(timeout=PATIENCE)
 
 client = gevlite.asyncio.wait(open_client())
 
@@ -283,16 +286,19 @@ def sync_stream(number: int):
 
 @app.get("/late/{number}")
 async def late(number: int):
-    ended = []
+    ended, began = [], Event()
     def in_greenlet():
         try:
-            gevlite.sleep(60)
+            began.set()
+            gevlite.sleep(600)
         finally:
             gevlite.sleep(0.001)
             ended.append("greenlet")
     try:
+        greenlet = gevlite.asyncio.spawn(in_greenlet)
+        await began
         async with asyncio.timeout(0.01):
-            await gevlite.asyncio.spawn(in_greenlet)
+            await greenlet
     except TimeoutError:
         ended.append("endpoint")
     return ended
@@ -331,7 +337,7 @@ async def use_fastapi(port):
         for path in ("stream", "sync_stream"):
             assert (await get(path)).text == "".join(f"{number}.{i} " for i in range(3))
         if number % 5 == 0:
-            async with connect(f"ws://127.0.0.1:{port}/socket") as ws:
+            async with connect(f"ws://127.0.0.1:{port}/socket", **patience) as ws:
                 for i in range(3):
                     await ws.send(f"{number} {i}")
                     assert (await ws.recv())[::-1] == f"{number} {i}"
@@ -340,7 +346,7 @@ async def use_fastapi(port):
         return (await client.get("/state", headers={"X-User": "me"})).json()
 
     limits = httpx.Limits(max_connections=count)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, limits=limits) as client:
         await asyncio.gather(*map(ask, range(count)))
         both = sorted([*range(count)] * 2)
         while (seen := await state()) != {"closed": both, "told": [*range(count)]}:
@@ -359,7 +365,7 @@ def test_fastapi(loop, tmp_path):
     with running(command, port, log, cwd=tmp_path) as server:
         gevlite.asyncio.run(use_fastapi(port))
         server.process.send_signal(signal.SIGTERM)
-        server.process.wait(20)
+        server.process.wait(PATIENCE)
     text = log.read_text()
     assert "Traceback" not in text, text
     assert "never awaited" not in text, text

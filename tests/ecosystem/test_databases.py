@@ -2,20 +2,22 @@
 
 import pytest
 
+pytestmark = pytest.mark.timeout(240)
+
 
 def test_redis(run, redis_server):
     code = """
         import redis
-        client = redis.Redis(port=int(sys.argv[1]), decode_responses=True)
+        client = redis.Redis(port=int(sys.argv[1]), socket_timeout=PATIENCE, decode_responses=True)
         client.set("here", "yes")
         assert client.get("here") == "yes"
         # BLPOP waits in the server
         assert together(20, lambda i: client.blpop([f"empty{i}"], timeout=SECONDS)) == [None] * 20
         # and a waiter is woken by another greenlet
-        waiter = gevlite.spawn(client.blpop, ["full"], timeout=20)
+        waiter = gevlite.spawn(client.blpop, ["full"], timeout=PATIENCE)
         gevlite.sleep(0)
         client.rpush("full", "x")
-        assert waiter.get(timeout=10) == ("full", "x")
+        assert waiter.get(timeout=PATIENCE) == ("full", "x")
         with client.pipeline() as pipe:
             for i in range(100):
                 pipe.incr("count")
@@ -28,7 +30,7 @@ def test_redis(run, redis_server):
 def test_redis_publish_and_subscribe(run, redis_server):
     code = """
         import redis, threading
-        client = redis.Redis(port=int(sys.argv[1]))
+        client = redis.Redis(port=int(sys.argv[1]), socket_timeout=PATIENCE)
         seen = []
         sub = client.pubsub(ignore_subscribe_messages=True)
         sub.subscribe(news=lambda message: seen.append(message["data"]))
@@ -38,7 +40,7 @@ def test_redis_publish_and_subscribe(run, redis_server):
         while len(seen) < 10:
             time.sleep(0.01)
         listener.stop()
-        listener.join(10)
+        listener.join(PATIENCE)
         assert not listener.is_alive()
         assert seen == [b"%d" % i for i in range(10)]
         print("ok")
@@ -81,13 +83,17 @@ import gevlite, time
 def query(i):
     with psycopg.connect("host=127.0.0.1 port={postgres.port} user=tester dbname=postgres") as connection:
         return connection.execute("select %s::int, pg_sleep(0.25)", (i,)).fetchone()[0]
-start = time.monotonic()
-jobs = [gevlite.spawn(query, i) for i in range(20)]
-gevlite.joinall(jobs, raise_error=True)
-assert [job.value for job in jobs] == list(range(20))
-assert time.monotonic() - start < 2.5
+for turn in range(4):       # on a busy machine it may take long
+    start = time.monotonic()
+    jobs = [gevlite.spawn(query, i) for i in range(20)]
+    gevlite.joinall(jobs, raise_error=True)
+    assert [job.value for job in jobs] == list(range(20))
+    if time.monotonic() - start < 2.5:
+        break
+else:
+    raise AssertionError("one after the other")
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=50)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=150)
 
 
 def test_psycopg2_with_a_wait_callback(run, postgres):
@@ -164,7 +170,7 @@ def test_the_pool_of_sqlalchemy(run, postgres):
         import sqlalchemy
         from sqlalchemy.pool import QueuePool
         engine = sqlalchemy.create_engine(f"postgresql+psycopg://tester@127.0.0.1:{sys.argv[1]}/postgres",
-                                          poolclass=QueuePool, pool_size=8, max_overflow=2, pool_timeout=20)
+                                          poolclass=QueuePool, pool_size=8, max_overflow=2, pool_timeout=PATIENCE)
         most = now = 0
         def query(i):
             global most, now
@@ -230,7 +236,7 @@ def ask(client):
 def ask_again(client):
     return [ask(client) for _ in range(3)]
 
-clients = [http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30) for _ in range(8)]
+clients = [http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE) for _ in range(8)]
 jobs = [gevlite.spawn(ask_again, client) for client in clients]
 gevlite.joinall(jobs, raise_error=True)
 used = len({number for job in jobs for number in job.value})

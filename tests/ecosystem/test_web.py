@@ -4,11 +4,13 @@ import textwrap
 
 import pytest
 
+pytestmark = pytest.mark.timeout(240)
+
 CLIENTS = {
     "requests": """
         import requests
         def fetch(i):
-            return requests.get(f"{url}/{i}", timeout=20).text
+            return requests.get(f"{url}/{i}", timeout=PATIENCE).text
     """,
     "requests-session": """
         import requests
@@ -16,17 +18,17 @@ CLIENTS = {
         session = requests.Session()
         session.mount("http://", HTTPAdapter(pool_maxsize=20))
         def fetch(i):
-            return session.get(f"{url}/{i}", timeout=20).text
+            return session.get(f"{url}/{i}", timeout=PATIENCE).text
     """,
     "urllib3": """
         import urllib3
         pool = urllib3.PoolManager(maxsize=20, block=True)
         def fetch(i):
-            return pool.request("GET", f"{url}/{i}", timeout=20).data.decode()
+            return pool.request("GET", f"{url}/{i}", timeout=PATIENCE).data.decode()
     """,
     "httpx": """
         import httpx
-        client = httpx.Client(timeout=20)
+        client = httpx.Client(timeout=PATIENCE)
         def fetch(i):
             return client.get(f"{url}/{i}").text
     """,
@@ -135,7 +137,7 @@ def test_a_framework_serves_with_threads(run, framework):
 import threading, urllib.request
 threading.Thread(target=server.serve_forever, daemon=True).start()
 def fetch(i):
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/{i}", timeout=20) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/{i}", timeout=PATIENCE) as response:
         return response.read().decode()
 fetch(0)
 assert together(20, fetch) == [f"/{i}" for i in range(20)]
