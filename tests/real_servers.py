@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -147,6 +148,16 @@ def mariadb(folder):
         yield it
 
 
+@contextlib.contextmanager
+def mongodb(folder):
+    """Not MongoDB's own, which no package has: see mongo_stub.py."""
+    pytest.importorskip("pymongo")
+    port = free_port()
+    command = [sys.executable, str(Path(__file__).with_name("mongo_stub.py")), str(port)]
+    with running(command, port, folder / "mongodb.log") as server:
+        yield server
+
+
 @pytest.fixture(scope="module", name="redis_server")
 def redis_server_fixture(folder):
     with redis_server(folder) as server:
@@ -162,4 +173,10 @@ def postgres_fixture(folder):
 @pytest.fixture(scope="module", name="mariadb")
 def mariadb_fixture(folder):
     with mariadb(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", name="mongodb")
+def mongodb_fixture(folder):
+    with mongodb(folder) as server:
         yield server

@@ -34,6 +34,7 @@ SERVERS = {  # what starts one, and how an example finds it
         lambda port: {"PGHOST": "127.0.0.1", "PGPORT": port, "PGUSER": "tester", "PGDATABASE": "postgres"},
     ),
     "redis": (real_servers.redis_server, lambda port: {"REDIS_URL": f"redis://127.0.0.1:{port}/0"}),
+    "mongodb": (real_servers.mongodb, lambda port: {"MONGODB_URL": f"mongodb://127.0.0.1:{port}"}),
     "mariadb": (real_servers.mariadb, lambda port: {"MYSQL_TCP_PORT": port}),
 }
 

@@ -12,6 +12,7 @@ from real_servers import (
     folder_fixture as folder_fixture,
     free_port,
     mariadb_fixture as mariadb_fixture,
+    mongodb_fixture as mongodb_fixture,
     postgres_fixture as postgres_fixture,
     program,
     redis_server_fixture as redis_server_fixture,
