@@ -33,15 +33,16 @@ def uninterrupted(function=None, /):
     return call
 
 
-def for_new_hub(seconds):
-    """How long the slices of a hub of this thread are to be: its argument, else the setting; 0: endless.
+def for_new_hub(seconds, source="time_slice"):
+    """How long the slices of a hub of this thread are to be: the argument, which has come from `source`, else the
+    setting; 0: endless.
 
     Raises TypeError or ValueError, also if there can be none.
     """
     if seconds is None:
         seconds = config.time_slice if in_main_thread() else 0.0
     else:
-        seconds = SETTINGS["time_slice"]._checked(seconds, "time_slice")
+        seconds = SETTINGS["time_slice"]._checked(seconds, source)
     if seconds:
         _check(_signal_number())
     return seconds

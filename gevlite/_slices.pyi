@@ -19,8 +19,9 @@ def uninterrupted(function: None = None, /) -> _core.Uninterrupted:
 
 @overload
 def uninterrupted(function: _F, /) -> _F: ...
-def for_new_hub(seconds: float | None) -> float:
-    """How long the slices of a hub of this thread are to be: its argument, else the setting; 0: endless.
+def for_new_hub(seconds: float | str | None, source: str = "time_slice") -> float:
+    """How long the slices of a hub of this thread are to be: the argument, which has come from `source`, else the
+    setting; 0: endless.
 
     Raises TypeError or ValueError, also if there can be none.
     """

@@ -158,6 +158,53 @@ def test_bad_options_are_told_with_the_usage_of_the_command(arguments):
     assert "--no-AREA" not in result.stderr  # the list of the options is for --help
 
 
+SPIN = """
+import threading
+ended = []
+threading.Thread(target=ended.append, args=("ended",)).start()
+while not ended:
+    pass
+print(*ended)
+"""
+
+
+@pytest.mark.parametrize("way", ["script", "-c", "-m"])
+def test_time_slices_by_an_option(run, way):
+    result = run(way, SPIN, patched=True, options=["--time-slice", "0.005"])
+    assert (result.returncode, result.stdout) == (0, "ended\n"), result.stderr
+
+
+def test_the_option_overrides_the_variable(run, monkeypatch):
+    monkeypatch.setenv("GEVLITE_TIME_SLICE", "0.02")
+    code = "import gevlite; gevlite.get_hub(); print(gevlite.config.time_slice)"
+    assert run("-c", code, patched=True).stdout == "0.02\n"
+    assert run("-c", code, patched=True, options=["--time-slice=0"]).stdout == "0.0\n"
+
+
+MUST_BE = "must be a number of seconds, at least 0.001, or 0 for off, not"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "message"),
+    [
+        (["--time-slice"], "", "--time-slice needs a value"),
+        (["--time-slice", "soon", "-c", "print(1)"], "", f"--time-slice {MUST_BE} 'soon'"),
+        (["--time-slice=1e-6", "-c", "print(1)"], "", f"--time-slice {MUST_BE} '1e-6'"),
+        (["-c", "print(1)"], "soon", f"GEVLITE_TIME_SLICE {MUST_BE} 'soon'"),
+    ],
+)
+def test_a_bad_time_slice_is_one_line_after_the_usage(arguments, variable, message):
+    result = subprocess.run(
+        [sys.executable, "-m", "gevlite", "run", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env={**os.environ, "GEVLITE_TIME_SLICE": variable},
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == f"run: error: {message}"
+
+
 def test_areas_are_left_out_before_code_too(run):
     code = "import threading, time; print(threading.Lock.__module__, time.sleep.__module__ != 'time')\n"
     result = run("-c", code, patched=True, options=["--no-thread"])

@@ -9,7 +9,7 @@ import dataclasses
 import inspect
 import sys
 
-from gevlite import _blocked, monkey
+from gevlite import _blocked, _slices, monkey
 from gevlite._config import config
 from gevlite._program import UsageError, execute, find_code, find_input, find_module, find_script
 
@@ -19,7 +19,7 @@ MANNERS = {"aggressive"}
 # Options without a value, each with the attribute of `Command` that it sets.
 FLAGS = {"--check": "check", "--watch": "watch", "-i": "interactive"}
 # Options with one: `--trace FILE` or `--trace=FILE`.
-VALUES = {"--trace": "trace", "--trace-events": "events"}
+VALUES = {"--trace": "trace", "--trace-events": "events", "--time-slice": "time_slice"}
 NAME = "python -m gevlite.monkey"
 
 USAGE = f"""\
@@ -37,6 +37,7 @@ Patch the standard library, then run the script, module or code as Python would;
   --check --watch    run it, and report at its end which lines really blocked, and for how long; 1 if there are any
   --trace FILE       record who runs when and what greenlets wait for: see gevlite.trace
   --trace-events N   the size of its buffer
+  --time-slice N     a greenlet that computes for more than N seconds gives way to the others; 0.01 is a good value
   --no-AREA          leave an area as it is: {", ".join(AREAS)}
   --AREA             patch only this one, and those named in the same way
   -h, --help         print this text
@@ -56,6 +57,7 @@ class Command:
     arguments: list[str] = dataclasses.field(default_factory=list)  # the program's
     trace: str | None = None
     events: int | None = None  # of the trace
+    time_slice: str | None = None  # None: by the setting
 
     def find(self):
         if self.kind == "-":
@@ -117,6 +119,15 @@ def _set_area(options, argument):
     if wanted and True not in options.values():
         options.update({other: False for other in set(AREAS) - MANNERS if other not in options})
     options[area] = wanted
+
+
+def _slice(seconds):
+    try:
+        _slices.for_new_hub(seconds, "--time-slice")  # a wrong GEVLITE_TIME_SLICE is told here, too
+    except ValueError as exc:
+        raise UsageError(str(exc)) from None
+    if seconds is not None:
+        config.time_slice = seconds
 
 
 def _watch(seconds):
@@ -187,6 +198,7 @@ def main(arguments=None, name=NAME):
     """Run the command `name`; returns an exit code, unless the program raises SystemExit."""
     try:
         command = parse(sys.argv[1:] if arguments is None else arguments, name)
+        _slice(command.time_slice)
         return check(command) if command.check else run(command)
     except UsageError as exc:
         forms = USAGE.format(name=name).partition("\n\n")[0]  # without the options, which would hide the error

@@ -57,6 +57,7 @@ class Server:
         max_requests: int = 0,
         max_requests_jitter: int | None = None,
         max_memory: int | None = None,
+        time_slice: float | None = None,
         reload: bool = False,
         access_log: str | None = "-",
         log_format: str | None = None,

@@ -96,6 +96,13 @@ def _parser():
         help="a random number up to this is added (default: a tenth of --max-requests)",
     )
     add("--max-memory", type=_size, metavar="BYTES", help="a worker that uses more memory is replaced; 500m, 2g")
+    add(
+        "--time-slice",
+        type=float,
+        metavar="SECONDS",
+        help="a request that computes for longer gives way to the others; 0.01 is a good value, 0: never (default: "
+        "GEVLITE_TIME_SLICE, else never)",
+    )
     add("--reload", action="store_true", help="for development: reload when a file of the application changes")
 
     group = parser.add_argument_group("log")

@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 
+from gevlite import _slices
 from gevlite.pywsgi import AccessLog, Limits, Proxies
 
 __all__ = ["Settings", "cores"]
@@ -49,6 +50,7 @@ class Settings:
     max_requests: int = 0
     max_requests_jitter: int | None = None
     max_memory: int | None = None
+    time_slice: float | None = None
     reload: bool = False
     access_log: str | None = "-"
     log_format: str | None = None
@@ -86,6 +88,7 @@ class Settings:
         self._whole("max_requests_jitter", 0)
         if self.max_memory is not None:
             self._whole("max_memory", 1)
+        _slices.for_new_hub(self.time_slice)  # a wrong GEVLITE_TIME_SLICE is told here, too
         for name in ("timeout", "graceful_timeout"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:

@@ -112,8 +112,10 @@ class _Worker:
         return 0
 
     def patch(self):
-        from gevlite import monkey
+        from gevlite import config, monkey
 
+        if self.settings.time_slice is not None:
+            config.time_slice = self.settings.time_slice
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", monkey.MonkeyPatchWarning)
             monkey.patch_all()

@@ -83,6 +83,7 @@ def test_each_worker_may_have_a_socket_of_its_own(serving):
         (["--bind", "unix:/nonexistent/socket"], "site_app", "cannot listen on unix:/nonexistent/socket: No such file"),
         (["--socket-owner", "nobody-of-this-name"], "site_app", "there is no such user or group"),
         (["--max-body", "-1"], "site_app", "max_body"),
+        (["--time-slice", "1e-6"], "site_app", "time_slice must be a number of seconds, at least 0.001, or 0 for off"),
     ],
 )
 def test_bad_input_is_one_clear_line(tmp_path, options, app, message):
@@ -222,6 +223,15 @@ def test_a_worker_that_hangs_is_replaced_and_says_what_it_was_doing(serving):
     assert server.pid() != first
     server.said("hangs: no switch between greenlets for 4 seconds")
     server.said(r'site_app.py", line \d+ in application')
+
+
+def test_with_time_slices_a_request_that_computes_lets_others_be_answered(serving):
+    server = serving("-w", "1", "--time-slice", "0.01")
+    first = server.pid()
+    spinning = server.open()
+    spinning.http.request("GET", "/spin")
+    until(server.started, "the request")
+    assert server.pid() == first
 
 
 def test_workers_do_not_hang_because_the_supervisor_does(serving):

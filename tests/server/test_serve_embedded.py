@@ -35,6 +35,8 @@ def hello(environ, start_response):
         (hello, {"workers": True}, ValueError, "workers"),
         (hello, {"max_requests": -1}, ValueError, "max_requests"),
         (hello, {"timeout": -1}, ValueError, "timeout must be a number of seconds"),
+        (hello, {"time_slice": -1}, ValueError, "time_slice must be a number of seconds"),
+        (hello, {"time_slice": []}, TypeError, "time_slice must be a number of seconds"),
         (hello, {"socket_mode": 0o1000}, ValueError, "socket_mode"),
         (hello, {"client_certs": "maybe"}, ValueError, "client_certs must be none, optional or required"),
         (hello, {"certfile": "c", "client_certs": "required"}, ValueError, "go together"),
