@@ -595,15 +595,25 @@ def _connect_ex(original, sock, address):
         return exc.errno
 
 
+def _adopt(original, sock, fd):
+    """What makes a socket of ours at the end of `accept`: so also of one that waited already when the fault began."""
+    return _accepted_by(sock, original(sock, fd))
+
+
 def _accept(original, sock):
-    """What `accept` does now."""
+    """What the original `accept` does now."""
     made, address = original(sock)
+    return _accepted_by(sock, made), address
+
+
+def _accepted_by(sock, made):
+    """What the code under test gets for the connection that a listener has accepted."""
     if not _can_be_faulty(sock):
-        return made, address
+        return made
     here = sock.getsockname()
     plan = _plan("server", made, here, made.getsockname())
     if plan is None:
-        return made, address
+        return made
     fault, number = plan
     try:
         limit = sock.gettimeout()
@@ -614,10 +624,10 @@ def _accept(original, sock):
         if fault.send is not None:
             made.setsockopt(_std.SOL_SOCKET, _std.SO_SNDBUF, 1)
         if fault._needs_relay or (fault.delay and limit == 0):
-            return _behind_relay(fault, number, here, made, fault.delay if limit == 0 else None), address
+            return _behind_relay(fault, number, here, made, fault.delay if limit == 0 else None)
         if fault.send is not None:
             _Connection(fault, number, here, made)
-        return made, address
+        return made
     except BaseException:
         made.close()
         raise
@@ -785,7 +795,6 @@ def _plain(function):
 _METHODS = {
     "connect": _plain(_connect),
     "connect_ex": _plain(_connect_ex),
-    "accept": _plain(_accept),
     "recv": lambda original: _sized(original, 0),
     "recvfrom": lambda original: _sized(original, 0),
     "recvmsg": lambda original: _sized(original, 1),
@@ -797,9 +806,11 @@ _METHODS = {
     "getpeername": _named,
     "getsockname": _named,
 }
+_OWN_METHODS = {"_adopt": _plain(_adopt)}
+_STD_METHODS = {"accept": _plain(_accept)}
 _SECURE_METHODS = {"read": _secure_read, "write": _send}
 
-for _name in _METHODS:
+for _name in {**_METHODS, **_OWN_METHODS}:
     setattr(_Own, _name, getattr(_Socket, _name))
 
 
@@ -810,8 +821,8 @@ class _Hooks:
         self.undo = []
 
     def install(self):
-        for cls in (_Socket, _StdSocket):
-            for name, wrap in _METHODS.items():
+        for cls, more in ((_Socket, _OWN_METHODS), (_StdSocket, _STD_METHODS)):
+            for name, wrap in {**_METHODS, **more}.items():
                 self.replace(cls, name, wrap)
         try:
             from gevlite.ssl import SSLSocket

@@ -80,6 +80,14 @@ def test_a_call_receives_at_most_so_many_bytes(address, side):
     assert kinds(fault) == ["receive"]
 
 
+def test_a_server_that_waited_for_clients_before_the_fault_began(address):
+    gevlite.idle()
+    with faults.sockets(address, side="server", receive=2) as fault, connected(address) as sock:
+        sock.sendall(b"hello")
+        assert sock.recv(100)[:2] == b"he"
+    assert kinds(fault) == ["receive"]
+
+
 def test_no_more_is_there_to_be_read_than_a_call_gets(server):
     """For what reads in its own way, as TLS and event loops do."""
     with faults.sockets(server.address, receive=1), connected(server.address) as sock:
