@@ -104,7 +104,8 @@ def find_input(arguments):
     """The program that standard input contains, as `python -` reads it."""
     sys.argv[:] = ["-", *arguments]
     set_first_path("")
-    source = sys.stdin.buffer.read() if sys.stdin is not None else b""
+    with _OwnErrors():  # Ctrl-C
+        source = sys.stdin.buffer.read() if sys.stdin is not None else b""
     return _of_source(source, "<stdin>", importlib.machinery.BuiltinImporter)
 
 

@@ -1,12 +1,16 @@
 """`python -m gevlite run`, and the program in standard input: all is as if Python itself ran it, but patched."""
 
+import array
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 
 import pytest
+from processes import until
 
 REPORT = """
 import json, sys, time
@@ -118,6 +122,27 @@ def test_ctrl_c_ends_it_by_the_signal_and_shows_few_lines(run, way):
     assert result.returncode == -signal.SIGINT
     assert result.stderr.endswith("KeyboardInterrupt\n")
     assert result.stderr.count("  File ") == 1 and "line 4" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["run", "-"]])
+def test_ctrl_c_before_the_program_has_come_shows_no_frames(arguments):
+    command = [sys.executable, "-m", "gevlite", *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        process.stdin.write(b"print('never')\n")
+        process.stdin.flush()
+        until(lambda: unread(process.stdin) == 0, "a process that reads")
+        process.send_signal(signal.SIGINT)
+        process.wait(50)
+        assert (process.stdout.read(), process.stderr.read()) == (b"", b"KeyboardInterrupt\n")
+        assert process.returncode == -signal.SIGINT
+
+
+def unread(pipe):
+    """How many bytes of what was written are still in it."""
+    size = array.array("i", [0])
+    fcntl.ioctl(pipe.fileno(), termios.FIONREAD, size)
+    return size[0]
 
 
 def test_a_hook_of_the_program_gets_its_own_frames(run):

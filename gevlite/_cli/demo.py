@@ -58,7 +58,7 @@ def main(count, longest, plain):
     requests = [Request(list(clients)[i % len(clients)], d) for i, d in enumerate(delays(count, longest))]
     listener = _serve(count)
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    title = f"gevlite {__version__} on {gevlite.get_hub().backend.name}: {count} requests at once to {base}/delay/N"
+    title = f"gevlite {__version__} on {gevlite.get_hub().backend.name}: {_requests(count)} at once to {base}/delay/N"
     print(*textwrap.wrap(title, columns), "", sep="\n", flush=True)
 
     ticker = Ticker(requests, sys.stdout, plain, columns)
@@ -81,6 +81,10 @@ def main(count, longest, plain):
         print(*textwrap.wrap(f"{name:<16}{text}", columns, subsequent_indent=" " * 16), sep="\n")
     sys.stdout.flush()
     return 1 if failed else 0
+
+
+def _requests(count):
+    return "1 request" if count == 1 else f"{count} requests"
 
 
 def delays(count, longest):
@@ -202,7 +206,8 @@ def _allow_files(count):
         most = (max(soft, hard) - SPARE_FILES) // 2
         advice = f"at most --count {most} fits" if most > 0 else "that is too few for any"
         raise DemoError(
-            f"{count} requests need {wanted} open files, and the limit is {max(soft, hard)} (ulimit -n): {advice}"
+            f"{_requests(count)} need{'s' if count == 1 else ''} {wanted} open files, and the limit is "
+            f"{max(soft, hard)} (ulimit -n): {advice}"
         ) from None
 
 
