@@ -56,7 +56,10 @@ def write_readable():
             source = next(p for p in map(path.with_suffix, (".pyi", ".py", ".pyx")) if p.exists())
             if source.suffix == ".pyx":
                 continue
-            tree = ast.parse(source.read_text(encoding="utf-8"))
+            text = source.read_text(encoding="utf-8")
+            tree = ast.parse(text)
+            if source.suffix == ".py":
+                describe_attributes(tree, text)
             for owner in ast.walk(tree):
                 if isinstance(owner, ast.Module | ast.ClassDef):
                     give_bodies(owner)
@@ -70,6 +73,34 @@ def write_readable():
             target = READABLE / package / path.relative_to(folder).with_suffix(".py")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(ast.unparse(tree), encoding="utf-8")
+
+
+def describe_attributes(tree, text):
+    """In a module without a stub: a comment `#: what it is` above an attribute becomes its description, and the
+    attributes that `__init__` takes over as they are get the types of its parameters."""
+    descriptions, comment = {}, []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("#: "):
+            comment.append(line.strip()[3:])
+        elif comment:
+            descriptions[number] = as_markdown("\n".join(comment), ())
+            comment = []
+    for owner in [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]:
+        made = next((node for node in owner.body if getattr(node, "name", "") == "__init__"), None)
+        types = {arg.arg: arg.annotation for arg in (*made.args.args, *made.args.kwonlyargs)} if made else {}
+        body = []
+        for node in [*owner.body, *(made.body if made else ())]:
+            match node:
+                case ast.Assign([ast.Attribute(ast.Name("self"), name)], ast.Name(value)) if types.get(value):
+                    made.body = [one for one in made.body if one is not node] or [ast.Pass()]
+                    body.append(ast.AnnAssign(ast.Name(name), types[value], None, 1))
+                case _ if node in owner.body:
+                    body.append(node)
+                case _:
+                    continue
+            if node.lineno in descriptions and isinstance(node, ast.Assign | ast.AnnAssign):
+                body.append(ast.Expr(ast.Constant(descriptions[node.lineno])))
+        owner.body = body
 
 
 def is_overload(node):
