@@ -19,20 +19,21 @@ say("went on")
 PARKED = _PARKED.replace("COUNT", "1")
 THREE_PARKED = _PARKED.replace("COUNT", "3")
 
-# A greenlet computes, and another one cannot begin.
+# A greenlet computes, and another one cannot begin: also with time slices.
 SPINNING = """
 def compute():
     os.set_blocking(0, False)
-    say("ready")
-    while True:
-        for _ in range(100):
-            pass
-        try:
-            os.read(0, 100)
-            break
-        except BlockingIOError:
-            pass
-    say("went on")
+    with gevlite.uninterrupted():
+        say("ready")
+        while True:
+            for _ in range(100):
+                pass
+            try:
+                os.read(0, 100)
+                break
+            except BlockingIOError:
+                pass
+        say("went on")
 def other():
     pass
 one = gevlite.spawn(compute)

@@ -242,6 +242,7 @@ def test_a_stuck_hub_is_told(start):
         say("went on")
         """,
         GEVLITE_INSPECT="1",
+        GEVLITE_TIME_SLICE="",  # else it is not stuck
     )
     stuck.shows()
     done = stuck.look("attach", "--timeout", "4", stdin="print(1)")

@@ -167,7 +167,7 @@ def test_spinning(program):
     spinning = program(SPINNING)
     screen = spinning.shows()
     assert re.search(r"^  the spinner compute app\.py:1\d\d runs, \d", screen, re.M), screen
-    assert re.search(r"^  other app\.py:113 not begun$", screen, re.M), screen
+    assert re.search(r"^  other app\.py:114 not begun$", screen, re.M), screen
     assert re.search(r"1 running, 1 parked, 1 not begun", screen)
     assert spinning.goes_on() == "went on\n"
 

@@ -54,7 +54,7 @@ def test_spinning(program):
     busy, count, _, rest = row(block, "compute")
     assert busy >= 50 and count == 1, block  # 100, if the machine has time for the samples
     assert re.match(r"compute app\.py:1\d\d  runs$", rest), block
-    assert row(block, "other")[3] == "other app.py:113  not begun"
+    assert row(block, "other")[3] == "other app.py:114  not begun"
     assert spinning.goes_on() == "went on\n"
 
 
@@ -253,6 +253,7 @@ def test_a_process_that_is_stopped(start):
 
 def test_ctrl_c_and_a_closed_pipe_end_it_cleanly(start):
     program = start(THREE_PARKED, GEVLITE_INSPECT="1")
+    threads = os.listdir(f"/proc/{program.pid}/task")
     watching = program.begin("top", "--interval", "0.2")
     until(lambda: "serve" in watching.stdout.readline())
     watching.send_signal(signal.SIGINT)
@@ -265,7 +266,7 @@ def test_ctrl_c_and_a_closed_pipe_end_it_cleanly(start):
     assert watching.wait(50) == 0
     watching.stderr.close()
     # The thread that answered has gone, too.
-    until(lambda: len(os.listdir(f"/proc/{program.pid}/task")) == 2)
+    until(lambda: os.listdir(f"/proc/{program.pid}/task") == threads)
     assert program.goes_on() == "went on\n"
 
 

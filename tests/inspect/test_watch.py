@@ -53,7 +53,7 @@ def run_file(tmp_path):
         result = subprocess.run(
             [sys.executable, "-X", "faulthandler", *flags, "app.py"],
             cwd=tmp_path,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, "GEVLITE_TIME_SLICE": "", **(env or {})},  # else the others would not be blocked
             capture_output=True,
             text=True,
             timeout=50,
@@ -432,7 +432,7 @@ def test_it_is_off_unless_it_is_asked_for(run_script):
         gevlite.sleep(0)
         print(gevlite.config.watch, "gevlite._blocked" in sys.modules, 1)
         """,
-        env={"GEVLITE_WATCH": ""},
+        env={"GEVLITE_WATCH": "", "GEVLITE_TIME_SLICE": ""},
     )
     assert result.stdout == "0.0 False 1\n"
 
