@@ -653,8 +653,12 @@ def test_max_requests(master):
     assert connection.is_closed()
 
 
+# With time slices, nothing does that here.
+NO_SLICES = {"GEVLITE_TIME_SLICE": ""}
+
+
 def test_who_keeps_others_from_running_is_replaced(master, background):
-    running = master("--timeout", "1")
+    running = master("--timeout", "1", env=NO_SLICES)
     pid = running.get().json["pid"]
     connection = running.open()
     spinning = background(connection.get, "/spin")
@@ -667,7 +671,7 @@ def test_who_keeps_others_from_running_is_replaced(master, background):
 
 
 def test_who_keeps_others_from_running_is_in_the_error_log(master, background):
-    running = master()
+    running = master(env=NO_SLICES)
     blocking = background(running.open().get, "/block")
     running.said(r"\[WARNING\] application \(site_app\.py:\d+\) has run for \d+\.\d s; \d+ others? waits?\nStack")
     (running.folder / "told").touch()
@@ -678,7 +682,7 @@ def test_the_watch_can_be_turned_off_and_a_bad_value_is_an_error(master):
     with_error = master(env={"GEVLITE_WATCH": "soon"}, boots=False)
     with_error.said("GEVLITE_WATCH must be a number of seconds, at least 0.01, or 0 for off, not 'soon'")
     with_error.kill()
-    off = master(env={"GEVLITE_WATCH": "0"})
+    off = master(env={"GEVLITE_WATCH": "0", **NO_SLICES})  # those have a ticker, too
     pid = off.get().json["pid"]
     assert "gevlite-ticker" not in [name.read_text().strip() for name in Path(f"/proc/{pid}/task").glob("*/comm")]
 
