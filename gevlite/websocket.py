@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from gevlite._core import monotonic
 from gevlite._http.settings import RequestError
+from gevlite._slices import uninterrupted
 from gevlite.event import Event
 from gevlite.greenlet import GreenletExit, spawn
 from gevlite.lock import Semaphore
@@ -39,6 +40,9 @@ _MANY_ANSWERS = 64
 _PIECE = 4096
 # Seconds for the last frame of a greenlet that is killed.
 _MOMENT = 0.1
+# The reader and whoever sends use one protocol. Each call of it must be complete before the next one: with time slices
+# it might not be.
+_WHOLE = uninterrupted()
 
 # At level DEBUG the protocol logs each frame.
 _log = logging.getLogger(__name__)
@@ -354,10 +358,11 @@ class WebSocket:
             if self.close_code is not None:
                 raise self._closed()
             try:
-                if data is message:
-                    self._protocol.send_binary(data)
-                else:
-                    self._protocol.send_text(data)
+                with _WHOLE:
+                    if data is message:
+                        self._protocol.send_binary(data)
+                    else:
+                        self._protocol.send_text(data)
                 self._write()
             except OSError as exc:
                 raise self._closed() from exc
@@ -398,7 +403,8 @@ class WebSocket:
         if self.close_code is None:
             with self._turn:
                 if self.close_code is None:
-                    self._protocol.send_close(code, reason)
+                    with _WHOLE:
+                        self._protocol.send_close(code, reason)
                     self._set_closed(code, reason)
                     with suppress(OSError):  # the client has gone: that is a close, too
                         self._write()
@@ -473,7 +479,8 @@ class WebSocket:
         except TimeoutError:
             pass
         if self.close_code is None:
-            self._protocol.send_ping(b"")
+            with _WHOLE:
+                self._protocol.send_ping(b"")
             self._answer()
         try:
             return read(self._ping_timeout)
@@ -486,7 +493,8 @@ class WebSocket:
         if self._compressed and len(data) > _PIECE:
             return all(self._take(data[i : i + _PIECE]) for i in range(0, len(data), _PIECE))
         protocol = self._protocol
-        protocol.receive_data(data)
+        with _WHOLE:
+            protocol.receive_data(data)
         try:
             for frame in protocol.events_received():
                 if frame.opcode <= _BINARY:
@@ -546,7 +554,8 @@ class WebSocket:
         return not last
 
     def _fail(self, code, reason):
-        self._protocol.fail(code, reason)
+        with _WHOLE:
+            self._protocol.fail(code, reason)
         self._set_closed(code, reason)
         self._answer()
 

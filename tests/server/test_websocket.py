@@ -5,17 +5,19 @@ import gc
 import os
 import socket
 import struct
+import time
 import weakref
 
 import pytest
 from ws_peer import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Peer, close_frame, echoes, frame
 
 import gevlite
+from gevlite._core import has_slices
 from gevlite.event import Event
 from gevlite.pywsgi import Limits, WSGIHandler
 from gevlite.websocket import WebSocket, WebSocketClosed, accept
 
-pytest.importorskip("websockets")
+Frame = pytest.importorskip("websockets.frames").Frame
 
 
 @pytest.fixture
@@ -121,6 +123,30 @@ def test_fragments_are_put_together(pair):
     assert websocket.receive() == "\N{SNOWMAN}x"
     peer.send(frame(BINARY, b"\xff", fin=False) + frame(CONTINUATION, b"\xfe"))
     assert websocket.receive() == b"\xff\xfe"
+
+
+@pytest.mark.skipif(not has_slices(), reason="has no time slices")
+def test_a_message_is_not_lost_because_the_reader_answers_a_ping_meanwhile(pair, hub, monkeypatch):
+    """With time slices the reader might run in the middle of a call of the protocol."""
+    websocket, peer = pair()
+    serialize = Frame.serialize
+
+    def long(self, **options):
+        if self.opcode == BINARY:
+            peer.send(frame(PING, b"now"))
+            end, slices = time.monotonic() + 0.1, hub.stats()["slices"]
+            while time.monotonic() < end and hub.stats()["slices"] < slices + 3:
+                pass
+        return serialize(self, **options)
+
+    monkeypatch.setattr(Frame, "serialize", long)
+    monkeypatch.setattr(gevlite.config, "time_slice", 0.001)
+    websocket.send(b"message")
+    websocket.send("the end")
+    seen = set()
+    while (TEXT, b"the end") not in seen:
+        seen.add(peer.read())
+    assert (BINARY, b"message") in seen
 
 
 def test_control_frames_between_fragments_are_answered_at_once(pair):
