@@ -17,12 +17,20 @@ import asyncio
 import contextlib
 import math
 import os
-from _thread import get_ident
 from asyncio import events
 
 from gevlite import backends
 from gevlite._aio import running_hook
-from gevlite._core import getcurrent, host_begin, host_end, host_expects, host_turn, hubs, replace_backend
+from gevlite._core import (
+    get_hub_if_exists,
+    getcurrent,
+    host_begin,
+    host_end,
+    host_expects,
+    host_turn,
+    hubs,
+    replace_backend,
+)
 from gevlite.select import waits_cooperatively
 from gevlite.timeout import Timeout
 
@@ -243,7 +251,7 @@ class Guest:
     def _turn(self):
         if self._turning or not self.attached:
             return
-        if get_ident() != self.hub.thread_ident:
+        if get_hub_if_exists() is not self.hub:
             self._go_astray()
             return
         self._due = False

@@ -1208,7 +1208,8 @@ def test_debug_mode_in_a_patched_process(run_script):
     """)
 
 
-def test_a_patched_process(run_script, host):
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_a_patched_process(run_script, host, where):
     code = """
         from gevlite import monkey
         monkey.patch_all()
@@ -1246,14 +1247,22 @@ def test_a_patched_process(run_script, host):
             assert await event
             return "ok"
 
-        if sys.argv[1] == "uvloop":
-            import uvloop
-            print(uvloop.run(main()))
-        else:
-            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-                print(runner.run(main()))
+        def run():
+            if sys.argv[1] == "uvloop":
+                import uvloop
+                print(uvloop.run(main()))
+            else:
+                with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                    print(runner.run(main()))
+
+        if sys.argv[2] == "main":
+            run()
+        else:   # which is a greenlet
+            outer = threading.Thread(target=run)
+            outer.start()
+            outer.join()
     """
-    done = run_script(code, host)
+    done = run_script(code, host, where)
     assert (done.stdout, done.stderr) == ("ok\n", "")
 
 
