@@ -24,7 +24,7 @@ cdef class Backend:
     cdef int pipes                  # how many it has made
     cdef Backend giver              # whose pipe it takes over instead of making one; None: nobody's
     cdef list always_ready          # (fd, events) armed since the last poll of what can never block, such as a regular file
-    cdef readonly uint64_t signals  # how many have come by way of signal_fd
+    cdef readonly uint64_t signals  # how many have come by way of signal_fd; without `set_own_signal`
 
     cpdef bint adopt(self, int fd) except -1
     cpdef arm(self, int fd, int events)
@@ -40,6 +40,8 @@ cdef class Backend:
     cdef int take_over(self, Backend giver) except -1
     cdef int forget_always(self, int fd) except -1
     cdef bint report_always(self) except -1
+
+cdef void set_own_signal(int signum) noexcept
 
 cdef class LostBackend(Backend):
     """In a child, in the place of one whose `after_fork` failed."""

@@ -24,6 +24,14 @@ cdef extern from "fcntl.h" nogil:
     int F_SETFL
     int O_NONBLOCK
 
+cdef int _own_signal = 0
+
+
+cdef void set_own_signal(int signum) noexcept:
+    """The signal by which the interpreter is told that a time slice is over: `signal.pause` must not hear of it."""
+    global _own_signal
+    _own_signal = signum
+
 
 cdef class Backend:
     """Backend(*args, **kwargs)\n--\n
@@ -186,15 +194,16 @@ cdef class Backend:
     cdef int drain_wake(self) noexcept:
         cdef char[64] scratch
         cdef ssize_t i, n
-        cdef int came = 0
+        cdef int came = 0, own = 0
         self.wake_pending = False
         while True:
             n = c_read(self.wake_fd, scratch, sizeof(scratch))
             for i in range(n):
                 # The interpreter writes the number of the signal, `wake` a zero.
                 came += scratch[i] != 0
+                own += scratch[i] != 0 and scratch[i] == _own_signal
             if n != sizeof(scratch):
-                self.signals += came
+                self.signals += came - own
                 return came
 
     def __dealloc__(self):

@@ -15,7 +15,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 # A backend may have them from here, too.
-from gevlite._backend cimport END, READ, URGENT, WRITE, Backend, LostBackend, Ready
+from gevlite._backend cimport END, READ, URGENT, WRITE, Backend, LostBackend, Ready, set_own_signal
 from gevlite._heap cimport Heap, HeapItem, heap_before, heap_push, heap_remove
 from gevlite._ring cimport (
     Entry, Ring, ring_at, ring_dispose, ring_has, ring_pop, ring_push, ring_rotate, ring_unwatch, ring_watch,

@@ -424,6 +424,7 @@ cdef int set_slice_signal(int signum) except -1:
     before = _signal.signal(signum, _end_slice)
     _signal.siginterrupt(signum, False)
     _slice_signal, _slice_signal_before = signum, before
+    set_own_signal(signum)
     signals_without_ref[signum] = _end_slice
     watch_collections()
     return 0
@@ -435,6 +436,7 @@ cdef int restore_slice_signal() except -1:
     if not signum:
         return 0
     _slice_signal = 0
+    set_own_signal(0)
     signals_without_ref.pop(signum, None)
     unwatch_collections()
     try:

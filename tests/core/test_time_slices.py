@@ -913,11 +913,13 @@ def test_reports_say_who_has_used_up_a_slice(sliced, tmp_path):
 
         stopped = []
         spinners = [spawn(spin, lambda: stopped) for _ in range(3)]
-        gevlite.sleep(0.01)
-        found = [one for one in Report(_probe.collect()).greenlets if one.function == "spin"]
-        assert len(found) == 3
-        used = [one for one in found if one.waits_for == "its next time slice"]
-        assert len(used) >= 2 and {one.state for one in used} == {"ready"}, found
+        used = []
+        while len(used) < 2:        # each begins in its turn
+            gevlite.sleep(0.01)
+            found = [one for one in Report(_probe.collect()).greenlets if one.function == "spin"]
+            assert len(found) == 3
+            used = [one for one in found if one.waits_for == "its next time slice"]
+        assert {one.state for one in used} == {"ready"}, found
         assert "ready, used up its time slice" in fit(Report(_probe.collect()).ps(), None)
         words = [w.describe() for w in get_hub().parked_waiters()]
         assert "ready, used up its time slice" in words, words

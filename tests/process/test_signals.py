@@ -9,6 +9,7 @@ import pytest
 
 import gevlite
 from gevlite import signal
+from gevlite._core import has_slices
 from gevlite.event import Event
 
 USR1, USR2 = std_signal.SIGUSR1, std_signal.SIGUSR2
@@ -134,6 +135,20 @@ def test_pause_does_not_see_signals_that_came_before(handled, start):
     std_signal.raise_signal(USR1)
     assert handled == [USR1]
     waiter = start(signal.pause)
+    gevlite.idle()
+    assert not waiter.greenlet.ready()
+    std_signal.raise_signal(USR1)
+    waiter.get()
+
+
+@pytest.mark.skipif(not has_slices(), reason="has no time slices")
+def test_pause_does_not_see_the_end_of_a_time_slice(handled, start, hub, monkeypatch):
+    monkeypatch.setattr(gevlite.config, "time_slice", 0.001)
+    waiter = start(signal.pause)
+    gevlite.idle()
+    slices = hub.stats()["slices"]
+    while hub.stats()["slices"] < slices + 5:
+        pass
     gevlite.idle()
     assert not waiter.greenlet.ready()
     std_signal.raise_signal(USR1)
