@@ -74,7 +74,7 @@ class BaseServer:
         self._socket_file = None
         self._bound_by = None  # the process that made the listener
         self._stop_deadline = 0
-        self._serving = set()
+        self._serving = {}  # the keys: `stop` ends them in the order in which they began
         self._to_begin = 0  # clients handed to greenlets that have not begun
         self._accepted = 0
         self._refused = 0  # connections that were closed because there were too many
@@ -284,13 +284,13 @@ class BaseServer:
     def _serve(self, *args):
         me = getcurrent()
         self._to_begin -= 1
-        self._serving.add(me)
+        self._serving[me] = None
         try:
             return self._handle(*args)
         except KeyboardInterrupt as exc:
             self._interrupted(exc, "a client")
         finally:
-            self._serving.discard(me)
+            self._serving.pop(me, None)
             self._served.set()
             self.do_close(*args)
 
@@ -387,12 +387,11 @@ class BaseServer:
         return self.pool is not None
 
     def _drain(self):
-        me = getcurrent()
         for _ in range(100):  # one is enough in the usual order; one that was killed before it began never will
             sleep(0)
             if self._to_begin <= 0:
                 break
-        while self._serving - {me}:
+        while self._others():
             remaining = self._stop_deadline - monotonic()
             if remaining <= 0:
                 break
@@ -400,9 +399,14 @@ class BaseServer:
             self._served.wait(remaining)
         if self._may_kill:
             try:
-                killall(self._serving - {me}, block=True, timeout=1)
+                killall(self._others(), block=True, timeout=1)
             except Timeout:
                 pass  # a greenlet that survives the kill
+
+    def _others(self):
+        """The greenlets that serve clients, without the caller."""
+        me = getcurrent()
+        return [one for one in list(self._serving) if one is not me]
 
     def __enter__(self):
         """For `with`: leaving the block stops the server. Entering it does not start it."""

@@ -261,24 +261,29 @@ class Group(GroupMappingMixin):
     greenlet_class = Greenlet
 
     def __init__(self, greenlets=(), /):
-        self.greenlets = set()
+        self._members = {}  # the keys: a set would have no order, and `kill` another one in each run
         self._killed = set()
         self._emptied = Watch()
         self._failures = {}  # by id: what each `join(raise_error=True)` in progress collects
         for one in greenlets:
             self.add(one)
 
+    @property
+    def greenlets(self):
+        """The members, in the order in which they came: a view, as `dict.keys()` returns."""
+        return self._members.keys()
+
     def __len__(self):
-        return len(self.greenlets)
+        return len(self._members)
 
     def __contains__(self, greenlet):
-        return greenlet in self.greenlets
+        return greenlet in self._members
 
     def __iter__(self):
-        return iter(list(self.greenlets))
+        return iter(list(self._members))
 
     def __repr__(self):
-        return f"<{type(self).__name__} at {id(self):#x} greenlets={len(self.greenlets)}>"
+        return f"<{type(self).__name__} at {id(self):#x} greenlets={len(self._members)}>"
 
     # -------- members
 
@@ -292,9 +297,9 @@ class Group(GroupMappingMixin):
 
     def _enter(self, greenlet):
         """False if there was nothing to do."""
-        if greenlet in self.greenlets:
+        if greenlet in self._members:
             return False
-        self.greenlets.add(greenlet)
+        self._members[greenlet] = None
         if isinstance(greenlet, Greenlet) and not greenlet._on_end(self._ended):
             self._leave(greenlet)
         return True
@@ -316,11 +321,11 @@ class Group(GroupMappingMixin):
         Its place is free at once; greenlets that wait for the end of all members continue when its links have run.
         """
         try:
-            self.greenlets.remove(greenlet)
+            del self._members[greenlet]
         except KeyError:
             return False
         self._killed.discard(greenlet)
-        if not self.greenlets:
+        if not self._members:
             tell = self._emptied.take()  # by the time the links have run there may be members again
             if isinstance(greenlet, Greenlet):
                 greenlet._after_links(tell)
@@ -371,13 +376,13 @@ class Group(GroupMappingMixin):
         With `raise_error`, raises the error of the first member that fails meanwhile. Raises RuntimeError if a member
         calls it: it would wait for its own end.
         """
-        if getcurrent() in self.greenlets:
+        if getcurrent() in self._members:
             raise RuntimeError("a greenlet cannot wait for the end of a group that it belongs to")
         failed = []
         if raise_error:
             self._failures[id(failed)] = failed
         try:
-            emptied = self._emptied.wait_unless(lambda: not self.greenlets, timeout)
+            emptied = self._emptied.wait_unless(lambda: not self._members, timeout)
         finally:
             self._failures.pop(id(failed), None)
         for greenlet in failed:
@@ -385,7 +390,8 @@ class Group(GroupMappingMixin):
         return emptied
 
     def kill(self, exception=GreenletExit, block=True, timeout=None):
-        """Raise `exception` (a class or an instance) in each member, only once in each, however often this is called.
+        """Raise `exception` (a class or an instance) in each member, in the order in which they came, once in each,
+        however often this is called.
 
         With `block`, wait until all have ended, at most `timeout` seconds; greenlets that become members meanwhile are
         killed too. A member that calls this is killed last. A member that is not a `Greenlet` is removed.
@@ -395,9 +401,9 @@ class Group(GroupMappingMixin):
             return
         me = getcurrent()
         with Timeout(timeout if block else None, False):
-            while self._kill_now(self.greenlets - {me}, exception) and block:
-                joinall([one for one in self.greenlets if one is not me and isinstance(one, Greenlet)])
-        if me in self.greenlets and me not in self._killed:
+            while self._kill_now([one for one in list(self._members) if one is not me], exception) and block:
+                joinall([one for one in list(self._members) if one is not me and isinstance(one, Greenlet)])
+        if me in self._members and me not in self._killed:
             self._killed.add(me)
             if block:
                 raise exception
@@ -405,30 +411,30 @@ class Group(GroupMappingMixin):
 
     def _kill_now(self, greenlets, exception):
         """Kill without blocking. False if none of them is left."""
-        killall(greenlets - self._killed, exception, block=False)
+        killall([one for one in greenlets if one not in self._killed], exception, block=False)
         for one in greenlets:
             if not isinstance(one, Greenlet):
                 self.discard(one)
-        left = self.greenlets & greenlets
-        self._killed |= left
+        left = [one for one in greenlets if one in self._members]
+        self._killed.update(left)
         return bool(left)
 
     def killone(self, greenlet, exception=GreenletExit, block=True, timeout=None):
         """`kill` for one member; does nothing if it is not a member. With `block`, wait until it has ended."""
-        if greenlet not in self.greenlets:
+        if greenlet not in self._members:
             return
         if greenlet is getcurrent():
             self._killed.add(greenlet)
             if block:
                 raise exception
             kill(greenlet, exception)
-        elif self._kill_now({greenlet}, exception) and block:
+        elif self._kill_now([greenlet], exception) and block:
             greenlet.join(timeout)
 
     # -------- what applies functions
 
     def _is_member(self):
-        return getcurrent() in self.greenlets
+        return getcurrent() in self._members
 
     def _call_when_done(self, running, callback):
         if not running._on_end(callback):
@@ -476,7 +482,7 @@ class Pool(Group):
 
     def __repr__(self):
         size = "" if self.size is None else f" size={self.size}"
-        return f"<{type(self).__name__} at {id(self):#x}{size} greenlets={len(self.greenlets)}>"
+        return f"<{type(self).__name__} at {id(self):#x}{size} greenlets={len(self._members)}>"
 
     def add(self, greenlet, blocking=True, timeout=None):
         """Like `Group.add`; block until there is a free place, at most `timeout` seconds.
@@ -484,7 +490,7 @@ class Pool(Group):
         Raises PoolFull when the time is over, or at once if `blocking` is false.
         """
         _check_greenlet(greenlet)
-        if greenlet in self.greenlets:
+        if greenlet in self._members:
             return
         if not self._places.acquire(blocking=blocking, timeout=timeout):
             raise PoolFull(f"all {self.size} places are taken")

@@ -7,7 +7,7 @@ greenlet or by `discard`, whichever comes first.
 A group may be used from several OS threads. Its members run on the hub of the thread that made them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping
 from queue import Full
 from typing import Any, ParamSpec, Self, overload
 
@@ -159,8 +159,10 @@ class Group(GroupMappingMixin):
     """
 
     greenlet_class: Callable[..., Greenlet]
-    greenlets: set[_greenlet.greenlet]
     def __init__(self, greenlets: Iterable[_greenlet.greenlet] = (), /) -> None: ...
+    @property
+    def greenlets(self) -> KeysView[_greenlet.greenlet]:
+        """The members, in the order in which they came: a view, as `dict.keys()` returns."""
     def __len__(self) -> int: ...
     def __contains__(self, greenlet: object) -> bool: ...
     def __iter__(self) -> Iterator[_greenlet.greenlet]: ...
@@ -199,7 +201,8 @@ class Group(GroupMappingMixin):
         block: bool = True,
         timeout: float | Timeout | None = None,
     ) -> None:
-        """Raise `exception` (a class or an instance) in each member, only once in each, however often this is called.
+        """Raise `exception` (a class or an instance) in each member, in the order in which they came, once in each,
+        however often this is called.
 
         With `block`, wait until all have ended, at most `timeout` seconds; greenlets that become members meanwhile are
         killed too. A member that calls this is killed last. A member that is not a `Greenlet` is removed.

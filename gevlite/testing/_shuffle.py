@@ -23,6 +23,8 @@ _SEEDS = 1 << 64
 
 # What draws, of each hub, which is that of an OS thread: `explore` has its own meanwhile.
 active: dict[Any, _core._Shuffle] = {}
+# The blocks that were entered and not left, in that order.
+entered: list[shuffled] = []
 
 
 class shuffled(ContextDecorator):
@@ -87,12 +89,15 @@ class shuffled(ContextDecorator):
         active[hub] = running
         self._hub, self._running, self._outer = hub, running, outer
         self._inside = True
+        entered.append(self)
         return self
 
     def __exit__(
         self, cls: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._inside = False
+        if self in entered:
+            entered.remove(self)
         if self._running is not None:
             self._running.end()
             if active.get(self._hub) is self._running:
@@ -148,6 +153,8 @@ def check_runs(what: str, function: Any) -> None:
 
 
 def check_seed(seed: Any) -> None:
+    if inspect.isfunction(seed):
+        raise TypeError(f"shuffled() takes a seed, not {seed!r}: as a decorator it is written @shuffled()")
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise TypeError(f"a seed must be an int, not {seed!r}")
     if not 0 <= seed < _SEEDS:
@@ -161,13 +168,15 @@ def written(plan: list[tuple[int, int]]) -> str:
 
 def parse(schedule: str) -> list[tuple[int, int]]:
     """The opposite of `written`."""
+    if not isinstance(schedule, str):
+        raise TypeError(f"a schedule is a text like '4:1 7:2', not {schedule!r}")
     plan: list[tuple[int, int]] = []
     last = 0
     try:
         for part in schedule.split():
             before, _, after = part.partition(":")
             plan.append((int(before), int(after)))
-    except (AttributeError, ValueError):
+    except ValueError:
         raise ValueError(f"a schedule is a text like '4:1 7:2', not {schedule!r}") from None
     for number, choice in plan:
         if not last < number < _SEEDS or not 0 < choice < 1 << 31:

@@ -6,8 +6,10 @@ import gevlite
 from gevlite import _core
 from gevlite.event import AsyncResult, Event
 from gevlite.lock import BoundedSemaphore, Semaphore
+from gevlite.pool import Group
 from gevlite.queue import Queue
-from gevlite.socket import socketpair
+from gevlite.server import StreamServer
+from gevlite.socket import create_connection, socketpair
 from gevlite.testing import shuffled
 from gevlite.threading import Lock
 
@@ -125,7 +127,7 @@ def test_a_schedule_instead_of_a_seed():
     assert order == [2, 1, 0, 3]
 
 
-@pytest.mark.parametrize("given", ["1", "x:1", "2:1 1:1", "1:0", "1:-1", "0:1", "1:1,2:1", 5, "1:99999999999"])
+@pytest.mark.parametrize("given", ["1", "x:1", "2:1 1:1", "1:0", "1:-1", "0:1", "1:1,2:1", "1:99999999999"])
 def test_a_bad_schedule(given):
     with pytest.raises(ValueError, match="schedule"):
         shuffled(schedule=given)
@@ -138,6 +140,15 @@ def test_bad_arguments():
     for seed in ("1", 1.5, True):
         with pytest.raises(TypeError, match="seed"):
             shuffled(seed)
+    for schedule in (5, b"", b"1:1", ["1:1"]):
+        with pytest.raises(TypeError, match="a schedule is a text"):
+            shuffled(schedule=schedule)
+    with pytest.raises(TypeError, match="written @shuffled\\(\\)"):
+
+        @shuffled
+        def test_it():
+            pass
+
     with pytest.raises(TypeError, match="not both"):
         shuffled(1, schedule="1:1")
 
@@ -309,7 +320,37 @@ def test_a_callback_of_the_hub_may_wait(hub):
         assert set(order) == {"callback", 0, 1, 2}
 
 
-def test_a_task_group_ends_its_members_in_the_same_order_each_time():
+def end_a_task_group(stays):
+    with gevlite.TaskGroup() as tasks:
+        for number in range(20):
+            tasks.spawn(stays, number)
+        gevlite.idle()
+        tasks.cancel()
+
+
+def kill_a_group(stays):
+    group = Group()
+    for number in range(20):
+        group.spawn(stays, number)
+    gevlite.idle()
+    group.kill()
+
+
+def stop_a_server(stays):
+    numbers = iter(range(20))
+    server = StreamServer(("127.0.0.1", 0), lambda sock, address: stays(next(numbers)), spawn=20)
+    server.start()
+    clients = [create_connection(server.address) for _ in range(20)]
+    while len(server._serving) < 20:
+        gevlite.sleep(0)
+    gevlite.idle()
+    server.stop(timeout=0)
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize("end", [end_a_task_group, kill_a_group, stop_a_server])
+def test_members_are_ended_in_the_same_order_each_time(end):
     """Not in that of a set, which goes by addresses."""
 
     def once():
@@ -321,12 +362,9 @@ def test_a_task_group_ends_its_members_in_the_same_order_each_time():
             finally:
                 ended.append(number)
 
-        with gevlite.TaskGroup() as tasks:
-            for number in range(20):
-                tasks.spawn(stays, number)
-            gevlite.idle()
-            addresses.append(kept)
-            tasks.cancel()
+        addresses.append(kept)
+        end(stays)
+        assert len(ended) == 20
         return ended
 
     addresses = []
