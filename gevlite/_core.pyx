@@ -1935,6 +1935,23 @@ cdef class Hub(greenlet):
                 found.append(owner)
         return found
 
+    def _timed(self):
+        """`(owner, greenlet, ref)` of each moment that is waited for, in no order.
+
+        owner: a Timer, or a Waiter with a time-out; greenlet: what it wakes, begins or raises in; None for a call.
+        """
+        cdef Py_ssize_t i
+        cdef PyObject *struck
+        cdef list found = []
+        for i in range(self.timers.size):
+            owner = <object> self.timers.items[i].owner
+            if isinstance(owner, Waiter):
+                found.append((owner, (<Waiter> owner).greenlet, bool((<Waiter> owner).ref)))
+                continue
+            struck = (<Timer> owner).strikes()
+            found.append((owner, <object> struck if struck != NULL else begins_by(owner), bool((<Timer> owner).ref)))
+        return found
+
     def progress(self):
         """A number that grows with each switch and each turn of the loop; None while the hub polls or is closed.
 

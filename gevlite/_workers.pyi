@@ -26,6 +26,7 @@ from gevlite._watch import Watch
 __all__ = ["Crew", "Task", "count_in", "count_out", "count_workers", "name_of_worker"]
 
 _crews: WeakSet[Crew]
+_workers: set[int]
 
 def count_workers() -> int:
     """The number of gevlite's own OS threads in the process."""

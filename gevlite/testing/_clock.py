@@ -5,9 +5,13 @@ descriptors are waited for, and whether what was sent within the process has arr
 `datetime`, which follow in a patched process (`_times`).
 """
 
+from __future__ import annotations
+
+import math
 import os
 import sys
 import time
+import weakref
 from _socket import AF_INET, SOCK_DGRAM, socket
 from datetime import datetime
 from types import TracebackType
@@ -24,7 +28,10 @@ _monotonic_ns = time.monotonic_ns
 # How far advance() goes, and up to which time since the epoch: nanoseconds have 63 bits.
 LONGEST_SECONDS = 100 * 365.25 * 24 * 3600
 LAST_SECOND = 290 * 365.25 * 24 * 3600
+LONGEST_SETTLE = 3600
 _FDS = "/proc/self/fd"
+# Those that were entered, for who looks for one that was not left. The thread of one that runs keeps it.
+entered: weakref.WeakSet[VirtualClock] = weakref.WeakSet()
 # What code waits with that would not end if `time.monotonic()` stood still, and must be cooperative before it does.
 _WAITS = ("time", "threading", "select")
 
@@ -66,7 +73,7 @@ class VirtualClock(_core.Clock):
         settle: float = 0.001,
         limit: float | None = 30.0,
     ) -> None:
-        super().__init__(auto, _seconds("settle", settle), None if limit is None else _seconds("limit", limit))
+        super().__init__(auto, _settle(settle), None if limit is None else _seconds("limit", limit))
         self._start: int | None = None if start is None else _nanoseconds(start)
         self._canary: Any = None  # False: there can be none
         self._sent = 0
@@ -75,6 +82,7 @@ class VirtualClock(_core.Clock):
     def __enter__(self) -> Self:
         wall = _time_ns() // 1_000_000_000 * 1_000_000_000 + 1_000_000_000 if self._start is None else self._start
         self._begin(wall)
+        entered.add(self)
         if _follows():
             _times.begin()
             self._exchanged = True
@@ -84,6 +92,7 @@ class VirtualClock(_core.Clock):
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._end()
+        entered.discard(self)
         if self._exchanged:
             self._exchanged = False
             _times.end()
@@ -104,6 +113,10 @@ class VirtualClock(_core.Clock):
         super().advance(seconds)
 
     @property
+    def _runs(self) -> bool:
+        return self._wall_ns() is not None
+
+    @property
     def elapsed(self) -> float:
         """How many seconds have passed by this clock since it was entered; once it was left, until then."""
         return self._elapsed_ns() / 1e9
@@ -119,7 +132,7 @@ class VirtualClock(_core.Clock):
         return (_monotonic_ns() if shown is None else shown) / 1e9
 
     def __repr__(self) -> str:
-        state = "not entered" if self._wall_ns() is None else f"{self.elapsed} s after it was entered"
+        state = "not entered" if not self._runs else f"{self.elapsed} s after it was entered"
         return f"<{type(self).__name__} {state}>"
 
     # -------- what the core asks for
@@ -168,17 +181,30 @@ def _seconds(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
     if not value >= 0:
-        raise ValueError(f"{name} must not be negative: {value!r}")
+        raise ValueError(f"{name} must be 0 or more seconds, not {value!r}")
+    try:
+        return float(value)
+    except OverflowError:  # such an int
+        return math.inf
+
+
+def _settle(value: float) -> float:
+    if _seconds("settle", value) > LONGEST_SETTLE:
+        raise ValueError(f"settle must be at most {LONGEST_SETTLE:g} seconds, not {value!r}: they pass in each jump")
     return value
 
 
 def _nanoseconds(start: float | datetime) -> int:
+    given = start
     if isinstance(start, datetime):
-        start = start.timestamp()
+        try:
+            start = start.timestamp()
+        except (ValueError, OverflowError, OSError):
+            start = -1  # out of range of this system
     elif isinstance(start, bool) or not isinstance(start, (int, float)):
         raise TypeError(f"start must be seconds since the epoch or a datetime, not {start!r}")
     if not 0 <= start < 2**33:
-        raise ValueError(f"start must be a time after 1970 and before 2242: {start!r}")
+        raise ValueError(f"start must be a time after 1970 and before 2242: {given!r}")
     whole, rest = divmod(start, 1)
     return int(whole) * 1_000_000_000 + round(rest * 1e9)
 

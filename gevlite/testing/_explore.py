@@ -8,11 +8,12 @@ with fewer decisions are tried as well, one after the other. The smallest one is
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import functools
 import gc
+import inspect
 import linecache
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator
@@ -20,9 +21,10 @@ from typing import Any, NamedTuple, TypeVar, overload
 
 from greenlet import GreenletExit, greenlet
 
-from gevlite import _core, _dead_end, _user_line
+from gevlite import _core, _dead_end, _user_line, _workers
 from gevlite.exceptions import LoopExit
 from gevlite.greenlet import Greenlet
+from gevlite.loop import Watcher
 from gevlite.testing._clock import VirtualClock
 from gevlite.testing._shuffle import active, call_of, check_runs, check_seed, written
 from gevlite.timeout import Timeout
@@ -35,6 +37,7 @@ _Plan = list[tuple[int, int]]
 # A smallest schedule is looked for in at most so many runs, and for so many seconds; in two ways, each has as many.
 _SHRINKING_RUNS = 1000
 _SHRINKING_SECONDS = 5.0
+_LONGEST_TIMEOUT = 1e9
 # So many steps of the trace are shown.
 _SHOWN = 40
 # So much of a line of the program.
@@ -78,7 +81,8 @@ class Explored:
         self.schedules = schedules
         #: How many switches there were in all of them.
         self.steps = steps
-        #: Greenlets that were still there at the end of runs, and were ended: what they ran, and how many there were.
+        #: Greenlets and timers that were still there at the end of runs, and were ended: what they ran or were for, and
+        #: how many there were.
         self.left_over = left_over
 
     def __repr__(self) -> str:
@@ -138,13 +142,17 @@ class _Run:
         self.names: dict[int, str] = {}
         self.named: list[object] = []  # so that no address comes twice
         self.count: Counter[str] = Counter()
-        self.timer: _core.Timer | None = None
+        self.timer: _core.Timer | None = None  # while nothing happens
+        self.waits: list[_core.Waiter] = []  # those that have not ended since it began
 
     def __call__(self) -> _Run:
         hub = self.hub
-        self.apart = {id(waiter.parked) for waiter in hub.parked_waiters()} | {id(_core.getcurrent())}
-        self.before = _reasons(hub)
-        self.threads = _thread._count()
+        # What was there before: kept, so that no address comes twice.
+        self.explorer = _core.getcurrent()
+        self.others = [self.explorer, *(waiter.parked for waiter in hub.parked_waiters())]
+        self.apart = set(map(id, self.others))
+        self.older = {id(owner): owner for owner, _, _ in hub._timed()}
+        self.threads = _threads()
         report = hub.__dict__.get("handle_error")
         hooks = hub.before_poll
         hub.before_poll = [self._nothing_ready, *(hooks or ())]
@@ -162,17 +170,19 @@ class _Run:
         finally:
             self.ended = True
             self.shuffle.end()
-            if self.timer is not None:
-                self.timer.stop()
-            self._end_all()
-            Greenlet.remove_spawn_callback(self._started)
-            if collects:
-                gc.enable()
-            if report is None:
-                del hub.handle_error
-            else:
-                hub.handle_error = report
-            hub.before_poll = [hook for hook in hub.before_poll or () if hook != self._nothing_ready] or None
+            self._give_up_after(None)
+            try:
+                self._end_all()
+            finally:
+                self._end_timers()
+                Greenlet.remove_spawn_callback(self._started)
+                if collects:
+                    gc.enable()
+                if report is None:
+                    del hub.handle_error
+                else:
+                    hub.handle_error = report
+                hub.before_poll = [hook for hook in hub.before_poll or () if hook != self._nothing_ready] or None
         if self.error is None and self.settings.strict and self.left_over:
             self.error = AssertionError(f"left over: {', '.join(sorted(self.left_over))}")
         return self
@@ -239,15 +249,40 @@ class _Run:
         """`before_poll`."""
         if self.ended:
             return
-        reasons = _reasons(self.hub)
-        timers, others = (now - before for now, before in zip(reasons, self.before, strict=True))
-        if self.timer is not None:
-            timers -= 1
-        if timers > 0:
-            return
-        if others <= 0 and _thread._count() <= self.threads:
+        hub = self.hub
+        stats = hub.stats()
+        refs = stats["refs"] > 0  # also for timers of watchers
+        # A time-out of the exploration itself helps no run.
+        timed = [
+            (one, whose)
+            for one, whose, ref in hub._timed()
+            if (ref or refs) and one is not self.timer and whose is not self.explorer
+        ]
+        if any(self._is_own(one, whose) for one, whose in timed):
+            self._give_up_after(None)  # a time comes for which this run waits
+        elif timed or refs or stats["fd_waiters"] > 0 or self._has_threads():
+            # What was there before may wake this run, or may never.
+            self._give_up_after([one for one in hub.parked_waiters() if id(one.parked) not in self.apart])
+        else:
             self.waiter.wake(self._dead_end)
-        elif self.timer is None:
+
+    def _is_own(self, timer: object, whose: object) -> bool:
+        """Whether this run has made it."""
+        return id(timer) not in self.older and id(whose) not in self.apart
+
+    def _has_threads(self) -> bool:
+        """Whether there are threads that were not there before."""
+        now = _threads()
+        self.threads &= now  # a later one may get the number of one that has ended
+        return now != self.threads
+
+    def _give_up_after(self, waits: list[_core.Waiter] | None) -> None:
+        """The run fails if none of these waits ends for `timeout` seconds. None: not any more."""
+        if self.timer is not None and waits != self.waits:
+            self.timer.stop()
+            self.timer = None
+        self.waits = waits or []
+        if self.timer is None and waits is not None:
             self.timer = self.hub.call_later(self.settings.timeout, self._stuck)
 
     def _stuck(self) -> None:
@@ -293,6 +328,18 @@ class _Run:
             f"explore() cannot end what its function has left: {[_what_runs(one) for one in self._left()]}"
         )
 
+    def _end_timers(self) -> None:
+        """Those of greenlets are gone with them, but for a Timeout that nothing has cancelled."""
+        for one, whose, _ in self.hub._timed():
+            if isinstance(one, _core.Timer) and self._is_own(one, whose):
+                owner = getattr(one.callback, "__self__", None)
+                if type(owner).__module__.startswith("gevlite.resolver"):
+                    continue  # the hub's own
+                self.left_over.append(f"timer of {_name_of(one.callback)}" if one.callback is not None else "Timeout")
+                one.stop()
+                if isinstance(owner, Watcher):
+                    owner.stop()
+
 
 @contextlib.contextmanager
 def _standing_time(settings: _Settings) -> Iterator[None]:
@@ -303,10 +350,9 @@ def _standing_time(settings: _Settings) -> Iterator[None]:
         yield
 
 
-def _reasons(hub: Any) -> tuple[int, int]:
-    """Why something may happen: timers, and others."""
-    stats = hub.stats()
-    return stats["timers"] - stats["unref_timers"], stats["fd_waiters"] + stats["refs"]
+def _threads() -> set[int]:
+    """The OS threads; not those that work for gevlite, since what waits for them counts."""
+    return set(sys._current_frames()) - _workers._workers
 
 
 # ---------------------------------------------------------------- the trace
@@ -595,8 +641,8 @@ def explore(
 
     A run fails if the function raises; if a greenlet that it has started fails, and that is not expected by a
     TaskGroup; if nothing can wake what waits; and if it has not ended after so many `steps`, or nothing has happened
-    for `timeout` seconds. What a run leaves behind is ended before the next one begins; with `strict` that is a
-    failure too.
+    for `timeout` seconds. What greenlets and timers a run leaves behind are ended before the next one begins; with
+    `strict` that is a failure too.
 
     Each run has a `VirtualClock`, so that sleeping takes no time and time-outs come in the same order; `clock=False`:
     not.
@@ -606,13 +652,18 @@ def explore(
     runs are done. Returns an `Explored`.
     """
     chosen = _seeds(seeds)
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be a whole number above 0, not {steps!r}")
-    if not timeout > 0:
-        raise ValueError(f"timeout must be above 0 seconds, not {timeout!r}")
+    if isinstance(steps, bool) or not isinstance(steps, int):
+        raise TypeError(f"steps must be a whole number, not {steps!r}")
+    if not 0 < steps < 1 << 63:
+        raise ValueError(f"steps must be above 0 and less than 2**63, not {steps!r}")
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be a number of seconds, not {timeout!r}")
+    if not 0 < timeout <= _LONGEST_TIMEOUT:
+        raise ValueError(f"timeout must be above 0 and at most {_LONGEST_TIMEOUT:g} seconds, not {timeout!r}")
     settings = _Settings(bool(switches), steps, float(timeout), bool(strict), bool(clock))
     if function is not None:
-        return _Search(_checked(function), settings).over(chosen)
+        _check_call(_checked(function))
+        return _Search(function, settings).over(chosen)
 
     def decorate(function: Callable[..., object]) -> Callable[..., None]:
         _checked(function)
@@ -631,6 +682,19 @@ def _checked(function: Any) -> Any:
         raise TypeError(f"explore() runs a function, not {function!r}")
     check_runs("explore()", function)
     return function
+
+
+def _check_call(function: Any) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # nothing is known of it
+    try:
+        signature.bind()
+    except TypeError as exc:
+        raise TypeError(
+            f"explore() calls {_name_of(function)}() without arguments: {exc}. As a decorator it is written @explore()"
+        ) from None
 
 
 def _seeds(seeds: Any) -> Iterable[int]:

@@ -13,6 +13,7 @@ from gevlite import LoopExit
 from gevlite.event import Event
 from gevlite.lock import Semaphore
 from gevlite.queue import Queue
+from gevlite.socket import socketpair
 from gevlite.testing import ScheduleFailed, VirtualClock, explore, shuffled
 
 
@@ -186,6 +187,127 @@ def test_what_was_there_before_stays():
     assert not job.ready()
     over.set()
     job.join()
+
+
+def test_a_timer_from_before_that_ends_meanwhile_is_no_dead_end():
+    job = gevlite.spawn(gevlite.sleep, 0.5)
+    gevlite.idle()
+    explore(lambda: gevlite.spawn(gevlite.sleep, 1).join(), seeds=3)
+    assert job.ready()
+
+
+def test_what_was_there_before_may_wake_a_run(hub):
+    """A timer, a greenlet that sleeps again and again, and one that waits for a socket."""
+    event, answers = Event(), Queue()
+    mine, theirs = socketpair()
+
+    def tick():
+        while True:
+            gevlite.sleep(0.5)
+            answers.put("tick")
+
+    def serve():
+        while data := theirs.recv(1):
+            answers.put(data)
+
+    def asks():
+        mine.sendall(b"x")
+        assert answers.get() == b"x"
+
+    with mine, theirs:
+        timer = hub.call_later(0.5, event.set)
+        explore(event.wait, seeds=3)
+        assert not timer.pending
+        server = gevlite.spawn(serve)
+        gevlite.idle()
+        explore(asks, seeds=3)
+        server.kill()
+        ticker = gevlite.spawn(tick)
+        gevlite.idle()
+        explore(answers.get, seeds=3)
+        with pytest.raises(ScheduleFailed, match=r"nothing has happened for 10 seconds:\n  .*<lambda> .*Event"):
+            explore(lambda: Event().wait(), seeds=3)
+        ticker.kill()
+
+
+def test_the_time_of_a_run_in_which_nothing_happens_begins_anew_with_each_wait():
+    def waits_for_a_socket_and_then_for_long():
+        mine, theirs = socketpair()
+        with mine, theirs:
+            job = gevlite.spawn(theirs.recv, 1)
+            gevlite.sleep(0)
+            mine.sendall(b"x")
+            job.join()
+            gevlite.sleep(100)
+
+    explore(waits_for_a_socket_and_then_for_long, seeds=3, timeout=1)
+
+
+def test_a_watcher_of_time_may_take_longer_than_the_time_in_which_nothing_happens(hub):
+    def waits():
+        event = Event()
+        hub.loop.timer(60).start(event.set)
+        event.wait()
+
+    explore(waits, seeds=3, timeout=1)
+
+
+def test_timers_that_a_run_leaves_behind_are_ended_and_told(hub):
+    ran, kept = [], []
+
+    def late(how):
+        ran.append(how)
+
+    def leaves():
+        hub.call_later(5, late, "once")
+        hub.call_later(5, functools.partial(late, "again and again"), repeat=5)
+        hub.loop.timer(5).start(late, "of a watcher")
+        gevlite.Timeout.start_new(5)
+        gevlite.sleep(1)
+
+    def older():
+        with gevlite.Timeout(1000):
+            kept.append(kept[0].wait())
+
+    kept.append(Event())
+    timer = hub.call_later(1000, ran.append, "older")
+    job = gevlite.spawn(older)
+    refs = hub.stats()["refs"]
+    explored = explore(leaves, seeds=10)
+    assert explored.left_over == {"timer of late": 20, "timer of timer._fired": 10, "Timeout": 10}
+    assert not ran and hub.stats()["refs"] == refs
+    assert timer.pending and not job.ready()
+    with pytest.raises(ScheduleFailed, match="left over: Timeout, timer of late, timer of late"):
+        explore(leaves, seeds=3, strict=True)
+    timer.stop()
+    kept[0].set()
+    job.get()
+
+
+def test_what_cannot_be_ended(hub):
+    """It is an error, and the hub is as before."""
+    over = []
+
+    def stays():
+        while not over:
+            try:
+                gevlite.sleep(60)
+            except gevlite.GreenletExit:
+                pass
+
+    jobs = []
+
+    def leaves():
+        jobs.append(gevlite.spawn(stays))
+        gevlite.sleep(0)
+
+    before = hub.before_poll
+    with pytest.raises(RuntimeError, match="cannot end what its function has left: .*stays"):
+        explore(leaves, seeds=[0])
+    assert gc.isenabled() and hub.before_poll == before and "handle_error" not in vars(hub)
+    over.append(1)
+    gevlite.killall(jobs)
+    assert explore(lambda: gevlite.sleep(1), seeds=2).runs == 2
 
 
 def test_what_a_fixture_has_just_started_stays():
@@ -374,7 +496,20 @@ def test_bad_arguments():
     for seeds in (True, 1.5, ["x"]):
         with pytest.raises(TypeError, match="seed"):
             explore(int, seeds=seeds)
-    with pytest.raises(ValueError, match="steps"):
-        explore(int, steps=0)
-    with pytest.raises(ValueError, match="timeout"):
-        explore(int, timeout=0)
+    for steps in (0, -1, 2**70):
+        with pytest.raises(ValueError, match="steps"):
+            explore(int, steps=steps)
+    for steps in (True, 1.5, "1", None):
+        with pytest.raises(TypeError, match="steps"):
+            explore(int, steps=steps)
+    for timeout in (0, -1, float("nan"), float("inf"), 10**400):
+        with pytest.raises(ValueError, match="timeout"):
+            explore(int, timeout=timeout)
+    for timeout in (True, "a", None):
+        with pytest.raises(TypeError, match="timeout"):
+            explore(int, timeout=timeout)
+    with pytest.raises(TypeError, match="without arguments: missing a required argument: 'hub'.* @explore\\(\\)"):
+
+        @explore
+        def test_it(hub):
+            pass

@@ -211,9 +211,19 @@ def test_bad_arguments(by_hand):
     assert by_hand.elapsed == 0
     with pytest.raises(TypeError, match="must be a number"):
         by_hand.advance("1")
-    for options in ({"settle": -1}, {"limit": -1}, {"settle": float("nan")}, {"start": -1}, {"start": 1e30}):
-        with pytest.raises(ValueError):
+    for options in (
+        {"settle": -1},
+        {"settle": float("nan")},
+        {"settle": float("inf")},
+        {"limit": -1},
+        {"start": -1},
+        {"start": 1e30},
+        {"start": datetime.datetime.max},
+        {"start": datetime.datetime.min},
+    ):
+        with pytest.raises(ValueError, match=next(iter(options))):
             VirtualClock(**options)
+    VirtualClock(limit=10**400)
     for options in ({"settle": "1"}, {"settle": None}, {"limit": "1"}, {"start": "today"}, {"start": True}):
         with pytest.raises(TypeError, match=next(iter(options))):
             VirtualClock(**options)
