@@ -15,32 +15,21 @@ bytes in one call.
 While no fault is active, no class and no function is replaced.
 """
 
-import errno
-import fcntl
 import operator
 import os
 import socket as _std
-import struct
-import tempfile
-import termios
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from gevlite import _socketio
 from gevlite._core import get_hub
 from gevlite.event import Event
 from gevlite.greenlet import Greenlet
-from gevlite.hub import idle
-from gevlite.socket import _StdSocket, socket as _Socket, socketpair as _socketpair
+from gevlite.testing import _relay
 
 __all__ = ["Fault", "Hit", "resolver", "sockets", "spawn"]
 
-_STREAMS = (_std.AF_INET, _std.AF_INET6, getattr(_std, "AF_UNIX", None))
-_LOOPBACK = {_std.AF_INET: "127.0.0.1", _std.AF_INET6: "::1"}
-_BLOCK = 65536
-_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: close() resets the connection
-_CONNECT_SECONDS = 30  # of the relay, for a socket in non-blocking mode
-_SHORTEST_NAP, _LONGEST_NAP = 0.0005, 1.0
+# Those that are active, of every kind, in the order in which they began.
+_begun = []
 
 
 class Hit(NamedTuple):
@@ -85,12 +74,19 @@ class Fault:
         if self.active:
             raise RuntimeError("this fault is active already")
         self._over.clear()
-        self._install()
+        _begun.append(self)
+        try:
+            self._install()
+        except BaseException:
+            self._over.set()
+            _begun.remove(self)
+            raise
 
     def stop(self):
         """End, as the `with` block does; what stalled goes on. Does not block. Doing it twice does nothing."""
         if self.active:
             self._over.set()
+            _begun.remove(self)
             self._remove()
 
     def _install(self):
@@ -159,7 +155,8 @@ def resolver(host=None, *, nth=None, error=None, delay=None, reverse=False, addr
     * error: what it raises: an exception, a number such as `socket.EAI_AGAIN` for a gaierror, or True for EAI_NONAME.
     * delay: it takes so many seconds longer, also if it then fails.
     * reverse: `getaddrinfo` and `gethostbyname_ex` give the addresses in the opposite order.
-    * addresses: numeric addresses that `getaddrinfo` gives instead of the real ones, in this order.
+    * addresses: numeric addresses that look-ups of a name give instead of the real ones, in this order; those of IPv4
+      only where the function knows no others.
     """
     return _Resolver(host, nth, error, delay, reverse, addresses)
 
@@ -210,7 +207,7 @@ def _seconds(name, value):
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} is a number of seconds, not {value!r}")
     if not 0 <= value < 1e9:
-        raise ValueError(f"{name} is a number of seconds, 0 or more, not {value!r}")
+        raise ValueError(f"{name} is a number of seconds from 0 to a billion, not {value!r}")
     return value
 
 
@@ -229,7 +226,11 @@ def _check_address(address):
             raise TypeError(f"address is (host, port), not {address!r}")
         return address[0] or None, _port(address[1])
     if isinstance(address, (str, bytes, os.PathLike)):
+        if not os.fsdecode(address):
+            raise ValueError("address is empty: None is for all")
         return os.fsdecode(address)
+    if isinstance(address, bool) or not isinstance(address, int):
+        raise TypeError(f"address is a port, (host, port) or the path of a UNIX socket, not {address!r}")
     return None, _port(address)
 
 
@@ -264,23 +265,25 @@ class _Sockets(Fault):
             raise ValueError("refuse is for the side of the client, and nothing else can happen to such a connection")
         if stall_for is not None and stall_after is None:
             raise ValueError("stall_for needs stall_after")
+        if direction == "send" and stall_after is None and reset_after is None:
+            raise ValueError("direction is for stall_after and reset_after, and neither is given")
         self.connections = []
 
     def __repr__(self):
         return f"<fault of {self.side} sockets, address {self.address!r}, {len(self.hits)} hits>"
 
     def _install(self):
-        _active.append(self)
-        if len(_active) == 1:
-            _hooks.install()
+        _relay.active.append(self)
+        if len(_relay.active) == 1:
+            _relay.hooks.install()
 
     def _remove(self):
-        _active.remove(self)
+        _relay.active.remove(self)
         for connection in self.connections:
             connection.fault_is_over()
         self.connections.clear()
-        if not _active:
-            _hooks.remove()
+        if not _relay.active:
+            _relay.hooks.remove()
 
     @property
     def _needs_relay(self):
@@ -316,541 +319,6 @@ def _resolves(host, family, addresses):
     except OSError:
         return False
     return bool({one[4][0] for one in found} & {one[0] for one in addresses})
-
-
-# The faults of connections that are active, in the order in which they began; and their connections by the number that
-# the kernel has given to the socket: it stays the same when TLS takes over the descriptor.
-_active = []
-_connections = {}
-
-
-def _inode(sock):
-    try:
-        return os.fstat(sock.fileno()).st_ino
-    except OSError:
-        return None
-
-
-def _found(sock):
-    """The faulty connection that this is the socket of, or None."""
-    return _connections.get(_inode(sock)) if _connections else None
-
-
-class _Own(_Socket):
-    """A socket of a relay: what is replaced in its base class is not replaced here."""
-
-    __slots__ = ()
-
-
-class _Relay(Greenlet):
-    """What passes bytes on: not for `spawn`."""
-
-
-class _Connection:
-    """A connection of the code under test that a fault is for.
-
-    `inner` is the relay's end of the connection to the code under test, `outer` that to the other side; both None if no
-    relay is needed.
-    """
-
-    def __init__(self, fault, number, target, sock, names=None):
-        self.fault = fault
-        self.number = number
-        self.target = target
-        self.names = names or {}  # what `getpeername` and `getsockname` return
-        self.at = None  # where the code under test connects instead
-        self.fd, self.inode = sock.fileno(), _inode(sock)
-        self.unix = sock.family == getattr(_std, "AF_UNIX", None)
-        self.inner = self.outer = None
-        self.passed = {"receive": 0, "send": 0}
-        self.told = set()
-        self.was_reset = self.closed = False
-        self.was_read = Event()
-        self.pumps = 0
-        _connections[self.inode] = self
-        fault.connections.append(self)
-
-    def hit(self, what, at=0):
-        self.fault._hit(what, self.target, self.number, at)
-
-    def hit_once(self, what, at=0):
-        if what not in self.told:
-            self.told.add(what)
-            self.hit(what, at)
-
-    def fault_is_over(self):
-        self.was_read.set()
-        if self.inner is None or self.closed:
-            self.forget()
-
-    def forget(self):
-        if _connections.get(self.inode) is self:
-            del _connections[self.inode]
-
-    # -------- the relay
-
-    def relay(self, inner, outer, delay=None):
-        self.inner, self.outer = inner, outer
-        for sock in (inner, outer):
-            sock.settimeout(None)
-            if not self.unix:
-                sock.setsockopt(_std.IPPROTO_TCP, _std.TCP_NODELAY, 1)
-        self.pumps = 2
-        host = self.target if isinstance(self.target, str) else ":".join(str(part) for part in self.target[:2])
-        for stream, source, target in (("receive", outer, inner), ("send", inner, outer)):
-            pump = _Relay(self.pump, stream, source, target, delay)
-            pump.name = f"fault: {stream} of {host}"
-            pump.start()
-
-    def pump(self, stream, source, target, delay):
-        try:
-            if delay:
-                self.fault._over.wait(delay)
-            self.look(stream)
-            while not self.closed:
-                data = source.recv(_BLOCK)
-                if not data:
-                    target.shutdown(_std.SHUT_WR)
-                    break
-                self.pass_on(stream, target, memoryview(data))
-        except OSError:
-            # One side is gone, and the other one learns of it as it would without the relay.
-            self.reset()
-        finally:
-            self.pumps -= 1
-            if not self.pumps:
-                self.close()
-
-    def pass_on(self, stream, target, data):
-        fault = self.fault
-        while data and not self.closed:
-            size = len(data)
-            paced = stream == "receive" and fault.receive is not None and fault.active
-            if paced:
-                size = min(size, fault.receive)
-            if stream == fault.direction and fault.active:
-                for limit in (fault.stall_after, fault.reset_after):
-                    if limit is not None and self.passed[stream] < limit:
-                        size = min(size, limit - self.passed[stream])
-            self.was_read.clear()
-            target.sendall(data[:size])
-            data = data[size:]
-            self.passed[stream] += size
-            if paced:
-                self.hit_once("receive", self.passed[stream] - size)
-                self.wait_until_read()
-            self.look(stream)
-
-    def look(self, stream):
-        """Stall or reset here, if that is what the fault says."""
-        fault, passed = self.fault, self.passed[stream]
-        if stream != fault.direction or not fault.active:
-            return
-        if fault.stall_after is not None and passed >= fault.stall_after and "stall" not in self.told:
-            self.hit_once("stall", passed)
-            fault._over.wait(fault.stall_for)
-        if fault.reset_after is not None and passed >= fault.reset_after and fault.active:
-            self.hit_once("reset", passed)
-            self.was_reset = True
-            self.reset()
-
-    def wait_until_read(self):
-        """Until the code under test has read what is there: nothing reports that but the methods of its socket."""
-        nap = _SHORTEST_NAP
-        idle()
-        while self.fault.active and not self.closed and self.unread() and not self.was_read.wait(nap):
-            nap = min(nap * 2, _LONGEST_NAP)
-
-    def unread(self):
-        try:
-            if os.fstat(self.fd).st_ino != self.inode:
-                return 0  # closed, or taken over: by TLS, in the same number
-            return struct.unpack("i", fcntl.ioctl(self.fd, termios.FIONREAD, b"\0" * 4))[0]
-        except OSError:
-            return 0
-
-    def reset(self):
-        if not self.closed:
-            for sock in (self.inner, self.outer):
-                try:
-                    sock.setsockopt(_std.SOL_SOCKET, _std.SO_LINGER, _AT_ONCE)
-                except OSError:
-                    pass
-            self.close()
-
-    def close(self):
-        self.closed = True
-        self.was_read.set()
-        self.inner.close()
-        self.outer.close()
-        if not (self.was_reset and self.unix and self.fault.active):
-            self.forget()
-
-    # -------- calls of the code under test
-
-    def room(self, what, size, flags=0):
-        """How many of `size` bytes a call may receive or send."""
-        limit = getattr(self.fault, what)
-        if limit is None or limit >= size or not self.fault.active or flags & _std.MSG_WAITALL:
-            return size
-        self.hit_once(what)
-        return limit
-
-    def received(self, result):
-        """A call has returned what it received, or a tuple that begins with it."""
-        got = result[0] if isinstance(result, tuple) else result
-        self.was_read.set()
-        if not got and self.was_reset and self.unix:
-            # A UNIX socket has no reset: its other side just ends.
-            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-
-
-def _plan(side, sock, *addresses):
-    """`(fault, number)` for a new connection; None if it has no fault."""
-    chosen = None
-    for fault in list(_active):
-        if fault.is_for(side, sock.family, *addresses):
-            number = fault._next()
-            if number:
-                chosen = fault, number
-    return chosen
-
-
-def _can_be_faulty(sock):
-    if sock.family not in _STREAMS or sock.type & ~_NOT_TYPE != _std.SOCK_STREAM:
-        return False
-    # An original socket in blocking mode stops the whole thread, and the relay with it.
-    return isinstance(sock, _Socket) or hasattr(_StdSocket, "_ep") or sock.gettimeout() == 0
-
-
-_NOT_TYPE = getattr(_std, "SOCK_NONBLOCK", 0) | getattr(_std, "SOCK_CLOEXEC", 0)
-
-
-def _connect(original, sock, address):
-    """What `connect` and `connect_ex` do now."""
-    begun = _found(sock)
-    if begun is not None and begun.at is not None:
-        return original(sock, begun.at)  # in non-blocking mode, to ask what became of it
-    if not _can_be_faulty(sock):
-        return original(sock, address)
-    exact = _Socket._resolved(sock, address)
-    plan = _plan("client", sock, address, exact)
-    if plan is None:
-        return original(sock, address)
-    fault, number = plan
-    if fault.refuse:
-        fault._hit("refuse", address, number)
-        with _listener(sock.family, refuse=True) as closed:
-            return original(sock, closed.getsockname())
-    limit = sock.gettimeout()
-    if fault.delay is not None:
-        fault._hit("delay", address, number)
-        if limit != 0:
-            fault.wait(fault.delay, limit)
-    if fault.send is not None:
-        sock.setsockopt(_std.SOL_SOCKET, _std.SO_SNDBUF, 1)
-    if not fault._needs_relay and not (fault.delay and limit == 0):
-        result = original(sock, address)
-        if fault.send is not None:
-            _Connection(fault, number, address, sock)
-        return result
-    outer = _Own(sock.family, _std.SOCK_STREAM, sock.proto)
-    try:
-        outer.settimeout(_CONNECT_SECONDS if limit == 0 else limit)
-        outer.connect(exact)
-        names = {"getpeername": outer.getpeername(), "getsockname": outer.getsockname()}
-        listener = _listener(sock.family)
-    except BaseException:
-        outer.close()
-        raise
-    with listener:
-        connection = _Connection(fault, number, address, sock, names)
-        connection.at = listener.getsockname()
-        begun = False
-        try:
-            result = original(sock, connection.at)
-            begun = result in (None, 0, errno.EINPROGRESS)
-            return result
-        except BlockingIOError:
-            begun = True
-            raise
-        finally:
-            if begun:
-                connection.relay(_accepted(listener), outer, fault.delay if limit == 0 else None)
-            else:
-                connection.forget()
-                outer.close()
-
-
-def _connect_ex(original, sock, address):
-    try:
-        return _connect(original, sock, address)
-    except TimeoutError:
-        return errno.EAGAIN
-    except _std.gaierror:
-        raise
-    except OSError as exc:
-        if exc.errno is None:
-            raise
-        return exc.errno
-
-
-def _adopt(original, sock, fd):
-    """What makes a socket of ours at the end of `accept`: so also of one that waited already when the fault began."""
-    return _accepted_by(sock, original(sock, fd))
-
-
-def _accept(original, sock):
-    """What the original `accept` does now."""
-    made, address = original(sock)
-    return _accepted_by(sock, made), address
-
-
-def _accepted_by(sock, made):
-    """What the code under test gets for the connection that a listener has accepted."""
-    if not _can_be_faulty(sock):
-        return made
-    here = sock.getsockname()
-    plan = _plan("server", made, here, made.getsockname())
-    if plan is None:
-        return made
-    fault, number = plan
-    try:
-        limit = sock.gettimeout()
-        if fault.delay is not None:
-            fault._hit("delay", here, number)
-            if limit != 0:
-                fault.wait(fault.delay, None)
-        if fault.send is not None:
-            made.setsockopt(_std.SOL_SOCKET, _std.SO_SNDBUF, 1)
-        if fault._needs_relay or (fault.delay and limit == 0):
-            return _behind_relay(fault, number, here, made, fault.delay if limit == 0 else None)
-        if fault.send is not None:
-            _Connection(fault, number, here, made)
-        return made
-    except BaseException:
-        made.close()
-        raise
-
-
-def _behind_relay(fault, number, here, made, delay):
-    """A socket for the code under test, in place of the one that `accept` has made."""
-    names = {"getsockname": made.getsockname(), "getpeername": made.getpeername()}
-    timeout, family, proto = made.gettimeout(), made.family, made.proto
-    ours, inner = _pair(family)
-    outer = _Own(family, _std.SOCK_STREAM, proto, made.detach())
-    sock = type(made)(family, _std.SOCK_STREAM, proto, ours.detach())
-    sock.settimeout(timeout)
-    if fault.send is not None:
-        sock.setsockopt(_std.SOL_SOCKET, _std.SO_SNDBUF, 1)
-    _Connection(fault, number, here, sock, names).relay(inner, outer, delay)
-    return sock
-
-
-def _pair(family):
-    if family not in _LOOPBACK:
-        return [_Own(family, _std.SOCK_STREAM, 0, end.detach()) for end in _socketpair(family, _std.SOCK_STREAM)]
-    with _listener(family) as listener:
-        ours = _Own(family, _std.SOCK_STREAM)
-        ours.connect(listener.getsockname())
-        return ours, _accepted(listener)
-
-
-class _Listener(_Own):
-    """A listener for one connection. Its path, if it has one, ends with it."""
-
-    __slots__ = ()
-
-    def __exit__(self, *exc_info):
-        name = self.getsockname()
-        self.close()
-        if isinstance(name, str) and name:
-            os.unlink(name)
-            os.rmdir(os.path.dirname(name))
-
-
-def _listener(family, refuse=False):
-    listener = _Listener(family, _std.SOCK_STREAM)
-    try:
-        listener.bind((_LOOPBACK[family], 0) if family in _LOOPBACK else f"{tempfile.mkdtemp()}/relay")
-        if not refuse:
-            listener.listen(1)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _accepted(listener):
-    fd, _address = _socketio.accept_fd(listener)
-    return _Own(listener.family, _std.SOCK_STREAM, listener.proto, fd)
-
-
-# -------- methods of sockets, while a fault is active
-
-
-def _nbytes(buffer):
-    with memoryview(buffer) as view:
-        return view.nbytes
-
-
-def _sized(original, flags_at):
-    def call(self, size, *rest):
-        connection = _found(self)
-        if connection is None:
-            return original(self, size, *rest)
-        flags = rest[flags_at] if len(rest) > flags_at else 0
-        result = original(self, connection.room("receive", size, flags), *rest)
-        connection.received(result)
-        return result
-
-    return call
-
-
-def _into(original):
-    def call(self, buffer, nbytes=0, flags=0):
-        connection = _found(self)
-        if connection is None:
-            return original(self, buffer, nbytes, flags)
-        result = original(self, buffer, connection.room("receive", nbytes or _nbytes(buffer), flags), flags)
-        connection.received(result)
-        return result
-
-    return call
-
-
-def _message_into(original):
-    def call(self, buffers, ancbufsize=0, flags=0):
-        connection = _found(self)
-        if connection is None:
-            return original(self, buffers, ancbufsize, flags)
-        buffers = list(buffers)
-        total = sum(map(_nbytes, buffers))
-        room = connection.room("receive", total, flags)
-        result = original(self, buffers if room == total else _first(buffers, room), ancbufsize, flags)
-        connection.received(result)
-        return result
-
-    return call
-
-
-def _first(buffers, room):
-    """The first `room` bytes of the buffers."""
-    chosen = []
-    for buffer in buffers:
-        view = memoryview(buffer).cast("B")[:room] if _nbytes(buffer) else b""
-        room -= len(view)
-        chosen.append(view)
-    return chosen
-
-
-def _send(original):
-    def call(self, data, *rest):
-        connection = _found(self)
-        if connection is not None:
-            size = _nbytes(data)
-            room = connection.room("send", size)
-            if room < size:
-                data = memoryview(data).cast("B")[:room]
-        return original(self, data, *rest)
-
-    return call
-
-
-def _send_message(original):
-    def call(self, buffers, *rest):
-        connection = _found(self)
-        if connection is not None:
-            buffers = list(buffers)
-            total = sum(map(_nbytes, buffers))
-            room = connection.room("send", total)
-            if room < total:
-                buffers = _first(buffers, room)
-        return original(self, buffers, *rest)
-
-    return call
-
-
-def _secure_read(original):
-    def read(self, len=1024, buffer=None):
-        connection = _found(self)
-        return original(self, len if connection is None else connection.room("receive", len), buffer)
-
-    return read
-
-
-def _named(original):
-    def call(self):
-        connection = _found(self)
-        name = connection.names.get(original.__name__) if connection is not None else None
-        return original(self) if name is None else name
-
-    return call
-
-
-def _plain(function):
-    return lambda original: lambda *args: function(original, *args)
-
-
-_METHODS = {
-    "connect": _plain(_connect),
-    "connect_ex": _plain(_connect_ex),
-    "recv": lambda original: _sized(original, 0),
-    "recvfrom": lambda original: _sized(original, 0),
-    "recvmsg": lambda original: _sized(original, 1),
-    "recv_into": _into,
-    "recvfrom_into": _into,
-    "recvmsg_into": _message_into,
-    "send": _send,
-    "sendmsg": _send_message,
-    "getpeername": _named,
-    "getsockname": _named,
-}
-_OWN_METHODS = {"_adopt": _plain(_adopt)}
-_STD_METHODS = {"accept": _plain(_accept)}
-_SECURE_METHODS = {"read": _secure_read, "write": _send}
-
-for _name in {**_METHODS, **_OWN_METHODS}:
-    setattr(_Own, _name, getattr(_Socket, _name))
-
-
-class _Hooks:
-    """The methods that are replaced while a fault of connections is active."""
-
-    def __init__(self):
-        self.undo = []
-
-    def install(self):
-        for cls, more in ((_Socket, _OWN_METHODS), (_StdSocket, _STD_METHODS)):
-            for name, wrap in {**_METHODS, **more}.items():
-                self.replace(cls, name, wrap)
-        try:
-            from gevlite.ssl import SSLSocket
-        except ImportError:
-            return  # a Python without it
-        for name, wrap in _SECURE_METHODS.items():
-            self.replace(SSLSocket, name, wrap)
-
-    def replace(self, cls, name, wrap):
-        own = name in vars(cls)
-        before = getattr(cls, name)
-        made = wrap(before)
-        made.__name__, made.__doc__ = name, before.__doc__
-        setattr(cls, name, made)
-        self.undo.append((cls, name, made, own, before))
-
-    def remove(self):
-        while self.undo:
-            cls, name, made, own, before = self.undo.pop()
-            if vars(cls).get(name) is not made:
-                continue  # replaced by others meanwhile, who have kept ours: it does nothing any more
-            if own:
-                setattr(cls, name, before)
-            else:
-                delattr(cls, name)
-
-
-_hooks = _Hooks()
 
 
 # ---------------------------------------------------------------- names
@@ -911,33 +379,53 @@ class _Resolver(Fault):
             self._over.wait(self.delay)
         if number and self.error is not None:
             self._hit("error", name, number)
-            raise self.error() if isinstance(self.error, type) else self.error.with_traceback(None)
+            raise self.error()
         return number
 
 
 def _check_error(error):
+    """A function that makes what is to be raised; None for nothing."""
     if error is None or error is False:
         return None
-    if isinstance(error, BaseException) or isinstance(error, type) and issubclass(error, BaseException):
+    if isinstance(error, BaseException):
+        return lambda: error.with_traceback(None)
+    if isinstance(error, type) and issubclass(error, BaseException):
+        try:
+            error()
+        except Exception as exc:
+            text = f"error: {error.__name__} cannot be made without arguments ({exc}): give an instance"
+            raise TypeError(text) from None
         return error
-    number = _std.EAI_NONAME if error is True else operator.index(error)
-    return _std.gaierror(number, _ERRORS.get(number, f"error {number} of name resolution"))
+    try:
+        number = _std.EAI_NONAME if error is True else operator.index(error)
+    except TypeError:
+        raise TypeError(f"error is an exception, a number such as socket.EAI_AGAIN, or True, not {error!r}") from None
+    text = _ERRORS.get(number, f"error {number} of name resolution")
+    return lambda: _std.gaierror(number, text)
 
 
 def _check_addresses(addresses):
     if addresses is None:
         return None
-    if isinstance(addresses, (str, bytes)):
-        raise TypeError(f"addresses is a list, not {addresses!r}")
+    if isinstance(addresses, (str, bytes)) or not isinstance(addresses, Iterable):
+        raise TypeError(f"addresses is a list of numeric addresses, not {addresses!r}")
     found = list(addresses)
     for one in found:
         try:
-            _std.inet_pton(_std.AF_INET6 if ":" in one else _std.AF_INET, one)
+            _std.inet_pton(_family_of(one), one)
         except (OSError, TypeError):
             raise ValueError(f"not a numeric address: {one!r}") from None
     if not found:
         raise ValueError("addresses is empty: for a name without one, give error=socket.EAI_NONAME")
     return found
+
+
+def _family_of(address):
+    return _std.AF_INET6 if ":" in address else _std.AF_INET
+
+
+def _no_name():
+    return _std.gaierror(_std.EAI_NONAME, _ERRORS[_std.EAI_NONAME])
 
 
 class _FaultyResolver:
@@ -957,27 +445,37 @@ class _FaultyResolver:
             return self._inner.getaddrinfo(host, port, family, type, proto, flags)
         found = []
         for name in fault.addresses or [host]:
-            if fault.addresses and family not in (0, _std.AF_INET6 if ":" in name else _std.AF_INET):
+            if fault.addresses and family not in (0, _family_of(name)):
                 continue
             found += self._inner.getaddrinfo(name, port, family, type, proto, flags)
         if not found:
-            raise _std.gaierror(_std.EAI_NONAME, _ERRORS[_std.EAI_NONAME])
-        fault._hit("order", host, number)
-        return found[::-1] if fault.reverse else found
+            raise _no_name()
+        return self._in_order(host, number, found)
 
     def gethostbyname(self, hostname):
-        if self._fault.before(hostname) and self._fault.addresses:
-            return self._fault.addresses[0]
+        number = self._fault.before(hostname)
+        if number and self._fault.addresses:
+            return self._in_order(hostname, number, self._given())[0]
         return self._inner.gethostbyname(hostname)
 
     def gethostbyname_ex(self, hostname):
-        fault = self._fault
-        number = fault.before(hostname)
+        number = self._fault.before(hostname)
+        if number and self._fault.addresses:
+            name = os.fsdecode(hostname) if isinstance(hostname, (bytes, bytearray)) else hostname
+            return name, [], self._in_order(hostname, number, self._given())
         name, aliases, found = self._inner.gethostbyname_ex(hostname)
-        if number and fault.reverse:
-            fault._hit("order", hostname, number)
-            found = found[::-1]
-        return name, aliases, found
+        return name, aliases, self._in_order(hostname, number, found) if number and self._fault.reverse else found
+
+    def _given(self):
+        """Those of the addresses that these two can return: they know IPv4 only."""
+        found = [one for one in self._fault.addresses if _family_of(one) == _std.AF_INET]
+        if not found:
+            raise _no_name()
+        return found
+
+    def _in_order(self, hostname, number, found):
+        self._fault._hit("order", hostname, number)
+        return found[::-1] if self._fault.reverse else found
 
     def gethostbyaddr(self, ip_address):
         self._fault.before(ip_address)
@@ -1012,7 +510,7 @@ class _Spawn(Fault):
 
     def started(self, greenlet):
         """A greenlet is about to begin."""
-        if isinstance(greenlet, _Relay):
+        if isinstance(greenlet, _relay.Relay):
             return
         function = _function_of(greenlet)
         wanted = self.function

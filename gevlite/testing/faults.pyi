@@ -116,7 +116,8 @@ def resolver(
     * error: what it raises: an exception, a number such as `socket.EAI_AGAIN` for a gaierror, or True for EAI_NONAME.
     * delay: it takes so many seconds longer, also if it then fails.
     * reverse: `getaddrinfo` and `gethostbyname_ex` give the addresses in the opposite order.
-    * addresses: numeric addresses that `getaddrinfo` gives instead of the real ones, in this order.
+    * addresses: numeric addresses that look-ups of a name give instead of the real ones, in this order; those of IPv4
+      only where the function knows no others.
     """
 
 def spawn(late: float, *, function: Callable[..., object] | str | None = None, nth: _Nth = None) -> Fault:

@@ -15,7 +15,7 @@ from gevlite import socket, ssl, testing
 from gevlite.event import Event
 from gevlite.pywsgi import WSGIServer
 from gevlite.server import StreamServer
-from gevlite.testing import faults
+from gevlite.testing import _relay, faults
 
 
 def echo(sock, address):
@@ -178,8 +178,8 @@ def test_nothing_is_kept_of_a_connection(address, settle):
     for what in ({"receive": 1}, {"send": 1}, {"reset_after": 0}, {"stall_after": 0}):
         with faults.sockets(address, **what):
             connected(address).close()
-    assert settle(lambda: not faults._connections, 20)
-    assert faults._active == []
+    assert settle(lambda: not _relay._connections, 20)
+    assert _relay.active == []
 
 
 def test_a_unix_socket_is_reset_too(address):
@@ -520,13 +520,29 @@ def test_started_and_stopped_by_hand(server):
     assert "0 hits" in repr(fault)
 
 
+def test_no_folder_stays_of_a_relay_that_cannot_be_made(address, tmp_path, monkeypatch):
+    """The path of a UNIX socket may be too long for the system."""
+    if not isinstance(address, str):
+        pytest.skip("only UNIX sockets have a path")
+    deep = tmp_path.joinpath(*["x" * 50] * 3)
+    deep.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    for fault in (faults.sockets(address, receive=1), faults.sockets(address, refuse=True)):
+        with fault, pytest.raises(OSError, match="too long"):
+            connected(address)
+    assert os.listdir(deep) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
         ({}, ValueError, "no fault"),
         ({"address": 70000, "refuse": True}, ValueError, "65535"),
         ({"address": ("127.0.0.1",), "refuse": True}, TypeError, "address"),
-        ({"address": 1.5, "refuse": True}, TypeError, "port"),
+        ({"address": 1.5, "refuse": True}, TypeError, "address is a port, .host, port. or the path"),
+        ({"address": True, "refuse": True}, TypeError, "address"),
+        ({"address": object(), "refuse": True}, TypeError, "address"),
+        ({"address": "", "refuse": True}, ValueError, "address is empty"),
         ({"side": "both", "refuse": True}, ValueError, "side"),
         ({"side": "server", "refuse": True}, ValueError, "refuse"),
         ({"refuse": True, "receive": 1}, ValueError, "refuse"),
@@ -538,7 +554,9 @@ def test_started_and_stopped_by_hand(server):
         ({"stall_after": 1, "stall_for": -1}, ValueError, "stall_for"),
         ({"delay": "1"}, TypeError, "delay"),
         ({"delay": float("nan")}, ValueError, "delay"),
+        ({"delay": float("inf")}, ValueError, "delay is a number of seconds from 0 to"),
         ({"direction": "up", "reset_after": 1}, ValueError, "direction"),
+        ({"direction": "send", "receive": 1}, ValueError, "direction is for stall_after"),
         ({"nth": 0, "refuse": True}, ValueError, "nth"),
         ({"nth": [], "refuse": True}, ValueError, "nth"),
         ({"nth": "first", "refuse": True}, TypeError, "nth"),
@@ -590,7 +608,6 @@ def test_the_order_of_addresses(server):
     with faults.resolver("web", addresses=["127.0.0.2", "127.0.0.1"]) as fault:
         found = socket.getaddrinfo("web", port, type=socket.SOCK_STREAM)
         assert [one[4][0] for one in found] == ["127.0.0.2", "127.0.0.1"]
-        assert socket.gethostbyname("web") == "127.0.0.2"
         with pytest.raises(socket.gaierror):
             socket.getaddrinfo("web", port, socket.AF_INET6)
         with faults.sockets(("127.0.0.2", port), refuse=True) as refused:
@@ -599,6 +616,22 @@ def test_the_order_of_addresses(server):
     assert kinds(refused) == ["refuse"]
     with faults.resolver("web", addresses=["127.0.0.1", "127.0.0.2"], reverse=True):
         assert [one[4][0] for one in socket.getaddrinfo("web", 1, type=socket.SOCK_STREAM)][0] == "127.0.0.2"
+
+
+def test_addresses_for_functions_that_know_only_those_of_ipv4():
+    with faults.resolver("web", addresses=["::1", "127.0.0.2", "127.0.0.1"]) as fault:
+        assert [one[4][0] for one in socket.getaddrinfo("web", 1, type=socket.SOCK_STREAM)][0] == "::1"
+        assert socket.gethostbyname("web") == "127.0.0.2"
+        assert socket.gethostbyname_ex("web") == ("web", [], ["127.0.0.2", "127.0.0.1"])
+    assert kinds(fault) == ["order"] * 3
+    with faults.resolver("web", addresses=["127.0.0.1", "127.0.0.2"], reverse=True):
+        assert socket.gethostbyname("web") == "127.0.0.2"
+        assert socket.gethostbyname_ex("web")[2] == ["127.0.0.2", "127.0.0.1"]
+    with faults.resolver("web", addresses=["::1"]):
+        for function in (socket.gethostbyname, socket.gethostbyname_ex):
+            with pytest.raises(socket.gaierror) as caught:
+                function("web")
+            assert caught.value.errno == socket.EAI_NONAME
 
 
 def test_only_the_nth_look_up():
@@ -617,12 +650,17 @@ def test_wrong_arguments_of_a_resolver():
         ({}, ValueError),
         ({"host": 5, "error": True}, TypeError),
         ({"error": "no"}, TypeError),
+        ({"error": 1.5}, TypeError),
+        ({"error": int}, TypeError),
+        ({"error": UnicodeDecodeError}, TypeError),  # which needs arguments
         ({"addresses": "127.0.0.1"}, TypeError),
+        ({"addresses": 3}, TypeError),
         ({"addresses": ["localhost"]}, ValueError),
+        ({"addresses": [1]}, ValueError),
         ({"addresses": []}, ValueError),
         ({"delay": -1}, ValueError),
     ):
-        with pytest.raises(error):
+        with pytest.raises(error, match="|".join(["no fault", "address", *arguments])):
             faults.resolver(**arguments)
 
 
