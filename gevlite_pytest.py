@@ -5,6 +5,7 @@ ini file, by an option of its own, by a marker at a test, or by a fixture. What 
 `gevlite.testing._pytest`. It is no part of the package, because importing a module of the package imports gevlite.
 """
 
+import argparse
 import os
 
 import pytest
@@ -13,6 +14,24 @@ MARKER = (
     "gevlite(timeout=None, left=True, errors=True): run the test with gevlite's plug-in, in a greenlet. timeout: its "
     "limit in seconds; left=False: do not look for what it leaves behind; errors=False: nor for errors in greenlets"
 )
+LONGEST_SECONDS = 1e9
+
+
+def time_limit(value):
+    """A time limit as a float."""
+    try:
+        seconds = -1 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = -1
+    if not 0 <= seconds <= LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"a time limit is a number of seconds, 0 for none, not {value!r}")
+    return seconds
+
+
+def seed(text):
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a seed is a whole number, 0 or more, not {text!r}")
+    return int(text)
 
 
 def pytest_addoption(parser):
@@ -21,22 +40,22 @@ def pytest_addoption(parser):
     parser.addini("gevlite_timeout", "the time limit of each test in seconds; 0: none", default="0")
     parser.addini(
         "gevlite_left",
-        "what no test may leave behind: greenlets, timers, descriptors",
+        "what no test may leave behind: greenlets, timers, descriptors, blocks (of gevlite.testing)",
         type="args",
-        default=["greenlets", "timers", "descriptors"],
+        default=["greenlets", "timers", "descriptors", "blocks"],
     )
     parser.addini("gevlite_left_allowed", "regular expressions for what tests may leave behind", type="linelist")
     group = parser.getgroup("gevlite")
     group.addoption(
         "--gevlite-shuffle",
         nargs="?",
-        type=int,
+        type=seed,
         const=-1,
         metavar="SEED",
         help="run each test in another order of switches, drawn from the seed; without one, from a new seed, which is "
         "printed. Write --gevlite-shuffle=SEED, with the sign",
     )
-    group.addoption("--gevlite-timeout", type=float, metavar="SECONDS", help="the time limit of each test")
+    group.addoption("--gevlite-timeout", type=time_limit, metavar="SECONDS", help="the time limit of each test")
 
 
 @pytest.hookimpl(tryfirst=True)

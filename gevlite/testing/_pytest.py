@@ -10,6 +10,7 @@
 """
 
 import _socket
+import argparse
 import gc
 import hashlib
 import os
@@ -23,26 +24,30 @@ import weakref
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from time import perf_counter as _now  # the real time, also in the block of a VirtualClock
+from typing import NamedTuple
 
 import pytest
 
 import gevlite
+import gevlite_pytest
 from gevlite import _probe
 from gevlite._core import get_hub_if_exists
 from gevlite._report import Report, fit
 from gevlite.event import Event
 from gevlite.greenlet import Greenlet
-from gevlite.testing import faults
+from gevlite.testing import _clock, _shuffle, faults
 
 __all__ = ["Controller", "Faults", "Session"]
 
 # For what ends soon after a test: a server's greenlet learns that its client has gone. At least so long, and so often.
 SETTLE_SECONDS, SETTLE_ROUNDS = 0.5, 20
+LATE_SECONDS, LATE_ROUNDS = 0.1, 8  # the same for greenlets that may stay: only for their errors
 AGAIN_SECONDS = 2.0  # the alarm repeats, in case that the test swallows it
 LARGEST_SEED = 2**31
 
 _failed = pytest.StashKey[bool]()
 _seed = pytest.StashKey[int]()
+_marks = pytest.StashKey["Marks"]()
 
 
 class Controller:
@@ -84,9 +89,13 @@ class Session:
             monkey.patch_all(fix=True)  # fix: pytest itself holds time.sleep already
         self.runner = Runner()
         self.alarm = Alarm(self.runner)
-        self.errors = Errors()
-        self.left = Left(config)
+        self.left = Left(config, self.runner)
+        self.errors = Errors(self.left)
         self.before = None
+        try:
+            self.timeout = gevlite_pytest.time_limit(config.getini("gevlite_timeout"))
+        except argparse.ArgumentTypeError as exc:
+            raise pytest.UsageError(f"gevlite_timeout: {exc}") from None
         _choose_seed(config)
 
     @pytest.hookimpl(tryfirst=True)
@@ -125,8 +134,14 @@ class Session:
                         return result
             return None
 
+        seconds = _marks_of(item).timeout
+        if seconds is None:
+            seconds = item.config.option.gevlite_timeout
+        if seconds is None:
+            seconds = self.timeout
         self.alarm.item = item
-        with self.alarm.after(_timeout_of(item), "gevlite"):
+        self.left.test = item.nodeid
+        with self.alarm.after(seconds, "gevlite"):
             return self.runner.run(item.nodeid, run)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -146,16 +161,15 @@ class Session:
         return result
 
     def check_left(self, item, before):
-        if not _marked(item, "left", True):
-            return
+        marks = _marks_of(item)
         failed = item.stash.get(_failed, False)
         hook, threading.excepthook = threading.excepthook, self.errors.hook
         try:
-            left = self.left.since(before, failed)
+            left = self.left.since(before, failed) if marks.left else self.left.settle(before)
         finally:
             threading.excepthook = hook
             errors = self.errors.take()
-        if not _marked(item, "errors", True):
+        if not marks.errors:
             errors = []
         if errors and (failed or left):  # one failure is enough
             item.add_report_section("teardown", "errors in greenlets", "\n".join(map(_as_text, errors)))
@@ -184,6 +198,9 @@ class Session:
         self.alarm.when = when
         if not self.is_for(item):
             return (yield)
+        marks = _marks_of(item)
+        if marks.wrong is not None and when == "setup":
+            pytest.fail(marks.wrong, pytrace=False)
         hook, threading.excepthook = threading.excepthook, self.errors.hook
         failed = True
         try:
@@ -199,7 +216,7 @@ class Session:
             found = self.errors.take()
             if failed and found:
                 item.add_report_section(when, "errors in greenlets", "\n".join(map(_as_text, found)))
-        if found and _marked(item, "errors", True):
+        if found and marks.errors:
             raise _one_of(found)
         return result
 
@@ -224,12 +241,10 @@ class Session:
         if seed is None:
             yield
             return
-        from gevlite.testing._shuffle import shuffled_around
-
         # Another order for each test, and the same one if it runs alone.
         own = int.from_bytes(hashlib.sha256(f"{seed} {item.nodeid}".encode()).digest()[:4], "big") % LARGEST_SEED
         item.add_report_section("call", "gevlite", f"--gevlite-shuffle={seed}; of this test: shuffled({own})")
-        with shuffled_around(own):
+        with _shuffle.shuffled_around(own):
             yield
 
     # -------- fixtures of wider scopes
@@ -265,24 +280,40 @@ class Session:
             self.alarm.stop()
 
 
-def _marked(item, name, default):
-    """The argument of the nearest marker that has it."""
+class Marks(NamedTuple):
+    """What the markers of a test say."""
+
+    timeout: float | None = None
+    left: bool = True
+    errors: bool = True
+    wrong: str | None = None  # what they cannot say: it fails the test
+
+
+def _marks_of(item):
+    if _marks not in item.stash:
+        item.stash[_marks] = _read_marks(item)
+    return item.stash[_marks]
+
+
+def _read_marks(item):
+    """Each argument is that of the nearest marker that has it."""
+    found = {}
     for mark in item.iter_markers("gevlite"):
-        if name in mark.kwargs:
-            return mark.kwargs[name]
-    return default
-
-
-def _timeout_of(item):
-    seconds = _marked(item, "timeout", None)
-    if seconds is None:
-        seconds = item.config.option.gevlite_timeout
-    if seconds is None:
-        seconds = item.config.getini("gevlite_timeout")
-    try:
-        return float(seconds)
-    except ValueError:
-        raise pytest.UsageError(f"gevlite_timeout is a number of seconds, not {seconds!r}") from None
+        if mark.args:
+            given = ", ".join(map(repr, mark.args))
+            return Marks(wrong=f"pytest.mark.gevlite takes its arguments by name, timeout=5 for instance, not {given}")
+        for name, value in mark.kwargs.items():
+            if name not in ("timeout", "left", "errors"):
+                return Marks(wrong=f"pytest.mark.gevlite has no argument {name!r}, only timeout, left and errors")
+            if name == "timeout" and value is not None:
+                try:
+                    value = gevlite_pytest.time_limit(value)
+                except argparse.ArgumentTypeError as exc:
+                    return Marks(wrong=f"pytest.mark.gevlite(timeout={value!r}): {exc}")
+            elif name != "timeout" and not isinstance(value, bool):
+                return Marks(wrong=f"pytest.mark.gevlite({name}={value!r}): it is True or False")
+            found.setdefault(name, value)
+    return Marks(**found)
 
 
 def _one_of(errors):
@@ -480,7 +511,8 @@ def what_they_do(skip=0):
 class Errors:
     """Errors of greenlets and threads that nothing caught."""
 
-    def __init__(self):
+    def __init__(self, left):
+        self.left = left
         self.seen = []
         self.tracebacks = {}
 
@@ -493,6 +525,9 @@ class Errors:
             return
         name = args.thread.name if args.thread is not None else "a thread"
         error.add_note(f"This error ended {name}, and nothing caught it.")
+        test = self.left.test_of(gevlite.getcurrent())
+        if test != self.left.test:
+            error.add_note(f"An earlier test has left it behind: {test}")
         self.seen.append(error)
         self.tracebacks[id(error)] = error.__traceback__
 
@@ -508,20 +543,29 @@ class Errors:
 
 
 class Left:
-    """What greenlets, timers and descriptors there are, and whose they are."""
+    """What greenlets, timers, descriptors and blocks there are, and whose they are."""
 
-    KINDS = ("greenlets", "timers", "descriptors")
+    KINDS = ("greenlets", "timers", "descriptors", "blocks")
 
-    def __init__(self, config):
+    def __init__(self, config, runner):
+        self.runner = runner
         self.kinds = config.getini("gevlite_left")
         wrong = set(self.kinds) - set(self.KINDS)
         if wrong:
             raise pytest.UsageError(f"gevlite_left is some of {', '.join(self.KINDS)}, not {', '.join(sorted(wrong))}")
-        self.allowed = [re.compile(one) for one in config.getini("gevlite_left_allowed")]
+        self.allowed = []
+        for one in config.getini("gevlite_left_allowed"):
+            try:
+                self.allowed.append(re.compile(one))
+            except re.error as exc:
+                raise pytest.UsageError(f"gevlite_left_allowed: {one!r} is no regular expression: {exc}") from None
+        self.test = None  # the name of the one that runs
+        self.tests = weakref.WeakKeyDictionary()  # greenlets: the test in which they, or what has started them, began
         self.spawned = weakref.WeakKeyDictionary()  # greenlets: the fixture they belong to, or None
         self.fixtures = []  # being set up: the innermost is the last
         self.of_fixtures = {}  # descriptors: (their identity, their fixture)
         self.timers_of_fixtures = []
+        self.blocks_of_fixtures = []
 
     def begin(self):
         Greenlet.add_spawn_callback(self.note)
@@ -531,16 +575,22 @@ class Left:
 
     def note(self, greenlet):
         """A greenlet was started."""
-        owner = self.spawned.get(gevlite.getcurrent())
+        spawner = gevlite.getcurrent()
+        self.tests[greenlet] = self.test_of(spawner)
+        owner = self.spawned.get(spawner)
         if owner is None and self.fixtures:
             owner = self.fixtures[-1]
         self.spawned[greenlet] = owner
 
     # -------- whose it is
 
+    def test_of(self, greenlet):
+        """The test that it comes from; None if it is older."""
+        return self.test if greenlet is self.runner.greenlet else self.tests.get(greenlet, self.test)
+
     @contextmanager
     def belongs_to(self, fixture):
-        before, timers = _descriptors(), _timers()
+        before, timers, blocks = _descriptors(), _timers(), _blocks()
         self.fixtures.append(fixture)
         try:
             yield
@@ -550,6 +600,7 @@ class Left:
                 if before.get(fd) != identity:
                     self.of_fixtures.setdefault(fd, (identity, fixture))
             self.timers_of_fixtures += [(one, fixture) for one in _new(_timers(), timers)]
+            self.blocks_of_fixtures += [(one, fixture) for one in _new(_blocks(), blocks)]
 
     def fixture_has_ended(self, fixture, before):
         """What is still there is left behind."""
@@ -564,44 +615,80 @@ class Left:
                 if before is not None:
                     before.descriptors.pop(fd, None)
         self.timers_of_fixtures = [(one, owner) for one, owner in self.timers_of_fixtures if owner is not fixture]
+        if before is not None:
+            own = [one for one, owner in self.blocks_of_fixtures if owner is fixture]
+            before.blocks = _new(before.blocks, own)
+        self.blocks_of_fixtures = [(one, owner) for one, owner in self.blocks_of_fixtures if owner is not fixture]
 
     # -------- what there is
 
     def now(self):
         gevlite.get_hub()
-        return _Now(weakref.WeakSet(self.alive()), _timers(), _descriptors())
+        return _Now(weakref.WeakSet(self.alive()), _timers(), _descriptors(), _blocks())
 
     def alive(self):
         return [one for one in list(self.spawned) if not one.dead]
 
     def since(self, before, failed):
-        """Lines about what is there and was not before. Gives it some time to end; ends greenlets that have not."""
-        found = self.look(before, failed)
-        deadline, nap, rounds = _now() + SETTLE_SECONDS, 0.0005, 0
-        while found and (_now() < deadline or rounds < SETTLE_ROUNDS) and not (failed and rounds):
-            gc.collect()
+        """Lines about what is there and was not before. Gives it some time to end, and ends what has not."""
+        lines = self.end_blocks(before)  # first: time may stand still
+        seconds, rounds = (0, 1) if failed else (SETTLE_SECONDS, SETTLE_ROUNDS)
+        found = self.wait(lambda: self.look(before, failed), seconds, rounds, gc.collect)
+        if not failed and "greenlets" not in self.kinds:
+            self.settle(before)
+        wrong = [(one, line) for one, line in zip(found, self.describe(found), strict=True) if not self.may_stay(line)]
+        lines += [line for _, line in wrong]
+        # Nothing of it may disturb the next test.
+        greenlets = [thing for (kind, thing), _ in wrong if kind == "greenlets"]
+        try:
+            gevlite.killall(greenlets, timeout=SETTLE_SECONDS)
+        except gevlite.Timeout:
+            stay = [("greenlets", one) for one in greenlets if not one.dead]
+            lines += [f"{line}: could not be ended" for line in self.describe(stay)]
+        for (kind, thing), _ in wrong:
+            if kind == "timers":
+                thing.stop()
+        return lines
+
+    def settle(self, before):
+        """Let greenlets run for a while that may stay, since they may fail. Returns no lines."""
+        self.wait(lambda: self.greenlets(before), LATE_SECONDS, LATE_ROUNDS)
+        return []
+
+    def wait(self, look, seconds, rounds, each=int):
+        """Wait until `look` finds nothing, but not longer than these, of which the longer one counts. What it finds."""
+        deadline, nap, done = _now() + seconds, 0.0005, 0
+        found = look()
+        while found and (_now() < deadline or done < rounds):
+            each()
             gevlite.sleep(nap)
             nap = min(nap * 2, 0.05)
-            rounds += 1
-            found = self.look(before, failed)
-        lines = [line for line in self.describe(found) if not any(one.search(line) for one in self.allowed)]
-        if lines:  # nothing of it may disturb the next test
-            greenlets = [thing for kind, thing in found if kind == "greenlets"]
-            try:
-                gevlite.killall(greenlets, timeout=SETTLE_SECONDS)
-            except gevlite.Timeout:
-                stay = [("greenlets", one) for one in greenlets if not one.dead]
-                lines += [f"{line}: could not be ended" for line in self.describe(stay)]
-            for kind, thing in found:
-                if kind == "timers":
-                    thing.stop()
+            done += 1
+            found = look()
+        return found
+
+    def may_stay(self, line):
+        return any(one.search(line) for one in self.allowed)
+
+    def end_blocks(self, before):
+        """End the blocks of gevlite.testing that are open and were not before, the last one first. Lines about them."""
+        lines = []
+        if "blocks" in self.kinds:
+            own = [one for one, _ in self.blocks_of_fixtures]
+            for block in reversed(_new(_blocks(), before.blocks + own)):
+                line = f"block {block!r}"
+                if not self.may_stay(line):
+                    lines.append(line if _end_block(block) else f"{line}, of another thread: could not be ended")
         return lines
+
+    def greenlets(self, before):
+        of_tests = [one for one in self.alive() if self.spawned.get(one) is None]
+        return [one for one in of_tests if one not in before.greenlets]
 
     def look(self, before, failed):
         found = []
         if "greenlets" in self.kinds:
-            of_tests = [one for one in self.alive() if self.spawned.get(one) is None]
-            found += [("greenlets", one) for one in of_tests if one not in before.greenlets]
+            found += [("greenlets", one) for one in self.greenlets(before)]
         if "timers" in self.kinds:
             own = [one for one, _ in self.timers_of_fixtures]
             found += [("timers", one) for one in _new(_timers(), before.timers + own)]
@@ -633,8 +720,8 @@ class Left:
 
 
 class _Now:
-    def __init__(self, greenlets, timers, descriptors):
-        self.greenlets, self.timers, self.descriptors = greenlets, timers, descriptors
+    def __init__(self, greenlets, timers, descriptors, blocks):
+        self.greenlets, self.timers, self.descriptors, self.blocks = greenlets, timers, descriptors, blocks
 
 
 def _timers():
@@ -642,9 +729,25 @@ def _timers():
     return hub._running_timers() if hub is not None else []
 
 
-def _new(timers, known):
+def _blocks():
+    """What is open of gevlite.testing, the outermost of each kind first."""
+    return [*(one for one in _clock.entered if one._runs), *_shuffle.entered, *faults._begun]
+
+
+def _end_block(block):
+    """False if it belongs to another OS thread."""
+    if isinstance(block, _shuffle.shuffled) and block._hub is not get_hub_if_exists():
+        return False
+    try:
+        block.__exit__(None, None, None)
+    except RuntimeError:  # of a clock
+        return False
+    return True
+
+
+def _new(things, known):
     ids = set(map(id, known))
-    return [one for one in timers if id(one) not in ids]
+    return [one for one in things if id(one) not in ids]
 
 
 def _timer_text(timer):

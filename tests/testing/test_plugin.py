@@ -270,6 +270,144 @@ def test_what_may_be_left_behind(tests):
     tests(source, ini="gevlite_left = timers", code=0)
     tests(source, ini="gevlite_left_allowed =\n    the \\w+den", code=0)
     assert "gevlite_left is some of" in tests(source, ini="gevlite_left = children", code=4).text
+    assert "no regular expression" in tests(source, ini="gevlite_left_allowed = *", code=4).text
+
+
+def test_what_may_stay_is_not_ended_with_the_rest(tests):
+    found = tests(
+        """
+        import gevlite
+        jobs = []
+
+        def test_leaks():
+            jobs.extend([gevlite.spawn(gevlite.sleep, 60), gevlite.spawn(gevlite.sleep, 60)])
+            jobs[0].name = "the warden"
+
+        def test_afterwards():
+            assert [job.dead for job in jobs] == [False, True]
+            jobs[0].kill()
+        """,
+        ini="gevlite_left_allowed = warden",
+        code=1,
+    )
+    assert found.outcomes == {"test_leaks": ["passed", "error"], "test_afterwards": ["passed"]}
+    assert "warden" not in found.part("test_leaks")
+
+
+def test_blocks_that_are_left_open_are_ended_and_fail_the_test(tests):
+    found = tests(
+        """
+        import gevlite, pytest, socket, time
+        from gevlite.testing import VirtualClock, faults, shuffled
+
+        kept = []
+
+        def opened(block):
+            kept.append(block)
+            block.__enter__()
+
+        def test_clock():
+            opened(VirtualClock(0))
+            time.sleep(5)
+
+        def test_shuffled():
+            opened(shuffled(3))
+
+        def test_connections():
+            opened(faults.sockets(4711, refuse=True))
+
+        def test_names():
+            opened(faults.resolver("localhost", error=True))
+
+        def test_starts():
+            opened(faults.spawn(60))
+
+        @pytest.fixture
+        def messy():
+            yield
+            opened(VirtualClock(0))
+            opened(shuffled(4))
+
+        def test_fixture(messy):
+            pass
+
+        def test_fails():
+            opened(VirtualClock(0))
+            assert False
+
+        def test_afterwards():
+            assert time.time() > 1e9
+            assert socket.gethostbyname("localhost")
+            with shuffled(4), VirtualClock():
+                gevlite.spawn(gevlite.sleep, 1).join()
+            for block in kept:
+                block.__exit__(None, None, None)  # which does nothing
+
+        def test_left():
+            with shuffled(4), VirtualClock(), faults.spawn(1):
+                pass
+        """,
+        code=1,
+    )
+    bad = ["clock", "shuffled", "connections", "names", "starts", "fixture"]
+    assert found.outcomes == {
+        **{f"test_{name}": ["passed", "error"] for name in bad},
+        "test_fails": ["failed"],
+        "test_afterwards": ["passed"],
+        "test_left": ["passed"],
+    }, found.text
+    for name, text in {
+        "clock": "block <VirtualClock 5.0 s after it was entered>",
+        "shuffled": "block shuffled(seed=3)",
+        "connections": "block <fault of client sockets, address (None, 4711), 0 hits>",
+        "names": "block <fault of the resolver",
+        "starts": "block <fault of starts",
+        "fixture": "block shuffled(seed=4)\n  block <VirtualClock",
+    }.items():
+        part = found.part(f"test_{name}")
+        assert f"test_{name} has left behind:" in part and text in part, part
+    assert "test_fails has left behind:" in found.text
+
+
+def test_blocks_of_wider_fixtures(tests):
+    found = tests(
+        """
+        import gevlite, pytest
+        from gevlite.testing import VirtualClock, faults
+
+        @pytest.fixture(scope="class")
+        def clock():
+            with VirtualClock(0) as clock:
+                yield clock
+
+        class TestIt:
+            def test_one(self, clock):
+                gevlite.sleep(5)
+
+            def test_two(self, clock):
+                gevlite.sleep(5)
+                assert clock.elapsed == 10
+
+        @pytest.fixture(scope="module")
+        def messy():
+            faults.spawn(1, function="nothing").start()
+            yield
+
+        def test_three(messy):
+            pass
+
+        def test_four(messy):
+            pass
+        """,
+        code=1,
+    )
+    assert found.outcomes == {
+        "TestIt::test_one": ["passed"],
+        "TestIt::test_two": ["passed"],
+        "test_three": ["passed"],
+        "test_four": ["passed", "error"],
+    }
+    assert "block <fault of starts" in found.part("test_four")
 
 
 def test_errors_in_greenlets_fail_the_test_in_which_they_happen(tests):
@@ -401,6 +539,59 @@ def test_errors_that_come_late(tests):
     assert "has left behind" in ended and "ValueError: in the finally" in ended
 
 
+LATE = """
+    import gevlite, pytest
+    from gevlite.event import Event
+
+    def fails():
+        raise ValueError("it fails")
+
+    def test_later():
+        gevlite.spawn_later(0.01, fails)
+
+    @pytest.fixture
+    def fixture():
+        yield
+        gevlite.spawn(fails)
+
+    def test_fixture(fixture):
+        pass
+
+    over = Event()
+
+    def waits_and_fails():
+        over.wait()
+        fails()
+
+    def test_leaves():
+        gevlite.spawn(waits_and_fails)
+
+    def test_good():
+        pass
+
+    def test_ends_it():
+        over.set()
+        gevlite.idle()
+"""
+
+
+@pytest.mark.parametrize("how", ["the marker", "the ini file"])
+def test_late_errors_of_what_may_stay(tests, how):
+    source, ini = LATE, "gevlite_left = descriptors"
+    if how == "the marker":
+        source, ini = textwrap.dedent(LATE) + "\npytestmark = pytest.mark.gevlite(left=False)", ""
+    found = tests(source, ini=ini, code=1)
+    assert found.outcomes == {
+        "test_later": ["passed", "error"],
+        "test_fixture": ["passed", "error"],
+        "test_leaves": ["passed"],
+        "test_good": ["passed"],
+        "test_ends_it": ["failed"],
+    }
+    assert "ValueError: it fails" in found.part("test_later")
+    assert "An earlier test has left it behind: test_it.py::test_leaves" in found.part("test_ends_it")
+
+
 def test_exits_of_greenlets(tests):
     found = tests(
         """
@@ -519,7 +710,78 @@ def test_time_limits_of_ini_and_marker(tests):
     )
     assert "Timeout (>1s)" in found.part("test_ini")
     assert "Timeout (>0.5s)" in found.part("test_marker")
-    assert "is a number" in tests("def test_it(): pass", ini="gevlite_timeout = soon").text
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "nan", "inf", "1e300"])
+def test_wrong_time_limits_end_the_run_before_it_begins(tests, value):
+    for options in ({"ini": f"gevlite_timeout = {value}"}, {"ini": f"addopts = --gevlite-timeout={value}"}):
+        found = tests("def test_it(): pass", code=4, **options)
+        assert f"a time limit is a number of seconds, 0 for none, not '{value}'" in found.text
+
+
+@pytest.mark.parametrize("value", ["-1", "x", "1.5"])
+def test_a_wrong_seed(tests, value):
+    assert "a seed is a whole number" in tests("def test_it(): pass", f"--gevlite-shuffle={value}", code=4).text
+
+
+def test_a_wrong_marker_fails_its_test(tests):
+    found = tests(
+        """
+        import gevlite, pytest
+
+        mark = pytest.mark.gevlite
+
+        @mark(5)
+        def test_by_place():
+            pass
+
+        @mark(time_limit=5)
+        def test_name():
+            pass
+
+        @mark(left="no")
+        def test_left():
+            pass
+
+        @mark(errors=0)
+        def test_errors():
+            pass
+
+        times = [-5, float("nan"), float("inf"), 1e300, 10**400, "x", "", True, []]
+
+        @pytest.mark.parametrize(
+            "number", [pytest.param(n, marks=mark(timeout=one), id=str(n)) for n, one in enumerate(times)]
+        )
+        def test_time(number):
+            pass
+
+        @mark(timeout=None)
+        def test_none():
+            gevlite.sleep(0.01)
+
+        @mark(timeout=0.001, errors=False)
+        @mark(timeout=0, left=False)
+        def test_good():
+            gevlite.sleep(0.1)
+        """,
+        code=1,
+    )
+    wrong = ["by_place", "name", "left", "errors"]
+    wrong += [f"time[{number}]" for number in range(9)]
+    assert found.outcomes == {
+        **{f"test_{name}": ["error"] for name in wrong},
+        "test_none": ["passed"],
+        "test_good": ["passed"],
+    }, found.text
+    for name, text in {
+        "by_place": "takes its arguments by name, timeout=5 for instance, not 5",
+        "name": "has no argument 'time_limit', only timeout, left and errors",
+        "left": "(left='no'): it is True or False",
+        "errors": "(errors=0): it is True or False",
+        "time[0]": "(timeout=-5): a time limit is a number of seconds",
+        "time[8]": "(timeout=[]): a time limit is a number of seconds",
+    }.items():
+        assert text in found.part(f"test_{name}"), name
 
 
 def test_a_deadlock_fails_at_once(tests):
@@ -912,7 +1174,7 @@ def test_the_fixture_of_faults(tests):
 
         def test_afterwards():
             from gevlite.testing import faults
-            assert faults._active == []
+            assert faults._begun == []
         """,
         code=0,
     )
