@@ -258,13 +258,13 @@ class _Sockets(Fault):
         self.stall_after = _optional_count("stall_after", stall_after, 0)
         self.stall_for = _seconds("stall_for", stall_for)
         self.reset_after = _optional_count("reset_after", reset_after, 0)
+        if stall_for is not None and stall_after is None:
+            raise ValueError("stall_for needs stall_after")
         others = [one is not None for one in (delay, receive, send, stall_after, reset_after)]
         if not any(others) and not refuse:
             raise ValueError("no fault: give refuse, delay, receive, send, stall_after or reset_after")
         if refuse and (any(others) or side == "server"):
             raise ValueError("refuse is for the side of the client, and nothing else can happen to such a connection")
-        if stall_for is not None and stall_after is None:
-            raise ValueError("stall_for needs stall_after")
         if direction == "send" and stall_after is None and reset_after is None:
             raise ValueError("direction is for stall_after and reset_after, and neither is given")
         self.connections = []

@@ -713,7 +713,7 @@ def test_link_exception_runs_only_after_an_error(errors):
     g.link_exception(order.append)
     g.link_value(lambda source: order.append("never"))
     g.join()
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert order == [g]
 
 
@@ -754,7 +754,7 @@ def test_unlink_takes_a_link_back_by_its_callback():
     g.unlink_all()
     assert g.has_links() == 0
     g.join()
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert order == []
 
 

@@ -202,7 +202,7 @@ def test_what_is_fed_is_not_called_after_stop(make):
     watcher.feed(1, called.append, 1)
     watcher.stop()
     assert not watcher.pending
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert called == []
 
 

@@ -341,7 +341,7 @@ def test_a_callback_in_the_hub_may_read(pipe, open_twin, hub, settle):
     file = open_twin(reader, "rb")
     outcome = []
     hub.call_soon(lambda: outcome.append(file.read(1)))
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert not outcome
     os.write(writer, b"x")
     assert settle(lambda: outcome) and outcome == [b"x"]

@@ -270,7 +270,7 @@ def test_waiting_in_a_hub_callback_delays_no_other_callback(cls, hub, settle):
     thing.rawlink(lambda source: order.append("link"))
     hub.call_soon(lambda: (thing.wait(), order.append("woken")))
     hub.call_soon(order.append, "other")
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert order == ["other"]
     thing.set()
     assert settle(lambda: len(order) == 3) and thing.linkcount() == 0

@@ -344,7 +344,7 @@ def test_acquiring_in_a_hub_callback_waits_its_turn(cls, hub, settle):
     s, taken = cls(1), []
     s.acquire()
     hub.call_soon(lambda: taken.append(s.acquire()))
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert not taken and s.linkcount() == 1
     s.release()
     assert settle(lambda: taken) and s.linkcount() == 0

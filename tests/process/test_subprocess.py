@@ -733,7 +733,7 @@ def test_a_callback_in_the_hub_may_wait_for_a_child(hub, settle):
     process = subprocess.Popen(["cat"], stdin=PIPE)
     seen = []
     hub.call_soon(lambda: seen.append(process.wait()))
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert not seen
     process.stdin.close()
     assert settle(lambda: seen) and seen == [0]

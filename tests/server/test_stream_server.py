@@ -17,6 +17,7 @@ import gevlite
 from gevlite import baseserver, socket, ssl
 from gevlite.pool import Pool
 from gevlite.server import StreamServer
+from gevlite.testing import VirtualClock
 
 ANY = (LOCALHOST, 0)
 
@@ -178,7 +179,8 @@ def test_a_time_out_of_the_listener_does_not_matter(serve, dial, errors, timeout
     listener = socket.create_server(ANY)
     listener.settimeout(timeout)
     server = serve(StreamServer(listener, echo))
-    gevlite.sleep(0.05)
+    with VirtualClock():
+        gevlite.sleep(60)
     assert ask(dial(server)) == b"hello"
     assert listener.gettimeout() == timeout
     server.close()
@@ -195,7 +197,8 @@ def test_a_default_time_out_of_sockets_does_not_matter(serve, dial, errors):
         ]
     finally:
         std_socket.setdefaulttimeout(None)
-    gevlite.sleep(0.05)
+    with VirtualClock():
+        gevlite.sleep(60)
     assert [ask(dial(server)) for server in servers] == [b"hello"] * 3
     assert errors == []
 
@@ -585,7 +588,8 @@ def test_the_more_patient_of_two_stops_counts(serve, dial, start):
     patient = start(server.stop, 20)
     gevlite.sleep(0)
     hasty = start(server.stop, 0.01)
-    gevlite.sleep(0.05)
+    with VirtualClock():
+        gevlite.sleep(19)
     assert ask(client, b"not killed") == b"not killed"
     client.close()
     patient.get()

@@ -15,6 +15,7 @@ import gevlite
 from gevlite._core import has_slices
 from gevlite.event import Event
 from gevlite.pywsgi import Limits, WSGIHandler
+from gevlite.testing import VirtualClock
 from gevlite.websocket import WebSocket, WebSocketClosed, accept
 
 Frame = pytest.importorskip("websockets.frames").Frame
@@ -533,7 +534,8 @@ def test_without_pings(pair):
 def test_without_a_limit_for_the_answer(pair):
     websocket, peer = pair(ping_interval=0.01, ping_timeout=None)
     assert peer.read() == (PING, b"")
-    gevlite.sleep(0.05)
+    with VirtualClock():
+        gevlite.sleep(1)
     peer.send(frame(TEXT, "x"))
     assert websocket.receive() == "x"
 
@@ -568,7 +570,8 @@ def blocked_sender(websocket):
     """A greenlet that cannot go on sending, because the client takes nothing."""
     sending = gevlite.spawn(lambda: [websocket.send(bytes(1 << 20)) for _ in range(100)])
     until(lambda: websocket._turn.locked())
-    gevlite.sleep(0.05)
+    with VirtualClock():  # its time passes when no more can be sent
+        gevlite.sleep(1)
     return sending
 
 
@@ -659,7 +662,8 @@ def test_a_send_that_waits_for_its_turn_may_be_interrupted(pair):
     websocket, peer = pair()
     sending = gevlite.spawn(lambda: [websocket.send(bytes(1 << 20)) for _ in range(30)])
     until(lambda: websocket._turn.locked())
-    gevlite.sleep(0.05)
+    with VirtualClock():  # its time passes when no more can be sent
+        gevlite.sleep(1)
     waiting = gevlite.spawn(websocket.send, "never")
     gevlite.sleep(0)
     waiting.kill()

@@ -15,6 +15,7 @@ from gevlite import pywsgi, socket
 from gevlite.event import Event
 from gevlite.pool import Pool
 from gevlite.pywsgi import Limits, WSGIHandler, WSGIServer
+from gevlite.testing import VirtualClock
 
 # ---------------------------------------------------------------- environ
 
@@ -807,7 +808,8 @@ def test_a_connection_between_two_requests_has_one_more_when_the_server_stops(si
     for client in clients:
         assert client.get()["Connection"] is None
     stopping = start(server.stop, 20)
-    gevlite.sleep(0.05)
+    with VirtualClock():
+        gevlite.sleep(1.9)  # not closing_timeout
     for client in clients:
         response = client.get()
         assert (response.body, response["Connection"]) == (b"hello", "close")
@@ -830,7 +832,8 @@ def test_a_connection_whose_response_began_before_has_one_more_request_too(site,
     other.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
     assert other.file.readline() == b"HTTP/1.1 200 OK\r\n"
     stopping = start(server.stop, 20)
-    gevlite.sleep(1.1)
+    with VirtualClock():
+        gevlite.sleep(1.1)
     gate.set()
     while client.file.readline() != b"0\r\n":
         pass

@@ -18,6 +18,7 @@ from gevlite import pywsgi, ssl
 from gevlite.event import Event
 from gevlite.fileobject import FileObject
 from gevlite.pywsgi import Limits
+from gevlite.testing import VirtualClock
 
 # ---------------------------------------------------------------- responses
 
@@ -585,7 +586,7 @@ def test_an_early_answer_to_a_slow_upload_is_not_lost(site, dial, certificates, 
     sock = dial(server)
     if secure:
         sock = ssl.create_default_context(cafile=certificates.ca).wrap_socket(sock, server_hostname="localhost")
-    with sock:
+    with sock, VirtualClock():
         client = Client(sock)
         sock.sendall(f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 3000000\r\n\r\n".encode())
         for _ in range(30):

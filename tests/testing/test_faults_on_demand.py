@@ -551,6 +551,7 @@ def test_no_folder_stays_of_a_relay_that_cannot_be_made(address, tmp_path, monke
         ({"send": 1.5}, TypeError, "send"),
         ({"reset_after": -1}, ValueError, "reset_after"),
         ({"stall_for": 1, "receive": 1}, ValueError, "stall_after"),
+        ({"stall_for": 1}, ValueError, "stall_for needs stall_after"),
         ({"stall_after": 1, "stall_for": -1}, ValueError, "stall_for"),
         ({"delay": "1"}, TypeError, "delay"),
         ({"delay": float("nan")}, ValueError, "delay"),
