@@ -140,14 +140,14 @@ class Guest:
             self._leave("detached from the event loop while this was awaited")
 
     def _leave(self, reason):
+        for end in list(self.ends):
+            end(RuntimeError(reason))  # while the loop can be told by any greenlet
+        self.ends.clear()
         self.attached = False
         if self._close is not None and vars(self.loop).get("close") == self._close_loop:
             del self.loop.close
         if getattr(self.loop, "_check_thread", None) == self._check_thread:
             del self.loop._check_thread
-        for end in list(self.ends):
-            end(RuntimeError(reason))
-        self.ends.clear()
         if self._pipe is None:
             self.hub.host = None
         elif not self._turning:  # else the turn does it when it ends

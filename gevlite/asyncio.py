@@ -367,6 +367,11 @@ def _wait_for_end(hub, guest, task, timeout=None):
 
 def _cancel(hub, guest, task):
     """Cancel the task and wait for its end: what it does then is not done behind the back of who cancels it."""
+    if guest is not None and not guest.attached:
+        # Its loop has nothing to do with this greenlet any more: it is told as by another thread.
+        if not guest.loop.is_closed():
+            guest.loop.call_soon_threadsafe(task.cancel)
+        return
     task.cancel()
     _wait_for_end(hub, guest, task)
     if task.done() and not task.cancelled():
@@ -532,7 +537,7 @@ def _set(future, guest):
 
 def _fail(future, guest):
     def end(exc):
-        if not future.done():
+        if not future.done() and not future.get_loop().is_closed():
             future.set_exception(exc)
             guest.poke()
 

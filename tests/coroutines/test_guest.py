@@ -1266,6 +1266,57 @@ def test_a_patched_process(run_script, host, where):
     assert (done.stdout, done.stderr) == ("ok\n", "")
 
 
+@pytest.mark.parametrize("debug", ["debug", "no debug"])
+def test_what_detach_ends_in_a_patched_process(run_script, debug):
+    """The loop then waits as a greenlet does, while others run: they have to wake it."""
+    done = run_script(
+        """
+        from gevlite import monkey
+        monkey.patch_all()
+        import asyncio, sys, gevlite, gevlite.asyncio
+        from gevlite.event import Event
+
+        async def never(began, ended):
+            began.set()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                ended.set()
+
+        async def begin():
+            began, ended = asyncio.Event(), asyncio.Event()
+            greenlet = gevlite.spawn(gevlite.asyncio.wait, never(began, ended))
+            await began.wait()
+            return greenlet, ended
+
+        async def main():
+            # A greenlet that waits for a coroutine cancels it, after the loop has been detached.
+            with gevlite.asyncio.attach():
+                greenlet, ended = await begin()
+            await ended.wait()
+            while not greenlet.ready():
+                await asyncio.sleep(0.001)
+            print(greenlet.exception)
+
+            # A greenlet detaches while the loop waits.
+            guest = gevlite.asyncio.attach()
+            greenlet, ended = await begin()
+            gevlite.spawn_later(0.001, guest.detach)
+            try:
+                await Event()
+            except RuntimeError as exc:
+                print(exc)
+            await ended.wait()
+            assert gevlite.get_hub().host is None
+
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop, debug=sys.argv[1] == "debug") as runner:
+            runner.run(main())
+        """,
+        debug,
+    )
+    assert done.stdout == "detached from the event loop while this was awaited\n" * 2
+
+
 # ---------------------------------------------------------------- at random
 
 
