@@ -55,7 +55,7 @@ async def more(client):
             if message := await sub.get_message(timeout=PATIENCE):
                 got.append(int(message["data"]))
         assert got == list(range(50))
-    # A wait that is cancelled takes its connection out of use, and with it its answer. Not before it waits: up to Python
+    # A wait that is cancelled takes its connection out of use, and with it its answer. Not before it waits: on Python
     # 3.11, `asyncio.wait_for`, in which the client sends, may swallow a cancellation.
     seen = set()
     for _ in range(5):
