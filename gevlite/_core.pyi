@@ -31,7 +31,7 @@ What a reader must know before changing anything
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, ClassVar, NoReturn, Protocol, Self, TypedDict, final, type_check_only
 
 from _typeshed import FileDescriptorLike, SupportsWrite
@@ -544,10 +544,17 @@ def in_main_thread() -> bool:
 def slice_signal_taken(signum: int) -> object:
     """The handler that the program has for this signal, or None if it is free. The main thread only. Raises OSError."""
 
-def slice_hub(hub: Hub, seconds: float, signum: int, lost: Callable[[], object] | None) -> None:
+def slice_hub(
+    hub: Hub,
+    seconds: float,
+    signum: int,
+    lost: Callable[[], object] | None,
+    completed: Callable[[CodeType], bytes | None] | None,
+) -> None:
     """End the time slices of this hub, of the main thread, after `seconds`; 0: no longer.
 
     lost(): called by a thread of its own when the program has set another handler for the signal; slices are off then.
+    completed(code): the exception table that it should have where an exception is about to be raised, or None.
     """
 
 def census() -> tuple[list[dict[str, Any]], dict[tuple[str, str | None, int], int], tuple[Any, Any], tuple[float, ...]]:

@@ -49,6 +49,15 @@ static inline int gevlite_slices_prepare(void)
     return gevlite_code_index < 0 ? -1 : 0;
 }
 
+/* Give a code object another exception table. The interpreter reads it while it looks for a handler, with the GIL. */
+static inline int gevlite_set_exception_table(PyObject *code, PyObject *table)
+{
+    PyObject *before = ((PyCodeObject *)code)->co_exceptiontable;
+    ((PyCodeObject *)code)->co_exceptiontable = Py_NewRef(table);
+    Py_DECREF(before);
+    return 0;
+}
+
 static gevlite_code *gevlite_learn_code(PyObject *code, int (*classify)(PyObject *))
 {
     PyObject *bytes;

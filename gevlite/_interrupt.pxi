@@ -19,6 +19,7 @@ cdef extern from "_interrupt.h":
         GEVLITE_MAY, GEVLITE_NOT_HERE, GEVLITE_NOT_NOW
     unsigned char *gevlite_ops
     int gevlite_slices_prepare() except -1
+    int gevlite_set_exception_table(PyObject *code, PyObject *table) except -1
     int gevlite_may_interrupt(PyThreadState *state, int standard, int (*classify)(PyObject *) except -1,
                               uint64_t *place) except -1
 
@@ -30,6 +31,7 @@ cdef object _slice_signal_before = None  # what was set before
 cdef bint _slice_standard = False       # the standard library's locks are cooperative
 cdef PyObject *_collecting = NULL       # borrowed: the greenlet in which the garbage collector runs
 cdef list _slice_lost = []              # called if the program has set a handler of its own
+cdef object _slice_completed = None     # see _back_jumps.completed
 
 
 # ---------------------------------------------------------------- what may be interrupted
@@ -126,7 +128,14 @@ cdef bint may_give_way(Hub hub, greenlet me) except -1:
 
 def _end_slice(signum, frame):
     """The handler of the signal."""
-    end_slice()
+    try:
+        end_slice()
+    except BaseException:
+        if frame is not None:
+            table = _slice_completed(frame.f_code)
+            if table is not None:
+                gevlite_set_exception_table(<PyObject *> frame.f_code, <PyObject *> table)
+        raise
 
 
 cdef int end_slice() except -1:
@@ -393,11 +402,13 @@ def slice_signal_taken(int signum):
     return before if before is not None else "one in C"
 
 
-def slice_hub(Hub hub not None, double seconds, int signum, lost):
+def slice_hub(Hub hub not None, double seconds, int signum, lost, completed):
     """End the time slices of this hub, of the main thread, after `seconds`; 0: no longer.
 
     lost(): called by a thread of its own when the program has set another handler for the signal; slices are off then.
+    completed(code): the exception table that it should have where an exception is about to be raised, or None.
     """
+    global _slice_completed
     if hub.slicer is not None:
         (<Tick> hub.slicer).stop()
         hub.slicer = None
@@ -405,6 +416,7 @@ def slice_hub(Hub hub not None, double seconds, int signum, lost):
         if not hub.slice_asked:
             restore_slice_signal()          # else the handler does, so that no signal is left without one
         return
+    _slice_completed = completed
     set_slice_signal(signum)
     hub.slice_goes_on = <uint64_t> -1       # no run
     try:
@@ -469,7 +481,7 @@ def _check_slice_signal(hub, seconds, gil_seconds, run, still):
 cdef int stop_slices(Hub hub) except -1:
     """The hub ends."""
     if hub.slicer is not None:
-        slice_hub(hub, 0, 0, None)
+        slice_hub(hub, 0, 0, None, None)
     return 0
 
 

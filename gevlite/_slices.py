@@ -5,7 +5,7 @@ import warnings
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 
-from gevlite import _core
+from gevlite import _back_jumps, _core
 from gevlite._config import SETTINGS, Config, config
 from gevlite._core import Uninterrupted, has_slices, hubs, in_main_thread, slice_signal_taken
 
@@ -54,9 +54,9 @@ def slice_hub(hub, seconds, signum=None):
         if signum is None:
             signum = _signal_number()
         _check(signum)
-        _core.slice_hub(hub, seconds, signum, _lost)
+        _core.slice_hub(hub, seconds, signum, _lost, _back_jumps.completed)
     else:
-        _core.slice_hub(hub, 0, 0, None)
+        _core.slice_hub(hub, 0, 0, None, None)
 
 
 def _check(signum):

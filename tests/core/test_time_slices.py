@@ -61,6 +61,78 @@ def test_a_timeout_ends_a_loop(sliced):
     """)
 
 
+LOOPS = {
+    "for": """
+        for i in itertools.repeat(0):
+            if i:
+                print()
+    """,
+    "while": """
+        while True:
+            if ended:
+                print()
+    """,
+    "nested": """
+        while True:
+            with Noting("inner"):
+                pass
+            for i in range(100):
+                if i < 0:
+                    print()
+                elif i > 100:
+                    print()
+    """,
+    "last branch": """
+        for i in itertools.count():
+            if i < 0:
+                print()
+            else:
+                i -= 1
+    """,
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_an_exception_in_any_jump_back_passes_by_no_finally(sliced, loop):
+    """The compiler leaves some jumps out of the exception table, see _back_jumps."""
+    head = textwrap.dedent("""
+        import itertools
+        ended = []
+
+        class Noting:
+            def __init__(self, what):
+                self.what = what
+
+            def __enter__(self):
+                ended.append("+" + self.what)
+
+            def __exit__(self, *exc):
+                ended.append("-" + self.what)
+
+        def {name}():
+            with Noting("outer"):
+                try:
+        {loop}
+                finally:
+                    ended.append("finally")
+    """)
+    body = textwrap.indent(textwrap.dedent(loop).strip("\n"), " " * 12)
+    tail = textwrap.dedent("""
+        for way in range(8):
+            ended.clear()
+            spinner = spawn(spins)
+            with gevlite.Timeout(0.02, False):
+                spinner.join()
+            spinner.kill()
+            assert ended[0] == "+outer" and ended[-2:] == ["finally", "-outer"], (ended[:2], ended[-2:])
+            ended.clear()
+            with gevlite.Timeout(0.02, False):
+                spins()
+            assert ended[0] == "+outer" and ended[-2:] == ["finally", "-outer"], (ended[:2], ended[-2:])
+    """)
+    sliced(head.format(name="spins", loop=body) + tail)
+
+
 def test_kill_ends_a_loop(sliced):
     sliced("""
         spinners = [spawn(spin) for _ in range(3)]

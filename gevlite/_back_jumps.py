@@ -1,0 +1,72 @@
+"""Exception tables that lack the jump back of a loop, and what they should be.
+
+An exception that strikes between two steps of a loop, at the jump back, goes to the handler that the code's exception table
+names for that instruction. The compilers of Python 3.11 to 3.14 leave out some of these jumps, for example the one of this
+loop::
+
+    with lock:
+        for item in items:
+            if item.due:
+                items.append(item.next())
+
+Each item that is not due jumps back from a place that belongs to no `with`, says the table: an exception that ends a time
+slice there (as one of Ctrl-C does) would pass by `__exit__`, and the lock would be lost. So the table is completed before it
+is raised. The format is in CPython's InternalDocs/exception_handling.md.
+"""
+
+import dis
+import weakref
+
+_UNIT = 2  # bytes of code
+_complete = {}  # by their id: weak references to code objects that need nothing (more)
+
+
+def completed(code):
+    """The exception table of this code object with all jumps back in it; None if it has them."""
+    if not code.co_exceptiontable or id(code) in _complete:
+        return None
+    entries = _read(code.co_exceptiontable)
+    lacking = list(_lacking(code, entries))
+    key = id(code)
+    _complete[key] = weakref.ref(code, lambda _: _complete.pop(key, None))
+    return _write(sorted(entries + lacking)) if lacking else None
+
+
+def _lacking(code, entries):
+    """An entry for each jump back that has none, though its destination has: the loop is in that `with`, or `try`."""
+    instructions = list(dis.get_instructions(code))
+    for instruction, following in zip(instructions, instructions[1:], strict=False):
+        if not instruction.opname.startswith("JUMP_BACKWARD") or _at(entries, instruction.offset):
+            continue
+        if there := _at(entries, instruction.argval):
+            start, end = instruction.offset // _UNIT, following.offset // _UNIT
+            yield (start, end - start, *there[2:])
+
+
+def _at(entries, offset):
+    for entry in entries:
+        if entry[0] <= offset // _UNIT < entry[0] + entry[1]:
+            return entry
+    return None
+
+
+def _read(table):
+    """Tuples of four numbers: start and length in units, the handler's place, and its stack depth with a flag."""
+    numbers, number = [], 0
+    for byte in table:
+        number = number << 6 | byte & 0x3F
+        if not byte & 0x40:
+            numbers.append(number)
+            number = 0
+    return list(zip(*[iter(numbers)] * 4, strict=True))
+
+
+def _write(entries):
+    table = bytearray()
+    for entry in entries:
+        begin = len(table)
+        for number in entry:
+            for shift in range((max(number.bit_length(), 1) - 1) // 6 * 6, -1, -6):
+                table.append(number >> shift & 0x3F | (0x40 if shift else 0))
+        table[begin] |= 0x80
+    return bytes(table)

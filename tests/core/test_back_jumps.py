@@ -1,0 +1,107 @@
+"""Exception tables are completed, so that an exception at any jump back of a loop goes to the `with` or `try` it is in."""
+
+import dis
+import sys
+import threading
+import types
+
+import pytest
+
+from gevlite import _back_jumps
+
+
+def functions_of(code):
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from functions_of(constant)
+
+
+def codes_of(module):
+    with open(module.__file__, encoding="utf-8") as file:
+        return functions_of(compile(file.read(), module.__file__, "exec"))
+
+
+def handler(entries, offset):
+    return next(((entry.target, entry.depth) for entry in entries if entry.start <= offset < entry.end), None)
+
+
+def lacking(code):
+    """Jumps back without a handler to a place that has one."""
+    bytecode = dis.Bytecode(code)
+    return [
+        jump.offset
+        for jump in bytecode
+        if jump.opname.startswith("JUMP_BACKWARD")
+        and handler(bytecode.exception_entries, jump.offset) is None
+        and handler(bytecode.exception_entries, jump.argval) is not None
+    ]
+
+
+EXAMPLES = """
+def branch_at_the_end(lock, items):
+    with lock:
+        for item in items:
+            if item:
+                items.append(item)
+
+def for_ever(flag):
+    try:
+        while True:
+            if flag:
+                flag()
+    finally:
+        print()
+
+def nested(a, b, items):
+    with a:
+        for item in items:
+            with b:
+                for other in item:
+                    if other:
+                        if a:
+                            other()
+                    elif b:
+                        item()
+
+async def asynchronous(a, items):
+    async with a:
+        async for item in items:
+            if item:
+                await item
+"""
+
+
+@pytest.mark.parametrize("code", list(functions_of(compile(EXAMPLES, "examples", "exec"))), ids=lambda c: c.co_name)
+def test_every_loop_of_the_examples_is_covered(code):
+    table = _back_jumps.completed(code)
+    assert (table is not None) == bool(lacking(code))
+    if table is not None:
+        better = code.replace(co_exceptiontable=table)
+        assert not lacking(better)
+        before, after = (dis.Bytecode(c).exception_entries for c in (code, better))
+        assert [entry for entry in after if entry in before] == before
+        assert sorted(after, key=lambda entry: entry.start) == after
+        assert all(one.end <= other.start for one, other in zip(after, after[1:], strict=False))
+    assert _back_jumps.completed(code) is None, "it looks only once"
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="the compiler covers them all")
+def test_some_are_not_covered_by_the_compiler():
+    """Else this module has nothing to do here."""
+    assert any(map(lacking, functions_of(compile(EXAMPLES, "examples", "exec"))))
+
+
+@pytest.mark.parametrize("module", [threading, dis], ids=lambda m: m.__name__)
+def test_tables_are_read_and_written_as_the_compiler_does(module):
+    count = 0
+    for code in codes_of(module):
+        table = code.co_exceptiontable
+        entries = _back_jumps._read(table)
+        assert _back_jumps._write(entries) == table
+        assert [(2 * start, 2 * (start + length), 2 * target, depth >> 1) for start, length, target, depth in entries] == [
+            (entry.start, entry.end, entry.target, entry.depth) for entry in dis.Bytecode(code).exception_entries
+        ]
+        count += len(entries)
+    assert count > 20
+
