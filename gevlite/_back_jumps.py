@@ -1,23 +1,25 @@
 """Exception tables that lack the jump back of a loop, and what they should be.
 
-An exception that strikes between two steps of a loop, at the jump back, goes to the handler that the code's exception table
-names for that instruction. The compilers of Python 3.11 to 3.14 leave out some of these jumps, for example the one of this
-loop::
+An exception that strikes between two steps of a loop, at the jump back, goes to the handler that the code's exception
+table names for that instruction. The compilers of Python 3.11 to 3.14 leave out some of these jumps, for example the
+one of this loop (before Python 3.13, those of a `while True:` right behind a `try:`)::
 
     with lock:
         for item in items:
             if item.due:
                 items.append(item.next())
 
-Each item that is not due jumps back from a place that belongs to no `with`, says the table: an exception that ends a time
-slice there (as one of Ctrl-C does) would pass by `__exit__`, and the lock would be lost. So the table is completed before it
-is raised. The format is in CPython's InternalDocs/exception_handling.md.
+After an item that is not due, the jump is in no `with`, says the table: an exception that ends a time slice there (as
+one of Ctrl-C does) would pass by `__exit__`, and the lock would be lost. So the table is completed before it is raised.
+The format is in CPython's InternalDocs/exception_handling.md.
 """
 
 import dis
+import sys
 import weakref
 
 _UNIT = 2  # bytes of code
+_CANNOT_RAISE = {"NOP", "POP_TOP", "STORE_FAST", "RETURN_VALUE", "RETURN_CONST", "JUMP_FORWARD", "POP_EXCEPT"}
 _complete = {}  # by their id: weak references to code objects that need nothing (more)
 
 
@@ -26,21 +28,33 @@ def completed(code):
     if not code.co_exceptiontable or id(code) in _complete:
         return None
     entries = _read(code.co_exceptiontable)
-    lacking = list(_lacking(code, entries))
+    lacking = set(_lacking(code, entries))
     key = id(code)
     _complete[key] = weakref.ref(code, lambda _: _complete.pop(key, None))
-    return _write(sorted(entries + lacking)) if lacking else None
+    return _write(sorted([*entries, *lacking])) if lacking else None
 
 
 def _lacking(code, entries):
     """An entry for each jump back that has none, though its destination has: the loop is in that `with`, or `try`."""
     instructions = list(dis.get_instructions(code))
     for instruction, following in zip(instructions, instructions[1:], strict=False):
-        if not instruction.opname.startswith("JUMP_BACKWARD") or _at(entries, instruction.offset):
-            continue
-        if there := _at(entries, instruction.argval):
-            start, end = instruction.offset // _UNIT, following.offset // _UNIT
-            yield (start, end - start, *there[2:])
+        if instruction.opname.startswith("JUMP_BACKWARD"):
+            place = _looked_up(instruction, following, instructions)
+            there = _at(entries, instruction.argval)
+            if place and there and not _at(entries, place[0] * _UNIT):
+                yield (*place, *there[2:])
+
+
+def _looked_up(jump, following, instructions):
+    """Begin and length of the units of which the table is asked where an exception strikes; None: leave it alone."""
+    if sys.version_info >= (3, 13):
+        start = jump.offset // _UNIT
+        return start, following.offset // _UNIT - start
+    # The jump has been made already: what counts is the unit before its destination.
+    last = [instruction for instruction in instructions if instruction.offset < jump.argval][-1]
+    if last.offset < jump.argval - _UNIT or last.opname in _CANNOT_RAISE:
+        return jump.argval // _UNIT - 1, 1
+    return None  # an error of that instruction would go to the wrong handler
 
 
 def _at(entries, offset):

@@ -15,8 +15,8 @@ FOLDERS = {"gevlite": ROOT / "gevlite", "gevlite.backends": ROOT / "backends"}
 
 # A module may import what stands in its own layer or in one above it in this list. `name.*` is a package.
 LAYERS = {
-    "ground": "_back_jumps _choice _config _dead_end _excepthook _frames _native_calls _private_names _probe _program _report"
-    " _timeline _trace_page _twin _user_line _version exceptions",
+    "ground": "_back_jumps _choice _config _dead_end _excepthook _frames _native_calls _private_names _probe _program"
+    " _report _timeline _trace_page _twin _user_line _version exceptions",
     "core": "_array _backend _census _checks _clock _core _debuggers _descriptors _draw _gil _heap _hosted _interrupt"
     " _look _ring _sample _shared _ticker _times _trace",
     "backends": "backends.*",
