@@ -72,6 +72,10 @@ LOOPS = {
             if ended:
                 print()
     """,
+    "while True": """
+        while True:
+            pass
+    """,
     "nested": """
         while True:
             with Noting("inner"):
