@@ -226,7 +226,9 @@ def run(main, *, debug=None):
         )
     if not coroutines.iscoroutine(main):
         if not isinstance(main, Awaitable):
-            raise TypeError(f"a coroutine was expected, got {main!r}")
+            is_async = inspect.iscoroutinefunction(main)
+            hint = f": call it, as in run({getattr(main, '__name__', 'main')}())" if is_async else ""
+            raise TypeError(f"a coroutine was expected, got {main!r}{hint}")
         main = _await_it(main)
     with asyncio.Runner(debug=debug, loop_factory=_LoopOfRun) as runner:
         if getcurrent() is _main_greenlet():

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import gevlite
+import gevlite.asyncio
 from gevlite import socket
 
 COUNTERS = ("greenlets", "parked", "timers", "fds", "fd_waiters", "refs")
@@ -240,6 +241,15 @@ class Client:
 def test_an_async_function_is_refused_where_a_greenlet_is_made(start, function, unchanged):
     with pytest.raises(TypeError, match=rf"{function.__name__} is async.*gevlite\.asyncio\.run"):
         start(function)
+    assert unchanged()
+
+
+@pytest.mark.parametrize("function", [fetch, Client().fetch])
+def test_an_async_function_that_was_not_called_is_explained(function, unchanged):
+    with pytest.raises(TypeError, match=rf"a coroutine was expected.*: call it, as in run\({function.__name__}\(\)\)"):
+        gevlite.asyncio.run(function)
+    with pytest.raises(TypeError, match="a coroutine was expected, got 3$"):
+        gevlite.asyncio.run(3)
     assert unchanged()
 
 
