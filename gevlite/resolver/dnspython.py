@@ -16,7 +16,7 @@ import dns.rdatatype
 import dns.resolver
 
 from gevlite._config import config
-from gevlite._core import sleep
+from gevlite._core import Uninterrupted, sleep
 from gevlite.resolver._abstract import EAI_NODATA, AbstractResolver, lookup_error
 from gevlite.socket import socket
 
@@ -81,7 +81,9 @@ def _text(name):
 
 def _run(coroutine):
     try:
-        coroutine.send(None)
+        # dnspython has locks, which nobody could give back while another greenlet waits for one that is not patched.
+        with Uninterrupted():
+            coroutine.send(None)
     except StopIteration as end:
         return end.value
     coroutine.close()

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from gevlite import Timeout, socket
+from gevlite import Timeout, config, socket
+from gevlite._core import has_slices
 from gevlite.resolver._hosts import Hosts
 
 
@@ -261,6 +262,20 @@ def test_kill_one_of_two_who_ask(resolver_for, server, start, settle):
     first.greenlet.kill()
     server.silent.clear()
     assert second.get() == "127.0.0.1"
+
+
+@pytest.mark.skipif(not has_slices(), reason="has no time slices")
+def test_dnspython_which_may_hold_a_lock_is_not_interrupted(hub, monkeypatch):
+    run = pytest.importorskip("gevlite.resolver.dnspython")._run
+
+    async def look_up():
+        slices, end = hub.stats()["slices"], time.monotonic() + 0.05
+        while time.monotonic() < end:
+            pass
+        return hub.stats()["slices"] - slices
+
+    monkeypatch.setattr(config, "time_slice", 0.001)
+    assert run(look_up()) == 0
 
 
 def test_nobody_listens(resolver_for):
