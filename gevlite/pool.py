@@ -8,6 +8,7 @@ A group may be used from several OS threads. Its members run on the hub of the t
 """
 
 import weakref
+from collections.abc import KeysView
 from operator import index
 from queue import Full
 
@@ -252,6 +253,13 @@ IMapUnordered = Results
 # ---------------------------------------------------------------- groups
 
 
+class _Members(KeysView):
+    """What `Group.greenlets` shows: code that was written for a set copies it."""
+
+    def copy(self):
+        return set(self)
+
+
 class Group(GroupMappingMixin):
     """Any number of greenlets. `Group(greenlets)` begins with those; iterating over it yields the members.
 
@@ -270,8 +278,8 @@ class Group(GroupMappingMixin):
 
     @property
     def greenlets(self):
-        """The members, in the order in which they came: a view, as `dict.keys()` returns."""
-        return self._members.keys()
+        """The members, in the order in which they came: a view, as `dict.keys()` returns; `copy()` makes a set of it."""
+        return _Members(self._members)
 
     def __len__(self):
         return len(self._members)

@@ -152,6 +152,11 @@ class Results(Iterator[_T]):
 class OrderedResults(Results[_T]):
     """The iterator of `imap`: results in the order of the items."""
 
+class _Members(KeysView[_greenlet.greenlet]):
+    """What `Group.greenlets` shows: code that was written for a set copies it."""
+
+    def copy(self) -> set[_greenlet.greenlet]: ...
+
 class Group(GroupMappingMixin):
     """Any number of greenlets. `Group(greenlets)` begins with those; iterating over it yields the members.
 
@@ -161,8 +166,8 @@ class Group(GroupMappingMixin):
     greenlet_class: Callable[..., Greenlet]
     def __init__(self, greenlets: Iterable[_greenlet.greenlet] = (), /) -> None: ...
     @property
-    def greenlets(self) -> KeysView[_greenlet.greenlet]:
-        """The members, in the order in which they came: a view, as `dict.keys()` returns."""
+    def greenlets(self) -> _Members:
+        """The members, in the order in which they came: a view, as `dict.keys()` returns; `copy()` makes a set of it."""
     def __len__(self) -> int: ...
     def __contains__(self, greenlet: object) -> bool: ...
     def __iter__(self) -> Iterator[_greenlet.greenlet]: ...

@@ -1303,3 +1303,13 @@ def test_discarding_a_member_that_has_links_ends_join():
     assert waiting.get(timeout=5) is True
     g.unlink(print)
     g.kill()
+
+
+def test_the_greenlets_of_a_group_are_as_a_set_but_in_order():
+    group = Group()
+    first, second = [group.spawn(gevlite.sleep, 60) for _ in range(2)]
+    shown = group.greenlets
+    assert list(shown) == [first, second] and shown == {first, second} and first in shown and len(shown) == 2
+    before = shown.copy()
+    group.kill()
+    assert before == {first, second} and isinstance(before, set) and not shown and not group.greenlets
