@@ -20,7 +20,7 @@ import weakref
 
 _UNIT = 2  # bytes of code
 _CANNOT_RAISE = {"NOP", "POP_TOP", "STORE_FAST", "RETURN_VALUE", "RETURN_CONST", "JUMP_FORWARD", "POP_EXCEPT"}
-_complete = {}  # by their id: weak references to code objects that need nothing (more)
+_complete: dict[int, weakref.ref] = {}  # by their id: weak references to code objects that need nothing (more)
 
 
 def completed(code):

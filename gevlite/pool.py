@@ -278,7 +278,7 @@ class Group(GroupMappingMixin):
 
     @property
     def greenlets(self):
-        """The members, in the order in which they came: a view, as `dict.keys()` returns; `copy()` makes a set of it."""
+        """The members, in the order in which they came: a view, as `dict.keys()` returns. Its `copy()` is a set."""
         return _Members(self._members)
 
     def __len__(self):
