@@ -78,10 +78,17 @@ class VirtualClock(_core.Clock):
         self._canary: Any = None  # False: there can be none
         self._sent = 0
         self._exchanged = False
+        self._explores = False  # it is that of a run of `explore`
 
     def __enter__(self) -> Self:
         wall = _time_ns() // 1_000_000_000 * 1_000_000_000 + 1_000_000_000 if self._start is None else self._start
-        self._begin(wall)
+        try:
+            self._begin(wall)
+        except RuntimeError:
+            if any(one._explores and one._runs for one in list(entered)):
+                text = "this run of explore() has a virtual clock already; explore(clock=False) gives none"
+                raise RuntimeError(text) from None
+            raise
         entered.add(self)
         if _follows():
             _times.begin()

@@ -346,7 +346,9 @@ def _standing_time(settings: _Settings) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if settings.clock:
             with contextlib.suppress(RuntimeError):  # this thread has a clock already
-                stack.enter_context(VirtualClock(limit=settings.timeout))
+                clock = VirtualClock(limit=settings.timeout)
+                clock._explores = True
+                stack.enter_context(clock)
         yield
 
 
@@ -473,6 +475,10 @@ class _Budget:
         return self.runs >= 0 and _clock() < self.until
 
 
+# The hubs in which an exploration is under way.
+_exploring: set[Any] = set()
+
+
 class _Search:
     def __init__(self, call: Callable[[], object], settings: _Settings) -> None:
         self.call = call
@@ -486,6 +492,9 @@ class _Search:
 
     def over(self, seeds: Iterable[int]) -> Explored:
         outer = active.get(_core.get_hub())
+        if _core.get_hub() in _exploring:
+            raise RuntimeError("explore() runs in this thread already, and cannot be called by what it runs")
+        _exploring.add(_core.get_hub())
         if outer is not None:
             outer.end()  # a block of `shuffled` is around it
         try:
@@ -494,6 +503,7 @@ class _Search:
                 _core.sleep(0)
             return self._over(seeds)
         finally:
+            _exploring.discard(_core.get_hub())
             if outer is not None:
                 outer.begin()
 
@@ -577,7 +587,10 @@ class _Search:
 
     def text(self, error: BaseException, runs: int, seed: int, plan: _Plan, trace: list[Step], steady: bool) -> str:
         name = _name_of(self.call)
-        said = str(error)
+        try:
+            said = str(error)
+        except Exception as exc:
+            said = f"(its text cannot be made: {type(exc).__name__})"
         lines = [f"{name}() fails in run {runs}: {type(error).__name__}{': ' if said else ''}{said}"]
         if not steady:
             lines += [

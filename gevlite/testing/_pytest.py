@@ -691,7 +691,10 @@ class Left:
             found += [("greenlets", one) for one in self.greenlets(before)]
         if "timers" in self.kinds:
             own = [one for one, _ in self.timers_of_fixtures]
-            found += [("timers", one) for one in _new(_timers(), before.timers + own)]
+            for one in _new(_timers(), before.timers + own):
+                # That of spawn_later has been found as its greenlet.
+                if "greenlets" not in self.kinds or not isinstance(getattr(one.callback, "__self__", None), Greenlet):
+                    found.append(("timers", one))
         if "descriptors" in self.kinds and not failed:  # the traceback of a failure keeps what the test had opened
             known = {fd: identity for fd, (identity, _) in self.of_fixtures.items()}
             served = {name for fd in known for name in _names_of(fd)[:1]}

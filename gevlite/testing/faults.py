@@ -516,9 +516,9 @@ class _Spawn(Fault):
         wanted = self.function
         if isinstance(wanted, str):
             name = getattr(function, "__qualname__", "")
-            if wanted not in (name, getattr(function, "__name__", "")):
+            if wanted not in (name, name.rpartition("<locals>.")[2], getattr(function, "__name__", "")):
                 return
-        elif wanted is not None and wanted != function:
+        elif wanted is not None and wanted not in (function, getattr(function, "__func__", None)):
             return
         number = self._next()
         if number and greenlet._put_off(self.late):

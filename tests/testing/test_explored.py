@@ -481,6 +481,33 @@ def test_inside_of_a_shuffled_block():
         assert outer.steps > before
 
 
+def test_an_error_without_a_text():
+    class Odd(Exception):
+        def __str__(self):
+            raise ValueError("no text")
+
+    def fails():
+        raise Odd
+
+    with pytest.raises(ScheduleFailed, match=r"Odd: \(its text cannot be made: ValueError\)"):
+        explore(fails, seeds=3)
+
+
+def test_what_a_run_has_already_is_refused_with_the_reason():
+    def explores():
+        explore(int, seeds=3)
+
+    def has_a_clock():
+        with VirtualClock():
+            gevlite.sleep(1)
+
+    with pytest.raises(ScheduleFailed, match=r"explore.*cannot be called by what it runs"):
+        explore(explores, seeds=3)
+    with pytest.raises(ScheduleFailed, match="this run of explore.* has a virtual clock already; explore.clock=False"):
+        explore(has_a_clock, seeds=3)
+    assert explore(has_a_clock, seeds=3, clock=False).runs == 3
+
+
 def test_bad_arguments():
     async def coroutine():
         pass

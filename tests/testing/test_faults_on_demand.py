@@ -712,6 +712,15 @@ def test_only_some_functions_are_late():
         gevlite.joinall([gevlite.spawn(one), gevlite.spawn(two)])
     assert order == [2, 1]
 
+    class Worker:
+        def work(self):
+            pass
+
+    for chosen in (Worker.work, "work", "Worker.work"):
+        with faults.spawn(0.01, function=chosen) as fault:
+            gevlite.spawn(Worker().work).join()
+        assert len(fault.hits) == 1
+
 
 def test_a_thread_that_is_late(run_script):
     run_script(

@@ -248,7 +248,7 @@ def test_what_is_left_behind_fails_the_test_by_name(tests):
     for name, text in {
         "greenlet": r"greenlet .*parks test_it.py:\d+ waits for Event.*spawned at test_it.py:\d+",
         "thread": r"greenlet .*sleeper",
-        "not_begun": r"greenlet .*parks",
+        "not_begun": r"has left behind:\n  greenlet .*parks[^\n]*$",
         "socket": r"descriptor \d+: socket 127.0.0.1:\d+",
         "connection": r"descriptor \d+: socket",
         "file": r"descriptor \d+: .*a.txt",
