@@ -16,6 +16,9 @@ from gevlite.queue import Queue
 from gevlite.socket import socketpair
 from gevlite.testing import ScheduleFailed, VirtualClock, explore, shuffled
 
+# Hundreds of runs: long beside other suites.
+pytestmark = pytest.mark.timeout(240)
+
 
 def lost_update():
     """Wrong if somebody else runs between its two halves."""

@@ -17,6 +17,9 @@ from gevlite.pywsgi import WSGIServer
 from gevlite.server import StreamServer
 from gevlite.testing import _relay, faults
 
+# Hundreds of runs, or looks at all sockets of the machine: long beside other suites.
+pytestmark = pytest.mark.timeout(240)
+
 
 def echo(sock, address):
     try:

@@ -23,6 +23,9 @@ from gevlite.testing import explore
 from gevlite.threading import Lock
 from gevlite.threadpool import ThreadPool
 
+# Hundreds of runs: long beside other suites.
+pytestmark = pytest.mark.timeout(240)
+
 SEEDS = int(os.environ.get("GEVLITE_SEEDS", "200"))
 PROGRAMS = []
 
