@@ -1996,7 +1996,9 @@ cdef class Hub(greenlet):
             return False
         if before != -1 and before != self.backend.signal_fd:
             try:
-                _signal.set_wakeup_fd(before)       # another library's loop has it; leave it alone
+                # Another library's loop has it: leave it alone. Nobody can say whether that loop wants warnings; time slices
+                # can fill the buffer, and what is in it wakes the loop anyway.
+                _signal.set_wakeup_fd(before, warn_on_full_buffer=False)
             except (ValueError, OSError):
                 pass                                # that one is closed
         return True
@@ -2006,7 +2008,7 @@ cdef class Hub(greenlet):
             try:
                 before = _signal.set_wakeup_fd(-1)
                 if before not in (-1, self.backend.signal_fd):
-                    _signal.set_wakeup_fd(before)
+                    _signal.set_wakeup_fd(before, warn_on_full_buffer=False)
             except ValueError:
                 pass
 
@@ -2568,7 +2570,7 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
         before = _signal.set_wakeup_fd(hub.backend.signal_fd, warn_on_full_buffer=False)
         hub.is_main_thread = True      # the thread that forked is the child's main thread
         if before != -1 and before not in signal_fds:
-            _signal.set_wakeup_fd(before)
+            _signal.set_wakeup_fd(before, warn_on_full_buffer=False)
     except (ValueError, OSError):       # OSError: another library's, which is closed
         pass
     return fd_rearm_all(hub)

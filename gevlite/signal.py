@@ -173,7 +173,7 @@ def _is_told_of_signals(hub):
     except ValueError:
         return False  # not the main thread
     if current not in (-1, ours):
-        _set_wakeup_fd(current)
+        _set_wakeup_fd(current, warn_on_full_buffer=False)  # as the hub does
         return False
     return True
 

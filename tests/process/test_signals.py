@@ -188,6 +188,28 @@ def test_pause_in_the_main_greenlet_is_no_dead_end(run_script):
 # ---------------------------------------------------------------- the descriptor that is written to
 
 
+def test_a_full_descriptor_of_another_library_is_nothing_to_warn_of(run_script):
+    result = run_script("""
+        import signal, socket
+        here, there = socket.socketpair()
+        here.setblocking(False)
+        try:
+            while True:
+                here.send(b"x" * 65536)
+        except BlockingIOError:
+            pass
+        signal.set_wakeup_fd(here.fileno(), warn_on_full_buffer=False)
+        import gevlite.signal
+        gevlite.sleep(0.001)
+        signal.signal(signal.SIGUSR1, lambda *args: None)
+        signal.raise_signal(signal.SIGUSR1)
+        assert gevlite.signal.set_wakeup_fd(here.fileno(), warn_on_full_buffer=False) == here.fileno()
+        gevlite.spawn_later(0.01, signal.raise_signal, signal.SIGUSR1)
+        gevlite.sleep(0.05)
+    """)
+    assert result.stderr == ""
+
+
 @pytest.fixture
 def ends(pipe):
     for fd in pipe:
