@@ -138,4 +138,4 @@ def test_tables_are_read_and_written_as_the_compiler_does(module):
             (2 * start, 2 * (start + length), 2 * target, depth >> 1) for start, length, target, depth in entries
         ] == [(entry.start, entry.end, entry.target, entry.depth) for entry in dis.Bytecode(code).exception_entries]
         count += len(entries)
-    assert count > 20
+    assert count
