@@ -55,6 +55,7 @@ cdef class LoopCore:
     cdef RunningLoop running    # while it runs
     cdef size_t ran_by          # the address of the greenlet that runs it, or did so last
     cdef bint sleeps            # it is, or it polls: it has to be woken
+    cdef int pid                # of the process in which it began to run
     cdef bint in_main           # it is the main greenlet of its thread
     cdef public object _thread_id
     cdef public object _current_handle

@@ -23,6 +23,7 @@ cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT, Py_XDECREF
 from libc.stdint cimport int64_t
+from posix.unistd cimport getpid
 
 from gevlite._core cimport (
     OWNED,
@@ -510,6 +511,7 @@ cdef class LoopCore:
         hooks = sys.get_asyncgen_hooks()
         try:
             self._thread_id = get_ident()
+            self.pid = getpid()
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
             hook(self)
             self.running = hub.belongings

@@ -78,6 +78,11 @@ cdef int call_failed(Handle handle) except -1:
     except BaseException as exc:
         if is_for_the_greenlet(exc) or was_thrown(<LoopCore> handle._loop, exc):
             raise
+        if isinstance(exc, RuntimeError) and is_for_the_greenlet(exc.__context__) and \
+                (<LoopCore> handle._loop).pid != getpid():
+            # The task has forked, and what ends the child was raised in it. From Python 3.14 on, asyncio forgets in a child
+            # which task runs, and says that the one that was left is another.
+            raise exc.__context__
         source = format_helpers._format_callback_source(handle._callback, handle._args)
         more = {"handle": handle}
         if handle._source_traceback:

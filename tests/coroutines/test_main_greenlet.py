@@ -373,7 +373,7 @@ def test_a_handler_that_computes_is_seen_by_the_monitoring_thread(alarm):
     in_handler(alarm, act)
 
 
-@pytest.mark.parametrize("where", ["callback", "handler"])
+@pytest.mark.parametrize("where", ["callback", "handler", "task"])
 def test_a_fork_in_it(alarm, where):
     def fork(*args):
         children.append(os.fork())
@@ -384,8 +384,10 @@ def test_a_fork_in_it(alarm, where):
         await ping_pong(3)
         if where == "callback":
             asyncio.get_running_loop().call_soon(fork)
-        else:
+        elif where == "handler":
             alarm(fork)
+        else:
+            fork()
         while not children:
             await asyncio.sleep(0.001)
 
