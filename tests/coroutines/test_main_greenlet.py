@@ -81,11 +81,16 @@ def test_a_timeout_of_the_main_greenlet_ends_the_loop():
 
 @pytest.fixture
 def alarm():
-    """`alarm(handler)`: a signal that comes in a moment."""
+    """`alarm(handler)`: a signal that comes in a moment, while the hub polls if it does that by then."""
     threads = []
+    hub = gevlite.get_hub()
 
     def send():
         sleep(0.02)
+        for _ in range(1000):
+            if hub.progress() is None:
+                break
+            sleep(0.001)
         signal.pthread_kill(main_thread().ident, signal.SIGUSR1)
 
     def start(handler):
@@ -422,15 +427,17 @@ def test_what_ends_the_program_ends_the_loop_which_can_go_on(alarm, error, where
             asyncio.get_running_loop().call_later(0.001, fail)
         else:
             alarm(fail)
-        await asyncio.sleep(0.1)
+        await may_go_on.wait()
         await ping_pong(2)
         return "went on"
 
+    may_go_on = asyncio.Event()
     loop = EventLoop()
     try:
         task = loop.create_task(main())
         with pytest.raises(error):
             loop.run_until_complete(task)
+        loop.call_soon(may_go_on.set)
         assert loop.run_until_complete(task) == "went on"
     finally:
         loop.close()
