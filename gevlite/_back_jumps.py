@@ -29,29 +29,39 @@ def completed(code):
         return None
     entries = _read(code.co_exceptiontable)
     lacking = set(_lacking(code, entries))
+    table = _write(sorted([*entries, *lacking])) if lacking else None
     key = id(code)
     _complete[key] = weakref.ref(code, lambda _: _complete.pop(key, None))
-    return _write(sorted([*entries, *lacking])) if lacking else None
+    return table
 
 
 def _lacking(code, entries):
-    """An entry for each jump back that has none, though its destination has: the loop is in that `with`, or `try`."""
+    """An entry for each jump back that has none, though its destination has and the loop is in that `try`."""
     instructions = list(dis.get_instructions(code))
-    for instruction, following in zip(instructions, instructions[1:], strict=False):
-        if instruction.opname.startswith("JUMP_BACKWARD"):
-            place = _looked_up(instruction, following, instructions)
-            there = _at(entries, instruction.argval)
-            if place and there and not _at(entries, place[0] * _UNIT):
-                yield (*place, *there[2:])
+    pairs = list(zip(instructions, instructions[1:], strict=False))
+    before = {following.offset: instruction for instruction, following in pairs}
+    jumps = [pair for pair in pairs if pair[0].opname.startswith("JUMP_BACKWARD")]
+    # Destinations, with the handlers of the jumps to them that have one.
+    inside = {(jump.argval, entry[2:]) for jump, _ in jumps if (entry := _at(entries, jump.offset))}
+    for jump, following in jumps:
+        there = _at(entries, jump.argval)
+        # If the `try` begins where the loop does, either may be in the other. Another jump may show which.
+        if not there or there[0] == jump.argval // _UNIT and (jump.argval, there[2:]) not in inside:
+            continue
+        place = _looked_up(jump, following, before[jump.argval])
+        if place and not _at(entries, place[0] * _UNIT):
+            yield (*place, *there[2:])
 
 
-def _looked_up(jump, following, instructions):
-    """Begin and length of the units of which the table is asked where an exception strikes; None: leave it alone."""
+def _looked_up(jump, following, last):
+    """Begin and length of the units of which the table is asked where an exception strikes; None: leave it alone.
+
+    last: the instruction before its destination.
+    """
     if sys.version_info >= (3, 13):
         start = jump.offset // _UNIT
         return start, following.offset // _UNIT - start
     # The jump has been made already: what counts is the unit before its destination.
-    last = [instruction for instruction in instructions if instruction.offset < jump.argval][-1]
     if last.offset < jump.argval - _UNIT or last.opname in _CANNOT_RAISE:
         return jump.argval // _UNIT - 1, 1
     return None  # an error of that instruction would go to the wrong handler

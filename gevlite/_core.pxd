@@ -18,7 +18,7 @@ from libc.stdint cimport int64_t, uint64_t
 from gevlite._backend cimport END, READ, URGENT, WRITE, Backend, LostBackend, Ready, set_own_signal
 from gevlite._heap cimport Heap, HeapItem, heap_before, heap_push, heap_remove
 from gevlite._ring cimport (
-    Entry, Ring, ring_at, ring_dispose, ring_has, ring_pop, ring_push, ring_rotate, ring_unwatch, ring_watch,
+    Entry, Ring, ring_at, ring_dispose, ring_pop, ring_push, ring_rotate, ring_unwatch, ring_watch,
 )
 
 cdef extern from "_greenlet_api.h":
@@ -369,8 +369,6 @@ cdef class Hub(greenlet):
     cdef WaitList sliced            # greenlets that have used up their time slice, see _interrupt.pxi
     cdef Waiter slice_next          # the one of them that was woken last
     cdef bint slice_used            # one has ended in this turn of the loop
-    cdef PyObject *slice_passed     # an address only: the first ready entry before which others were put, see woken_first,
-    cdef int slice_passes           # and how often since it was the first
     cdef object slicer              # the Tick that ends time slices; None: they have no end
     cdef bint slice_asked           # the ticker's thread has asked for the end of a slice
     cdef bint slice_again           # the handler has, since it could not end here:

@@ -396,7 +396,7 @@ class Hub(greenlet):
         polls, spawned, slices (those that were used up, see `config.time_slice`).
         """
     def progress(self) -> int | None:
-        """A number that grows with each switch and each turn of the loop; None while the hub polls or is closed.
+        """A number that changes with each switch and each turn of the loop; None while the hub polls or is closed.
 
         For other threads: if it is the same as before, one greenlet or one callback has run all the time.
         """

@@ -1953,7 +1953,7 @@ cdef class Hub(greenlet):
         return found
 
     def progress(self):
-        """A number that grows with each switch and each turn of the loop; None while the hub polls or is closed.
+        """A number that changes with each switch and each turn of the loop; None while the hub polls or is closed.
 
         For other threads: if it is the same as before, one greenlet or one callback has run all the time.
         """

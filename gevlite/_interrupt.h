@@ -25,6 +25,15 @@ enum { GEVLITE_OP_LOOKS = 1, GEVLITE_OP_CALLS_NOTHING = 2 };
 /* Whether it may be interrupted. */
 enum { GEVLITE_MAY, GEVLITE_NOT_HERE, GEVLITE_NOT_NOW };
 
+/* Give a code object another exception table. The interpreter reads it while it looks for a handler, with the GIL. */
+static inline int gevlite_set_exception_table(PyObject *code, PyObject *table)
+{
+    PyObject *before = ((PyCodeObject *)code)->co_exceptiontable;
+    ((PyCodeObject *)code)->co_exceptiontable = Py_NewRef(table);
+    Py_DECREF(before);
+    return 0;
+}
+
 static unsigned char gevlite_ops[256];
 static Py_ssize_t gevlite_code_index = -1;
 
@@ -47,15 +56,6 @@ static inline int gevlite_slices_prepare(void)
     if (gevlite_code_index < 0)
         gevlite_code_index = PyUnstable_Eval_RequestCodeExtraIndex(free);
     return gevlite_code_index < 0 ? -1 : 0;
-}
-
-/* Give a code object another exception table. The interpreter reads it while it looks for a handler, with the GIL. */
-static inline int gevlite_set_exception_table(PyObject *code, PyObject *table)
-{
-    PyObject *before = ((PyCodeObject *)code)->co_exceptiontable;
-    ((PyCodeObject *)code)->co_exceptiontable = Py_NewRef(table);
-    Py_DECREF(before);
-    return 0;
 }
 
 static gevlite_code *gevlite_learn_code(PyObject *code, int (*classify)(PyObject *))

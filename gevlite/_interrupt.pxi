@@ -24,7 +24,7 @@ cdef extern from "_interrupt.h":
                               uint64_t *place) except -1
 
 cdef enum:
-    MAX_PASSES = 4      # so often what is woken goes before something that was ready, see woken_first
+    MAX_PASSES = 4      # so often what is woken goes before the first of those that were ready, see woken_first
 
 cdef int _slice_signal = 0              # the number; 0: our handler is not set
 cdef object _slice_signal_before = None  # what was set before
@@ -132,10 +132,19 @@ def _end_slice(signum, frame):
         end_slice()
     except BaseException:
         if frame is not None:
-            table = _slice_completed(frame.f_code)
-            if table is not None:
-                gevlite_set_exception_table(<PyObject *> frame.f_code, <PyObject *> table)
+            complete_table(frame.f_code)
         raise
+
+
+cdef int complete_table(object code) noexcept:
+    """Before an exception is raised in this code, see _back_jumps. It is raised in any case."""
+    try:
+        table = _slice_completed(code)
+    except Exception:           # too deep a recursion, for one
+        return 0
+    if table is not None:
+        gevlite_set_exception_table(<PyObject *> code, <PyObject *> table)
+    return 0
 
 
 cdef int end_slice() except -1:
@@ -284,18 +293,27 @@ cdef int next_slice(Hub hub) except -1:
 cdef int woken_first(Hub hub, size_t waiting) noexcept:
     """What a timer or the kernel has just woken goes before the `waiting` entries that were ready already.
 
-    Each of those may compute for a slice, too: greenlets that begin together do. But none is passed more than a few times, for
-    what is woken may compute as well.
+    Each of those may compute for a slice, too: greenlets that begin together do. But what is woken may compute as well. So
+    the first of those that were passed is passed a few times more, and then runs; then the next one is the first.
     """
     cdef Py_ssize_t woken = hub.ready.count - waiting
+    cdef Entry *first
+    cdef size_t i
     if woken <= 0 or waiting == 0:
         return 0
-    if not ring_has(&hub.ready, hub.slice_passed):
-        hub.slice_passed, hub.slice_passes = ring_at(&hub.ready, 0).target, 0
-    if hub.slice_passes < MAX_PASSES:
-        hub.slice_passes += 1
-        hub.round_left += woken if hub.round_left > 0 else 0
-        ring_rotate(&hub.ready, waiting)
+    first = ring_at(&hub.ready, 0)
+    for i in range(waiting):
+        if ring_at(&hub.ready, i).passed:
+            first = ring_at(&hub.ready, i)
+            break
+    if first.passed > MAX_PASSES:
+        return 0
+    for i in range(waiting):
+        ring_at(&hub.ready, i).passed = max(ring_at(&hub.ready, i).passed, 1)
+    first.passed += 1
+    if hub.round_left > 0:
+        hub.round_left += woken         # the entries that were passed are its last ones, still
+    ring_rotate(&hub.ready, waiting)
     return 0
 
 

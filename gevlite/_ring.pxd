@@ -6,6 +6,7 @@ from libc.stdlib cimport free, malloc
 
 cdef struct Entry:
     int kind
+    int passed                  # see `woken_first`; 0 but while time slices end
     PyObject *target
     PyObject *argument
 
@@ -72,6 +73,7 @@ cdef inline int ring_push(Ring *ring, int kind, PyObject *target, PyObject *argu
     e = ring_at(ring, ring.count)
     ring.count += 1
     e.kind = kind
+    e.passed = 0
     e.target = target
     e.argument = argument
     Py_INCREF(<object> target)
@@ -86,14 +88,6 @@ cdef inline Entry ring_pop(Ring *ring) noexcept:
     ring.head = (ring.head + 1) & ring.mask
     ring.count -= 1
     return e
-
-
-cdef inline bint ring_has(Ring *ring, PyObject *target) noexcept:
-    cdef size_t i
-    for i in range(ring.count):
-        if ring_at(ring, i).target == target:
-            return True
-    return False
 
 
 cdef inline int ring_rotate(Ring *ring, size_t n) noexcept:

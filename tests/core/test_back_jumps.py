@@ -36,8 +36,22 @@ def lacking(code):
         if jump.opname.startswith("JUMP_BACKWARD")
         # Before Python 3.13, the jump has been made when the interpreter looks for signals.
         and not handler(bytecode.exception_entries, jump.offset if sys.version_info >= (3, 13) else jump.argval - 2)
-        and handler(bytecode.exception_entries, jump.argval)
+        and surrounds(bytecode, jump)
     ]
+
+
+def surrounds(bytecode, jump):
+    """The handler of the destination is that of the loop: it covers another jump back, or what is before the loop."""
+    entries = bytecode.exception_entries
+    there = handler(entries, jump.argval)
+    return there and (
+        any(entry.start < jump.argval < entry.end for entry in entries)
+        or any(
+            handler(entries, other.offset) == there
+            for other in bytecode
+            if other.opname.startswith("JUMP_BACKWARD") and other.argval == jump.argval
+        )
+    )
 
 
 EXAMPLES = """
@@ -100,6 +114,35 @@ async def asynchronous(a, items):
             if item:
                 await item
 """
+
+
+# The jump is in no `try`: each round has one of its own.
+ROUNDS = """
+def finally_in_each(f, release):
+    while True:
+        try: f()
+        finally: release()
+
+def finally_in_some(f, x, release):
+    while x:
+        try: f()
+        finally: release()
+
+def all_are_caught(f, r):
+    while True:
+        try: f()
+        except BaseException: r()
+
+def one_is_caught(q):
+    while True:
+        try: item = q.get()
+        except OSError: break
+"""
+
+
+@pytest.mark.parametrize("code", list(functions_of(compile(ROUNDS, "rounds", "exec")))[1:], ids=lambda c: c.co_name)
+def test_a_jump_between_two_rounds_is_in_no_try_of_theirs(code):
+    assert _back_jumps.completed(code) is None
 
 
 @pytest.mark.parametrize("code", list(functions_of(compile(EXAMPLES, "examples", "exec"))), ids=lambda c: c.co_name)

@@ -137,6 +137,29 @@ def test_an_exception_in_any_jump_back_passes_by_no_finally(sliced, loop):
     sliced(head.format(name="spins", loop=body) + tail)
 
 
+def test_a_timeout_is_raised_whatever_its_preparation_meets(sliced):
+    sliced("""
+        from gevlite import _back_jumps
+
+        def fail(code):
+            raise RecursionError("too deep")
+
+        # What is given to the hub with the slices.
+        gevlite.config.time_slice = None
+        _back_jumps.completed = fail
+        gevlite.config.time_slice = 0.005
+        for _ in range(3):
+            try:
+                with gevlite.Timeout(0.02):
+                    while True:
+                        pass
+            except gevlite.Timeout:
+                pass
+            else:
+                raise AssertionError
+    """)
+
+
 def test_kill_ends_a_loop(sliced):
     sliced("""
         spinners = [spawn(spin) for _ in range(3)]
@@ -278,12 +301,17 @@ def test_what_is_woken_goes_first_but_not_for_ever(sliced):
             pairs[0][1].send(b"x")
             spin(lambda: slices() > before)
 
+        def compute(name):
+            order.append(name)
+            before = slices()
+            spin(lambda: slices() > before)
+
         chain = [spawn(link, i) for i in range(len(pairs))]
         gevlite.sleep(0)
         spawn(begins)
-        spawn(order.append, "late")
+        late = [spawn(compute, name) for name in ("first", "second")]
         gevlite.joinall(chain)
-        assert 0 < order.index("late") < 10, order
+        assert 0 < order.index("first") < order.index("second") < 16, order
     """)
 
 
