@@ -140,8 +140,13 @@ class Guest:
             self._leave("detached from the event loop while this was awaited")
 
     def _leave(self, reason):
-        for end in list(self.ends):
-            end(RuntimeError(reason))  # while the loop can be told by any greenlet
+        try:
+            for end in list(self.ends):
+                end(RuntimeError(reason))  # while the loop can be told by any greenlet
+        finally:
+            self._left()
+
+    def _left(self):
         self.ends.clear()
         self.attached = False
         if self._close is not None and vars(self.loop).get("close") == self._close_loop:

@@ -301,8 +301,9 @@ def wait(awaitable, timeout=None):
     That is the loop to which `attach` has attached the thread, while it runs, else one of gevlite. What belongs to one
     loop, such as a client, a pool or a channel, can be used by all greenlets of the thread in this way. Blocks the
     current greenlet; its contextvars go along. After `timeout` seconds the awaitable is cancelled, and TimeoutError is
-    raised when it has ended. A kill or a Timeout of the greenlet cancels it in the same way. If it is cancelled by
-    others, this raises asyncio.CancelledError. Raises RuntimeError in a coroutine of that same loop.
+    raised when it has ended (at once if another greenlet detaches that loop meanwhile). A kill or a Timeout of the
+    greenlet cancels it in the same way. If it is cancelled by others, this raises asyncio.CancelledError. Raises
+    RuntimeError in a coroutine of that same loop.
     """
     if isinstance(timeout, Timeout):
         return with_timeout(timeout, wait, awaitable)
@@ -323,7 +324,7 @@ def wait(awaitable, timeout=None):
             _wait_for_end(hub, guest, task, timeout)
         if not task.done():
             _cancel(hub, guest, task)
-            if task.cancelled():
+            if task.cancelled() or not task.done():
                 raise TimeoutError(f"not done in {timeout} seconds")
         return task.result()
     except BaseException:
@@ -368,15 +369,28 @@ def _wait_for_end(hub, guest, task, timeout=None):
 
 
 def _cancel(hub, guest, task):
-    """Cancel the task and wait for its end: what it does then is not done behind the back of who cancels it."""
+    """Cancel the task and wait for its end: what it does then is not done behind the back of whoever cancels it.
+
+    If its loop was detached meanwhile, that cannot be waited for.
+    """
     if guest is not None and not guest.attached:
         # Its loop has nothing to do with this greenlet any more: it is told as by another thread.
         if not guest.loop.is_closed():
-            guest.loop.call_soon_threadsafe(task.cancel)
+            guest.loop.call_soon_threadsafe(_cancel_there, task)
         return
     task.cancel()
     _wait_for_end(hub, guest, task)
-    if task.done() and not task.cancelled():
+    if task.done():
+        _forget_error(task)
+
+
+def _cancel_there(task):
+    task.add_done_callback(_forget_error)
+    task.cancel()
+
+
+def _forget_error(task):
+    if not task.cancelled():
         task.exception()  # nothing else will ask for it
 
 

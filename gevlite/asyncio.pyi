@@ -69,8 +69,9 @@ def wait(awaitable: Awaitable[_T], timeout: float | Timeout | None = None) -> _T
     That is the loop to which `attach` has attached the thread, while it runs, else one of gevlite. What belongs to one
     loop, such as a client, a pool or a channel, can be used by all greenlets of the thread in this way. Blocks the
     current greenlet; its contextvars go along. After `timeout` seconds the awaitable is cancelled, and TimeoutError is
-    raised when it has ended. A kill or a Timeout of the greenlet cancels it in the same way. If it is cancelled by
-    others, this raises asyncio.CancelledError. Raises RuntimeError in a coroutine of that same loop.
+    raised when it has ended (at once if another greenlet detaches that loop meanwhile). A kill or a Timeout of the
+    greenlet cancels it in the same way. If it is cancelled by others, this raises asyncio.CancelledError. Raises
+    RuntimeError in a coroutine of that same loop.
     """
 
 def attach(loop: asyncio.AbstractEventLoop | None = None) -> Guest:
