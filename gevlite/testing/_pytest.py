@@ -525,8 +525,9 @@ class Errors:
             return
         name = args.thread.name if args.thread is not None else "a thread"
         error.add_note(f"This error ended {name}, and nothing caught it.")
-        test = self.left.test_of(gevlite.getcurrent())
-        if test != self.left.test:
+        current = gevlite.getcurrent()
+        test = self.left.test_of(current)
+        if test not in (None, self.left.test) and self.left.spawned.get(current) is None:  # a fixture's may stay
             error.add_note(f"An earlier test has left it behind: {test}")
         self.seen.append(error)
         self.tracebacks[id(error)] = error.__traceback__

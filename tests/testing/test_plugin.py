@@ -592,6 +592,38 @@ def test_late_errors_of_what_may_stay(tests, how):
     assert "An earlier test has left it behind: test_it.py::test_leaves" in found.part("test_ends_it")
 
 
+def test_a_late_error_of_what_a_fixture_began_is_nobodys_leftover(tests):
+    found = tests(
+        """
+        import gevlite, pytest
+        from gevlite.event import Event
+
+        over = Event()
+
+        def serves():
+            over.wait()
+            raise ValueError("it fails")
+
+        @pytest.fixture(scope="module")
+        def server():
+            greenlet = gevlite.spawn(serves)
+            yield greenlet
+            greenlet.kill()
+
+        def test_first(server):
+            pass
+
+        def test_second(server):
+            over.set()
+            gevlite.idle()
+        """,
+        code=1,
+    )
+    assert found.outcomes["test_first"] == ["passed"] and found.outcomes["test_second"][0] == "failed", found.outcomes
+    assert "ValueError: it fails" in found.part("test_second")
+    assert "left it behind" not in found.part("test_second")
+
+
 def test_exits_of_greenlets(tests):
     found = tests(
         """
