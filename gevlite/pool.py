@@ -259,6 +259,9 @@ class _Members(KeysView):
     def copy(self):
         return set(self)
 
+    def __repr__(self):
+        return repr(list(self))
+
 
 class Group(GroupMappingMixin):
     """Any number of greenlets. `Group(greenlets)` begins with those; iterating over it yields the members.
