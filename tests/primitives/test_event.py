@@ -290,6 +290,7 @@ def test_a_link_is_called_once_in_the_hub(cls, hub):
     assert calls == [(thing, hub)] and thing.linkcount() == 0
 
 
+@pytest.mark.uninterrupted
 @pytest.mark.parametrize("cls", BOTH)
 def test_a_link_to_what_is_ready_is_called_soon_but_not_at_once(cls):
     thing, calls = cls(), []
@@ -506,6 +507,7 @@ def test_links_have_run_when_a_wait_is_over(make):
         assert seen == [source]
 
 
+@pytest.mark.uninterrupted
 @pytest.mark.parametrize("make", [Event, AsyncResult])
 def test_a_link_taken_back_by_another_link_is_not_called(make):
     seen = []
