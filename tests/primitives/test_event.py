@@ -301,6 +301,7 @@ def test_a_link_to_what_is_ready_is_called_soon_but_not_at_once(cls):
     assert calls == [thing]
 
 
+@pytest.mark.uninterrupted
 @pytest.mark.parametrize("cls", BOTH)
 def test_unlink_compares_with_what_lets_others_run(cls):
     class Link:
