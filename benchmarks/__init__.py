@@ -9,6 +9,7 @@ report.py     the JSON of a run, and its tables in Markdown
 draw.py       its pictures, made by svg.py
 compare.py    two runs: what got slower
 instructions.py  counts instructions instead of time (counted.py under callgrind), against instructions.json
+slice_cost.py  what computing greenlets lose by time slices; trace_cost.py: what a trace costs
 network.py    servers and loads in processes of their own: servers.py, *_server.c, *_client.{c,py}
 
 Nothing here is installed with the package.
