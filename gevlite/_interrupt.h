@@ -26,12 +26,11 @@ enum { GEVLITE_OP_LOOKS = 1, GEVLITE_OP_CALLS_NOTHING = 2 };
 enum { GEVLITE_MAY, GEVLITE_NOT_HERE, GEVLITE_NOT_NOW };
 
 /* Give a code object another exception table. The interpreter reads it while it looks for a handler, with the GIL. */
-static inline int gevlite_set_exception_table(PyObject *code, PyObject *table)
+static inline void gevlite_set_exception_table(PyObject *code, PyObject *table)
 {
     PyObject *before = ((PyCodeObject *)code)->co_exceptiontable;
     ((PyCodeObject *)code)->co_exceptiontable = Py_NewRef(table);
     Py_DECREF(before);
-    return 0;
 }
 
 static unsigned char gevlite_ops[256];

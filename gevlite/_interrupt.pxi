@@ -19,7 +19,7 @@ cdef extern from "_interrupt.h":
         GEVLITE_MAY, GEVLITE_NOT_HERE, GEVLITE_NOT_NOW
     unsigned char *gevlite_ops
     int gevlite_slices_prepare() except -1
-    int gevlite_set_exception_table(PyObject *code, PyObject *table) except -1
+    void gevlite_set_exception_table(PyObject *code, PyObject *table) noexcept
     int gevlite_may_interrupt(PyThreadState *state, int standard, int (*classify)(PyObject *) except -1,
                               uint64_t *place) except -1
 
@@ -136,15 +136,14 @@ def _end_slice(signum, frame):
         raise
 
 
-cdef int complete_table(object code) noexcept:
+cdef void complete_table(object code) noexcept:
     """Before an exception is raised in this code, see _back_jumps. It is raised in any case."""
     try:
         table = _slice_completed(code)
     except Exception:           # too deep a recursion, for one
-        return 0
+        return
     if table is not None:
         gevlite_set_exception_table(<PyObject *> code, <PyObject *> table)
-    return 0
 
 
 cdef int end_slice() except -1:
