@@ -41,6 +41,11 @@ OPERATIONS = {
     "local_set": 5_000,
     "socketpair_echo": 1_000,
     "wsgi_get": 500,
+    "loop_sleep": 10,
+    "loop_call_soon": 1_000,
+    "loop_timeouts": 1_000,
+    "wait_round_trip": 500,
+    "spawn_round_trip": 500,
 }
 
 _TRIGGER = re.compile(r"^desc: Trigger: Client Request: (\S+) (\d+)$", re.MULTILINE)
