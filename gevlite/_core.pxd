@@ -259,6 +259,7 @@ cdef class Clock:
     cdef int64_t began_at       # hub time
     cdef int64_t passed         # until the last end
     cdef int64_t unsent         # bytes that no wait has made less
+    cdef int64_t under_way      # the same, sent but not acknowledged
     cdef list targets           # of `advance`: (hub time, Waiter)
 
     cdef int check(self, str what) except -1
