@@ -247,6 +247,8 @@ def handler(number, frame):
     busy = len(begun["handler"]) - len(ended["handler"]) >= HANDLERS
     if time.monotonic() > end or busy or frame is not None and frame.f_code in COUNT:
         return
+    if forking:
+        return  # os.fork() drops what is raised in the functions that it calls, with what they had still to do
     with counted("handler"):
         if dice.random() < 0.5:
             pause()
@@ -290,8 +292,6 @@ def fork():
 
 def breaks(frame):
     """True if what is raised in this frame would leave something half done, for which asyncio waits for ever."""
-    if forking:
-        return True
     if loop_now is not None and frame.f_code.co_filename != handler.__code__.co_filename:
         if frame.f_code is not EventLoop.run_until_complete.__code__ or not loop_now.is_running():
             return True

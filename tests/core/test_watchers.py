@@ -231,6 +231,7 @@ def test_a_watcher_that_is_stopped_and_dropped_is_freed(make):
 # ---------------------------------------------------------------- each kind's own
 
 
+@pytest.mark.uninterrupted
 def test_a_descriptor_and_its_events_can_be_changed_while_it_is_not_active(loop, ends):
     watcher = loop.io(ends[0].fileno(), 1)
     watcher.fd, watcher.events = ends[1].fileno(), 2
@@ -379,6 +380,7 @@ def test_run_without_waiting(loop):
     assert seen == ["now"]
 
 
+@pytest.mark.uninterrupted
 def test_run_once_waits_for_one_thing(loop):
     seen = []
     timers = [loop.timer(seconds) for seconds in (0.001, 1000)]
