@@ -609,6 +609,7 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
     Raises ValueError for a negative time, as `time.sleep` does.
     """
 
+def something_is_due(hub: Hub) -> bool: ...
 def fd_of(fileno: FileDescriptorLike) -> int:
     """The fd of an int or of an object with `fileno()`. Raises TypeError, or OSError(EBADF) for a negative one."""
 

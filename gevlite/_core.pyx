@@ -3133,6 +3133,13 @@ cdef int fd_number(object fileno) except -1:
     return fd
 
 
+def something_is_due(Hub hub not None):
+    """True if a greenlet, a callback or a timer of this thread's hub can run now."""
+    return bool(
+        hub.ready.count or inbox_waits(hub) or hub.timers.size and hub.timers.items[0].deadline <= hub_ns()
+    )
+
+
 def fd_of(fileno):
     """The fd of an int or of an object with `fileno()`. Raises TypeError, or OSError(EBADF) for a negative one."""
     return fd_number(fileno)

@@ -6,7 +6,6 @@ its `ref` is False; `ref` may be changed at any time. Priorities are accepted an
 order of the events.
 """
 
-import functools
 import math
 import operator
 import os
@@ -16,7 +15,18 @@ import weakref
 from greenlet import getcurrent as _getcurrent
 
 from gevlite import _children
-from gevlite._core import READ, WRITE, FdWatch, Hub, Waiter, fd_of, get_hub, get_hub_if_exists, signals_without_ref
+from gevlite._core import (
+    READ,
+    WRITE,
+    FdWatch,
+    Hub,
+    Waiter,
+    fd_of,
+    get_hub,
+    get_hub_if_exists,
+    signals_without_ref,
+    something_is_due,
+)
 from gevlite.greenlet import spawn
 
 __all__ = ["Loop"]
@@ -657,7 +667,11 @@ class Loop:
         waiter = Waiter(self.hub)
         joiner = spawn(self._join, waiter)
         self._runs.append(waiter)
-        polled = functools.partial(self.hub.call_later, 0, waiter.wake, ref=False)  # after the timers that are due
+
+        def polled():
+            if something_is_due(self.hub):  # a poll need not have waited: at the end of a time slice none does
+                self.hub.call_later(0, waiter.wake, ref=False)  # after the timers that are due
+
         if once:
             if self.hub.after_poll is None:
                 self.hub.after_poll = []

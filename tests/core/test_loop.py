@@ -139,6 +139,7 @@ def test_async_is_sent_from_another_thread(hub, loop):
     assert called == [1]
 
 
+@pytest.mark.uninterrupted
 def test_several_sends_before_the_hub_looks_are_one(loop):
     called = []
     watcher = loop.async_()
