@@ -1276,7 +1276,7 @@ cdef class Hub(greenlet):
         global gevlite_thread_hub
         cdef greenlet main = main_of(current_greenlet())
         if gevlite_thread_hub != NULL:
-            raise RuntimeError("this thread already has a hub: use get_hub()")
+            raise RuntimeError(HAS_A_HUB)
         if _backend_chooser is None:
             raise RuntimeError("no backends: import gevlite before making a hub")
         if _stack_cache_problem is not None:
@@ -1302,6 +1302,10 @@ cdef class Hub(greenlet):
             self.successor = _in_its_place      # which destroyed its first hub
             self.left_behind = {main}
             self.seldom |= CHILD_EXITS
+        if gevlite_thread_hub != NULL:          # made since then, see `first_hub`
+            self._unwatch_signals()
+            (<Hub> gevlite_thread_hub)._watch_signals()
+            raise RuntimeError(HAS_A_HUB)
         gevlite_thread_hub = <PyObject *> self
         add_hub(self)
         _local_storage.holder = _Holder(self)
@@ -2926,6 +2930,7 @@ cdef int throw_to(PyObject *target, object exc) except -1:
 # ---------------------------------------------------------------- access
 
 _hub_class = Hub
+cdef str HAS_A_HUB = "this thread already has a hub: use get_hub()"
 
 
 def set_hub_class(cls):
@@ -2937,7 +2942,17 @@ def set_hub_class(cls):
 cdef Hub current_hub():
     if gevlite_thread_hub != NULL:
         return <Hub> gevlite_thread_hub
-    return _hub_class()
+    return first_hub()
+
+
+cdef Hub first_hub():
+    try:
+        return _hub_class()
+    except RuntimeError as exc:
+        # To make one runs Python code. A signal handler or a destructor that blocked meanwhile has made it.
+        if gevlite_thread_hub == NULL or exc.args != (HAS_A_HUB,):
+            raise
+        return <Hub> gevlite_thread_hub
 
 
 def get_hub():

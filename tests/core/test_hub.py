@@ -667,3 +667,68 @@ def test_memory_stays_flat_over_all_sorts_of_waits(run_script):
         grown = process.memory_info().rss - before
         assert grown < 1_000_000, grown
     """)
+
+
+@pytest.mark.parametrize("moment", ["set_hub_class", "set_backend_chooser"])
+@pytest.mark.parametrize("by", ["handler", "destructor"])
+def test_a_hub_that_is_made_while_another_one_is_being_made_is_the_one(run_script, moment, by):
+    """To make one runs Python code, and a signal handler or a destructor may come and block in the middle of it."""
+    run_script(
+        f"""
+import gc, os, signal, time
+import gevlite
+from gevlite import _core, _parts
+from gevlite.event import Event
+
+seen, disturbed = [], []
+def block(*args):
+    seen.append(gevlite.get_hub())
+    gevlite.sleep(0.001)
+    gevlite.spawn(seen.append, "others run").join()
+
+class Waits:
+    __del__ = block
+
+def disturb():
+    if disturbed:
+        return
+    disturbed.append(True)
+    if {by!r} == "handler":
+        os.kill(os.getpid(), signal.SIGUSR1)
+    else:
+        made = [Waits()]
+        made.append(made)
+        del made
+        gc.collect()
+
+def make_hub():
+    disturb()
+    return _parts._make_hub()
+
+def choose_backend(wanted=None):
+    chosen = _parts._choose_backend(wanted)
+    disturb()
+    return chosen
+
+signal.signal(signal.SIGUSR1, block)
+_core.{moment}({{"set_hub_class": make_hub, "set_backend_chooser": choose_backend}}[{moment!r}])
+gevlite.sleep(0.001)
+hub = gevlite.get_hub()
+assert seen == [hub, "others run"], seen
+assert list(_core.hubs()) == [hub]
+
+# It hears of signals, and nothing is left of the other one.
+heard = Event()
+signal.signal(signal.SIGALRM, lambda *args: heard.set())
+signal.setitimer(signal.ITIMER_REAL, 0.01)
+assert heard.wait(20)
+gc.collect()
+assert hub.stats()["parked"] == 0
+try:
+    gevlite.hub.Hub()
+except RuntimeError as exc:
+    assert "already has a hub" in str(exc)
+else:
+    raise AssertionError("a second one")
+"""
+    )
