@@ -1981,6 +1981,8 @@ cdef class Hub(greenlet):
         except KeyError:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
         made = factory(self)
+        if name in self.__dict__:       # made by another greenlet, while this one imported what makes it
+            return self.__dict__[name]
         setattr(self, name, made)
         return made
 

@@ -732,3 +732,22 @@ else:
     raise AssertionError("a second one")
 """
     )
+
+
+def test_what_two_greenlets_make_for_a_hub_at_once_is_one_thing(run_script):
+    run_script(
+        """
+import gevlite
+from gevlite import _core
+
+def make(hub):
+    gevlite.sleep(0)        # as an import may wait for another one
+    return object()
+
+for name in ("loop", "threadpool", "resolver", "other"):
+    _core.register_hub_attribute(name, make)
+    greenlets = [gevlite.spawn(getattr, gevlite.get_hub(), name) for _ in range(3)]
+    gevlite.joinall(greenlets, raise_error=True)
+    assert {g.value for g in greenlets} == {getattr(gevlite.get_hub(), name)}
+"""
+    )
