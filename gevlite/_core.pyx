@@ -1963,7 +1963,7 @@ cdef class Hub(greenlet):
         """
         if self.polling or self.closed:
             return None         # a host loop that polls for us, too
-        return self.n_switches + self.n_handoffs + self.n_polls + self.slice_end
+        return hub_run(self)
 
     def blocks_thread(self):
         """True for what runs in the `poll` of the backend: there a call of the original is to stop the OS thread."""

@@ -171,11 +171,15 @@ cdef int link_ticks() except -1:
 
 # ---------------------------------------------------------------- the thread, without the GIL
 
+cdef inline uint64_t run_in(TickState *s) noexcept nogil:
+    """`hub_run` of its hub."""
+    return peek_count(s.switches) + peek_count(s.handoffs) + peek_count(s.polls) + <uint64_t> peek_time(s.slice_end)
+
+
 cdef int64_t tick_look(TickState *s, int64_t now) noexcept nogil:
     """When to look again; -1: when the hub says so."""
-    cdef uint64_t progress
+    cdef uint64_t progress = run_in(s)
     cdef bint polls = peek_flag(s.polling)
-    progress = peek_count(s.switches) + peek_count(s.handoffs) + peek_count(s.polls) + <uint64_t> peek_time(s.slice_end)
     if s.looks < 0 or progress != s.progress or polls != s.polled:
         s.progress, s.polled = progress, polls
         s.looks = 0
@@ -205,10 +209,9 @@ cdef int64_t tick_look(TickState *s, int64_t now) noexcept nogil:
 
 cdef int64_t slice_look(TickState *s, int64_t now) noexcept nogil:
     """`tick_look` for a Tick with a signal."""
-    cdef uint64_t progress
+    cdef uint64_t progress = run_in(s)
     cdef bint polls = peek_flag(s.polling)
     cdef int64_t often = max(s.limit // TICKS_IN_PERIOD, <int64_t> SLICE_LOOK_NS)
-    progress = peek_count(s.switches) + peek_count(s.handoffs) + peek_count(s.polls) + <uint64_t> peek_time(s.slice_end)
     if s.looks < 0 or progress != s.progress or polls != s.polled:
         s.progress, s.polled = progress, polls
         s.looks = 0
