@@ -6,6 +6,7 @@ its `ref` is False; `ref` may be changed at any time. Priorities are accepted an
 order of the events.
 """
 
+import functools
 import math
 import operator
 import os
@@ -35,6 +36,8 @@ __all__ = ["Loop"]
 _wait4 = os.wait4
 _set_signal = _signal.signal
 _close = os.close
+
+_once = []  # for each `run(once=True)`: its hub, and the function that ends it soon
 
 
 class Watcher:
@@ -135,6 +138,7 @@ class Watcher:
             self._queued = self.hub.call_soon(self._fed)
 
     def _fed(self):
+        self._is_due()
         callback, args = self._callback, self._args
         if not self.active:
             self._callback = self._args = None
@@ -163,8 +167,15 @@ class Watcher:
             self._counted -= 1
             self.hub.unref()
 
+    def _is_due(self):
+        """Something happens now: what `run(once=True)` waits for."""
+        for hub, end in _once:
+            if hub is self.hub:
+                end()
+
     def _happened(self):
         """Call the callback; in the hub."""
+        self._is_due()
         callback, args = self._callback, self._args
         if self.active and callback is not None:
             callback(*args)
@@ -242,6 +253,7 @@ class io(Watcher):
     def _ready(self, events):
         if not self.active:
             return
+        self._is_due()
         callback, args = self._callback, self._args
         try:
             if callback is not None:
@@ -300,6 +312,7 @@ class timer(Watcher):
         self._timer = None
 
     def _fired(self):
+        self._is_due()
         callback, args = self._callback, self._args
         if self.repeat:
             self._at = self.hub.now() + self.repeat
@@ -349,6 +362,9 @@ class _Hook(Watcher):
 
     def _end(self):
         self._hooks().remove(self._happened)
+
+    def _is_due(self):
+        pass  # it is of each turn
 
 
 class prepare(_Hook):
@@ -540,6 +556,7 @@ class child(Watcher):
     def _report(self, status, usage):
         if not self.active:
             return
+        self._is_due()
         self.rpid, self.rstatus, self.rusage = self.pid, status, usage
         callback, args = self._callback, self._args
         self.stop()
@@ -658,29 +675,36 @@ class Loop:
     def run(self, nowait=False, once=False):
         """Block until nothing keeps the loop alive any more, or until `break_()`. Everything else continues meanwhile.
 
-        nowait: block only until everything that is ready now has run. once: block only until the loop has waited once
-        and something has happened.
+        nowait: block only until everything that is ready now has run. once: block only until something happens. What is
+        due already counts.
         """
         if nowait:
             self.hub.wait_idle()
             return
         waiter = Waiter(self.hub)
+        end = functools.partial(self.hub.call_later, 0, waiter.wake, ref=False)  # after the timers that are due
+        is_due = something_is_due(self.hub)
         joiner = spawn(self._join, waiter)
         self._runs.append(waiter)
 
         def polled():
-            if something_is_due(self.hub):  # a poll need not have waited: at the end of a time slice none does
-                self.hub.call_later(0, waiter.wake, ref=False)  # after the timers that are due
+            # One that did not wait, as at the end of a time slice, brings nothing.
+            if something_is_due(self.hub) or self.hub.spinning:
+                end()
 
         if once:
+            if is_due:
+                end()
             if self.hub.after_poll is None:
                 self.hub.after_poll = []
             self.hub.after_poll.append(polled)
+            _once.append((self.hub, end))
         try:
             waiter.park()
         finally:
             if once:
                 self.hub.after_poll.remove(polled)
+                _once.remove((self.hub, end))
             self._runs.remove(waiter)
             joiner.kill(block=False)
 

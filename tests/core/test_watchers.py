@@ -392,6 +392,30 @@ def test_run_once_waits_for_one_thing(loop):
     loop.run(once=True)  # with nothing to wait for
 
 
+@pytest.mark.parametrize("kind", ["timer", "fed", "callback", "greenlet", "idle", "descriptor"])
+def test_run_once_does_not_wait_for_more_than_what_is_due(loop, ends, kind):
+    seen = []
+    with loop.timer(1000) as late, loop.timer(0.001) as timer, loop.idle() as idle, loop.io(ends[0].fileno(), 2) as io:
+        late.start(seen.append, "late")
+        if kind == "timer":
+            timer.start(seen.append, kind)
+            while timer.at > loop.now():
+                pass
+        elif kind == "fed":
+            late.feed(0, seen.append, kind)
+        elif kind == "callback":
+            loop.run_callback(seen.append, kind)
+        elif kind == "greenlet":
+            gevlite.spawn(seen.append, kind)
+        elif kind == "idle":
+            idle.start(seen.append, kind)
+        else:
+            io.start(lambda: (seen.append(kind), io.stop()))
+        with gevlite.Timeout(20):
+            loop.run(once=True)
+    assert set(seen) == {kind}
+
+
 def test_break_ends_run(loop, hub):
     gevlite.idle()
     before = hub.stats()["greenlets"]
