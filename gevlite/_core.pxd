@@ -43,6 +43,7 @@ cdef extern from "Python.h":
         PyObject *async_gen_finalizer
         int coroutine_origin_tracking_depth
     PyThreadState *PyThreadState_Get() noexcept
+    PyObject *PyThreadState_GetDict() noexcept
 
 # What a parked greenlet waits for; `Waiter.reason` in Python.
 cpdef enum WaitKind:

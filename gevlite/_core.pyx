@@ -44,7 +44,6 @@ import atexit
 import os
 import sys
 from _thread import _count
-from _thread import _local as _thread_local
 from _thread import get_ident as _get_ident
 from functools import partial
 from gc import callbacks as _gc_callbacks
@@ -184,7 +183,6 @@ cdef int64_t LONGEST_NS = 1 << 62
 # A backend is never asked to wait for longer: kernels refuse a few years (macOS), or count milliseconds in an int.
 cdef int64_t LONGEST_POLL_NS = 24 * 3600 * <int64_t> 1_000_000_000
 
-_local_storage = _thread_local()
 _backend_chooser = None
 # In the child of a fork that another greenlet than the main one made.
 cdef greenlet _main_left_behind = None
@@ -1308,7 +1306,7 @@ cdef class Hub(greenlet):
             raise RuntimeError(HAS_A_HUB)
         gevlite_thread_hub = <PyObject *> self
         add_hub(self)
-        _local_storage.holder = _Holder(self)
+        of_this_thread()[HOLDER] = _Holder(self)
         if _belongings_finder is not None:
             self.belongings = _belongings_finder()
             if self.belongings is not None:
@@ -2031,7 +2029,7 @@ cdef class Hub(greenlet):
             try:
                 self._shut_down(True)
             finally:
-                _local_storage.__dict__.pop("holder", None)
+                of_this_thread().pop(HOLDER, None)
 
     def _shut_down(self, unwind):
         if self.closed:
@@ -2858,6 +2856,17 @@ cdef bint _signal_may_come() except -1:
             if signals_without_ref.get(number) != handler:
                 return True
     return False
+
+
+cdef str HOLDER = "gevlite.hub"
+
+
+cdef dict of_this_thread():
+    """What the interpreter keeps for this OS thread. (A threading.local becomes one for each greenlet by patching.)"""
+    cdef PyObject *kept = PyThreadState_GetDict()
+    if kept == NULL:
+        raise MemoryError()
+    return <dict> kept
 
 
 cdef class _Holder:

@@ -751,3 +751,40 @@ for name in ("loop", "threadpool", "resolver", "other"):
     assert {g.value for g in greenlets} == {getattr(gevlite.get_hub(), name)}
 """
     )
+
+
+@pytest.mark.parametrize("patched", [True, False])
+@pytest.mark.parametrize("thread", ["main", "other"])
+def test_a_hub_that_a_raw_greenlet_has_made_outlives_it(run_script, patched, thread):
+    """After patching, a threading.local is one for each greenlet: what owns the hub must belong to the thread."""
+    run_script(
+        f"""
+import gc, time
+import greenlet
+import gevlite
+from gevlite import _core, monkey
+
+start, sleep = monkey.get_original("_thread", "start_new_thread"), time.sleep
+if {patched}:
+    monkey.patch_all()
+ended = []
+
+def use():
+    raw = greenlet.greenlet(lambda: (gevlite.sleep(0.001), gevlite.get_hub())[1])
+    hub = raw.switch()
+    del raw
+    gc.collect()
+    gevlite.sleep(0.001)
+    assert gevlite.get_hub() is hub
+    assert gevlite.spawn(gevlite.sleep, 0.001).join() is None
+    ended.append(True)
+
+if {thread!r} == "main":
+    use()
+else:
+    start(use, ())
+    while not ended or _core.hubs():    # it ends with its thread
+        sleep(0.001)
+assert ended
+"""
+    )
