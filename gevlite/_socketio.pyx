@@ -147,6 +147,16 @@ cdef extern from *:
     #endif
     }
 
+    #include <poll.h>
+    #ifndef POLLRDHUP
+    #define POLLRDHUP 0
+    #endif
+    static int gevlite_is_shut(int fd)
+    {
+        struct pollfd p = {fd, POLLRDHUP, 0};
+        return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP);
+    }
+
     #ifdef __linux__
     #include <sys/sendfile.h>
     #define GEVLITE_HAVE_SENDFILE 1
@@ -173,11 +183,13 @@ cdef extern from *:
     PyTypeObject *gevlite_slot_class(object descriptor)
     Py_ssize_t gevlite_slot_offset(object descriptor)
     int gevlite_accept(int fd, sockaddr *addr, socklen_t *addrlen)
+    bint gevlite_is_shut(int fd) noexcept
     ssize_t gevlite_sendfile(int out, int infd, long long offset, size_t count) nogil
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **data, Py_ssize_t n) except -1
     object PyUnicode_DecodeFSDefault(const char *text)
+    int PySys_Audit(const char *event, const char *form, ...) except -1
 
 # A second connect() returns what became of the first. Elsewhere it may begin another one: SO_ERROR has to be asked.
 cdef bint ASKING_TELLS = sys.platform == "linux"
@@ -504,14 +516,30 @@ cdef Py_ssize_t transfer(Endpoint ep, Hub hub, int event, void *buf, size_t n, i
     """`transfer_once` until it does something. `buf` must stay where it is meanwhile."""
     cdef Py_ssize_t got
     cdef double length = 0
+    cdef bint waited = False
     while True:
         got = transfer_once(ep, hub, event, buf, n, flags, addr, addrlen)
         if got != WOULD_BLOCK:
             return got
         if event == WRITE and unreported(ep, flags):
             nap(ep, deadline, &length)
+        elif event == READ and is_shut(ep, entry_of(ep, hub), waited):
+            if addr != NULL:
+                addrlen[0] = 0
+            pass_on(hub, entry_of(ep, hub))
+            return 0
         else:
             wait_or_raise(ep, hub, event, flags, deadline)
+            waited = True
+
+
+cdef inline bint is_shut(Endpoint ep, FdEntry *entry, bint waited) noexcept:
+    """There is nothing to read: True if `shutdown` was called for the reading side of a datagram socket.
+
+    The kernel tells that to a `recv` that blocks, and only to that (__skb_wait_for_more_packets in Linux's
+    net/core/datagram.c). It is asked after a wait that brought nothing, and when it has reported an end.
+    """
+    return not ep.stream and (waited or entry != NULL and entry.flags & STICKY) and gevlite_is_shut(ep.fd)
 
 
 cdef bint unreported(Endpoint ep, int flags) except -1:
@@ -566,6 +594,8 @@ def recv(self, Py_ssize_t bufsize, int flags=0, /):
     """
     if bufsize < 0:
         raise ValueError("negative buffersize in recv")
+    if bufsize == 0:
+        return b""              # without a call: it would wait, and take a datagram away
     return receive_bytes(endpoint(self), bufsize, flags, NULL, NULL)
 
 
@@ -576,6 +606,7 @@ cdef object receive_bytes(Endpoint ep, Py_ssize_t bufsize, int flags, sockaddr *
     cdef PyObject *data
     cdef Py_ssize_t got
     cdef int64_t deadline = UNSET
+    cdef bint waited = False
     if flags & (MSG_WAITALL | MSG_TRUNC):
         whole = fresh_bytes(bufsize, flags)
         return fit(whole, receive(ep, PyBytes_AS_STRING(whole), bufsize, flags, addr, addrlen))
@@ -591,7 +622,13 @@ cdef object receive_bytes(Endpoint ep, Py_ssize_t bufsize, int flags, sockaddr *
                 return received(hub, entry, data, bufsize, got)
             if must_retry_recv(hub, entry, data, bufsize, errno):
                 continue
+            if is_shut(ep, entry, waited):
+                if addr != NULL:
+                    addrlen[0] = 0
+                pass_on(hub, entry)
+                return b""
         wait_or_raise(ep, hub, READ, flags, &deadline)
+        waited = True
 
 
 cdef PyObject *take_large_buffer(Hub hub, FdEntry *entry, Py_ssize_t bufsize) except NULL:
@@ -626,13 +663,22 @@ cdef bint must_retry_recv(Hub hub, FdEntry *entry, PyObject *data, Py_ssize_t bu
 
 def recv_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
     """As `recv`, into `buffer` (at most `nbytes`, 0: its length). Returns the number of bytes."""
-    cdef Endpoint ep = endpoint(self)
     cdef Py_buffer view
-    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    cdef Py_ssize_t room
+    _writable(buffer, &view, "recv_into")
     try:
-        return receive(ep, view.buf, _room(&view, nbytes, "recv_into"), flags, NULL, NULL)
+        room = _room(&view, nbytes, "recv_into")
+        return receive(endpoint(self), view.buf, room, flags, NULL, NULL) if room else 0
     finally:
         PyBuffer_Release(&view)
+
+
+cdef int _writable(object buffer, Py_buffer *view, str name) except -1:
+    try:
+        PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE)
+    except (BufferError, TypeError):
+        raise TypeError(f"{name}() needs a read-write bytes-like object, not {type(buffer).__name__!r}") from None
+    return 0
 
 
 cdef Py_ssize_t _room(Py_buffer *view, Py_ssize_t nbytes, str name) except -1:
@@ -666,7 +712,7 @@ def recvfrom_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
     cdef Py_buffer view
     if not plain_family(ep.family):
         return by_original(self, ep, READ, flags, _StdSocket.recvfrom_into, (buffer, nbytes, flags))
-    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    _writable(buffer, &view, "recvfrom_into")
     try:
         memset(&storage, 0, sizeof(storage))
         got = receive(ep, view.buf, _room(&view, nbytes, "recvfrom_into"), flags, <sockaddr *> &storage, &size)
@@ -739,12 +785,13 @@ def sendto(self, data, /, *flags_and_address):
     size = to_sockaddr(ep.family, address, &storage)
     if size == 0:
         # A name, or a family that only the original can translate.
-        address = self._resolved(address)
-        size = to_sockaddr(ep.family, address, &storage)
+        resolved = self._resolved(address)
+        size = to_sockaddr(ep.family, resolved, &storage)
         if size == 0:
-            return by_original(self, ep, WRITE, flags, _StdSocket.sendto, (data, flags, address))
+            return by_original(self, ep, WRITE, flags, _StdSocket.sendto, (data, flags, resolved))
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
+        PySys_Audit("socket.sendto", "OO", <PyObject *> self, <PyObject *> address)
         return send_some(ep, view.buf, view.len, flags, <sockaddr *> &storage, size, False)
     finally:
         PyBuffer_Release(&view)
@@ -839,6 +886,8 @@ cdef object by_original(object self, Endpoint ep, int event, int flags, object m
             except BlockingIOError:
                 if ep.limit == 0 or flags & NEVER_BLOCK:
                     raise
+                if event == READ and is_shut(ep, NULL, True):
+                    return of_shut(self, ep, hub, method, args)
                 if event == WRITE and unreported(ep, flags):
                     nap(ep, &deadline, &length)
                     continue
@@ -851,15 +900,29 @@ cdef object by_original(object self, Endpoint ep, int event, int flags, object m
         wait_or_raise(ep, hub, event, flags, &deadline)
 
 
+cdef object of_shut(object self, Endpoint ep, Hub hub, object method, tuple args):
+    """What the method returns for a socket that is shut for reading: at once, since it may block."""
+    set_blocking(ep.fd, True)
+    try:
+        return method(self, *args)
+    finally:
+        set_blocking(ep.fd, False)
+        pass_on(hub, entry_of(ep, hub))
+
+
 def recvmsg(self, Py_ssize_t bufsize, Py_ssize_t ancbufsize=0, int flags=0, /):
     """As the original; blocks cooperatively."""
     if bufsize < 0:
         raise ValueError("negative buffer size in recvmsg()")
+    if ancbufsize < 0:
+        raise ValueError("invalid ancillary data buffer length")
     return by_original(self, endpoint(self), READ, flags, _StdSocket.recvmsg, (bufsize, ancbufsize, flags))
 
 
 def recvmsg_into(self, buffers, Py_ssize_t ancbufsize=0, int flags=0, /):
     """As the original; blocks cooperatively."""
+    if ancbufsize < 0:
+        raise ValueError("invalid ancillary data buffer length")
     # A list, because the call may have to be made again.
     return by_original(self, endpoint(self), READ, flags, _StdSocket.recvmsg_into, (list(buffers), ancbufsize, flags))
 

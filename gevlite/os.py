@@ -18,6 +18,7 @@ import os as _std
 import stat as _stat
 from fcntl import F_GETFL, fcntl as _fcntl
 from functools import wraps as _wraps
+from operator import index as _index
 from select import PIPE_BUF
 from signal import SIGCHLD
 from time import monotonic as _monotonic
@@ -110,6 +111,8 @@ def _lasting(original):
 @_lasting(_read)
 def read(fd, length, /):
     """Like `os.read`: block until there is data, and return up to `length` bytes; b"" at the end."""
+    if _index(length) <= 0:
+        return _read(fd, length)  # which does not wait
     return _wait_and(_read, fd, READ, length)
 
 
@@ -119,6 +122,8 @@ def write(fd, data, /):
     with memoryview(data) as view:
         size = view.nbytes
         ours = _mode_of(fd)
+        if not size and not _keeps_boundaries(fd):
+            return _write(fd, data)  # which does not wait
         if size <= PIPE_BUF and not ours:
             return _wait_and(_write, fd, WRITE, data)
         if not ours:
@@ -146,6 +151,9 @@ if "readinto" in __implements__:
     def readinto(fd, buffer, /):
         """Like `os.readinto`: block until there is data, and return how many bytes were read into `buffer`; 0: the
         end."""
+        with memoryview(buffer) as view:
+            if not view.nbytes:
+                return _readinto(fd, buffer)  # which does not wait
         return _wait_and(_readinto, fd, READ, buffer)
 
 

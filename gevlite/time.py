@@ -3,7 +3,10 @@
 import time as _std
 
 from gevlite import _twin
-from gevlite._core import sleep
+from gevlite._core import time_sleep as sleep
+
+sleep.__name__ = sleep.__qualname__ = "sleep"
+sleep.__module__ = __name__
 
 __target__ = "time"
 __implements__ = ["sleep"]

@@ -115,10 +115,11 @@ def patch_all(
 
     With `strict=True`, if there would be a warning, nothing is patched: MonkeyPatchError has its text. None means the
     value of `gevlite.config.monkey_strict`. Subscribers of `gevlite.events` get an event for each step.
+    Returns False if one of them forbade all of it, else True.
     """
     arguments = {name: value for name, value in locals().items() if name not in ("fix", "strict")}
     if not events.may_patch(events.GeventWillPatchAllEvent(arguments, {})):
-        return
+        return False
     if strict is None:
         strict = config.monkey_strict
     with patching(fix, strict):
@@ -152,6 +153,7 @@ def patch_all(
             watch_drivers()
     events.notify(events.GeventDidPatchBuiltinModulesEvent(arguments, {}))
     events.notify(events.GeventDidPatchAllEvent(arguments, {}))
+    return True
 
 
 def main():

@@ -89,7 +89,7 @@ def patch_all(
     asyncio: bool = True,
     fix: bool = False,
     strict: bool | None = None,
-) -> None:
+) -> bool:
     """Patch every area that is not turned off; see `patch_socket` and so on. Calling it again is harmless.
 
     `dns` has an effect only together with `socket`, `aggressive` only for `socket` and `select`. `Event` is for code
@@ -103,6 +103,7 @@ def patch_all(
 
     With `strict=True`, if there would be a warning, nothing is patched: MonkeyPatchError has its text. None means the
     value of `gevlite.config.monkey_strict`. Subscribers of `gevlite.events` get an event for each step.
+    Returns False if one of them forbade all of it, else True.
     """
 
 def patch_asyncio(loop: bool = True) -> None:

@@ -143,7 +143,7 @@ def test_subscribers_are_told_of_patching(run_script):
         from gevlite import events, monkey
         seen = []
         events.subscribers.append(seen.append)
-        monkey.patch_all(ssl=False)
+        assert monkey.patch_all(ssl=False) is True
         import time, gevlite.time
         first, *modules, builtin, last = seen
         assert type(first) is events.GeventWillPatchAllEvent and first.patch_all_arguments["ssl"] is False
@@ -183,7 +183,7 @@ def test_a_subscriber_can_prevent_all_patching(run_script):
             if isinstance(event, events.GeventWillPatchAllEvent):
                 raise events.DoNotPatch
         events.subscribers.append(refuse)
-        monkey.patch_all()
+        assert monkey.patch_all() is False
         print(monkey.is_anything_patched())
     """).stdout
         == "False\n"

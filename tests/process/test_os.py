@@ -72,6 +72,23 @@ def test_write_writes_everything(lib, oss, pipe):
     assert writer.get() == len(BIG) and received == BIG
 
 
+def test_nothing_is_read_and_written_without_a_wait(oss, pipe):
+    r, w = pipe
+    assert oss.read(r, 0) == b""
+    if hasattr(oss, "readinto"):
+        assert oss.readinto(r, bytearray()) == 0
+    with pytest.raises(OSError):
+        oss.read(r, -1)
+    with pytest.raises(TypeError):
+        oss.read(r, "1")
+    os.set_blocking(w, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(w, BIG)
+    os.set_blocking(w, True)
+    assert oss.write(w, b"") == 0
+
+
 @pytest.mark.parametrize("data", [bytearray(b"abc"), memoryview(b"abc"), b""], ids=["bytearray", "memoryview", "empty"])
 def test_write_takes_any_bytes(oss, pipe, data):
     assert oss.write(pipe[1], data) == len(data)

@@ -319,3 +319,86 @@ def test_sendto_counts_its_arguments(sockets, opened, arguments):
     sock = opened.enter_context(sockets.socket(sockets.AF_INET, sockets.SOCK_DGRAM))
     with pytest.raises(TypeError, match=rf"sendto\(\) takes 2 or 3 arguments \({len(arguments)} given\)"):
         sock.sendto(*arguments)
+
+
+# ---------------------------------------------------------------- nothing to read, and the end
+
+READS = {
+    "recv": lambda sock, size: sock.recv(size),
+    "recv_into": lambda sock, size: bytes(sock.recv_into(bytearray(size))),
+    "recvfrom": lambda sock, size: sock.recvfrom(size)[0],
+    "recvfrom_into": lambda sock, size: bytes(sock.recvfrom_into(bytearray(size))[0]),
+    "recvmsg": lambda sock, size: sock.recvmsg(size)[0],
+    "recvmsg_into": lambda sock, size: bytes(sock.recvmsg_into([bytearray(size)])[0]),
+}
+
+
+@pytest.mark.parametrize("name", ["recv", "recv_into"])
+def test_to_read_nothing_does_not_wait_and_takes_no_datagram_away(sockets, opened, name):
+    a, b = udp(sockets, opened), udp(sockets, opened)
+    assert READS[name](b, 0) == b""
+    a.sendto(b"one", b.getsockname())
+    assert READS[name](b, 0) == b""
+    assert b.recv(10) == b"one"
+
+
+@pytest.mark.parametrize("name", ["recv", "recv_into", "file"])
+def test_to_read_nothing_from_a_stream_does_not_wait(ends, name):
+    with ends[0].makefile("rb", buffering=0) as file:
+        assert (file.read(0) if name == "file" else READS[name](ends[0], 0)) == b""
+
+
+@pytest.mark.parametrize("connected", [True, False])
+@pytest.mark.parametrize("name", READS)
+def test_shutdown_of_a_datagram_socket_wakes_all_its_readers(hub, lib, sockets, opened, name, connected):
+    if hub.backend.name == "kqueue":
+        pytest.skip("where there is kqueue, the kernel tells this to a recv that does not block, too")
+    a, b = udp(sockets, opened), udp(sockets, opened)
+    if connected:
+        a.connect(b.getsockname())
+    readers = [lib.spawn(READS[name], a, 10) for _ in range(3)]
+    let_run(lib)
+    if connected:
+        a.shutdown(std_socket.SHUT_RDWR)
+    else:
+        with pytest.raises(OSError) as refusal:  # it is done all the same
+            a.shutdown(std_socket.SHUT_RDWR)
+        assert refusal.value.errno == errno.ENOTCONN
+    assert [reader.get() for reader in readers] == [b""] * 3
+    assert READS[name](a, 10) == b""
+
+
+def test_what_came_before_a_shutdown_is_still_read(lib, sockets, opened):
+    a, b = udp(sockets, opened), udp(sockets, opened)
+    a.connect(b.getsockname())
+    b.sendto(b"one", a.getsockname())
+    a.shutdown(std_socket.SHUT_RD)
+    assert a.recvfrom(10) == (b"one", b.getsockname())
+    assert a.recvfrom(10) == (b"", None)
+
+
+def test_what_cannot_be_written_to_is_a_type_error(sockets, opened):
+    sock = udp(sockets, opened)
+    for call in (sock.recv_into, sock.recvfrom_into):
+        with pytest.raises(TypeError):
+            call(b"read-only")
+    for call, into in ((sock.recvmsg, 1), (sock.recvmsg_into, [bytearray(1)])):
+        with pytest.raises(ValueError):
+            call(into, -1)
+
+
+def test_sendto_is_audited(run_script):
+    run_script(
+        """
+import sys
+from gevlite import socket
+seen = []
+sys.addaudithook(lambda event, args: event == "socket.sendto" and seen.append(args))
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.bind(("127.0.0.1", 0))
+    sock.sendto(b"x", sock.getsockname())
+    sock.sendto(b"x", 0, ("localhost", sock.getsockname()[1]))
+    assert [address for _, address in seen] == [sock.getsockname(), ("localhost", sock.getsockname()[1])], seen
+    assert {sender for sender, _ in seen} == {sock}
+"""
+    )
