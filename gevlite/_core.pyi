@@ -603,14 +603,15 @@ def park_current(timeout: float | None = None) -> Any:
     """Park the current greenlet on a Waiter that nothing else refers to: only an exception or the time-out ends that."""
 
 def sleep(seconds: float = 0, ref: bool = True) -> None:
-    """Block the current greenlet for `seconds` (a number); others run meanwhile. 0 or less gives way to whoever is ready.
+    """Block the current greenlet for `seconds` (a number); others run meanwhile. 0 gives way to whoever is ready.
 
     Exact to the clock where the kernel allows, never early. With `ref=False` the sleeper does not keep the loop alive.
-    (`gevlite.time.sleep` raises ValueError for a negative time.)
+    Raises ValueError for a negative time, as `time.sleep` does.
     """
 
-def time_sleep(seconds: float = 0, ref: bool = True) -> None: ...
-def something_is_due(hub: Hub) -> bool: ...
+def something_is_due(hub: Hub) -> bool:
+    """True if a greenlet, a callback or a timer of this thread's hub can run now."""
+
 def fd_of(fileno: FileDescriptorLike) -> int:
     """The fd of an int or of an object with `fileno()`. Raises TypeError, or OSError(EBADF) for a negative one."""
 

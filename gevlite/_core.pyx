@@ -3113,15 +3113,17 @@ def park_current(timeout=None):
 
 
 def sleep(seconds=0, ref=True):
-    """Block the current greenlet for `seconds` (a number); others run meanwhile. 0 or less gives way to whoever is ready.
+    """Block the current greenlet for `seconds` (a number); others run meanwhile. 0 gives way to whoever is ready.
 
     Exact to the clock where the kernel allows, never early. With `ref=False` the sleeper does not keep the loop alive.
-    (`gevlite.time.sleep` raises ValueError for a negative time.)
+    Raises ValueError for a negative time, as `time.sleep` does.
     """
     cdef Hub hub = current_hub()
     cdef Waiter w
     cdef greenlet me
     cdef double s = 0 if seconds is ZERO else number_of(seconds)
+    if s < 0:
+        raise ValueError("sleep length must be non-negative")
     if s > 0:
         w = new_waiter(hub, WAIT_TIMER, NULL)
         w.ref = ref
@@ -3141,17 +3143,6 @@ def sleep(seconds=0, ref=True):
     ring_push(&hub.ready, RESUME, <PyObject *> w, NULL)
     w._suspend(me)
     free_waiter(w)
-
-
-def time_sleep(seconds=0, ref=True):
-    """Block the current greenlet for `seconds` (a number); others run meanwhile. 0 gives way to whoever is ready.
-
-    Exact to the clock where the kernel allows, never early. With `ref=False` the sleeper does not keep the loop alive.
-    Raises ValueError for a negative time, as the original does.
-    """
-    if seconds is not ZERO and number_of(seconds) < 0:
-        raise ValueError("sleep length must be non-negative")
-    sleep(seconds, ref)
 
 
 cdef int fd_number(object fileno) except -1:

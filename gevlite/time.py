@@ -3,10 +3,7 @@
 import time as _std
 
 from gevlite import _twin
-from gevlite._core import time_sleep as sleep
-
-sleep.__name__ = sleep.__qualname__ = "sleep"
-sleep.__module__ = __name__
+from gevlite._core import sleep
 
 __target__ = "time"
 __implements__ = ["sleep"]

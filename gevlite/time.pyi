@@ -7,7 +7,7 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
     """Block the current greenlet for `seconds` (a number); others run meanwhile. 0 gives way to whoever is ready.
 
     Exact to the clock where the kernel allows, never early. With `ref=False` the sleeper does not keep the loop alive.
-    Raises ValueError for a negative time, as the original does.
+    Raises ValueError for a negative time, as `time.sleep` does.
     """
 
 # Last, because type checkers keep the first of two definitions.
