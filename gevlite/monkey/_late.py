@@ -120,6 +120,37 @@ def _is_in_c(namespace):
     return loader is importlib.machinery.BuiltinImporter or isinstance(loader, importlib.machinery.ExtensionFileLoader)
 
 
+def _repair_defaults():
+    """Put the replacements into argument defaults of the standard library."""
+    originals = _replaced()
+    for function in _standard_functions():
+        before = function.__defaults__
+        after = tuple(_replacement(value, originals) for value in before)
+        if any(new is not old for new, old in zip(after, before, strict=True)):
+            function.__defaults__ = after
+            _engine.on_unpatch(lambda place=(function, "__defaults__", before): setattr(*place))
+
+
+def _replacement(value, originals):
+    if id(value) not in originals:
+        return value
+    _original, owner, name = originals[id(value)]
+    return getattr(sys.modules[owner], name)
+
+
+def _standard_functions():
+    """Functions and methods of the standard library that have defaults; those that `gc.freeze` hides too."""
+    for name, module in list(sys.modules.items()):
+        # `Popen._internal_poll` never waits, and runs at the very end, when only what is written in C still works.
+        if name.partition(".")[0] not in sys.stdlib_module_names or name in ("__main__", "subprocess"):
+            continue
+        if not issubclass(type(module), types.ModuleType):
+            continue
+        for value in list(types.ModuleType.__getattribute__(module, "__dict__").values()):
+            members = list(vars(value).values()) if type(value) is type and value.__module__ == name else [value]
+            yield from (one for one in members if type(one) is types.FunctionType and one.__defaults__)
+
+
 def _derived(value, classes, module):
     try:
         return issubclass(value, classes) and type.__getattribute__(value, "__module__") == module
@@ -131,6 +162,7 @@ def settle(fix):
     """Repair the standard library's references; warn of the others, or with `fix` repair those that can be repaired."""
     standard, others = holders()
     _repair(standard)
+    _repair_defaults()
     if fix:
         _repair(holder for holder in others if not holder.how)
         others = [holder for holder in others if holder.how]

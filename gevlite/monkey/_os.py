@@ -1,7 +1,6 @@
 """`os`: pipes and child processes. A fork needs no twin: a hook of the core handles it."""
 
-from gevlite.monkey._engine import get_original, patch_twin
-from gevlite.monkey._multiprocessing import wait_in_connections
+from gevlite.monkey._engine import patch_twin
 from gevlite.monkey._patching import patcher
 
 __all__ = ["patch_os"]
@@ -13,6 +12,5 @@ def patch_os():
 
     They and `fcntl.fcntl` see the blocking mode that the user of a gevlite socket has set.
     """
-    target = patch_twin("os")
+    patch_twin("os")
     patch_twin("_fcntl")
-    wait_in_connections({name: get_original("os", name) for name in ("read", "write")}, target)

@@ -293,6 +293,45 @@ def test_the_standard_library_is_repaired_without_a_word_and_restored(script):
     )
 
 
+@pytest.mark.parametrize("hidden", ["", "gc.freeze()"])
+def test_defaults_in_the_standard_library_are_repaired_without_a_word_and_restored(script, hidden):
+    script.run(
+        f"""
+        import gc, multiprocessing.connection, os, sched, time
+        Connection = multiprocessing.connection.Connection
+        functions = [Connection._send, Connection._recv, Connection._close, sched.scheduler.__init__]
+        before = [function.__defaults__ for function in functions]
+        {hidden}
+        assert warned(monkey.patch_all) == ([], [])
+        replaced = [function.__defaults__[-1] for function in functions]
+        assert replaced == [os.write, os.read, os.close, time.sleep], replaced
+        assert sched.scheduler().delayfunc is time.sleep
+        monkey.unpatch_all()
+        assert [function.__defaults__ for function in functions] == before
+        """,
+        patch=CATCH,
+    )
+
+
+def test_a_scheduler_imported_early_lets_others_run(script):
+    """After each action, it calls the function for delays."""
+    assert script.run(
+        """
+        import sched
+        from gevlite import monkey
+        monkey.patch_all()
+        import gevlite
+        scheduler, order = sched.scheduler(), []
+        gevlite.spawn(order.append, "another")
+        for priority in range(2):
+            scheduler.enter(0, priority, order.append, ("scheduled",))
+        scheduler.run()
+        print(order)
+        """,
+        patch="",
+    ) == ["['scheduled', 'another', 'scheduled']"]
+
+
 def test_patching_first_gives_no_warning(script):
     script.run(
         """
