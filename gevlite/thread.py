@@ -120,6 +120,8 @@ def start_new_thread(function, args=(), kwargs=None):
         raise TypeError("2nd arg must be a tuple")
     if kwargs is not None and not isinstance(kwargs, dict):
         raise TypeError("optional 3rd arg must be a dictionary")
+    if sys.version_info >= (3, 12):  # before, the original raises no event
+        sys.audit("_thread.start_new_thread", function, args, kwargs)
     return _start(ThreadGreenlet(function, args, kwargs or {}))
 
 
@@ -268,10 +270,11 @@ def start_joinable_thread(function, handle=None, daemon=True):
     """Like `start_new_thread`, for a function without arguments. Returns a handle with `join()`."""
     if not callable(function):
         raise TypeError("thread function must be callable")
+    if handle is not None and not isinstance(handle, _ThreadHandle):
+        raise TypeError("'handle' must be a _ThreadHandle")
+    sys.audit("_thread.start_joinable_thread", function, int(bool(daemon)), handle)
     if handle is None:
         handle = _ThreadHandle()
-    elif not isinstance(handle, _ThreadHandle):
-        raise TypeError("'handle' must be a _ThreadHandle")
     if handle._started:
         raise RuntimeError("thread already started")
     greenlet = ThreadGreenlet(function, (), {})

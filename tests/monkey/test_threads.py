@@ -311,6 +311,55 @@ def test_start_new_thread_checks_its_arguments_and_reports_errors(script):
     assert lines == ["TypeError"] * 3 + ["[((1, True), True)] 0"]
 
 
+AUDIT = """
+import _thread, sys
+told, handles = [], getattr(_thread, "_ThreadHandle", ())
+sys.addaudithook(lambda event, args: event.startswith("_thread.") and told.append((event, args)))
+def start(function, *args, **kwargs):
+    try:
+        function(*args, **kwargs)
+    except Exception as exc:
+        print(type(exc).__name__)
+    for event, args in told:
+        print(event, ["a handle" if isinstance(arg, handles) else arg for arg in args])
+    told.clear()
+start(_thread.start_new_thread, len, ("x",))
+start(_thread.start_new_thread, dict, (), {"a": 1})
+start(_thread.start_new_thread, 1, ())
+start(_thread.start_new_thread, print, [])
+if hasattr(_thread, "start_joinable_thread"):
+    start(_thread.start_joinable_thread, int)
+    start(_thread.start_joinable_thread, int, _thread._ThreadHandle(), False)
+    start(_thread.start_joinable_thread, int, handle=1)
+"""
+
+
+def test_the_start_of_a_thread_is_audited_as_the_originals_is(script):
+    patched, original = script.run(AUDIT), script.run(AUDIT, patch="")
+    assert patched == original
+    assert sys.version_info < (3, 12) or "_thread.start_new_thread [<built-in function len>, ('x',), None]" in patched
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the event is new in Python 3.12")
+def test_an_audit_hook_can_forbid_threads(script):
+    assert script.run(
+        """
+        import sys, threading, gevlite
+        from gevlite import thread
+        def forbid(event, args):
+            if event.startswith("_thread.start_"):
+                raise PermissionError(event)
+        sys.addaudithook(forbid)
+        try:
+            threading.Thread(target=print, args=("it runs",)).start()
+        except PermissionError:
+            print("forbidden")
+        gevlite.sleep(0)
+        print(threading.active_count(), len(thread._running))
+        """
+    ) == ["forbidden", "1 0"]
+
+
 def test_a_new_thread_begins_with_an_empty_context(script):
     lines = script.run(
         """
