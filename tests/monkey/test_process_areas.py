@@ -199,6 +199,30 @@ def test_os_close_wakes_a_greenlet_that_reads(script):
     assert lines == ["9"]
 
 
+def test_threads_take_turns_with_the_lock_of_a_file(script):
+    script.run(
+        """
+        import fcntl, os, sys, threading, time
+        original = monkey.get_original("fcntl", "flock")
+        order = []
+        def work(n):
+            with open(sys.argv[0]) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                order.append(n)
+                time.sleep(0.01)
+                order.append(n)
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert order[::2] == order[1::2] and sorted(order) == [0, 0, 1, 1, 2, 2], order
+        monkey.unpatch_all()
+        assert fcntl.flock is original
+        """
+    )
+
+
 def test_forked_children_are_waited_for_beside_others(script):
     lines = script.run(
         """
