@@ -129,7 +129,8 @@ def patch_dns() -> None:
 def patch_os() -> None:
     """Make `os.read`, `os.write` and waiting for a child block only the calling greenlet, also inside `subprocess`.
 
-    They and `fcntl.fcntl` see the blocking mode that the user of a gevlite socket has set.
+    They and `fcntl.fcntl` see the blocking mode that the user of a gevlite socket has set. Waiting for the lock of a
+    file, as in `fcntl.flock`, blocks only the calling greenlet too.
     """
 
 def patch_queue() -> None:
