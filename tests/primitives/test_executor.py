@@ -467,7 +467,8 @@ def test_a_worker_cannot_wait_for_its_own_shutdown(executor):
 def test_threads_end_with_a_shutdown(settle):
     before = count_workers()
     executor = ThreadPoolExecutor(3)
-    list(executor.map(time.sleep, [0.005] * 3))
+    all_three = threading.Barrier(3)
+    list(executor.map(lambda _: all_three.wait(WAIT), range(3)))
     assert count_workers() >= 3
     executor.shutdown()
     assert settle(lambda: count_workers() <= before)  # fewer if a thread of an earlier test was still ending
