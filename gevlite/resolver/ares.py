@@ -17,7 +17,7 @@ import pycares
 from pycares import ARES_SOCKET_BAD, errno as status
 
 from gevlite._config import config
-from gevlite._core import READ, WRITE, FdWatch, Waiter, get_hub_if_exists
+from gevlite._core import READ, WRITE, FdWatch, Uninterrupted, Waiter, get_hub_if_exists
 from gevlite.resolver._abstract import EAI_NODATA, AbstractResolver, lookup_error
 
 __all__ = ["Resolver"]
@@ -45,6 +45,10 @@ _CODES = {
 }
 
 _TYPES = {AF_INET: pycares.QUERY_TYPE_A, AF_INET6: pycares.QUERY_TYPE_AAAA}
+
+
+# pycares is Python code: at the end of a time slice another greenlet might close the channel in the middle of a call.
+_WHOLE = Uninterrupted()
 
 
 class Resolver(AbstractResolver):
@@ -84,8 +88,9 @@ class Resolver(AbstractResolver):
         """Close the sockets. Running and later look-ups raise gaierror(EAI_AGAIN)."""
         if self._channel is None:
             return
-        self._channel.cancel()
-        self._let_go()
+        with _WHOLE:
+            self._channel.cancel()
+            self._let_go()
 
     def _let_go(self):
         channel, self._channel = self._channel, None
@@ -113,8 +118,6 @@ class Resolver(AbstractResolver):
         return names[0], names[1:]
 
     def _ask(self, function, *args):
-        if self._channel is None:
-            raise lookup_error(EAI_AGAIN)
         waiter = Waiter(self.hub)
 
         asked = self._asked
@@ -123,29 +126,36 @@ class Resolver(AbstractResolver):
             asked.discard(waiter)
             waiter.wake((result, code))
 
-        asked.add(waiter)
+        with _WHOLE:
+            self._start(function, args, waiter, answered)
+        try:
+            result, code = waiter.park()
+        finally:
+            self._waiters.discard(waiter)
+            with _WHOLE:
+                if self._asked and not self._waiters and self._channel is not None:
+                    self._channel.cancel()
+                    self._set_timer()
+        if code is not None:
+            raise lookup_error(_CODES.get(code, EAI_FAIL))
+        return result
+
+    def _start(self, function, args, waiter, answered):
+        if self._channel is None:
+            raise lookup_error(EAI_AGAIN)
+        self._asked.add(waiter)
         try:
             getattr(self._channel, function)(*args, callback=answered)
         except pycares.AresError as exc:
             # An invalid name, refused before anything is sent. (c-ares may also call back; and it says "out of memory"
             # for a name that it cannot put into a query.)
-            asked.discard(waiter)
+            self._asked.discard(waiter)
             raise lookup_error(_CODES.get(exc.args[0], EAI_NONAME)) from None
         except BaseException:
-            asked.discard(waiter)
+            self._asked.discard(waiter)
             raise
         self._waiters.add(waiter)
         self._set_timer()
-        try:
-            result, code = waiter.park()
-        finally:
-            self._waiters.discard(waiter)
-            if self._asked and not self._waiters and self._channel is not None:
-                self._channel.cancel()
-                self._set_timer()
-        if code is not None:
-            raise lookup_error(_CODES.get(code, EAI_FAIL))
-        return result
 
     # -------- c-ares's sockets and time-outs
 
@@ -178,6 +188,8 @@ class Resolver(AbstractResolver):
 
     def _time_out(self):
         self._timer = None
+        if self._channel is None:
+            return
         self._channel.process_fd(ARES_SOCKET_BAD, ARES_SOCKET_BAD)
         self._set_timer()
 

@@ -136,6 +136,47 @@ def test_it_works_patched(server, run_script):
     assert done.stderr == ""
 
 
+def test_no_time_slice_ends_in_the_middle_of_a_call_of_c_ares(server, run_script):
+    """Another greenlet could close the channel there."""
+    run_script(
+        f"""
+import time
+import gevlite, gevlite.socket
+from gevlite.resolver.ares import Resolver
+
+class Slow:
+    def __init__(self, channel):
+        self.channel = channel
+
+    def timeout(self):
+        end = time.perf_counter() + 0.05
+        while time.perf_counter() < end:
+            pass
+        in_between.append(list(closed))
+        return self.channel.timeout()
+
+    def __getattr__(self, name):
+        return getattr(self.channel, name)
+
+def close():
+    resolver.close()
+    closed.append(True)
+
+in_between, closed = [], []
+resolver = Resolver(servers=["127.0.0.1:{server.port}"])
+resolver._channel = Slow(resolver._channel)
+asking = gevlite.spawn(resolver.gethostbyname, "silent.test")
+gevlite.spawn(close)
+asking.join()
+assert closed and in_between[0] == [], in_between
+assert asking.exception.errno == gevlite.socket.EAI_AGAIN
+stats = gevlite.get_hub().stats()
+assert stats["timers"] == stats["fd_waiters"] == 0
+""",
+        env={"GEVLITE_TIME_SLICE": "0.001"},
+    )
+
+
 def test_options_from_the_environment(monkeypatch):
     for name, text in {"SERVERS": "127.0.0.1:1, 127.0.0.1:2", "TIMEOUT": "0.5", "TRIES": "7", "NDOTS": ""}.items():
         monkeypatch.setenv(ares.ENV_PREFIX + name, text)
