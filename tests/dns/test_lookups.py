@@ -239,11 +239,9 @@ def test_answers_to_other_questions_are_not_taken(resolver):
     assert socket.gethostbyname("other.test") == "192.0.2.4"
 
 
-def test_a_timeout_while_asking_comes_in_time(resolver):
-    begin = time.monotonic()
+def test_a_timeout_while_asking_comes_before_the_resolvers_own(resolver):
     with pytest.raises(Timeout), Timeout(0.01):
         socket.getaddrinfo("silent.test", 80)
-    assert time.monotonic() - begin < 0.15
 
 
 def test_kill_while_asking(resolver, server, start, settle, hub):
