@@ -405,7 +405,7 @@ class WebSocket:
                 if self.close_code is None:
                     with _WHOLE:
                         self._protocol.send_close(code, reason)
-                    self._set_closed(code, reason)
+                        self._set_closed(code, reason)
                     with suppress(OSError):  # the client has gone: that is a close, too
                         self._write()
 
@@ -493,14 +493,14 @@ class WebSocket:
         if self._compressed and len(data) > _PIECE:
             return all(self._take(data[i : i + _PIECE]) for i in range(0, len(data), _PIECE))
         protocol = self._protocol
-        with _WHOLE:
-            protocol.receive_data(data)
         try:
-            for frame in protocol.events_received():
-                if frame.opcode <= _BINARY:
-                    self._take_frame(frame)
-                elif frame.opcode == _CLOSE:
-                    self._set_closed(protocol.close_rcvd.code, protocol.close_rcvd.reason)
+            with _WHOLE:  # until it is known here, too, that the protocol is closing
+                protocol.receive_data(data)
+                for frame in protocol.events_received():
+                    if frame.opcode <= _BINARY:
+                        self._take_frame(frame)
+                    elif frame.opcode == _CLOSE:
+                        self._set_closed(protocol.close_rcvd.code, protocol.close_rcvd.reason)
         except UnicodeDecodeError:
             self._fail(1007, "text that is not UTF-8")
             return False
@@ -556,7 +556,7 @@ class WebSocket:
     def _fail(self, code, reason):
         with _WHOLE:
             self._protocol.fail(code, reason)
-        self._set_closed(code, reason)
+            self._set_closed(code, reason)
         self._answer()
 
 
