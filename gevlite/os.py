@@ -130,7 +130,7 @@ def write(fd, data, /):
             mode = _std.fstat(fd).st_mode
             if not _stat.S_ISFIFO(mode) and not _stat.S_ISSOCK(mode) or not _get_blocking(fd):
                 return _write(fd, data)
-        if not size or _keeps_boundaries(fd):
+        if _keeps_boundaries(fd):
             return _wait_and(_write, fd, WRITE, data)
         step = size if ours else PIPE_BUF  # in blocking mode, more than fits would block the thread
         with view.cast("B") as octets:
