@@ -73,6 +73,28 @@ cdef class _Census:
         return 0
 
 
+cdef dict counts_of(Hub hub):
+    """What `Hub.stats` returns."""
+    drop_dead_pending(hub)
+    return {
+        "greenlets": hub.greenlets,
+        "parked": hub.n_parked,
+        "ready": hub.ready.count + hub.inbox.count,
+        "timers": hub.timers.size,
+        "unref_timers": hub.unref_timers,
+        "fds": hub.watched_fds,
+        "fd_waiters": hub.fd_waiters,
+        "watchers": hub.watchers,
+        "refs": hub.refs + hub.thread_refs,
+        "pending_throws": len(hub.raw_pending),
+        "switches": hub.n_switches,
+        "handoffs": hub.n_handoffs,
+        "polls": hub.n_polls,
+        "spawned": hub.n_spawned,
+        "slices": hub.n_slices,
+    }
+
+
 cdef tuple totals_row(HubTotals *t):
     return (t.switches, t.handoffs, t.polls, t.spawned, t.slices, t.lag_ns, lags_of(t.lags))
 

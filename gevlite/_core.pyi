@@ -557,6 +557,12 @@ def slice_hub(
     completed(code): the exception table that it should have where an exception is about to be raised, or None.
     """
 
+def timed(hub: Hub) -> list[tuple[Timer | Waiter, greenlet | None, bool]]:
+    """`(owner, greenlet, ref)` of each moment that is waited for, in no order.
+
+    owner: a Timer, or a Waiter with a time-out; greenlet: what it wakes, begins or raises in; None for a call.
+    """
+
 def census() -> tuple[list[dict[str, Any]], dict[tuple[str, str | None, int], int], tuple[Any, Any], tuple[float, ...]]:
     """The counts of each hub, as `(hubs, functions, totals of ended hubs, lag limits)`.
 

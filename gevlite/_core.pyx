@@ -53,7 +53,7 @@ from weakref import ref as weak_reference
 from gevlite import _backend
 from gevlite._config import Config, config
 from gevlite._dead_end import message as dead_end_message
-from gevlite._excepthook import call_hook, replaced_hook
+from gevlite._excepthook import call_hook, replaced_hook, write_report
 from gevlite._frames import hub_frame, switched
 from gevlite._user_line import distance
 from gevlite.exceptions import BlockingSwitchOutError, HubDestroyed, InvalidSwitchError, LoopExit
@@ -1742,24 +1742,9 @@ cdef class Hub(greenlet):
 
     def print_exception(self, context, t, v, tb):
         """Write the traceback, then a line naming the greenlet or callback, to `exception_stream` or sys.stderr."""
-        stream = self.exception_stream
-        if stream is None:
-            stream = sys.stderr
-        if stream is None:      # a process without one, as under pythonw
-            return
-        import traceback
-
-        lines = traceback.format_exception(t, v, tb)
-        if context is not None:
-            try:
-                name = context if isinstance(context, str) else str((config.format_context or repr)(context))
-            except Exception as exc:
-                name = f"<{type(context).__name__} whose repr failed with {type(exc).__name__}>"
-            lines.append(f"{name} failed with {t.__name__}\n\n")
-        try:
-            stream.write("".join(lines))
-        except Exception:
-            pass        # a closed or full stderr must not raise in the main greenlet, wherever that is
+        stream = self.exception_stream if self.exception_stream is not None else sys.stderr
+        if stream is not None:      # a process may have none, as under pythonw
+            write_report(stream, config.format_context, context, t, v, tb)
 
     # -------- callbacks and timers
 
@@ -1908,51 +1893,7 @@ cdef class Hub(greenlet):
         reasons to stay alive; watchers: active ones of `loop`; then totals: switches, handoffs (those that bypassed the hub),
         polls, spawned, slices (those that were used up, see `config.time_slice`).
         """
-        drop_dead_pending(self)
-        return {
-            "greenlets": self.greenlets,
-            "parked": self.n_parked,
-            "ready": self.ready.count + self.inbox.count,
-            "timers": self.timers.size,
-            "unref_timers": self.unref_timers,
-            "fds": self.watched_fds,
-            "fd_waiters": self.fd_waiters,
-            "watchers": self.watchers,
-            "refs": self.refs + self.thread_refs,
-            "pending_throws": len(self.raw_pending),
-            "switches": self.n_switches,
-            "handoffs": self.n_handoffs,
-            "polls": self.n_polls,
-            "spawned": self.n_spawned,
-            "slices": self.n_slices,
-        }
-
-    def _running_timers(self):
-        """The Timers that are running: not the time-outs of waits."""
-        cdef Py_ssize_t i
-        cdef list found = []
-        for i in range(self.timers.size):
-            owner = <object> self.timers.items[i].owner
-            if isinstance(owner, Timer):
-                found.append(owner)
-        return found
-
-    def _timed(self):
-        """`(owner, greenlet, ref)` of each moment that is waited for, in no order.
-
-        owner: a Timer, or a Waiter with a time-out; greenlet: what it wakes, begins or raises in; None for a call.
-        """
-        cdef Py_ssize_t i
-        cdef PyObject *struck
-        cdef list found = []
-        for i in range(self.timers.size):
-            owner = <object> self.timers.items[i].owner
-            if isinstance(owner, Waiter):
-                found.append((owner, (<Waiter> owner).greenlet, bool((<Waiter> owner).ref)))
-                continue
-            struck = (<Timer> owner).strikes()
-            found.append((owner, <object> struck if struck != NULL else begins_by(owner), bool((<Timer> owner).ref)))
-        return found
+        return counts_of(self)
 
     def progress(self):
         """A number that changes with each switch and each turn of the loop; None while the hub polls or is closed.

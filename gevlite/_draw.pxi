@@ -413,3 +413,21 @@ cdef int sort_found(Backend backend) noexcept:
             j -= 1
         backend.found[j] = one
     return 0
+
+
+def timed(Hub hub):
+    """`(owner, greenlet, ref)` of each moment that is waited for, in no order.
+
+    owner: a Timer, or a Waiter with a time-out; greenlet: what it wakes, begins or raises in; None for a call.
+    """
+    cdef Py_ssize_t i
+    cdef PyObject *struck
+    cdef list found = []
+    for i in range(hub.timers.size):
+        owner = <object> hub.timers.items[i].owner
+        if isinstance(owner, Waiter):
+            found.append((owner, (<Waiter> owner).greenlet, bool((<Waiter> owner).ref)))
+            continue
+        struck = (<Timer> owner).strikes()
+        found.append((owner, <object> struck if struck != NULL else begins_by(owner), bool((<Timer> owner).ref)))
+    return found

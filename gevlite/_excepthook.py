@@ -1,4 +1,4 @@
-"""`threading.excepthook` for errors that nothing caught in a greenlet.
+"""Errors that nothing caught in a greenlet: printed, or for `threading.excepthook`.
 
 `threading` is not imported here: as long as nothing has imported it, no hook can be set.
 """
@@ -6,7 +6,7 @@
 import sys
 from _thread import get_ident as _os_ident
 
-__all__ = ["call_hook", "replaced_hook"]
+__all__ = ["call_hook", "replaced_hook", "write_report"]
 
 
 def replaced_hook():
@@ -28,6 +28,24 @@ def call_hook(hook, greenlet, kind, value, traceback):
     """Call `hook` as `threading` does. greenlet: the current one."""
     threading = sys.modules["threading"]
     hook(threading.ExceptHookArgs((kind, value, traceback, _thread_of(threading, greenlet))))
+
+
+def write_report(stream, describe, context, kind, value, traceback):
+    """Write the traceback, then a line that names the greenlet or callback. describe: a function for its name, or
+    None."""
+    from traceback import format_exception  # slow to import, and seldom needed
+
+    lines = format_exception(kind, value, traceback)
+    if context is not None:
+        try:
+            name = context if isinstance(context, str) else str((describe or repr)(context))
+        except Exception as exc:
+            name = f"<{type(context).__name__} whose repr failed with {type(exc).__name__}>"
+        lines.append(f"{name} failed with {kind.__name__}\n\n")
+    try:
+        stream.write("".join(lines))
+    except Exception:
+        pass  # a closed or full stderr must not raise in the main greenlet, wherever that is
 
 
 def _thread_of(threading, greenlet):

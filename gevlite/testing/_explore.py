@@ -151,7 +151,7 @@ class _Run:
         self.explorer = _core.getcurrent()
         self.others = [self.explorer, *(waiter.parked for waiter in hub.parked_waiters())]
         self.apart = set(map(id, self.others))
-        self.older = {id(owner): owner for owner, _, _ in hub._timed()}
+        self.older = {id(owner): owner for owner, _, _ in _core.timed(hub)}
         self.threads = _threads()
         report = hub.__dict__.get("handle_error")
         hooks = hub.before_poll
@@ -255,7 +255,7 @@ class _Run:
         # A time-out of the exploration itself helps no run.
         timed = [
             (one, whose)
-            for one, whose, ref in hub._timed()
+            for one, whose, ref in _core.timed(hub)
             if (ref or refs) and one is not self.timer and whose is not self.explorer
         ]
         if any(self._is_own(one, whose) for one, whose in timed):
@@ -330,7 +330,7 @@ class _Run:
 
     def _end_timers(self) -> None:
         """Those of greenlets are gone with them, but for a Timeout that nothing has cancelled."""
-        for one, whose, _ in self.hub._timed():
+        for one, whose, _ in _core.timed(self.hub):
             if isinstance(one, _core.Timer) and self._is_own(one, whose):
                 owner = getattr(one.callback, "__self__", None)
                 if type(owner).__module__.startswith("gevlite.resolver"):

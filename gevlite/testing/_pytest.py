@@ -31,7 +31,7 @@ import pytest
 import gevlite
 import gevlite_pytest
 from gevlite import _probe
-from gevlite._core import get_hub_if_exists
+from gevlite._core import Timer, get_hub_if_exists, timed
 from gevlite._report import Report, fit
 from gevlite.event import Event
 from gevlite.greenlet import Greenlet
@@ -730,7 +730,7 @@ class _Now:
 
 def _timers():
     hub = get_hub_if_exists()
-    return hub._running_timers() if hub is not None else []
+    return [owner for owner, _, _ in timed(hub) if isinstance(owner, Timer)] if hub is not None else []
 
 
 def _blocks():
