@@ -92,6 +92,19 @@ def prepare() -> None:
             pass
 
 
+def _load_early() -> None:
+    """Import the built-in backend that the first hub will have. An error is raised when that is made.
+
+    A signal handler or a destructor may come in the middle of the import, and may have to wait: for that it needs the
+    hub. A module that is being imported cannot be had there, nor can a compiled one be imported a second time.
+    """
+    try:
+        choices = _choice.in_order(config.backend or list(BUILT_IN), "GEVLITE_BACKEND")
+        _choice.first([choice for choice in choices if choice in BUILT_IN], _load, "")
+    except (ValueError, BackendError):
+        pass
+
+
 def _first(choices: Iterable[object], reason: str, failure: str) -> tuple[Backend, str]:
     return _choice.first(choices, _make, failure), reason
 
@@ -198,3 +211,4 @@ def _try(wanted: str | Sequence[str] | type[Backend] | None) -> None:
 
 
 Config.backend.assigned = _try
+_load_early()

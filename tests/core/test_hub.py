@@ -8,6 +8,7 @@ import time
 import pytest
 
 import gevlite
+from gevlite import backends
 from gevlite._core import READ, WRITE, Hub, Waiter, stack_cache_stats
 from gevlite.event import Event
 from gevlite.hub import get_hub
@@ -731,6 +732,24 @@ except RuntimeError as exc:
 else:
     raise AssertionError("a second one")
 """
+    )
+
+
+@pytest.mark.parametrize("backend", ["", "epoll", "poll", "select", "no.such:Backend, select"])
+def test_to_make_a_hub_imports_nothing(run_script, backend):
+    """A signal handler that waits in the middle of an import of what the hub is made of could not have that."""
+    if backend in ("epoll", "poll") and backends.available()[backend] is not None:
+        pytest.skip(f"no {backend} here")
+    run_script(
+        """
+        import sys
+        import gevlite
+
+        before = set(sys.modules)
+        gevlite.sleep(0.001)
+        assert set(sys.modules) == before, set(sys.modules) - before
+        """,
+        env={"GEVLITE_BACKEND": backend},
     )
 
 
