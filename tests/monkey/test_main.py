@@ -80,12 +80,16 @@ def test_it_is_really_patched(script):
         """
         import threading, time
         order = []
+        turns = [threading.Event() for _ in range(5)]
         def work(n):
-            time.sleep(0.001 * n)
+            turns[n].wait()
+            time.sleep(0.001)
             order.append((n, threading.get_native_id()))
+            turns[n + 1].set()
         threads = [threading.Thread(target=work, args=(n,)) for n in (3, 1, 2)]
         for thread in threads:
             thread.start()
+        turns[1].set()
         for thread in threads:
             thread.join()
         print([n for n, _ in order], len({native for _, native in order}))
