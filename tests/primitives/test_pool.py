@@ -842,11 +842,14 @@ def test_several_iterables_are_taken_together_as_far_as_the_shortest(imap):
 
 def test_imap_keeps_the_order_and_imap_unordered_does_not():
     def work(n):
-        gevlite.sleep(0.002 * (3 - n))
+        done[n + 1].wait()
+        done[n].set()
         return n
 
-    assert list(Group().imap(work, range(3))) == [0, 1, 2]
-    assert list(Group().imap_unordered(work, range(3))) == [2, 1, 0]
+    for imap, order in [("imap", [0, 1, 2]), ("imap_unordered", [2, 1, 0])]:
+        done = [Event() for _ in range(4)]
+        done[3].set()
+        assert list(getattr(Group(), imap)(work, range(3))) == order
 
 
 def test_it_begins_before_anybody_asks(imap):
