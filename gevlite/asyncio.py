@@ -311,7 +311,7 @@ def wait(awaitable, timeout=None):
     guest = hub.host
     if guest is not None and not (guest.attached and guest.loop.is_running()):
         guest = None
-    service = guest or hub._asyncio_service
+    service = guest or hub._asyncio_service.started()
     loop = service.loop
     if events._get_running_loop() is loop:
         raise RuntimeError(
@@ -401,7 +401,11 @@ class _Service:
         self.loop = EventLoop()
         self.greenlet = Greenlet(self._run)
         self.greenlet.name = "asyncio"
+
+    def started(self):
+        # Not when it is made: of two greenlets that make one at the same time, the hub keeps the first one's.
         self.greenlet.start()
+        return self
 
     def _run(self):
         try:

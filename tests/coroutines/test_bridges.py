@@ -283,6 +283,30 @@ def test_each_thread_has_its_own():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_greenlets_that_are_the_first_to_wait_share_one_loop(monkeypatch):
+    class SlowToMake(gevlite.asyncio.EventLoop):
+        def __init__(self):
+            gevlite.sleep(0)  # as an import can, or the end of a time slice
+            super().__init__()
+
+    def thread():
+        jobs = [gevlite.spawn(gevlite.asyncio.wait, which_loop()) for _ in range(3)]
+        seen.extend(job.get() for job in jobs)
+        gevlite.idle()
+        left.append(gevlite.get_hub().stats()["greenlets"])
+
+    async def which_loop():
+        return asyncio.get_running_loop()
+
+    seen, left = [], []
+    monkeypatch.setattr(gevlite.asyncio, "EventLoop", SlowToMake)
+    thread = threading.Thread(target=thread)
+    thread.start()
+    thread.join()
+    assert len(seen) == 3 and len(set(seen)) == 1
+    assert left == [1]  # the one that runs the loop
+
+
 def test_the_child_of_a_fork_has_another_one():
     async def loop():
         return asyncio.get_running_loop()
