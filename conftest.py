@@ -34,7 +34,7 @@ def pytest_timeout_set_timer(item, settings):
                 from gevlite.testing._pytest import what_they_do
 
                 item.add_report_section("call", "greenlets", what_they_do(1))
-            except Exception as exc:  # what hangs may be what this needs
+            except Exception as exc:  # this may need the very thing that hangs
                 item.add_report_section("call", "greenlets", f"not known: {exc!r}")
         main = getcurrent()
         while main.parent is not None:

@@ -49,7 +49,7 @@ from gevlite.timeout import Timeout, with_timeout
 
 _parts.register()
 
-# What `import gevlite` alone does not load, and `gevlite.queue` does.
+# Modules that `import gevlite` alone does not load; the first use of `gevlite.queue`, for example, does.
 _MODULES = frozenset(
     "asyncio backdoor baseserver builtins contextvars core event events exceptions fileobject greenlet hub"
     " integrations local lock loop metrics monkey os pool profile pywsgi queue resolver select selectors serve"
@@ -57,7 +57,7 @@ _MODULES = frozenset(
     " websocket".split()
 )
 
-# Names that are looked for here, each with its module.
+# Names that users expect here, each with its module.
 _ELSEWHERE = {
     "AsyncResult": "event",
     "BoundedSemaphore": "lock",
@@ -76,8 +76,8 @@ _ELSEWHERE = {
     "patch_all": "monkey",
 }
 
-TYPE_CHECKING = False  # type checkers take it for the one of `typing`, whose import costs milliseconds
-if not TYPE_CHECKING:  # or they would take every name for one that exists
+TYPE_CHECKING = False  # type checkers treat it as that of `typing`, whose import costs milliseconds
+if not TYPE_CHECKING:  # otherwise type checkers would believe that every name exists
 
     def __getattr__(name):
         if name in _MODULES:

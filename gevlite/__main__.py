@@ -104,7 +104,7 @@ def _add_timeout(command):
 
 
 def _mistake(word, commands):
-    """What is wrong with the first word of a command line, if it is likely what was meant instead."""
+    """What is wrong with the first word of a command line, and the word that was probably meant."""
     if word in ("-", "-c", "-i", "-m") or word.endswith(".py"):
         return f"to run a program: python -m gevlite run {word} ..."
     if word in commands or word.startswith("-"):
@@ -115,7 +115,7 @@ def _mistake(word, commands):
     return f"there is no command {word!r}; did you mean {near[0]}?" if near else None
 
 
-# More would run out of the ports of one address.
+# More requests would use up the ports of one address.
 _MOST = 10_000
 
 
@@ -164,7 +164,7 @@ def _demo(options):
 
 
 def _to_reader(command):
-    """What `command()` returns. If nobody reads standard output any more, one line says so."""
+    """Return what `command()` returns. If nothing reads standard output any more, one line says so."""
     try:
         code = command()
         sys.stdout.flush()
@@ -172,7 +172,7 @@ def _to_reader(command):
     except BrokenPipeError:
         import os
 
-        # The interpreter flushes at its end, and would fail again.
+        # The interpreter flushes stdout when it exits, and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         print("gevlite: the output ends early, because its reader has closed it", file=sys.stderr)
         return 1
@@ -187,7 +187,7 @@ def _info(options):
 
 
 def _any_text(command, options):
-    """What `command(options)` returns. A name that the encoding of stdout does not have is shown as an escape."""
+    """Return what `command(options)` returns. Characters that stdout's encoding lacks are shown as escapes."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     return command(options)

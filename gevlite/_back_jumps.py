@@ -1,17 +1,17 @@
 """Exception tables that lack the jump back of a loop, and what they should be.
 
-An exception that strikes between two steps of a loop, at the jump back, goes to the handler that the code's exception
-table names for that instruction. The compilers of Python 3.11 to 3.14 leave out some of these jumps, for example the
-one of this loop (before Python 3.13, those of a `while True:` right behind a `try:`)::
+An exception that is raised between two iterations of a loop, at the jump back, goes to the handler that the code's
+exception table names for that instruction. The compilers of Python 3.11 to 3.14 leave some of these jumps out of the
+table, for example that of this loop (before Python 3.13, those of a `while True:` right behind a `try:`)::
 
     with lock:
         for item in items:
             if item.due:
                 items.append(item.next())
 
-After an item that is not due, the jump is in no `with`, says the table: an exception that ends a time slice there (as
-one of Ctrl-C does) would pass by `__exit__`, and the lock would be lost. So the table is completed before it is raised.
-The format is in CPython's InternalDocs/exception_handling.md.
+According to the table, the jump after an item that is not due is in no `with`: an exception that ends a time slice
+there (as that of Ctrl-C does) would bypass `__exit__`, and the lock would be lost. So the table is completed before the
+exception is raised. CPython's InternalDocs/exception_handling.md describes the format.
 """
 
 import dis
@@ -20,11 +20,11 @@ import weakref
 
 _UNIT = 2  # bytes of code
 _CANNOT_RAISE = {"NOP", "POP_TOP", "STORE_FAST", "RETURN_VALUE", "RETURN_CONST", "JUMP_FORWARD", "POP_EXCEPT"}
-_complete: dict[int, weakref.ref] = {}  # by their id: weak references to code objects that need nothing (more)
+_complete: dict[int, weakref.ref] = {}  # by id: weak references to code objects that need no completion, or have it
 
 
 def completed(code):
-    """The exception table of this code object with all jumps back in it; None if it has them."""
+    """The exception table of this code object with all jumps back in it; None if it has them already."""
     if not code.co_exceptiontable or id(code) in _complete:
         return None
     entries = _read(code.co_exceptiontable)
@@ -36,12 +36,12 @@ def completed(code):
 
 
 def _lacking(code, entries):
-    """An entry for each jump back that has none, though its destination has and the loop is in that `try`."""
+    """An entry for each jump back that has none, although its destination has one and the loop is in that `try`."""
     instructions = list(dis.get_instructions(code))
     pairs = list(zip(instructions, instructions[1:], strict=False))
     before = {following.offset: instruction for instruction, following in pairs}
     jumps = [pair for pair in pairs if pair[0].opname.startswith("JUMP_BACKWARD")]
-    # Destinations, with the handlers of the jumps to them that have one.
+    # Destinations, each with the handlers of those jumps to it that have one.
     inside = {(jump.argval, entry[2:]) for jump, _ in jumps if (entry := _at(entries, jump.offset))}
     for jump, following in jumps:
         there = _at(entries, jump.argval)
@@ -54,14 +54,14 @@ def _lacking(code, entries):
 
 
 def _looked_up(jump, following, last):
-    """Begin and length of the units of which the table is asked where an exception strikes; None: leave it alone.
+    """Begin and length of the units whose entry in the table counts if an exception strikes; None: leave it alone.
 
     last: the instruction before its destination.
     """
     if sys.version_info >= (3, 13):
         start = jump.offset // _UNIT
         return start, following.offset // _UNIT - start
-    # The jump has been made already: what counts is the unit before its destination.
+    # The jump has already been made: the entry of the unit before its destination counts.
     if last.offset < jump.argval - _UNIT or last.opname in _CANNOT_RAISE:
         return jump.argval // _UNIT - 1, 1
     return None  # an error of that instruction would go to the wrong handler

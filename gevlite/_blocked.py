@@ -1,11 +1,11 @@
 """The watch: a line in the log when a greenlet has held its hub for longer than `gevlite.config.watch` seconds.
 
-It is a `Tick` for each hub (see _ticker.pxi), so it costs a switch nothing and an idle process no wake-ups. What is
-here is called in the ticker's thread, and only when there is something to tell. It runs no code of the program but the
-handlers of its log. In a patched process these may have to wait for a lock that a greenlet has: then the ticker's
-thread waits.
+Each hub has a `Tick` for it (see _ticker.pxi), so it costs a switch nothing and an idle process no wake-ups. The
+functions here are called in the ticker's thread, and only when there is something to report. Of the program's code they
+run only the handlers of its log. In a patched process these may have to wait for a lock that a greenlet holds: then the
+ticker's thread waits.
 
-A program in which nothing waits but what runs, blocks nothing, and hears nothing.
+If no other greenlet waits, the one that runs blocks nothing, and nothing is reported.
 """
 
 import logging
@@ -20,21 +20,21 @@ from gevlite._user_line import distance, in_words, nearest
 
 __all__ = ["Blocked", "by_default", "report_to", "watch", "watch_all"]
 
-#: How long it is on where it is on by default.
+#: The limit in seconds where the watch is on by default.
 DEFAULT_SECONDS = 1.0
-#: The same line is reported again after this many seconds, and no more lines in that time than these.
+#: The same line is reported again after this many seconds; in that time, at most so many lines.
 QUIET_SECONDS = 60.0
 MOST_LINES = 20
-# Python code lets the GIL go when asked, after sys.getswitchinterval(): so much more says that C code held it.
+# Python code releases the GIL on request, after sys.getswitchinterval(): so much longer means that C code held it.
 _GIL_SECONDS = 0.1
 
 
 class Blocked:
     """A greenlet or callback that has held its hub for some time.
 
-    hub. run: a number that no other run of this hub has. seconds: for how long. gil_seconds: for how long of that
-    nobody got the GIL. others: how many greenlets wait. place: `(file, line, function)` of the program's own line, or
-    None. stack: a list of these, innermost first. calls: the dotted names of what it calls there, if that is known.
+    hub. run: a number that no other run of this hub has. seconds: for how long. gil_seconds: for how long of that no
+    other thread got the GIL. others: how many greenlets wait. place: `(file, line, function)` of the program's own
+    line, or None. stack: a list of these, innermost first. calls: the dotted names of what it calls there, if known.
     call: the `BlockingCall` that it waits in, or None.
     """
 
@@ -82,12 +82,12 @@ class Blocked:
         return "".join(shown.format()).rstrip()
 
 
-#: Where it goes if the program has configured no log.
+#: Where reports go if the program has configured no log.
 other_logger = None
 
 
 def _warn(text):
-    # Looked up only now: logging.config.dictConfig disables each logger that is there.
+    # Looked up only now: logging.config.dictConfig disables all loggers that exist when it is called.
     logger = logging.getLogger("gevlite.watch")
     if other_logger is not None and not logger.hasHandlers():
         logger = other_logger
@@ -139,14 +139,14 @@ def _look(hub, seconds, gil_seconds, run, still):
 
 
 def _look_back(hub, seconds, gil_seconds, run):
-    """It is over. If the GIL was not to be had before, that is told all the same."""
+    """The run is over. If it could not be reported while it lasted, for lack of the GIL, it is reported now."""
     others = len(hub.parked_waiters())
     if gil_seconds >= _GIL_SECONDS and others:
         report_to(Blocked(hub, run, seconds, gil_seconds, others))
 
 
 def _is_last_wait(stack):
-    """True where the main thread waits for other threads at its end."""
+    """True if this is where the main thread waits for other threads at exit."""
     return bool(stack) and stack[-1][2] == "_shutdown" and os.path.basename(stack[-1][0]) == "threading.py"
 
 
@@ -154,11 +154,11 @@ class _Log:
     """Writes the lines, and not too many of them."""
 
     def __init__(self):
-        self.told = {}  # by place: [when it was told, the run, how many since then, the longest of them]
+        self.told = {}  # by place: [when it was reported, the run, how many since then, the longest of them]
         self.cured = set()
 
     def __call__(self, blocked):
-        """A longer run is told of again when its time has doubled, if that is not too often."""
+        """A run that goes on is reported again when its time has doubled, if that is not too often."""
         now = monotonic()
         entry = self.told.get(blocked.place)
         if entry is not None and now - entry[0] < QUIET_SECONDS or entry is None and not self._has_room(now):
@@ -186,5 +186,5 @@ class _Log:
         return len(self.told) < MOST_LINES
 
 
-#: Is called with each `Blocked`; returns in how many seconds it wants to hear of the same one again, or None.
+#: Is called with each `Blocked`; returns after how many seconds it is to be called for the same run again, or None.
 report_to = _Log()

@@ -1,8 +1,8 @@
 """Waiting until a child process has changed state, without taking its status.
 
-The waiter itself asks the kernel, with WNOHANG and only for its own child; this module tells it when to ask. So no
-status is lost if a kill or a time-out ends the wait, no status of another waiter is taken, and the program's own
-handler for SIGCHLD is not affected.
+The waiter itself asks the kernel, with WNOHANG and only about its own child; this module tells it when to ask. So no
+status is lost if a kill or a time-out ends the wait, no waiter takes the status of another one's child, and the
+program's own handler for SIGCHLD is not affected.
 
 A pidfd reports the end of one child (pidfd_open(2), Linux 5.3). For everything else (any child, a process group, a
 stopped child, the end of a child where there is no pidfd), a thread waits in `waitid` with WNOWAIT (waitid(2)), which
@@ -20,7 +20,7 @@ __all__ = ["pidfd", "wait", "watch"]
 
 _close = _std.close
 _waitid = _std.waitid
-# None: do without. Tests set it.
+# None: work without it. Tests set it.
 _pidfd_open = getattr(_std, "pidfd_open", None)
 
 # If no thread could be started: how long to wait before the kernel is asked again.

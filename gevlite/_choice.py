@@ -44,7 +44,7 @@ class Choice:
         raise self.error(f"{failure}: {'; '.join(map(str, problems))}; {self.usable()}") from cause
 
     def problem(self, make: Callable[[object], object], choice: object) -> str | None:
-        """Why `make` of this choice fails, or None if it does not."""
+        """The reason why `make` of this choice fails, or None if it succeeds."""
         try:
             make(choice)
         except self.error as exc:

@@ -99,7 +99,7 @@ class Setting:
 
 
 def as_text(value):
-    """A value as it is written in an environment variable."""
+    """A value as an environment variable would contain it."""
     if isinstance(value, tuple):
         return ",".join(value)
     return f"{value.__module__}:{value.__qualname__}" if isinstance(value, type) else str(value)

@@ -82,7 +82,7 @@ class Console(code.InteractiveInterpreter):
             if not self.runsource("\n".join(lines), self.filename):
                 lines = []
 
-    # The program may have set `sys.excepthook`, which is not for what is typed here.
+    # The program may have set `sys.excepthook`; it is not meant for errors of this prompt.
 
     def runcode(self, code):
         self.failed = False

@@ -1,6 +1,7 @@
-"""What LoopExit says: who waits for what, at which line of the program, why nothing will wake them, and what helps.
+"""What LoopExit says: which greenlet waits for what, at which line of the program, why nothing will wake it, and what
+helps.
 
-It is made of what `_core.look` finds, so it runs no code of the program.
+The text is made from what `_core.look` finds, so it runs no code of the program.
 """
 
 from collections import Counter
@@ -11,10 +12,10 @@ __all__ = ["circles", "message", "waiting"]
 
 FIRST = "the main greenlet would wait for ever: no timer, file descriptor, worker thread or ready greenlet is left."
 
-# So many lines are shown, and so many greenlets of a circle.
+# At most so many lines are shown, and so many greenlets of a circle.
 MOST = 20
 
-# The first words of what the main greenlet waits for, why that does not come, and what to look at.
+# The first words of what the main greenlet waits for, why it does not come, and what to check.
 WHY = (
     ("Event", "an Event that nobody else can set", "did what was to set it fail, or does it wait itself?"),
     ("an item in", "an item that nobody can put", "has the producer ended without a last item, or shutdown()?"),
@@ -38,7 +39,7 @@ class Parked:
         place = nearest(frames, frames) if frames else None
         self.line = "" if place is None else f"{shown_path(place[0])}:{place[1]}"
         self.holders = tuple(holders) if holders is not None else tuple(report["holders"].get(self.what, ()))
-        # What has to happen before it goes on, without an alternative.
+        # What must happen before it goes on, if there is no alternative.
         self.needs = self.holders if not places or len(self.holders) == 1 else ()
         self.called = None  # another name for it, if there is a better one
 
@@ -47,21 +48,21 @@ class Parked:
         return f"{who} ({self.line})" if self.line else who
 
     def named(self):
-        """As its repr has it, where it matters which one it is."""
+        """Its name in its repr, for where it matters which greenlet it is."""
         if self.called:
             return self.called
         return "main" if self.kind == "main" else f"{self.name or 'Greenlet'} at {self.address:#x}"
 
 
 def message(report, hub):
-    """The text. report: of `_core.look`. hub: the address of the one that has nothing left to do."""
+    """The text. report: from `_core.look`. hub: the address of the hub that has nothing left to do."""
     parked = _parked(report, hub)
     parked.sort(key=lambda one: one.kind != "main")
     return "\n".join([FIRST, *_waits(parked), *(_full_pools(parked) + _circles(parked) or _main(parked))])
 
 
 def waiting(report, hub, without, names):
-    """Lines that say who waits for what, and for whom in a circle.
+    """Lines that say which greenlet waits for what, and in a circle, for which other greenlet.
 
     without: addresses of greenlets to leave out. names: a function that gives a name for an address, or None.
     """
@@ -92,7 +93,7 @@ def _waits(parked):
 
 
 def _full_pools(parked):
-    """For pools whose members wait for another place in them."""
+    """For pools whose members wait for another free place in the same pool."""
     found = []
     waiting = {}
     for one in parked:
@@ -113,7 +114,7 @@ def _full_pools(parked):
 
 
 def circles(following):
-    """The circles in which each waits for the next. following: for which other one each waits."""
+    """The circles in which each greenlet waits for the next. following: for which other one each waits."""
     found, seen = [], set()
     for one in following:
         path = []

@@ -1,12 +1,12 @@
-"""How a process lets itself be looked at: `gevlite.config.inspect` and `gevlite.config.dump_signal`.
+"""How a process can be inspected: `gevlite.config.inspect` and `gevlite.config.dump_signal`.
 
-With `inspect` an OS thread waits at a UNIX socket, and begins another one for each client: for `ps`, which gets
-`_probe.collect()`, for `top`, which gets samples as long as it stays, and for `attach`, which gets a prompt. They are
-threads so that they answer while the hub is stuck or blocked in C. They take no lock, log nothing, and import nothing
-but for `attach`; the first one sleeps in accept(2) until it is asked. The socket is in a folder that only its user can
-enter, and each thread checks whom it talks to.
+With `inspect` an OS thread waits at a UNIX socket, and starts another thread for each client: for `ps`, which gets
+`_probe.collect()`, for `top`, which gets samples as long as it is connected, and for `attach`, which gets a prompt.
+They are threads so that they answer even while the hub is stuck or blocked in C. They take no lock, log nothing, and
+import modules only for `attach`; the first one sleeps in accept(2) until a client connects. The socket is in a folder
+that only its user can enter, and each thread checks which user its client belongs to.
 
-Without `inspect`, `sys.remote_exec` begins such a thread, see `call_back`.
+Without `inspect`, `sys.remote_exec` starts such a thread; see `call_back`.
 
 A fork copies no thread. The child closes its copies of the sockets, and opens its own.
 """
@@ -35,9 +35,9 @@ __all__ = ["folders", "open_for", "peer_of", "process_of", "socket_name"]
 _PART = 500
 _REQUEST_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
-# How often the end of a client of `top` is looked for.
+# How often to check whether a client of `top` has hung up.
 _SLICE_SECONDS = 0.5
-# Clients at one time.
+# At most so many clients at a time.
 _MOST_TALKS = 16
 
 _talks: dict = {}  # the connection of each client: its session if it has one, else None
@@ -45,7 +45,7 @@ _listener = None
 _path = None
 _owner = 0  # the process that has opened it
 _start = None
-_opened: dict[int, object] = {}  # has the number of the process: of several threads that make a hub, one opens it
+_opened: dict[int, object] = {}  # has the number of the process: if several threads make a hub, only one opens it
 _warned = False
 
 
@@ -67,7 +67,7 @@ def socket_name(pid):
 
 
 def is_private(folder, uid):
-    """True if it is a folder, no link, that belongs to this user and that nobody else can enter."""
+    """True if it is a folder, not a link, that belongs to this user and that no other user can enter."""
     try:
         found = posix.lstat(folder)
     except OSError:
@@ -76,7 +76,7 @@ def is_private(folder, uid):
 
 
 def peer_of(connection):
-    """The number of the user at the other end; None if the system does not say."""
+    """The user ID of the process at the other end; None if the system does not say."""
     if hasattr(_socket, "SO_PEERCRED"):  # Linux: struct ucred
         found = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
         return struct.unpack("iII", found)[1]
@@ -89,10 +89,10 @@ def peer_of(connection):
 
 
 def process_of(connection):
-    """The number of the process that listens at the other end; None if the system does not say."""
+    """The process ID of the listener at the other end; None if the system does not say."""
     if hasattr(_socket, "SO_PEERCRED"):
         found = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
-        return struct.unpack("iII", found)[0] or None  # 0: it cannot be seen from this one's namespace
+        return struct.unpack("iII", found)[0] or None  # 0: not visible in this process's namespace
     return None
 
 
@@ -169,7 +169,7 @@ def _bind():
 
 
 def _refuses(path):
-    """True if nothing listens there any more."""
+    """True if no process listens there any more."""
     try:
         posix.lstat(path)
     except OSError:
@@ -188,7 +188,7 @@ def _refuses(path):
 
 
 def _clean(folder):
-    """Remove the sockets of processes that have ended without doing so."""
+    """Remove the sockets that processes have left behind when they ended."""
     for name in posix.listdir(folder):
         pid = name.removesuffix(".sock")
         if not pid.isdigit() or not name.endswith(".sock"):
@@ -266,7 +266,7 @@ def _serve(listener):
 
 
 def call_back(path):
-    """Connect to whoever waits there, and answer. In a thread that `sys.remote_exec` has begun."""
+    """Connect to the socket at `path`, and answer its owner. In a thread that `sys.remote_exec` has started."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     connection.settimeout(_REQUEST_SECONDS)
     connection.connect(path)
@@ -277,16 +277,16 @@ def call_back(path):
 def _talk(connection):
     count_in()
     try:
-        if peer_of(connection) in (posix.geteuid(), 0):  # else another user's
+        if peer_of(connection) in (posix.geteuid(), 0):  # otherwise it is another user's
             _answer(connection)
             if _talks[connection] is None:
-                # What it still sends must not be there when the connection is closed: that would be an error for it.
+                # Read what it still sends: closing with unread data would be an error for the client.
                 connection.shutdown(_socket.SHUT_WR)
                 connection.settimeout(_REQUEST_SECONDS)
                 while connection.recv(1000):
                     pass
     except Exception:
-        pass  # whoever asked has hung up
+        pass  # the client has hung up
     finally:
         if _talks.pop(connection, None) is None:
             connection.close()
@@ -302,7 +302,7 @@ def _answer(connection):
             return
         request += received
     connection.settimeout(_ANSWER_SECONDS)
-    line, _, more = request.partition(b"\n")  # what ends a trace may come at once
+    line, _, more = request.partition(b"\n")  # the request that ends a trace may follow at once
     words = line.split()
     if len(words) == 2 and words[0] == b"top":
         _sample(connection, min(max(float(words[1]), 0.05), 3600.0))
@@ -330,7 +330,7 @@ def _look(connection):
 
 
 def _trace(connection, events, seconds, ended):
-    """Record for as long as asked, or until whoever asked says something or hangs up."""
+    """Record for as long as the client asked, or until it sends something or hangs up."""
     found = _probe.trace_start(events, seconds)
     if "error" not in found:
         connection.settimeout(seconds)
@@ -345,7 +345,7 @@ def _trace(connection, events, seconds, ended):
 
 
 def _sample(connection, seconds):
-    """Send how it is; then again and again, until the client hangs up, what was seen in so many seconds."""
+    """Send the present state, then, until the client hangs up, what was seen in each period of so many seconds."""
     sampler = Sampler()
     try:
         _send(connection, {**_probe.facts(), **tally(), **sampler.result()})
@@ -426,7 +426,7 @@ def _dump(number, frame):
 
 
 def _open_for_reports(path):
-    """What is not a regular file, such as a FIFO, could block the process."""
+    """Refuses anything but a regular file: a FIFO, for example, could block the process."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     fd = posix.open(path, flags, 0o600)
     if not stat.S_ISREG(posix.fstat(fd).st_mode):

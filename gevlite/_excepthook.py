@@ -1,6 +1,6 @@
-"""Errors that nothing caught in a greenlet: printed, or for `threading.excepthook`.
+"""Uncaught errors of greenlets: printed, or passed to `threading.excepthook`.
 
-`threading` is not imported here: as long as nothing has imported it, no hook can be set.
+This module does not import `threading`: as long as nothing else has imported it, no hook can be set.
 """
 
 import sys
@@ -10,10 +10,10 @@ __all__ = ["call_hook", "replaced_hook", "write_report"]
 
 
 def replaced_hook():
-    """What the program has set as `threading.excepthook`; None if that is the original.
+    """The program's own `threading.excepthook`; None if it is the original.
 
-    pytest's counts as the original. It makes warnings of the errors of threads, because nothing else gets them; a
-    greenlet's is kept for `get()`.
+    pytest's hook counts as the original. It turns the errors of threads into warnings, because they would otherwise be
+    lost; the error of a greenlet is kept for `get()`.
     """
     threading = sys.modules.get("threading")
     hook = getattr(threading, "excepthook", None)
@@ -33,7 +33,7 @@ def call_hook(hook, greenlet, kind, value, traceback):
 def write_report(stream, describe, context, kind, value, traceback):
     """Write the traceback, then a line that names the greenlet or callback. describe: a function for its name, or
     None."""
-    from traceback import format_exception  # slow to import, and seldom needed
+    from traceback import format_exception  # slow to import, seldom needed
 
     lines = format_exception(kind, value, traceback)
     if context is not None:
@@ -58,7 +58,7 @@ _class = None
 
 
 def _stand_in_class(threading):
-    """A subclass of Thread for what stands for a greenlet, as its attribute `greenlet`, and has its name."""
+    """A subclass of Thread that stands for a greenlet: has it as attribute `greenlet`, and has its name."""
     global _class
     if _class is None:
         methods = {"__init__": _init, "is_alive": _is_alive, "join": _join, "__module__": __name__}

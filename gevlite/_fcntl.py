@@ -8,9 +8,9 @@ again, with pauses in which others run, which grow from one millisecond to fifty
 leaves nothing behind. A worker thread that waits in the kernel could not be stopped: it would take the lock for a
 greenlet that is gone. And if all threads of a pool waited, the holder of the lock could not use one to go on.
 
-Nor is a copy of the descriptor used, which would stay open if the original is closed meanwhile: to close any descriptor
-of a file drops all locks of `lockf` that the process has on it (fcntl_locking(2)). Instead, a descriptor that no longer
-is that of the same file is an error, as for all that waits on a closed descriptor.
+Nor is a copy of the descriptor used, which would stay open if the original is closed meanwhile: closing any descriptor
+of a file drops all locks of `lockf` that the process has on it (fcntl_locking(2)). Instead, it is an error if the
+descriptor no longer belongs to the same file, as for every wait on a closed descriptor.
 
 What only the kernel can do is lost: it serves waiters in turn, and finds two processes that wait for each other
 (EDEADLK). A hook for audit events sees the call as it was made, and then each try, with LOCK_NB or F_SETLK.
@@ -133,7 +133,7 @@ def _wait_and(attempt, number, *args):
     while True:
         try:
             return attempt(number, *args)
-        except BlockingIOError:  # and not EACCES: it means this only on other systems, and here that it is forbidden
+        except BlockingIOError:  # not EACCES: only on other systems does it mean this; here it means "forbidden"
             pass
         _sleep(pause)
         if _file(number) != file:

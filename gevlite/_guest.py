@@ -1,13 +1,13 @@
 """Greenlets as guests in an event loop that is not gevlite's: what `gevlite.asyncio.attach` returns.
 
-The loop of somebody else, the *host*, runs the thread, in asyncio's own way or uvloop's. The hub never waits then: the
-host watches the descriptor of the hub's backend and has a timer for the hub's first one. For either it makes a *turn*,
-a callback in which the greenlet that runs the host waits until the other greenlets have had theirs (`_hosted.pxi`).
+Another loop, the *host*, runs the thread: asyncio's own or uvloop. The hub never waits then: the host watches the
+descriptor of the hub's backend and has a timer for the hub's earliest one. When either fires, it makes a *turn*: a
+callback in which the greenlet that runs the host waits until the other greenlets have run (`_hosted.pxi`).
 
-What is queued between two turns, by a coroutine that spawns a greenlet or sets an event, writes to a pipe: that is how
-the host notices. `spawn` and `wait` save the write: they say that a turn is needed.
+If a coroutine queues something between two turns, by spawning a greenlet or setting an event, a byte is written to a
+pipe, so that the host notices. `spawn` and `wait` need no such write: they ask for a turn themselves.
 
-If a coroutine calls what blocks, the greenlet that runs the host parks like any other, and the hub waits in its own
+If a coroutine makes a blocking call, the greenlet that runs the host parks like any other, and the hub waits in its own
 poll until that greenlet goes on.
 
 In a process whose `select` is patched, asyncio's loop waits in the hub as any greenlet does. Then there are no turns.
@@ -47,7 +47,7 @@ def guest_of(hub, loop):
 
 
 class Guest:
-    """The greenlets of this thread in the loop of somebody else, from `gevlite.asyncio.attach()` to `detach()`.
+    """The greenlets of this thread in a loop that is not gevlite's, from `gevlite.asyncio.attach()` to `detach()`.
 
     As a context manager it detaches at the end.
     """
@@ -57,7 +57,7 @@ class Guest:
         self.hub = hub
         self.attached = False
         self.greenlet = None  # runs the loop
-        self.ends = set()  # calls, with an exception, for what waits for both sides
+        self.ends = set()  # functions of an exception, each of which ends one wait across the two sides
         self._fds = ()  # what the host watches
         self._pipe = None
         self._own_backend = None  # what the hub had before
@@ -71,8 +71,8 @@ class Guest:
     def _begin(self):
         loop, hub = self.loop, self.hub
         cooperative = waits_cooperatively(getattr(loop, "_selector", None))
-        # A host in Python queues what its selector found. uvloop calls it at once, in the middle of its own work, whose
-        # state is in part on its stack: no place for other greenlets to run.
+        # A host in Python queues the callbacks of its selector. uvloop calls them at once, in the middle of its own
+        # work, with part of its state on the stack: other greenlets must not run there.
         self._at_once = isinstance(loop, asyncio.BaseEventLoop)
         if not cooperative:
             fd = self._descriptor()
@@ -94,7 +94,7 @@ class Guest:
             self._close = loop.close
             loop.close = self._close_loop
         except AttributeError:
-            self._close = None  # a loop of yet another kind: that it is closed is seen later
+            self._close = None  # a loop of some other kind: we notice later that it is closed
         if events._get_running_loop() is loop:
             self.greenlet = getcurrent()
             running_hook().begin(loop)
@@ -132,8 +132,8 @@ class Guest:
     def detach(self):
         """Leave the loop. Greenlets then run only while the greenlet that runs the loop calls something that blocks.
 
-        What is awaited across, by coroutines or by greenlets in `wait`, raises RuntimeError. Closing the loop detaches,
-        too. Does not block. Calling it twice does nothing. Raises RuntimeError in another thread.
+        Coroutines that await something of greenlets, and greenlets in `wait`, get RuntimeError. Closing the loop
+        detaches, too. Does not block. A second call does nothing. Raises RuntimeError in another thread.
         """
         if self.attached:
             self.hub._check_thread("host.detach")
@@ -142,7 +142,7 @@ class Guest:
     def _leave(self, reason):
         try:
             for end in list(self.ends):
-                end(RuntimeError(reason))  # while the loop can be told by any greenlet
+                end(RuntimeError(reason))  # as long as any greenlet can notify the loop
         finally:
             self._left()
 
@@ -155,7 +155,7 @@ class Guest:
             del self.loop._check_thread
         if self._pipe is None:
             self.hub.host = None
-        elif not self._turning:  # else the turn does it when it ends
+        elif not self._turning:  # otherwise the turn does it when it ends
             if self._astray:
                 self._end()
             elif self.loop.is_running() and events._get_running_loop() is not self.loop:
@@ -193,18 +193,18 @@ class Guest:
     def _close_loop(self):
         close = self._close
         if self.loop.is_running():
-            return close()  # which raises
+            return close()  # this raises
         self._leave("the event loop was closed while this was awaited")
         return close()
 
     def _check_thread(self):
-        # In debug mode the loop asks for its thread. In a patched process that would be its greenlet.
+        # In debug mode the loop checks its thread ID. In a patched process that would be the ID of its greenlet.
         self.hub._check_thread("loop.call_soon")
 
     def hub_ends(self):
         """For the core: the hub is about to be destroyed."""
         if self.attached:
-            with contextlib.suppress(Exception):  # of the loop; nothing is to keep the hub
+            with contextlib.suppress(Exception):  # an error of the loop must not keep the hub alive
                 self._leave("the hub was destroyed while this was awaited")
 
     def lost(self):
@@ -224,7 +224,7 @@ class Guest:
     # -------- turns
 
     def expect(self):
-        """A turn of the hub will be needed: what is queued next need not be noticed."""
+        """A turn of the hub will be needed anyway: the host need not notice what is queued next."""
         if not self._turning and host_expects(self.hub):
             self._ask()
 
@@ -289,7 +289,7 @@ class Guest:
         running_hook().begin(self.loop)
 
     def _plan(self, delay):
-        """Have the host make the next turn in `delay` seconds; None: when there are news."""
+        """Have the host make the next turn in `delay` seconds; None: when something is ready or queued."""
         if delay == 0.0:
             return self._ask()
         timer = self._timer
@@ -307,7 +307,7 @@ class Guest:
             if timer is not None:
                 timer.cancel()
             self._timer = self.loop.call_later(min(delay, _DAY), self._time)
-        return None  # else it comes too early, once
+        return None  # otherwise it comes too early, once
 
     def __repr__(self):
         state = "attached to" if self.attached else "detached from"

@@ -1,4 +1,4 @@
-"""Raw greenlets inside of coroutines whose loop goes on in another greenlet, or is closed before they have ended.
+"""Raw greenlets inside coroutines whose loop goes on in another greenlet, or is closed before they have ended.
 
 A coroutine may call code that is not async in a raw greenlet, as SQLAlchemy does. To await something, that code
 switches to its parent: the greenlet that ran the loop when the code began. If that one no longer runs the loop, because
@@ -18,17 +18,17 @@ from gevlite._core import CoreGreenlet, getcurrent
 
 __all__ = ["end_inner", "move_inner"]
 
-# So often may code that is to end wait again.
+# Code that must end may wait again so many times.
 _PATIENCE = 100
 
 
 def _is_raw(thing):
-    """It is neither one of gevlite, whose parent stays the hub, nor a hub or one of its helpers."""
+    """True unless it is a greenlet of gevlite, whose parent stays the hub, a hub, or one of a hub's helpers."""
     return not isinstance(thing, CoreGreenlet) and type(thing).__module__ != CoreGreenlet.__module__
 
 
 def _inner(task):
-    """The raw greenlets that run and are in the frames of the task's coroutines."""
+    """The raw greenlets that have begun, have not ended, and are referred to by frames of the task's coroutines."""
     seen, todo = set(), [task.get_coro()]
     while todo:
         thing = todo.pop()
@@ -43,7 +43,7 @@ def _inner(task):
 
 
 def _move(inner, address, here):
-    # Between it and what has run the loop there may be others, each with the next one as its parent.
+    # There may be others between it and the greenlet that ran the loop, each with the next one as its parent.
     while id(inner.parent) != address:
         inner = inner.parent
         if inner is None or not _is_raw(inner):
@@ -61,7 +61,7 @@ def move_inner(loop, address):
 
 
 def end_inner(loop, address):
-    """The loop is about to be closed: have them end here. The greenlet at `address` was the last one to run it."""
+    """The loop is about to be closed: end its raw greenlets here. The greenlet at `address` was the last to run it."""
     here = getcurrent()
     for task in asyncio.all_tasks(loop):
         found = list(_inner(task))
@@ -70,8 +70,8 @@ def end_inner(loop, address):
             for _ in range(_PATIENCE):
                 if inner.dead or not _ended(task, loop, inner.throw):
                     break
-        # Later it might throw into one of them, which has no parent by then. And what an interruption has kept
-        # `run_until_complete` from beginning (`Runner.close` calls it) is known to nobody else.
+        # Later it might throw into one of them, which has no parent by then. And if an interruption has kept
+        # `run_until_complete` (which `Runner.close` calls) from beginning, nothing else knows its coroutine.
         if found or not getattr(task, "_log_destroy_pending", True) and _is_new(task.get_coro()):
             _ended(task, loop, task.get_coro().close)
 

@@ -3,8 +3,8 @@
 `asyncio.to_thread` and `run_in_executor(None, ...)` promise that the loop goes on while the function blocks, in C too.
 In a patched process the standard ThreadPoolExecutor has greenlets, which cannot keep that promise; gevlite's can.
 
-Looking up names is an exception: asyncio has its executor do it, but gevlite's own functions are cooperative, so a
-greenlet does. In a thread of the executor each look-up would need a hub and another thread.
+Looking up names is an exception: asyncio leaves it to its executor, but gevlite's own functions are cooperative, so a
+greenlet does it. In a thread of the executor each look-up would need a hub and another thread.
 """
 
 import functools
@@ -42,7 +42,7 @@ def in_threads(run_in_executor):
 def _is_look_up(func):
     """True if `func` is a look-up of names that is cooperative."""
     if getattr(func, "__func__", None) is BaseEventLoop._getaddrinfo_debug:
-        func = socket.getaddrinfo  # which that calls
+        func = socket.getaddrinfo  # the method calls this
     return func is cooperative.getaddrinfo or func is cooperative.getnameinfo
 
 

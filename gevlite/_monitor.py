@@ -3,8 +3,8 @@
 While a greenlet computes, or blocks in C, no other greenlet of its thread runs, so only another OS thread can notice.
 That thread costs the hub nothing: it compares `hub.progress()`, a sum of counters that the hub keeps anyway, with its
 value at the last check. If it has not changed, one greenlet or one callback has been running all the time. Its stack is
-that of the OS thread. Another thread cannot ask which greenlet it is. So the monitoring thread searches for it, once
-and only when there is something to report: it is the one that has begun and has no frame of a switch.
+that of the OS thread. Another thread cannot ask which greenlet runs. So the monitoring thread searches for it, once and
+only when there is something to report: it is the one that has begun and has no frame of a switch.
 
 The thread waits natively, whatever is patched, and holds only a weak reference to its hub. It ends when the hub does,
 and before the interpreter clears anything, because a daemon thread that writes to stderr then would be fatal. It never
@@ -83,7 +83,7 @@ class PeriodicMonitoringThread:
         self._announced = False  # announcing imports a lot and reads many files, which must not be reported
         self._progress = None  # of the hub, at the last check
         self._since = 0.0  # since when it has had that value
-        self._told = 0.0  # for how long, at the last report
+        self._told = 0.0  # for how long it had had it at the last report
         self._found = None  # the greenlet that has been running since: a tuple of a weak reference, or of None
         self._ignored = None  # a progress that is not reported
         self._exceeded = 0  # the highest memory use since the limit was exceeded
@@ -316,7 +316,7 @@ def _running_greenlet(hub):
         if greenlet.__bool__(found)
         and found.gr_frame is None
         and _root(found) is main
-        and type(found) is not _Nursery  # never runs for long, and has no Python frame where it waits either
+        and type(found) is not _Nursery  # never runs for long, and has no Python frame while it waits
     ]
     return running[0] if len(running) == 1 else None
 
@@ -334,7 +334,7 @@ def _format_stack(frame):
 
 
 def _is_last_wait(frame):
-    """True if this is where the main thread waits for other threads at its end, natively if nothing is patched."""
+    """True if this is where the main thread waits for other threads at exit, natively if nothing is patched."""
     while frame.f_back is not None:
         frame = frame.f_back
     return frame.f_code.co_name == "_shutdown" and frame.f_globals.get("__name__") == "threading"

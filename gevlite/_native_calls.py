@@ -1,4 +1,4 @@
-"""Which call of the standard library blocks an OS thread, as far as its innermost frame tells.
+"""Which call of the standard library blocks an OS thread, as far as its innermost frame shows.
 
 `calls_of(frame)` reads the expression that the frame is in the middle of, and looks up what it calls: in dictionaries
 only, so that no code of the program runs. `blocking_call` knows which of them wait.
@@ -60,7 +60,7 @@ def calls_of(frame):
     try:
         return [name for node in _callables(frame) if (name := _name_of(node, frame))]
     except Exception:
-        return []  # whatever the program has made of its objects and its source
+        return []  # the program may have changed its objects and its source in any way
 
 
 def blocking_call(frame, calls):
@@ -69,7 +69,7 @@ def blocking_call(frame, calls):
     if found is None:
         return None
     name, instead, module = found
-    # What the program itself calls, if that is in the standard library: queue.get waits in a lock.
+    # The call that the program itself makes, if it is one of the standard library: queue.get waits in a lock.
     while frame is not None and os.path.dirname(frame.f_code.co_filename) == _STANDARD:
         name = frame.f_code.co_qualname
         found = os.path.basename(frame.f_code.co_filename).removesuffix(".py")
@@ -85,7 +85,7 @@ def _is_patched(module):
 
 
 def _callables(frame):
-    """Of what it calls, or enters by `with`, the expressions."""
+    """The expressions of what it calls, or enters by `with`."""
     code = frame.f_code
     line, end_line, column, end_column = next(islice(code.co_positions(), frame.f_lasti // 2, None))
     lines = [text.encode() for text in linecache.getlines(code.co_filename, frame.f_globals)[line - 1 : end_line]]

@@ -1,9 +1,9 @@
-"""What a process tells about itself: `collect()`, the data behind `python -m gevlite ps`, and a trace of it.
+"""What a process reports about itself: `collect()`, the data behind `python -m gevlite ps`, and a trace.
 
-It runs in the process that is looked at, and there at any moment: in a thread of its own, in a signal handler, or in
-what `sys.remote_exec` has left. For the last of these the text of this file is sent there, so it imports nothing: an
-import could wait for a lock that a greenlet has. It takes what is loaded, and returns what `marshal` can write. It runs
-no code of the program.
+It runs in the process that is inspected, at any moment: in a thread of its own, in a signal handler, or in a script of
+`sys.remote_exec`. For the last of these the text of this file is sent there, so it imports nothing: an import could
+wait for a lock that a greenlet holds. It uses modules that are already loaded, and returns what `marshal` can write. It
+runs no code of the program.
 """
 
 import sys
@@ -25,14 +25,14 @@ def collect(skip=0):
     found["holders"] = list(found["holders"].items())
     try:
         found["tasks"] = [(address, *_tasks(loop)) for address, loop in core.waiting_loops()]
-    except Exception as exc:  # whatever is going on in asyncio, the rest of the report is wanted
+    except Exception as exc:  # whatever the state of asyncio, the rest of the report is wanted
         found["tasks"] = []
         found["problem"] = f"the tasks of asyncio: {type(exc).__name__}"
     return found
 
 
 def facts():
-    """What is the same in each report about this process."""
+    """The facts that are the same in each report about this process."""
     argv = getattr(sys, "argv", None)
     try:
         folder = sys.modules["posix"].getcwd()
@@ -63,7 +63,7 @@ def _paths(core):
 
 
 def _thread_names():
-    """By the number of the thread, or of the greenlet that is one."""
+    """Threads by number: that of the OS thread, or of the greenlet that acts as a thread."""
     active = getattr(sys.modules.get("threading"), "_active", None)
     names = {}
     if type(active) is dict:
@@ -78,7 +78,7 @@ def _thread_names():
 
 
 def _tasks(loop):
-    """How many tasks the loop has, and of the first ones the name, the coroutine and the frames, innermost first."""
+    """How many tasks the loop has; for the first ones, the name, the coroutine and the frames, innermost first."""
     all_tasks = getattr(sys.modules.get("asyncio.tasks"), "all_tasks", None)
     if all_tasks is None:
         return 0, []
@@ -128,7 +128,7 @@ def _awaiting(coroutine):
 
 
 def trace_start(events, seconds):
-    """Begin a trace that stops to record after `seconds`. Returns a dict; `error` in it says why there is no trace."""
+    """Begin a trace that stops recording after `seconds`. Returns a dict; `error` in it says why there is no trace."""
     core = sys.modules.get("gevlite._core")
     if core is None:
         return {"error": "the process has not imported gevlite"}
@@ -144,7 +144,7 @@ def trace_start(events, seconds):
 
 
 def trace_stop(as_text=True):
-    """End it; what it has found, for `_timeline`. JSON has no bytes: as_text gives the events as hexadecimal digits."""
+    """End it; returns its data, for `_timeline`. JSON has no bytes: as_text gives the events as hexadecimal digits."""
     try:
         found = sys.modules["gevlite._core"].trace_stop()
     except RuntimeError as exc:
@@ -155,7 +155,7 @@ def trace_stop(as_text=True):
 
 
 def deliver(path, function, *arguments):
-    """Write what a function of this module returns to a new file, which gets its name when it is complete.
+    """Write the result of a function of this module to a new file, which gets its name when it is complete.
 
     For `sys.remote_exec`.
     """
@@ -178,13 +178,13 @@ def _write(path, found):
             posix.close(fd)
         posix.rename(path + ".part", path)
     except OSError:
-        pass  # whoever asked has given up
+        pass  # the process that asked has given up
 
 
 def call_back(path, answer, door):
-    """Begin a thread that connects to `path` and talks there as the module `door` does. For `sys.remote_exec`.
+    """Start a thread that connects to `path` and talks there as the module `door` does. For `sys.remote_exec`.
 
-    answer: the file that says why, if that is not possible.
+    answer: the file that gets the reason, if that is not possible.
     """
     begin = getattr(sys.modules.get("gevlite.hub"), "_start_new_thread", None)
     if begin is None:

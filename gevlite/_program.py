@@ -119,7 +119,7 @@ def _of_source(source, path, loader):
 
 
 def _remember_lines(name, text):
-    # For tracebacks: no file has them.
+    # For tracebacks: these lines are in no file.
     linecache.cache[name] = len(text), None, text.splitlines(True), name
 
 
@@ -151,7 +151,7 @@ def main_module(program):
 
 
 def execute(program, code):
-    """Run `code` in a new module `__main__`. What it raises is shown without frames of those who called this."""
+    """Run `code` in a new module `__main__`. Its exceptions are shown without the frames of the callers."""
     main = main_module(program)
     try:
         exec(code, main.__dict__)
@@ -176,8 +176,9 @@ class _OwnErrors:
 def _show_only(exc, traceback):
     """Show no other frames if nothing catches the exception.
 
-    Each frame that it passes on its way out adds itself to the traceback. So this is done at its end: when the
-    interpreter calls `sys.excepthook`. All else about the end stays the interpreter's own, such as the exit code.
+    Each frame that it passes on its way out adds itself to the traceback. So this is done at the very end: when the
+    interpreter calls `sys.excepthook`. The interpreter still decides everything else about the end, such as the exit
+    code.
     """
     hook = sys.excepthook
 

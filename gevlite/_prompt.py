@@ -1,6 +1,6 @@
 """A prompt in which greenlets run while it waits for input: `python -m gevlite`, and `-i` after a program.
 
-The main greenlet is parked until the terminal has something to read. Who edits the line decides how:
+The main greenlet is parked until the terminal has something to read. How depends on what edits the line:
 
 * The interactive console of Python 3.13 and later waits with `select.poll`, which is patched.
 * `readline` reads a whole line in one call, which would block all greenlets. It also has an interface for event loops
@@ -86,7 +86,7 @@ def _run_startup(main):
 
 
 def _new_console(main):
-    """What runs the console of Python 3.13 and later; None if there is none for this terminal."""
+    """The function that runs the console of Python 3.13 and later; None if this terminal has none."""
     if os.environ.get("PYTHON_BASIC_REPL") or not _is_terminal():
         return None
     try:
@@ -141,7 +141,7 @@ class _Readline:
         import ctypes
         import readline
 
-        library = ctypes.CDLL(getattr(readline, "__file__", None))  # also finds what that is linked with
+        library = ctypes.CDLL(getattr(readline, "__file__", None))  # finds also what that is linked with
         self.install, self.remove = library.rl_callback_handler_install, library.rl_callback_handler_remove
         self.read_key, self.forget = library.rl_callback_read_char, library.rl_free_line_state
         self.look_at_size = getattr(library, "rl_reset_screen_size", lambda: None)
@@ -178,7 +178,7 @@ class _Readline:
         return line
 
     def _got(self, address):
-        self.remove()  # else it would show the prompt again
+        self.remove()  # otherwise it would show the prompt again
         self.lines.append(None if address is None else self.string_at(address))
         self.free(address)
 

@@ -1,4 +1,4 @@
-"""What `gevlite._probe.collect()` has found, as objects, text and JSON. Made in the process that asks.
+"""The result of `gevlite._probe.collect()` as objects, text and JSON. Made in the process that asks.
 
 The words for what a greenlet waits for are those of `Waiter.describe()`, so they are the same in a LoopExit.
 """
@@ -93,7 +93,7 @@ def _short(seconds):
 
 
 class Files:
-    """Whose a file is, and how it is shown. Made of what `_probe.facts()` returns."""
+    """Whose a file is, and how it is shown. Made from what `_probe.facts()` returns."""
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self._folder = os.path.join(raw["folder"], "") if raw["folder"] else ""
@@ -123,7 +123,7 @@ class Files:
 
 
 class Report(Files):
-    """The greenlets of one process. Made of what `_probe.collect()` returns."""
+    """The greenlets of one process. Made from what `_probe.collect()` returns."""
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self.pid: int = raw["pid"]
@@ -133,7 +133,7 @@ class Report(Files):
         self.problem: str | None = raw.get("problem")
         super().__init__(raw)
         self.now: int = raw["now"]
-        self.lag_limits: list[float] = list(raw["lag_limits"])  # seconds; beyond the last one there is one more class
+        self.lag_limits: list[float] = list(raw["lag_limits"])  # seconds; there is one more class, for longer times
         self._frames = [Place(*frame) for frame in raw["frames"]]
         threads = dict(raw["threads"])
         mains = {hub[1]: 0 for hub in raw["hubs"]}
@@ -253,7 +253,7 @@ class Report(Files):
         return " ".join(parts) or "greenlet"
 
     def where(self, one: GreenletReport) -> str:
-        """The user's line: `app.py:41`, with the function if that is another one than the greenlet's."""
+        """The user's line: `app.py:41`, with the function unless it is the greenlet's own."""
         if one.user is None:
             return ""
         text = f"{self.path(one.user.file)}:{one.user.line}"
@@ -262,7 +262,7 @@ class Report(Files):
         return text
 
     def _state(self, one, several=()):
-        """`waits for ...`, `running`, `ready`, `not begun`. several: others that do the same."""
+        """`waits for ...`, `running`, `ready`, `not begun`. several: other greenlets that do the same."""
         if one.state != "parked":
             if one.state == "not begun" and one.timeout is not None:
                 return "not begun"
@@ -430,7 +430,7 @@ class Report(Files):
         return lines
 
     def _alike(self, greenlets, hub, children):
-        """Groups; what has spawned others stands alone."""
+        """Groups; a greenlet that has spawned others is a group of its own."""
         found = {}
         for one in greenlets:
             if one.hub == hub:
@@ -535,7 +535,7 @@ class Report(Files):
 
 
 def printable(text: str) -> str:
-    """One line that steers no terminal: control characters, line ends and the like become escapes as in Python."""
+    """One line that cannot control a terminal: control characters, line ends and the like become Python's escapes."""
     if text.replace(_SPACE, " ").isprintable():
         return text
     return "".join(
@@ -544,7 +544,7 @@ def printable(text: str) -> str:
 
 
 def fit(lines: list[tuple[int, str]], width: int | None) -> str:
-    """Text of at most `width` columns; None: as long as the lines are."""
+    """Text of at most `width` columns; None: no limit."""
     lines = [(depth, printable(line)) for depth, line in lines]
     if width is None:
         whole = [f"{' ' * depth}{line}".rstrip() for depth, line in lines]

@@ -1,9 +1,9 @@
 """The process's side of `python -m gevlite attach`: a prompt whose code runs in a greenlet of a hub.
 
-Two take part. An OS thread of `gevlite._door` reads what the client sends. So a command that lets no other greenlet run
-can be interrupted, and can be told that its client has gone. The greenlet runs the commands and writes.
+It has two parts. An OS thread of `gevlite._door` reads what the client sends. So a command that lets no other greenlet
+run can be interrupted, also when its client has hung up. The greenlet runs the commands and writes.
 
-They talk by lines of JSON. From here: `{"hello": text}` once the hub has begun, `{"out": text}`, `{"ask": prompt}`, and
+Messages are lines of JSON. From here: `{"hello": text}` once the hub has begun, `{"out": text}`, `{"ask": prompt}`, and
 in the end `{"end": status}`. From the client: at first `{"prompt": true}` or `{"script": text}`; for each question
 `{"line": text}`, with null for the end of its input, or `{"drop": true}` for Ctrl-C; at any time `{"interrupt": true}`.
 """
@@ -25,7 +25,7 @@ from gevlite.queue import SimpleQueue
 
 __all__ = ["Session"]
 
-# Of what a client sends in one line.
+# The longest line that a client may send.
 _LONGEST = 1 << 26
 
 
@@ -33,18 +33,18 @@ class Session:
     """One client. `serve` is called in the thread, and ends when the client has hung up."""
 
     def __init__(self, connection, hub):
-        # Not blocking: as of now only `recv` is called, which waits by itself.
+        # Non-blocking: from now on only `recv` is called, which waits by itself.
         connection.settimeout(1_000_000)
         self.connection = connection
         self.hub = hub
         self.greenlet = None
         self.received = None  # a queue of messages, for the greenlet
-        self.busy = False  # a command runs
+        self.busy = False  # whether a command runs
         self.sending = False
         self.interrupted = False
-        self.left = False  # the client has hung up
+        self.left = False  # whether the client has hung up
         self.served = False
-        self.ended = False  # the greenlet
+        self.ended = False  # whether the greenlet has ended
         self.pid = posix.getpid()
 
     # -------- in the thread
@@ -104,7 +104,7 @@ class Session:
             self.received.put(message)
 
     def _due(self):
-        """The exception that the command is to get; None: there is no command, or nothing is to end it."""
+        """The exception to raise in the command; None: there is no command, or no reason to end it."""
         if not self.busy or self.sending or self.pid != posix.getpid():
             return None
         if self.left:
@@ -115,7 +115,7 @@ class Session:
         return None
 
     def _strike(self):
-        """Between two bytecodes of whatever runs: for a command that does not let the hub run."""
+        """Called between two bytecodes of the running code: for a command that does not let the hub run."""
         if self.busy and getcurrent() is self.greenlet:
             exc = self._due()
             if exc is not None:
@@ -134,7 +134,7 @@ class Session:
         self.hub.call_soon(self._strike_parked)  # it is about to run
 
     def after_fork(self):
-        """In the child: the client is the parent's."""
+        """In the child of a fork: the client is the parent's."""
         self.left = True
         try:
             fd = posix.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -179,7 +179,7 @@ class Session:
     def send(self, **message):
         """Send one message. Blocks the greenlet. Raises BrokenPipeError if the client has hung up."""
         rest = memoryview(json.dumps(message).encode() + b"\n")
-        self.sending = True  # the whole of it, whatever is to end the command
+        self.sending = True  # finish the message, even if the command is about to be ended
         try:
             while rest:
                 if self.left:
@@ -196,7 +196,7 @@ class Session:
             raise exc
 
     def ask(self, prompt):
-        """A line of the client's; None if there is no more."""
+        """The client's next line; None if there are no more."""
         self.send(ask=prompt)
         message = self.received.get()
         if "drop" in message:
@@ -227,7 +227,7 @@ class _SessionConsole(Console):
             try:
                 return super().interact()
             except KeyboardInterrupt:
-                pass  # the lines of a statement that is not complete are dropped
+                pass  # drop the lines of an incomplete statement
 
     def run_script(self, text):
         """The status with which the client is to end."""
@@ -298,6 +298,6 @@ def ps():
 
 
 def hub_to_attach_to():
-    """That of the main thread if it has one, else any; None if there is none."""
+    """The hub of the main thread if it has one, else any hub; None if there is none."""
     alive = [hub for hub in hubs() if not hub.closed]
     return next((hub for hub in alive if hub.main_hub), alive[0] if alive else None)

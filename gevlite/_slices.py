@@ -1,4 +1,4 @@
-"""Time slices, as far as they are Python: the settings, and `uninterrupted`. The mechanism is in _interrupt.pxi."""
+"""The part of time slices that is in Python: the settings, and `uninterrupted`. The mechanism is in _interrupt.pxi."""
 
 import _signal  # type: ignore[import-not-found]
 import warnings
@@ -15,7 +15,7 @@ __all__ = ["for_new_hub", "slice_hub", "uninterrupted"]
 def uninterrupted(function=None, /):
     """For a `with` block, or as a decorator: what runs in it is not interrupted at the end of a time slice.
 
-    What blocks in it still lets others run. A block may be in another one. Where time slices are off, it does nothing.
+    Blocking calls in it still let others run. Such blocks can be nested. Where time slices are off, it does nothing.
     Raises TypeError for a generator function or an `async def`: use a `with` block in it.
     """
     if function is None:
@@ -34,10 +34,10 @@ def uninterrupted(function=None, /):
 
 
 def for_new_hub(seconds, source="time_slice"):
-    """How long the slices of a hub of this thread are to be: the argument, which has come from `source`, else the
-    setting; 0: endless.
+    """The length of the slices of a hub of this thread: the argument, which comes from `source`, else the setting; 0:
+    endless.
 
-    Raises TypeError or ValueError, also if there can be none.
+    Raises TypeError or ValueError, also if this thread cannot have time slices.
     """
     if seconds is None:
         seconds = config.time_slice if in_main_thread() else 0.0
@@ -79,7 +79,7 @@ def _check(signum):
 
 
 def _signal_number(signum=None):
-    # Ignored by default, so one that comes from somewhere does no harm; hardly anything uses it.
+    # Ignored by default, so a signal from elsewhere does no harm; hardly any program uses it.
     return signum or config.time_slice_signal or int(_signal.SIGURG)
 
 

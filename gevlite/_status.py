@@ -1,7 +1,7 @@
 """The page that shows what a server's process is doing: `WSGIServer(status_path=...)`. For clients on the same machine.
 
 The server asks `answer` before anything that a proxy says is applied to the environ, and the application never sees the
-path. It is shown to a client only if nothing suggests that somebody else is behind it: see `_is_direct`.
+path. The page is shown only if nothing suggests that the client is a proxy for another machine: see `_is_direct`.
 """
 
 import re
@@ -15,7 +15,7 @@ __all__ = ["StatusPage", "check_path"]
 
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
 
-# Fields that proxies add, by their keys in environ. Underscores at the end: what begins so.
+# Fields that proxies add, by their keys in environ. A key with an underscore at its end stands for all that begin so.
 _FORWARDED = (
     "HTTP_FORWARDED",
     "HTTP_X_FORWARDED",
@@ -95,7 +95,7 @@ def _short(status, text, *more):
 
 
 def _wants_metrics(environ):
-    """Whether it is Prometheus that asks: it names formats of its own."""
+    """Whether the client is Prometheus: it names formats of its own."""
     accepted = environ.get("HTTP_ACCEPT", "")
     return "openmetrics" in accepted or "version=0.0.4" in accepted
 
@@ -103,16 +103,16 @@ def _wants_metrics(environ):
 def _is_direct(sock, environ):
     """Whether the client itself is on this machine, as far as one can know.
 
-    A proxy on this machine is a client there, too. Most add a field that says whom they speak for, or keep the name of
-    the host, which then is not one of this machine (nor is it if a web page has led a browser here). And nginx speaks
-    HTTP/1.0 unless it is told something else.
+    A proxy on this machine is a client on this machine, too. Most proxies add a field that names their client, or keep
+    the name of the host, which then is not one of this machine (nor is it if a web page has led a browser here). And
+    nginx speaks HTTP/1.0 unless it is configured otherwise.
     """
     try:
         peer = sock.getpeername()
     except OSError:
         return False
     if not isinstance(peer, tuple) or not _is_loopback(peer[0]):
-        return False  # a UNIX socket, too: what connects to one is a proxy, mostly
+        return False  # also for a UNIX socket: mostly a proxy connects to one
     if environ["SERVER_PROTOCOL"] != "HTTP/1.1" or any(key.startswith(_FORWARDED) for key in environ):
         return False
     host = environ.get("HTTP_HOST", "")

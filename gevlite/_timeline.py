@@ -44,11 +44,11 @@ class Track:
         self.begin()
 
     def begin(self):
-        self.category = None  # of the slice that has begun
+        self.category = None  # of the current slice
         self.since = 0
         self.text = ""
-        self.awaits = 0  # who has the lock
-        self.woken = None  # (time, by whom, cause, exception): until it runs
+        self.awaits = 0  # the greenlet that holds the lock
+        self.woken = None  # (time, waker, cause, exception): until it runs
         self.how = None  # the same for the slice in which it runs
         self.ended = 0  # of an OS thread: the end of its last slice
 
@@ -69,7 +69,7 @@ class Track:
 
 
 class Timeline:
-    """Made of what `_probe.trace_stop()` returns."""
+    """Made from what `_probe.trace_stop()` returns."""
 
     def __init__(self, raw):
         self.raw = raw
@@ -126,7 +126,7 @@ class Timeline:
 
         Times are in ns since the beginning.
 
-        how: of a slice in which a greenlet runs after it was woken: `(time, track or None, cause, exception)`.
+        how: for a slice in which a greenlet runs after it was woken: `(time, track or None, cause, exception)`.
         """
         self.flows = 0
         self.seen = set()  # the numbers of tracks that have had a slice
@@ -139,7 +139,7 @@ class Timeline:
         for time, who, other, text, thread, type_of_event, kind in events:
             time -= base
             if first is None:
-                # What was before is not known.
+                # Earlier events are not known.
                 first = self.first = time if self.dropped else 0
             track = self._track(who, thread)
             if type_of_event == _SWITCH:
@@ -147,7 +147,7 @@ class Timeline:
                     self._leaves(self._track(other, thread), time, texts[text], kind)
                 self._runs(track, time)
             elif type_of_event == _WAKE:
-                if track.kind != _HUB:  # that is woken if it waited itself, while a runner did its work
+                if track.kind != _HUB:  # a hub is woken if it waited itself, while a runner did its work
                     self._close(track, time, WAIT)
                     track.category, track.since, track.text = READY, time, "ready"
                 self._woken(track, time, other, _CAUSES[kind & ~_RAISES], texts[text] if kind & _RAISES else None)
@@ -279,7 +279,7 @@ class Timeline:
         yield '\n],\n"displayTimeUnit":"ms",\n"otherData":' + dumps(self.about()) + "}\n"
 
     def about(self):
-        """What a file says of itself."""
+        """The metadata of a file."""
         return {
             "made_by": f"gevlite {__version__}",
             "version": 1,
@@ -291,7 +291,7 @@ class Timeline:
         }
 
     def about_track(self, track):
-        """What a file says of a track."""
+        """The metadata of a track in a file."""
         found = {"name": track.label, "kind": ("greenlet", "main", "hub", "raw", "thread")[track.kind]}
         if track.function is not None:
             found["function"] = track.function
@@ -321,7 +321,7 @@ def _us(ns):
 
 
 def _is_special(path):
-    """A pipe or a device: it is written to, and not replaced."""
+    """True for a pipe or a device: it is written to, not replaced."""
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 

@@ -1,7 +1,7 @@
 """A page that shows a trace: one HTML file, which loads nothing. `_trace_page.html` is its text without the data.
 
-The data is that of the JSON file, packed: numbers are those of nanoseconds, most of them differences. Names in it come
-from the program, so the page sets them as text only, and here no name can end the element that has the data.
+The data is that of the JSON file, packed: times are in nanoseconds, most of them differences. Names come from the
+program, so the page shows them as text only, and this module makes sure that no name ends the element with the data.
 """
 
 import importlib.resources
@@ -38,7 +38,7 @@ def page_of(timeline):
             at,
             track.number,
             begin,
-            *track.how[2:],  # what it was woken with
+            *track.how[2:],  # the cause and the exception of the wake-up
         ),
     )
     places = {track.number: (place, timeline.about_track(track)) for track, place in timeline.in_order()}
@@ -81,7 +81,7 @@ class _Data:
         self.flows.append((begin, waker, at, woken, self.hows[f"{how}, with {exception}" if exception else how]))
 
     def packed(self, places, about):
-        """places: of each track its place and what is known about it."""
+        """places: for each track, its place and what is known about it."""
         order = sorted(self.slices, key=lambda track: (places[track][0] if track in places else 1 << 40, track))
         numbers = {track: number for number, track in enumerate(order)}
         tracks, last = [], 0
@@ -116,7 +116,7 @@ class _Data:
 
 
 def packed(found):
-    """What the page reads, of what a JSON file has."""
+    """The part of a JSON file that the page reads."""
     data = _Data()
     names, order = {}, {}
     begins, ends, hows = {}, {}, {}

@@ -1,7 +1,7 @@
 """Which of the calls on a stack is the program's own: the line that a message about a wait should show.
 
-A call that waits is in frames of gevlite, of the standard library or of an installed package most of the time. What a
-reader knows is the line of his own code that made it.
+The innermost frames of a call that waits mostly belong to gevlite, the standard library or an installed package. A
+reader knows the line of their own code that made the call.
 """
 
 import os
@@ -17,7 +17,7 @@ _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 def distance(filename, gevlite=_GEVLITE, standard=_STANDARD):
     """How far from the program's own code a file is: 0 its own, 1 a package, 2 the standard library, 3 gevlite.
 
-    gevlite, standard: the folders of these two in the process that the file is of; empty if it does not know.
+    gevlite, standard: the folders of these two in the process that the file comes from; empty if they are not known.
     """
     if gevlite and filename.startswith(gevlite):
         return 3
@@ -56,7 +56,7 @@ def nearest(places, otherwise=(None,), distance=distance):
 def of_traceback(traceback):
     """`(file, line, function)` of the program's innermost call below which the exception of a traceback was raised.
 
-    Without any, that of an installed package, else of the standard library; None if only gevlite's are there.
+    If there is none, that of an installed package, else of the standard library; None if there are only gevlite's.
     """
     places = []
     while traceback is not None:

@@ -60,7 +60,7 @@ def count_workers():
 
 
 def count_in():
-    """Count the running OS thread as gevlite's own: not as one of the program, which could wake a greenlet."""
+    """Count the running OS thread as gevlite's own. (A thread of the program could wake a greenlet.)"""
     _workers.add(get_ident())
     add_idle_workers(1)
 

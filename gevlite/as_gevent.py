@@ -173,7 +173,7 @@ class _Alias:
         return importlib.import_module(self._real.name)
 
     def exec_module(self, module):
-        # importlib has put the alias's spec there, which would break relative imports in the module.
+        # importlib has set the alias's spec, which would break relative imports in the module.
         module.__spec__ = self._real
         alias = "gevent" + self._real.name.removeprefix("gevlite")
         module.__getattr__ = _missing(alias, getattr(module, "__getattr__", None))

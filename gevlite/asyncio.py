@@ -43,7 +43,7 @@ __all__ = ["EventLoop", "Guest", "attach", "get", "put", "run", "spawn", "wait"]
 
 
 class _Descriptors:
-    """What asyncio's transports ask a selector: whether a descriptor is watched."""
+    """The part of a selector that asyncio's transports use: whether a descriptor is watched."""
 
     def __init__(self, loop):
         self.loop = loop
@@ -76,7 +76,7 @@ class EventLoop(_aio.LoopCore, unix_events._UnixSelectorEventLoop):
 
     Any number of them run in one thread at once, each in the greenlet that has called `run_forever`,
     `run_until_complete` or `asyncio.run`, and other greenlets go on meanwhile. A callback or a coroutine that calls
-    something that blocks holds up its own loop only. To make one costs microseconds.
+    something that blocks holds up its own loop only. Creating a loop takes microseconds.
 
     `asyncio.run(main(), loop_factory=gevlite.asyncio.EventLoop)`
     """
@@ -101,9 +101,10 @@ class EventLoop(_aio.LoopCore, unix_events._UnixSelectorEventLoop):
         pass
 
     def close(self):
-        """Close the loop: what is ready or timed is never called, descriptors are watched no more.
+        """Close the loop: its pending callbacks and timers are never called, its descriptors no longer watched.
 
-        Code that a coroutine has called in a raw greenlet, as SQLAlchemy does, and that still waits gets GreenletExit.
+        If a coroutine has called code in a raw greenlet, as SQLAlchemy does, and that code still waits, it gets
+        GreenletExit.
         """
         try:
             if not self._closed and not self.is_running():
@@ -119,7 +120,7 @@ class EventLoop(_aio.LoopCore, unix_events._UnixSelectorEventLoop):
     @functools.wraps(unix_events._UnixSelectorEventLoop.shutdown_default_executor)
     async def shutdown_default_executor(self, *args, **kwargs):
         hub = get_hub()
-        hub.outside += 1  # asyncio waits in a thread of its own, for which a virtual clock would not stand still
+        hub.outside += 1  # asyncio waits in an extra thread, for which a virtual clock would not stand still
         try:
             await super().shutdown_default_executor(*args, **kwargs)
         finally:
@@ -215,9 +216,9 @@ _NO_SELECTOR = object()
 def run(main, *, debug=None):
     """Run a coroutine, or another awaitable, in a new EventLoop, and return its result: as `asyncio.run`.
 
-    Blocks the current greenlet only; any number may do this at once. A kill or a Timeout of the greenlet cancels the
-    coroutine and what it has started, and is raised when that has ended. A second one is raised at once; what was
-    started then ends by itself. Raises RuntimeError in a coroutine.
+    Blocks the current greenlet only; any number of greenlets can do this at once. A kill or a Timeout of the greenlet
+    cancels the coroutine and the tasks that it has started, and is raised when they have ended. A second one is raised
+    at once; the tasks then end by themselves. Raises RuntimeError in a coroutine.
     """
     if events._get_running_loop() is not None:
         raise RuntimeError(
@@ -233,7 +234,7 @@ def run(main, *, debug=None):
     with asyncio.Runner(debug=debug, loop_factory=_LoopOfRun) as runner:
         if getcurrent() is _main_greenlet():
             return runner.run(main)
-        # A Runner's handler of SIGINT is for the main greenlet, which is to be interrupted.
+        # A Runner's handler of SIGINT is for the main greenlet, the one that Ctrl-C interrupts.
         loop = runner.get_loop()
         return loop.run_until_complete(loop.create_task(main))
 
@@ -243,9 +244,9 @@ async def _await_it(awaitable):
 
 
 class _LoopOfRun(EventLoop):
-    """If the greenlet is interrupted again while its tasks end, the rest is done by a greenlet of its own.
+    """If the greenlet is interrupted again while its tasks end, another greenlet does the rest.
 
-    (Not after Ctrl-C: then the program is to end.)
+    (Not after Ctrl-C: that is meant to end the program.)
     """
 
     interrupted = None
@@ -266,14 +267,14 @@ class _LoopOfRun(EventLoop):
             super().close()
 
     def _end_inner(self):
-        if self.interrupted is not None:  # else all tasks have ended
+        if self.interrupted is not None:  # otherwise all tasks have ended
             super()._end_inner()
 
 
 def _end_loop(loop, again):
-    """Cancel what still runs and close the loop. Of what waits, nothing ends if the hub does not run any more.
+    """Cancel the tasks that still run and close the loop. If the hub no longer runs, no waiting task can end.
 
-    `again`: also what was cancelled before, and may be about to end.
+    `again`: also cancel tasks that were cancelled before, and may be about to end.
     """
     try:
         if not loop.is_closed():
@@ -298,12 +299,12 @@ def _main_greenlet():
 def wait(awaitable, timeout=None):
     """Run an awaitable in the long-lived loop of this thread, and return its result or raise its exception.
 
-    That is the loop to which `attach` has attached the thread, while it runs, else one of gevlite. What belongs to one
-    loop, such as a client, a pool or a channel, can be used by all greenlets of the thread in this way. Blocks the
-    current greenlet; its contextvars go along. After `timeout` seconds the awaitable is cancelled, and TimeoutError is
-    raised when it has ended (at once if another greenlet detaches that loop meanwhile). A kill or a Timeout of the
-    greenlet cancels it in the same way. If it is cancelled by others, this raises asyncio.CancelledError. Raises
-    RuntimeError in a coroutine of that same loop.
+    That is the loop to which `attach` has attached the thread, while it runs, else one of gevlite. In this way all
+    greenlets of the thread can use an object that belongs to one loop, such as a client, a pool or a channel. Blocks
+    the current greenlet, and passes on its contextvars. After `timeout` seconds the awaitable is cancelled, and
+    TimeoutError is raised when it has ended (at once if another greenlet detaches that loop meanwhile). A kill or a
+    Timeout of the greenlet cancels it in the same way. If other code cancels it, this raises asyncio.CancelledError.
+    Raises RuntimeError in a coroutine of that same loop.
     """
     if isinstance(timeout, Timeout):
         return with_timeout(timeout, wait, awaitable)
@@ -342,7 +343,7 @@ def _start(loop, awaitable):
         awaitable = _await_it(awaitable)
     if loop.get_task_factory() is None:
         return loop.create_task(awaitable)
-    return asyncio.Task(awaitable, loop=loop)  # an eager task would begin here, and not in the greenlet of its loop
+    return asyncio.Task(awaitable, loop=loop)  # an eager task would begin here, not in the greenlet of its loop
 
 
 def _wait_for_end(hub, guest, task, timeout=None):
@@ -369,12 +370,12 @@ def _wait_for_end(hub, guest, task, timeout=None):
 
 
 def _cancel(hub, guest, task):
-    """Cancel the task and wait for its end: what it does then is not done behind the back of whoever cancels it.
+    """Cancel the task and wait for its end, so that it does nothing after the caller has gone on.
 
-    If its loop was detached meanwhile, that cannot be waited for.
+    If its loop was detached meanwhile, this cannot wait.
     """
     if guest is not None and not guest.attached:
-        # Its loop has nothing to do with this greenlet any more: it is told as by another thread.
+        # Its loop has nothing to do with this greenlet any more: notify it as another thread would.
         if not guest.loop.is_closed():
             guest.loop.call_soon_threadsafe(_cancel_there, task)
         return
@@ -442,21 +443,21 @@ def _after_fork():
 os.register_at_fork(after_in_child=_after_fork)
 
 
-# ---------------------------------------------------------------- in the loop of somebody else
+# ---------------------------------------------------------------- in a loop that is not gevlite's
 
 # For a fork: the core has forgotten them by then.
 _guests = weakref.WeakSet()
 
 
 def attach(loop=None):
-    """Have an event loop that is not gevlite's, asyncio's own or uvloop, run the greenlets of this thread, too.
+    """Make an event loop that is not gevlite's, asyncio's own or uvloop, run the greenlets of this thread, too.
 
     After that, `await spawn(function, ...)` and the other awaitables of gevlite can be used in its coroutines. No other
     thread is needed: the loop calls the hub when a greenlet is ready, a descriptor is reported or a timer is due. loop:
     the running one by default; one that does not run yet must be run by this thread later.
 
     Returns a Guest: its `detach()`, leaving it as a context manager, and closing the loop undo this. Does not block.
-    With a loop of gevlite it has nothing to do. Raises RuntimeError if there is no running loop, if `loop` is closed or
+    With a loop of gevlite, it does nothing. Raises RuntimeError if there is no running loop, if `loop` is closed or
     run by another thread or greenlet, if the thread or the loop is attached already, and if the hub has a backend
     without a descriptor that could be watched (`select` and `poll` are replaced by `epoll` or `kqueue` until it is
     detached).
@@ -478,7 +479,7 @@ def attach(loop=None):
 
 
 class _Spawned(Greenlet):
-    """Its error is raised where it is awaited. If it never is, the error is reported when the greenlet goes away."""
+    """Its error is raised where it is awaited. If it never is, the error is reported when the greenlet is freed."""
 
     awaited = False
 
@@ -494,7 +495,7 @@ class _Spawned(Greenlet):
 def spawn(function, /, *args, **kwargs):
     """Call `function(*args, **kwargs)` in a greenlet, where it may block; for coroutines: `await spawn(function, ...)`.
 
-    It begins at once, as a task does, in a copy of the contextvars context. To await it returns the function's result
+    It begins at once, as a task does, in a copy of the contextvars context. Awaiting it returns the function's result
     or raises its exception. If the task that awaits it is cancelled, the greenlet is killed, and the task goes on with
     its cancellation when the greenlet has ended.
     """
@@ -594,7 +595,7 @@ async def _result(result):
 
 
 async def _end(greenlet):
-    """Wait until it has ended. True if this task was cancelled meanwhile: then it was killed."""
+    """Wait until the greenlet has ended. True if this task was cancelled meanwhile: then the greenlet was killed."""
     cancelled = None
     while not greenlet.ready():
         try:
@@ -618,7 +619,8 @@ async def _greenlet(greenlet):
 
 
 async def _take(function, give_back):
-    """What `function` takes, in a greenlet of its own. If the task is cancelled after that, it is given back."""
+    """Call `function` in a greenlet of its own and return what it takes. If the task is cancelled after that, give it
+    back."""
     greenlet = spawn(function)
     greenlet.awaited = True
     cancelled = await _end(greenlet)

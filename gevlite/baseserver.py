@@ -167,7 +167,7 @@ class BaseServer:
             raise TypeError("'handle' must be provided: the function that serves a client")
 
     def _handle(self, *args):
-        return self.handle(*args)  # which may have been set meanwhile
+        return self.handle(*args)  # it may have been set meanwhile
 
     def init_socket(self):
         """Make, bind and listen on the socket, unless there is one. `start` calls it.
@@ -295,7 +295,7 @@ class BaseServer:
             self.do_close(*args)
 
     def _interrupted(self, exc, what):
-        """Ctrl-C came while this greenlet served `what`: that is no error of its, and for the main greenlet."""
+        """Ctrl-C came while this greenlet served `what`: not this greenlet's error; pass it to the main greenlet."""
         place = of_traceback(exc.__traceback__)
         where = f", in {in_words(place)}" if place is not None else ""
         _logger.warning("%s interrupted while it served %s%s", type(self).__name__, what, where)
@@ -317,10 +317,10 @@ class BaseServer:
         return not hasattr(self, "socket")
 
     def _counts(self):
-        """What `gevlite.metrics` says of it."""
+        """Its numbers for `gevlite.metrics`."""
         return {
             "address": name_of(self.address),
-            "open": sum(not one.dead for one in list(self._serving)),  # the child of a fork has some that are
+            "open": sum(not one.dead for one in list(self._serving)),  # the child of a fork may have dead ones
             "accepted": self._accepted,
             "refused": self._refused,
             "failed": self._failed,
@@ -434,7 +434,7 @@ class BaseServer:
                 # In a greenlet of its own: a second Ctrl-C ends only the waiting here, not the stopping.
                 Greenlet.spawn(self.stop, timeout=stop_timeout).join()
         except KeyboardInterrupt as exc:
-            # Without the steps by which the wait ended, of which its traceback would show a dozen.
+            # Without the steps by which the wait ended: the traceback would show a dozen of them.
             raise exc.with_traceback(None) from None
 
     def _say_where(self):
@@ -445,7 +445,7 @@ class BaseServer:
 
 
 def refuse_async(function, name):
-    """Raise TypeError if what serves clients cannot be called, or is an async function, whose call runs nothing."""
+    """Raise TypeError if the handler of clients is not callable, or is an async function, whose call runs nothing."""
     if not callable(function):
         raise TypeError(f"{name} must be a function, not {function!r}")
     for called in (function, type(function).__call__):

@@ -112,7 +112,7 @@ class Hub(_core.Hub):
         super()._tear_down(unwind)
 
     def __delattr__(self, name):
-        # Deleting one that has not been made yet is no error.
+        # Deleting one that has not been made yet is not an error.
         if name in ("resolver", "threadpool") and name not in vars(self):
             return
         super().__delattr__(name)

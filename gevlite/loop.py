@@ -364,7 +364,7 @@ class _Hook(Watcher):
         self._hooks().remove(self._happened)
 
     def _is_due(self):
-        pass  # it is of each turn
+        pass  # not an event: it is called in each turn
 
 
 class prepare(_Hook):
@@ -675,8 +675,8 @@ class Loop:
     def run(self, nowait=False, once=False):
         """Block until nothing keeps the loop alive any more, or until `break_()`. Everything else continues meanwhile.
 
-        nowait: block only until everything that is ready now has run. once: block only until something happens. What is
-        due already counts.
+        nowait: block only until everything that is ready now has run. once: block only until something happens; an
+        event that is already due counts.
         """
         if nowait:
             self.hub.wait_idle()
@@ -688,7 +688,7 @@ class Loop:
         self._runs.append(waiter)
 
         def polled():
-            # One that did not wait, as at the end of a time slice, brings nothing.
+            # A poll that did not wait, as at the end of a time slice, does not count.
             if something_is_due(self.hub) or self.hub.spinning:
                 end()
 

@@ -10,7 +10,7 @@ import time
 
 from gevlite._cli.reach import CannotLook, connect, ends_now, no_hub, output_lost
 
-# After so many seconds without an answer the user is told.
+# After so many seconds without an answer, tell the user.
 _PATIENCE = 3.0
 
 
@@ -40,8 +40,8 @@ class _Client:
         self.connection = connection
         self.rest = b""
         self.gone = False  # the process has hung up while the user types
-        self.interrupted = 0.0  # since when what runs is to end
-        self.told = False  # that it does not
+        self.interrupted = 0.0  # since when the running command has been asked to end
+        self.told = False  # whether the user knows that it does not end
 
     # -------- messages
 
@@ -52,7 +52,7 @@ class _Client:
         except TimeoutError:
             raise CannotLook(_stuck(self.pid, self.timeout)) from None
         except OSError:
-            pass  # which is found when the answer is read
+            pass  # reading the answer will show that it has hung up
 
     def receive(self, seconds):
         """The next message; None if there is none for so many seconds."""
@@ -75,7 +75,7 @@ class _Client:
         return message
 
     def hung_up(self):
-        """The exit code, after saying so."""
+        """Print why it ends, and return the exit code."""
         ended = ends_now(self.pid)
         print(f"process {self.pid} has {'ended' if ended else 'hung up'}", file=sys.stderr)
         return 0 if ended and sys.stdin.isatty() else 1
@@ -94,7 +94,7 @@ class _Client:
     # -------- the two ways
 
     def run_script(self, text):
-        """Run what came from stdin; returns the exit code."""
+        """Run the commands from stdin; returns the exit code."""
         try:
             self.greet()
             self.send(script=text)
@@ -117,7 +117,7 @@ class _Client:
             return exc.args[0]
 
     def talk(self, answer):
-        """Show what comes, and call `answer(prompt)` for each question. Ctrl-C interrupts what runs."""
+        """Show what the process sends, and call `answer(prompt)` for each question. Ctrl-C interrupts the command."""
         default = signal.signal(signal.SIGINT, self.interrupt)
         try:
             while True:
@@ -169,18 +169,18 @@ class _Client:
 
 
 class _Watcher:
-    """While the user types: interrupts that at Ctrl-C, and when the process hangs up."""
+    """While the user types: ends the typing at Ctrl-C, and when the process hangs up."""
 
     def __init__(self, client):
         self.client = client
         self.typing = False
 
     def __enter__(self):
-        # Also if the shell has had it ignored: it is how the end of the process is told.
+        # Even if the shell has made us ignore this signal: it reports the end of the process.
         self.default = signal.signal(signal.SIGINT, self.interrupt)
         self.reader, self.writer = os.pipe()
         self.thread = threading.Thread(target=self.run, daemon=True)
-        # Ctrl-C is for the main thread, which waits in readline.
+        # Ctrl-C must reach the main thread, which waits in readline.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             self.thread.start()
@@ -199,16 +199,16 @@ class _Watcher:
         poll.register(self.reader, select.POLLIN)
         ready = {fd for fd, _ in poll.poll()}
         if self.reader not in ready:
-            # While it has asked, it says nothing but that.
+            # After a question the process sends nothing, so this is its end.
             self.client.gone = True
             poll.unregister(self.client.connection)
-            # Again and again: one that comes just before readline waits for a key does not end that.
+            # Repeatedly: a signal that comes just before readline waits for a key does not end the wait.
             while not poll.poll(100):
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     def __exit__(self, *_):
         os.write(self.writer, b"x")
-        self.thread.join()  # then it sends no signal any more
+        self.thread.join()  # after that it sends no more signals
         signal.signal(signal.SIGINT, self.default)
         os.close(self.reader)
         os.close(self.writer)

@@ -2,7 +2,7 @@
 
 Server, clients and ticker are greenlets on one thread. The server answers `/delay/N` after N seconds. The clients use
 `urllib.request` and, if it is installed, `requests`, unmodified under `monkey.patch_all()`. The ticker wakes up again
-and again: the delay of its latest tick shows for how long anything kept the thread to itself.
+and again: the delay of its latest tick shows how long something else kept the thread to itself.
 """
 
 import shutil

@@ -32,7 +32,7 @@ def report():
     ]
 
 
-# What a program may use beside gevlite itself; the other extras are for work on gevlite.
+# Extras that a program can use; the others are for work on gevlite itself.
 _EXTRAS = ("ares", "dnspython", "metrics", "websocket", "wsgi")
 
 

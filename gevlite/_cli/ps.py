@@ -1,4 +1,4 @@
-"""`python -m gevlite ps` and its kin: ask a running process what its greenlets do, and show it."""
+"""`python -m gevlite ps`, `tree`, `dump` and `stats`: ask a running process what its greenlets do, and show it."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def _width(wanted):
 
 
 def _reports(pid, timeout):
-    """The report of the process; without a hub there, also those of its children."""
+    """The report of the process; if it has no hub, also those of its children."""
     problem = report = None
     try:
         report = _report(pid, timeout)
@@ -85,11 +85,11 @@ def report_of(raw):
         raise CannotLook(f"{has}, and this is {__version__}: both have to be the same") from None
 
 
-# ---------------------------------------------------------------- what /proc has
+# ---------------------------------------------------------------- from /proc
 
 
 def _add_connects(report):
-    """Where a socket connects to is known to the kernel only, as long as it does."""
+    """Only the kernel knows the peer of a socket, as long as the connection lasts."""
     for one in report.greenlets:
         if one.waits_for == "connect" and one.fd >= 0:
             address = _connects_to(report.pid, one.fd)
@@ -114,7 +114,7 @@ def _connects_to(pid, fd):
     return None
 
 
-# ---------------------------------------------------------------- without a number
+# ---------------------------------------------------------------- without the number of a process
 
 
 def _list(options):

@@ -35,12 +35,12 @@ class CannotLook(Exception):
     """Why there is no report, and what to do about it."""
 
     def __str__(self):
-        # The process may have said it.
+        # The process itself may have given the reason.
         return "\n".join(map(printable, super().__str__().split("\n")))
 
 
 def look(pid, timeout):
-    """What `gevlite._probe.collect()` says in the process."""
+    """What `gevlite._probe.collect()` returns in the process."""
     uid = user_of(pid)
     raw = look_by_socket(pid, uid, timeout)
     if raw is None:
@@ -51,7 +51,7 @@ def look(pid, timeout):
 
 
 def connect(pid, timeout, request):
-    """A connection to a thread of the process, which has got the request. For those of `gevlite._door`."""
+    """A connection to a thread of the process, which has the request. For the requests that `gevlite._door` answers."""
     uid = user_of(pid)
     connection = knock(pid, uid, timeout)
     if connection is None:
@@ -59,12 +59,12 @@ def connect(pid, timeout, request):
     try:
         connection.sendall(request)
     except OSError:
-        pass  # which is found when the answer is read
+        pass  # reading the answer will show that it has hung up
     return connection
 
 
 def has_ended(pid):
-    """True if there is no such process, or nothing but its exit status."""
+    """True if there is no such process, or only its exit status is left."""
     try:
         os.kill(pid, 0)
         return stat_of(pid)[0] in (b"Z", b"X")
@@ -75,7 +75,7 @@ def has_ended(pid):
 
 
 def ends_now(pid, seconds=5.0):
-    """True if a process that has hung up ends, within so many seconds: its connections end a moment before it does."""
+    """True if a process that has hung up ends within so many seconds: its connections end a moment before it does."""
     end = time.monotonic() + seconds
     while not has_ended(pid):
         if time.monotonic() > end:
@@ -85,7 +85,7 @@ def ends_now(pid, seconds=5.0):
 
 
 def output_lost(exc):
-    """The exit code when stdout cannot be written to, after saying so if it is not just closed."""
+    """The exit code when stdout cannot be written to. Unless it is merely closed, say so first."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush at exit
     if isinstance(exc, BrokenPipeError):
         return 0
@@ -242,7 +242,7 @@ class _Script:
     def run(self, function, *arguments):
         with open(_probe.__file__, encoding="utf-8") as file:
             source = file.read()
-        # In a namespace of its own: that of the program is not touched.
+        # In a namespace of its own, not in the program's.
         with open(self._path, "w", encoding="utf-8") as file:
             call = f"ns[{function!r}](*{arguments!r})"
             file.write(f"exec(compile({source!r}, 'gevlite/_probe.py', 'exec'), ns := {{}}); {call}\n")
@@ -255,10 +255,10 @@ class _Script:
             raise CannotLook(_refused(self._pid, exc)) from None
 
     def wait(self):
-        """A moment. Raises CannotLook if it has been too long, or if there is nothing to wait for."""
+        """Wait for a moment. Raises CannotLook if it has taken too long, or if there is nothing to wait for."""
         if time.monotonic() > self._end:
             with open(self._path, "w", encoding="utf-8"):
-                pass  # it runs at some time, and then does nothing
+                pass  # the process will run it later, when it does nothing
             self._keep = True
             raise CannotLook(_blocked(self._pid, self._timeout))
         _must_exist(self._pid, f"process {self._pid} has ended")
@@ -321,7 +321,7 @@ def _unprepared(pid, why):
 
 
 def _children_hint(pid):
-    """If its children have been prepared, as those of gunicorn's master."""
+    """Advice if its children have been prepared, as those of gunicorn's master are."""
     found = []
     for child in children_of(pid):
         try:
@@ -334,7 +334,7 @@ def _children_hint(pid):
 
 
 def _signal_hint(pid):
-    """If the process has been prepared in the other way."""
+    """Advice if the process has been prepared in the other way."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             entries = dict(entry.partition(b"=")[::2] for entry in file.read().split(b"\0"))
@@ -370,7 +370,7 @@ def _line(frame):
     return getattr(location, "lineno", None) or getattr(frame, "lineno", "?")
 
 
-# ---------------------------------------------------------------- what /proc has
+# ---------------------------------------------------------------- from /proc
 
 
 def stat_of(pid):
@@ -380,7 +380,7 @@ def stat_of(pid):
 
 
 def has_gevlite(pid):
-    """Whether its memory has the core of gevlite; None: not known, as of another user's, or where there is no /proc."""
+    """Whether the core of gevlite is in its memory; None: unknown, as for another user's process or without /proc."""
     try:
         with open(f"/proc/{pid}/maps", "rb") as file:
             maps = file.read()

@@ -1,4 +1,4 @@
-"""`python -m gevlite top`: what the greenlets of a process do, again and again."""
+"""`python -m gevlite top`: what the greenlets of a process do, shown again and again."""
 
 import json
 import os
@@ -31,7 +31,7 @@ _WAITS = {
     14: "select",
     15: "tasks",
 }
-# What grows: it is more than ever, after so many looks, and was more than before in half of them.
+# What counts as growing: after so many looks it is at its highest, and it rose in half of them.
 _FEWEST_LOOKS = 3
 
 
@@ -77,7 +77,7 @@ def _watch(options, screen):
                 if not raw["hubs"]:
                     raise CannotLook(no_hub(pid))
                 top.add(raw, Process(pid))
-                if top.seconds is not None:  # else it is the first one, with which the others are compared
+                if top.seconds is not None:  # otherwise it is the first one, with which the others are compared
                     screen.show(top)
                     left = left and left - 1
     return 0
@@ -180,13 +180,13 @@ class Top:
             if value is not None:
                 self._note(what, "", value)
         self._note("timers", "", sum(hub[10] for hub in raw["hubs"]))
-        # What has gone counts 0.
+        # What no longer exists counts 0.
         for what, which in list(self.series):
             if what == "greenlets" and which not in self.rows:
                 self._note(what, which, 0)
         for which, row in self.rows.items():
             if (what := ("greenlets", which)) not in self.series and self.seconds is not None:
-                self._note(*what, 0)  # it was not there in the look before
+                self._note(*what, 0)  # it did not exist at the previous look
             self._note(*what, row.count)
 
     def _note(self, what, which, value):
@@ -246,7 +246,7 @@ class Top:
     # -------- text
 
     def lines(self, rows=None, width=None):
-        """The lines of the screen. rows: at most so many; width: what is to fit into it, if it can; None: all."""
+        """The lines of the screen. rows: at most so many; width: columns that they should fit into; None: all."""
         raw, process = self.raw, self.process
         lines = [f"PID {self.pid}: {' '.join(raw['program'])}".rstrip(": ")]
         facts = [f"CPU {_percent(self.cpu)}"] if self.cpu is not None else []
@@ -280,7 +280,7 @@ class Top:
         if hub["state"] == "closed":
             words = ["closed"]
         elif hub["longest"] > (hub["lag"] or (0.1,))[0]:
-            words.append(f"a turn of {_seconds(hub['longest'])}")  # which is not over, so the loop has not counted it
+            words.append(f"a turn of {_seconds(hub['longest'])}")  # not over yet, so the loop has not counted it
         elif hub["lag"]:
             words.append(f"lag {hub['lag'][1]}")
         text = f"{hub['name']} ({hub['backend']}): {', '.join(words)}"
@@ -326,7 +326,7 @@ class Top:
 
 
 def _worst(rounds, limits):
-    """Of the slowest of these rounds of the loop: the limit that it kept, in seconds, and the words for it."""
+    """For the slowest of these rounds of the loop: the class limit that it kept, in seconds, and the words for it."""
     worst = max((number for number, count in enumerate(rounds) if count > 0), default=None)
     if worst is None:
         return None

@@ -10,7 +10,7 @@ from gevlite._timeline import Timeline, check_file, write_file
 from gevlite._trace_page import NotATrace, page, page_of
 from gevlite.trace import EVENTS
 
-# If nobody ends it, a trace of another process ends by itself, so long after it should.
+# If no request ends it, a trace of another process ends by itself, so many seconds after it should.
 SPARE_SECONDS = 30.0
 
 
@@ -60,7 +60,7 @@ def _record(pid, options):
                 try:
                     answered = select.select([connection], [], [], options.seconds)[0]  # an error comes at once
                 except KeyboardInterrupt:
-                    answered = None  # what there is until now is wanted
+                    answered = None  # keep what has been recorded so far
                 if not answered:
                     connection.sendall(b"\n")
 
@@ -89,7 +89,7 @@ def _sleep(seconds):
     try:
         time.sleep(seconds)
     except KeyboardInterrupt:
-        pass  # what there is until now is wanted
+        pass  # keep what has been recorded so far
 
 
 def _children(pid):

@@ -173,7 +173,7 @@ class GevliteWorker(Worker):
             self._over.set()
 
     def _stop(self):
-        # A little before the master would kill this process, which would then skip everything that it does at its end.
+        # A little before the master would kill this process: a killed process skips everything that it does at exit.
         deadline = time.monotonic() + 0.9 * self.cfg.graceful_timeout
         for server in self.servers:
             server.close()
@@ -228,7 +228,7 @@ class _Application:
         cfg = worker.cfg
         self.wsgi = worker.wsgi
         self.count = worker.count
-        # As a proxy says.
+        # According to a proxy.
         self.schemes = [
             ("HTTP_" + name.upper().replace("-", "_"), value) for name, value in cfg.secure_scheme_headers.items()
         ]
@@ -256,7 +256,7 @@ class _Application:
         try:
             return self.wsgi(environ, start_response)
         except StopIteration:
-            # An application says in this way that it has used "gunicorn.socket" itself (simple-websocket does).
+            # In this way an application shows that it has used "gunicorn.socket" itself (simple-websocket does).
             stream.rfile  # noqa: B018  (takes the connection over)
             return ()
 
