@@ -1,8 +1,8 @@
 """The entry point of gevlite's plug-in for pytest, which each run of pytest imports where gevlite is installed.
 
-So it imports nothing of gevlite, and does nothing, before it is asked for: by `-p gevlite`, by `gevlite = true` in the
-ini file, by an option of its own, by a marker at a test, or by a fixture. What it then does is in
-`gevlite.testing._pytest`. It is no part of the package, because importing a module of the package imports gevlite.
+So it imports nothing of gevlite, and does nothing, until a run asks for it: by `-p gevlite`, by `gevlite = true` in the
+ini file, by an option of its own, by a marker at a test, or by a fixture. Its work is then done in
+`gevlite.testing._pytest`. It is not part of the package, because importing a module of the package imports gevlite.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def pytest_load_initial_conftests(early_config):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", MARKER)
-    # Late, if a plug-in of the command line was not there before the configuration, as in a process of xdist.
+    # Late, if a plug-in of the command line was not loaded before the configuration, as in a process of xdist.
     if _is_wanted(config, config.option) and not _has_begun(config):
         _begin(config, config.option)
 
@@ -129,7 +129,7 @@ def gevlite_faults():
 
 @pytest.fixture
 def gevlite_errors(request):
-    """The errors of greenlets so far that nothing caught, a list: what is left in it at the end fails the test."""
+    """A list of the uncaught errors of greenlets so far: whatever is left in it at the end fails the test."""
     session = request.config.pluginmanager.get_plugin("gevlite-session")
     if session is None:
         pytest.fail("gevlite_errors needs gevlite's plug-in: -p gevlite, gevlite = true, or the marker gevlite")

@@ -3,8 +3,8 @@
     gevlite.metrics.read()                                  # a dict
     prometheus_client.REGISTRY.register(gevlite.metrics.Collector())
 
-They are counted all the time, by the code that they are about. Reading them runs no code of the program and shows no
-values of it: only numbers, names of functions and addresses of listeners. docs/metrics.md says what each one tells.
+The code that they describe counts them all the time. Reading them runs no code of the program and shows none of its
+values: only numbers, names of functions and addresses of listeners. docs/metrics.md says what each one means.
 """
 
 import os
@@ -27,21 +27,21 @@ _STATES = ("running", "ready", "parked", "not begun")
 
 
 def read(functions: int = 20) -> dict[str, Any]:
-    """What this process counts now, of all its hubs, as a dict that `json.dumps` takes. Does not block.
+    """The present counts of this process, for all its hubs, as a dict that `json.dumps` accepts. Does not block.
 
-    functions: of so many functions the greenlets are counted, those that run in most of them; all others together are
-    "other". Times are seconds. A histogram is a dict with `count`, `seconds` (the sum) and `buckets`: pairs of a limit,
-    None in the last one, and how many took at most that time and longer than the limit before. What only grows is
-    counted since the process began; the child of a fork goes on from the counts of its parent.
+    functions: greenlets are counted by function for so many functions, those that run in most of them; all others
+    together are "other". Times are seconds. A histogram is a dict with `count`, `seconds` (the sum) and `buckets`:
+    pairs of a limit, None in the last one, and how many took at most that time and longer than the limit before.
+    Counts that only grow began at 0 with the process; the child of a fork continues those of its parent.
 
     * `pid`, `version` (of gevlite)
-    * `hubs`: of each `thread` (its name), `name`, `backend`, `main` (whether of the main thread), `turn_seconds` (since
-      it last began to run greenlets; 0.0 while it waits), `greenlets` (by state: running, ready, parked, not begun),
+    * `hubs`: for each `thread` (its name), `name`, `backend`, `main` (whether of the main thread), `turn_seconds`
+      (since it last began to run greenlets; 0.0 while it waits), `greenlets` (by state: running, ready, parked, not begun),
       `queue` (what will run next, calls included), `timers`, `descriptors` (that it watches), `lag` (a histogram), and
       since it began `switches`, `handoffs` (switches between two greenlets, not through the hub), `polls`, `spawned`,
       `slices` (time slices that were used up)
     * `ended`: the last five and `lag` of hubs that have ended, by `main` and `other`
-    * `functions`: of each `function`, `file`, `line`, and `greenlets`, the number of those that run it
+    * `functions`: for each `function`, `file`, `line`, and `greenlets`, the number of those that run it
     * `pools`, the thread pools: `kind`, `max`, `threads`, `busy` (threads), `queued` (calls without a thread)
     * `servers` that were started: `kind`, `address`, `open` (connections), `accepted`, `refused` (closed because there
       were too many), `failed` (TLS handshake or PROXY protocol). Of a `WSGIServer` also `requests` by class of their
@@ -138,7 +138,7 @@ def _servers():
 
 
 def _label(text):
-    """A text that is UTF-8, which a path, and with it a name, need not be; the end of a very long one is `...`."""
+    """The text as valid UTF-8, which a path, and so a name, need not be; the end of a very long one is `...`."""
     return _short(text).encode("utf-8", "backslashreplace").decode()
 
 
@@ -162,7 +162,7 @@ class _Family(NamedTuple):
         self.add(histogram["seconds"], "_sum", **labels)
 
 
-# Of each metric its kind and help. A counter's name here lacks its suffix `_total`.
+# The kind and the help text of each metric. A counter's name here lacks its suffix `_total`.
 _KNOWN = {
     "gevlite_build": ("info", "The version of gevlite."),
     "gevlite_hubs": ("gauge", "Hubs, one for each OS thread that uses gevlite."),
@@ -253,7 +253,7 @@ def _add_hubs(made, data):
             made["gevlite_greenlets"].add(sum(one["greenlets"][state] for one in living[label]), hub=label, state=state)
     functions = {}
     for one in data["functions"]:
-        name = _label(one["function"])  # of two functions that look the same there, the sum
+        name = _label(one["function"])  # functions with the same label are added up
         functions[name] = functions.get(name, 0) + one["greenlets"]
     for name, count in functions.items():
         made["gevlite_greenlets_by_function"].add(count, function=name)
@@ -270,7 +270,7 @@ _MOST_SERVERS = 20
 
 
 def _by_address(servers: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Servers by their address; those with the same one together, and those beyond the first ones."""
+    """Servers by their address: those with the same one together, and all those beyond the first few together."""
     found: dict[str, dict[str, Any]] = {}
     for one in sorted(servers, key=lambda one: -one["accepted"]):
         name = one["address"]

@@ -112,7 +112,7 @@ def _lasting(original):
 def read(fd, length, /):
     """Like `os.read`: block until there is data, and return up to `length` bytes; b"" at the end."""
     if _index(length) <= 0:
-        return _read(fd, length)  # which does not wait
+        return _read(fd, length)  # this does not wait
     return _wait_and(_read, fd, READ, length)
 
 
@@ -123,7 +123,7 @@ def write(fd, data, /):
         size = view.nbytes
         ours = _mode_of(fd)
         if not size and not _keeps_boundaries(fd):
-            return _write(fd, data)  # which does not wait
+            return _write(fd, data)  # this does not wait
         if size <= PIPE_BUF and not ours:
             return _wait_and(_write, fd, WRITE, data)
         if not ours:
@@ -153,7 +153,7 @@ if "readinto" in __implements__:
         end."""
         with memoryview(buffer) as view:
             if not view.nbytes:
-                return _readinto(fd, buffer)  # which does not wait
+                return _readinto(fd, buffer)  # this does not wait
         return _wait_and(_readinto, fd, READ, buffer)
 
 
@@ -251,7 +251,7 @@ def waitid(idtype, id, options, /):
 
 
 class _Question:
-    """The question of `waitpid`, put to the kernel, or to the results that the hub has taken for `fork_and_watch`."""
+    """A query of `waitpid`, to the kernel or to the results that the hub has taken for `fork_and_watch`."""
 
     def __init__(self, original, pid):
         self.ask = lambda options: original(pid, options)
@@ -292,7 +292,7 @@ class _Question:
 
 
 class _UsageQuestion(_Question):
-    """The question of `wait4`."""
+    """A query of `wait4`."""
 
     def nothing(self):
         return 0, 0, _no_usage()
@@ -308,7 +308,7 @@ def _no_usage():
 
 
 class _IdQuestion(_Question):
-    """The question of `waitid`."""
+    """A query of `waitid`."""
 
     def __init__(self, idtype, id):
         self.ask = lambda options: _waits["waitid"](idtype, id, options)
@@ -356,7 +356,7 @@ def _answer(question, options):
                 _watched.pop(pid).was_taken(status)
             return answer
         if question.idtype == _std.P_PID and not childless and question.id in _watched:
-            # If that child has ended, its status was not asked for in time, and the number now belongs to another
+            # If that child has ended, nothing asked for its status in time, and the number now belongs to another
             # child.
             if _watched[question.id].ended.is_set():
                 del _watched[question.id]

@@ -122,7 +122,7 @@ class _End:
 
 
 class _Feeder:
-    """Starts the calls of an `imap` in a greenlet. It has no reference to the iterator, which may so be dropped."""
+    """Starts the calls of an `imap` in a greenlet. It has no reference to the iterator, so that can be dropped."""
 
     def __init__(self, group, func, iterables, maxsize, ordered):
         self.group = group

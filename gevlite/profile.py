@@ -46,7 +46,7 @@ class Profile(cProfile.Profile):
         self._threads = threads
 
     def enable(self, subcalls=True, builtins=True):
-        """Begin, or go on, to collect. Raises RuntimeError if it does already. `subcalls` is accepted and ignored."""
+        """Start or resume collecting. Raises RuntimeError if already collecting. `subcalls` is accepted and ignored."""
         if self._threads:
             (_set_in_all_threads or _set_in_new_threads)(self._join)
         try:
@@ -56,7 +56,7 @@ class Profile(cProfile.Profile):
             raise
 
     def disable(self):
-        """Stop to collect. Does nothing if it does not."""
+        """Stop collecting. Does nothing if it is not collecting."""
         self._forget_threads()
         self._recorder.stop()
 
@@ -74,11 +74,11 @@ class Profile(cProfile.Profile):
         self._recorder.clear()
 
     def getstats(self):
-        """`cProfile`'s own format of entries, which is not made here: an empty list. `create_stats` has them."""
+        """An empty list: `cProfile`'s own format of entries is not supported. `create_stats` has them."""
         return []
 
     def snapshot_stats(self):
-        """Set `stats` to what was collected until now."""
+        """Set `stats` to what has been collected so far."""
         self.stats = self._recorder.stats()
 
 

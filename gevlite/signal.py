@@ -105,7 +105,7 @@ def signal(signalnum, handler, /):
     """Like `signal.signal`. A handler of SIGCHLD runs in a new greenlet, without a frame: children may end at any
     moment, so its exceptions are only reported and not raised in other code."""
     if signalnum == _SIGCHLD and callable(handler) and not isinstance(handler, (int, _InGreenlet)):
-        get_hub()  # which notices signals from now on
+        get_hub()  # from now on it notices signals
         handler = _InGreenlet(handler)
     return _handler_of(_signal(signalnum, handler))
 

@@ -177,7 +177,7 @@ class Popen(_StdPopen):
         """Without blocking: True if the child has ended, and its status has been taken."""
         if self.returncode is None and self._waitpid_lock.acquire(False):
             try:
-                if self.returncode is None:  # else another thread was faster
+                if self.returncode is None:  # otherwise another thread was faster
                     pid, status = self._try_wait(WNOHANG)
                     if pid == self.pid:
                         self._handle_exitstatus(status)
@@ -226,7 +226,7 @@ class Popen(_StdPopen):
             input = input.encode(stdin.encoding, stdin.errors)
         return _Exchange(stdin, input, (self.stdout, self.stderr))
 
-    # -------- as something that can be waited for together with others
+    # -------- waiting for it together with other objects
 
     def rawlink(self, callback):
         """Make the hub call `callback(self)` once, when the child has ended; `gevlite.wait([popen])` uses this."""

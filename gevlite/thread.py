@@ -62,7 +62,7 @@ class ThreadGreenlet(Greenlet):
 
     def __init__(self, function, args, kwargs):
         Greenlet.__init__(self, None, function, args, kwargs)
-        # The Thread that it is the greenlet of, or None, and what it runs: both for people.
+        # The Thread whose greenlet it is, or None, and the function that it runs: both for reports.
         thread = getattr(function, "__self__", None)
         self._thread = thread if hasattr(thread, "_bootstrap") else None
         self._runs = _trace_of(getattr(self._thread, "_target", None) if self._thread is not None else function)

@@ -47,7 +47,7 @@ def _make_invoke_excepthook():
 
 
 class _DummyThread(_std._DummyThread):
-    """Stands for what runs and is no thread that `threading` has started: a greenlet, or an OS thread.
+    """Stands for something that runs but that `threading` has not started: a greenlet, or an OS thread.
 
     Its name is the greenlet's, whichever of them is changed: log records have the name of the thread.
     """
@@ -179,7 +179,7 @@ if hasattr(_std, "_start_joinable_thread"):
     _HANDLE = "_os_thread_handle" if hasattr(_std.main_thread(), "_os_thread_handle") else "_handle"
 
     def adopt(thing):
-        """Let the waiting for the end of `thing`, an existing Thread, be cooperative. Returns what undoes it."""
+        """Make waiting for the end of `thing`, an existing Thread, cooperative. Returns a function that undoes it."""
         before = getattr(thing, _HANDLE)
         if isinstance(before, _ThreadHandle):
             return None
@@ -247,7 +247,7 @@ else:
             return self._native.locked()
 
     def adopt(thing):
-        """Let the waiting for the end of `thing`, an existing Thread, be cooperative. Returns what undoes it."""
+        """Make waiting for the end of `thing`, an existing Thread, cooperative. Returns a function that undoes it."""
         before = thing._tstate_lock
         if before is None or isinstance(before, thread._ThreadEnd):
             return None

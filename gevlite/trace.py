@@ -1,4 +1,4 @@
-"""A picture of time: who ran when, what each greenlet waited for, and who woke it.
+"""A picture of time: when each greenlet ran, what it waited for, and what woke it.
 
 ::
 
@@ -59,7 +59,7 @@ class Trace:
 
     @property
     def seconds(self) -> float:
-        """For how long it was recorded."""
+        """How many seconds were recorded."""
         return self._timeline.about()["seconds"]
 
     def save(self, file: _Path) -> None:
@@ -80,7 +80,7 @@ class Trace:
 
 
 def start(file: _Path | None = None, *, events: int = EVENTS) -> None:
-    """Begin to record. Does not block.
+    """Begin recording. Does not block.
 
     file: where `stop` writes the trace; without `stop` it is written at the end of the process, unless that ends by a
     signal or `os._exit`. events: the size of the buffer; when it is full, each new event replaces the oldest one.
@@ -100,7 +100,7 @@ def start(file: _Path | None = None, *, events: int = EVENTS) -> None:
         raise RuntimeError("a trace is running already")
     if path is not None:
         check_file(path)
-    _core.get_hub()  # or the thread would make one without being seen to
+    _core.get_hub()  # otherwise the trace would miss that the thread makes one
     _core.trace_start(events)
     _file = path
     _program = [str(part) for part in getattr(sys, "argv", ())]
@@ -142,7 +142,7 @@ def record(file: _Path, *, events: int = EVENTS) -> Iterator[None]:
 
 
 def _prepare_program(file: str, events: int | None) -> Callable[[], None]:
-    """For `python -m gevlite run --trace`. Returns what begins the trace. Raises OSError."""
+    """For `python -m gevlite run --trace`. Returns a function that begins the trace. Raises OSError."""
     path = os.path.abspath(file)
     check_file(path)
     _register()  # the first one runs last
@@ -158,7 +158,7 @@ def _prepare_program(file: str, events: int | None) -> Callable[[], None]:
 
 
 def _end_by_signal(number: int, frame: object) -> None:
-    """Instead of the default of a signal, and then that."""
+    """Replaces the default action of a signal: ends the trace, then performs that action."""
     _write_at_exit()
     _signal.signal(number, _signal.SIG_DFL)
     os.kill(os.getpid(), number)

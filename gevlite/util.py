@@ -161,7 +161,7 @@ class GreenletTree:
         """A list of the trees of all living greenlets of all threads."""
         current = getcurrent()
         waits = {waiter.parked: waiter.describe() for hub in hubs() for waiter in hub.parked_waiters()}
-        # The collector does not tell of those that were there at gc.freeze().
+        # The collector does not list objects that existed at gc.freeze().
         everything = [*gc.get_objects(), current, *hubs(), *waits]
         trees = {found: cls(found) for found in everything if isinstance(found, greenlet) and not found.dead}
         roots = []

@@ -40,8 +40,8 @@ _MANY_ANSWERS = 64
 _PIECE = 4096
 # Seconds for the last frame of a greenlet that is killed.
 _MOMENT = 0.1
-# The reader and whoever sends use one protocol. Each call of it must be complete before the next one: with time slices
-# it might not be.
+# The reader and the senders use one protocol object. Each call of it must be complete before the next one: with time
+# slices it might not be.
 _WHOLE = uninterrupted()
 
 # At level DEBUG the protocol logs each frame.

@@ -12,8 +12,8 @@ early. Each area has a function of its own, `patch_socket`, `patch_time`, ...; a
 
 `python -m gevlite.monkey script.py` runs a program patched.
 
-In this folder, `_engine` saves, replaces and restores; each of most other files patches one area. Nothing else in
-gevlite imports this package, and gevlite's own modules hold the originals that they need.
+In this folder, `_engine` saves, replaces and restores; most other files patch one area each. Nothing else in gevlite
+imports this package, and gevlite's own modules hold the originals that they need.
 """
 
 from importlib.util import find_spec

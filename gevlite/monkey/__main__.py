@@ -123,7 +123,7 @@ def _set_area(options, argument):
 
 def _slice(seconds):
     try:
-        _slices.for_new_hub(seconds, "--time-slice")  # a wrong GEVLITE_TIME_SLICE is told here, too
+        _slices.for_new_hub(seconds, "--time-slice")  # also reports a wrong GEVLITE_TIME_SLICE
     except ValueError as exc:
         raise UsageError(str(exc)) from None
     if seconds is not None:

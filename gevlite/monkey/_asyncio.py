@@ -1,9 +1,9 @@
-"""`asyncio`: gevlite's event loop, the running loop of each greenlet, and OS threads for what blocks.
+"""`asyncio`: gevlite's event loop, the running loop of each greenlet, and OS threads for blocking calls.
 
-asyncio's own loops wait with `selectors`, so they are cooperative too, if a program makes them by name.
-`gevlite._running_loop` keeps the running loop with its greenlet, `gevlite._loop_threads` has the threads.
+asyncio's own loops wait with `selectors`, so they are cooperative too if a program makes them by name.
+`gevlite._running_loop` keeps the running loop of each greenlet, `gevlite._loop_threads` has the threads.
 
-Nothing is imported here that needs asyncio: whoever does not use it does not pay for it.
+This module imports nothing that needs asyncio: a program that does not use it does not pay for it.
 """
 
 import functools
@@ -18,7 +18,7 @@ __all__ = ["patch_asyncio"]
 
 @patcher
 def patch_asyncio(loop=True):
-    """Make asyncio's running loop and current task belong to the greenlet, and what asyncio makes loops of gevlite.
+    """Make asyncio's running loop and current task belong to the greenlet, and its new loops loops of gevlite.
 
     Each greenlet may run a loop of its own, as each thread may. `asyncio.run`, `asyncio.Runner` and
     `asyncio.new_event_loop` make a `gevlite.asyncio.EventLoop`, unless the program gives a `loop_factory` or sets a
@@ -97,7 +97,7 @@ def _patch_loop_factory(unix_events):
     patch_item(policy, "_loop_factory", staticmethod(new_loop))
 
 
-# Libraries that replace methods of the loop's class by their own, which use the queue and the selector of asyncio's.
+# Libraries that replace methods of the loop's class with their own, which use the queue and selector of asyncio's loop.
 _CHANGE_LOOPS = ("nest_asyncio", "nest_asyncio2")
 
 
@@ -118,9 +118,9 @@ def _patch_uvloop(uvloop):
 
 
 def _give_uvloop_threads(Loop):
-    """Its default executor has OS threads. What the loop itself knows of it is hidden in C.
+    """Its default executor has OS threads. The loop's own reference to the executor is hidden in C.
 
-    No greenlet runs while this loop waits, so it is an OS thread too that waits for the end of the others.
+    No greenlet runs while this loop waits, so waiting for the end of these threads needs an OS thread too.
     """
     from gevlite._loop_threads import make_executor
 

@@ -83,7 +83,7 @@ class _Keep(ast.NodeTransformer):
 def check(run, path, options):
     """Call `run()`, which executes the imports of the program at `path`, and print a report. Returns the exit code."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)  # the report says it
+        warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)  # the report contains it
         run()
     blocking, cured = _extensions(path)
     problems = [*_unpatched(options), *monkey.problems(), *blocking]
@@ -113,7 +113,7 @@ def _unpatched(options):
 
 
 def _extensions(path):
-    """`(lines about those that block, lines about those that would, but for the patch)`."""
+    """`(lines about drivers that block, lines about those that would without the patch)`."""
     blocking, cured = [], []
     seen = set()
     for known in BLOCKING:

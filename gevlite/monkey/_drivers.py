@@ -1,4 +1,4 @@
-"""Extensions in C that wait by themselves, and so block all greenlets: which there are, and what helps.
+"""Extensions in C that wait by themselves, and so block all greenlets: a list of them, and what helps.
 
 `watch` makes `patch_all` act when a program imports one: it warns, or does what the extension offers for such a case.
 `_check` reports them without running the program.
@@ -24,7 +24,7 @@ class Blocking(NamedTuple):
     what: str
     remedy: str
     package: str  # what a program imports
-    warns: bool = True  # when that is imported, for whoever imports it is going to wait
+    warns: bool = True  # when that is imported: a program that imports it will wait
 
 
 IN_THREAD = "call it through gevlite.get_hub().threadpool, or a gevlite.threadpool.ThreadPool of its own"
@@ -77,7 +77,7 @@ BLOCKING = (
 
 by_package = {known.package: known for known in BLOCKING}
 
-# oracledb waits in C only after a call of this.
+# oracledb waits in C only after a call of this function.
 THICK_ORACLE = Blocking(
     "oracledb.init_oracle_client",
     "makes oracledb wait in Oracle's client library",
@@ -87,7 +87,7 @@ THICK_ORACLE = Blocking(
 
 
 def watch():
-    """From now on, look at each driver that is imported. Those that are imported already are looked at now."""
+    """Handle each driver as soon as it is imported; those that are already imported, now."""
     if not config.monkey_drivers:
         return
     for known in BLOCKING:
@@ -97,7 +97,7 @@ def watch():
 
 
 def _imported(known, module):
-    if module.__name__ != known.package:  # another one under this name: that is a remedy
+    if module.__name__ != known.package:  # another module under this name, which is a remedy
         return
     cure = _CURES.get(known.package)
     if cure is None or not cure(module):
@@ -137,8 +137,8 @@ GRPC_CALLS = 1000
 def _cure_grpc(grpc):
     """Turn on grpc's support for gevent, which gets gevlite under that name.
 
-    It keeps the hub's thread pool, for calls to wait in. It gets another pool: calls that wait for long would keep
-    others, and all else that uses the hub's ten threads, from going on.
+    grpc keeps a reference to the hub's thread pool, and its calls wait there. It gets another pool instead: calls that
+    wait for long would hold up other calls, and everything else that uses the hub's ten threads.
     """
     cygrpc = sys.modules.get("grpc._cython.cygrpc")
     present = sys.modules.get("gevent")

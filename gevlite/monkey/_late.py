@@ -211,7 +211,7 @@ def unrepaired():
 
 
 def _not_told(found):
-    """Those that have not been reported yet. Keeps none of them alive."""
+    """Those that have not been reported yet. Keeps no reference to any of them."""
     new = [thing for thing in found if str(thing) not in _told]
     _told.update(map(str, new))
     return new

@@ -27,9 +27,9 @@ def prefer_python_waits():
 
 
 def keep_threads_in_c():
-    """Let threads be OS threads that asyncio libraries start for what waits in C.
+    """Make OS threads of the threads that asyncio libraries start for calls that wait in C.
 
-    They wait for nothing that greenlets do, and tell a loop what they have done.
+    They wait for nothing that greenlets do, and report their results to a loop.
     """
     when_imported("grpc._cython.cygrpc", _keep_poller_of_grpc)
     when_imported("aiosqlite.core", _keep_threads_of_aiosqlite)
@@ -37,7 +37,7 @@ def keep_threads_in_c():
 
 
 class _OSThread:
-    """What of a `threading.Thread` such libraries use."""
+    """The part of `threading.Thread` that such libraries use."""
 
     def __init__(self, target, args=()):
         self._target = target
@@ -47,7 +47,7 @@ class _OSThread:
         _start_thread(self._target, self._args)
 
     def join(self, timeout):
-        # It is asked to end, and then joined again and again, perhaps by the garbage collector in the hub.
+        # The library asks it to end, and then joins it again and again, perhaps in the garbage collector in the hub.
         sleep(min(timeout, 0.001))
 
 
@@ -57,7 +57,7 @@ def _keep_poller_of_grpc(cygrpc):
 
 
 class _ThreadingOfGrpc:
-    """`threading` for cygrpc, which starts other threads too: those call code of the program."""
+    """`threading` for cygrpc, which also starts other threads: these call code of the program."""
 
     def __init__(self, threading, poller):
         self._threading = threading
@@ -73,7 +73,7 @@ class _ThreadingOfGrpc:
 
 
 def _keep_threads_of_aiosqlite(core):
-    # One for each connection. As a greenlet it would wait for a locked file in C, and the greenlet that is to unlock it
+    # One for each connection. As a greenlet it would wait for a locked file in C, and the greenlet that must unlock it
     # would not run. Up to 0.21 the connection is the thread.
     if issubclass(core.Connection, core.Thread):
         patch_item(core.Connection, "start", _start)
@@ -83,7 +83,7 @@ def _keep_threads_of_aiosqlite(core):
 
 
 def _keep_threads_of_anyio(backend):
-    # Those of `anyio.to_thread`. They wait for work in a queue that needs no hub in each of them.
+    # The threads of `anyio.to_thread`. They wait for work in a queue that does not need a hub in each of them.
     patch_item(backend.WorkerThread, "start", _start)
     original = get_original("queue", "SimpleQueue")
 
@@ -98,7 +98,7 @@ def _keep_threads_of_anyio(backend):
 
 
 def _set(module, name, value):
-    """What is replaced is no original that other modules may not have."""
+    """Unlike `patch_item`: the replaced value is not an original, so other modules may keep it."""
     on_unpatch(functools.partial(setattr, module, name, getattr(module, name)))
     setattr(module, name, value)
 
@@ -108,7 +108,7 @@ def _start(thread):
 
 
 def _start_thread(function, args):
-    """Start an OS thread, and wait until it runs: before that the hub knows of no thread that could wake a greenlet."""
+    """Start an OS thread, and wait until it runs: only then does the hub count it as able to wake a greenlet."""
     begun = []
 
     def run():

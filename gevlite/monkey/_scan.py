@@ -1,7 +1,7 @@
-"""Which drivers a program names without importing them at once: in a function, in a URL, in its settings.
+"""The drivers that a program names without importing them at once: in a function, in a URL, in its settings.
 
-The source of the program's own modules is read, nothing of it is executed: its main module, the modules that are
-imported, and those that these name, as imports in a function do, or as a setting.
+The source of the program's own modules is read, not executed: its main module, the modules that are imported, and those
+that these name, in an import in a function or in a setting.
 """
 
 import ast
@@ -59,7 +59,7 @@ _DJANGO_OTHERS = {"mssql": "pyodbc", "sql_server.pyodbc": "pyodbc"}
 _URL = re.compile(r"(db\+|sqla\+|sqlalchemy\+)?([a-z][a-z0-9_]*)(?:\+([a-z0-9_]+))?://")
 _DRIVERNAME = re.compile(r"([a-z][a-z0-9_]*)\+([a-z0-9_]+)")
 
-# Where a URL without a driver is SQLAlchemy's, which has a default for each database.
+# Contexts in which a URL without a driver is SQLAlchemy's, which has a default for each database.
 _SQLALCHEMY = ("create_engine", "engine_from_config", "SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_DATABASE_URL")
 
 
@@ -83,7 +83,7 @@ def _default_driver(dialect):
 
 
 def named_by(text, contexts=()):
-    """The package of the driver that a text in a program names, or None. contexts: the names that it is given to."""
+    """The package of the driver that a text in a program names, or None. contexts: the names to which it is passed."""
     found = _URL.match(text)
     if found is not None:
         prefix, dialect, driver = found.groups()
@@ -111,7 +111,7 @@ def named_by(text, contexts=()):
 
 
 def shown(text):
-    """What of it names the driver: a URL may have a password."""
+    """The part of the text that names the driver: a URL may contain a password."""
     found = _URL.match(text)
     return repr(text[: found.end()] if found is not None else text)
 
@@ -120,7 +120,7 @@ def shown(text):
 
 
 class _Reader(ast.NodeVisitor):
-    """Finds in a module: `drivers`, as `(package, line, how)`, and `modules`, that it names."""
+    """Finds what a module names: `drivers`, as `(package, line, how)`, and `modules`."""
 
     def __init__(self, name, is_package):
         self.package = name if is_package else name.rpartition(".")[0]
@@ -199,7 +199,7 @@ def uses(path):
     """The first `Use` of each driver in the program whose main module, at `path`, has carried out its imports."""
     found, replaced, seen = {}, set(), set()
     todo = [("__main__", path, False), *_imported()]
-    for name, source, is_package in todo:  # which grows
+    for name, source, is_package in todo:  # the list grows meanwhile
         if os.path.realpath(source) in seen:
             continue
         seen.add(os.path.realpath(source))

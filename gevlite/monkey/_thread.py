@@ -67,7 +67,7 @@ def patch_thread(threading=True, _threading_local=True, Event=True, logging=True
         adopt("locks", _adopted.adopt_locks)
         adopt("RLocks", _adopted.adopt_rlocks)
         if threading and "locks" not in unadopted and "RLocks" not in unadopted:
-            # To be interrupted with one of its locks holds up only those that wait for that lock.
+            # If a holder of one of its locks is interrupted, that delays only those that wait for that lock.
             set_slice_standard(True)
             on_unpatch(_leave_standard_library_alone)
     elif logging and "logging" in sys.modules:

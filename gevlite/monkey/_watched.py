@@ -1,7 +1,7 @@
 """`python -m gevlite.monkey --check --watch`: run a program, and report which of its lines really blocked.
 
-Whatever holds a hub for longer than `gevlite.config.watch` seconds (by default 0.1) while others wait is looked at
-again and again until it is over. It counts for the line at which it was found most often.
+If something holds a hub for longer than `gevlite.config.watch` seconds (by default 0.1) while others wait, its stack is
+sampled again and again until it lets go. It counts for the line at which it was found most often.
 """
 
 import os
@@ -18,9 +18,9 @@ _MOST_RUNS = 100_000
 
 
 class Found:
-    """What the watch has told. Called in its thread.
+    """Collects the reports of the watch. Called in the watch's thread.
 
-    Its thread may still be at it while the report is written: what is in `runs` is replaced, never changed.
+    That thread may still add to it while the report is written: values in `runs` are replaced, never changed.
     """
 
     def __init__(self):

@@ -81,7 +81,7 @@ def _text(name):
 
 def _run(coroutine):
     try:
-        # dnspython has locks, which nobody could give back while another greenlet waits for one that is not patched.
+        # dnspython has locks. If they are not patched, a greenlet that waits for one keeps its holder from running.
         with Uninterrupted():
             coroutine.send(None)
     except StopIteration as end:

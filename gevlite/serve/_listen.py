@@ -40,7 +40,7 @@ class Listeners:
                 sock.close()
         for path, inode in self._files:
             try:
-                if os.stat(path).st_ino == inode:  # else another server has taken the place
+                if os.stat(path).st_ino == inode:  # otherwise another server has taken its place
                     os.unlink(path)
             except OSError:
                 pass

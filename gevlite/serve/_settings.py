@@ -88,7 +88,7 @@ class Settings:
         self._whole("max_requests_jitter", 0)
         if self.max_memory is not None:
             self._whole("max_memory", 1)
-        _slices.for_new_hub(self.time_slice)  # a wrong GEVLITE_TIME_SLICE is told here, too
+        _slices.for_new_hub(self.time_slice)  # also reports a wrong GEVLITE_TIME_SLICE
         for name in ("timeout", "graceful_timeout"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:

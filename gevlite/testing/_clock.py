@@ -1,8 +1,8 @@
-"""`VirtualClock`: time that stands still while something runs, and jumps when all wait.
+"""`VirtualClock`: time that stands still while something runs, and jumps when everything waits.
 
-The core moves the time of a hub (`_clock.pxi`). Here is what it asks for: whether time may pass by itself while these
-descriptors are waited for, and whether what was sent within the process has arrived; and the functions of `time` and
-`datetime`, which follow in a patched process (`_times`).
+The core moves the time of a hub (`_clock.pxi`). This module answers its questions: whether time may pass by itself
+while greenlets wait for these descriptors, and whether data that was sent within the process has arrived. It also
+replaces the functions of `time` and `datetime`, which follow the clock in a patched process (`_times`).
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ LONGEST_SECONDS = 100 * 365.25 * 24 * 3600
 LAST_SECOND = 290 * 365.25 * 24 * 3600
 LONGEST_SETTLE = 3600
 _FDS = "/proc/self/fd"
-# Those that were entered, for who looks for one that was not left. The thread of one that runs keeps it.
+# Clocks that were entered, for code that looks for one that was not left. A running one is kept by its thread.
 entered: weakref.WeakSet[VirtualClock] = weakref.WeakSet()
-# What code waits with that would not end if `time.monotonic()` stood still, and must be cooperative before it does.
+# Modules whose waits would never end if `time.monotonic()` stood still: they must be cooperative before it does.
 _WAITS = ("time", "threading", "select")
 
 
 class TimeStandsStill(RuntimeError):
-    """All wait for a time that does not come. The message says why it does not, and what each greenlet waits for."""
+    """Everything waits for a time that does not come. The message says why, and what each greenlet waits for."""
 
 
 class VirtualClock(_core.Clock):
-    """Time for tests: it stands still while something runs, and jumps to the next timer when all wait.
+    """Time for tests: it stands still while something runs, and jumps to the next timer when everything waits.
 
     For the thread that enters it, with all its greenlets, until it is left::
 
@@ -49,20 +49,20 @@ class VirtualClock(_core.Clock):
             gevlite.sleep(600)                  # returns at once
             assert clock.elapsed == 600
 
-    Time-outs, sleeps and timers of gevlite go by it, and `gevlite.asyncio`. In a process in which `time`, `threading`
-    and `select` are patched, so do `time.time()`, `time.monotonic()`, `time.localtime()`, `datetime.now()` and their
-    kin; `time.perf_counter()` stays real, for those who measure. Other threads and processes have the real time.
+    Time-outs, sleeps and timers of gevlite, and `gevlite.asyncio`, follow this clock. In a process in which `time`,
+    `threading` and `select` are patched, so do `time.time()`, `time.monotonic()`, `time.localtime()`, `datetime.now()`
+    and the like; `time.perf_counter()` stays real, for measurements. Other threads and processes have the real time.
 
     start: what `time.time()` begins with, seconds or a `datetime`; None: the real time, in whole seconds.
 
     auto: False: only `advance` moves it. May be set at any time.
 
-    settle: seconds. While something waits for a socket or another descriptor, nothing must have come for so long of
-    real time before each jump. For what comes from this process the default will do; a database takes longer.
+    settle: seconds. While something waits for a socket or another descriptor, the clock jumps only after so much real
+    time in which nothing has arrived. The default is enough for data from this process; a database takes longer.
 
-    limit: seconds of real time. When time has stood still for so long, because it waits for a worker thread or a child
-    process, or because something runs all the time, TimeStandsStill is raised in the greenlet that entered the clock.
-    None: never.
+    limit: seconds of real time. When time has stood still for so long, because the clock waits for a worker thread or a
+    child process, or because something runs all the time, TimeStandsStill is raised in the greenlet that entered the
+    clock. None: never.
     """
 
     def __init__(
@@ -108,11 +108,11 @@ class VirtualClock(_core.Clock):
         self._canary = None
 
     def advance(self, seconds: float) -> None:
-        """Block until `seconds` have passed by this clock, which need no real time. Others run meanwhile.
+        """Block until `seconds` have passed by this clock, which takes no real time. Others run meanwhile.
 
-        All that is due until then happens first, each at its time, and what follows from it, up to where all wait. Time
-        passes also while a worker thread or a child process is waited for. Raises ValueError for a negative time,
-        and for one that ends more than 100 years after the clock was entered, or after the year 2259.
+        Everything that is due until then happens first, each at its time, with all its consequences, until everything
+        waits. Time passes even while a greenlet waits for a worker thread or a child process. Raises ValueError for a
+        negative time, and for one that ends more than 100 years after the clock was entered, or after the year 2259.
         """
         if isinstance(seconds, (int, float)):
             if not seconds <= min(LONGEST_SECONDS - self.elapsed, LAST_SECOND - self.time()):
@@ -125,7 +125,7 @@ class VirtualClock(_core.Clock):
 
     @property
     def elapsed(self) -> float:
-        """How many seconds have passed by this clock since it was entered; once it was left, until then."""
+        """How many seconds have passed by this clock since it was entered, or between entering and leaving it."""
         return self._elapsed_ns() / 1e9
 
     def time(self) -> float:
@@ -142,7 +142,7 @@ class VirtualClock(_core.Clock):
         state = "not entered" if not self._runs else f"{self.elapsed} s after it was entered"
         return f"<{type(self).__name__} {state}>"
 
-    # -------- what the core asks for
+    # -------- called by the core
 
     def _holds(self, fds: list[int]) -> str | None:
         for fd in fds:
@@ -171,7 +171,7 @@ class VirtualClock(_core.Clock):
     def _arrived(self) -> bool:
         try:
             while int(self._canary.recv(99)) != self._sent:
-                pass  # one that came too late for an earlier time
+                pass  # a message that came too late for an earlier check
         except BlockingIOError:
             return False
         except OSError:
@@ -217,7 +217,7 @@ def _nanoseconds(start: float | datetime) -> int:
 
 
 def _follows() -> bool:
-    """True if the functions of `time` may stand still, because everything that goes by them waits in the hub."""
+    """True if the functions of `time` may stand still, because everything that waits by them waits in the hub."""
     monkey = sys.modules.get("gevlite.monkey")
     return monkey is not None and all(monkey.is_module_patched(name) for name in _WAITS)
 

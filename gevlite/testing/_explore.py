@@ -1,9 +1,9 @@
 """Runs a function in many orders, and shows the smallest one in which it fails.
 
-Each run is a block of `shuffled`, in a greenlet of its own. A run that fails is had again with its decisions recorded;
-then those that are not needed for a failure are taken out (delta debugging: Zeller, Hildebrandt, "Simplifying and
-isolating failure-inducing input", 2002). Since a decision means something else when one before it is gone, schedules
-with fewer decisions are tried as well, one after the other. The smallest one is run a last time and written down.
+Each run is a block of `shuffled`, in a greenlet of its own. A run that fails is repeated with its decisions recorded;
+then those that are not needed for a failure are removed (delta debugging: Zeller, Hildebrandt, "Simplifying and
+isolating failure-inducing input", 2002). Because a decision means something else when an earlier one is removed,
+schedules with fewer decisions are tried as well, one after the other. The smallest one is run once more for its trace.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ __all__ = ["Explored", "ScheduleFailed", "Step", "explore"]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Plan = list[tuple[int, int]]
 
-# A smallest schedule is looked for in at most so many runs, and for so many seconds; in two ways, each has as many.
+# The search for a smallest schedule takes at most so many runs and so many seconds, in each of two ways.
 _SHRINKING_RUNS = 1000
 _SHRINKING_SECONDS = 5.0
 _LONGEST_TIMEOUT = 1e9
-# So many steps of the trace are shown.
+# At most so many steps of the trace are shown.
 _SHOWN = 40
-# So much of a line of the program.
+# At most so many characters of a line of the program.
 _WIDTH = 60
 
 _nearest: Any = _user_line.nearest
 _shown_path: Any = _user_line.shown_path
 _waiting: Any = _dead_end.waiting
 
-# What a call returns that has run nothing yet.
+# Types of what a call may return without having run anything yet.
 _NOT_RUN = (Coroutine, Generator, AsyncGenerator)
 
-_clock = time.monotonic  # the original, unless this is imported in a patched process: only to give up
+_clock = time.monotonic  # the original, unless imported in a patched process: only for giving up
 
 
 class Step(NamedTuple):
-    """One line of a trace: somebody runs, from one wait to the next."""
+    """One line of a trace: a greenlet runs, from one wait to the next."""
 
-    #: From 1; the steps of a run are counted through.
+    #: From 1, in the order of the run.
     number: int
     #: The function that the greenlet runs; with a number if there is more than one such greenlet.
     who: str
@@ -65,14 +65,14 @@ class Step(NamedTuple):
     source: str
     #: What it waits for there, in words.
     waits_for: str
-    #: Who would have run instead in the usual order; None if it was its turn.
+    #: The greenlet that would have run instead in the usual order; None if it was this one's turn.
     instead_of: str | None
     #: True if it would have gone on there in the usual order.
     interrupted: bool
 
 
 class Explored:
-    """What `explore` has run, when nothing failed."""
+    """The numbers of an `explore` in which nothing failed."""
 
     def __init__(self, runs: int, schedules: int, steps: int, left_over: Counter[str]) -> None:
         #: How many seeds were tried.
@@ -81,7 +81,7 @@ class Explored:
         self.schedules = schedules
         #: How many switches there were in all of them.
         self.steps = steps
-        #: Greenlets and timers that were still there at the end of runs, and were ended: what they ran or were for, and
+        #: Greenlets and timers that still existed at the end of runs, and were ended: what they ran or were for, and
         #: how many there were.
         self.left_over = left_over
 
@@ -96,22 +96,22 @@ class ScheduleFailed(AssertionError):
         self, error: BaseException, runs: int, seed: int, schedule: str, trace: list[Step], text: str, steady: bool
     ) -> None:
         super().__init__(text)
-        #: What was raised.
+        #: The exception.
         self.error = error
-        #: How many runs it took.
+        #: How many runs it took to find it.
         self.runs = runs
-        #: Of the run that failed: for `shuffled` or `explore(function, seeds=[seed])`.
+        #: The seed of the run that failed: for `shuffled` or `explore(function, seeds=[seed])`.
         self.seed = seed
-        #: The smallest one that fails, for `shuffled(schedule=...)`.
+        #: The smallest schedule that fails, for `shuffled(schedule=...)`.
         self.schedule = schedule
-        #: What happens in it, step by step.
+        #: What happens in that schedule, step by step.
         self.trace = trace
-        #: False if the run did not fail when it was repeated: then something else than the order decides.
+        #: False if the run did not fail when it was repeated: then something other than the order decides.
         self.steady = steady
 
 
 class _Body(Greenlet):
-    """Runs the function. Its error is the explorer's to tell."""
+    """Runs the function. The explorer reports its error."""
 
     def _report_error(self, exc: BaseException) -> None:
         pass
@@ -138,16 +138,16 @@ class _Run:
         self.waiter = _core.Waiter(self.hub)
         self.started: list[Greenlet] = []
         self.ended = False
-        self.misused = False  # the error says so, and is none of the function
+        self.misused = False  # then the error says so, and is not the function's
         self.names: dict[int, str] = {}
-        self.named: list[object] = []  # so that no address comes twice
+        self.named: list[object] = []  # so that no address is used twice
         self.count: Counter[str] = Counter()
         self.timer: _core.Timer | None = None  # while nothing happens
         self.waits: list[_core.Waiter] = []  # those that have not ended since it began
 
     def __call__(self) -> _Run:
         hub = self.hub
-        # What was there before: kept, so that no address comes twice.
+        # What existed before: kept, so that no address is used twice.
         self.explorer = _core.getcurrent()
         self.others = [self.explorer, *(waiter.parked for waiter in hub.parked_waiters())]
         self.apart = set(map(id, self.others))
@@ -159,7 +159,7 @@ class _Run:
         hub.handle_error = self._failed
         Greenlet.add_spawn_callback(self._started)
         collects = gc.isenabled()
-        gc.disable()  # a finalizer may wake somebody
+        gc.disable()  # a finalizer may wake a greenlet
         self.shuffle.overdue = self._overdue
         body = _Body(self._body)
         body.start()
@@ -213,7 +213,7 @@ class _Run:
                         self.shuffle.end()
             if isinstance(result, _NOT_RUN):
                 if isinstance(result, Coroutine):
-                    result.close()  # without the warning that nothing has awaited it
+                    result.close()  # avoids the warning that it was never awaited
                 self.misused = True
                 raise TypeError(
                     f"explore() runs a function, and {_name_of(self.call)}() has returned {result!r}, not run"
@@ -226,7 +226,7 @@ class _Run:
                 self.waiter.wake()
 
     def _fails(self, exc: BaseException) -> None:
-        # The first error is that of the function, if it has one: it may have raised that of a greenlet again.
+        # An error of the function takes precedence: it may be that of a greenlet, raised again.
         if not self.ended:
             self.error = exc
 
@@ -239,7 +239,7 @@ class _Run:
     # -------- a run that does not end; these are called by the hub
 
     def _overdue(self) -> None:
-        self.shuffle.end()  # from here on everybody comes to run, the explorer too
+        self.shuffle.end()  # from here on every greenlet gets to run, the explorer too
         self.waiter.wake(self._endless)
 
     def _endless(self) -> BaseException:
@@ -252,16 +252,16 @@ class _Run:
         hub = self.hub
         stats = hub.stats()
         refs = stats["refs"] > 0  # also for timers of watchers
-        # A time-out of the exploration itself helps no run.
+        # A time-out of the exploration itself does not let a run go on.
         timed = [
             (one, whose)
             for one, whose, ref in _core.timed(hub)
             if (ref or refs) and one is not self.timer and whose is not self.explorer
         ]
         if any(self._is_own(one, whose) for one, whose in timed):
-            self._give_up_after(None)  # a time comes for which this run waits
+            self._give_up_after(None)  # a timer of this run will fire
         elif timed or refs or stats["fd_waiters"] > 0 or self._has_threads():
-            # What was there before may wake this run, or may never.
+            # Something that existed before may wake this run, or never.
             self._give_up_after([one for one in hub.parked_waiters() if id(one.parked) not in self.apart])
         else:
             self.waiter.wake(self._dead_end)
@@ -271,13 +271,13 @@ class _Run:
         return id(timer) not in self.older and id(whose) not in self.apart
 
     def _has_threads(self) -> bool:
-        """Whether there are threads that were not there before."""
+        """Whether there are threads that did not exist before."""
         now = _threads()
         self.threads &= now  # a later one may get the number of one that has ended
         return now != self.threads
 
     def _give_up_after(self, waits: list[_core.Waiter] | None) -> None:
-        """The run fails if none of these waits ends for `timeout` seconds. None: not any more."""
+        """The run fails if none of these waits ends for `timeout` seconds. None: no longer."""
         if self.timer is not None and waits != self.waits:
             self.timer.stop()
             self.timer = None
@@ -304,7 +304,7 @@ class _Run:
     # -------- what is left over
 
     def _left(self) -> list[greenlet]:
-        # A Greenlet that this run has not started belongs to the caller, also if it began to wait only now.
+        # A Greenlet that this run has not started belongs to the caller, even if it began to wait only now.
         parked = [waiter.parked for waiter in self.hub.parked_waiters()]
         found = [one for one in parked if not isinstance(one, Greenlet)]
         found += [one for one in self.started if not one.dead and not one.ready()]
@@ -329,7 +329,7 @@ class _Run:
         )
 
     def _end_timers(self) -> None:
-        """Those of greenlets are gone with them, but for a Timeout that nothing has cancelled."""
+        """Timers of greenlets have ended with them, except a Timeout that nothing has cancelled."""
         for one, whose, _ in _core.timed(self.hub):
             if isinstance(one, _core.Timer) and self._is_own(one, whose):
                 owner = getattr(one.callback, "__self__", None)
@@ -353,7 +353,7 @@ def _standing_time(settings: _Settings) -> Iterator[None]:
 
 
 def _threads() -> set[int]:
-    """The OS threads; not those that work for gevlite, since what waits for them counts."""
+    """The OS threads, without those that work for gevlite: the greenlets that wait for these count instead."""
     return set(sys._current_frames()) - _workers._workers
 
 
@@ -376,7 +376,7 @@ def _what_runs(one: Any) -> str:
 
 
 class _Recorder:
-    """Writes down who runs."""
+    """Records which greenlet runs."""
 
     def __init__(self, run: _Run) -> None:
         self.run = run
@@ -387,16 +387,16 @@ class _Recorder:
     def drawn(self, candidates: list[Any], chosen: int, interrupted: bool) -> None:
         ready = [one.parked if isinstance(one, _core.Waiter) else one for one in candidates]
         if not self.steps and self.running is None:
-            # Who ran when it began.
+            # The greenlet that ran when the recording began.
             first = next((w.parked for w in self.run.hub.parked_waiters() if isinstance(w.parked, _Body)), None)
             self.running = first, None
         self.stopped(interrupted)
         if id(ready[chosen]) not in self.run.apart:
-            self.run.name(ready[chosen])  # a callback forgets what it calls
+            self.run.name(ready[chosen])  # now: later a callback has forgotten what it calls
             self.running = ready[chosen], self.run.name(ready[0]) if chosen else None
 
     def stopped(self, interrupted: bool = False) -> None:
-        """What ran until now has stopped."""
+        """The greenlet that ran until now has stopped."""
         if self.running is None:
             return
         one, instead = self.running
@@ -496,9 +496,10 @@ class _Search:
             raise RuntimeError("explore() runs in this thread already, and cannot be called by what it runs")
         _exploring.add(_core.get_hub())
         if outer is not None:
-            outer.end()  # a block of `shuffled` is around it
+            outer.end()  # of the block of `shuffled` around this call
         try:
-            # What the caller has just started is no part of a run. Not idle(): some of it may run all the time.
+            # Let what the caller has just started begin: it is not part of a run. Not idle(): some of it may run all
+            # the time.
             for _ in range(3):
                 _core.sleep(0)
             return self._over(seeds)
@@ -541,7 +542,7 @@ class _Search:
         return ScheduleFailed(error, runs, seed, written(plan), trace, text, steady)
 
     def smallest(self, plan: _Plan) -> _Plan:
-        """A small schedule that fails, too."""
+        """A small schedule that also fails."""
         if not plan or self.run(0, []).error is not None:
             return []
         plan = self.reduced(plan, _Budget())
@@ -553,7 +554,7 @@ class _Search:
         return plan
 
     def reduced(self, plan: _Plan, budget: _Budget) -> _Plan:
-        """What is left of it when decisions are taken away, as long as it fails."""
+        """The plan without the decisions that can be removed while it still fails."""
         size = len(plan)
         while size >= 1:
             start = 0
@@ -567,7 +568,7 @@ class _Search:
         return plan
 
     def of_so_many(self, count: int, begin: _Plan, budget: _Budget) -> _Plan | None:
-        """One with `count` decisions more than `begin` that fails: all of them are tried, in their order."""
+        """A plan with `count` more decisions than `begin` that fails: all such plans are tried, in order."""
         base = _Run(self.call, self.settings, 0, begin)
         base.shuffle.recording = True
         base()
@@ -612,7 +613,7 @@ class _Search:
 
 
 def _passes_through(error: BaseException) -> bool:
-    """Not a failure of the function: it ends the exploration. What pytest.fail() raises is no Exception."""
+    """True if it is not a failure of the function, but ends the exploration. pytest.fail() raises no Exception."""
     return not isinstance(error, Exception | Timeout) and type(error).__name__ != "Failed"
 
 
@@ -650,19 +651,19 @@ def explore(
 ) -> Any:
     """Run `function()` in many orders; raise ScheduleFailed, with the smallest order found in which it fails.
 
-    Without a function it is a decorator: what it decorates is explored at each call, with the arguments of the call.
+    Without a function it is a decorator: each call of the decorated function explores it, with the call's arguments.
 
-    A run fails if the function raises; if a greenlet that it has started fails, and that is not expected by a
-    TaskGroup; if nothing can wake what waits; and if it has not ended after so many `steps`, or nothing has happened
-    for `timeout` seconds. What greenlets and timers a run leaves behind are ended before the next one begins; with
-    `strict` that is a failure too.
+    A run fails if the function raises; if a greenlet that it has started fails, unless a TaskGroup expects it; if
+    nothing can wake the greenlets that wait; and if it has not ended after so many `steps`, or nothing has happened for
+    `timeout` seconds. Greenlets and timers that a run leaves behind are ended before the next one begins; with `strict`
+    leaving any behind is a failure too.
 
     Each run has a `VirtualClock`, so that sleeping takes no time and time-outs come in the same order; `clock=False`:
     not.
 
-    seeds: how many, from 0, or which ones; 0 is the usual order. switches: see `shuffled`. The function has to make
-    what it uses anew, for each run begins with what the one before has left in modules and files. Blocks until all
-    runs are done. Returns an `Explored`.
+    seeds: how many, from 0, or which ones; 0 is the usual order. switches: see `shuffled`. The function must create
+    everything that it uses, because each run finds in modules and files what the previous one has left there. Blocks
+    until all runs are done. Returns an `Explored`.
     """
     chosen = _seeds(seeds)
     if isinstance(steps, bool) or not isinstance(steps, int):
@@ -701,7 +702,7 @@ def _check_call(function: Any) -> None:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return  # nothing is known of it
+        return  # it is not known
     try:
         signature.bind()
     except TypeError as exc:

@@ -1,12 +1,12 @@
-"""What gevlite's plug-in for pytest does once it is asked for: see gevlite_pytest.py, which asks.
+"""The working part of gevlite's plug-in for pytest: gevlite_pytest.py imports it when a run asks for the plug-in.
 
 * One greenlet, the runner, runs the tests, one after the other; so contexts and thread-locals of fixtures are those of
-  the tests, as without the plug-in. The main greenlet waits, and passes on to it what is raised in the main greenlet:
-  that is where gevlite raises KeyboardInterrupt, LoopExit and what a signal handler raises.
-* What pytest and its plug-ins do for a test they do in the runner, but for the wrappers around it.
-* `threading.excepthook` is where gevlite reports an error that nothing caught, in greenlets and threads. An error that
-  `get()` raises again has another traceback afterwards: so it is known which ones were.
-* What a fixture of a wider scope starts, and what that starts, belongs to the fixture and not to the test.
+  the tests, as without the plug-in. The main greenlet waits, and passes exceptions that are raised in it on to the
+  runner: gevlite raises KeyboardInterrupt, LoopExit and the exceptions of signal handlers there.
+* pytest and its plug-ins do their work for a test in the runner, except for the wrappers around it.
+* gevlite reports uncaught errors of greenlets and threads to `threading.excepthook`. If `get()` raises such an error
+  again, its traceback changes: so the plug-in knows which errors were raised again.
+* Whatever a fixture of a wider scope starts, directly or indirectly, belongs to the fixture and not to the test.
 """
 
 import _socket
@@ -39,10 +39,11 @@ from gevlite.testing import _clock, _shuffle, faults
 
 __all__ = ["Controller", "Faults", "Session"]
 
-# For what ends soon after a test: a server's greenlet learns that its client has gone. At least so long, and so often.
+# For things that end soon after a test, such as a server's greenlet whose client has gone. At least so long, and so
+# often.
 SETTLE_SECONDS, SETTLE_ROUNDS = 0.5, 20
 LATE_SECONDS, LATE_ROUNDS = 0.1, 8  # the same for greenlets that may stay: only for their errors
-AGAIN_SECONDS = 2.0  # the alarm repeats, in case that the test swallows it
+AGAIN_SECONDS = 2.0  # the alarm repeats, in case the test swallows it
 LARGEST_SEED = 2**31
 
 _failed = pytest.StashKey[bool]()
@@ -51,7 +52,7 @@ _marks = pytest.StashKey["Marks"]()
 
 
 class Controller:
-    """Of a pytest that leaves the tests to the processes of xdist: it only chooses the seed."""
+    """For a pytest that leaves the tests to the processes of xdist: it only chooses the seed."""
 
     def __init__(self, config):
         self.config = config
@@ -126,7 +127,7 @@ class Session:
         others = [one for one in hook.get_hookimpls() if not one.wrapper and not one.hookwrapper]
 
         def run():
-            """What pytest would call now; the wrappers are around it already."""
+            """Does what pytest would call now; its wrappers are already around it."""
             for one in reversed(others):
                 if one.plugin is not self:
                     result = one.function(*[arguments[name] for name in one.argnames])
@@ -190,7 +191,7 @@ class Session:
             item.stash[_failed] = True
         return report
 
-    # -------- its phases, as near to its code as can be: a name that pytest takes, and the hook that it is for
+    # -------- its phases, as close to its code as possible: a name that pytest accepts, and the hook that it is for
 
     def phase(self, item, when):
         """The body of a wrapper: errors of greenlets during the phase are errors of the phase."""
@@ -241,7 +242,7 @@ class Session:
         if seed is None:
             yield
             return
-        # Another order for each test, and the same one if it runs alone.
+        # A different order for each test, but the same one if it runs alone.
         own = int.from_bytes(hashlib.sha256(f"{seed} {item.nodeid}".encode()).digest()[:4], "big") % LARGEST_SEED
         item.add_report_section("call", "gevlite", f"--gevlite-shuffle={seed}; of this test: shuffled({own})")
         with _shuffle.shuffled_around(own):
@@ -281,12 +282,12 @@ class Session:
 
 
 class Marks(NamedTuple):
-    """What the markers of a test say."""
+    """The arguments of a test's markers."""
 
     timeout: float | None = None
     left: bool = True
     errors: bool = True
-    wrong: str | None = None  # what they cannot say: it fails the test
+    wrong: str | None = None  # an error in them, which fails the test
 
 
 def _marks_of(item):
@@ -296,7 +297,7 @@ def _marks_of(item):
 
 
 def _read_marks(item):
-    """Each argument is that of the nearest marker that has it."""
+    """Each argument comes from the nearest marker that has it."""
     found = {}
     for mark in item.iter_markers("gevlite"):
         if mark.args:
@@ -340,7 +341,7 @@ class Runner:
         return self.done is not None and not self.done.is_set()
 
     def run(self, name, call):
-        """Run `call()` there; returns or raises what it does."""
+        """Run `call()` in the runner; returns its result or raises its exception."""
         if self.greenlet is None or self.greenlet.dead:
             self.make()
         self.call = call
@@ -361,7 +362,7 @@ class Runner:
         self.go, self.done = Event(), Event()
         self.done.set()
         self.greenlet = Greenlet(self.work)
-        # The context of who makes it, and not a copy: that what a fixture sets can be reset.
+        # The context of its maker, not a copy: so that a fixture can reset what it has set.
         me = gevlite.getcurrent()
         if me.gr_context is None:
             me.gr_context = copy_context()
@@ -394,7 +395,7 @@ class Runner:
 
     @contextmanager
     def as_main_thread(self):
-        """The thread of the runner is the main thread to those who ask, as that of tests mostly is."""
+        """Make the runner's thread count as the main thread, in which tests mostly run."""
         ident = threading.get_ident
         main, active = threading.main_thread(), threading._active
         here = ident()
@@ -422,7 +423,7 @@ class Runner:
 
 
 class Alarm:
-    """Raises pytest's failure in the runner when time is over, and adds to the report what each greenlet does."""
+    """Raises pytest's failure in the runner when the time is over, and adds to the report what each greenlet does."""
 
     def __init__(self, runner):
         self.runner = runner
@@ -485,7 +486,7 @@ class Alarm:
         hub = get_hub_if_exists()
         if runner is None or hub is None or current is runner or not self.runner.is_running():
             raise failure
-        # What does not let others run the second time either is what the test waits for.
+        # A greenlet that does not let others run the second time either is the one that the test waits for.
         if not first and isinstance(current, Greenlet):
             raise failure
         hub.throw(runner, failure)
@@ -509,7 +510,7 @@ def what_they_do(skip=0):
 
 
 class Errors:
-    """Errors of greenlets and threads that nothing caught."""
+    """Uncaught errors of greenlets and threads."""
 
     def __init__(self, left):
         self.left = left
@@ -533,18 +534,18 @@ class Errors:
         self.tracebacks[id(error)] = error.__traceback__
 
     def take(self):
-        """Those that nothing has raised again. None of them is kept."""
+        """The errors that nothing has raised again. Forgets all of them."""
         found = [error for error in self.seen if error.__traceback__ is self.tracebacks.get(id(error))]
         self.seen.clear()
         self.tracebacks.clear()
         return found
 
 
-# ---------------------------------------------------------------- what is left behind
+# ---------------------------------------------------------------- leaks
 
 
 class Left:
-    """What greenlets, timers, descriptors and blocks there are, and whose they are."""
+    """The greenlets, timers, descriptors and blocks that exist, and whose they are."""
 
     KINDS = ("greenlets", "timers", "descriptors", "blocks")
 
@@ -560,7 +561,7 @@ class Left:
                 self.allowed.append(re.compile(one))
             except re.error as exc:
                 raise pytest.UsageError(f"gevlite_left_allowed: {one!r} is no regular expression: {exc}") from None
-        self.test = None  # the name of the one that runs
+        self.test = None  # the name of the running test
         self.tests = weakref.WeakKeyDictionary()  # greenlets: the test in which they, or what has started them, began
         self.spawned = weakref.WeakKeyDictionary()  # greenlets: the fixture they belong to, or None
         self.fixtures = []  # being set up: the innermost is the last
@@ -583,10 +584,10 @@ class Left:
             owner = self.fixtures[-1]
         self.spawned[greenlet] = owner
 
-    # -------- whose it is
+    # -------- whose something is
 
     def test_of(self, greenlet):
-        """The test that it comes from; None if it is older."""
+        """The test that it comes from; None if it is older than all tests."""
         return self.test if greenlet is self.runner.greenlet else self.tests.get(greenlet, self.test)
 
     @contextmanager
@@ -604,7 +605,7 @@ class Left:
             self.blocks_of_fixtures += [(one, fixture) for one in _new(_blocks(), blocks)]
 
     def fixture_has_ended(self, fixture, before):
-        """What is still there is left behind."""
+        """Whatever still exists has been left behind."""
         for greenlet, owner in list(self.spawned.items()):
             if owner is fixture:
                 self.spawned[greenlet] = None
@@ -621,7 +622,7 @@ class Left:
             before.blocks = _new(before.blocks, own)
         self.blocks_of_fixtures = [(one, owner) for one, owner in self.blocks_of_fixtures if owner is not fixture]
 
-    # -------- what there is
+    # -------- what exists
 
     def now(self):
         gevlite.get_hub()
@@ -631,7 +632,7 @@ class Left:
         return [one for one in list(self.spawned) if not one.dead]
 
     def since(self, before, failed):
-        """Lines about what is there and was not before. Gives it some time to end, and ends what has not."""
+        """Lines about what exists and did not before. Gives it some time to end, and ends what has not."""
         lines = self.end_blocks(before)  # first: time may stand still
         seconds, rounds = (0, 1) if failed else (SETTLE_SECONDS, SETTLE_ROUNDS)
         found = self.wait(lambda: self.look(before, failed), seconds, rounds, gc.collect)
@@ -639,7 +640,7 @@ class Left:
             self.settle(before)
         wrong = [(one, line) for one, line in zip(found, self.describe(found), strict=True) if not self.may_stay(line)]
         lines += [line for _, line in wrong]
-        # Nothing of it may disturb the next test.
+        # None of it may disturb the next test.
         greenlets = [thing for (kind, thing), _ in wrong if kind == "greenlets"]
         try:
             gevlite.killall(greenlets, timeout=SETTLE_SECONDS)
@@ -652,12 +653,12 @@ class Left:
         return lines
 
     def settle(self, before):
-        """Let greenlets run for a while that may stay, since they may fail. Returns no lines."""
+        """Let greenlets that may stay run for a while, because they may fail. Returns no lines."""
         self.wait(lambda: self.greenlets(before), LATE_SECONDS, LATE_ROUNDS)
         return []
 
     def wait(self, look, seconds, rounds, each=int):
-        """Wait until `look` finds nothing, but not longer than these, of which the longer one counts. What it finds."""
+        """Wait until `look` finds nothing, at most for the longer of these two limits. Returns what it finds."""
         deadline, nap, done = _now() + seconds, 0.0005, 0
         found = look()
         while found and (_now() < deadline or done < rounds):
@@ -672,7 +673,7 @@ class Left:
         return any(one.search(line) for one in self.allowed)
 
     def end_blocks(self, before):
-        """End the blocks of gevlite.testing that are open and were not before, the last one first. Lines about them."""
+        """End the blocks of gevlite.testing that are open and were not before, last one first. Lines about them."""
         lines = []
         if "blocks" in self.kinds:
             own = [one for one, _ in self.blocks_of_fixtures]
@@ -693,15 +694,15 @@ class Left:
         if "timers" in self.kinds:
             own = [one for one, _ in self.timers_of_fixtures]
             for one in _new(_timers(), before.timers + own):
-                # That of spawn_later has been found as its greenlet.
+                # The timer of spawn_later has already been found, as its greenlet.
                 if "greenlets" not in self.kinds or not isinstance(getattr(one.callback, "__self__", None), Greenlet):
                     found.append(("timers", one))
-        if "descriptors" in self.kinds and not failed:  # the traceback of a failure keeps what the test had opened
+        if "descriptors" in self.kinds and not failed:  # the traceback of a failure keeps open what the test has opened
             known = {fd: identity for fd, (identity, _) in self.of_fixtures.items()}
             served = {name for fd in known for name in _names_of(fd)[:1]}
             for fd, identity in _descriptors().items():
                 if before.descriptors.get(fd) != identity and known.get(fd) != identity:
-                    # A connection with a server of a fixture, by a client of one, is theirs.
+                    # A connection between a server of a fixture and a client of a fixture is theirs.
                     if not served & {*_names_of(fd)}:
                         found.append(("descriptors", fd))
         return found
@@ -734,7 +735,7 @@ def _timers():
 
 
 def _blocks():
-    """What is open of gevlite.testing, the outermost of each kind first."""
+    """The open blocks of gevlite.testing, the outermost of each kind first."""
     return [*(one for one in _clock.entered if one._runs), *_shuffle.entered, *faults._begun]
 
 
@@ -766,14 +767,14 @@ _FOLDER = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
 
 
 def _descriptors():
-    """`{number: what tells it from another one with that number}` of what is open, without those of the hub."""
+    """`{number: what tells it from another one with that number}` of the open descriptors, without the hub's."""
     found = {}
     for name in os.listdir(_FOLDER):
         try:
             status = os.fstat(int(name))
         except OSError:
             continue  # the folder itself
-        # An epoll instance and the like: without type. A terminal, /dev/null, ...: nothing that a test has to close.
+        # An epoll instance and the like has no type. A terminal, /dev/null, ...: nothing that a test must close.
         if stat.S_ISSOCK(status.st_mode) or stat.S_ISFIFO(status.st_mode) or stat.S_ISREG(status.st_mode):
             found[int(name)] = status.st_dev, status.st_ino
     return found
@@ -783,7 +784,7 @@ def _socket_of(fd):
     try:
         if not stat.S_ISSOCK(os.fstat(fd).st_mode):
             return None
-        return _socket.socket(fileno=os.dup(fd))  # the class that changes no mode
+        return _socket.socket(fileno=os.dup(fd))  # the class that does not change the blocking mode
     except OSError:
         return None
 
@@ -835,5 +836,5 @@ class Faults:
         return self._begun.enter_context(faults.spawn(*args, **kwargs))
 
     def stop(self):
-        """End them, the last one first."""
+        """End them, last one first."""
         self._begun.close()

@@ -39,25 +39,25 @@ def _inode(sock):
 
 
 def _found(sock):
-    """The faulty connection that this is the socket of, or None."""
+    """The faulty connection that this socket belongs to, or None."""
     return _connections.get(_inode(sock)) if _connections else None
 
 
 class _Own(_Socket):
-    """A socket of a relay: what is replaced in its base class is not replaced here."""
+    """A socket of a relay: it keeps the original methods when those of its base class are replaced."""
 
     __slots__ = ()
 
 
 class Relay(Greenlet):
-    """What passes bytes on: not for `spawn`."""
+    """Passes bytes on; `faults.spawn` does not apply to it."""
 
 
 class _Connection:
-    """A connection of the code under test that a fault is for.
+    """A connection of the code under test to which a fault applies.
 
-    `inner` is the relay's end of the connection to the code under test, `outer` that to the other side; both None if no
-    relay is needed.
+    `inner` is the relay's end of the connection to the code under test, `outer` its end of that to the other side; both
+    are None if no relay is needed.
     """
 
     def __init__(self, fault, number, target, sock, names=None):
@@ -65,7 +65,7 @@ class _Connection:
         self.number = number
         self.target = target
         self.names = names or {}  # what `getpeername` and `getsockname` return
-        self.at = None  # where the code under test connects instead
+        self.at = None  # the address to which the code under test connects instead
         self.fd, self.inode = sock.fileno(), _inode(sock)
         self.unix = sock.family == getattr(_std, "AF_UNIX", None)
         self.inner = self.outer = None
@@ -121,7 +121,7 @@ class _Connection:
                     break
                 self.pass_on(stream, target, memoryview(data))
         except OSError:
-            # One side is gone, and the other one learns of it as it would without the relay.
+            # One side has gone, and the other one notices it as it would without the relay.
             self.reset()
         finally:
             self.pumps -= 1
@@ -149,7 +149,7 @@ class _Connection:
             self.look(stream)
 
     def look(self, stream):
-        """Stall or reset here, if that is what the fault says."""
+        """Stall or reset here, if the fault says so."""
         fault, passed = self.fault, self.passed[stream]
         if stream != fault.direction or not fault.active:
             return
@@ -162,7 +162,7 @@ class _Connection:
             self.reset()
 
     def wait_until_read(self):
-        """Until the code under test has read what is there: nothing reports that but the methods of its socket."""
+        """Wait until the code under test has read what is there: only the methods of its socket report that."""
         nap = _SHORTEST_NAP
         idle()
         while self.fault.active and not self.closed and self.unread() and not self.was_read.wait(nap):
@@ -204,11 +204,11 @@ class _Connection:
         return limit
 
     def received(self, result):
-        """A call has returned what it received, or a tuple that begins with it."""
+        """A call has returned the data that it received, or a tuple that begins with it."""
         got = result[0] if isinstance(result, tuple) else result
         self.was_read.set()
         if not got and self.was_reset and self.unix:
-            # A UNIX socket has no reset: its other side just ends.
+            # A UNIX socket cannot be reset: its other side just sees the end.
             raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
 
 
@@ -234,10 +234,10 @@ _NOT_TYPE = getattr(_std, "SOCK_NONBLOCK", 0) | getattr(_std, "SOCK_CLOEXEC", 0)
 
 
 def _connect(original, sock, address):
-    """What `connect` and `connect_ex` do now."""
+    """What `connect` and `connect_ex` do while a fault is active."""
     begun = _found(sock)
     if begun is not None and begun.at is not None:
-        return original(sock, begun.at)  # in non-blocking mode, to ask what became of it
+        return original(sock, begun.at)  # in non-blocking mode, to ask for the outcome
     if not _can_be_faulty(sock):
         return original(sock, address)
     exact = _Socket._resolved(sock, address)
@@ -303,18 +303,18 @@ def _connect_ex(original, sock, address):
 
 
 def _adopt(original, sock, fd):
-    """What makes a socket of ours at the end of `accept`: so also of one that waited already when the fault began."""
+    """Makes a socket of ours at the end of `accept`, even of one that was already waiting when the fault began."""
     return _accepted_by(sock, original(sock, fd))
 
 
 def _accept(original, sock):
-    """What the original `accept` does now."""
+    """What the original `accept` does while a fault is active."""
     made, address = original(sock)
     return _accepted_by(sock, made), address
 
 
 def _accepted_by(sock, made):
-    """What the code under test gets for the connection that a listener has accepted."""
+    """The socket that the code under test gets for the connection that a listener has accepted."""
     if not _can_be_faulty(sock):
         return made
     here = sock.getsockname()
@@ -364,7 +364,7 @@ def _pair(family):
 
 
 class _Listener(_Own):
-    """A listener for one connection. Its folder, if it has one, ends with it."""
+    """A listener for one connection. Its folder, if it has one, is removed with it."""
 
     __slots__ = ("folder",)
 
@@ -556,7 +556,7 @@ class _Hooks:
         while self.undo:
             cls, name, made, own, before = self.undo.pop()
             if vars(cls).get(name) is not made:
-                continue  # replaced by others meanwhile, who have kept ours: it does nothing any more
+                continue  # other code has replaced it meanwhile, and kept ours, which now does nothing
             if own:
                 setattr(cls, name, before)
             else:

@@ -1,7 +1,7 @@
-"""Who runs next is drawn among those that are ready, so that what is right only by the usual order shows.
+"""The next greenlet to run is drawn from those that are ready, to expose code that is right only in the usual order.
 
-What draws is in the core (`_draw.pxi`), because it sits between two greenlets. Here is how a program turns it on, and
-how a schedule is written down.
+The core draws (`_draw.pxi`), because that happens between two greenlets. This module turns it on, and writes and reads
+schedules.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _SEEDS = 1 << 64
 
-# What draws, of each hub, which is that of an OS thread: `explore` has its own meanwhile.
+# What draws in each hub, and so in each OS thread. `explore` uses its own meanwhile.
 active: dict[Any, _core._Shuffle] = {}
 # The blocks that were entered and not left, in that order.
 entered: list[shuffled] = []
 
 
 class shuffled(ContextDecorator):
-    """In a `with` block, or as a decorator: who runs next is drawn from those that are ready, in this OS thread.
+    """In a `with` block, or as a decorator: the next greenlet to run is drawn from the ready ones, in this OS thread.
 
-    seed: the same number gives the same run, on every version of Python and with every backend, as long as all that
-    the program waits for comes from itself. 0 is the usual order, first in, first out. Without a seed each run has
-    another one; `seed` tells it, and so does a note at an exception that leaves the block.
+    seed: the same number gives the same run, on every version of Python and with every backend, as long as everything
+    that the program waits for comes from itself. 0 is the usual order, first in, first out. Without a seed each run has
+    a different one: it is in `seed`, and in a note of an exception that leaves the block.
 
-    switches: greenlets also switch, at random, in calls that may block and would not: at a lock that is free, a queue
+    switches: greenlets also switch, at random, in calls that could block but would not: at a lock that is free, a queue
     that has items, a socket that has data. They may do so without this too, when a greenlet's time is up: see "What
     may let others run" in the documentation.
 
     schedule: what `explore` has printed, instead of a seed.
 
-    What remains in order: locks, semaphores and queues serve those that wait in the order in which they came;
-    callbacks of the hub, links and callbacks of an event loop of asyncio run in their order, and links before those
-    that began to wait later. Which of those that are ready runs first is not promised anywhere, and is what is drawn.
+    Some orders remain: locks, semaphores and queues serve waiters in the order in which they came; callbacks of the
+    hub, links and callbacks of an event loop of asyncio run in their order, and links before waiters that came later.
+    Only what is not promised anywhere is drawn: which of the ready greenlets runs first.
 
-    What other threads, other processes and the clock do is not reproducible; `VirtualClock` makes the clock so.
+    Other threads, other processes and the clock are not reproducible; `VirtualClock` makes the clock reproducible.
 
-    Entering it raises RuntimeError if this thread is shuffled already.
+    Entering it raises RuntimeError if this thread is already shuffled.
     """
 
     def __init__(self, seed: int | None = None, *, switches: bool = False, schedule: str | None = None) -> None:
@@ -57,7 +57,7 @@ class shuffled(ContextDecorator):
         self._plan = None if schedule is None else parse(schedule)
         if seed is not None:
             check_seed(seed)
-        #: The number that gives this run again; None if a schedule was given, or if it was not used yet.
+        #: The number that repeats this run; None if a schedule was given, or before the first use.
         self.seed = seed
         self._running: _core._Shuffle | None = None
         self._hub: Any = None
@@ -111,7 +111,7 @@ class shuffled(ContextDecorator):
 
     @property
     def steps(self) -> int:
-        """How many times until now somebody was chosen to run."""
+        """How many times a greenlet has been chosen to run so far."""
         return self._running.steps if self._running is not None else 0
 
     def __repr__(self) -> str:
@@ -119,7 +119,7 @@ class shuffled(ContextDecorator):
 
 
 class shuffled_around(shuffled):
-    """The block of the plug-in for pytest around a test: a block that the test enters takes its place meanwhile."""
+    """The block of the pytest plug-in around a test: a block that the test itself enters replaces it meanwhile."""
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -138,14 +138,14 @@ _around: dict[Any, shuffled_around] = {}
 
 
 def call_of(seed: int | None, plan: list[tuple[int, int]] | None, switches: bool) -> str:
-    """The call of `shuffled` that gives a run again."""
+    """The call of `shuffled` that repeats a run."""
     given = f"schedule={written(plan)!r}" if plan is not None else "" if seed is None else f"seed={seed}"
     more = "switches=True" if switches else ""
     return f"shuffled({', '.join(part for part in (given, more) if part)})"
 
 
 def check_runs(what: str, function: Any) -> None:
-    """Refuse what would not run when it is called."""
+    """Refuse a function whose call would not run it."""
     if inspect.iscoroutinefunction(function):
         raise TypeError(f"{what} runs a function, not a coroutine: have it call gevlite.asyncio.run()")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):

@@ -6,11 +6,11 @@ Each function here returns a `Fault`. It begins with the `with` block and ends w
         fetch()
     assert [hit.what for hit in fault.hits] == ["reset"]
 
-How it is done: a connection that a fault is for goes through a relay, two greenlets that pass the bytes on as the fault
-says. So everything is real for the code under test, whichever way it reads: a file of `makefile`, TLS, `select`, a
-server of gevlite, a stream of asyncio. What stalls is not readable, and who is reset gets ECONNRESET from the kernel.
-Only what the kernel cannot be made to do is done where the methods of a socket are called: to take or to give so many
-bytes in one call.
+How it works: a connection with a fault goes through a relay, two greenlets that pass the bytes on as the fault says. So
+everything is real for the code under test, whichever way it reads: a file of `makefile`, TLS, `select`, a server of
+gevlite, a stream of asyncio. A connection that stalls is not readable, and one that is reset gets ECONNRESET from the
+kernel. Only what the kernel cannot do is done in the methods of the socket: taking or giving at most so many bytes in
+one call.
 
 While no fault is active, no class and no function is replaced.
 """
@@ -28,18 +28,18 @@ from gevlite.testing import _relay
 
 __all__ = ["Fault", "Hit", "resolver", "sockets", "spawn"]
 
-# Those that are active, of every kind, in the order in which they began.
+# The active faults of every kind, in the order in which they began.
 _begun = []
 
 
 class Hit(NamedTuple):
-    """What a fault did once."""
+    """One effect of a fault."""
 
-    #: `refuse`, `delay`, `receive`, `send`, `stall` or `reset`; of a resolver `error`, `delay` or `order`; `late`.
+    #: `refuse`, `delay`, `receive`, `send`, `stall` or `reset`; for a resolver `error`, `delay` or `order`; `late`.
     what: str
     #: The address, the host name, or the function.
     target: object
-    #: Which connection, look-up or start it was, of those that the fault is for: the first is 1.
+    #: The number of the connection, look-up or start, among those to which the fault applies: the first is 1.
     number: int
     #: How many bytes had passed.
     at: int = 0
@@ -54,7 +54,7 @@ class Fault:
         self._over.set()
         #: What it did, a list of `Hit`, in order.
         self.hits = []
-        #: How many connections, look-ups or starts it was for; with `nth`, also those that were left alone.
+        #: How many connections, look-ups or starts it applied to; with `nth`, also those that were left alone.
         self.seen = 0
 
     @property
@@ -83,7 +83,7 @@ class Fault:
             raise
 
     def stop(self):
-        """End, as the `with` block does; what stalled goes on. Does not block. Doing it twice does nothing."""
+        """End, as the `with` block does; stalled connections go on. Does not block. A second call does nothing."""
         if self.active:
             self._over.set()
             _begun.remove(self)
@@ -96,7 +96,7 @@ class Fault:
         raise NotImplementedError
 
     def _next(self):
-        """One more that the fault is for: its number, or 0 if it is to be left alone."""
+        """Count one more to which the fault applies: returns its number, or 0 if it is to be left alone."""
         self.seen += 1
         return self.seen if self._nth is None or self.seen in self._nth else 0
 
@@ -121,26 +121,26 @@ def sockets(
     """A fault of stream connections: TCP or UNIX sockets, of gevlite, of a patched program, or of an event loop, but
     not of uvloop, which makes them in C.
 
-    address: which ones. A port, `(host, port)`, the path of a UNIX socket, or None for all. side: "client" for those
-    that this process makes with `connect`, "server" for those that it gets from `accept`; the address is that of the
-    server. nth: only the nth of these connections, from 1 on, or several, as `range(2, 5)`.
+    address: of the connections: a port, `(host, port)`, the path of a UNIX socket, or None for all. side: "client" for
+    those that this process makes with `connect`, "server" for those that it gets from `accept`; the address is that of
+    the server. nth: only the nth of these connections, from 1 on, or several, as `range(2, 5)`.
 
     What happens to them:
 
     * refuse: connecting fails with ECONNREFUSED. Only for the side of the client.
     * delay: connecting, or accepting, takes so many seconds longer, and respects the socket's time-out. In non-blocking
       mode a connection is made at once, but nothing passes for so long.
-    * receive: a call gets at most so many bytes, and no more are there to be read before these were.
-    * send: a call takes at most so many bytes. For what does not call the methods of a socket (event loops, servers,
-      `sendall`), the kernel's buffer is as small as can be instead.
+    * receive: a call gets at most so many bytes, and no more can be read before these have been.
+    * send: a call takes at most so many bytes. For code that does not call the methods of a socket (event loops,
+      servers, `sendall`), the kernel's buffer is as small as possible instead.
     * stall_after: so many bytes pass, and then none for `stall_for` seconds; None: until the fault ends.
-    * reset_after: so many bytes pass, and then the connection is reset for both sides. What they had received by then,
-      they can still read on Linux.
+    * reset_after: so many bytes pass, and then the connection is reset for both sides. On Linux they can still read
+      what they had received by then.
     * direction: which bytes `stall_after` and `reset_after` count and hold up: those that the side receives ("receive")
       or those that it sends ("send").
 
-    Times are those of the hub, so they follow a `VirtualClock`. If several faults are for a connection, the one that
-    began last takes it.
+    Times are those of the hub, so they follow a `VirtualClock`. If several faults could apply to a connection, the one
+    that began last does.
     """
     return _Sockets(
         address, side, nth, refuse, delay, receive, send, direction, stall_after, stall_for, reset_after
@@ -153,10 +153,10 @@ def resolver(host=None, *, nth=None, error=None, delay=None, reverse=False, addr
     host: for which name or address; None: all. nth: only the nth look-up, from 1 on, or several, as `range(2, 5)`.
 
     * error: what it raises: an exception, a number such as `socket.EAI_AGAIN` for a gaierror, or True for EAI_NONAME.
-    * delay: it takes so many seconds longer, also if it then fails.
+    * delay: it takes so many seconds longer, even if it then fails.
     * reverse: `getaddrinfo` and `gethostbyname_ex` give the addresses in the opposite order.
-    * addresses: numeric addresses that look-ups of a name give instead of the real ones, in this order; those of IPv4
-      only where the function knows no others.
+    * addresses: numeric addresses that look-ups of a name give instead of the real ones, in this order; only those of
+      IPv4 if the function supports no others.
     """
     return _Resolver(host, nth, error, delay, reverse, addresses)
 
@@ -164,8 +164,8 @@ def resolver(host=None, *, nth=None, error=None, delay=None, reverse=False, addr
 def spawn(late, *, function=None, nth=None):
     """A fault of starts: a greenlet, or a thread of a patched program, begins `late` seconds after it was started.
 
-    `Thread.start` waits until the thread has begun, so there it is this call that takes so long. function: only those
-    that run this function, or a function of this name; None: all. nth: only the nth start, from 1 on, or several, as
+    `Thread.start` waits until the thread has begun, so for a thread this call takes so long. function: only those that
+    run this function, or a function of this name; None: all. nth: only the nth start, from 1 on, or several, as
     `range(2, 5)`. Not for `spawn_raw`.
     """
     return _Spawn(late, function, nth)
@@ -290,7 +290,7 @@ class _Sockets(Fault):
         return self.receive is not None or self.stall_after is not None or self.reset_after is not None
 
     def is_for(self, side, family, *addresses):
-        """Whether a connection of that side is one of those that were asked for. addresses: all that it is known by."""
+        """Whether the fault applies to a connection of that side. addresses: all addresses of the connection."""
         if side != self.side:
             return False
         if isinstance(self.address, str):
@@ -361,14 +361,14 @@ class _Resolver(Fault):
         outermost = self.hub.resolver
         if outermost is self.outer:
             self.hub.resolver = self.outer._inner
-        while isinstance(outermost, _FaultyResolver):  # one that began later may go through this one
+        while isinstance(outermost, _FaultyResolver):  # a later one may go through this one
             if outermost._inner is self.outer:
                 outermost._inner = self.outer._inner
             outermost = outermost._inner
         self.outer = None
 
     def before(self, name):
-        """A look-up begins: its number if it is one of those that were asked for, else 0. Raises the error."""
+        """A look-up begins: returns its number if the fault applies to it, else 0. Raises the error."""
         if isinstance(name, (bytes, bytearray)):
             name = os.fsdecode(bytes(name))
         if not self.active or self.host not in (None, name.lower() if isinstance(name, str) else name):
@@ -384,7 +384,7 @@ class _Resolver(Fault):
 
 
 def _check_error(error):
-    """A function that makes what is to be raised; None for nothing."""
+    """A function that makes the exception to raise; None for none."""
     if error is None or error is False:
         return None
     if isinstance(error, BaseException):
@@ -467,7 +467,7 @@ class _FaultyResolver:
         return name, aliases, self._in_order(hostname, number, found) if number and self._fault.reverse else found
 
     def _given(self):
-        """Those of the addresses that these two can return: they know IPv4 only."""
+        """The addresses that these two functions can return: they support only IPv4."""
         found = [one for one in self._fault.addresses if _family_of(one) == _std.AF_INET]
         if not found:
             raise _no_name()
@@ -526,7 +526,7 @@ class _Spawn(Fault):
 
 
 def _function_of(greenlet):
-    """What it runs, or what the thread runs that it is the greenlet of."""
+    """The function that it runs, or the one that its thread runs."""
     thread = getattr(greenlet, "_thread", None)
     if thread is not None:
         return getattr(thread, "_target", None) or thread.run

@@ -1,4 +1,4 @@
-"""`-p gevlite.testing.plugin`: gevlite's plug-in for pytest, also where pytest loads no entry points.
+"""`-p gevlite.testing.plugin`: gevlite's plug-in for pytest, for runs in which pytest loads no entry points.
 
 The same as `-p gevlite`. docs/testing.md says what it does.
 """
