@@ -4,9 +4,9 @@ Every `.pyx` file in a folder of FOLDERS becomes a module of its name. A backend
 what it stands on. Cython runs only when something is built: an sdist, or a look at the metadata, needs no C files.
 
 GEVLITE_WERROR=1 turns every warning, of Cython and of the C compiler, into an error.
-GEVLITE_DEBUG=1 makes a slower core that checks its own state at each step and aborts if that cannot be.
+GEVLITE_DEBUG=1 makes a slower core that checks its own state at each step and aborts if that is impossible.
 GEVLITE_COVERAGE=1 has each line of Cython traced, and the C files beside the sources: see tests/under_coverage.py.
-GEVLITE_KQUEUE_INCLUDE=tests/kqueue_standin, for tests only, builds the kqueue backend on Linux with what is in there.
+GEVLITE_KQUEUE_INCLUDE=tests/kqueue_standin, for tests only, builds the kqueue backend on Linux with that folder's files.
 """
 
 import glob
@@ -32,12 +32,12 @@ GREENLET_INCLUDE = os.path.dirname(os.path.dirname(os.path.abspath(greenlet.__fi
 
 COMPILE_ARGS = ["-fvisibility=hidden", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
 if "-O" not in os.environ.get("CFLAGS", ""):
-    COMPILE_ARGS.insert(0, "-O2")  # else a level was asked for: -O0 builds in a quarter of the time
+    COMPILE_ARGS.insert(0, "-O2")  # otherwise CFLAGS has a level: -O0 builds in a quarter of the time
 if WERROR:
     COMPILE_ARGS.append("-Werror")
 DEBUG = os.environ.get("GEVLITE_DEBUG", "") not in ("", "0")
 if not DEBUG and "-g" not in os.environ.get("CFLAGS", ""):
-    COMPILE_ARGS.append("-g0")  # most Pythons say -g, which makes the files three times as large
+    COMPILE_ARGS.append("-g0")  # most Pythons pass -g, which makes the files three times as large
 
 COVERAGE = os.environ.get("GEVLITE_COVERAGE", "") not in ("", "0")
 MACROS = [("GEVLITE_DEBUG", "1")] * DEBUG + [("CYTHON_TRACE", "1")] * COVERAGE
@@ -60,7 +60,7 @@ PLATFORMS = {"epoll": ("linux",), "kqueue": ("darwin", "freebsd", "openbsd", "ne
 
 class CythonBuild(build_ext):
     def run(self):
-        self.force = self.force or DEBUG  # what is there is from another build
+        self.force = self.force or DEBUG  # existing files are from another build
         written = [os.path.join("build", "cython", e.sources[0].removesuffix("pyx") + "c") for e in self.extensions]
         older = [path for path in written if os.path.exists(path) and newer("setup.py", path)]
         translated = cythonize(
@@ -116,7 +116,7 @@ setup(
     cmdclass={"build_ext": CythonBuild},
     options={
         "build_ext": {"parallel": os.cpu_count()},
-        # What one build leaves there is part of the next one's wheel.
+        # Files that one build leaves there would become part of the next one's wheel.
         "build": {"build_base": "build/standin" if KQUEUE_INCLUDE else "build"},
     },
 )

@@ -1,4 +1,4 @@
-"""What gevlite costs, beside other libraries: `python -m benchmarks`. docs/performance.md explains it.
+"""The cost of gevlite, compared with other libraries: `python -m benchmarks`. docs/performance.md explains it.
 
 case.py       what a case is: bodies, one for each kind of library, and the metrics they yield
 libs.py       adapters: every library with gevent's interface looks the same to a case

@@ -102,7 +102,7 @@ def run(arguments: list[str]) -> int:
         for case, names in plan:
             report.results.append(run_case(case, names, turns, rounds, progress))
     except KeyboardInterrupt:
-        interrupted = True  # the cases that are complete are worth having
+        interrupted = True  # keep the cases that are complete
     progress.end()
 
     print(markdown(report))

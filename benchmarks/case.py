@@ -1,4 +1,4 @@
-"""A case: one piece of work, written once for each *kind* of library, and what its result must reach.
+"""A case: one piece of work, written once for each *kind* of library, and the limits that its result must meet.
 
 A body takes `(lib, n)` and either does the work `n` times and returns nothing (the worker takes the time), or measures
 by itself and returns `{metric name: value}`. A coroutine function is a body for asyncio-like libraries.
@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-BASE = "gevlite"  # what everything is compared with
+BASE = "gevlite"  # everything is compared with it
 GREEN = ("gevlite", "gevent")  # libraries with gevent's interface
-BLOCKING = (*GREEN, "eventlet", "threads")  # those, and what an adapter gives enough of it (libs.py)
+BLOCKING = (*GREEN, "eventlet", "threads")  # those, and libraries to which an adapter gives enough of it (libs.py)
 ASYNC = ("asyncio", "uvloop")  # libraries with asyncio's
 
 
@@ -40,12 +40,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Metric:
-    """One number a case yields. `unit`: "s", "B" or "/s"; of the last more is better, of the others less."""
+    """One number that a case yields. `unit`: "s", "B" or "/s"; for the last more is better, for the others less."""
 
     name: str
     unit: str = "s"
     must: tuple[Target, ...] = ()
-    size: int = 0  # of a metric that is one point of a curve
+    size: int = 0  # for a metric that is one point of a curve
 
     @property
     def more_is_better(self) -> bool:
@@ -58,14 +58,14 @@ class Case:
     title: str
     n: int = 1  # handed to the body
     per: int = 1  # operations done for each of n
-    metrics: tuple[Metric, ...] = ()  # of a body that measures by itself; its first one is the headline
-    must: tuple[Target, ...] = ()  # of a body that is timed
+    metrics: tuple[Metric, ...] = ()  # for a body that measures by itself; the first one is the headline
+    must: tuple[Target, ...] = ()  # for a body that is timed
     clock: str = "cpu"  # the headline of a timed body: "cpu" time, or "wall" if it is meant to sleep
     rounds: int | None = None  # in each worker; None: the runner's choice
     most_turns: int = 1000  # for a case that takes long
     quick: bool = True  # part of the quick set
-    by_backend: bool = False  # on each backend of the base library too
-    program: str = ""  # that has to be installed, to make the load
+    by_backend: bool = False  # also run on each backend of the base library
+    program: str = ""  # makes the load, and must be installed
     series: str = ""  # its metrics are points of these curves, at this size
     size: int = 0
     subject: str = ""  # the file it is in
@@ -97,7 +97,7 @@ class Case:
 CASES: dict[str, Case] = {}
 _loading = ""
 
-# The order in reports; a file that is not named comes last.
+# The order in reports; files that are not named come last.
 _SUBJECTS = (
     "switch", "spawn", "event", "queue", "lock", "local", "pool", "timer", "echo", "churn", "throughput", "wsgi",
     "time_slice", "websocket", "idle", "backend", "file", "dns", "subprocess", "memory", "startup",

@@ -48,7 +48,7 @@ def _change(before: Result, after: Result, metric: Metric, library: str, against
         return []
     if now is None:
         return [Change(what, GONE, "is not in the new run")]
-    # A ratio says how many times better, so of it more is better.
+    # A ratio says how many times better, so more is better.
     more_is_better = metric.more_is_better or bool(against)
     if min(was.median, now.median) <= 0:
         return []

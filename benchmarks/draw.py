@@ -1,4 +1,4 @@
-"""Which pictures a report has, and writing them, the table and the JSON into a folder."""
+"""Chooses the pictures of a report, and writes them, the table and the JSON into a folder."""
 
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def pictures(report: Report) -> dict[str, list[tuple[str, str, str]]]:
 
 
 def write(report: Report, folder: Path) -> list[Path]:
-    """results.json, results.md, summary.md and the pictures, in place of those that are there. What was written."""
+    """Write results.json, results.md, summary.md and the pictures, replacing existing ones. Returns what was written."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.svg"):
         old.unlink()

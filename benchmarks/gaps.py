@@ -1,7 +1,7 @@
 """The picture of docs/time-slices.md: `python -m benchmarks.gaps docs/time-slices.svg`.
 
-A greenlet ticks every 5 ms while four others compute, with time slices and without, each in a process of its own. When
-it ticked is measured, and drawn: a line for each tick.
+A greenlet ticks every 5 ms while four others compute, with time slices and without, each in a process of its own. The
+time of each tick is measured and drawn as a line.
 """
 
 import json
@@ -19,7 +19,7 @@ SLICES = (0.01, 0.001, None)
 
 
 def measure(time_slice):
-    """When there was a tick, in seconds."""
+    """The times of the ticks, in seconds."""
     import gevlite
 
     gevlite.config.time_slice = time_slice

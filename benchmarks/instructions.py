@@ -23,8 +23,8 @@ TABLE = HERE / "instructions.json"
 LIMIT = 0.10
 TIMEOUT = 300
 
-# The cases, by name, and the smaller number of times that their bodies run for: what both runs have in common, such as
-# making a queue, is not in the difference.
+# The cases, by name, and how many times the shorter run repeats their bodies: the difference does not contain what both
+# runs have in common, such as making a queue.
 OPERATIONS = {
     "sleep0": 100,
     "spawn": 1,
@@ -57,7 +57,7 @@ class Unavailable(Exception):
 
 
 def environment() -> dict[str, str]:
-    """The same on every machine: no randomised hashes, and no settings of gevlite."""
+    """An environment that is the same on every machine: no randomised hashes, and no settings of gevlite."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GEVLITE_", "PYTHON"))}
     return {**kept, "PYTHONHASHSEED": "0"}
 
@@ -103,7 +103,7 @@ def count(operations: dict[str, int]) -> dict[str, float]:
 
 
 def parse(dumps) -> dict[tuple[str, int], int]:
-    """Of what callgrind wrote, `{(case, times): instructions}`. The last dump, at exit, belongs to no case."""
+    """`{(case, times): instructions}` from callgrind's output. The last dump, at exit, belongs to no case."""
     counts = {}
     for text in dumps:
         trigger, summary = _TRIGGER.search(text), _SUMMARY.search(text)

@@ -1,12 +1,12 @@
 """One adapter for each library, so that a case body need not know which one it runs on.
 
-Nothing is imported before a body asks for it: a case that starts servers elsewhere leaves its own process clean.
+A library is imported only when a body uses it: a case that starts servers elsewhere keeps its own process clean.
 """
 
 import importlib
 import os
 
-# Where the interface of gevent is, within a package that has it; what is not named here is in the package itself.
+# Where gevent's names are in a package that has its interface; names that are not listed are in the package itself.
 _MODULE_OF = {
     "AsyncResult": "event",
     "Event": "event",
@@ -44,7 +44,7 @@ class Library:
 
 
 class GreenLibrary(Library):
-    """gevent, and what has its interface: `spawn, sleep, joinall, Timeout, Event, Queue, Pool, socket, ...`."""
+    """gevent, and libraries with its interface: `spawn, sleep, joinall, Timeout, Event, Queue, Pool, socket, ...`."""
 
     def find(self, attribute):
         if attribute in _MODULES:
@@ -74,7 +74,7 @@ class Gevlite(GreenLibrary):
 
 
 class Eventlet(Library):
-    """What has another name in eventlet gets gevent's, without a call in between."""
+    """Gives gevent's names to what eventlet has under other names, without a call in between."""
 
     _where = {
         "PriorityQueue": "eventlet.queue",
@@ -158,7 +158,7 @@ class AsyncLibrary(Library):
         return importlib.import_module(self.name).run(body(self, n))
 
     def find_loop(self):
-        """What makes a loop of it."""
+        """The function that makes one of its loops."""
         return importlib.import_module(self.name).new_event_loop
 
 

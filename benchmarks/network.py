@@ -1,7 +1,7 @@
 """What the network cases share: a server in a process of its own, a load in another one, each with a core to itself.
 
-The headline of each case is the server's CPU time: it does not depend on how fast the load is, and it is what a busy
-machine runs out of.
+The headline of each case is the server's CPU time: it does not depend on how fast the load is, and a busy machine runs
+out of it first.
 """
 
 import contextlib
@@ -42,13 +42,13 @@ def remarks(result):
 
 
 def two_cores():
-    """One for the server, one for the load; the same one for both if there is no other."""
+    """One core for the server, one for the load; the same one for both if there is no other."""
     cores = sorted(os.sched_getaffinity(0))
     return {cores[0]}, {cores[-1]}
 
 
 def allow_files(count):
-    """Let processes that are started from here have that many descriptors open. Returns how many they may have."""
+    """Let processes that are started from here open that many descriptors. Returns how many they can open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count:
         try:
@@ -61,7 +61,7 @@ def allow_files(count):
 
 @functools.cache
 def certificate():
-    """The files of a certificate for localhost, with its key, and of the authority it is from."""
+    """The files of a certificate for localhost, with its key, and of the authority that issued it."""
     import trustme
 
     folder = Path(tempfile.mkdtemp(prefix="gevlite-benchmarks-"))
@@ -73,7 +73,7 @@ def certificate():
 
 
 def python(script, *arguments):
-    """The command line of a Python program of this folder. -P: what is installed comes before what lies there."""
+    """The command line of a Python program of this folder. -P: installed packages come before those in the folder."""
     return [sys.executable, "-P", str(HERE / script), *arguments]
 
 
@@ -124,7 +124,7 @@ def scheduled(pid):
 
 
 def latencies(figures):
-    """What a load that measures them found."""
+    """The results of a load that measures latencies."""
     return {
         "latency, median": figures["p50"],
         "latency, 99th percentile": figures["p99"],

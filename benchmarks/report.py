@@ -1,4 +1,4 @@
-"""What a run found: as JSON, from which everything else is made, and as Markdown."""
+"""The results of a run: as JSON, from which everything else is made, and as Markdown."""
 
 import datetime
 import importlib.metadata
@@ -17,7 +17,7 @@ NAMES = {"greenlet": "raw greenlet", "c": "C", "python": "plain Python"}
 PACKAGES = (
     "gevlite", "gevent", "eventlet", "uvloop", "greenlet", "gunicorn", "granian", "uvicorn", "httptools", "flask",
 )  # fmt: skip
-FORMAT = 2  # of the JSON
+FORMAT = 2  # the version of the JSON's format
 
 
 def versions() -> dict[str, str]:
@@ -75,7 +75,7 @@ class Report:
 
     @classmethod
     def load(cls, path: Path) -> "Report":
-        """Raises ValueError if the file is something else, or of another version of this program."""
+        """Raises ValueError if the file is something else, or from another version of this program."""
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as exc:
@@ -126,9 +126,9 @@ class Table:
     """A row for each metric, a column for each library that one of the results has."""
 
     def __init__(self, results: list[Result], only: tuple[str, ...] = (), names: bool = False):
-        """only: the columns to show, if there is something in them; the floors are always shown.
+        """only: the columns to show, unless they are empty; the floors are always shown.
 
-        names: the name of each case, to run it again, too.
+        names: also show the name of each case, with which it can be run again.
         """
         self.results = results
         self.names = names
@@ -226,7 +226,7 @@ is. Cases that never sleep are counted in CPU time, which for them is the time t
 
 
 def summary(report: Report) -> str:
-    """The rows that must reach something, beside gevent: short enough for a README."""
+    """The rows with a limit to meet, beside gevent: short enough for a README."""
     results = [result for result in report.results if any(metric.must for metric in result.metrics)]
     return Table(results, only=(BASE, "gevent", "uvloop", "granian"), names=True).markdown(only_targets=True)
 

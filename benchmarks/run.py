@@ -16,7 +16,7 @@ from benchmarks.case import BASE, Case, Metric, Target
 
 WORKER = Path(__file__).parent / "worker.py"
 WORKER_TIMEOUT = 300
-BUSY = 0.9  # less CPU time than this, as a part of the time that passed, means that something else was running
+BUSY = 0.9  # a smaller share of CPU time in the time that passed means that something else was running
 
 
 def run_worker(case: Case, library: str, rounds: int) -> dict:
@@ -35,7 +35,7 @@ def run_worker(case: Case, library: str, rounds: int) -> dict:
 
 @dataclass
 class Spread:
-    """The middle of some figures and how far they reach."""
+    """The median of some figures and their range."""
 
     median: float
     low: float
@@ -48,7 +48,7 @@ class Spread:
 
 @dataclass
 class Result:
-    """All turns of one case, and what a report needs to know about it.
+    """All turns of one case, with what a report needs.
 
     `turns[library][metric]` has one figure for each turn; `errors[library]` says why there are none, or no more.
     """
@@ -62,7 +62,7 @@ class Result:
     turns: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    seconds: float = 0.0  # that measuring took
+    seconds: float = 0.0  # how long measuring took
 
     @classmethod
     def of(cls, case: Case) -> "Result":
@@ -81,7 +81,7 @@ class Result:
 
     @property
     def libraries(self) -> list[str]:
-        """The libraries that were tried."""
+        """The libraries for which the case was tried."""
         return list(dict.fromkeys([*self.turns, *self.errors]))
 
     def value(self, metric: str, library: str) -> Spread | None:
@@ -101,7 +101,7 @@ class Result:
         return Spread.of([b / a for a, b in pairs])
 
     def targets(self, metric: Metric) -> list[tuple[str, bool | None]]:
-        """Each limit as text and whether it is met; None: not known."""
+        """Each limit as text, and whether it is met; None: not known."""
         verdicts = []
         for target in metric.must:
             if target.most is not None:
@@ -115,7 +115,7 @@ class Result:
 
 
 def run_case(case: Case, libraries: list[str], turns: int, rounds: int, progress) -> Result:
-    """progress(case, library, turn) is called before each worker, also before one that a failure makes needless."""
+    """progress(case, library, turn) is called before each worker, even one that is skipped because of a failure."""
     result = Result.of(case)
     started = time.monotonic()
     for turn in range(min(turns, case.most_turns)):
@@ -137,7 +137,7 @@ def run_case(case: Case, libraries: list[str], turns: int, rounds: int, progress
 
 
 def remarks_on(case: Case, result: Result, turns: int) -> list[str]:
-    """What a reader of the figures must know."""
+    """Remarks that a reader of the figures must know."""
     remarks = list(case.remarks(result)) if case.remarks else []
     if case.most_turns < turns:
         remarks.append(f"{case.most_turns} turns only")

@@ -2,7 +2,7 @@
 
     python servers.py WHAT LIBRARY CERTIFICATE ADDRESS
 
-WHAT: `echo` sends back what comes (`echo_streams`, of asyncio, by its streams), `stream` sends 1 MiB after the other.
+WHAT: `echo` sends back what arrives (`echo_streams`: by asyncio's streams), `stream` sends one MiB after the other.
 CERTIFICATE: a file for TLS, or `-`. ADDRESS: an IPv4 address, or the path of a UNIX socket.
 
 Prints the port it listens on (0 for a UNIX socket) and serves until its standard input is closed. All of them set
@@ -44,7 +44,7 @@ def blocking(what, spawn, sockets, context, address, wait):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection if context is None else context.wrap_socket(connection, server_side=True)
 
-    # The load hangs up in the middle of things when its time is over: OSError.
+    # The load hangs up in the middle of a message when its time is over: OSError.
 
     def echo(connection):
         with contextlib.suppress(OSError), wrapped(connection) as connection:
@@ -121,7 +121,7 @@ def protocol(what, package, certificate, address):
             while not writer.is_closing():
                 writer.write(BLOCK)
                 await writer.drain()
-                await asyncio.sleep(0)  # drain() may not wait; over TLS it then never hears that the client has left
+                await asyncio.sleep(0)  # drain() may not wait; over TLS the server then never notices that the client has left
 
     async def serve():
         loop = asyncio.get_running_loop()

@@ -2,7 +2,7 @@
 
 python slice_client.py DESCRIPTOR SECONDS
 
-Of each wait: the seconds that passed, and those that its parent, which answers, was running meanwhile.
+For each wait: the seconds that passed, and the seconds for which its parent, which answers, was running meanwhile.
 """
 
 import json

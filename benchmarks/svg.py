@@ -1,8 +1,8 @@
 """Two kinds of charts as SVG text: bars around 1 with their spread, and lines of cost against size; log axes.
 
-Written by hand because that is all there is to draw: no dependency, small files, the same bytes for the same figures.
-The colours are those of Okabe and Ito, which are told apart also by the colour-blind; text and lines are grey enough to
-be read on white and on black.
+Written by hand because so little has to be drawn: no dependency, small files, the same bytes for the same figures. The
+colours are those of Okabe and Ito, which the colour-blind can tell apart too; text and lines are in a grey that can be
+read on white and on black.
 """
 
 import math
@@ -43,7 +43,7 @@ class Colours:
 class Bar:
     name: str
     value: Spread
-    text: str  # behind the bar
+    text: str  # after the bar
 
 
 @dataclass
@@ -108,10 +108,10 @@ def _legend(names: list[str], colours: Colours, y: float) -> list[str]:
 
 
 def bars(title: str, groups: list[Group], base: str, left: str, right: str) -> str:
-    """Bars that start at 1, where `base` is; `left` and `right` tell what lies on either side of it."""
+    """Bars that start at 1, where `base` is; `left` and `right` describe the two sides of it."""
     colours = Colours()
     spreads = [bar.value for group in groups for bar in group.bars]
-    room = 150  # for the text behind the longest bar
+    room = 150  # for the text after the longest bar
     axis = LogAxis([1, *(edge for s in spreads for edge in (s.low, s.high))], LABEL_WIDTH, WIDTH - room)
     names = list(dict.fromkeys(bar.name for group in groups for bar in group.bars))
     top = 66
@@ -141,7 +141,7 @@ def bars(title: str, groups: list[Group], base: str, left: str, right: str) -> s
 
 
 def shortened(title: str, most: int = 54) -> str:
-    """Without the marks of Markdown, and so that it fits to the left of the bars with a figure behind it."""
+    """The text without the marks of Markdown, short enough to fit, with a figure after it, to the left of the bars."""
     title = title.replace("`", "")
     return title if len(title) <= most else title[: most - 1] + "…"
 

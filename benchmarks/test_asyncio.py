@@ -1,4 +1,4 @@
-"""The event loop of `gevlite.asyncio` beside asyncio's own and uvloop, with the same coroutines; the ways between."""
+"""The event loop of `gevlite.asyncio` beside asyncio's own and uvloop, with the same coroutines; and the bridges."""
 
 from benchmarks.case import ASYNC, Case, Metric, Target
 from benchmarks.network import certificate, compiled, python

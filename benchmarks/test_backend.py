@@ -1,4 +1,4 @@
-"""The backends against each other: what one event costs among idle descriptors. poll and select look at all of them.
+"""The backends compared: the cost of one event among idle descriptors. poll and select look at all of them.
 
 The other cases where the backend matters (echo, connections that come and go, idle connections) have all backends too.
 """
@@ -45,7 +45,7 @@ class IdleSockets:
     """As many as the backend can watch. They are not bound, so nothing ever arrives."""
 
     def __init__(self, n, watch):
-        """watch(sock) tells the loop of one; it raises ValueError if that is too many."""
+        """watch(sock) makes the loop watch one more; it raises ValueError if that is one too many."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < n + SPARE_FDS:
             resource.setrlimit(resource.RLIMIT_NOFILE, (n + SPARE_FDS, max(hard, n + SPARE_FDS)))

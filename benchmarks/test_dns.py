@@ -1,4 +1,4 @@
-"""Looking up addresses in digits and localhost: what it costs besides waiting for a name server."""
+"""Looking up numeric addresses and localhost: the cost of a look-up besides waiting for a name server."""
 
 import importlib
 import socket
@@ -71,7 +71,7 @@ def many(resolver):
 
 
 for _name, _case in at_once.items():
-    # eventlet uses dnspython if that is there; threads are what the "thread" resolver saves others from writing.
+    # eventlet uses dnspython if it is installed; "threads" is what programs without a "thread" resolver have to write.
     _case.on(*GREEN, *{"thread": ("threads",), "dnspython": ("eventlet",)}.get(_name, ()))(many(_name))
 
 

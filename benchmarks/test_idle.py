@@ -76,7 +76,7 @@ def measure(command, connections):
                 preexec_fn=lambda: os.sched_setaffinity(0, load_cores),
             )
 
-        with load(100) as first:  # what is made once
+        with load(100) as first:  # everything that is made only once
             alive(first)
             first.stdin.close()
         memory, began = resident(child.pid), cpu(child.pid)

@@ -1,4 +1,4 @@
-"""Greenlet-local attributes: what patched code that uses `threading.local` pays; of threads, the real one."""
+"""Greenlet-local attributes: the cost for patched code that uses `threading.local`; for threads, the real one."""
 
 from benchmarks.case import ASYNC, BLOCKING, Case, Target
 
@@ -88,7 +88,7 @@ def _(lib, n):
         lib.joinall([lib.spawn(run) for _ in range(GREENLETS)])
 
 
-# What asyncio has instead is a context variable, which each task has for itself too.
+# asyncio has context variables instead, of which each task has its own value too.
 
 
 @local_get.on(*ASYNC)

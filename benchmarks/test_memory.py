@@ -1,4 +1,4 @@
-"""What a greenlet holds while it waits."""
+"""The memory that a greenlet holds while it waits."""
 
 import gc
 import os
@@ -35,7 +35,7 @@ def _(lib, n):
         lib.sleep(0.01)
         return greenlets
 
-    keep = park(100)  # what is made once
+    keep = park(100)  # everything that is made only once
     gc.collect()
     before = resident()
     keep += park(n)
@@ -48,7 +48,7 @@ def _(lib, n):
 
 @memory.on("threads")
 def _(lib, n):
-    """With a tenth as many: few systems let a process have so many threads. What the kernel keeps is not counted."""
+    """With a tenth as many: few systems let a process have so many threads. The kernel's own memory is not counted."""
     event, count = lib.Event(), n // 10
 
     def parked():

@@ -1,4 +1,4 @@
-"""Pools: what a bounded number of greenlets costs more than an unbounded one, and the way to a thread and back."""
+"""Pools: the extra cost of a bounded number of greenlets, and that of the way to a thread and back."""
 
 from benchmarks.case import ASYNC, GREEN, Case, Target
 
@@ -50,7 +50,7 @@ def _(lib, n):
 
 @pool_spawn.on(*ASYNC)
 async def _(lib, n):
-    """Tasks that have to get hold of a semaphore, which is how it is done there."""
+    """Tasks that must acquire a semaphore, as is usual there."""
     import asyncio
 
     places = asyncio.Semaphore(SIZE)
@@ -114,7 +114,7 @@ def _(lib, n):
 
 @thread_round_trip.on("threads")
 def _(lib, n):
-    """The standard executor, without a loop that could do something else meanwhile."""
+    """The standard executor, without a loop that could do other work meanwhile."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(4) as executor:

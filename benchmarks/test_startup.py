@@ -16,7 +16,7 @@ startup = Case(
 
 
 def _run(code):
-    """-P: what is installed comes before what lies in the current folder."""
+    """-P: installed packages come before those in the current folder."""
     start = time.perf_counter()
     child = subprocess.Popen([sys.executable, "-P", "-c", code], stderr=subprocess.PIPE, text=True)
     message = child.stderr.read()
@@ -40,7 +40,7 @@ def _(lib, n):
 
 @startup.on("python")
 def _(lib, n):
-    """The bare interpreter, and the modules that a program which talks to a network imports anyway."""
+    """The bare interpreter, and the modules that a network program imports anyway."""
     return _run("import socket, ssl, select, threading, queue, subprocess, signal")
 
 

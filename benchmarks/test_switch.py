@@ -28,7 +28,7 @@ def _(lib, n):
 
 @sleep0.on("greenlet")
 def _(lib, n):
-    """A ring with no scheduler at all: one switch an operation, the least that giving way can cost."""
+    """A ring with no scheduler at all: one switch for each operation, the least that giving way can cost."""
     from greenlet import greenlet
 
     def run(following):

@@ -1,4 +1,4 @@
-"""How much CPU time it costs to send a lot: `sendall` of 1 MiB, again and again, to a reader that does nothing else."""
+"""The CPU time of sending a lot: `sendall` of 1 MiB, again and again, to a reader that does nothing else."""
 
 from benchmarks.case import ASYNC, BLOCKING, Case, Metric, Target
 from benchmarks.network import certificate, compiled, measure, python, remarks

@@ -1,10 +1,10 @@
-"""Time slices: how long a client waits for its answer while 1, 4 and 16 greenlets compute, and what they lose by that.
+"""Time slices: how long a client waits for its answer while 1, 4 and 16 greenlets compute, and what they lose by it.
 
 The greenlets count in Python and call nothing. Another one answers a client in another process, which asks again after
 a pause of random length. Without time slices, which only gevlite has, it answers when the counting has ended.
 
-A wait is measured as the CPU time that this process uses meanwhile. It is always computing, so on a machine that does
-nothing else that is the time that passes; where other programs have the core for a part of it, it is what is left.
+A wait is measured as the CPU time that this process uses meanwhile. It always computes, so on a machine that does
+nothing else this is the time that passes; if other programs use the core for a part of it, that part is not counted.
 """
 
 import json

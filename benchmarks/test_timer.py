@@ -1,4 +1,4 @@
-"""Time: time-outs that do not fire, many sleepers, how exact a short sleep is, and what a timer costs among others."""
+"""Time: time-outs that do not fire, many sleepers, how exact a short sleep is, and the cost of a timer among others."""
 
 import random
 import time
@@ -97,7 +97,7 @@ TIMERS = {n: _timers(n) for n in (1_000, 100_000, 1_000_000)}
 
 
 class _TimerCosts:
-    """Seconds of CPU for each timer to add, to cancel and to fire, while n are pending. In no order of deadlines."""
+    """CPU seconds for each timer to add, to cancel and to fire it, while n are pending. Deadlines in no order."""
 
     def __init__(self, start, cancel, n):
         self.start, self.cancel, self.n = start, cancel, n

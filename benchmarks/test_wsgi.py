@@ -118,8 +118,8 @@ def _(lib, n):
 
 @access_log.on("gevlite")
 def _(lib, n):
-    """Many requests at once on one connection, so that the log is a good part of what is done. The rounds of the
-    servers alternate; the figure is the median of their differences."""
+    """Many requests at once on one connection, so that the log is a large part of the work. The rounds of the servers
+    alternate; the figure is the median of their differences."""
     from gevlite import socket
     from gevlite.pywsgi import AccessLog, WSGIServer
 

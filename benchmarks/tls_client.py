@@ -1,4 +1,4 @@
-"""The load of the TLS cases, by the standard library and without any other.
+"""The load of the TLS cases, with the standard library alone.
 
     python tls_client.py AUTHORITY WHAT ADDRESS PORT CONNECTIONS BYTES WARMUP SECONDS SERVER_PID
 
@@ -20,7 +20,7 @@ def server_clock(pid):
 
 
 class Window:
-    """The time after the warm-up in which is counted, and the CPU times in it."""
+    """The time after the warm-up, in which messages are counted, and the CPU times in it."""
 
     def __init__(self, warmup, seconds, pid):
         self.clock = server_clock(pid)
@@ -32,7 +32,7 @@ class Window:
         return time.monotonic(), time.process_time(), time.clock_gettime(self.clock)
 
     def look(self):
-        """False before it, True in it, None after it."""
+        """False before that time, True in it, None after it."""
         now = time.monotonic()
         if self.started is None:
             if now < self.begin:
@@ -54,7 +54,7 @@ class Window:
 
 
 def echo(socks, message, receive, window):
-    """On each socket the message, and the next one when `receive(sock)` is true: the whole of it has come back."""
+    """Send the message on each socket, and the next one when `receive(sock)` is true: all of it has come back."""
     poll = select.epoll()
     by_fd = {}
     for sock in socks:

@@ -1,9 +1,9 @@
-"""What one wake-up costs while 1, 10, 100 or 10,000 wait: how many wait should make no difference.
+"""The cost of one wake-up while 1, 10, 100 or 10,000 greenlets wait: how many wait should make no difference.
 
-Those who were woken run and wait again before the next are woken, so a figure has the wake-up, the switches and the new
-wait. Where a wake-up is for one it is done ten times in a row; in a library that is not fair, the first one woken may
-take all ten. The floor switches by hand among raw greenlets: what it costs more with 10,000 is memory that is not in
-the processor's cache.
+Greenlets that were woken run and wait again before the next are woken, so a figure contains the wake-up, the switches
+and the new wait. If a wake-up is for one greenlet, there are ten in a row; in a library that is not fair, the first one
+woken may take all ten. The floor switches by hand among raw greenlets: its higher cost with 10,000 is that of memory
+outside the processor's cache.
 """
 
 import time
@@ -11,7 +11,7 @@ import time
 from benchmarks.case import BASE, Case, Metric
 
 COUNTS = (1, 10, 100, 10_000)
-AT_ONCE = 10  # woken together, where a wake-up is for one
+AT_ONCE = 10  # woken together, if a wake-up is for one
 
 
 def waking_case(name: str, title: str, quick: bool = False) -> Case:
@@ -31,7 +31,7 @@ def _remarks(result):
 
 
 def _steps(n: int, count: int, wakes_all: bool):
-    """How many are woken in a round, by how many calls, and how many rounds."""
+    """How many are woken in a round, by how many calls, and the number of rounds."""
     woken = count if wakes_all else min(count, AT_ONCE)
     return woken, 1 if wakes_all else woken, max(n // woken, 2)
 
@@ -40,7 +40,7 @@ def _steps(n: int, count: int, wakes_all: bool):
 
 
 def green(lib, n, make, wakes_all=False):
-    """`make()` returns `wait` and `wake`; `wake` is for one of those who wait, or for all of them."""
+    """`make()` returns `wait` and `wake`; `wake` is for one of the waiters, or for all of them."""
     figures = {}
     sleep = lib.sleep
     for count in COUNTS:

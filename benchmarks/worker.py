@@ -3,7 +3,7 @@
     python -m benchmarks.worker CASE LIBRARY [ROUNDS]
 
 The runner starts it as a script with `python -P`: then the *installed* packages come first, and the repository, whose
-`gevlite` folder may hold no compiled modules, is looked at last.
+`gevlite` folder may hold no compiled modules, comes last.
 """
 
 import gc

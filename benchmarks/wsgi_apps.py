@@ -1,4 +1,4 @@
-"""What the WSGI benchmarks serve: each application for WSGI, and for ASGI as its own documentation would write it.
+"""The applications of the WSGI benchmarks: each for WSGI, and for ASGI as its own documentation would write it.
 
 Standard library only, and none of gevlite: all servers import this module.
 """
@@ -49,7 +49,7 @@ async def asgi_echo(scope, receive, send):
 
 
 def __getattr__(name):
-    # Flask is imported only by who serves it.
+    # Only servers of the Flask application import Flask.
     if name != "flask":
         raise AttributeError(name)
     from flask import Flask

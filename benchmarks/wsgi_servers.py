@@ -50,7 +50,7 @@ SERVERS = {
     "gevlite": lambda *args: pywsgi("gevlite", *args),
     "gevent": lambda *args: pywsgi("gevent", *args),
     "granian": granian,
-    # Its own choice of a thread count is not its fastest one on a single core.
+    # The thread count that it chooses by itself is not the fastest one on a single core.
     "granian-1": lambda *args: granian(*args, "--blocking-threads", "1"),
     "uvicorn": uvicorn,
     "gunicorn-gevlite": lambda *args: gunicorn("gevlite.integrations.gunicorn.GevliteWorker", *args),
@@ -59,7 +59,7 @@ SERVERS = {
 
 
 def free_port(address):
-    """A port below those that the kernel gives to clients: another process could get one of these meanwhile."""
+    """A port below those that the kernel gives to clients: it could give one of these to another process meanwhile."""
     while True:
         port = random.randrange(10_000, 30_000)
         with contextlib.suppress(OSError), socket.socket() as probe:

@@ -36,10 +36,10 @@ def read(functions: int = 20) -> dict[str, Any]:
 
     * `pid`, `version` (of gevlite)
     * `hubs`: for each `thread` (its name), `name`, `backend`, `main` (whether of the main thread), `turn_seconds`
-      (since it last began to run greenlets; 0.0 while it waits), `greenlets` (by state: running, ready, parked, not begun),
-      `queue` (what will run next, calls included), `timers`, `descriptors` (that it watches), `lag` (a histogram), and
-      since it began `switches`, `handoffs` (switches between two greenlets, not through the hub), `polls`, `spawned`,
-      `slices` (time slices that were used up)
+      (since it last began to run greenlets; 0.0 while it waits), `greenlets` (by state: running, ready, parked, not
+      begun), `queue` (what will run next, calls included), `timers`, `descriptors` (that it watches), `lag` (a
+      histogram), and since it began `switches`, `handoffs` (switches between two greenlets, not through the hub),
+      `polls`, `spawned`, `slices` (time slices that were used up)
     * `ended`: the last five and `lag` of hubs that have ended, by `main` and `other`
     * `functions`: for each `function`, `file`, `line`, and `greenlets`, the number of those that run it
     * `pools`, the thread pools: `kind`, `max`, `threads`, `busy` (threads), `queued` (calls without a thread)
