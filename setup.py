@@ -6,7 +6,7 @@ what it stands on. Cython runs only when something is built: an sdist, or a look
 GEVLITE_WERROR=1 turns every warning, of Cython and of the C compiler, into an error.
 GEVLITE_DEBUG=1 makes a slower core that checks its own state at each step and aborts if that is impossible.
 GEVLITE_COVERAGE=1 has each line of Cython traced, and the C files beside the sources: see tests/under_coverage.py.
-GEVLITE_KQUEUE_INCLUDE=tests/kqueue_standin, for tests only, builds the kqueue backend on Linux with that folder's files.
+GEVLITE_KQUEUE_INCLUDE=tests/kqueue_standin, for tests only, builds the kqueue backend on Linux with its files.
 """
 
 import glob

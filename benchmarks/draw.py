@@ -88,7 +88,7 @@ def pictures(report: Report) -> dict[str, list[tuple[str, str, str]]]:
 
 
 def write(report: Report, folder: Path) -> list[Path]:
-    """Write results.json, results.md, summary.md and the pictures, replacing existing ones. Returns what was written."""
+    """Write results.json, results.md, summary.md and the pictures, replacing old ones. Returns what was written."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.svg"):
         old.unlink()

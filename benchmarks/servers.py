@@ -121,7 +121,7 @@ def protocol(what, package, certificate, address):
             while not writer.is_closing():
                 writer.write(BLOCK)
                 await writer.drain()
-                await asyncio.sleep(0)  # drain() may not wait; over TLS the server then never notices that the client has left
+                await asyncio.sleep(0)  # drain() may not wait; over TLS the end of the client would then go unnoticed
 
     async def serve():
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Shared by all tests: a check that nothing is left over, certificates, and the original beside the twin."""
+"""Shared by all tests: a check for leaks, certificates, and the original beside the twin."""
 
 import collections
 import concurrent.futures
@@ -73,7 +73,7 @@ def nothing_left_over():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem):
-    """A test that is marked `uninterrupted` counts on it that nothing else runs between two blocking calls."""
+    """A test that is marked `uninterrupted` relies on nothing else running between two blocking calls."""
     if pyfuncitem.get_closest_marker("uninterrupted") is None:
         return (yield)
     with gevlite.uninterrupted():
@@ -110,7 +110,7 @@ class Original:
         return importlib.import_module(name)
 
     def spawn(self, function, *args):
-        """Run it beside the test; `.get()` returns or raises what it did."""
+        """Run it beside the test; `.get()` returns its result or raises its exception."""
         future = concurrent.futures.Future()
 
         def run():
@@ -162,7 +162,7 @@ class Twin:
 
 
 def _outcome(function, args):
-    """The outcome as a value: an expected exception is not to be printed as unhandled."""
+    """The outcome as a value, so that an expected exception is not printed as unhandled."""
     try:
         return function(*args), None
     except Exception as exc:
@@ -179,7 +179,7 @@ def lib(request):
 
 @pytest.fixture
 def start():
-    """`start(function, *args)`: a greenlet; `.get()` returns or raises what it did. Killed at the end of the test."""
+    """`start(function, *args)`: a greenlet; `.get()` gives its outcome. It is killed at the end of the test."""
     twin = Twin()
     yield twin.spawn
     twin.close()

@@ -1,4 +1,4 @@
-"""Programs under test in processes of their own, and their clients, which are ordinary ones."""
+"""Programs under test in processes of their own, and their clients, which are unpatched."""
 
 import http.client
 import json
@@ -13,7 +13,7 @@ PATIENCE = 60
 
 
 def until(condition, what="the condition", seconds=PATIENCE):
-    """Wait for it in this process, whose threads and children are ordinary ones; what it returned."""
+    """Wait until it returns something true, in this process, which is not patched; returns that."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"waited in vain for {what}"
@@ -77,7 +77,7 @@ class WebServer:
             )
 
     def serves(self, pattern):
-        """Wait until it says so; the pattern's first group is its port, if it has one."""
+        """Wait until its output says so; the pattern's first group, if it has one, is its port."""
         said = until(lambda: self.ended() or re.search(pattern, self.log()), "the ready message")
         assert not self.ended(), self.log()
         self.port = int(said[1] or 0)
@@ -113,7 +113,7 @@ class WebServer:
         return [int(path.name.removeprefix("started-")) for path in self.folder.glob("started-*")]
 
     def kill(self):
-        """At once, and whatever state it is in."""
+        """Kill it at once, in whatever state it is."""
         for connection in self.connections:
             connection.close()
         try:

@@ -1,6 +1,6 @@
 """Real servers on 127.0.0.1 for tests, each in a process of its own.
 
-The fixtures count where a conftest.py imports them.
+The fixtures are available where a conftest.py imports them.
 """
 
 import contextlib
@@ -68,8 +68,8 @@ def running(command, port, log, stop=signal.SIGTERM, seconds=PATIENCE, **options
 
 @pytest.fixture(scope="module", name="folder")
 def folder_fixture():
-    # Not below tmp_path: servers that give up root have to get there, and pytest closes its own to all others, again
-    # and again if it runs twice.
+    # Not below tmp_path: servers that give up root must be able to enter it, and pytest keeps closing its own folder to
+    # all other users, also when it runs twice.
     with tempfile.TemporaryDirectory(prefix="gevlite-servers-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -150,7 +150,7 @@ def mariadb(folder):
 
 @contextlib.contextmanager
 def mongodb(folder):
-    """Not MongoDB's own, which no package has: see mongo_stub.py."""
+    """Not MongoDB's own server, which is in no package: see mongo_stub.py."""
     pytest.importorskip("pymongo")
     port = free_port()
     command = [sys.executable, str(Path(__file__).with_name("mongo_stub.py")), str(port)]

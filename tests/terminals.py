@@ -20,7 +20,7 @@ _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[=>]|\x1b\][^\x07]*\x07|[
 class Terminal:
     """Runs `python *arguments` on a new terminal, which is its controlling one. For `with`.
 
-    env: instead of that of this process; variables: what is different in it, None for what is not in it. controls:
+    env: instead of that of this process; variables: its differences, None for a variable that is not in it. controls:
     `text` has control characters, too.
     """
 
@@ -45,7 +45,7 @@ class Terminal:
 
     @property
     def text(self):
-        """What it has written, without control characters other than the ends of lines."""
+        """Its output, without control characters other than the ends of lines."""
         return (self.raw if self._controls else _CONTROLS.sub("", self.raw)).replace("\r", "")
 
     def resize(self, columns, rows):
@@ -57,7 +57,7 @@ class Terminal:
     def expect(self, pattern, again=None):
         """Wait for text that comes after all that was expected before. Returns the match.
 
-        again: to be typed every two seconds.
+        again: text to type every two seconds meanwhile.
         """
         typed = time.monotonic()
         deadline = typed + PATIENCE
@@ -84,7 +84,7 @@ class Terminal:
         return True
 
     def wait(self):
-        """The exit code, when it has ended."""
+        """Wait until it has ended; returns the exit code."""
         deadline = time.monotonic() + PATIENCE
         while self._more(1):
             assert time.monotonic() < deadline, f"has not ended\n{self.text}"

@@ -1,4 +1,4 @@
-"""Bad input and bad luck: each ends in an exception that says what it is, and nothing stays registered with the hub."""
+"""Bad input and bad luck: each ends in an exception that names the cause, and nothing stays registered with the hub."""
 
 import errno
 import math
@@ -24,7 +24,7 @@ def unchanged(hub, settle):
     """`unchanged()`: the hub's counters are what they were when the test began.
 
     Some backends keep a socket registered from its first wait until it is closed: `but="fds"` while one is open.
-    `soon=True` waits for that which has ended to be gone.
+    `soon=True` first waits until things that have ended are no longer counted.
     """
 
     def counters(but=None):
@@ -461,5 +461,5 @@ def test_every_public_module_is_known_to_the_package():
     found = {path.name.partition(".")[0] for path in folder.iterdir() if path.suffix in (".py", ".pyx")}
     found |= {path.parent.name for path in folder.glob("*/__init__.py")}
     found = {name for name in found if not name.startswith("_")}
-    # What has an effect by being imported, and old names of modules.
+    # Modules whose import has an effect, and old names of modules.
     assert found - {"as_gevent", "ares", "resolver_ares", "resolver_thread", "backends"} == _MODULES

@@ -1,4 +1,4 @@
-"""What everything else rests on: switching by hand, waiting at the same time, and timers beside a busy loop."""
+"""The basis of everything else: switching by hand, waiting at the same time, and timers beside a busy loop."""
 
 import time
 
@@ -76,7 +76,7 @@ def test_two_greenlets_that_take_turns_by_sleeping():
 
 @pytest.mark.timeout(120)
 def test_two_delayed_fetches_take_about_as_long_as_the_longer(run_script):
-    """2 s and 1 s at once. The server's count is the proof; that the clock agrees is what a user would look at."""
+    """2 s and 1 s at once. The server's count is the proof; a user would look at the clock, which must agree."""
     out = run_script(
         """
         from gevlite import monkey

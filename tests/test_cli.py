@@ -1,4 +1,4 @@
-"""`python -m gevlite`: what it prints, and how it ends."""
+"""`python -m gevlite`: its output and its exit code."""
 
 import os
 import re
@@ -53,7 +53,7 @@ def test_a_likely_mistake_is_told_with_what_was_meant(word, message):
 
 
 def test_no_command_runs_the_program_in_standard_input():
-    assert (gevlite_command().returncode, gevlite_command().stderr) == (0, "")  # which is empty
+    assert (gevlite_command().returncode, gevlite_command().stderr) == (0, "")  # the program in stdin, which is empty
 
 
 def test_info_names_versions_and_every_backend():

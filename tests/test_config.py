@@ -1,4 +1,4 @@
-"""gevlite.config: what each setting is, where its value comes from, what it does, and that the documentation has it."""
+"""gevlite.config: each setting's value, its source, its effect, and that the documentation has it."""
 
 import dataclasses
 import re
@@ -13,7 +13,7 @@ from gevlite.pywsgi import Limits
 ROOT = Path(__file__).parents[1]
 NAMES = list(gevlite.config.settings)
 
-# For each setting: texts that mean something and what, values that a program may assign, and nonsense.
+# For each setting: valid texts with their meanings, values that a program can assign, and invalid ones.
 GOOD_TEXTS = {
     "backend": {"epoll": ("epoll",), " a , b:C ": ("a", "b:C")},
     "resolver": {"thread": ("thread",), "ares, thread": ("ares", "thread")},
@@ -314,13 +314,13 @@ def test_no_other_module_reads_our_environment_variables():
     folders = (ROOT / "gevlite", ROOT / "backends")
     sources = [path for folder in folders for suffix in ("py", "pyx") for path in folder.rglob(f"*.{suffix}")]
     readers = [path for path in sources if re.search(r"environ\b.*GEVLITE_|getenv\(", path.read_text(encoding="utf-8"))]
-    # (That one runs where there may be no gevlite, and what it reads is no setting.)
+    # (That file runs where gevlite may be missing, and the variable that it reads is not a setting.)
     assert [path.name for path in readers] == ["sitecustomize.py"]
     assert len(sources) > 40
 
 
 def section(setting):
-    """What docs/configuration.md says about a setting, word for word."""
+    """The text of docs/configuration.md about a setting, word for word."""
     default = "the best of the platform" if setting.name == "backend" else f"`{as_text(setting.default)}`"
     return f"### `{setting.name}` {setting.__doc__} Environment variable: `{setting.variable}`. Default: {default}."
 
@@ -334,12 +334,12 @@ def test_the_documentation_says_what_the_setting_says(name):
 def test_the_documentation_knows_no_other_variables():
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     settings = {setting.variable for setting in gevlite.config.settings.values()}
-    # Those of a web server.
+    # The variables of a web server.
     limits = {f"GEVLITE_{field.name.upper()}" for field in dataclasses.fields(Limits)}
     limits |= {"GEVLITE_STRICT", "GEVLITE_STATUS_PATH"}
     assert set(re.findall(r"GEVLITE_\w+", page)) == settings
     assert re.findall(r"^### `(\w+)`$", page, re.MULTILINE) == NAMES
     for other in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        # (The options of one resolver, which has them from its library, and what as_gevent tells children are none.)
+        # (Not settings: the options of one resolver, which come from its library, and as_gevent's message to children.)
         named = set(re.findall(r"GEVLITE_(?!ARES_|AS_GEVENT)\w+", other.read_text(encoding="utf-8")))
         assert named <= settings | limits, other.name

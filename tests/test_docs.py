@@ -1,9 +1,9 @@
 """The examples of README.md and docs/ run as they stand. One marked `python no-run` is only compiled.
 
-One marked `python needs-postgres`, or with another key of SERVERS, gets that server; where to find it is in its
-environment. An example is skipped where a package that it imports, or its server, is not installed.
+One marked `python needs-postgres`, or with another key of SERVERS, gets that server; its environment says where to find
+the server. An example is skipped where a package that it imports, or its server, is not installed.
 
-What an example prints is in the block `output` after it; `is_as_shown` says how exactly. `python tests/test_docs.py
+The block `output` after an example has its output; `is_as_shown` defines how exactly. `python tests/test_docs.py
 [PAGE]...` writes those blocks.
 """
 
@@ -28,7 +28,7 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
-SERVERS = {  # what starts one, and how an example finds it
+SERVERS = {  # the function that starts one, and how an example finds it
     "postgres": (
         real_servers.postgres,
         lambda port: {"PGHOST": "127.0.0.1", "PGPORT": port, "PGUSER": "tester", "PGDATABASE": "postgres"},
@@ -54,7 +54,7 @@ class Servers(contextlib.ExitStack):
         if name not in self.started:
             if self.folder is None:
                 self.folder = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="gevlite-docs-")))
-                self.folder.chmod(0o755)  # servers that give up root have to get there
+                self.folder.chmod(0o755)  # servers that give up root must be able to enter it
             self.started[name] = self.enter_context(start(self.folder))
         return environment(str(self.started[name].port))
 
@@ -85,7 +85,7 @@ def examples():
             yield pytest.param(page, line + 1, found, id=f"{page.stem}-line{line}")
 
 
-# In the example that shows that a calculation lets nobody run: not so with time slices.
+# For the example that shows that a calculation lets no other greenlet run, which is not true with time slices.
 BLOCKS_ALL = """log("ring!")                    # 0.1 s late"""
 
 
@@ -122,7 +122,7 @@ def is_as_shown(printed, shown):
 
 
 def write_outputs(names):
-    """Put what examples print into the pages; what is right stays."""
+    """Put the output of examples into the pages; output that still matches is kept."""
     with Servers() as servers:
         for page in sorted((ROOT / "docs").glob("*.md")):
             if not names or page.name in names:

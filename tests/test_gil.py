@@ -1,4 +1,4 @@
-"""Builds of Python without the GIL: it is on, and nothing surprising is said of it."""
+"""Builds of Python without the GIL: it is on, and no surprising message mentions it."""
 
 import re
 import sys
@@ -11,7 +11,8 @@ from gevlite import _gil
 
 ROOT = Path(__file__).parents[1]
 
-# A build without the GIL as far as it can be seen from here: what the interpreter does as it loads a compiled module.
+# Simulates a build without the GIL, as far as it can be seen from here: what the interpreter does when it loads a
+# compiled module.
 PRETEND = """
 import sys, warnings
 sys.abiflags = "t"

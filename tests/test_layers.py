@@ -1,4 +1,4 @@
-"""Who imports whom: from the ground up, in one direction, without a circle.
+"""Which module imports which: from the ground up, in one direction, without a circle.
 
 Both `import` and `cimport` count, in functions too, of every module of the package. docs/design.md has the same list in
 words.
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"gevlite": ROOT / "gevlite", "gevlite.backends": ROOT / "backends"}
 
-# A module may import what stands in its own layer or in one above it in this list. `name.*` is a package.
+# A module may import modules of its own layer and of those above it in this list. `name.*` is a package.
 LAYERS = {
     "ground": "_back_jumps _choice _config _dead_end _excepthook _frames _native_calls _private_names _probe _program"
     " _report _timeline _trace_page _twin _user_line _version exceptions",
@@ -34,7 +34,7 @@ LAYERS = {
     "on top": "__main__ _cli.* _startup.* as_gevent integrations.* profile serve.* testing.*",
 }
 
-# What imports upwards all the same, and why.
+# Modules that import upwards all the same, and why.
 EXCEPTIONS = {("monkey", "monkey.__main__"): "main() is gevent's; the command line is not loaded before it is called"}
 
 

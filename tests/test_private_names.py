@@ -1,4 +1,4 @@
-"""What gevlite uses of the standard library's private names is listed, and is there in this Python."""
+"""The private names of the standard library that gevlite uses are listed, and exist in this Python."""
 
 import ast
 import importlib
@@ -35,7 +35,7 @@ def is_standard(module):
 
 def used_in(tree):
     """`module._name` for each private name of a standard module that the source takes from it."""
-    modules = {}  # what a module is called here: its name
+    modules = {}  # the name of a module in this file: its real name
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -51,7 +51,7 @@ def used_in(tree):
                 yield f"{modules[node.value.id]}.{node.attr}"
 
 
-# What every Python that gevlite knows documents, underscore or not.
+# Names that every supported Python documents, with an underscore or without.
 DOCUMENTED = {"os._exit", "sys._getframe", "sys._current_frames", "sys._is_gil_enabled"}
 
 

@@ -72,7 +72,7 @@ def test_an_error_is_shown_with_its_own_frames_only(prompt):
 
 def test_ctrl_c_drops_the_line_or_ends_the_wait(prompt, console):
     prompt.type("half a li")
-    if console["name"] != "plain":  # there the terminal has it until the line is complete
+    if console["name"] != "plain":  # there the terminal keeps it until the line is complete
         prompt.expect("half a li")
     prompt.type("\x03")
     prompt.expect("KeyboardInterrupt\n")
@@ -136,6 +136,6 @@ def test_a_small_terminal(console):
         terminal.expect(">>> import gevlite\n")
         terminal.type("gevlite.sleep(0) or 'a text that is longer than a line of the terminal'.upper()[2:6]\n")
         terminal.expect(r"'TEXT'\n")
-        terminal.expect(">>> ")  # an end of file that is typed before would be a character of the line
+        terminal.expect(">>> ")  # an end of file typed earlier would be a character of the line
         terminal.type("\x04")
         assert terminal.wait() == 0

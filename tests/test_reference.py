@@ -1,4 +1,4 @@
-"""Every public name is in the API reference, has a docstring, and tells editors and `help()` what it is."""
+"""Every public name is in the API reference and has a docstring, and editors and `help()` can show it."""
 
 import importlib
 import inspect
@@ -36,7 +36,7 @@ def load(module):
 
 
 def names_at_run_time(module):
-    """Of a twin, those that it does not take over from the original as they are."""
+    """The names of a twin that it does not take over unchanged from the original."""
     found = {name for kind in ("all", "implements", "extensions") for name in getattr(module, f"__{kind}__", ())}
     found -= {*getattr(module, "__imports__", ())}
     return {name for name in found if not name.startswith("_") or name == "__version__"}
@@ -104,7 +104,7 @@ def test_docstrings_of_the_stubs_are_up_to_date():
 
 
 def is_from_elsewhere(path, value):
-    """Another package's, or a method in the place of another package's."""
+    """True if it is another package's, or a method that overrides another package's."""
     if not (getattr(value, "__module__", None) or "gevlite").startswith("gevlite"):
         return True
     if getattr(getattr(value, "__code__", None), "co_filename", "").startswith(sysconfig.get_path("stdlib") + "/"):
@@ -127,7 +127,7 @@ def test_everything_has_a_docstring():
 
 
 def is_constructed_elsewhere(cls):
-    """Its constructor is that of a compiled class of somebody else, which may not tell what it takes."""
+    """Its constructor is that of another package's compiled class, which may not show its parameters."""
     makers = [next(base for base in cls.__mro__ if name in vars(base)) for name in ("__new__", "__init__")]
     return not any(maker.__module__.startswith("gevlite") for maker in makers)
 
@@ -157,7 +157,7 @@ def parameters(text):
 
 
 def test_signature_lines_of_compiled_classes_are_true():
-    """Cython keeps no signature of a class; what `inspect` reads stands in front of its docstring."""
+    """Cython keeps no signature of a class; `inspect` reads it from the beginning of the docstring."""
     count = 0
     for path in (ROOT / "gevlite").rglob("*.pyx"):
         text = path.read_text(encoding="utf-8")

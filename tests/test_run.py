@@ -1,4 +1,4 @@
-"""`python -m gevlite run`, and the program in standard input: all is as if Python itself ran it, but patched."""
+"""`python -m gevlite run`, and the program in standard input: as if Python itself ran it, but patched."""
 
 import array
 import fcntl
@@ -139,7 +139,7 @@ def test_ctrl_c_before_the_program_has_come_shows_no_frames(arguments):
 
 
 def unread(pipe):
-    """How many bytes of what was written are still in it."""
+    """How many of the written bytes are still in it."""
     size = array.array("i", [0])
     fcntl.ioctl(pipe.fileno(), termios.FIONREAD, size)
     return size[0]

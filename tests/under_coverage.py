@@ -2,14 +2,14 @@
 
     python tests/under_coverage.py [--show FILE]... [TESTS ...]
 
-TESTS are folders and files in tests/; without any, the folders that say most about the core. Works on a copy of this
+TESTS are folders and files in tests/; without any, the folders that test most of the core. Works on a copy of this
 tree, in build/coverage, in which every module is compiled with line tracing. The report goes to standard output and, as
 pages that show each line, to build/coverage/html; --show prints the lines that were not run.
 
-Each file is run by a process of its own. Whether its tests pass is not the question here: some do not with a tracer,
-and those are named. After Ctrl-C what has been run until then is reported.
+Each file is run by a process of its own. Its tests need not pass: some fail with a tracer, and are named. After Ctrl-C
+the report covers what has been run until then.
 
-A figure is a hint at what no test reaches, not a goal. These lines are run and not counted: functions with `nogil`,
+A figure is a hint at what no test reaches, not a goal. These lines are run but not counted: functions with `nogil`,
 inline functions of a `.pxd` file, and what runs in another process.
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 TREE = Path(__file__).parents[1]
 COPY = TREE / "build" / "coverage"
 FOLDERS = ("core", "primitives", "socket", "backends", "files", "process")
-# What sets a tracer of its own, or lets the hub itself wait in the middle of a traced line, after which nothing works.
+# Tests that set a tracer of their own, or make the hub itself wait in the middle of a traced line, which breaks the rest.
 NOT_HERE = ("test_tracing.py", "test_attach.py", "test_hub_waits.py")
 SECONDS = 900  # for a file
 SETTINGS = """
@@ -75,11 +75,11 @@ def cover(file):
     except subprocess.TimeoutExpired:
         return False
     finally:
-        test.send_signal(signal.SIGINT)  # what it has covered is written then
+        test.send_signal(signal.SIGINT)  # it then writes what it has covered
         try:
             test.wait(30)
         except subprocess.TimeoutExpired:
-            test.kill()  # it has been written, and a thread of a test that failed keeps the process
+            test.kill()  # the data has been written; a thread of a failed test keeps the process alive
             test.wait()
 
 

@@ -1,6 +1,6 @@
 """GEVLITE_BACKEND, gevlite.config.backend and Hub(backend=...): the backend that a hub gets, and the errors.
 
-Backends of others are in test_plugins.py.
+test_plugins.py has the tests of third-party backends.
 """
 
 import os
@@ -135,7 +135,7 @@ def test_each_thread_may_have_another_one(run_script):
     ],
 )
 def test_the_configuration_decides_until_the_first_hub(wish, run_script):
-    """It comes before the environment, and Hub(backend=...) before it."""
+    """It takes precedence over the environment, and Hub(backend=...) over it."""
     run_script(
         f"""
         import threading, gevlite

@@ -26,7 +26,7 @@ NAMES = [name for name, problem in backends.available().items() if problem is No
 
 # In plain Python, from examples/, which pyproject.toml has pytest put on the path.
 PLUG_IN = "gevlite_python_backend:PythonPollBackend"
-# One that is not installed can be tested too: GEVLITE_BACKEND=module:Class.
+# A backend that is not installed can be tested too: GEVLITE_BACKEND=module:Class.
 WANTED = [name for name in gevlite.config.backend or () if ":" in name]
 TESTED = [*NAMES, PLUG_IN, *(name for name in WANTED if name != PLUG_IN)]
 
@@ -62,7 +62,7 @@ def pair():
 
 @pytest.fixture
 def open_files():
-    """`open_files(n)`: let this test have so many open."""
+    """`open_files(n)`: let this test have n files open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def allow(count):
@@ -447,7 +447,7 @@ def test_a_number_that_was_a_file_is_a_pipe_now(backend, tmp_path):
     os.close(fd)
     r, w = os.pipe()
     assert r == fd
-    backend.arm(r, READ)  # whatever is said of the file is spurious, and costs nothing else
+    backend.arm(r, READ)  # a report about the file would be spurious, and costs nothing else
     reported(backend)
     backend.arm(r, READ)
     assert reported(backend, 0, r) == 0
@@ -458,10 +458,10 @@ def test_a_number_that_was_a_file_is_a_pipe_now(backend, tmp_path):
 
 
 def test_what_happens_to_numbers_in_any_order_loses_no_report(backend):
-    """Pipes are armed, dropped, closed behind its back, made again under the same number, filled and emptied."""
+    """Pipes are armed, dropped, closed without notice, made again under the same number, filled and emptied."""
     rng = random.Random(5)
     pipes = []
-    armed = {}  # r: what a poll still has to report if it is ready
+    armed = {}  # r: the events that a poll must still report if it is ready
     for _ in range(3000):
         action = rng.choice(("make", "close", "arm", "arm", "drop", "fill", "fill", "empty", "poll"))
         r, w = rng.choice(pipes) if pipes else (None, None)
@@ -688,7 +688,7 @@ def test_after_fork_the_child_shares_nothing(backend, pipe):
 
 @pytest.mark.filterwarnings("ignore:This process")
 def test_in_the_child_of_a_fork_another_hubs_backend_can_be_closed(make):
-    """What the hub of a thread that the fork left behind does. Its numbers may have new owners there."""
+    """What happens to the hub of a thread that the fork left behind. Its numbers may have new owners in the child."""
     other, backend = make(), make()
     pid = os.fork()
     if pid == 0:

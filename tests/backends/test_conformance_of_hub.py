@@ -50,7 +50,7 @@ def on_hub(make):
 
 
 def outcome(function, *args):
-    """Call it; what it returns or raises, as a value."""
+    """Call it; returns its result or its exception as a value."""
     try:
         return function(*args)
     except OSError as exc:
@@ -238,7 +238,7 @@ def test_what_is_behind_urgent_data_is_read(on_hub):
 
 
 def test_receiving_urgent_data_never_waits(on_hub):
-    """Whatever the hub has learnt from reading ordinary data."""
+    """It works no matter what the hub has learnt from reading ordinary data."""
 
     @on_hub
     def _(hub):
@@ -451,7 +451,7 @@ def test_who_waits_when_it_forks_waits_in_the_child_too(on_hub):
                 os._exit(code)
         _, status = os.waitpid(pid, 0)
         assert os.waitstatus_to_exitcode(status) == 0
-        # The data was taken; the parent's registrations are as they were.
+        # The data has been read; the parent's registrations are unchanged.
         os.write(w, b"x")
         b.sendall(b"in the parent")
         assert foreign.get(timeout=30) == READ and owned.get(timeout=30) == b"in the parent"

@@ -157,7 +157,7 @@ def test_each_change_is_answered_and_events_wait(kq, pair):
     codes = [errno.ENOENT, 0, errno.EBADF, errno.EINVAL]
     assert [(flags, data) for _, _, flags, data in kq.call(changes)] == [(ERROR, code) for code in codes]
     assert kq.ready() == [(fd, READ)]
-    # Without room the first failure ends the call, and what came before it was done.
+    # Without room the first failure ends the call; changes before it have been made.
     expect_error(errno.EBADF, kq.call, [Event(fd, READ, DELETE), Event(900, READ, ADD)], 0)
     assert kq.ready() == []
 

@@ -1,7 +1,7 @@
 """Third-party backends: how they are found, and the effects of faulty ones. The example is a correct one.
 
-Whatever a plug-in does wrong is reported, with the plug-in's own traceback; it neither hangs nor spins, what
-the other greenlets wait for is not lost, and nothing stays registered.
+Any error of a plug-in is reported, with the plug-in's own traceback; the hub neither hangs nor spins, the events that
+other greenlets wait for are not lost, and nothing stays registered.
 """
 
 import importlib
@@ -117,7 +117,7 @@ def test_one_name_from_two_packages_is_an_error_that_names_both(install, run_scr
     assert "several packages" in result.stderr and "module_one:Class, module_two:Class" in result.stderr
 
 
-# ---------------------------------------------------------------- what is no backend
+# ---------------------------------------------------------------- objects that are no backends
 
 GOOD = "arm = drop = poll = lambda *args: None"
 
@@ -188,9 +188,9 @@ def test_an_instance_serves_one_hub_only(run_script):
     )
 
 
-# ---------------------------------------------------------------- what misbehaves
+# ---------------------------------------------------------------- backends that misbehave
 
-# `Mine` does what the example does, until a test says otherwise. `errors`: what Hub.handle_error was given.
+# `Mine` does what the example does, until a test changes it. `errors`: the arguments of Hub.handle_error.
 PRELUDE = """
 import contextlib, os, sys, threading, time, traceback
 import gevlite
@@ -279,7 +279,7 @@ def test_a_greenlet_exit_in_poll_does_not_end_the_hub(misbehave):
 
 
 def test_a_poll_that_fails_once_loses_nothing(misbehave):
-    """What it had reported before counts, and greenlets that wait go on waiting."""
+    """Its earlier reports count, and waiting greenlets go on waiting."""
     misbehave("""
         a, b = socket.socketpair()
         reader = gevlite.spawn(a.recv, 10)
@@ -569,7 +569,7 @@ def test_an_exception_in_wake_is_reported_and_the_hub_is_woken_all_the_same(misb
 
 @pytest.mark.parametrize("after_fork", ["fail", "lambda self: self._start()"], ids=["raises", "forgets-the-base-class"])
 def test_an_after_fork_that_fails_is_told_to_the_child_whenever_it_waits(misbehave, after_fork):
-    """And the child's attempts do not reach the parent, which shares its descriptors."""
+    """The child's attempts do not affect the parent, with which it shares descriptors."""
     misbehave(f"""
         Mine.after_fork = {after_fork}
         r, w = os.pipe()

@@ -1,4 +1,4 @@
-"""A small run, as the benchmarks would have found it."""
+"""The results of a small run, such as the benchmarks would produce."""
 
 from benchmarks.case import Metric, Target
 from benchmarks.report import Report

@@ -61,7 +61,7 @@ print(json.dumps({
 @pytest.fixture(params=["threads", "greenlets"])
 def fetch_at_once(request, run_script):
     """`fetch_at_once(code, kind="HTTPServer", count=5, certificate=None, env=None)`: what each fetch returned and what
-    the server saw. The server lets each request wait until all `count` are there."""
+    the server saw. The server makes each request wait until all `count` have arrived."""
 
     def run(code, kind="HTTPServer", count=5, certificate=None, env=None, expected=None):
         expected = count if expected is None else expected

@@ -1,7 +1,7 @@
 """Real servers for real clients, made only with the standard library.
 
-In the test's own process, which is not patched, they run on threads. A script that has patched imports the same file
-and has them on greenlets. Either way nothing here knows about gevlite.
+In the test's own process, which is not patched, they run on threads. A patched script imports the same file and runs
+them on greenlets. In both cases nothing here knows about gevlite.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class Crowd:
                 self.inside -= 1
 
     def meet(self):
-        """False if the others did not come."""
+        """False if the others did not arrive."""
         try:
             if self.barrier is not None:
                 self.barrier.wait(PATIENCE)
@@ -81,13 +81,13 @@ class Running:
         return {"most": self.crowd.most, "received": self.received}
 
     def handle_error(self, request, client_address):
-        """Report errors, except that a client refused the certificate or disconnected, which tests do on purpose."""
+        """Report errors, except when a client refuses the certificate or disconnects, which tests do on purpose."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
 
 class HTTPHandler(BaseHTTPRequestHandler):
-    """/meet/N answers when all are there, /delay/N after that and N seconds; a POST to /echo gets its body back."""
+    """/meet/N answers when all have arrived, /delay/N N seconds after that; a POST to /echo gets its body back."""
 
     protocol_version = "HTTP/1.1"
 

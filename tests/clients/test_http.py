@@ -1,6 +1,6 @@
 """HTTP and HTTPS clients, unmodified under `patch_all()`.
 
-That they are concurrent is proved by the server: it answers none before all have asked.
+The server proves that they are concurrent: it answers no request before all have arrived.
 """
 
 import pytest
@@ -131,7 +131,7 @@ def fetch(url, n):
 
 
 def test_a_time_out_of_the_client_is_its_own_exception(fetch_at_once):
-    """The server waits for one more than there are, so each client gives up by itself, none in another's place."""
+    """The server waits for one client more than there are, so each gives up by itself, and none instead of another."""
     pytest.importorskip("requests")
     code = """
 import requests

@@ -1,8 +1,8 @@
 """One process of a conformance run: some tests of one of CPython's own test modules, with or without patching.
 
-`runner.py` starts it, with what to do in environment variables, because `multiprocessing` imports this file again in
-the processes that it spawns and those must be patched too. What happens to each test is appended to a file, line by
-line, so that whoever waits for us knows where we were if we hang or crash.
+`runner.py` starts it, and passes its orders in environment variables, because `multiprocessing` imports this file again
+in the processes that it spawns, and those must be patched too. The progress of each test is appended to a file, line by
+line, so that the runner knows where this process was if it hangs or crashes.
 """
 
 import os
@@ -25,7 +25,7 @@ import time
 import traceback
 import unittest
 
-# What a machine without a network and without a screen can do in reasonable time.
+# Resources for which a machine needs no network and no screen, and only reasonable time.
 RESOURCES = ("cpu", "curses", "subprocess", "walltime")
 # Ask for the network and stay on 127.0.0.1.
 LOCAL_NETWORK = ("test.test_socketserver", "test.test_timeout")
@@ -34,7 +34,7 @@ REMOTE = ("test.test_timeout.TCPTimeoutTestCase.testConnectTimeout",)
 
 
 class Recorder(unittest.TestResult):
-    """Appends a line for each thing that happens."""
+    """Appends a line for each event."""
 
     def __init__(self, path):
         super().__init__()
@@ -82,7 +82,7 @@ class Recorder(unittest.TestResult):
         self.end(test, "failed", "".join(traceback.format_exception(*err)))
 
     def addError(self, test, err):
-        # For a fixture of a class or a module, `test` only has a name that says so.
+        # For a fixture of a class or a module, `test` has only a name, which shows that.
         self.end(test, "error", "".join(traceback.format_exception(*err)))
 
     def addSubTest(self, test, subtest, err):

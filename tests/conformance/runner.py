@@ -4,9 +4,9 @@ A module runs in a process of its own. If a test does not end within the time li
 process is killed, the test counts as hung or crashed, and another process goes on with the tests after it. So one bad
 test costs one result, not a module's.
 
-Only the interpreter's installed test package is used, unmodified. What differs without a good reason is a defect of
-gevlite; `known_differences.toml` holds the rest, each with its reason. An entry with `time_slice` is of tests that pass
-with time slices of so many seconds; that they do is tested, too.
+Only the interpreter's installed test package is used, unmodified. A difference without a good reason is a defect of
+gevlite; `known_differences.toml` holds the others, each with its reason. An entry with `time_slice` is for tests that
+pass with time slices of so many seconds; the runner checks that they do.
 """
 
 import argparse
@@ -68,7 +68,7 @@ class Results:
     def __init__(self):
         self.order = []
         self.tests = {}  # id: {"outcome", "text", "seconds"}
-        self.fixtures = {}  # name: text of what went wrong there
+        self.fixtures = {}  # name: the text of its failure
         self.skipped = None  # the reason, if the whole module is
 
     def missing(self):
@@ -81,7 +81,7 @@ class Results:
 def run_module(name, *, patched, only=None, without=(), limit=TIME_LIMIT, python=sys.executable, time_slice=None):
     """Run the tests of a module, or those in `only`, but not those in `without`. Returns `Results`.
 
-    time_slice: the value of GEVLITE_TIME_SLICE; None: what the environment says.
+    time_slice: the value of GEVLITE_TIME_SLICE; None: that of the environment.
     """
     results = Results()
     remaining = only
@@ -223,7 +223,7 @@ class KnownDifferences:
             entries = tomllib.load(file)["difference"]
         entries = [entry for entry in entries if version in entry["versions"]]
         self.reasons = {ident: entry["reason"] for entry in entries for ident in entry["tests"]}
-        # What passes with time slices, and how long these are.
+        # The tests that pass with time slices, and the length of the slices.
         sliced = [entry for entry in entries if "time_slice" in entry]
         self.slices = {ident: entry["time_slice"] for entry in sliced for ident in entry["tests"]}
 
@@ -247,7 +247,7 @@ def run_with_slices(idents, known, limit=TIME_LIMIT, python=sys.executable):
 def differences(plain, patched):
     """Tests that pass (or are skipped) unpatched and do neither patched: `{id: result}`.
 
-    A test that there was none of patched, because the module could not be imported or the process ended early, is one.
+    A test that did not run patched, because the module could not be imported or the process ended early, counts too.
     """
     why = patched.skipped or "\n".join(patched.fixtures.values())
     missing = {"outcome": "missing", "text": why, "seconds": 0}
@@ -263,8 +263,8 @@ def differences(plain, patched):
 def compare_module(name, limit=TIME_LIMIT, python=sys.executable, plain=None, without=(), retries=1):
     """Run a module both ways. Returns `(plain, patched, {id: result} of the differences)`; a difference is tried again.
 
-    With `plain=None` only what does not pass patched is run unpatched, or all if something is wrong that is no test's.
-    The tests in `without` are left out.
+    With `plain=None`, only tests that do not pass patched are run unpatched, or all if there is an error outside of
+    tests. The tests in `without` are left out.
     """
     patched = run_module(name, patched=True, limit=limit, python=python, without=without)
     bad = [ident for ident, result in patched.tests.items() if result["outcome"] not in GOOD]
@@ -272,13 +272,13 @@ def compare_module(name, limit=TIME_LIMIT, python=sys.executable, plain=None, wi
         plain = Results()
         if bad:
             plain = run_module(name, patched=False, limit=limit, python=python, only=bad)
-        # A module that cannot be imported is a test to unittest, that fails.
+        # unittest makes a failing test of a module that cannot be imported.
         if patched.fixtures or not patched.tests or set(bad) - set(plain.tests):
             plain = run_module(name, patched=False, limit=limit, python=python, without=without)
     for _ in range(retries):
         different = differences(plain, patched)
         missing = [ident for ident, result in different.items() if result["outcome"] == "missing"]
-        # What did not even begin did so for one reason, and not a test's.
+        # Tests that did not even begin have one common reason, which is not in a test.
         for chosen in [*([missing] if missing else []), *([ident] for ident in different if ident not in missing)]:
             again = run_module(name, patched=True, only=chosen, limit=limit, python=python)
             for ident in chosen:
@@ -324,7 +324,7 @@ def run_all(names, *, limit, jobs, cache, report=print):
 
 
 def wrong_fixtures(found):
-    """`{module: {name: text}}` of what goes wrong outside of tests, and only patched."""
+    """`{module: {name: text}}` of the failures outside of tests that happen only patched."""
     wrong = {}
     for module, results in found.items():
         new = {

@@ -4,9 +4,9 @@
     python hub_stress.py SECONDS SEED ending    ends in the middle of it, in one of several ways, with status 0
 
 Every few milliseconds a signal comes whose handler waits, or raises in the main greenlet; the garbage collector runs
-all the time and finds objects that wait in their destructors; callbacks and timers wait; greenlets are killed; whoever
-runs forks, and the child has to work and to end. Now and then the main greenlet runs an event loop of asyncio, and
-polls for it. At the end everything that was begun has ended, and the hub holds nothing.
+all the time and finds objects that wait in their destructors; callbacks and timers wait; greenlets are killed; any of
+them forks, and the child must work and end. Now and then the main greenlet runs an event loop of asyncio, and polls for
+it. At the end everything that was begun has ended, and the hub holds nothing.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ forked, reaped = [], []  # pids; one step each, as a signal handler may raise be
 
 
 class Counts(dict):
-    """By appending: a signal handler that waits in the middle of `+= 1` would lose what others count meanwhile."""
+    """Count by appending: a signal handler that waits in the middle of `+= 1` would lose the counts of others."""
 
     def __missing__(self, kind):
         return self.setdefault(kind, [])
@@ -69,7 +69,7 @@ class Interrupted(Exception):
 
 
 problems = []
-for_thread = []  # futures that another thread has the result of set
+for_thread = []  # futures whose results another thread sets
 loop_now = None  # that of the main greenlet
 forking = False
 
@@ -104,7 +104,7 @@ def pause():
     elif choice == 3:
         gevlite.spawn(gevlite.sleep, 0).join()
     elif choice == 4:
-        # No Timeout: what it raises may be swallowed by a destructor that runs here and waits.
+        # No Timeout: a destructor that runs here and waits may swallow it.
         Event().wait(dice.random() / 1000)
     else:
         r, w = os.pipe()
@@ -217,11 +217,11 @@ def set_unless_done(future):
 
 
 def run_loop():
-    """In the main greenlet: it polls by itself when nothing else is to be done."""
+    """In the main greenlet: it polls by itself when there is nothing else to do."""
     global raising, loop_now
     raising = False
     loop_now = loop = EventLoop()
-    loop.set_debug(dice.random() < 0.3)  # else handles are used again
+    loop.set_debug(dice.random() < 0.3)  # otherwise handles are reused
     loop.set_exception_handler(report_of_loop)
     try:
         raising = True
@@ -248,7 +248,7 @@ def handler(number, frame):
     if time.monotonic() > end or busy or frame is not None and frame.f_code in COUNT:
         return
     if forking:
-        return  # os.fork() drops what is raised in the functions that it calls, with what they had still to do
+        return  # if a function that os.fork() calls raises, the exception and the rest of its work are dropped
     with counted("handler"):
         if dice.random() < 0.5:
             pause()
@@ -291,18 +291,18 @@ def fork():
 
 
 def breaks(frame):
-    """True if what is raised in this frame would leave something half done, for which asyncio waits for ever."""
+    """True if an exception in this frame would leave something half done, for which asyncio waits for ever."""
     if loop_now is not None and frame.f_code.co_filename != handler.__code__.co_filename:
         if frame.f_code is not EventLoop.run_until_complete.__code__ or not loop_now.is_running():
             return True
     while frame is not None:
         if loop_now is not None and frame.f_code is handler.__code__:
-            return True  # it would go on to what that has interrupted
+            return True  # the exception would go on to the code that this has interrupted
         frame = frame.f_back
     return False
 
 
-# Nothing may be raised in the middle of this code, or what has begun is not counted as ended.
+# No exception may be raised in the middle of this code, or something that has begun is never counted as ended.
 COUNT = {
     f.__code__
     for f in (
@@ -405,10 +405,10 @@ if ends_early:
         loop = EventLoop()
         loop.call_later(dice.random() / 100, sys.exit)
         loop.run_forever()
-    # What this module ends with is not for it: it is simply over.
+    # The checks at the end of this module are not for this way: it simply ends here.
     raise SystemExit
 signal.setitimer(signal.ITIMER_REAL, 0)
-shooting = False  # not before: a loop that begins late has futures for it, too
+shooting = False  # only now: a loop that begins late has futures for that thread, too
 while shooter.is_alive():
     gevlite.sleep(0.001)
 shooter.join()

@@ -1,9 +1,9 @@
-"""What the tests of time slices share: programs that run with them."""
+"""Shared by the tests of time slices: programs that run with them."""
 
 import textwrap
 
-# Each program runs alone in its process: slices are a matter of the whole process. `spin(condition)` computes without
-# ever blocking until the condition holds: if it cannot be interrupted, that may be never.
+# Each program runs alone in its process, because slices affect the whole process. `spin(condition)` computes without
+# ever blocking until the condition holds: if it cannot be interrupted, that may never happen.
 HEAD = """
 import gc, os, signal, sys, threading, time, weakref
 import gevlite

@@ -1,10 +1,10 @@
-"""Code that was written for threads, in a patched process, with a time slice of a millisecond: what it relies on holds.
+"""Code written for threads, in a patched process, with time slices of a millisecond: its assumptions hold.
 
     python slice_stress.py SECONDS SEED [SLICE]
 
-Every job below would be right with OS threads, and most would be wrong if they were interrupted without the locks that
-they take. Many run at the same time, in random order and number, until the time is over; some are killed or run out of
-time in the middle of a calculation. A failure names the seed, the job and what it found.
+Every job below is correct with OS threads, and most would be wrong if they were interrupted without the locks that they
+take. Many run at the same time, in random order and number, until the time is over; some are killed or time out in the
+middle of a calculation. A failure names the seed, the job and what it found.
 """
 
 from gevlite import monkey
@@ -45,7 +45,7 @@ pace = 0.004  # seconds of calculation in one go, at most
 
 
 def compute(most=pace):
-    """What a program does between two lines that matter. Returns something, so that nothing is left out."""
+    """Stands for the work between two lines that matter. Returns a value, so that nothing is optimised away."""
     until = time.perf_counter() + random.random() * most
     total = 0
     while time.perf_counter() < until:
@@ -200,7 +200,7 @@ def queues(dice):
     threads(1 + consumers, run)
     wanted = [number * 1000 + i for number in range(producers) for i in range(each)]
     if sorted(got) != wanted:
-        # A LIFO queue may give the end to a consumer before the last items: they are still there.
+        # A LIFO queue may give the end marker to a consumer before the last items, which are still in it.
         left = []
         while not made.empty():
             left.append(made.get().value)
@@ -391,7 +391,7 @@ modules = [0]
 
 
 def imports(dice):
-    """A module is imported once, by all that want it at the same time."""
+    """A module is imported once, even if many import it at the same time."""
     modules[0] += 1
     name = f"made_{modules[0]}"
     with open(os.path.join(FOLDER.name, f"{name}.py"), "w") as file:
@@ -417,7 +417,7 @@ class Interrupted(gevlite.GreenletExit):
 
 
 def interrupted(dice):
-    """Whoever is killed, or out of time, in a calculation gives its lock back."""
+    """A greenlet that is killed or times out in a calculation releases its lock."""
     lock = threading.Lock()
     entered, left = [0], [0]
     state = [0, 0]
@@ -576,7 +576,7 @@ def main():
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # -X dev has it tell of slow callbacks
     watching = gevlite.spawn(watch)
     workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    # It must be there to be of any use: two that spin see each other run.
+    # The test is useless without time slices, so check that they work: two greenlets that spin see each other run.
     seen = [0, 0]
     until = time.monotonic() + 30
 

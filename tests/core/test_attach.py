@@ -62,7 +62,7 @@ def watches(pid):
 
 @pytest.fixture(scope="module", autouse=True)
 def instances():
-    """The system gives each user only a few; a process that gets none works without."""
+    """The system gives each user only a few; a process that gets none works without them."""
     libc = ctypes.CDLL(None, use_errno=True)
     held = [libc.inotify_init() for _ in range(48)]
     for fd in held:
@@ -100,7 +100,7 @@ def idle(tmp_path):
 
 
 def run_in(pid, tmp_path, name="script"):
-    """Let a process run a script; True if it does so though it has nothing else to do."""
+    """Make a process run a script; True if it does so although it has nothing else to do."""
     script, told = tmp_path / f"{name}.py", tmp_path / f"{name}.out"
     script.write_text(
         textwrap.dedent(

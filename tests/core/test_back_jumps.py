@@ -116,7 +116,7 @@ async def asynchronous(a, items):
 """
 
 
-# The jump is in no `try`: each round has one of its own.
+# The jump is in no `try`: each iteration has one of its own.
 ROUNDS = """
 def finally_in_each(f, release):
     while True:
@@ -161,7 +161,7 @@ def test_every_loop_of_the_examples_is_covered(code):
 
 @pytest.mark.skipif(sys.version_info >= (3, 15), reason="the compiler covers them all")
 def test_some_are_not_covered_by_the_compiler():
-    """Else this module has nothing to do here."""
+    """If it does not, `_back_jumps` has nothing to do on this Python."""
     found = [
         code for code in [*functions_of(compile(EXAMPLES, "examples", "exec")), *codes_of(thread)] if lacking(code)
     ]

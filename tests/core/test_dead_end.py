@@ -1,4 +1,4 @@
-"""LoopExit says who waits for what, at which line of the program, and what can be done."""
+"""LoopExit says which greenlet waits for what, at which line of the program, and what can be done."""
 
 import pytest
 

@@ -73,7 +73,7 @@ def test_a_print_exception_that_fails_hits_nobody(monkeypatch, stream):
     assert "in a greenlet\n" in stream.getvalue() and "ZeroDivisionError" in stream.getvalue()
 
 
-@pytest.mark.uninterrupted  # else it might be raised in pytest.raises
+@pytest.mark.uninterrupted  # otherwise it might be raised in pytest.raises
 @pytest.mark.parametrize("wish", [KeyboardInterrupt, SystemExit])
 def test_a_handle_error_that_wants_to_end_the_program_is_heard(monkeypatch, wish):
     def end(self, *args):
@@ -102,7 +102,7 @@ def test_what_a_signal_handler_raises_is_raised_in_the_main_greenlet(stream):
 
 @pytest.fixture(name="hooked")
 def hooked_fixture(monkeypatch):
-    """What `threading.excepthook` was called with."""
+    """The arguments of each call of `threading.excepthook`."""
     seen = []
     monkeypatch.setattr(threading, "excepthook", seen.append)
     return seen

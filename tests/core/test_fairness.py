@@ -19,8 +19,8 @@ from gevlite.queue import Channel, Empty, JoinableQueue, LifoQueue, PriorityQueu
 from gevlite.threadpool import ThreadPool
 
 LINES = b"line\n" * 1000
-WAKES = 5  # so often the sleeper must get its turn
-# Far more calls than fit into a slice on any machine; an unfair operation ends here and not at the time limit.
+WAKES = 5  # how often the sleeper must get its turn
+# Far more calls than fit into a slice on any machine; an unfair operation ends here, not at the time limit.
 ENOUGH = 5_000_000
 
 
@@ -78,7 +78,7 @@ def readable(opened):
 
 
 def one_byte(opened, receive):
-    """Receive what another socket of the system sends, without our help, at the same rate."""
+    """Receive what the kernel sends from another socket, without our help, at the same rate."""
     ours = readable(opened)
     return lambda: receive(ours)
 
@@ -233,7 +233,7 @@ def pool_join():
     return pool.join
 
 
-# What is free, set, ended or there: none of these ever waits.
+# Objects that are free, set, ended or available: none of these operations ever waits.
 SUCCEED_AT_ONCE = {
     "Event.wait": lambda: flag().wait,
     "AsyncResult.get": lambda: answer().get,
@@ -293,7 +293,7 @@ def refused(get):
     return operation
 
 
-# What can never block.
+# Operations that can never block.
 NEVER = {
     "put_nowait and get_nowait": lambda opened: pair_of(Queue(1)),
     "put and get that do not block": lambda opened: pair_of(Queue(1), block=False),
@@ -417,7 +417,7 @@ def test_what_can_never_block_lets_nobody_run(name, opened):
 
 
 def test_a_kill_that_comes_while_others_run_takes_nothing():
-    """The look at the clock is before the operation."""
+    """The clock is checked before the operation."""
     queue = Queue(items=range(1000))
     taken = []
 

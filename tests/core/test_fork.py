@@ -114,7 +114,7 @@ assert told(pid) == set()
     [("return", 0), ("sys.exit()", 0), ("sys.exit(3)", 3), ("sys.exit('no')", 1), ("raise ValueError", 1)],
 )
 def test_the_end_of_the_greenlet_that_forked_ends_the_child(run_script, kind, last, status):
-    """As at the end of a program: threads that are no daemons have ended, exit functions have run."""
+    """As at the end of a program: non-daemon threads have ended, exit functions have run."""
     if (kind, last) == ("spawn_raw", "raise ValueError"):
         status = 0  # the result of a raw greenlet is not kept
     run_script(

@@ -305,7 +305,7 @@ def test_kill_of_one_that_is_scheduled_means_it_never_runs():
 def test_one_that_is_killed_before_it_begins_has_its_error_when_it_has_ended():
     class Slow(Exception):
         def __init__(self):
-            gevlite.sleep(0)  # whatever runs meanwhile must not find an end without a reason
+            gevlite.sleep(0)  # other greenlets must not see it ended without a reason meanwhile
 
     found = []
 
@@ -585,7 +585,7 @@ def test_links_have_run_when_a_wait_for_its_end_is_over(link, how):
 @pytest.mark.uninterrupted
 @pytest.mark.parametrize("how", WAYS_TO_WAIT)
 def test_links_have_run_when_whoever_waits_gives_way_first(how):
-    """It looks at the clock in one of 64 calls: each of them comes once."""
+    """It checks the clock in one of 64 calls: each of these calls comes once."""
     for n in range(64):
         seen = []
         g = gevlite.spawn(lambda: 42)
@@ -622,7 +622,7 @@ def test_links_have_run_when_another_thread_has_waited_for_its_end():
 
 
 def test_links_have_run_when_the_end_is_seen_late():
-    """Whoever finds the greenlet ended goes on after its links, as whoever has waited for the end."""
+    """A greenlet that finds this one ended goes on after its links, like one that has waited for the end."""
     calls, late = [], []
     g = gevlite.spawn(int)
     g.rawlink(lambda source: calls.append("raw"))

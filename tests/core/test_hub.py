@@ -673,7 +673,7 @@ def test_memory_stays_flat_over_all_sorts_of_waits(run_script):
 @pytest.mark.parametrize("moment", ["set_hub_class", "set_backend_chooser"])
 @pytest.mark.parametrize("by", ["handler", "destructor"])
 def test_a_hub_that_is_made_while_another_one_is_being_made_is_the_one(run_script, moment, by):
-    """To make one runs Python code, and a signal handler or a destructor may come and block in the middle of it."""
+    """Making one runs Python code, and a signal handler or a destructor may run in the middle of it and block."""
     run_script(
         f"""
 import gc, os, signal, time
@@ -737,7 +737,7 @@ else:
 
 @pytest.mark.parametrize("backend", ["", "epoll", "poll", "select", "no.such:Backend, select"])
 def test_to_make_a_hub_imports_nothing(run_script, backend):
-    """A signal handler that waits in the middle of an import of what the hub is made of could not have that."""
+    """A signal handler that waits in the middle of an import of the hub's parts could not get them."""
     if backend in ("epoll", "poll") and backends.available()[backend] is not None:
         pytest.skip(f"no {backend} here")
     run_script(
@@ -775,7 +775,7 @@ for name in ("loop", "threadpool", "resolver", "other"):
 @pytest.mark.parametrize("patched", [True, False])
 @pytest.mark.parametrize("thread", ["main", "other"])
 def test_a_hub_that_a_raw_greenlet_has_made_outlives_it(run_script, patched, thread):
-    """After patching, a threading.local is one for each greenlet: what owns the hub must belong to the thread."""
+    """After patching, a threading.local has a value for each greenlet: the owner of the hub must be the thread."""
     run_script(
         f"""
 import gc, time

@@ -1,4 +1,4 @@
-"""Destructors and the like, and callbacks, may wait in the hub, and that delays only themselves."""
+"""Destructors and the like, and callbacks, can wait in the hub, and delay only themselves."""
 
 import contextvars
 import gc
@@ -70,7 +70,7 @@ def test_the_hub_runs_its_loop_again_afterwards(hub, settle):
 
 
 def test_the_hub_waits_before_it_has_begun():
-    """As where a signal comes in the first line that it runs."""
+    """As when a signal comes in the first line that it runs."""
     seen = []
 
     class Hasty(Hub):
@@ -187,7 +187,7 @@ def test_a_greenlet_may_switch_to_the_hub_by_hand_while_that_waits(hub, settle):
 
 
 def test_handle_error_may_wait(hub, monkeypatch, settle):
-    """Say, to send the error to a tracker."""
+    """For example, to send the error to a tracker."""
     told = []
 
     def report(self, context, kind, value, tb):
@@ -512,7 +512,7 @@ def test_signals_that_come_while_a_handler_waits_are_handled_at_once(handle):
 
 
 def test_a_handler_may_wait_in_the_poll_of_a_backend_in_python(run_script):
-    """There it does not run in the main greenlet, but wherever the interpreter is."""
+    """There it does not run in the main greenlet, but in whatever the interpreter is running."""
     run_script("""
         import os, select, signal, subprocess, gevlite
         from gevlite.backends import Backend
@@ -554,7 +554,7 @@ def test_a_handler_may_wait_in_the_poll_of_a_backend_in_python(run_script):
 
 
 def test_a_wait_of_a_handler_is_not_ended_by_what_it_interrupted(handle):
-    """That is next in the queue when the handler parks."""
+    """The one that is next in the queue when the handler parks."""
     w, waits = Waiter(), []
 
     def handler(*args):

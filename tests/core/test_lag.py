@@ -60,7 +60,7 @@ def test_the_time_in_which_a_callback_waits_is_no_lag():
 
 
 def test_a_round_lasts_until_all_that_was_ready_has_run():
-    # None of them takes longer than a turn may.
+    # None of them takes longer than a turn is allowed to.
     def work():
         for _ in range(3):
             time.sleep(0.003)

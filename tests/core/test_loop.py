@@ -1,4 +1,4 @@
-"""Watchers of hub.loop: what each promises."""
+"""Watchers of hub.loop: the promises of each."""
 
 import errno
 import os

@@ -19,7 +19,7 @@ from gevlite.threadpool import ThreadPool, ThreadPoolExecutor
 
 
 def own_hub(data=None):
-    """What `read` says of this thread's hub."""
+    """The result of `read` for this thread's hub."""
     gevlite.get_hub()
     [found] = [hub for hub in (data or metrics.read())["hubs"] if hub["thread"] == "MainThread"]
     return found
@@ -230,7 +230,7 @@ def test_a_greenlet_that_blocks_another_thread():
 
 
 def pool_of(size):
-    """What `read` says of the pool with this maximum."""
+    """The result of `read` for the pool with this maximum."""
     [found] = [pool for pool in metrics.read()["pools"] if pool["max"] == size]
     return found
 

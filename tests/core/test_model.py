@@ -344,7 +344,7 @@ class Model(RuleBasedStateMachine):
             assert time.monotonic() < deadline, [w.outcome for w in self.all if not w.greenlet.dead]
             gevlite.sleep(0)
         self.settle()
-        # Everybody is gone: what they took and left must add up.
+        # All workers have ended: what they took and left must add up.
         assert self.semaphore.counter + self.taken == self.tokens
         assert self.semaphore.linkcount() == self.event.linkcount() == self.result.linkcount() == 0
         for q, put_in, got in zip(self.queues, self.put_in, self.got, strict=True):
@@ -354,7 +354,7 @@ class Model(RuleBasedStateMachine):
                     left.append(q.get_nowait())
                 except Empty:
                     break
-            # A putter that was let in and killed before it could note so put its item in all the same.
+            # A putter that was let in, and killed before it could note that, has put its item in all the same.
             assert set(put_in) <= set(got) | set(left)
             assert not set(got) & set(left)
             assert len(left) == len(set(left))

@@ -123,7 +123,7 @@ def test_the_same_run_is_reported_again_when_its_time_has_doubled(monitor, seen)
 def test_who_means_to_block_is_not_reported_until_it_switches(monitor, seen):
     monitor.ignore_current_greenlet_blocking()
     run_on(looks(monitor, 2))
-    seen.clear()  # what it began before that, if the test was slow to come here
+    seen.clear()  # reports from before that, if the test was slow to get here
     run_on(looks(monitor, 20))
     assert not blocked(seen)
     monitor.monitor_current_greenlet_blocking()

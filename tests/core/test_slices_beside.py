@@ -22,7 +22,7 @@ def for_slices(n):
 @pytest.fixture
 def sliced(run_script):
     """`sliced(source)`: its stdout, from a patched process with time slices of 2 ms."""
-    return slice_programs.slicing(run_script, "0.002", patch=False, head=HEAD)  # which patches
+    return slice_programs.slicing(run_script, "0.002", patch=False, head=HEAD)  # HEAD patches
 
 
 def test_threads_of_a_patched_process_with_a_lock(sliced):
@@ -147,7 +147,7 @@ def test_coroutines_keep_their_loop_and_their_task(sliced):
 
 
 def test_greenlets_that_a_coroutine_switches_to(sliced):
-    """As SQLAlchemy does: what computes in one is interrupted as a part of its coroutine."""
+    """As SQLAlchemy does: code that computes in one is interrupted as a part of its coroutine."""
     sliced("""
         import greenlet
         import gevlite.asyncio

@@ -602,7 +602,7 @@ def test_a_signal_from_outside_does_nothing(sliced):
 
 
 def test_a_loop_after_a_long_call_of_c_code(sliced):
-    """The handler runs while the ticker makes up its mind to wait for that."""
+    """The handler runs while the ticker is about to wait for that."""
     sliced("""
         for count in (1_000_000, 2_000_000, 5_000_000) * 3:
             gevlite.sleep(0)        # a slice begins
@@ -687,7 +687,7 @@ def quiet(sliced):
 
 
 def test_not_in_the_hub(quiet):
-    """In callbacks: they delay the loop as ever, and the watch tells of them."""
+    """In callbacks: they delay the loop as ever, and the watch reports them."""
     quiet("""
         get_hub().call_soon(undisturbed)
         gevlite.sleep(0)
@@ -704,7 +704,7 @@ def test_not_in_the_hub(quiet):
 
 
 def test_not_in_a_c_function_that_looks_for_signals(quiet):
-    """It may be in the middle of something. `re` looks for signals; only once it has returned a slice may end."""
+    """It may be in the middle of something. `re` checks for signals; a slice can end only after it has returned."""
     quiet("""
         import re
         inside = []

@@ -95,7 +95,7 @@ def test_two_that_fire_in_one_round_raise_one_after_the_other():
                 spin(0.003)
                 gevlite.sleep(100)
         finally:
-            gevlite.sleep(0)  # what the inner one had pending was taken back when it was left
+            gevlite.sleep(0)  # the pending exception of the inner one was taken back when it was left
     assert caught.value is outer
 
 
@@ -396,7 +396,7 @@ def test_its_text_names_the_line_that_was_waiting(monkeypatch):
 def test_its_text_skips_the_frames_of_libraries(monkeypatch):
     def enter():
         with contextlib.ExitStack() as stack:
-            stack.callback(Event().wait)  # which it calls from contextlib.py
+            stack.callback(Event().wait)  # contextlib.py makes the call
 
     monkeypatch.chdir(os.path.dirname(__file__))
     with pytest.raises(Timeout) as caught, Timeout(0.001):

@@ -1,4 +1,4 @@
-"""gevlite.trace: what a trace says about who ran, what greenlets waited for, and who woke them."""
+"""gevlite.trace: a trace shows when each greenlet ran, what it waited for, and what woke it."""
 
 import json
 import subprocess
@@ -54,7 +54,7 @@ class Found:
         return [(s["args"].get("woken_by"), s["args"]["how"]) for s in self.of(name, "run") if "args" in s]
 
     def check(self):
-        """What holds for each trace."""
+        """Check what is true of every trace."""
         last = {}
         for s in self.slices:
             assert s["dur"] >= 0 and s["cat"] in ("run", "wait", "ready", "poll")
@@ -71,7 +71,7 @@ class Found:
 
 @pytest.fixture
 def traced(tmp_path):
-    """`traced(function, ...)`: run each in a greenlet of its own and return what the trace of that has found."""
+    """`traced(function, ...)`: run each in a greenlet of its own and return the trace of that."""
 
     def run(*functions, **options):
         path = tmp_path / "trace.json"
@@ -82,7 +82,7 @@ def traced(tmp_path):
     return run
 
 
-# ---------------------------------------------------------------- who wakes whom
+# ---------------------------------------------------------------- what wakes a greenlet
 
 
 def test_a_greenlet_is_woken_by_the_one_that_sets_its_event(traced):
@@ -314,7 +314,7 @@ def test_a_full_buffer_drops_the_oldest_events_and_says_so(tmp_path):
     made.save(tmp_path / "t.json")
     found = Found(tmp_path / "t.json").check()
     assert found.about["dropped_events"] == made.dropped
-    assert found.waits("waits") == ["Event"]  # though the event of its beginning is gone
+    assert found.waits("waits") == ["Event"]  # although the record of its beginning is gone
     assert found.of("busy")
 
 
@@ -392,7 +392,7 @@ def test_a_greenlet_of_one_hub_wakes_one_of_another(tmp_path):
         gevlite.spawn(asks).join()
         thread.join()
     found = Found(tmp_path / "t.json").check()
-    if "Event" in found.waits("asks"):  # else the other thread was quicker
+    if "Event" in found.waits("asks"):  # otherwise the other thread was quicker
         assert found.how("asks")[-1] == ("answers", "another thread")
 
 

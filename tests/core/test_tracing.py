@@ -118,7 +118,7 @@ def test_coverage_counts_every_line(tmp_path, core, concurrency, patched, branch
         core = "ctrace"  # sys.monitoring knows no branches there: coverage itself takes this one then
         concurrency = "gevent"
     lines, branches = measure(tmp_path, core, concurrency, branch, patched)
-    other_way = range(3, 12)  # what stands there for the other way to run it
+    other_way = range(3, 12)  # the lines for the other way to run it
     lines = [line for line in lines if line not in other_way]
     branches = [pair for pair in branches if pair[0] not in other_way]
     assert (lines, branches) == ([], [])

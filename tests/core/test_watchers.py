@@ -39,7 +39,7 @@ MAKERS = {
 
 @pytest.fixture(params=MAKERS)
 def make(request, loop, ends):
-    """`make(ref=..., priority=...)`: a watcher of each kind, of what does not happen."""
+    """`make(ref=..., priority=...)`: a watcher of each kind, for an event that does not happen."""
     made = []
 
     def make(**options):
@@ -52,7 +52,7 @@ def make(request, loop, ends):
 
 
 def reasons(hub):
-    """How many reasons the hub sees to stay alive."""
+    """How many reasons the hub counts to stay alive."""
     return hub.loop.activecnt
 
 

@@ -1,6 +1,6 @@
 """Exceptions in greenlets that were suspended when a tracer, profiler or debugger began: argv[1] begins it.
 
-The functions share no code: what one has been through helps no other.
+The functions share no code, so that one that has already run does not help another.
 """
 
 import sys

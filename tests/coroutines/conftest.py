@@ -22,9 +22,9 @@ def run_fixture():
 
 @pytest.fixture(scope="module")
 def long_lived_loop():
-    """The loop of `gevlite.asyncio.wait`, which stays as long as the thread: made before anything is counted.
+    """The loop of `gevlite.asyncio.wait`, which lives as long as the thread: made before anything is counted.
 
-    It is ended for the sake of later tests: some of them count all that is parked.
+    It is ended for the sake of later tests: some of them count all parked greenlets.
     """
     gevlite.asyncio.wait(asyncio.sleep(0))
     yield

@@ -34,7 +34,7 @@ async def fails():
 
 
 class Journal:
-    """Coroutines that note what becomes of them."""
+    """Coroutines that record how they end."""
 
     def __init__(self):
         self.events = []
@@ -761,12 +761,12 @@ def test_a_mixture_of_everything(settle):
     async def others():
         return len(asyncio.all_tasks()) - 1
 
-    # Whoever is killed while it waits for the end of a task that it has cancelled leaves the task to itself.
+    # A greenlet that is killed while it waits for the end of a task that it has cancelled no longer waits for it.
     assert settle(lambda: gevlite.asyncio.wait(others()) == 0)
 
 
 def test_what_has_ended_is_awaited_without_a_wait():
-    """Else what the task has got could be lost, if something interrupted that wait."""
+    """Otherwise an item that the task has taken could be lost, if something interrupted that wait."""
     called = []
 
     async def main():

@@ -154,7 +154,7 @@ def test_it_runs_in_one_greenlet_at_a_time(loop):
     loop.run_until_complete(asyncio.sleep(0))
 
 
-# ---------------------------------------------------------------- who wakes it
+# ---------------------------------------------------------------- what wakes it
 
 
 def test_call_soon_of_another_greenlet_wakes_it(run):
@@ -507,7 +507,7 @@ def test_a_greenlet_has_its_own_context_while_the_loop_waits(run):
         return seen
 
     before = variable.get()
-    # A greenlet has the context of whoever spawns it, here the task's.
+    # A greenlet gets the context of its spawner, here the task.
     assert run(main()) == ["in the task"]
     assert variable.get() == before
 

@@ -42,7 +42,7 @@ def new_loop(name):
 
 @pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
 def host(request):
-    """The name of a loop that is to be the host."""
+    """The name of a loop to use as the host."""
     return request.param
 
 
@@ -200,7 +200,7 @@ def test_what_another_thread_sets_is_noticed(attached):
 
 
 def test_what_a_callback_begins_is_noticed(attached):
-    """With nothing else going on, so that the loop waits until it is told."""
+    """With nothing else going on, so that the loop waits until it is notified."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -728,7 +728,7 @@ def test_the_loop_of_another_thread_cannot_be_attached(host):
 
 
 def test_a_loop_that_goes_astray(host):
-    """Attached in this thread, and then run by another one."""
+    """Attached in this thread, then run by another one."""
     reported = []
     loop = new_loop(host)
     loop.set_exception_handler(lambda loop, context: reported.append(context["message"]))
@@ -872,7 +872,7 @@ def test_a_greenlet_can_detach(plain):
         guest = gevlite.asyncio.attach()
         gevlite.spawn(guest.detach)
         await until(lambda: gevlite.get_hub().host is None)
-        # And while the loop is held up by a coroutine.
+        # And while a coroutine holds up the loop.
         guest = gevlite.asyncio.attach()
         gevlite.spawn(guest.detach).join()
         await until(lambda: gevlite.get_hub().host is None)
@@ -893,7 +893,7 @@ def test_nothing_is_left_of_a_loop(host):
     seen = weakref.ref(loop)
     del loop
     gc.collect()
-    # What the hub knows of the greenlet that ran it goes with the next one.
+    # The hub forgets the greenlet that ran it when the next one runs it.
     new_loop(host).close()
     gevlite.asyncio.run(asyncio.sleep(0))
     gc.collect()
@@ -927,7 +927,7 @@ def test_a_signal_is_handled_while_the_loop_waits(attached):
         killer.start()
         assert await caught
         killer.join()
-        # And as the loop itself does it.
+        # And in the loop's own way.
         again = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, again.set)
         gevlite.spawn_later(0.002, os.kill, os.getpid(), signal.SIGUSR1)
@@ -1188,7 +1188,7 @@ def fetch(port, number):
 
 
 def test_debug_mode_in_a_patched_process(run_script):
-    """The loop then asks for its thread, which is a greenlet there."""
+    """The loop then checks its thread ID, which is that of a greenlet there."""
     run_script("""
         from gevlite import monkey
         monkey.patch_all()
@@ -1385,7 +1385,7 @@ def test_random_mixtures(attached, seed):
         while rounds < 10 or not all(ends.values()):  # until everything has happened
             await asyncio.gather(*[suspending(3) for _ in range(20)])
             rounds += 1
-        # What is killed or cancelled leaves behind what it has started.
+        # Those that are killed or cancelled leave behind what they have started.
         await until(lambda: len(asyncio.all_tasks()) == 1 and gevlite.get_hub().stats()["greenlets"] == before)
 
     attached(main())

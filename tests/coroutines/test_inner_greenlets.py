@@ -1,7 +1,7 @@
 """A coroutine that runs code which is not async in a raw greenlet, as SQLAlchemy does, and that code blocks.
 
-The raw greenlet and the one that runs the loop are one flow of control: what is thrown into the one belongs where the
-other waits.
+The raw greenlet and the one that runs the loop are one flow of control: an exception that is thrown into one belongs
+where the other waits.
 """
 
 import asyncio
@@ -230,7 +230,7 @@ def blocks_at_once():
 
 @pytest.mark.parametrize("kinds", [(gevlite.GreenletExit,) * 2, (KeyError,) * 3, (gevlite.GreenletExit, KeyError)])
 def test_a_second_kill_while_they_end(kinds, settle):
-    """The loop goes on in another greenlet, and so do they."""
+    """The loop goes on in another greenlet, and so do the raw greenlets."""
     steps = Steps(awaits)
 
     async def main():
@@ -253,7 +253,7 @@ def test_a_second_kill_while_they_end(kinds, settle):
 
 
 def test_a_second_timeout_in_a_greenlet_that_goes_on(settle):
-    """Whoever ran the loop waits elsewhere, while the loop goes on."""
+    """The greenlet that ran the loop waits elsewhere, while the loop goes on."""
     steps = Steps(awaits)
     with pytest.raises(gevlite.Timeout), gevlite.Timeout(0.02), gevlite.Timeout(0.02):
         gevlite.asyncio.run(steps.main(4))
@@ -262,9 +262,9 @@ def test_a_second_timeout_in_a_greenlet_that_goes_on(settle):
 
 @pytest.mark.parametrize("first", [awaits, blocks_at_once])
 def test_ctrl_c_twice(first, errors, settle):
-    """The program is to end: nothing is waited for any more, and nothing is left."""
+    """The program must end: it no longer waits for anything, and leaves nothing behind."""
     steps = Steps(first)
-    count = 4 if first is awaits else 1  # what blocks holds up the others
+    count = 4 if first is awaits else 1  # one that blocks holds up the others
     greenlet_ = gevlite.spawn(gevlite.asyncio.run, steps.main(count))
     greenlet_._report_error = lambda exc: None
     assert settle(lambda: steps.begun == count)
@@ -297,7 +297,7 @@ def test_a_loop_that_goes_on_in_another_greenlet():
 
 @pytest.mark.parametrize("closed_by", ["whoever ran it", "another greenlet"])
 def test_a_loop_that_is_closed_before_they_have_ended(closed_by):
-    """They are ended then. One that waits again is ended there, too; what it asks for is not awaited."""
+    """They are ended then. One that waits again is ended there, too; the awaitable that it passes is not awaited."""
     steps = Steps(awaits)
     reports = []
 
@@ -384,4 +384,4 @@ def test_nothing_is_left_at_random(often, settle):
                 greenlet_.kill(block=False)
         gevlite.joinall(greenlets)
         assert running() is None
-    assert settle(lambda: inside == 0)  # of one that is interrupted twice, the rest is done by others
+    assert settle(lambda: inside == 0)  # others finish what one that is interrupted twice leaves undone

@@ -1,4 +1,4 @@
-"""What is thrown into the greenlet of a loop ends the run; what is for a block in a coroutine ends that block."""
+"""An exception thrown into the greenlet of a loop ends the run; one for a block in a coroutine ends that block."""
 
 import asyncio
 import gc
@@ -23,7 +23,7 @@ class Killed(Exception):
 
 
 class Program:
-    """`main`, beside a task that blocks when `begun` is set; both note how they end."""
+    """`main`, beside a task that blocks when `begun` is set; both record how they end."""
 
     def __init__(self, eager=False, catches=()):
         self.begun = Event()
@@ -119,7 +119,7 @@ def test_a_task_that_catches_the_kill_goes_on():
 
 
 def test_a_kill_before_a_task_blocks_ends_the_run_where_it_does():
-    """It is pending until then."""
+    """The exception is pending until then."""
     called = []
 
     async def main():
@@ -157,7 +157,7 @@ def test_a_kill_while_a_callback_blocks_ends_the_run():
 @pytest.mark.parametrize("how", ["run", "Runner"])
 @pytest.mark.parametrize("turns", range(6))
 def test_what_a_second_kill_keeps_from_beginning_is_not_missed(second, how, turns, recwarn):
-    """Whatever `Runner.close` is about to run then: nobody is told that a coroutine was never awaited."""
+    """Whatever `Runner.close` is about to run then: no warning says that a coroutine was never awaited."""
 
     def run(coroutine):
         if how == "run":
@@ -235,7 +235,7 @@ blocks = pytest.mark.parametrize("kind", list(ERRORS))
 
 
 async def ends(kind, seconds, way):
-    """The block is ended by its deadline, and nothing is left of that."""
+    """Its deadline ends the block, and leaves nothing behind."""
     block = entered(kind, seconds)
     if ERRORS[kind] is None:
         with block:
@@ -470,7 +470,7 @@ def test_the_end_of_a_group_does_not_block_the_loop():
 
 
 def test_a_group_that_fails_where_its_block_ends():
-    """The interruption is on its way, and there is nothing to interrupt any more."""
+    """The interruption is on its way, but there is nothing left to interrupt."""
 
     async def main():
         for _ in range(3):
@@ -490,7 +490,7 @@ def test_a_group_that_fails_where_its_block_ends():
 
 @pytest.mark.parametrize("kind", ["Timeout", "silent", "fail_after", "move_on_after"])
 def test_a_deadline_that_a_group_has_to_put_off(kind):
-    """Its errors are raised first."""
+    """The errors of the group are raised first."""
 
     async def main():
         other = asyncio.ensure_future(asyncio.sleep(0.001, "other"))

@@ -1,4 +1,4 @@
-"""A loop in the main greenlet, which polls by itself while nothing else is to be done; and what a loop uses again."""
+"""A loop in the main greenlet, which polls by itself while there is nothing else to do; and what a loop reuses."""
 
 import asyncio
 import inspect
@@ -26,7 +26,7 @@ def run(coroutine):
 
 
 async def ping_pong(n):
-    """So many bytes there and back, by two tasks that wait for each other's descriptor."""
+    """Send so many bytes back and forth, by two tasks that wait for each other's data."""
     loop = asyncio.get_running_loop()
     one, other = socket.socketpair()
     with one, other:
@@ -54,7 +54,7 @@ def test_a_loop_that_is_alone_polls_without_a_switch():
         assert after["polls"] >= before["polls"] + 50
         return after["switches"] - before["switches"]
 
-    assert run(main()) < 10  # what else the process does now and then
+    assert run(main()) < 10  # what the process does besides, now and then
 
 
 def test_other_greenlets_have_their_turn_while_it_polls():
@@ -189,7 +189,7 @@ def test_the_arguments_of_call_soon():
 def test_a_long_batch_is_followed_by_short_ones():
     async def main():
         loop = asyncio.get_running_loop()
-        loop.set_debug(False)  # which would take long
+        loop.set_debug(False)  # debug mode would take long
         calls = []
         for n in (100_000, 1, 70_000, 3):
             for i in range(n):
@@ -225,7 +225,7 @@ def test_create_task_passes_everything_on():
         assert run(main()) == 1
 
 
-# ---------------------------------------------------------------- who interrupts it, and who looks at it meanwhile
+# ---------------------------------------------------------------- interrupting it, and inspecting it meanwhile
 
 MAIN = gevlite.getcurrent()
 
@@ -332,7 +332,7 @@ def in_handler(alarm, act):
 def test_a_wake_up_while_a_handler_waits_is_not_lost(alarm):
     def act(set_event):
         gevlite.spawn(set_event).join()
-        gevlite.sleep(0.01)  # so that the hub polls, which takes what would have woken the main greenlet
+        gevlite.sleep(0.01)  # so that the hub polls, and takes the event that would have woken the main greenlet
 
     in_handler(alarm, act)
 

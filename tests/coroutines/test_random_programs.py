@@ -1,4 +1,4 @@
-"""Random programs of greenlets and tasks against a model of what must come out.
+"""Random programs of greenlets and tasks against a model of their results.
 
 A program is a tree of units, each a greenlet or a task, made from a seed. A unit sleeps, blocks, spawns, awaits, runs
 and waits for others, cancels and kills them, enters deadlines, groups and semaphores, puts and gets, and returns or
@@ -6,7 +6,7 @@ raises. Some programs run in several threads at once, on the same primitives. Th
 
 * A unit that begins ends once. Unless something may interrupt it (it is cancelled or killed, or it is below a deadline
   or beside one that fails), it ends as planned; else as planned or interrupted.
-* Whoever waits for a unit gets its very result or its very exception.
+* A unit that waits for another gets its very result or its very exception.
 * A unit sees its own context variable, its own running loop and current task, and its loop's hooks; a greenlet sees
   none.
 * Items and places add up. Afterwards nothing is left in loops, in the hub, or in memory.
@@ -47,15 +47,15 @@ INTERRUPTIONS = (asyncio.CancelledError, gevlite.GreenletExit, gevlite.Timeout, 
 
 
 class Error(Exception):
-    """What a unit raises because its plan says so."""
+    """The exception that a unit raises according to its plan."""
 
 
 class Wrong(BaseException):
-    """The model was violated. Nothing but the end of the program catches it."""
+    """The model was violated. Only the end of the program catches it."""
 
 
 class World:
-    """What the units of a program share, and what the model knows."""
+    """The state that the units of a program share, and that of the model."""
 
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -138,7 +138,7 @@ class Unit:
         return self.result
 
     def saw(self, result):
-        """Someone who waited for it got `result`."""
+        """A unit that waited for it got `result`."""
         if result is not self.result:
             self.world.check(isinstance(result, gevlite.GreenletExit), f"{self} gave {result!r}")
             self.world.check(self.may_end, f"{self} was killed")
@@ -326,7 +326,7 @@ class GreenletUnit(Unit):
 
 
 class _Quiet(gevlite.Greenlet):
-    """Its error is seen by whoever waits for it."""
+    """Its error is raised in the unit that waits for it."""
 
     def _report_error(self, exc):
         pass
@@ -340,7 +340,7 @@ class TaskUnit(Unit):
         "asyncio_timeout", "group", "gather", "other_loop", "blocking_group",
     )  # fmt: skip
     if sys.version_info >= (3, 13):
-        # Before, the group of asyncio forgot to take back that it had cancelled its task.
+        # Before that version, asyncio's group forgot to undo its cancellation of the task.
         steps_with_children += ("asyncio_group",)
 
     async def run(self):
@@ -476,7 +476,7 @@ class TaskUnit(Unit):
         finally:
             task.cancel()
         await asyncio.wait([task])
-        # One that was interrupted in a blocking call has what was thrown into the loop's greenlet.
+        # A unit that was interrupted in a blocking call has the exception that was thrown into the loop's greenlet.
         if not task.cancelled() and task.exception() is not None and not isinstance(task.exception(), INTERRUPTIONS):
             child.saw_error(task.exception())
 
@@ -563,7 +563,7 @@ class TaskUnit(Unit):
             self.deadlines -= 1
 
     async def blocking_group(self):
-        """Its greenlets must not need the loop that it blocks."""
+        """Its greenlets must not depend on the loop that it blocks."""
         children = [GreenletUnit(self.world, 0, self, True) for _ in range(2)]
         self.deadlines += 1
         try:
@@ -625,7 +625,7 @@ def in_a_thread(world, depth, errors, settle):
 
 
 def drain(queue):
-    """What is in it; in a channel, what was returned to it by whoever was interrupted."""
+    """The items in it; for a channel, those that interrupted units have given back."""
     while True:
         try:
             yield queue.get_nowait()
@@ -648,7 +648,7 @@ def program(seed, settle):
     assert world.wrong == [], (world.wrong, errors)
     for error in errors:
         raise error
-    # Whoever is interrupted again while it waits for the end of what it has cancelled leaves that to itself.
+    # A unit that is interrupted again while it waits for the end of one that it has cancelled stops waiting for it.
     assert settle(lambda: others() == 0)
     assert settle(lambda: all(unit.outcome is not None for unit in world.units if unit.begun))
     assert world.wrong == []
@@ -666,7 +666,7 @@ def program(seed, settle):
 
 
 class Messages(logging.Filter):
-    """Takes the texts from asyncio's log, and lets nothing pass: records refer to exceptions, and those to frames."""
+    """Takes the texts from asyncio's log, and passes no record on: records refer to exceptions, and those to frames."""
 
     def __init__(self):
         super().__init__()
@@ -701,7 +701,7 @@ def test_random_programs(seed, settle, messages):
     left = settle(lambda: not list(remembered) or gc.collect() and False)
     assert left, list(remembered)
     assert settle(lambda: not new_loops(before)), new_loops(before)
-    # Errors of units that no one waited for any more are told. A task that is dropped would be a fault.
+    # Errors of units for which nothing waits any more are reported. A task that is dropped would be a fault.
     assert [text for text in messages if "destroyed" in text] == []
 
 

@@ -1,4 +1,4 @@
-"""What happens around loops in odd states: Ctrl-C, the end of a thread, generators that others drop."""
+"""Loops in odd states: Ctrl-C, the end of a thread, generators that others drop."""
 
 import asyncio
 import gc
@@ -101,7 +101,7 @@ def test_the_end_of_a_thread_ends_the_tasks_in_its_loops(capfd):
         try:
             await asyncio.sleep(LONG)
         finally:
-            await asyncio.sleep(0)  # that need not wait
+            await asyncio.sleep(0)  # a call that does not have to wait
             ended.append(1)
 
     async def in_background():

@@ -162,7 +162,7 @@ def test_more_than_the_kernel_takes(run, serve, kind):
             given = kind(data)
             here.transport.write(given)
             if kind is bytearray:
-                given[:] = bytes(len(data))  # what was taken is not what it becomes
+                given[:] = bytes(len(data))  # later changes must not affect the data that was taken
             here.transport.write(b"end")
             assert here.events == ["made", "pause"]
             assert here.transport.get_write_buffer_size() > 65536

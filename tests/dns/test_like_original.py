@@ -1,6 +1,6 @@
-"""Each resolver gives what the original functions give: results, errors, their numbers and texts.
+"""Each resolver gives the same as the original functions: results, errors, their numbers and texts.
 
-Only for what is answered without a name server: addresses in digits, localhost, services, arguments that make no sense.
+Only for queries that need no name server: numeric addresses, localhost, services, arguments that make no sense.
 """
 
 import _socket

@@ -170,7 +170,7 @@ def test_others_run_while_one_asks(resolver_for, server, start, settle):
 
 
 def test_five_hundred_at_once(resolver_for, server, start):
-    resolver_for(server.port, timeout=1)  # so many datagrams at once do not all arrive: some are sent again
+    resolver_for(server.port, timeout=1)  # of so many datagrams at once, some get lost and are sent again
     asking = [start(socket.gethostbyname, f"v{4 if number % 2 else 6}.test") for number in range(500)]
     for number, one in enumerate(asking):
         if number % 2:

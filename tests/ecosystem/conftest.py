@@ -19,8 +19,8 @@ from real_servers import (
     running,
 )
 
-# What every script begins with. `together(n, f)` runs f(0) ... f(n - 1) at once and checks that they wait at once: that
-# takes less time than half of what they wait, or on a busy machine it does so in one of a few turns.
+# The beginning of every script. `together(n, f)` runs f(0) ... f(n - 1) at once and checks that they wait at the same
+# time: all of it takes less than half of their waiting times added up; on a busy machine, in one of a few attempts.
 PRELUDE = f"PATIENCE = {PATIENCE}\n"
 PRELUDE += """
 from gevlite import monkey
@@ -45,10 +45,10 @@ def together(count, function, seconds=SECONDS):
 """
 
 
-# What the scripts of asyncio libraries begin with. `in_each_way(resource, ask, count, more)` runs them in all the ways
-# that this process, patched or not, has:
+# The beginning of the scripts for asyncio libraries. `in_each_way(resource, ask, count, more)` runs them in all the
+# ways that this process, patched or not, has:
 #
-# resource(): an asynchronous context manager that opens what they use
+# resource(): an asynchronous context manager that opens the resource that they use
 # ask(used, number): a coroutine function that checks its answer itself; called `count` times at once
 # more(used): a coroutine function, called once
 ASYNCHRONOUS = f"PATIENCE = {PATIENCE}\n"
@@ -118,7 +118,7 @@ def moto(folder):
         yield server
 
 
-# A threading server of the standard library in a process of its own, so that it cannot be what blocks.
+# A threading server of the standard library in a process of its own, so that it cannot be the cause of blocking.
 SLOW_SERVER = """
 import http.server, sys, time
 

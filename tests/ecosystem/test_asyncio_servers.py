@@ -351,7 +351,7 @@ async def use_fastapi(port):
         both = sorted([*range(count)] * 2)
         while (seen := await state()) != {"closed": both, "told": [*range(count)]}:
             assert len(seen["closed"]) < len(both) or len(seen["told"]) < count, seen
-            await asyncio.sleep(0.01)  # what comes after the answers
+            await asyncio.sleep(0.01)  # for the work after the answers
 
 
 @pytest.mark.parametrize("loop", ["gevlite.asyncio:EventLoop", "asyncio", "uvloop"])

@@ -49,7 +49,7 @@ def test_redis_publish_and_subscribe(run, redis_server):
 
 
 def test_psycopg(run, postgres):
-    """With its C part, which would wait in C if it were not told otherwise."""
+    """With its C part, which would wait in C by default."""
     code = """
         import psycopg
         assert psycopg.pq.__impl__ in ("binary", "c"), psycopg.pq.__impl__

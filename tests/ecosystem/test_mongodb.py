@@ -7,7 +7,7 @@ from real_servers import free_port
 
 pytest.importorskip("pymongo")
 
-# `events` counts what pymongo says of its connections and monitors, `out` and `most_out` the connections in use.
+# `events` counts pymongo's events about connections and monitors, `out` and `most_out` the connections in use.
 HEAD = """
 from collections import Counter
 import pymongo
@@ -175,7 +175,7 @@ def test_a_query_that_is_ended_closes_its_connection(script, way):
 
 
 def test_after_a_fork(script):
-    """A client made in the child; and the parent's goes on."""
+    """A client made in the child works, and the parent's goes on."""
     code = """
         import os, traceback
         client.app.things.insert_one({"number": 1})

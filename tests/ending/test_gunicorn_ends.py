@@ -52,7 +52,7 @@ def application(environ, start_response):
     return [b"hello"]
 """
 
-# name: (what comes before gunicorn runs, its worker class)
+# name: (code that runs before gunicorn, its worker class)
 WORKERS = {
     "gevlite's": ("", "gevlite.integrations.gunicorn.GevliteWorker"),
     "sync, patched": ("import gevlite.monkey; gevlite.monkey.patch_all()", "sync"),

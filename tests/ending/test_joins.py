@@ -84,7 +84,7 @@ def in_a_finalizer(body):
 
 
 def test_a_finalizer_does_not_wait_for_a_thread_that_never_runs_again():
-    """A pool's `__del__` gives each of its threads some seconds. That would be long over in vain for each."""
+    """A pool's `__del__` waits some seconds for each of its threads. All of these waits would be in vain."""
     assert in_a_finalizer("""
         for thread in before, green:
             thread.join(10_000)

@@ -216,7 +216,7 @@ def use_child():
     children.run([sys.executable, "-S", "-E", "-c", ""], stdin=subprocess.DEVNULL)
 
 
-# What is done: how often. A hundred thousand times, or fewer if it takes long.
+# Operation: how often it is done. A hundred thousand times, or fewer if it takes long.
 MANY, SOME, FEW, RARE = 100_000, 20_000, 2_000, 30
 WORK = {
     "local": (use_local, MANY),
@@ -261,7 +261,7 @@ WORK = {
 }
 
 
-# The rounds are done in so many parts.
+# The rounds are divided into so many parts.
 PARTS = 5
 
 
@@ -317,7 +317,7 @@ def test_nothing_is_left_behind(name, place):
         for _ in range(PARTS):
             call(repeat, function, times)
             seen.append(memory())
-    # Whatever leaks, leaks in every part. A cache may still grow in some, or what is left of an earlier test go in one.
+    # A leak leaks in every part. A cache may still grow in some, and remains of an earlier test may be freed in one.
     blocks, size = (sorted(map(operator.sub, column[1:], column))[1] for column in zip(*seen, strict=True))
     assert blocks < 5
     assert size < max(32 * times, 500_000)  # in C, where the interpreter does not count

@@ -1,8 +1,8 @@
 """Everything works until the very end: in atexit callbacks, as `threading` shuts down, in finalizers, in daemons.
 
-CPython 3.12 and later start no threads once atexit callbacks run; after those, what was running before never runs
-again, and nothing can be imported. Each operation is tried in each of these places, in a process of its own, which ends
-with status 0, having done it, and having written nothing to stderr.
+CPython 3.12 and later start no threads once atexit callbacks run; after those, existing threads never run again, and
+nothing can be imported. Each operation is tried in each of these places, in a process of its own, which must do it, end
+with status 0, and write nothing to stderr.
 """
 
 import json
@@ -55,13 +55,13 @@ PLACES = {
     "threading._register_atexit": "threading._register_atexit(report)",
     "finalizer": "gevlite.sleep(0.001); last = Last(); last.cycle = last",
     "weakref.finalize": "weakref.finalize(os, report)",
-    # The main greenlet ends last, and what daemons do until then is theirs.
+    # The main greenlet ends last; daemons may do anything until then.
     "daemon thread": "threading.Thread(target=report, daemon=True).start(); atexit.register(time.sleep, 5)",
     "daemon greenlet": "gevlite.spawn(report); atexit.register(time.sleep, 5)",
     "thread that is not a daemon": "threading.Thread(target=lambda: (time.sleep(0.001), report())).start()",
 }
 
-# To everything that it is asked it answers 192.0.2.1.
+# It answers every query with 192.0.2.1.
 NAME_SERVER = """
 class NameServer:
     def __enter__(self):
@@ -250,7 +250,7 @@ OPERATIONS = {
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """`results(place)`: what became of each operation there. The process ends with status 0 and an empty stderr."""
+    """`results(place)`: the outcome of each operation there. The process ends with status 0 and an empty stderr."""
     folder = tmp_path_factory.mktemp("ending")
     # An OS thread that was there before the patch.
     (folder / "before.py").write_text(

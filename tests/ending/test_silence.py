@@ -1,7 +1,7 @@
 """Ordinary programs, patched, run to their end: status 0, and no output on stderr.
 
-Objects that outlive the program are freed when greenlet does not name the current greenlet any more, modules cannot be
-imported and threads do not run; what is not ready for that shows as lines of "Exception ignored in ...".
+Objects that outlive the program are freed when greenlet no longer knows the current greenlet, modules cannot be
+imported and threads do not run; code that is not prepared for that prints lines of "Exception ignored in ...".
 """
 
 import subprocess
@@ -314,7 +314,7 @@ lasts[-1].thing = {made}
 """
 
 
-# What logging and others use even when modules, ours too, have been taken apart.
+# Functions that logging and others use even after modules, ours too, have been cleared.
 TO_THE_LAST = ("threading.Lock", "threading.RLock", "threading.local", "queue.SimpleQueue", "Event", "Semaphore")
 WHEN = {
     "when all is collected": (PRIMITIVES, "lasts[0].cycle = lasts"),

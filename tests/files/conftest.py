@@ -42,7 +42,7 @@ def close_quietly(file):
 
 @pytest.fixture
 def pipe(opened):
-    """`pipe()`: the descriptors of a new pipe. What the test has not closed by then is closed at its end."""
+    """`pipe()`: the descriptors of a new pipe. At its end, those that the test has not closed are closed."""
 
     def pipe():
         ends = os.pipe()
@@ -64,7 +64,7 @@ def close_fd(fd, inode):
 
 @pytest.fixture(params=["one call", "mode"])
 def nonblocking(request, monkeypatch):
-    """Both ways to a call that does not block: RWF_NOWAIT, and O_NONBLOCK where there is no such thing."""
+    """Both ways to make a call that does not block: RWF_NOWAIT, and O_NONBLOCK where the former does not exist."""
     if request.param == "mode":
         monkeypatch.setattr(_fileio, "HAVE_NOWAIT", False)
     elif not _fileio.HAVE_NOWAIT:

@@ -24,7 +24,7 @@ BIG = bytes(range(256)) * 4096  # 1 MiB: more than a pipe holds
 
 @pytest.fixture
 def terminal(opened):
-    """`(our side, the program's side)` of a terminal that changes nothing of what passes."""
+    """`(our side, the program's side)` of a terminal that passes all bytes on unchanged."""
     ours, programs = pty.openpty()
     opened.callback(os.close, ours)
     opened.callback(os.close, programs)
@@ -485,13 +485,13 @@ def test_writes_of_two_threads_are_whole(pipe, open_twin, start):
     reading = start(open_twin(reader, "rb").read, 2 * size)
     while any(thread.is_alive() for thread in threads):
         gevlite.sleep(0.001)
-    file.close()  # which writes what is buffered, up to 128 KiB from Python 3.14 on
+    file.close()  # this writes the buffered data, up to 128 KiB from Python 3.14 on
     got = reading.get()
     assert got[:size] in (b"a" * size, b"b" * size)
     assert len(set(got[size:])) == 1
 
 
-# ---------------------------------------------------------------- what is left behind
+# ---------------------------------------------------------------- leaks
 
 
 def test_a_file_that_is_dropped_writes_what_is_buffered_and_closes(pipe):

@@ -286,7 +286,7 @@ def test_unbuffered_reads_are_single_system_calls(pipe, open_file):
 
 @pytest.fixture
 def terminal(opened):
-    """`(our side, the program's side)` of a terminal that changes nothing of what passes."""
+    """`(our side, the program's side)` of a terminal that passes all bytes on unchanged."""
     ours, programs = pty.openpty()
     opened.callback(os.close, ours)
     opened.callback(os.close, programs)

@@ -53,7 +53,7 @@ class Browser:
         self._post("url", {"url": path.as_uri()})
 
     def run(self, script, *arguments):
-        """What `return` in JavaScript gives."""
+        """Run JavaScript; returns the value of its `return`."""
         return self._post("execute/sync", {"script": script, "args": list(arguments)})
 
     def _act(self, kind, actions, **parameters):
@@ -83,7 +83,7 @@ class Browser:
         self._act("key", [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")])
 
     def errors(self):
-        """What went wrong in the page."""
+        """The errors in the page."""
         return [entry["message"] for entry in self._post("se/log", {"type": "browser"}) if entry["level"] == "SEVERE"]
 
     def screenshot(self, path):

@@ -33,7 +33,7 @@ def say(text):
 
 
 class Program:
-    """A process under test. It says `ready` when it is in its state, and goes on when it is told."""
+    """A process under test. It prints `ready` when it is in its state, and goes on at a request."""
 
     def __init__(self, folder, source, environment):
         script = folder / "app.py"
@@ -71,7 +71,7 @@ class Program:
         return subprocess.Popen(command, env=self.environment, **{**streams, **popen})
 
     def shows(self, *arguments, pid=None):
-        """What it prints; no error."""
+        """Its output; there must be no error."""
         done = self.look(*(arguments or ("ps",)), pid=pid)
         assert done.returncode == 0, done.stderr + self.rest()
         return done.stdout
@@ -85,7 +85,7 @@ class Program:
         return self.process.stderr.read()
 
     def goes_on(self):
-        """Tell it to go on: it does, to its end, and nothing was printed as an error."""
+        """Make it go on: it runs to its end, and has printed no error."""
         out, err = self.process.communicate("go\n", timeout=40)
         assert (self.process.returncode, err) == (0, ""), out + err
         return out
@@ -116,7 +116,7 @@ WAYS = ["socket", "remote"] if hasattr(sys, "remote_exec") else ["socket"]
 
 @pytest.fixture(params=WAYS)
 def way(request):
-    """How the process lets itself be looked at."""
+    """The way in which the process can be inspected."""
     return request.param
 
 
@@ -126,7 +126,7 @@ def _prepared(way):
 
 @pytest.fixture
 def start(tmp_path, environment):
-    """`start(source, **environment)`: a Program that lets itself be looked at as the variables say."""
+    """`start(source, **environment)`: a Program that can be inspected as the variables say."""
     programs = []
 
     def make(source, **variables):
@@ -216,7 +216,7 @@ def application(environ, start_response):
 
 @pytest.fixture
 def gunicorn(tmp_path, environment, way):
-    """`gunicorn(workers)`: a Gunicorn that lets itself be looked at in each way."""
+    """`gunicorn(workers)`: a Gunicorn that can be inspected in each way."""
     pytest.importorskip("gunicorn.config")
     pytest.importorskip("httptools")
     started = []
@@ -232,7 +232,7 @@ def gunicorn(tmp_path, environment, way):
 
 @pytest.fixture
 def sockets(environment):
-    """The names of the sockets that there are."""
+    """The names of the existing sockets."""
 
     def names():
         folder = os.path.join(environment["XDG_RUNTIME_DIR"], "gevlite")

@@ -1,4 +1,4 @@
-"""Programs that several files look at, see `start` in conftest.py; and what another user can do with them."""
+"""Programs that several files inspect, see `start` in conftest.py; and what another user can do with them."""
 
 import os
 

@@ -37,7 +37,7 @@ def runs(program, text, code=0):
 
 
 def interrupt(terminal):
-    """Ctrl-C ends what is there, and the prompt goes on."""
+    """Ctrl-C drops the input so far, and the prompt goes on."""
     terminal.expect("KeyboardInterrupt\n>>> ", again="\x03")
     terminal.type("6 * 7\n")
     terminal.expect("42\n>>> ", again="\x036 * 7\n")
@@ -181,7 +181,7 @@ def test_ctrl_c_while_typing_drops_the_statement(start, at_terminal):
 @pytest.mark.parametrize("interrupts", [signal.default_int_handler, signal.SIG_IGN])
 def test_the_end_of_the_process_is_told_while_typing(program, at_terminal, interrupts):
     serving = program(PARKED)
-    before = signal.signal(signal.SIGINT, interrupts)  # what is ignored stays so in a child
+    before = signal.signal(signal.SIGINT, interrupts)  # an ignored signal stays ignored in a child
     try:
         terminal = at_terminal(serving)
     finally:
@@ -242,7 +242,7 @@ def test_a_stuck_hub_is_told(start):
         say("went on")
         """,
         GEVLITE_INSPECT="1",
-        GEVLITE_TIME_SLICE="",  # else it is not stuck
+        GEVLITE_TIME_SLICE="",  # otherwise it is not stuck
     )
     stuck.shows()
     done = stuck.look("attach", "--timeout", "4", stdin="print(1)")
@@ -347,7 +347,7 @@ def test_a_process_without_a_hub(start):
 def test_another_user_gets_no_prompt(start, environment):
     serving = start(PARKED, GEVLITE_INSPECT="1")
     folder = os.path.join(environment["XDG_RUNTIME_DIR"], "gevlite")
-    # Even if the modes of the files let him.
+    # Even if the modes of the files would allow it.
     os.chmod(folder, 0o755)
     os.chmod(os.path.join(folder, f"{serving.pid}.sock"), 0o666)
 

@@ -1,4 +1,4 @@
-"""How a process lets itself be looked at: its socket, its signal, `sys.remote_exec`; and who may not."""
+"""The ways to inspect a process: its socket, its signal, `sys.remote_exec`; and which users are refused."""
 
 import os
 import re
@@ -179,7 +179,7 @@ def test_another_user_cannot_read_the_socket(start, environment, open_up):
     program = start(PARKED, GEVLITE_INSPECT="1")
     folder = os.path.join(environment["XDG_RUNTIME_DIR"], "gevlite")
     path = os.path.join(folder, f"{program.pid}.sock")
-    if open_up:  # even if the modes of the files let him
+    if open_up:  # even if the modes of the files would allow it
         os.chmod(folder, 0o755)
         os.chmod(path, 0o666)
 
@@ -426,7 +426,7 @@ def test_a_process_that_ends_while_it_is_recorded_has_ended(start, tmp_path):
     program = start(PARKED, GEVLITE_INSPECT="1")
     before = len(os.listdir(f"/proc/{program.pid}/fd")) if sys.platform == "linux" else 0
     recording = program.begin("trace", "--seconds", "50", "-o", str(tmp_path / "trace.json"))
-    # The connection is there: the process has begun to record, or will.
+    # The connection has been made: the process has begun to record, or will.
     until(lambda: sys.platform != "linux" or len(os.listdir(f"/proc/{program.pid}/fd")) > before)
     program.process.kill()
     program.process.wait()

@@ -182,7 +182,7 @@ def test_blocked_in_c(start, way):
         done = blocked.look("ps", "--timeout", "1")
         assert done.returncode == 1 and done.stdout == ""
         assert "blocked in C" in done.stderr and "GEVLITE_INSPECT=1" in done.stderr
-        if sys.version_info < (3, 15):  # whose unwinder refuses the stack of a greenlet
+        if sys.version_info < (3, 15):  # the unwinder of 3.15 refuses the stack of a greenlet
             assert "query" in done.stderr
     assert blocked.goes_on() == "went on\n"
 

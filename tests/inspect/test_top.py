@@ -23,7 +23,7 @@ def seen(program, count=2, *options):
 
 
 def row(block, name):
-    """What it says about a function: the share of the time, how many, how many more, and the rest."""
+    """The line about a function: its share of the time, how many greenlets, how many more, and the rest."""
     for line in block.splitlines():
         if re.match(rf".{{17}}{re.escape(name)}(?: |$)", line):
             busy, count, grown = line[:4].strip(), line[4:10].strip(), line[10:16].strip()
@@ -86,7 +86,7 @@ def test_shares_of_several(program):
     def are_seen():
         [block] = seen(sharing, 1)
         much, little = row(block, "much"), row(block, "little")
-        # Another line if it was seen to run none of its own.
+        # A different line if it was never seen to run one of its own.
         return much[0] > little[0] > 0 and re.match(r"much app\.py:10[5-8]  ", much[3])
 
     until(are_seen)
@@ -97,7 +97,7 @@ def test_blocked_in_c(start):
     blocked = start(BLOCKED_IN_C, GEVLITE_INSPECT="1")
     block = seen(blocked)[-1]
     assert re.search(r"busy 100%, a turn of ", block), block
-    # The main thread makes no call, so what runs is known by the state only.
+    # The main thread makes no call, so only the state shows what runs.
     assert re.fullmatch(r"query app\.py:\d+  runs", row(block, "query")[3]), block
     assert row(block, "sleeper")[3] == "sleeper app.py:102  ready"
     assert blocked.goes_on() == "went on\n"
@@ -221,7 +221,7 @@ def test_a_process_that_ends(start):
 
 
 def test_a_process_may_end_while_it_is_looked_at(environment):
-    # What runs after the interpreter has ended gives the threads that look time to do so once more.
+    # Code that runs after the end of the interpreter gives the sampling threads time for one more sample.
     program = """if True:
         import _thread, ctypes, gevlite
         from gevlite._core import Sampler

@@ -251,7 +251,7 @@ def test_wheel_keys_and_mouse_zoom_and_pan(opened):
     browser.wheel(x, y, -200)
     zoomed = window(browser)
     assert zoomed[1] - zoomed[0] < 0.8 * (before[1] - before[0])
-    assert abs(point(browser, n)[0] - x) < 2  # what is below the mouse stays there
+    assert abs(point(browser, n)[0] - x) < 2  # the point below the mouse stays there
     browser.drag((x, y), (x - 100, y))
     assert window(browser)[0] > zoomed[0]
     assert chosen(browser) == -1  # that was no click

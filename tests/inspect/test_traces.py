@@ -141,7 +141,7 @@ def test_ps_works_meanwhile(start, tmp_path):
     )
     assert looker.stdout.readline() == "sleeps\n"
     assert "waits" in busy.shows("ps")
-    looker.kill()  # without a word: the trace ends with its connection
+    looker.kill()  # without a request: the trace ends with its connection
     looker.wait()
     busy.goes_on()
 

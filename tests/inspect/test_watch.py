@@ -1,4 +1,4 @@
-"""The watch: real programs in which a greenlet blocks the others, what they then hear, and that they go on unharmed."""
+"""The watch: real programs in which a greenlet blocks the others are reported, and go on unharmed."""
 
 import json
 import os
@@ -14,8 +14,8 @@ import gevlite
 from gevlite import _blocked, _native_calls
 from gevlite._core import Tick
 
-# Each program is a file, because its source is looked at. `run` runs a function while three others wait; `lines` has
-# what the watch said. What blocks does so until it has been reported, so no test depends on how fast that is.
+# Each program is a file, because the watch reads its source. `run` runs a function while three others wait; `lines` has
+# the reports of the watch. A blocking function blocks until it has been reported, so no test depends on speed.
 HEAD = """
 import ctypes, hashlib, logging, os, queue, socket, subprocess, sys, threading, time
 import gevlite
@@ -53,7 +53,7 @@ def run_file(tmp_path):
         result = subprocess.run(
             [sys.executable, "-X", "faulthandler", *flags, "app.py"],
             cwd=tmp_path,
-            env={**os.environ, "GEVLITE_TIME_SLICE": "", **(env or {})},  # else the others would not be blocked
+            env={**os.environ, "GEVLITE_TIME_SLICE": "", **(env or {})},  # otherwise the others would not be blocked
             capture_output=True,
             text=True,
             timeout=50,
@@ -528,7 +528,7 @@ while True:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_an_idle_process_is_not_woken_and_the_watch_is_there_when_it_goes_on(tmp_path):
-    """Counted: how often the thread has given up its processor. A thread that looks regularly does so at each look."""
+    """How often the thread has given up its processor. A thread that checks regularly does so at each check."""
     script = tmp_path / "app.py"
     script.write_text(IDLE)
     program = subprocess.Popen(

@@ -1,6 +1,6 @@
 """The applications of test_async_views.py: `flask_application` and `django_application`, with async views.
 
-`/<number>?together=N` answers with what the view has found, as JSON, when N of the views have been inside at once.
+`/<number>?together=N` answers with the view's findings, as JSON, when N of the views have been inside at once.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ async def nested(loop):
 
 
 def blocks(loop):
-    """In a thread or greenlet without a loop. What it calls may block, and goes back to the loop."""
+    """In a thread or greenlet without a loop. It makes calls that block, and goes back to the loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -25,7 +25,7 @@ barriers = {size: threading.Barrier(size) for size in (4, 6)}
 
 @app.task
 def together(size):
-    """Only if `size` of them run at the same time does any of them end."""
+    """None of them ends before `size` of them run at the same time."""
     barriers[size].wait(20)
     return size
 
@@ -59,7 +59,7 @@ def stubborn(path):
 
 @app.task
 def block(path):
-    with gevlite.uninterrupted():  # else others run, with time slices
+    with gevlite.uninterrupted():  # otherwise others run, with time slices
         while not os.path.exists(path):
             pass
 
@@ -97,7 +97,7 @@ begun = {}
 
 
 async def coroutine(round, number, size):
-    """Only if `size` of its round run at the same time does any of them end."""
+    """None of them ends before `size` of its round run at the same time."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     begun.setdefault(round, set()).add(number)
     async with asyncio.timeout(30):
@@ -132,7 +132,7 @@ def in_asyncio_run(*arguments):
 
 @app.task(soft_time_limit=2)
 def patient_coroutine():
-    """Its limit is found where the coroutine waits, which can put its things in order."""
+    """Its time limit is raised where the coroutine waits, so that it can clean up."""
     ended = []
 
     async def main():

@@ -36,7 +36,7 @@ class Programs:
         return {"cwd": self.folder, "env": {**self.environment, **environment}}
 
     def run(self, *arguments, launcher=("-m", "gevlite.as_gevent"), timeout=50, **environment):
-        """Run it to its end; what it prints. It must end with 0."""
+        """Run it to its end; returns its output. It must end with 0."""
         command = [sys.executable, *launcher, *map(str, arguments)]
         done = subprocess.run(
             command,

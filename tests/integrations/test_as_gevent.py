@@ -15,7 +15,7 @@ INSTALL = "from gevlite import as_gevent; as_gevent.install()\n"
 
 @pytest.fixture
 def aliased(run_script):
-    """`aliased(source)`: run it in a process where gevent is gevlite; what it prints, line by line."""
+    """`aliased(source)`: run it in a process where gevent is gevlite; the lines of its output."""
 
     def run(source, **options):
         return run_script(INSTALL + textwrap.dedent(source), **options).stdout.splitlines()

@@ -177,7 +177,7 @@ def test_a_task_that_is_revoked_while_it_waits_for_a_place_never_runs(send, app,
 
 def test_a_rate_limit_is_kept(send):
     times = sorted(job.get(timeout=20) for job in [send("rated") for _ in range(6)])
-    assert times[-1] - times[0] > 0.3  # five pauses of 0.1 seconds, less what the first ones may save up
+    assert times[-1] - times[0] > 0.3  # five pauses of 0.1 seconds; the first ones may be shorter
 
 
 def test_a_task_with_a_countdown_waits_for_its_time(send):

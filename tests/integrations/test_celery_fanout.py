@@ -15,7 +15,7 @@ COUNT = 60
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers only when as many are waiting as the places of both workers: they have to work together."""
+    """Answers only when as many requests wait as both workers have places: so they must work together."""
 
     meeting = threading.Barrier(20)
 

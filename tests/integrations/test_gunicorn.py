@@ -137,7 +137,7 @@ def background():
         yield pool.submit
 
 
-# ---------------------------------------------------------------- what applications see
+# ---------------------------------------------------------------- what an application gets
 
 
 def test_environ(shared):
@@ -413,7 +413,7 @@ def test_several_workers(master):
     running = master("-w", "2")
     first = running.get().json
     assert first["wsgi.multiprocess"] == "True"
-    # Who has one request more takes it.
+    # A worker with room for one more request takes it.
     until(lambda: running.get().json["pid"] != first["pid"], "the other worker")
 
 
@@ -432,7 +432,7 @@ def test_preload(master, config):
     assert before["at_import"] is (config == PATCHED)
     with ThreadPoolExecutor() as pool:
         assert {one.status for one in pool.map(running.get, ["/sleep/0.3", "/made-before"] * 5)} == {200}
-    # The master does its work also if it is patched itself.
+    # The master works even if it is patched itself.
     os.kill(before["pid"], signal.SIGKILL)
     until(lambda: not alive(before["pid"]))
     until(lambda: running.log().count("Booting worker") == 3, "a worker in its place")
@@ -478,7 +478,7 @@ def test_script_name_of_a_proxy(master):
     assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("/mounted", "/page")
     assert environ["HTTP_PATH_INFO"] == "/x" and "HTTP_X_OTHER" not in environ and "gevlite.forwarded" not in environ
     assert seen("script_name: /mounted")["SCRIPT_NAME"] == "/mounted"
-    # The client's own word, which a proxy hands on.
+    # A field from the client itself, which a proxy passes on.
     assert seen("Script-Name: /mounted")["SCRIPT_NAME"] == ""
     for lines in (["REMOTE_USER: me", "Remote-User: root"], ["Remote-User: root", "REMOTE_USER: me"]):
         assert seen(*lines)["HTTP_REMOTE_USER"] == "me"
@@ -663,7 +663,7 @@ def test_who_keeps_others_from_running_is_replaced(master, background):
     connection = running.open()
     spinning = background(connection.get, "/spin")
     running.said(r"WORKER TIMEOUT")
-    # What it was doing; then the end of it.
+    # First what it was doing, then its end.
     running.said(r"Error handling request GET /spin\nTraceback")
     assert spinning.exception() or spinning.result().status == 500
     until(lambda: not alive(pid))
@@ -760,7 +760,7 @@ def test_the_proxy_protocol(master):
         assert (environ["PROXY_PROTOCOL"], environ["PROXY_ADDR"], environ["PROXY_PORT"]) == ("TCP4", "10.0.0.1", "80")
         assert environ["wsgi.url_scheme"] == "http"
     assert proxied(running, PROXY_BLOCK).get().json["wsgi.url_scheme"] == "https"
-    # What headers say counts if the client is trusted whom the proxy has named.
+    # Headers count if the client that the proxy has named is trusted.
     assert connection.get(X_Forwarded_Proto="https").json["wsgi.url_scheme"] == "https"
     environ = running.get(X_Forwarded_Proto="https").json
     assert environ["REMOTE_ADDR"] == "127.0.0.1" and environ["wsgi.url_scheme"] == "http"
@@ -803,7 +803,7 @@ def test_the_status_page_shows_a_worker(master):
     assert answer.status == 200 and f"PID {worker}:" in answer.text
     assert "requests: 1 2xx" in answer.text
     text = connection.get("/-/status/metrics").text
-    # The page is an answer, too. Of which worker, says the label.
+    # The page is an answer, too. The label shows of which worker.
     assert re.search(rf'gevlite_server_requests_total{{pid="{worker}",server="[^"]+",status="2xx"}} 2.0', text)
     assert connection.get().json["PATH_INFO"] == "/"
 

@@ -93,7 +93,7 @@ def test_the_report_shows_threads_and_greenlets_with_their_stacks():
 
 
 def test_the_tree_has_greenlets_from_before_gc_freeze(run_script):
-    """As a preforking server calls it. The collector does not tell of those any more."""
+    """As a preforking server calls it. The collector no longer lists those objects."""
     assert (
         run_script("""
         import gc

@@ -17,7 +17,7 @@ from real_servers import free_port
 
 
 def test_gevent_is_not_installed():
-    """So that no test here passes because of it."""
+    """So that no test here passes only because of it."""
     if importlib.machinery.PathFinder.find_spec("gevent") is not None:
         pytest.skip("gevent is installed, for other purposes; that nothing of it is used is checked in each program")
 
@@ -83,7 +83,7 @@ def test_gunicorn(gunicorn, tmp_path):
     gunicorn.process.send_signal(signal.SIGHUP)
     until(lambda: fetch(f"{gunicorn.url}/pid") != before)
     until(lambda: not psutil.pid_exists(int(before)))
-    # what has begun comes to its end
+    # requests that have begun are finished
     with concurrent.futures.ThreadPoolExecutor(1) as threads:
         slow = threads.submit(fetch, f"{gunicorn.url}/slow")
         until((tmp_path / "begun").exists)

@@ -88,7 +88,7 @@ def test_a_blocking_extension_is_reported_with_the_remedy(script):
 
 
 def findings(script, program, **environment):
-    """`{driver: where and how}` of what `--check` reports, and the same of what it says is cured."""
+    """`{driver: where and how}` of the drivers that `--check` reports, and of those that it reports as cured."""
     out = script.python("-m", "gevlite.monkey", "--check", program, cwd=script.folder, env=environment)
     assert script.stderr == ""
     blocking, cured = {}, {}

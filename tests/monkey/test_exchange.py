@@ -1,6 +1,6 @@
 """Methods of the interpreter's types are replaced: other code must not be affected, and it may fail.
 
-What it is for is in test_made_before.py.
+test_made_before.py shows the purpose.
 """
 
 import os
@@ -41,8 +41,8 @@ run = getattr(interpreters, "exec", None) or interpreters.run_string
 
 def test_other_interpreters_call_the_originals(script):
     # One interpreter, one OS thread each, at the same time as greenlets here use the same methods. The greenlets wait
-    # in between: all interpreters of Python 3.11 share the GIL, and whoever has it does not hear that another one's
-    # thread wants it.
+    # in between: all interpreters of Python 3.11 share the GIL, and its holder does not notice that a thread of another
+    # interpreter wants it.
     assert script.run(f"""
         import gevlite, queue, threading
         code = {ELSEWHERE!r}

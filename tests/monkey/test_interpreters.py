@@ -8,7 +8,7 @@ import pytest
 PUBLIC = sys.version_info >= (3, 14)
 HAVE = importlib.util.find_spec("_interpreters") is not None
 
-# What Python 3.13 has of it is private: no more than to run code.
+# Python 3.13 has only a private part of it: running code.
 LOW_LEVEL = """
     import gevlite
     try:

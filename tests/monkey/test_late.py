@@ -49,7 +49,7 @@ def test_one_warning_names_all_holders_and_where_to_patch(script):
 
 
 def test_what_becomes_cooperative_by_itself_is_not_named(script):
-    """`create_connection` looks up `socket` when it is called, Thread its lock, and of the classes all objects are."""
+    """`create_connection` looks up `socket` when it is called, Thread its lock; all objects of the classes work."""
     script.write(
         """
         from queue import SimpleQueue

@@ -1,7 +1,7 @@
 """gevlite does not depend on when a module is imported, and holds the originals from before patching.
 
-From Python 3.15 on imports may be lazy (PEP 810): for a whole program by `-X lazy_imports=all`, or one by one. On the
-others the same programs are run as they are.
+From Python 3.15 on imports can be lazy (PEP 810): for a whole program by `-X lazy_imports=all`, or one by one. Earlier
+versions run the same programs as they are.
 """
 
 import sys
@@ -112,7 +112,7 @@ WHAT_IS_THERE = """
 
 
 def test_what_the_twins_have_taken_are_the_originals(script):
-    """However late their own imports are carried out."""
+    """No matter how late their own imports are executed."""
     path = script.write(WHAT_IS_THERE)
     found = [script.python(*flags, path).splitlines() for flags in FLAGS.values()]
     assert "os _read builtin_function_or_method posix read" in found[-1]

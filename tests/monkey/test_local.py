@@ -17,7 +17,7 @@ class Thing:
 
 
 def inside(function, *args):
-    """What `function` returns in a greenlet of its own."""
+    """The result of `function` in a greenlet of its own."""
     return gevlite.spawn(function, *args).get()
 
 

@@ -1,8 +1,8 @@
 """Objects that were made before patching work like those made afterwards, wherever they are held.
 
-Each case is a program in two parts: what is made, and what is done with it. It is run with plain threads, which show
-the right value, and with patching in between. Where it waits, another thread is what ends the wait: a process that
-blocks as a whole stands still, and the time limit ends it.
+Each case is a program in two parts: one makes objects, the other uses them. It is run with plain threads, which show
+the right value, and with patching in between. If it waits, another thread ends the wait: a process that blocks as a
+whole makes no progress, and the time limit ends it.
 """
 
 import subprocess
@@ -145,7 +145,7 @@ CASES = {
         "class Mine(type(threading.RLock())): pass\nlock = (Mine(),)",
         "print(excludes(lock[0]), excludes(Mine()))",
     ),
-    # -------- what is made of them
+    # -------- objects made of locks
     "Condition": (
         "held = (threading.Condition(),)",
         """
@@ -541,7 +541,7 @@ CASES = {
 def _run(folder, case, patch):
     made, done = map(textwrap.dedent, CASES[case])
     path = folder / "case.py"
-    # Semaphores of multiprocessing have names that an orderly end takes back, where "fork" is not the start method.
+    # Where "fork" is not the start method, semaphores of multiprocessing have names that only an orderly end removes.
     end = "" if case.startswith("multiprocessing.") else "sys.stdout.flush(); os._exit(0)\n"
     path.write_text("\n".join((HEAD, made, patch, BETWEEN, done, end)))
     process = subprocess.run(

@@ -316,7 +316,7 @@ def test_signal_is_put_back(script):
 
 # ---------------------------------------------------------------- builtins
 
-# Another greenlet that says on the standard error that it runs, while the main one waits for us.
+# Another greenlet that reports on standard error that it runs, while the main one waits for us.
 TICK = """
 def tick():
     gevlite.sleep(0.01)

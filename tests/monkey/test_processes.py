@@ -54,7 +54,7 @@ def test_fork_takes_along_only_the_one_that_forks(script, where):
 
 
 def test_subprocess_lets_others_run(script):
-    """Each child ends only when all of them are there."""
+    """Each child ends only when all of them have begun."""
     child = script.write(
         """
         import os, pathlib, sys, time

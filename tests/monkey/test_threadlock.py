@@ -154,7 +154,7 @@ def test_what_a_condition_needs_of_an_rlock(lib):
     lock.release()
 
 
-# ---------------------------------------------------------------- ours alone
+# ---------------------------------------------------------------- only ours
 
 
 @pytest.fixture(params=[_threadlock.Lock, _threadlock.RLock])
@@ -257,7 +257,7 @@ def test_between_os_threads(fast_thread_switches):
 
 
 def test_a_free_lock_makes_no_hub():
-    """Threads that only log, say, must not each get a loop with its descriptors."""
+    """Threads that only log, for example, must not each get a loop with its descriptors."""
     from gevlite._core import get_hub_if_exists
 
     lock = _threadlock.RLock()

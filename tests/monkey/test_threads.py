@@ -501,7 +501,7 @@ def test_locals_are_separate_and_freed_with_their_thread(script):
 
 
 def test_greenlets_that_are_no_threads_are_forgotten(script):
-    """A greenlet that asks for the current thread (any that logs does) leaves nothing behind."""
+    """A greenlet that asks for the current thread, as logging does, leaves nothing behind."""
     lines = script.run(
         """
         import threading, gevlite
@@ -573,7 +573,7 @@ def test_a_loop_that_only_looks_lets_the_others_run(script):
 
 
 def test_a_condition_is_taken_again_by_who_is_killed_in_its_wait(script):
-    """Otherwise the `with` around it would release what it does not hold, and hide why it ended."""
+    """Otherwise the `with` around it would release a lock that it does not hold, and hide why it ended."""
     lines = script.run(
         """
         import threading, gevlite

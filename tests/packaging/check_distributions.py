@@ -4,8 +4,8 @@ use them there.
     check_distributions.py [--keep FOLDER] [PYTHON]...      for these Pythons only; the files stay in FOLDER
 
 Run by `tox -e wheel`; not a test module, because it compiles everything and installs from PyPI. On Linux auditwheel
-makes them manylinux wheels (or musllinux). What an installed wheel must be able to do is in tests/packaging/smoke.py;
-there is no compiler on its PATH.
+makes them manylinux wheels (or musllinux). tests/packaging/smoke.py checks what an installed wheel must be able to do,
+without a compiler on PATH.
 """
 
 import argparse

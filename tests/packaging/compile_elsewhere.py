@@ -3,9 +3,9 @@
 Run by `tox -e kqueue-cross`. The compiler and the systems' headers come with `ziglang` from PyPI: Darwin's, FreeBSD's,
 OpenBSD's and NetBSD's, as their vendors publish them.
 
-What that shows: each name, type, constant and prototype that the C code uses exists there and fits, on both
-architectures, and both sides of each feature check compile. CPython's headers are those of the
-running Python with cross/pyconfig.h in place of the host's. What it does not show: that it links, or how it behaves.
+This shows that each name, type, constant and prototype that the C code uses exists there and fits, on both
+architectures, and that both sides of each feature check compile. CPython's headers are those of the running Python,
+with cross/pyconfig.h in place of the host's. It does not show that the code links, or how it behaves.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from Cython.Build import cythonize
 ROOT = Path(__file__).resolve().parents[2]
 CROSS = Path(__file__).parent / "cross"
 
-# zig's name of the target: what sys.platform is there.
+# zig's name of the target: the value of sys.platform there.
 TARGETS = {
     "aarch64-macos": "darwin",
     "x86_64-macos": "darwin",
@@ -34,7 +34,7 @@ TARGETS = {
     "x86_64-netbsd": "netbsd",
 }
 
-# What setup.py compiles with, and stricter.
+# The options of setup.py, and stricter ones.
 FLAGS = ["-Wall", "-Wextra", "-Werror", "-O0"]
 
 SIZES = """

@@ -1,4 +1,4 @@
-"""What an installed gevlite must be able to do where nothing else is installed: run by whatever makes wheels.
+"""What an installed gevlite must be able to do where nothing else is installed: run by the tools that build wheels.
 
 Needs nothing but gevlite, and no compiler. It prints a line for each part, and ends with 0 if all of them work.
 """

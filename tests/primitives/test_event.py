@@ -410,7 +410,7 @@ def test_an_event_set_while_the_hub_looks_for_a_dead_end_is_not_lost(run_script)
 
 
 def test_a_thread_that_waits_in_its_own_hub_counts_as_somebody_who_may_wake_us(run_script):
-    """It runs no Python code while it waits: looking at the frames of all threads would miss it."""
+    """It runs no Python code while it waits: a look at the frames of all threads would miss it."""
     run_script("""
         import threading, gevlite
         from gevlite.event import Event

@@ -45,7 +45,7 @@ def fail(exc=None):
     raise exc or ValueError("reason")
 
 
-# ---------------------------------------------------------------- what both promise
+# ---------------------------------------------------------------- promises of both
 
 
 def test_submit_returns_a_future_of_the_result(executors):
@@ -245,7 +245,7 @@ def test_an_executor_nobody_refers_to_finishes_its_work_and_ends(executors, sett
     assert settle(lambda: done == [0, 1, 2])
 
 
-# ---------------------------------------------------------------- what only ours does
+# ---------------------------------------------------------------- only ours
 
 
 def test_it_is_a_standard_executor():
@@ -512,7 +512,7 @@ def test_the_interpreter_waits_for_what_was_submitted(run_script):
 
 
 def test_the_first_thing_a_process_does(run_script):
-    """There is no hub yet when the call is made, and perhaps no thread when it is waited for."""
+    """There is no hub yet when the call is made, and perhaps no thread when the wait begins."""
     for _ in range(5):
         run_script("""
             from gevlite.threadpool import ThreadPoolExecutor

@@ -2,8 +2,8 @@
 
 A row of the matrix is a way to wait: `Event.wait`, `Queue.get`, `Greenlet.join` and so on. A column, a test below, is
 a promise: a time-out, a kill and an exception end the wait and leave nothing linked; a wake-up that races with any of
-them is given to exactly one and never lost; those who wait are served in order; other threads and the child of a fork
-may wake and be woken. What is particular to one class is tested in its own file.
+them is given to exactly one and never lost; waiters are served in order; other threads and the child of a fork can wake
+and be woken. The file of each class tests what is particular to it.
 """
 
 import gc
@@ -31,9 +31,9 @@ class Way:
 
     wait(thing, timeout=None)   True when woken, False when the time is over
     wake(thing)                 True, or False if that was in vain: there is no waiter and it leaves no trace
-    for_one                     a wake-up is for one of those who wait, and used up by it; else for all
-    lasting                     one that was not taken serves the next that comes
-    direct                      it reaches the waiter in the moment of `wake`, not in the hub's next turn
+    for_one                     a wake-up is for one of the waiters, and used up by it; otherwise it is for all
+    lasting                     a wake-up that was not taken is kept for the next waiter
+    direct                      it reaches the waiter at the moment of `wake`, not in the hub's next turn
     """
 
     def __init__(self, name, make, wait, wake, for_one=False, lasting=True, direct=True):
@@ -64,12 +64,12 @@ class Way:
 
 
 def waiting(thing):
-    """How many stand in the lists of `thing`, as its repr says. A greenlet does not tell."""
+    """How many are in the lists of `thing`, according to its repr. That of a greenlet does not say."""
     return sum(map(int, re.findall(r"(?:links|getters|putters|peekers|joiners)=(\d+)", repr(thing))))
 
 
 def in_line(thing, count):
-    """What `waiting` says of so many."""
+    """The result of `waiting` for so many waiters."""
     return 0 if isinstance(thing, gevlite.Greenlet) else count
 
 
@@ -105,7 +105,7 @@ def got(greenlet, timeout):
 
 
 def returned(function):
-    """For a call that tells of a time-out by an exception."""
+    """For a call that reports a time-out by an exception."""
 
     def call(thing, timeout):
         function(thing, timeout)
@@ -144,7 +144,7 @@ WAYS = [
         Way(f"{cls.__name__}.wait", lambda cls=cls: taken(cls), lambda s, t: s.wait(t), lambda s: s.release())
         for cls in (Semaphore, BoundedSemaphore)
     ],
-    # A greenlet that gets it gives it back: one release is enough for all. Any greenlet may make this one.
+    # A greenlet that gets it gives it back: one release is enough for all. Any greenlet may call this release.
     Way("RLock.acquire", taken_rlock, take_and_give_back, RLock._release_save),
     *[
         Way(
@@ -203,7 +203,7 @@ def line_up(start):
 
     def line_up(way, thing, count, timeout=None):
         made = in_turn(start, [(way.wait, thing, timeout)] * count)
-        if timeout is None or timeout > 1:  # else their time may be over on a busy machine
+        if timeout is None or timeout > 1:  # otherwise their time may be over on a busy machine
             assert waiting(thing) == in_line(thing, count)
         return made
 
@@ -213,7 +213,7 @@ def line_up(start):
 def in_turn(start, calls):
     """Start greenlets for `(function, *arguments)`, each when the one before waits.
 
-    On a busy machine one may give way before it stands in line, and `sleep(0)` would be over before it does.
+    On a busy machine one may give way before it is in the list of waiters, and `sleep(0)` would end before it is.
     """
     made = []
     for call in calls:
@@ -273,7 +273,7 @@ def test_a_bad_timeout_is_an_error_and_leaves_nothing(way):
 
 @every_way
 def test_a_callback_in_the_hub_waits_as_a_greenlet_does(way, hub, errors, settle):
-    """Whatever else the hub has to do goes on."""
+    """The hub goes on with everything else."""
     thing, got, timed_out = way.make(), [], []
     hub.call_soon(lambda: timed_out.append(way.wait(way.make(), SOON)))
     hub.call_soon(lambda: got.append(way.wait(thing)))
@@ -356,7 +356,7 @@ def test_a_wake_up_just_before_the_time_is_over_is_not_lost(way, line_up, hub):
         way.wake(thing)
 
     in_time = [False]
-    while not in_time[-1]:  # else the machine was too busy, and the time was over before
+    while not in_time[-1]:  # repeat if the machine was too busy, so that the time was over before
         thing = way.make()
         (one,) = line_up(way, thing, 1, timeout=SOON)
         hub.call_soon(late)
@@ -570,7 +570,7 @@ def test_in_the_child_of_a_fork_those_who_wait_can_be_woken(way, line_up):
         return waiting(fresh) == 0
 
     assert in_child(child)
-    # What the child did is not seen here.
+    # The child's actions have no effect here.
     assert not one.greenlet.ready() and way.wake(thing) and one.get(timeout=20) is True
 
 

@@ -688,7 +688,7 @@ def test_apply_by_a_member_of_a_full_pool_runs_in_place():
 
 
 def test_a_killed_apply_leaves_its_greenlet_running(held):
-    """As documented: what runs belongs to the pool."""
+    """As documented: a running call belongs to the pool."""
     pool, event = Pool(1), Event()
     g = gevlite.spawn(pool.apply, event.wait)
     gevlite.idle()

@@ -24,7 +24,7 @@ def full_queue(cls):
     return q
 
 
-# ---------------------------------------------------------------- what they are
+# ---------------------------------------------------------------- the classes
 
 
 def test_empty_and_full_are_the_stdlib_classes():
@@ -175,7 +175,7 @@ def test_what_a_subclass_raises_while_an_item_is_taken_is_the_getters_error():
     getters = [gevlite.spawn(q.get) for _ in range(3)]
     gevlite.idle()
     q.failures = 2
-    q.put("item")  # the putter hears nothing of it, and the next getter has its turn
+    q.put("item")  # the putter gets no error, and the next getter has its turn
     gevlite.joinall(getters)
     assert [type(g.exception) for g in getters] == [LookupError, LookupError, type(None)]
     assert getters[2].value == "item" and q.empty() and q.unfinished_tasks == 1
@@ -327,7 +327,7 @@ def test_a_negative_timeout_is_an_error_at_the_call(cls):
     if cls is not Channel:
         q = cls()
         with pytest.raises(ValueError):
-            q.put(1, timeout=-1)  # though there is room
+            q.put(1, timeout=-1)  # although there is room
         assert q.empty()
 
 

@@ -1,16 +1,16 @@
 """Threads, greenlets and primitives in random order: nothing is lost, nothing doubled, every greenlet ends.
 
 A round makes one of each primitive, shared by a few OS threads with a hub each and by one without. Greenlets lock, put,
-get, wait, join and spawn at random, with and without time-outs; others, of any thread, kill them. What must hold is
-checked all the time (a lock lets one in, a semaphore not more than it has) and at the end of a round: each item put in
-came out once or is still there, those of one producer in their order, every token is back, the hubs hold what they held
-before.
+get, wait, join and spawn at random, with and without time-outs; others, of any thread, kill them. Invariants are
+checked all the time (a lock lets one in, a semaphore no more than it has tokens) and at the end of a round: each item
+put in came out once or is still there, those of one producer in their order, every token is back, the hubs hold what
+they held before.
 
     GEVLITE_STRESS_SECONDS=120      go on that long; without it a short slice runs
     GEVLITE_STRESS_SEED=12345       begin with this round, the one a failure named
 
-A seed fixes what each of them tries to do. When each thread gets its turn is up to the system: a failure may need the
-same seed more than once.
+A seed fixes what each of them tries to do. The system decides when each thread gets its turn: a failure may need
+several runs with the same seed.
 """
 
 import os
@@ -149,7 +149,7 @@ class Round:
         self.failures = []
         self.threads_left = self.n_threads
 
-    # -------- what a worker may do; `me` is its own Random with its name and memory
+    # -------- the actions of a worker; `me` is its own Random with its name and memory
 
     def pause(self, me):
         seconds = me.choice([None, 0, 0, 0.0003])
@@ -197,7 +197,7 @@ class Round:
 
     def set_a_result(self, me):
         n = me.randrange(len(self.results))
-        with self.swapping:  # else two threads might set the same one, and one with waiters be dropped
+        with self.swapping:  # otherwise two threads might set the same one, and drop one that has waiters
             old, self.results[n] = self.results[n], AsyncResult()
         old.set(old)
 

@@ -608,7 +608,7 @@ def test_reprs_say_what_they_are():
     assert repr(group) == "<TaskGroup ended, 0 greenlets>"
 
 
-# ---------------------------------------------------------------- all of it at random
+# ---------------------------------------------------------------- everything at random
 
 
 class Mixture:

@@ -27,7 +27,7 @@ def no_worker_left_over(settle):
         return count_workers() == (hub_pool.size if hub_pool is not None else 0)
 
     yield
-    # A pool in a reference cycle, a traceback's say, is left to the collector.
+    # A pool in a reference cycle, for example that of a traceback, is left to the collector.
     assert only_the_hub_s_own() or settle(lambda: gc.collect() >= 0 and only_the_hub_s_own())
 
 
@@ -62,7 +62,7 @@ def thread_id():
 
 
 def in_threads(function, count=1):
-    """Call it in `count` OS threads; raises what one of them raised."""
+    """Call it in `count` OS threads; raises the error of one of them."""
     failures = []
 
     def run(n):
@@ -524,7 +524,7 @@ def test_a_pool_nobody_refers_to_ends_its_threads_after_their_work(gate, settle)
     ref = weakref.ref(pool)
     del pool
     gate.open()
-    assert settle(lambda: ref() is None)  # that the threads are gone is looked at after each test
+    assert settle(lambda: ref() is None)  # a fixture checks after each test that the threads have gone
     assert sorted(done) == [1, 2]
 
 

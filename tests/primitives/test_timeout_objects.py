@@ -96,7 +96,7 @@ def place_fixture():
     place.clean()
 
 
-# What raises the Timeout itself.
+# Calls that raise the Timeout itself.
 RAISING = {
     "AsyncResult.get": lambda p: AsyncResult().get,
     "AsyncResult.result": lambda p: AsyncResult().result,
@@ -116,7 +116,7 @@ RAISING = {
     "with_timeout": lambda p: lambda timeout: gevlite.with_timeout(timeout, gevlite.sleep, 1000),
 }
 
-# What returns this when the time is over.
+# Calls that return this value when the time is over.
 RETURNING = {
     "AsyncResult.wait": (lambda p: AsyncResult().wait, None),
     "Event.wait": (lambda p: Event().wait, False),

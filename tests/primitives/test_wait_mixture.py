@@ -113,7 +113,7 @@ def finish(kinds):
     gevlite.wait(things(kinds), timeout=WAIT)
 
 
-# Without the plain one, which calls back where it is made ready: what that means is up to its maker.
+# Without the plain one, which calls back wherever it is made ready: its maker decides where that is.
 between_threads = pytest.mark.parametrize(
     "one", [make for make in KINDS if make is not plain], ids=lambda make: make.__name__, indirect=True
 )
@@ -349,7 +349,7 @@ def test_joinall_raises_that_a_future_was_cancelled():
 
 
 def test_an_error_in_another_thread_ends_joinall_at_once(fast_thread_switches):
-    """At whatever moment it comes, even while we begin to wait."""
+    """No matter when it comes, even while we begin to wait."""
     for _ in range(30):
         never, made, go = Event(), [], threading.Event()
 

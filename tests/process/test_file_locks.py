@@ -1,4 +1,4 @@
-"""Locks of files, `fcntl.flock` and its kin: whoever waits for one blocks only its own greenlet.
+"""Locks of files, `fcntl.flock` and the like: waiting for one blocks only the calling greenlet.
 
 Tests that take `lib` run twice with the same assertions: against the original in threads, then against the twin.
 """
@@ -128,7 +128,7 @@ def test_others_run_while_another_process_has_the_lock(lib, locks, opened, held_
 
 @with_kinds(OF_A_FILE)
 def test_greenlets_take_turns(lib, locks, opened, kind):
-    """Each sleeps while it has the lock, which would be the end if another one blocked the thread."""
+    """Each sleeps while it has the lock: a deadlock if another one blocked the thread."""
     inside, most = [], []
 
     def work(fd):

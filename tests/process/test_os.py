@@ -795,7 +795,7 @@ def test_each_way_to_wait_finds_a_watched_child(wait, pid_and_code, when, pipe, 
             assert settle(lambda: told)
         found = wait(pid)
     assert pid_and_code(found) == (pid, 3)
-    assert settle(lambda: told)  # it is called in any case
+    assert settle(lambda: told)  # the callback is called in any case
     assert (told[0].rpid, told[0].returncode) == (pid, 3)
     assert not gevlite_os._watched
     with pytest.raises(ChildProcessError):

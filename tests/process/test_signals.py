@@ -1,4 +1,4 @@
-"""gevlite.signal: waiting for signals, handlers in greenlets, and that a signal which may come prevents LoopExit."""
+"""gevlite.signal: waiting for signals, handlers in greenlets, and that a signal that may come prevents LoopExit."""
 
 import os
 import signal as std_signal
@@ -44,7 +44,7 @@ def handled():
 def send():
     """`send(number)`: to the main thread, in a moment, and again and again until the end of the test.
 
-    To the thread, because one that is sent to the process may land on another, which has not blocked it.
+    To the thread, because a signal to the process may be delivered to another thread, which has not blocked it.
     """
     done = threading.Event()
     threads = []
@@ -185,7 +185,7 @@ def test_pause_in_the_main_greenlet_is_no_dead_end(run_script):
     assert result.returncode == -std_signal.SIGTERM
 
 
-# ---------------------------------------------------------------- the descriptor that is written to
+# ---------------------------------------------------------------- the wake-up descriptor
 
 
 def test_a_full_descriptor_of_another_library_is_nothing_to_warn_of(run_script):

@@ -495,7 +495,7 @@ def test_all_who_wait_for_one_child_are_told(lib, sub):
 def test_a_child_whose_status_somebody_else_has_taken(sub):
     process = sub.Popen(["sh", "-c", "exit 8"])
     os.waitpid(process.pid, 0)
-    assert process.wait() == 0  # what the original says when it cannot know
+    assert process.wait() == 0  # like the original when it cannot know
 
 
 def test_sigchld_ignored(sub):
@@ -805,7 +805,7 @@ def test_names_and_signatures_are_the_originals(monkeypatch):
 
 
 def test_the_private_methods_we_replace_are_there_and_are_called_as_we_expect(monkeypatch):
-    """Of the original class, in this version of Python: what gevlite.subprocess says that it relies on."""
+    """The parts of the original class on which gevlite.subprocess relies exist in this version of Python."""
     original = std_subprocess.Popen
     assert list(inspect.signature(original._wait).parameters) == ["self", "timeout"]
     assert list(inspect.signature(original._communicate).parameters) == ["self", "input", "endtime", "orig_timeout"]
@@ -828,7 +828,7 @@ def test_the_private_methods_we_replace_are_there_and_are_called_as_we_expect(mo
             calls.append(("communicate", input))
             return super()._communicate(input, endtime, orig_timeout)
 
-    # The pipes' files are there when the program is started; `wait` and `communicate` go through what we replace.
+    # The pipes' files exist when the program is started; `wait` and `communicate` go through the methods that we replace.
     with Watched(["cat"], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:
         assert process.communicate("x") == ("x", "")
         assert process._waitpid_lock.acquire(False) and not process._waitpid_lock.release()

@@ -7,7 +7,7 @@ up to the end of the stream. Each time
 
 * the requests that the application saw, with their bodies, are the first ones that `reference` finds: none is
   smuggled. The server may refuse what the reference allows, with a status, but never the other way round;
-* each is answered once, a refusal is the last word, and the connection ends: nothing hangs;
+* each is answered once, nothing follows a refusal, and the connection ends: nothing hangs;
 * nothing is reported to the hub, and no greenlet is left.
 """
 
@@ -41,9 +41,9 @@ class Found:
     method: str
     target: str
     body: bytes = b""
-    complete: bool = True  # False: of the body no more than this came, or what follows is no body
+    complete: bool = True  # False: only this part of the body came, or what follows is not a body
     last: bool = False  # nothing may follow on the connection
-    expects: bool = False  # wants to be told to go on, before it sends a body
+    expects: bool = False  # wants "100 Continue" before it sends a body
     chunked: bool = False
 
 
@@ -76,7 +76,7 @@ def chunks(data, at):
 
 
 def reference(data):
-    """The requests in the stream, up to the first thing that is none."""
+    """The requests in the stream, up to the first thing that is not a request."""
     at = 0
     while True:
         if data.startswith(b"\r\n", at):
@@ -122,7 +122,7 @@ def reference(data):
 
 
 class Application:
-    """Notes each request, and reads its body in the way of `mode`."""
+    """Records each request, and reads its body in the way of `mode`."""
 
     modes = ("all", "lines", "some", "none")
 
@@ -143,7 +143,7 @@ class Application:
         return [b""]
 
     def is_right(self, seen, found):
-        """Whether the application was to see this of that request."""
+        """Whether the application may have seen this of that request."""
         method, target, body = seen
         if (method, target) != (found.method, found.target):
             return False
@@ -215,7 +215,7 @@ class Fuzzer:
         from http_cases import CASES
 
         cases = [case for case in CASES if len(case.data) < 5000]
-        # Mostly what is served: a refusal ends everything, and hides what is behind it.
+        # Mostly valid requests: a refusal ends everything, and hides what follows it.
         self.corpus = [case.data for case in cases] + 9 * [case.data for case in cases if "open" in case.expect]
         self.application = Application()
         self.errors = []
@@ -236,7 +236,7 @@ class Fuzzer:
                         gevlite.idle()  # the server takes it
                 sock.shutdown(socket.SHUT_WR)
             except OSError:
-                pass  # hung up on, with reason; what it said is still to be had
+                pass  # the server has hung up, for a reason; its answer can still be read
             try:
                 while data := sock.recv(65536):
                     answer += data
@@ -265,8 +265,8 @@ class Fuzzer:
         assert len(rest) <= 1 and all(status >= 400 for status in rest), f"answered twice: {context}"
         left = found[len(seen) :]
         if seen and mode in ("none", "some") and (found[len(seen) - 1].expects or found[len(seen) - 1].chunked):
-            # Without "100 Continue" it is not known whether there is a body. Or the rest of the body was refused when
-            # it was no longer needed. In both cases the connection ends after the response.
+            # Without "100 Continue" it is not known whether there is a body. Or the server refused the rest of the body
+            # when it no longer needed it. In both cases the connection ends after the response.
             left = []
         if left and left[0].complete:
             assert rest, f"neither served nor refused: {context}"
@@ -277,7 +277,7 @@ class Fuzzer:
         self.outcomes["requests"] += len(seen)
 
     def settled(self):
-        """Nothing is left over."""
+        """Check that nothing is left over."""
         deadline = time.monotonic() + PATIENCE
         while self.server._serving and time.monotonic() < deadline:
             gevlite.sleep(0.01)

@@ -1,7 +1,7 @@
 """HTTP requests as bytes, and the expected results. Each names the rule that it tests.
 
 9110: RFC 9110, HTTP semantics. 9112: RFC 9112, HTTP/1.1. 3986: URIs. `expect` lists the statuses of the responses, then
-"open" if the connection is still good for another request, or "closed". `seen` is what the application was called with:
+"open" if another request can be sent on the connection, or "closed". `seen` is what the application was called with:
 method, path (with the query) and body of each request; by default there are as many as there are responses 200.
 `strict` is expected of a strict server, where that differs.
 """

@@ -60,7 +60,7 @@ class Serve(WebServer):
         if not self.application.exists():
             self.application.write_text(APPLICATION)
         binds = ["--bind", bind] if bind else []
-        # An application that is written anew within a second, in the same size, is not to come from __pycache__.
+        # An application that is rewritten within a second, in the same size, must not come from __pycache__.
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
         command = [*under, sys.executable, "-m", "gevlite", "serve", *binds, *options, app]
         super().__init__(folder, command, env=environment, stdin=subprocess.DEVNULL, **popen)
@@ -129,7 +129,7 @@ class Crowd:
             connection.close()
 
     def wait_for_more(self, count=3):
-        """Until each of them has got `count` more answers, or has lost a request."""
+        """Wait until each of them has got `count` more answers, or has lost a request."""
         before = self.answered.copy()
         until(lambda: self.lost or all(self.answered[one] >= before[one] + count for one in before), "answers")
 

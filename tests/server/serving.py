@@ -1,4 +1,4 @@
-"""Small things that the server tests use: clients' and servers' halves of a conversation."""
+"""Small helpers of the server tests: clients' and servers' halves of a conversation."""
 
 import http.client
 
@@ -21,7 +21,7 @@ def echo(sock, address):
 
 
 class TinyPool:
-    """The least that a server needs of a pool."""
+    """The smallest interface that a server needs of a pool."""
 
     def __init__(self, size):
         self.size = size
@@ -39,7 +39,7 @@ class TinyPool:
 
 
 class Response:
-    """What a server answered."""
+    """The response of a server."""
 
     def __init__(self, found):
         self.version = {10: "HTTP/1.0", 11: "HTTP/1.1"}[found.version]
@@ -90,11 +90,11 @@ class Client:
         return self.ask("\r\n".join(lines).encode())
 
     def is_open(self):
-        """Whether another request is answered."""
+        """Whether the server answers another request."""
         return self.get("/probe").status == 200
 
     def is_closed(self):
-        """Whether the server has hung up, without another word."""
+        """Whether the server has hung up, without sending anything more."""
         try:
             return self.file.read() == b""
         except ConnectionResetError:

@@ -42,7 +42,7 @@ class Pages:
 
 @pytest.fixture
 def logged(site, http):
-    """`logged(format, request, app=...)`: what the log says of a request."""
+    """`logged(format, request, app=...)`: the log's text for a request."""
 
     def ask(format, request, app=hello, **kwargs):
         pages = Pages()
@@ -401,7 +401,7 @@ def test_serve_logs_in_colour_on_a_terminal(tmp_path, colour):
             while data := os.read(ours, 4096):
                 said.extend(data)
         except OSError:
-            pass  # the terminal is gone
+            pass  # the terminal has gone
 
     reader = threading.Thread(target=read)
     reader.start()

@@ -23,7 +23,7 @@ ALL_OF_X = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwa
 
 
 def applied(headers, peer=PEER, trusted=NETWORKS, **fields):
-    """The environ of a request with these fields, and with what the server makes of them."""
+    """The environ of a request with these fields, after the server has processed them."""
     environ = {
         "REMOTE_ADDR": peer[0] if isinstance(peer, tuple) else "", "REMOTE_PORT": "5000", "HTTP_HOST": "h:80",
         "SERVER_NAME": "server", "SERVER_PORT": "8000", "SCRIPT_NAME": "", "wsgi.url_scheme": "http",
@@ -54,7 +54,7 @@ def client(headers, peer=PEER, **fields):
         ("1.2.3.4:5678", "1.2.3.4"),
         ("1.2.3.4, , ", "1.2.3.4"),
         ("6.6.6.6, ::ffff:10.5.5.5", "6.6.6.6"),
-        # Whatever stands before what cannot be read may be anything.
+        # Entries before one that cannot be parsed may be anything.
         ("6.6.6.6, unknown", "10.0.0.1"),
         ("6.6.6.6, nonsense, 10.5.5.5", "10.5.5.5"),
         ("6.6.6.6, 1.2.3, 10.5.5.5", "10.5.5.5"),
@@ -336,7 +336,7 @@ BAD = [
 
 
 def read_header(data, pieces=None, timeout=20, **options):
-    """`(address, what is left)` of a connection on which this comes."""
+    """`(address, the remaining data)` of a connection on which this data arrives."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
 
@@ -425,7 +425,7 @@ def test_what_a_proxy_tells_of_the_clients_tls():
     environ = told(tls_fields(client=1, name=b"mallory"))
     assert environ["SSL_CLIENT_VERIFY"] == "NONE" and "mallory" not in environ.values()
     assert "HTTPS" not in told(tls_fields(client=0, name=b"mallory"))
-    # Of two the first counts, as a proxy writes it before what may come from elsewhere.
+    # Of two the first counts: a proxy writes it before anything that may come from elsewhere.
     assert (
         told(tls_fields(client=7, name=b"alice"), tls_fields(client=7, name=b"mallory"))["SSL_CLIENT_S_DN_CN"]
         == "alice"
@@ -515,7 +515,7 @@ def test_what_a_client_behind_the_proxy_says_is_not_believed(site, http):
     server = site(who, proxies=proxies)
     request = GET.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n")
     assert http(server).ask(LINE + request, "GET").body.startswith(b"1.2.3.4 ")
-    # But another proxy behind it is.
+    # But another proxy after it is.
     line = LINE.replace(b"1.2.3.4", b"10.9.9.9")
     assert http(server).ask(line + request, "GET").body.startswith(b"6.6.6.6 ")
 

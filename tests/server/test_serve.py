@@ -215,7 +215,7 @@ def test_a_worker_that_always_dies_is_replaced_less_and_less_often(serving, tmp_
 
 
 def test_a_worker_that_hangs_is_replaced_and_says_what_it_was_doing(serving):
-    server = serving("-w", "1", "--timeout", "4", env={"GEVLITE_TIME_SLICE": ""})  # with them, it does not hang
+    server = serving("-w", "1", "--timeout", "4", env={"GEVLITE_TIME_SLICE": ""})  # with time slices, it does not hang
     first = server.pid()
     spinning = server.open()
     spinning.http.request("GET", "/spin")
@@ -515,7 +515,7 @@ def test_an_inherited_descriptor(serving):
         assert server.get().status == 200
 
 
-# ---------------------------------------------------------------- with too much to do
+# ---------------------------------------------------------------- overload
 
 
 def test_requests_beyond_the_queue_are_refused_and_the_rest_wait(serving):

@@ -186,7 +186,7 @@ def test_client_certificates(serving, authority):
     server = serving("--certfile", "server.pem", "--ca-certs", "authority.pem", "--client-certs", "required")
     client = authority.issue_cert("client@example.org")
     assert secure(server, authority, client).get().status == 200
-    with pytest.raises(OSError):  # with TLS 1.3 the client learns of it when it reads
+    with pytest.raises(OSError):  # with TLS 1.3 the client notices it only when it reads
         secure(server, authority).get()
     with pytest.raises(OSError):
         secure(server, authority, trustme.CA().issue_cert("client@example.org")).get()

@@ -12,7 +12,7 @@ from serve_process import Serve
 pytest.importorskip("httptools")
 pytestmark = pytest.mark.timeout(180)
 
-# What systemd does for a service with sockets: they are the descriptors from 3 on.
+# systemd's part for a service with sockets: they are the descriptors from 3 on.
 ACTIVATE = """
 import os, sys
 count = int(sys.argv[1])
@@ -40,7 +40,7 @@ def activated(serving, listeners, *options, **kwargs):
 
 
 class Systemd:
-    """Listens to what a service tells."""
+    """Receives the messages of a service."""
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -49,7 +49,7 @@ class Systemd:
         self.environ = {"NOTIFY_SOCKET": path}
 
     def hears(self, name):
-        """The next message that says something of `name`, as a dict."""
+        """The next message that contains `name`, as a dict."""
         while True:
             said = dict(line.split("=", 1) for line in self.socket.recv(4096).decode().split("\n"))
             if name in said:
@@ -134,7 +134,7 @@ def test_the_watchdog_is_fed_if_it_is_asked_for(serving, systemd):
     server = serving(env={**systemd.environ, "WATCHDOG_USEC": "400000"})
     for _ in range(5):
         assert systemd.hears("WATCHDOG")["WATCHDOG"] == "1"
-    # A supervisor that is stopped does not feed it.
+    # A stopped supervisor does not feed the watchdog.
     server.signal(signal.SIGSTOP)
     systemd.socket.settimeout(2)
     with pytest.raises(TimeoutError):

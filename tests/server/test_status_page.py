@@ -1,4 +1,4 @@
-"""`WSGIServer(status_path=...)`: what the page shows, to whom, and that the application never sees its path."""
+"""`WSGIServer(status_path=...)`: what the page shows, which clients get it, and the application never sees its path."""
 
 import os
 import re
@@ -116,7 +116,7 @@ def test_among_several_processes_each_sample_says_of_which_it_is(page):
     assert {dict(labels)["pid"] for _, labels in found} == {str(os.getpid())}
 
 
-# ---------------------------------------------------------------- to whom
+# ---------------------------------------------------------------- which clients get it
 
 
 FORWARDED = [
@@ -140,7 +140,7 @@ FORWARDED = [
 @pytest.mark.parametrize("trusted", [None, "127.0.0.1", "10.0.0.0/8"])
 @pytest.mark.parametrize("field", FORWARDED)
 def test_not_to_whom_a_proxy_speaks_for(page, field, trusted):
-    # Fields of a proxy that is not trusted are taken out of environ, and those of one that is trusted change it.
+    # Fields of an untrusted proxy are removed from environ, and those of a trusted one change it.
     proxies = None if trusted is None else Proxies(trusted, "x-forwarded-for, x-forwarded-proto, x-forwarded-host")
     client, application = page(proxies=proxies)
     for path in (PAGE, f"{PAGE}/metrics"):
@@ -184,7 +184,7 @@ def test_not_by_a_unix_socket(site, dial, tmp_path):
 
 
 class Peer:
-    """A socket as far as the page looks at it."""
+    """The part of a socket that the page uses."""
 
     def __init__(self, peer):
         self.peer = peer

@@ -1,4 +1,4 @@
-"""A server in a program of its own: it says where it listens, and Ctrl-C ends it with few lines."""
+"""A server in a program of its own: it prints where it listens, and Ctrl-C ends it with few lines."""
 
 import io
 import os
@@ -56,7 +56,7 @@ def test_it_says_where_it_listens_and_ctrl_c_ends_it_with_few_lines(start, kind,
     server = start(kind, before=LOGGED)
     said = server.said(rf"INFO {kind} listens on {scheme}127\.0\.0\.1:(\d+)\n")
     socket.create_connection(("127.0.0.1", int(said[1]))).close()
-    until(lambda: sleeps(server.process.pid))  # else the interruption would be one of the greenlet that runs
+    until(lambda: sleeps(server.process.pid))  # otherwise Ctrl-C would interrupt the greenlet that runs
     server.signal(signal.SIGINT)
     assert server.process.wait(50) == -signal.SIGINT
     text = server.log()

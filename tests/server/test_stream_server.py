@@ -1,4 +1,4 @@
-"""StreamServer: accepts all clients, serves each as `spawn` says, survives errors, stops in good order."""
+"""StreamServer: accepts all clients, serves each as `spawn` says, survives errors, stops cleanly."""
 
 import errno
 import os
@@ -685,7 +685,7 @@ def test_signals(number, source, code):
         port = int(process.stdout.readline())
         with std_socket.create_connection((LOCALHOST, port), timeout=20) as client:
             assert client.recv(5) == b"hello"
-            # KeyboardInterrupt is raised in whatever runs, and is to find no greenlet in the middle of its work.
+            # KeyboardInterrupt is raised in whatever runs, and must not find a greenlet in the middle of its work.
             watched = psutil.Process(process.pid)
             while watched.status() != psutil.STATUS_SLEEPING:
                 time.sleep(0.001)

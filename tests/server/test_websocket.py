@@ -1,4 +1,4 @@
-"""WebSocket on the WSGI server: messages, limits, keepalive, closing, and what a kill or a time-out leaves behind."""
+"""WebSocket on the WSGI server: messages, limits, keepalive, closing, and the effects of a kill or a time-out."""
 
 import contextlib
 import gc
@@ -59,7 +59,7 @@ class Site:
 @pytest.fixture
 def pair(site, connect):
     """`pair(**options)`: (WebSocket in the server, Peer), of one connection. The third attribute of the former's
-    application, `site`, is what serves it.
+    application, `site`, is its server.
     """
     apps = []
 
@@ -193,7 +193,7 @@ def test_several_greenlets_receive_each_message_once(pair):
     assert sorted(gevlite.joinall(receivers, raise_error=True) and [r.value for r in receivers]) == list("01234")
 
 
-# ---------------------------------------------------------------- what clients must not do
+# ---------------------------------------------------------------- protocol errors of clients
 
 FAULTS = {
     "not masked": (frame(TEXT, "x", masked=False), 1002),
@@ -406,7 +406,7 @@ def test_codes_that_must_not_be_sent(pair, code):
 def test_a_close_to_a_client_that_has_gone_is_no_error(pair, errors):
     websocket, peer = pair()
     peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    peer.vanish()  # by a reset, of which the server has not heard yet
+    peer.vanish()  # by a reset, which the server has not noticed yet
     websocket.close()
     peer.app.leave()
     assert peer.app.over.wait(20)
@@ -453,7 +453,7 @@ def test_an_error_of_the_application_closes_with_1011_and_is_reported(site, conn
 
     peer = connect(site(app))
     peer.send(frame(TEXT, "x"))
-    assert peer.read() == (CLOSE, b"\x03\xf3")  # 1011, and not a word of it
+    assert peer.read() == (CLOSE, b"\x03\xf3")  # 1011, and nothing of the error's text
     peer.send(close_frame(1011))
     peer.hang_up()
     until(lambda: errors)

@@ -56,7 +56,7 @@ def test_what_is_not_compressed_is_no_message(site, dial):
 
 
 def test_many_small_frames_that_unpack_to_a_lot_wait(site, dial):
-    """They are not all unpacked just because they have come."""
+    """They are not all decompressed just because they have arrived."""
     websockets = []
     go = gevlite.event.Event()
 

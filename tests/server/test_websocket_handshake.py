@@ -280,7 +280,7 @@ def test_without_the_library(monkeypatch):
 
 
 def test_applications_of_all_kinds(site, dial):
-    """Whatever an application that accepts makes of start_response, write and its result, is dropped."""
+    """After accept, everything that the application passes to start_response and write, or returns, is dropped."""
 
     def generator(environ, start_response):
         websocket = accept(environ)

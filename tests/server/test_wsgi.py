@@ -724,7 +724,7 @@ class Crowded(WSGIServer):
 
 
 def fill(server, http, settle, prepare):
-    """That many connections: they have been there for more than a moment."""
+    """That many connections, which are older than a moment."""
     clients = [http(server) for _ in range(5)]
     for client in clients:
         prepare(client)
@@ -839,7 +839,7 @@ def test_a_connection_whose_response_began_before_has_one_more_request_too(site,
         pass
     client.file.readline()
     assert client.get()["Connection"] == "close"
-    assert other.file.read().endswith(b"0\r\n\r\n")  # nothing more was asked, and it was hung up on
+    assert other.file.read().endswith(b"0\r\n\r\n")  # it sent no other request, and the server hung up
     stopping.get()
 
 

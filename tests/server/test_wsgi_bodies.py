@@ -430,7 +430,7 @@ def test_input_reads_as_any_file_does(site, http, framing):
 
 
 def test_a_long_line_in_small_pieces(visit):
-    """In time that grows with the line, not with its square: what an attacker would make of this."""
+    """In time that grows with the line, not with its square, which an attacker could exploit."""
     seen = []
 
     def app(environ, start_response):
@@ -485,8 +485,8 @@ def test_a_timeout_in_a_read_loses_nothing(visit, framing, read):
 
 @pytest.mark.parametrize("secure", [False, True])
 def test_nothing_follows_what_was_cut_off_in_the_middle(site, dial, secure, certificates):
-    """A Timeout of the application's in a write, which then goes on as if nothing had happened: what the client got
-    must not pass for the response, nor for another one."""
+    """A Timeout of the application ends a write, and the application goes on as if nothing had happened: the client
+    must not take what it got for the whole response, nor for another one."""
     interrupted, outcomes = Event(), []
 
     def app(environ, start_response):
@@ -580,7 +580,7 @@ def early(environ, start_response):
 @pytest.mark.parametrize("path", ["/none", "/some", "/stream", "/limit"])
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 def test_an_early_answer_to_a_slow_upload_is_not_lost(site, dial, certificates, path, secure):
-    """Most clients send all of a body before they read. A reset meanwhile would wipe out the answer."""
+    """Most clients send all of a body before they read. A reset meanwhile would destroy the answer."""
     limits = Limits(max_body=1_000_000 if path == "/limit" else None)
     server = site(early, limits=limits, **({"certfile": certificates.server} if secure else {}))
     sock = dial(server)
@@ -705,7 +705,7 @@ def test_100_continue_is_not_said_when_it_is_not(visit):
     client = visit(answers([b"no"], "403 Forbidden"))
     client.send(EXPECT)
     assert client.file.readline() == b"HTTP/1.1 403 Forbidden\r\n"
-    # Whether a body follows is not known: nothing that follows can be understood.
+    # It is not known whether a body follows, so nothing that follows can be understood.
     assert b"Connection: close" in client.file.read() or client.is_closed()
 
 

@@ -151,7 +151,7 @@ UPGRADE = (
 
 
 def test_who_asks_for_another_protocol_has_no_more_time(visit, errors):
-    """Unless the application sends or receives. To look at the socket does not count."""
+    """Unless the application sends or receives. Looking at the socket does not count."""
 
     def app(environ, start_response):
         sock = environ["gunicorn.socket"]

@@ -21,7 +21,7 @@ def test_a_slow_head_is_answered_with_408(visit, errors):
     began = time.monotonic()
     client.send(b"GET / HTTP/1.1\r\n")
     gevlite.sleep(0.1)
-    client.send(b"Host: ")  # that something comes does not extend the time
+    client.send(b"Host: ")  # arriving data does not extend the time
     assert client.response().status == 408
     assert client.is_closed()
     assert time.monotonic() - began < 5
@@ -191,7 +191,7 @@ def slow(site, dial, certificates, tmp_path):
 
 @pytest.mark.parametrize("kind", ["plain", "file", "tls"])
 def test_who_takes_a_response_steadily_is_not_hung_up_on(slow, kind):
-    """Though the kernel takes nothing for longer: it calls a socket writable when a third of its buffer is free."""
+    """Even if the kernel takes nothing for longer: it calls a socket writable when a third of its buffer is free."""
     client = slow(kind, write_timeout=0.8)
     client.take(20_000, 1_000_000)
     assert not client.left()

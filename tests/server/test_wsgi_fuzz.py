@@ -16,7 +16,7 @@ def test_mutated_requests_smuggle_nothing_and_hang_nothing():
 
 
 def test_the_reference_agrees_with_the_table_of_cases():
-    """Or the comparison would mean little: it finds at least what the server serves, and little else."""
+    """Otherwise the comparison would mean little: it finds at least what the server serves, and little else."""
     from http_cases import CASES
 
     more = []

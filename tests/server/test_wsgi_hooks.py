@@ -1,4 +1,4 @@
-"""What subclasses of the WSGI server's handler may change, and other protocols on its connections."""
+"""What subclasses of the WSGI server's handler can change, and other protocols on its connections."""
 
 import pytest
 from serving import LOCALHOST

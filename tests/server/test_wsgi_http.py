@@ -9,7 +9,7 @@ from gevlite.pywsgi import Limits, WSGIServer
 
 
 class Recorder:
-    """Answers every request, and notes what it was: method, path, query, body, trailers."""
+    """Answers every request, and records it: method, path, query, body, trailers."""
 
     def __init__(self):
         self.seen = []

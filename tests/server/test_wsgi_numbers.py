@@ -16,7 +16,7 @@ def numbers(server):
 
 @pytest.fixture
 def become(settle):
-    """`become(server, **wanted)`: wait until these of its numbers are there."""
+    """`become(server, **wanted)`: wait until its numbers have these values."""
 
     def wait(server, **wanted):
         assert settle(lambda: wanted.items() <= numbers(server).items(), 20), numbers(server)
@@ -97,7 +97,7 @@ def test_connections_that_are_closed_because_there_are_too_many(serve, http, bus
     else:
         assert [client.response().status for client in clients] == [200] * 2
     assert numbers(server)["refused"] == 0
-    # One is told so, or the one that has been there for the longest time has to go.
+    # A new one is refused with an answer, or the one that has waited for the longest time is closed.
     assert http(server).get().status == (503 if busy else 200)
     become(server, refused=1)
     gate.open.set()

@@ -52,7 +52,7 @@ def copy_tree():
 
 
 def _not_needed(folder, names):
-    """Modules that are built here and must not be, or the other way round: setup.py builds every `.pyx` it finds."""
+    """Modules that are built here and must not be, or vice versa: setup.py builds every `.pyx` that it finds."""
     unwanted = ["__pycache__"]
     for name in names:
         path = (Path(folder) / name).relative_to(TREE)

@@ -71,7 +71,7 @@ class Peer(Client):
                 return (struct.unpack("!H", data[:2])[0] if data else None), data[2:].decode()
 
     def hang_up(self):
-        """The server has closed; so do we."""
+        """Close our end too: the server has closed."""
         assert self.file.read() == b""
         self.sock.shutdown(socket.SHUT_WR)
 

@@ -21,7 +21,7 @@ def echo(environ, start_response):
 
 
 def answers(body, status="200 OK", headers=(PLAIN,)):
-    """An application that returns `body`, or what it returns if it can be called."""
+    """An application that returns `body`, or the result of calling it if it is callable."""
 
     def app(environ, start_response):
         start_response(status, list(headers))

@@ -50,7 +50,7 @@ def main(seconds):
     def run(number):
         gevlite.joinall([gevlite.spawn(work, number, seed) for seed in range(GREENLETS)], raise_error=True)
 
-    # Fewer items than room: in the end each finds a place.
+    # Fewer items than places: in the end each fits in.
     for item in range(ITEMS):
         queues[item % THREADS].put(item)
     threads = [threading.Thread(target=run, args=(number,)) for number in range(THREADS)]

@@ -30,7 +30,7 @@ def unix_pair(sockets, opened, *kind):
 
 
 def skip_if_a_listener_cannot_be_shut_down(hub):
-    """Only Linux lets that end an accept; elsewhere it is an error, and a kqueue, or its stand-in, reports nothing."""
+    """Only on Linux does this end an accept; elsewhere it is an error, and a kqueue, or its stand-in, reports nothing."""
     if hub.backend.name == "kqueue":
         pytest.skip("where there is kqueue, to shut a listener down is an error")
 
@@ -61,7 +61,7 @@ def full_listener(sockets, opened):
 
 
 def let_run(lib):
-    """Let what was just started run until it waits. (A thread may not have; the assertions hold either way.)"""
+    """Let the one just started run until it waits. (A thread may not get so far; the assertions hold either way.)"""
     if lib.name == "gevlite":
         gevlite.sleep(0)
 
@@ -97,7 +97,7 @@ def fill(sock):
     with pytest.raises(TimeoutError):
         while True:
             sent += sock.send(b"x" * 65536)
-    # It does not count as writable any more, but what room there is, is taken without a wait.
+    # It no longer counts as writable, but the remaining room is taken without a wait.
     sock.setblocking(False)
     for size in (65536, 4096, 256, 16, 1):
         with pytest.raises(BlockingIOError):
@@ -141,7 +141,7 @@ def no_more_descriptors():
 
 
 def blocked(handle):
-    """A condition: its greenlet waits, for whatever it is."""
+    """A condition: its greenlet waits for something."""
     hub = gevlite.get_hub()
     return lambda: any(waiter.parked is handle.greenlet for waiter in hub.parked_waiters())
 

@@ -361,7 +361,7 @@ def test_shutdown_of_a_datagram_socket_wakes_all_its_readers(hub, lib, sockets, 
     if connected:
         a.shutdown(std_socket.SHUT_RDWR)
     else:
-        with pytest.raises(OSError) as refusal:  # it is done all the same
+        with pytest.raises(OSError) as refusal:  # it takes effect all the same
             a.shutdown(std_socket.SHUT_RDWR)
         assert refusal.value.errno == errno.ENOTCONN
     assert [reader.get() for reader in readers] == [b""] * 3

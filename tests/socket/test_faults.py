@@ -111,7 +111,7 @@ def test_reset_before_writing(lib, sockets, opened, call):
 
 
 def test_reset_before_accepting(lib, sockets, opened):
-    """The connection is handed out all the same, and says what happened when it is used (accept(2), Linux)."""
+    """`accept` returns the connection all the same, and its first use reports the error (accept(2), Linux)."""
     listener = opened.enter_context(sockets.create_server((LOCALHOST, 0)))
     accepted = lib.spawn(listener.accept)
     let_run(lib)
@@ -185,7 +185,7 @@ def test_lines_in_segments_of_one_byte(lib, sockets, opened):
 
 
 def test_half_close_while_the_other_half_is_full(lib, ends):
-    """Our end-of-file overtakes nothing, and does not disturb what still comes."""
+    """Our end-of-file overtakes no data, and does not disturb data that still arrives."""
     a, b = ends
 
     def answer():
@@ -227,7 +227,7 @@ def test_shutdown_wakes_an_accept(lib, sockets, opened, hub):
 
 
 def test_accept_without_a_descriptor_left(sockets, opened):
-    """EMFILE, and the connection stays where it was."""
+    """EMFILE, and the connection stays in the backlog."""
     listener = opened.enter_context(sockets.create_server((LOCALHOST, 0)))
     client = opened.enter_context(sockets.create_connection(listener.getsockname()))
     with no_more_descriptors():
@@ -279,7 +279,7 @@ def test_descriptors_that_do_not_fit(sockets, opened):
     assert flags & std_socket.MSG_CTRUNC
 
 
-# ---------------------------------------------------------------- what the kernel may say of accept
+# ---------------------------------------------------------------- errors that the kernel may report for accept
 
 FAILING_ACCEPT = """
     import ctypes, os, struct, sys
@@ -384,7 +384,7 @@ def test_an_exception_from_a_handler_ends_the_call(sockets, ends, call):
     call(b)
 
 
-# ---------------------------------------------------------------- closed, killed, out of time: in each call
+# ---------------------------------------------------------------- closed, killed, timed out: in each call
 
 WITH_TIMEOUT = [*READING, *WRITING, "readline", "accept", "connect", "connect_ex"]
 WITH_TIMEOUT += ["sendto", "UNIX accept", "UNIX connect"]

@@ -1,6 +1,6 @@
 """Files of sockets (`makefile`) that several greenlets share: each call is whole, and an interruption loses nothing.
 
-What takes `lib` is shown of CPython's own threads first.
+Tests that take `lib` first show the same of CPython's own threads.
 """
 
 import errno
@@ -102,7 +102,7 @@ def test_reads_of_several_are_whole(mode, lib, pair):
         assert sorted(one.get() for one in reading) == [b"1111\n", b"2222\n", b"3333\n"]
 
 
-# In CPython a part of these is done without the lock, and text has none: they are better for greenlets.
+# In CPython a part of these is done without the lock, and text files have none: greenlets get more than threads do.
 @pytest.mark.parametrize(("mode", "operation"), [(mode, name) for mode in MODES for name in READS if is_in(name, mode)])
 def test_lines_and_text_of_several_are_whole(mode, operation, start, our_pair):
     a, b = our_pair
@@ -201,7 +201,7 @@ def test_what_was_buffered_before_a_flush_timed_out_is_sent_once(mode, start, ou
         with pytest.raises(Timeout), Timeout(0.05):
             while True:
                 file.write(of_mode(mode, fill))
-                sent += len(fill)  # this much is the file's to send
+                sent += len(fill)  # the file must send this much
                 file.flush()
         reading = start(receive_all, b)
         file.write(of_mode(mode, b"end"))
@@ -247,7 +247,7 @@ def test_a_timeout_while_closing_closes_anyway(start, settle, our_pair):
     assert settle(lambda: get_hub().stats()["fd_waiters"])
     with pytest.raises(Timeout), Timeout(0.002):
         file.close()
-    b.close()  # the file has given it up, so this is the end of the descriptor
+    b.close()  # the file no longer uses the socket, so this closes the descriptor
     with pytest.raises(OSError) as caught:
         reading.get()
     assert caught.value.errno == errno.EBADF

@@ -56,7 +56,7 @@ def rights(*fds):
 
 
 def descriptors(ancillary):
-    """The descriptors in what recvmsg gave."""
+    """The descriptors in a result of recvmsg."""
     fds = array.array("i")
     for level, kind, data in ancillary:
         assert (level, kind) == (std_socket.SOL_SOCKET, std_socket.SCM_RIGHTS)
@@ -66,7 +66,7 @@ def descriptors(ancillary):
 
 @pytest.mark.parametrize("kind", [std_socket.SOCK_STREAM, std_socket.SOCK_DGRAM, std_socket.SOCK_SEQPACKET])
 def test_descriptors_by_hand(lib, sockets, opened, kind):
-    """SCM_RIGHTS through sendmsg to a recvmsg and a recvmsg_into that wait already."""
+    """SCM_RIGHTS through sendmsg to a recvmsg and a recvmsg_into that already wait."""
     a, b = unix_pair(sockets, opened, std_socket.AF_UNIX, kind)
     r, w = os.pipe()
     space = std_socket.CMSG_SPACE(4 * array.array("i").itemsize)
@@ -89,7 +89,7 @@ def test_descriptors_by_hand(lib, sockets, opened, kind):
 
 
 def test_no_room_for_descriptors(sockets, opened):
-    """They are closed, and MSG_CTRUNC says so; the data is there."""
+    """They are closed, and MSG_CTRUNC says so; the data arrives."""
     a, b = unix_pair(sockets, opened)
     a.sendmsg([b"data"], rights(0))
     data, ancillary, flags, _address = b.recvmsg(10, 0)
@@ -173,7 +173,7 @@ def test_crypto_sockets(sockets, opened):
 
 
 def test_a_unix_stream_is_read_to_its_end_across_descriptors(sockets, opened):
-    """A read stops at ancillary data: what comes behind it must not be thought absent."""
+    """A read stops at ancillary data: that must not be taken to mean that no data follows."""
     a, b = unix_pair(sockets, opened)
     r, w = os.pipe()
     a.send(b"before")

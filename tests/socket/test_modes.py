@@ -240,7 +240,7 @@ def test_nonblocking_accept_and_connect(sockets, opened):
     assert caught.value.errno == errno.EINPROGRESS
     listener.setblocking(True)
     opened.enter_context(listener.accept()[0])
-    # Asking again is how one learns that it is done.
+    # A second call shows that it is done.
     assert client.connect_ex(listener.getsockname()) in (0, errno.EISCONN)
     assert client.connect_ex(listener.getsockname()) == errno.EISCONN
     other = opened.enter_context(sockets.socket())

@@ -1,7 +1,7 @@
-"""What in the standard library waits by select and selectors, in a process where everything is patched.
+"""The parts of the standard library that wait by select and selectors, in a process where everything is patched.
 
-Each script runs in a process of its own. A greenlet that ticks shows that others run meanwhile, the hub's counters that
-nothing is left.
+Each script runs in a process of its own. A greenlet that ticks shows that others run meanwhile; the hub's counters show
+that nothing is left.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""gevlite.select and selectors: what the kernel says, blocking only the greenlet that asks.
+"""gevlite.select and selectors: the kernel's answers, blocking only the greenlet that asks.
 
 Tests that take `lib` run twice with the same assertions: against the original in threads, then against the twin.
 """
@@ -233,7 +233,7 @@ class Odd:
     ],
 )
 def test_select_refuses(selects, args, error):
-    """Said at once, in the class the original uses; nothing is registered (see conftest)."""
+    """Reported at once, in the class that the original uses; nothing is registered (see conftest)."""
     with pytest.raises(error):
         selects.select(*args)
 
@@ -283,7 +283,7 @@ def test_many_greenlets_select_the_same(start, ours, settle):
 
 
 def test_select_beside_recv(start, ours, settle):
-    """Whoever comes first, the reader gets the data and the selector is woken if something is left."""
+    """In either order, the reader gets the data and the selector is woken if something is left."""
     a, b = ours
     for first, second in ("select", "recv"), ("recv", "select"):
         actions = {"select": lambda: select.select([a], [], []), "recv": lambda: a.recv(1)}

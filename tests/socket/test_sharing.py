@@ -251,7 +251,7 @@ def test_several_writers_share_a_stream(start, ours, settle):
 
 
 def test_wait_read_beside_a_reader(start, ours, settle):
-    """A bare wait on the number and a recv do not steal each other's event for good."""
+    """A bare wait on the number and a recv do not lose an event to each other for good."""
     a, b = ours
     waiter = start(socket.wait_read, b.fileno())
     reader = start(b.recv, 2)
@@ -353,7 +353,7 @@ def test_wait_read_and_write(start, ours, settle):
 
 
 def test_wait_on_a_pipe(start, settle):
-    """A foreign descriptor, closed and reused behind the hub's back."""
+    """A foreign descriptor, closed and reused without the hub's knowledge."""
     for _ in range(3):
         r, w = os.pipe()
         socket.wait_write(w)

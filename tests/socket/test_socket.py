@@ -77,7 +77,7 @@ def test_detach(sockets, opened):
 
 @pytest.mark.parametrize(("timeout", "blocking"), [(None, True), (5, False), (0, False)])
 def test_a_detached_descriptor_is_in_the_mode_that_the_socket_had(sockets, opened, timeout, blocking):
-    """Whoever gets it, multiprocessing for instance, reads it by os.read."""
+    """Code that gets it, such as multiprocessing, reads it with os.read."""
     a, _b = tcp_pair(sockets, opened)
     a.settimeout(timeout)
     fd = a.detach()
@@ -424,7 +424,7 @@ def test_an_unresolvable_name(lib, sockets, opened):
             call()
 
 
-# ---------------------------------------------------------------- closed behind the socket's back
+# ---------------------------------------------------------------- closed without the socket's knowledge
 
 
 @pytest.mark.parametrize("flag", [True, False])

@@ -350,7 +350,7 @@ def test_wrapped_client_connect_ex(lib, tls, sockets, opened, certificates):
 
 
 def test_accept_of_a_client_that_speaks_no_tls(lib, tls, sockets, opened, certificates):
-    """accept() raises what went wrong, and the listener goes on."""
+    """accept() raises the error, and the listener goes on."""
     listener = opened.enter_context(
         server_context(tls, certificates).wrap_socket(sockets.create_server((LOCALHOST, 0)), server_side=True)
     )
@@ -466,7 +466,7 @@ def set_every_property(context):
 
 @pytest.mark.parametrize("patched", [False, True])
 def test_context_properties(monkeypatch, patched):
-    """With ssl.SSLContext replaced the original's setters would call themselves without end."""
+    """With ssl.SSLContext replaced, the original's setters would call themselves endlessly."""
     if patched:
         monkeypatch.setattr(std_ssl, "SSLContext", ssl.SSLContext)
     set_every_property(ssl.SSLContext(std_ssl.PROTOCOL_TLS_SERVER))
@@ -535,7 +535,7 @@ def https(start, opened, certificates):
 
 @pytest.fixture
 def patched(monkeypatch):
-    """What patching does to the modules, as far as these clients look."""
+    """The effect of patching on the modules, as far as these clients use them."""
     for tls_ours, original in ((socket, std_socket), (ssl, std_ssl)):
         for name in tls_ours.__implements__:
             monkeypatch.setattr(original, name, getattr(tls_ours, name))

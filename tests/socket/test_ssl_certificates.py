@@ -26,7 +26,7 @@ def test_what_is_known_of_the_peer(tls_ends):
 
 
 def test_an_unknown_authority(lib, tls, sockets, opened, certificates):
-    """Both sides learn it; both descriptors are closed."""
+    """Both sides get the error; both descriptors are closed."""
     a, b = unix_pair(sockets, opened)
 
     def serve():

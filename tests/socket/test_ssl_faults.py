@@ -184,7 +184,7 @@ def test_many_stalled_handshakes_hold_up_nobody(start, opened, certificates, set
 
 
 def test_accept_without_a_descriptor_left(tls, sockets, opened, certificates, lib):
-    """EMFILE, and the connection stays where it was."""
+    """EMFILE, and the connection stays in the backlog."""
     listener = opened.enter_context(
         server_context(tls, certificates).wrap_socket(sockets.create_server((LOCALHOST, 0)), server_side=True)
     )
@@ -259,7 +259,7 @@ def test_an_exception_from_a_handler_ends_the_call(lib, opened, certificates):
     assert server.recv(10) == b"x"
 
 
-# ---------------------------------------------------------------- closed, killed, out of time: in each call
+# ---------------------------------------------------------------- closed, killed, timed out: in each call
 
 BLOCKING = [*READING, "sendall", "write", "unwrap", "client handshake", "server handshake", "connect", "accept"]
 each = pytest.mark.parametrize("name", [*BLOCKING, "accept handshake"])
@@ -353,7 +353,7 @@ def test_a_connect_that_failed_can_be_made_again(lib, tls, sockets, opened, cert
     opened.enter_context(server.get())
 
 
-# ---------------------------------------------------------------- what only another program does
+# ---------------------------------------------------------------- events that only another program can cause
 
 
 @pytest.fixture

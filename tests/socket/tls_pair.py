@@ -1,4 +1,4 @@
-"""What the tests of TLS share: contexts, and two ends that have shaken hands. `module` is the ssl module under test."""
+"""Shared by the tests of TLS: contexts, and two ends that have shaken hands. `module` is the ssl module under test."""
 
 from socket import SHUT_WR
 
@@ -40,7 +40,7 @@ class Pair:
 def hang_up(sock):
     """End the connection below TLS, as a peer does that crashes: no goodbye.
 
-    Only our half of it: OpenSSL 3.6 answers by an alert, and where that cannot be sent a read raises BrokenPipeError
-    instead of telling about the end.
+    Only our half of it: OpenSSL 3.6 answers with an alert, and if that cannot be sent, a read raises BrokenPipeError
+    instead of reporting the end.
     """
     sock.shutdown(SHUT_WR)

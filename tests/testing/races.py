@@ -1,6 +1,6 @@
 """Ten small programs with a fault that the usual order does not show, each with its corrected twin.
 
-Each function is a program: it makes all that it uses anew, and asserts what has to hold at the end. `broken` chooses
+Each function is a program: it creates everything that it uses, and asserts at the end what must hold. `broken` chooses
 between the two.
 
     python tests/testing/races.py            # how many seeds each takes
@@ -24,7 +24,7 @@ def together(*functions):
 
 
 def later(steps, function):
-    """`function`, after having given way so often: in the usual order the others are done by then."""
+    """`function`, after giving way so often: in the usual order the others are done by then."""
 
     def run():
         for _ in range(steps):
@@ -35,7 +35,7 @@ def later(steps, function):
 
 
 def double_checked(broken):
-    """Made once, under a lock. Whoever looks without the lock may see it before it is ready."""
+    """Made once, under a lock. Code that looks without the lock may see it before it is ready."""
     lock = Semaphore()
     place = []
 
@@ -74,7 +74,7 @@ def two_locks(broken):
 
 
 def lost_notification(broken):
-    """Clears the event after it has looked for items: what was put in between is never noticed."""
+    """Clears the event after it has looked for items: an item that was put in between is never noticed."""
     items, news, log = [], Event(), Semaphore()
     taken = []
 
@@ -82,7 +82,7 @@ def lost_notification(broken):
         while len(taken) < 2:
             if broken:
                 if not items:
-                    with log:  # writes that it waits
+                    with log:  # writes "I wait" to a log
                         news.clear()
                     news.wait()
             else:
@@ -131,7 +131,7 @@ def stampede(broken):
 
 
 def over_a_socket(broken):
-    """Reads a balance from a server and writes the new one: somebody else may have written meanwhile."""
+    """Reads a balance from a server and writes the new one: another greenlet may have written meanwhile."""
     stored = {"balance": 100}
 
     def serve(connection):
@@ -169,7 +169,7 @@ def over_a_socket(broken):
 
 
 def aba(broken):
-    """Takes the first of a list if that is still the first: but it has been away, and what follows it is another."""
+    """Takes the first of a list if it is still the first: but it may have been away, and its successor is another."""
 
     class Node:
         def __init__(self, name, following):
@@ -236,7 +236,7 @@ class Condition:
 
 
 def second_waiter(broken):
-    """A buffer for one item, with one condition for both sides: the one that is woken may be of the wrong side."""
+    """A buffer for one item, with one condition for both sides: the one that is woken may be on the wrong side."""
     lock = Semaphore()
     changed = Condition(lock)
     buffer, taken = [], []
@@ -284,7 +284,7 @@ def changed_while_iterating(broken):
 
 
 def handed_out_twice(broken):
-    """Looks whether the connection works before it marks it as taken."""
+    """Checks whether the connection works before it marks it as taken."""
 
     class Connection:
         users, taken = 0, False
@@ -318,7 +318,7 @@ def handed_out_twice(broken):
 
 
 def last_item(broken):
-    """Stops when it is told to, although there is still something in the queue."""
+    """Stops when asked to, although there is still something in the queue."""
     jobs, done = Queue(), []
     stopping = []
 

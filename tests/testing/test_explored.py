@@ -1,4 +1,4 @@
-"""`explore`: it finds what is wrong, shows the smallest order in which it is, and leaves nothing behind."""
+"""`explore`: it finds an error, shows the smallest order in which it happens, and leaves nothing behind."""
 
 import functools
 import gc
@@ -16,12 +16,12 @@ from gevlite.queue import Queue
 from gevlite.socket import socketpair
 from gevlite.testing import ScheduleFailed, VirtualClock, explore, shuffled
 
-# Hundreds of runs: long beside other suites.
+# Hundreds of runs: they take long while other suites run.
 pytestmark = pytest.mark.timeout(240)
 
 
 def lost_update():
-    """Wrong if somebody else runs between its two halves."""
+    """Wrong if another greenlet runs between its two halves."""
     balance = [0]
     lock = Semaphore(2)
 
@@ -36,7 +36,7 @@ def lost_update():
 
 @pytest.fixture
 def no_greenlets_stay(errors):
-    """What a deadlock or an error has left in a run without `explore` is ended, and no error is printed."""
+    """Ends what a deadlock or an error has left behind in a run without `explore`, and prints no error."""
     yield
     gevlite.killall([one for one in gc.get_objects() if isinstance(one, gevlite.Greenlet) and not one.dead])
 
@@ -49,7 +49,7 @@ def test_a_known_race_is_found_and_the_twin_is_right(program, no_greenlets_stay)
         explore(broken(program))
     failed = caught.value
     assert failed.steady and failed.runs < 200
-    if not isinstance(failed.error, LoopExit):  # that is not found here: a handler of pytest-timeout might wake us
+    if not isinstance(failed.error, LoopExit):  # not found here: a handler of pytest-timeout might wake us
         for again in ({"seed": failed.seed}, {"schedule": failed.schedule}):
             with pytest.raises(type(failed.error)), shuffled(switches=True, **again):
                 program(True)
@@ -288,7 +288,7 @@ def test_timers_that_a_run_leaves_behind_are_ended_and_told(hub):
 
 
 def test_what_cannot_be_ended(hub):
-    """It is an error, and the hub is as before."""
+    """It is an error, and leaves the hub unchanged."""
     over = []
 
     def stays():

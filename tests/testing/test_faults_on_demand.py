@@ -1,4 +1,4 @@
-"""`gevlite.testing.faults`: what happens to connections, look-ups and starts, that it is recorded, and that it ends."""
+"""`gevlite.testing.faults`: the effects on connections, look-ups and starts, which are recorded, and end."""
 
 import asyncio
 import errno
@@ -17,7 +17,7 @@ from gevlite.pywsgi import WSGIServer
 from gevlite.server import StreamServer
 from gevlite.testing import _relay, faults
 
-# Hundreds of runs, or looks at all sockets of the machine: long beside other suites.
+# Hundreds of runs, or scans of all sockets of the machine: they take long while other suites run.
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -35,7 +35,7 @@ def kinds(fault):
 
 @pytest.fixture(params=["tcp", "unix"])
 def address(request):
-    """Where a server sends back what it gets."""
+    """The address of a server that sends back what it gets."""
     with tempfile.TemporaryDirectory() as folder:
         if request.param == "tcp":
             server = StreamServer(("127.0.0.1", 0), echo)
@@ -65,7 +65,7 @@ def connected(address, timeout=20):
 
 
 def received(sock, number):
-    """What it got in so many calls."""
+    """The data that it received in so many calls."""
     return [sock.recv(100) for _ in range(number)]
 
 
@@ -92,7 +92,7 @@ def test_a_server_that_waited_for_clients_before_the_fault_began(address):
 
 
 def test_no_more_is_there_to_be_read_than_a_call_gets(server):
-    """For what reads in its own way, as TLS and event loops do."""
+    """For code that reads in its own way, such as TLS and event loops."""
     with faults.sockets(server.address, receive=1), connected(server.address) as sock:
         sock.sendall(b"hi")
         got = []
@@ -366,7 +366,7 @@ def test_many_bytes_pass_unchanged(server):
     assert got == data
 
 
-# ---------------------------------------------------------------- what is on top of a socket
+# ---------------------------------------------------------------- layers on top of a socket
 
 
 @pytest.mark.parametrize("side", ["client", "server"])

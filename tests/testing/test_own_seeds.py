@@ -1,7 +1,7 @@
-"""gevlite's own primitives, pools, queues, sockets and servers in many orders: what holds in one has to hold in all.
+"""gevlite's own primitives, pools, queues, sockets and servers in many orders: their promises must hold in all.
 
-Each function is a small program that asserts what is promised of one thing, whoever runs when. By hand, under more
-seeds:
+Each function is a small program that asserts the promises of one thing, in whatever order its greenlets run. By hand,
+under more seeds:
 
     GEVLITE_SEEDS=5000 python -m pytest tests/testing/test_own_seeds.py -o timeout=0
 """
@@ -23,7 +23,7 @@ from gevlite.testing import explore
 from gevlite.threading import Lock
 from gevlite.threadpool import ThreadPool
 
-# Hundreds of runs: long beside other suites.
+# Hundreds of runs: they take long while other suites run.
 pytestmark = pytest.mark.timeout(240)
 
 SEEDS = int(os.environ.get("GEVLITE_SEEDS", "200"))
@@ -50,7 +50,7 @@ def all_of(*jobs):
 
 @program
 def events():
-    """Whoever waits when it is set goes on; whoever comes when it is clear waits."""
+    """A greenlet that waits when it is set goes on; one that comes when it is clear waits."""
     event, log = Event(), []
 
     def wait(number):
@@ -71,7 +71,7 @@ def events():
 
 @program
 def event_pulses():
-    """set() and clear() in one go wakes all that wait at that moment."""
+    """set() and clear() in one go wake all that wait at that moment."""
     event, woken = Event(), []
     jobs = [spawn(lambda n=n: woken.append((event.wait(), n))) for n in range(3)]
     gevlite.idle()
@@ -97,7 +97,7 @@ def results():
 
 @program
 def links():
-    """Links come before those that wait, and each is called once."""
+    """Links run before waiters, and each is called once."""
     calls, over = [], Event()
     job = spawn(over.wait)
     job.rawlink(lambda _: calls.append("raw"))
@@ -115,7 +115,7 @@ def links():
 
 @program
 def links_of_what_has_ended():
-    """Links made before a `join` have run when it returns, also if that finds the greenlet ended."""
+    """Links made before a `join` have run when it returns, even if that finds the greenlet ended."""
     calls = []
     job = spawn(int)
     job.rawlink(lambda _: calls.append("raw"))
@@ -135,7 +135,7 @@ def links_of_what_has_ended():
 
 @program
 def semaphores():
-    """Never more inside than there are places, and all places are free at the end, whatever ends a wait."""
+    """Never more inside than there are places; and all places are free at the end, however a wait ends."""
     places, inside, most = BoundedSemaphore(2), [0], [0]
 
     def work():
@@ -265,7 +265,7 @@ def channels():
 
 @program
 def queues_lose_nothing_to_kills():
-    """An item goes to one that takes it, or stays: never with a killed one, or one whose time is over."""
+    """An item goes to one that takes it, or stays: it is never lost with one that is killed or times out."""
     queue, got = Queue(2), []
 
     def take():
@@ -292,7 +292,7 @@ def queues_lose_nothing_to_kills():
             gevlite.idle()
     gevlite.joinall(putters)
     gevlite.killall(takers)
-    # What was killed between its turn and its next line has put, or taken, without writing it down.
+    # One that was killed between its turn and its next line has put, or taken, without recording it.
     known = set(got) | set(left)
     assert len(got) + len(left) == len(known)
     assert set(got_in) - known <= set(range(5)) and len(set(got_in) - known) <= 2
@@ -319,7 +319,7 @@ def queues_join():
 
 @program
 def queues_shut_down():
-    """What waits in a queue that is shut down is told; what is in it is still taken."""
+    """Waiters of a queue that is shut down get an error; the items in it can still be taken."""
     queue, outcomes = Queue(1), []
 
     def put(item):
@@ -490,7 +490,7 @@ def task_groups():
 
 @program
 def thread_pools():
-    """Which thread is quick is not ours to choose; what comes of it is."""
+    """We cannot choose which thread is faster, but the result must be right either way."""
     pool = ThreadPool(2)
     jobs = [spawn(pool.apply, divmod, (number, 2)) for number in range(3)]
     assert [job.get() for job in jobs] == [divmod(number, 2) for number in range(3)]
@@ -527,7 +527,7 @@ def sockets():
 
 @program
 def sockets_that_are_closed():
-    """Whoever waits for a socket that is closed is told; a time-out and a kill leave the others waiting."""
+    """Waiters for a socket that is closed get an error; a time-out and a kill leave the others waiting."""
     mine, theirs = socketpair()
     outcomes = []
 

@@ -16,7 +16,7 @@ if not [one for one in importlib.metadata.entry_points(group="pytest11") if one.
     pytest.skip("gevlite was installed before it had a plug-in: pip install -e .", allow_module_level=True)
 
 pytestmark = pytest.mark.timeout(200)
-# What others have installed costs seconds in each run.
+# Loading all other installed plug-ins costs seconds in each run.
 SLOW = ("locust", "hypothesispytest", "benchmark", "anyio", "asyncio")
 
 
@@ -60,7 +60,7 @@ class Result:
             self.outcomes.setdefault(name, []).append(outcome.lower())
 
     def part(self, name):
-        """What is shown of the failure of a test."""
+        """The report of a test's failure."""
         found = re.findall(
             rf"^_+ (?:ERROR at \w+ of )?{re.escape(name)} _+$(.*?)(?=^_{{5}}|^=====)", self.text, re.M | re.S
         )
@@ -87,7 +87,7 @@ def test_without_being_asked_it_does_nothing(tests):
     assert "gevlite:" not in found.text
 
 
-# ---------------------------------------------------------------- ways to ask
+# ---------------------------------------------------------------- ways to turn it on
 
 PATCHED = """
     import time

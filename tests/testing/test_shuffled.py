@@ -1,4 +1,4 @@
-"""`shuffled`: the same seed gives the same run, another one another order, and what is promised stays in order."""
+"""`shuffled`: the same seed gives the same run, another seed another order, and promised orders are kept."""
 
 import pytest
 
@@ -17,7 +17,7 @@ SEEDS = range(200)
 
 
 def runs(seed, switches=False, count=5):
-    """In which order some greenlets come to run, and come back."""
+    """The order in which some greenlets begin to run, and continue."""
     order = []
     lock, queue = Semaphore(), Queue(2)
 
@@ -58,7 +58,7 @@ def test_seed_0_is_the_usual_order():
 
 
 def test_a_seed_means_the_same_everywhere():
-    """On every version of Python and every backend: what a seed stands for is written in reports."""
+    """On every version of Python and every backend, a seed means the same: reports contain seeds."""
     for seed, order in RUNS.items():
         assert runs(seed, count=4) == order, seed
 
@@ -179,7 +179,7 @@ def test_afterwards_all_is_as_before(hub):
     assert hub.stats()["handoffs"] > before
 
 
-# ---------------------------------------------------------------- what stays in order
+# ---------------------------------------------------------------- orders that are kept
 
 
 def test_locks_and_queues_serve_in_the_order_of_arrival():
@@ -351,7 +351,7 @@ def stop_a_server(stays):
 
 @pytest.mark.parametrize("end", [end_a_task_group, kill_a_group, stop_a_server])
 def test_members_are_ended_in_the_same_order_each_time(end):
-    """Not in that of a set, which goes by addresses."""
+    """Not in the order of a set, which depends on addresses."""
 
     def once():
         ended, kept = [], [object() for _ in range(len(addresses) * 7)]

@@ -1,4 +1,4 @@
-"""`VirtualClock`: time stands still while something runs, and jumps when all wait."""
+"""`VirtualClock`: time stands still while something runs, and jumps when everything waits."""
 
 import datetime
 import json
@@ -461,7 +461,7 @@ def test_coroutines(clock):
             async with asyncio.timeout(50):
                 await asyncio.Event().wait()
         assert await asyncio.wait_for(asyncio.to_thread(time.sleep, 0.05), 1) is None
-        if sys.version_info >= (3, 12):  # before, asyncio waits in a thread of its own
+        if sys.version_info >= (3, 12):  # before 3.12, asyncio waits in an extra thread
             child = await asyncio.create_subprocess_exec("sleep", "0.1")
             assert await asyncio.wait_for(child.wait(), 1) == 0
         assert loop.time() - began == 150
@@ -685,7 +685,7 @@ def test_a_hub_in_another_loop_is_refused():
         asyncio.run(attach())
 
 
-# -------- who else reads the clock
+# -------- other readers of the clock
 
 
 def test_reports_say_how_much_time_is_left(clock):

@@ -1,4 +1,4 @@
-"""What a strict type checker knows of greenlets. `tox -e types` checks this file, the test suite runs it.
+"""What a strict type checker knows about greenlets. `tox -e types` checks this file, the test suite runs it.
 
 An error that must be found is marked by an ignore comment: one that is not needed is an error of its own.
 """

@@ -1,4 +1,4 @@
-"""What a strict type checker knows of the twins of standard modules, the hub and backends; see test_greenlets.py."""
+"""What a strict type checker knows about the twins of standard modules, the hub and backends; see test_greenlets.py."""
 
 import os as standard_os
 import socket as standard_socket

@@ -1,4 +1,4 @@
-"""What a strict type checker knows of events, locks, queues, pools and settings; see test_greenlets.py."""
+"""What a strict type checker knows about events, locks, queues, pools and settings; see test_greenlets.py."""
 
 from typing import Any, assert_type
 

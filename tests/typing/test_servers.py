@@ -1,4 +1,4 @@
-"""What a strict type checker knows of servers; see test_greenlets.py."""
+"""What a strict type checker knows about servers; see test_greenlets.py."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, assert_type
