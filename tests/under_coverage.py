@@ -24,7 +24,7 @@ from pathlib import Path
 TREE = Path(__file__).parents[1]
 COPY = TREE / "build" / "coverage"
 FOLDERS = ("core", "primitives", "socket", "backends", "files", "process")
-# Tests that set a tracer of their own, or make the hub itself wait in the middle of a traced line, which breaks the rest.
+# Tests that set a tracer of their own, or make the hub itself wait in a traced line, which breaks the rest.
 NOT_HERE = ("test_tracing.py", "test_attach.py", "test_hub_waits.py")
 SECONDS = 900  # for a file
 SETTINGS = """

@@ -828,7 +828,7 @@ def test_the_private_methods_we_replace_are_there_and_are_called_as_we_expect(mo
             calls.append(("communicate", input))
             return super()._communicate(input, endtime, orig_timeout)
 
-    # The pipes' files exist when the program is started; `wait` and `communicate` go through the methods that we replace.
+    # The pipes' files exist when the program is started; `wait` and `communicate` go through what we replace.
     with Watched(["cat"], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:
         assert process.communicate("x") == ("x", "")
         assert process._waitpid_lock.acquire(False) and not process._waitpid_lock.release()

@@ -30,7 +30,7 @@ def unix_pair(sockets, opened, *kind):
 
 
 def skip_if_a_listener_cannot_be_shut_down(hub):
-    """Only on Linux does this end an accept; elsewhere it is an error, and a kqueue, or its stand-in, reports nothing."""
+    """Only on Linux does that end an accept; elsewhere it is an error, and kqueue, or its stand-in, reports nothing."""
     if hub.backend.name == "kqueue":
         pytest.skip("where there is kqueue, to shut a listener down is an error")
 

@@ -26,7 +26,7 @@ def echo(sock, address):
         while data := sock.recv(65536):
             sock.sendall(data)
     except OSError:
-        pass  # the fault of a test
+        pass  # caused by a fault of the test
 
 
 def kinds(fault):
@@ -414,7 +414,7 @@ def test_streams_of_an_event_loop(side):
         try:
             writer.write(await reader.readexactly(5))
         except OSError:
-            pass  # the fault of a test
+            pass  # caused by a fault of the test
         writer.close()
 
     async def main():
