@@ -39,7 +39,7 @@ def main():
     pairs = parser.parse_args().pairs
     shares = []
     for number in range(pairs):
-        order = [SLICE, None] if number % 2 else [None, SLICE]  # whatever comes first has no advantage
+        order = [SLICE, None] if number % 2 else [None, SLICE]  # so that the first one has no advantage
         found = {time_slice: counted(time_slice) for time_slice in order}
         shares.append(found[SLICE] / found[None])
     first, median, last = statistics.quantiles(shares, n=4)

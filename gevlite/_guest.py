@@ -63,7 +63,7 @@ class Guest:
         self._own_backend = None  # what the hub had before
         self._timer = None
         self._due_at = math.inf
-        self._due = False  # a turn was asked for with call_soon
+        self._due = False  # whether a turn is queued with call_soon
         self._turning = False
         self._astray = False  # the loop runs in another thread
         self._close = None  # the loop's own `close`

@@ -217,7 +217,7 @@ class Report(Files):
     def _left(self, moment):
         return max(moment - self.now, 0) / 1e9 if moment else None
 
-    # -------- who waits for whom
+    # -------- what waits for what
 
     def _find_deadlocks(self):
         """The circles of greenlets that wait for each other, without any time limit, so that none will ever go on."""

@@ -57,8 +57,8 @@ class StatusPage:
         self.pid = pid
 
     def answer(self, sock, proxied, environ):
-        """A WSGI application that answers the request; None if the page is not asked for. `environ` is as the client
-        sent it. proxied: the connection began with the PROXY protocol."""
+        """A WSGI application that answers the request; None if it is not for the page. `environ` is as the client sent
+        it. proxied: the connection began with the PROXY protocol."""
         path = environ["PATH_INFO"]
         if path != self.path and not path.startswith(self.path + "/"):
             return None

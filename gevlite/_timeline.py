@@ -2,7 +2,7 @@
 
 The format: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU. Perfetto, speedscope and
 chrome://tracing read it. Each greenlet is a thread there. Its slices do not overlap: it runs, waits, or is ready. A
-flow goes from the slice of whoever wakes a greenlet to the one in which that runs.
+flow goes from the slice of the waker to the one in which the woken greenlet runs.
 """
 
 import json

@@ -291,7 +291,7 @@ class Crew:
 
         taken: keeps the current task, in case an exception ends the thread meanwhile.
         """
-        while forks == _forks:  # else a task has forked: this is the child's main thread, not a worker
+        while forks == _forks:  # otherwise a task has forked: this is the child's main thread, not a worker
             try:
                 taken.append(self.tasks.get(timeout=self.idle_seconds))
             except Empty:

@@ -392,7 +392,7 @@ def _cancel_there(task):
 
 def _forget_error(task):
     if not task.cancelled():
-        task.exception()  # nothing else will ask for it
+        task.exception()  # nothing else will retrieve it
 
 
 class _Service:

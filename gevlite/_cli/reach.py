@@ -167,7 +167,7 @@ def knock(pid, uid, timeout):
             connection.settimeout(timeout)
             if _door.is_private(folder, uid) and os.lstat(path).st_uid in (uid, 0, os.geteuid()):
                 connection.connect(path)
-                # The folder is that user's, who may have put a link to the socket of another process there.
+                # The folder belongs to that user, who could have put a link to the socket of another process there.
                 if _door.peer_of(connection) in (None, uid, 0) and _door.process_of(connection) in (None, pid):
                     return connection
         except TimeoutError:

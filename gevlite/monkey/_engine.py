@@ -154,7 +154,7 @@ def load_twins():
     if not _loaded:
         for name in _NEEDED:
             importlib.import_module(f"gevlite.{name}")
-        if importlib.util.find_spec("_ssl") is not None:  # else a Python without OpenSSL
+        if importlib.util.find_spec("_ssl") is not None:  # otherwise Python was built without OpenSSL
             importlib.import_module("gevlite.ssl")
         backends.prepare()
         _carry_out_lazy_imports()

@@ -573,7 +573,7 @@ def watch():
 def main():
     sys.unraisablehook = lambda found: problems.append((repr(found.object), found.exc_value))
     gc.set_threshold(200, 5, 5)
-    logging.getLogger("asyncio").setLevel(logging.ERROR)  # -X dev has it tell of slow callbacks
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # with -X dev it reports slow callbacks
     watching = gevlite.spawn(watch)
     workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     # The test is useless without time slices, so check that they work: two greenlets that spin see each other run.

@@ -309,7 +309,7 @@ class GreenletUnit(Unit):
         self.deadlines += 1
         try:
             with gevlite.TaskGroup() as group:
-                with gevlite.uninterrupted():  # else the first may fail before the second is there
+                with gevlite.uninterrupted():  # otherwise the first may fail before the second exists
                     for child in children:
                         group.spawn(child.run)
                 self.step()
@@ -553,7 +553,7 @@ class TaskUnit(Unit):
         self.deadlines += 1
         try:
             async with gevlite.TaskGroup() as group:
-                with gevlite.uninterrupted():  # else the first may fail before the second is there
+                with gevlite.uninterrupted():  # otherwise the first may fail before the second exists
                     for child in children:
                         group.spawn(child.run)
                 await self.step()
@@ -568,7 +568,7 @@ class TaskUnit(Unit):
         self.deadlines += 1
         try:
             with gevlite.TaskGroup() as group:
-                with gevlite.uninterrupted():  # else the first may fail before the second is there
+                with gevlite.uninterrupted():  # otherwise the first may fail before the second exists
                     for child in children:
                         group.spawn(child.run)
                 gevlite.sleep(self.world.moment())
