@@ -137,8 +137,8 @@ GRPC_CALLS = 1000
 def _cure_grpc(grpc):
     """Turn on grpc's support for gevent, which gets gevlite under that name.
 
-    grpc keeps a reference to the hub's thread pool, and its calls wait there. It gets another pool instead: calls that
-    wait for long would hold up other calls, and everything else that uses the hub's ten threads.
+    grpc would keep the hub's thread pool, for its calls to wait in. It gets another pool instead: calls that wait for
+    long would hold up other calls, and everything else that uses the hub's ten threads.
     """
     cygrpc = sys.modules.get("grpc._cython.cygrpc")
     present = sys.modules.get("gevent")

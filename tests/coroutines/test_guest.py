@@ -893,7 +893,7 @@ def test_nothing_is_left_of_a_loop(host):
     seen = weakref.ref(loop)
     del loop
     gc.collect()
-    # The hub forgets the greenlet that ran it when the next one runs it.
+    # The hub forgets the greenlet that ran the loop when another one runs a loop.
     new_loop(host).close()
     gevlite.asyncio.run(asyncio.sleep(0))
     gc.collect()

@@ -37,7 +37,7 @@ def runs(program, text, code=0):
 
 
 def interrupt(terminal):
-    """Ctrl-C drops the input so far, and the prompt goes on."""
+    """Ctrl-C ends the input or the command, and the prompt goes on."""
     terminal.expect("KeyboardInterrupt\n>>> ", again="\x03")
     terminal.type("6 * 7\n")
     terminal.expect("42\n>>> ", again="\x036 * 7\n")

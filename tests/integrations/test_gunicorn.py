@@ -413,7 +413,7 @@ def test_several_workers(master):
     running = master("-w", "2")
     first = running.get().json
     assert first["wsgi.multiprocess"] == "True"
-    # A worker with room for one more request takes it.
+    # Either worker may take a request: ask until the other one has.
     until(lambda: running.get().json["pid"] != first["pid"], "the other worker")
 
 
