@@ -85,6 +85,7 @@ struct kq {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct kq *all;
 static int ready_fd = -1; /* an eventfd that is always readable */
+static int hooked; /* forks call us */
 
 /* ---------------------------------------------------------------- the list of what may have something to report */
 
@@ -570,6 +571,10 @@ static void after_fork_in_child(void)
             close(kq->fd);
         dispose(kq);
     }
+    /* The child may close all descriptors that it does not know, and no kernel would have this one. */
+    if (ready_fd >= 0)
+        close(ready_fd);
+    ready_fd = -1;
     pthread_mutex_unlock(&lock);
 }
 
@@ -579,11 +584,10 @@ int kqueue(void)
     struct kq *kq;
     int fd, code;
     pthread_mutex_lock(&lock);
-    if (ready_fd < 0) {
+    if (ready_fd < 0)
         ready_fd = eventfd(1, EFD_CLOEXEC);
-        if (ready_fd >= 0)
-            pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-    }
+    if (ready_fd >= 0 && !hooked)
+        hooked = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
     fd = ready_fd < 0 ? -1 : epoll_create1(0);
     kq = fd < 0 ? NULL : calloc(1, sizeof(*kq));
     if (kq == NULL || epoll_ctl(fd, EPOLL_CTL_ADD, ready_fd, &event) < 0) {
