@@ -69,6 +69,8 @@ cdef enum:
 cdef class EpollBackend(Backend):
     """Linux epoll: edge-triggered for gevlite sockets, one-shot for everything else."""
 
+    late_after_fork = True
+
     cdef int epfd
     cdef bint no_pwait2         # the kernel said ENOSYS once
     cdef epoll_event[BATCH] events
@@ -180,8 +182,9 @@ cdef class EpollBackend(Backend):
         return n
 
     cpdef after_fork(self):
-        c_close(self.epfd)
-        self.epfd = -1
+        if self.epfd >= 0:
+            c_close(self.epfd)
+            self.epfd = -1
         Backend.after_fork(self)
         self._open()
 

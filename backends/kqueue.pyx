@@ -118,6 +118,8 @@ cdef enum:
 cdef class KqueueBackend(Backend):
     """kqueue of macOS and the BSDs: edge-triggered for gevlite sockets, one-shot for everything else."""
 
+    late_after_fork = True
+
     cdef int kq
     cdef int pid                # the process that made it
     cdef bint triggered         # EVFILT_USER, and not seen by a poll yet

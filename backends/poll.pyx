@@ -68,6 +68,8 @@ cdef extern from *:
 cdef class PollBackend(Backend):
     """poll(): level-triggered, interest armed for one report, descriptors of any number."""
 
+    late_after_fork = True
+
     cdef pollfd *items      # what is watched; the first is the wake pipe
     cdef int count
     cdef int capacity

@@ -40,6 +40,8 @@ cdef extern from "fcntl.h" nogil:
 cdef class SelectBackend(Backend):
     """select(): level-triggered, interest armed for one report, descriptors below FD_SETSIZE only."""
 
+    late_after_fork = True
+
     cdef fd_set readers
     cdef fd_set writers
     cdef int highest

@@ -4,7 +4,7 @@ Here is what every backend has in common; each kernel interface has a file of it
 knows the hub: it calls a backend, and takes what that has found.
 """
 
-from typing import Any, Final, Self, final
+from typing import Any, ClassVar, Final, Self, final
 
 from typing_extensions import disjoint_base
 
@@ -30,7 +30,12 @@ class Backend:
     Where their exceptions go: those of `adopt` and `arm` to the waiter of the descriptor, of `poll` to the main greenlet of
     the hub's thread, of `close` out of `Hub.destroy`, of `drop` and `wake` to `Hub.handle_error`. (An OSError of `drop` is
     ignored. If `wake` fails, the pipe wakes.) If `after_fork` raises, the child cannot use its hub.
+
+    late_after_fork: True if the hub may call `close` in the child of a fork, and `after_fork` only when it polls for the
+    first time. A subclass that defines either of them says it again; the instance is not asked.
     """
+
+    late_after_fork: ClassVar[bool]
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     @property
     def name(self) -> str:

@@ -46,7 +46,12 @@ cdef class Backend:
     Where their exceptions go: those of `adopt` and `arm` to the waiter of the descriptor, of `poll` to the main greenlet of
     the hub's thread, of `close` out of `Hub.destroy`, of `drop` and `wake` to `Hub.handle_error`. (An OSError of `drop` is
     ignored. If `wake` fails, the pipe wakes.) If `after_fork` raises, the child cannot use its hub.
+
+    late_after_fork: True if the hub may call `close` in the child of a fork, and `after_fork` only when it polls for the
+    first time. A subclass that defines either of them says it again; the instance is not asked.
     """
+
+    late_after_fork = False
 
     def __cinit__(self, *args, **kwargs):
         self.wake_fd = -1

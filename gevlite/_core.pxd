@@ -298,6 +298,7 @@ cdef class Hub(greenlet):
     cdef FdEntry **fds
     cdef int fds_size
     cdef readonly Backend backend
+    cdef Backend front              # what is called: `backend`, or what renews it first in the child of a fork
     cdef readonly str backend_reason
     cdef bint started               # the loop has been entered
     cdef bint polling               # inside backend.poll, maybe blocked

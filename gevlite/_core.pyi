@@ -653,8 +653,14 @@ def fd_ready(fd: int, events: int) -> int:
     Does not block. Raises OSError(EBADF) for a closed fd.
     """
 
+def backend_of(hub: Hub) -> Backend:
+    """The backend of a hub, with its descriptors: after a fork, the child has not made them before this.
+
+    Any thread, but only the hub's own has them made.
+    """
+
 def after_fork_in_child() -> None:
-    """Give this thread's hub a fresh backend and drop the hubs of threads that no longer exist. Runs at each fork."""
+    """Part this thread's hub from the parent's backend; drop the hubs of threads that no longer exist. Runs at each fork."""
 
 def exit_process(status: int) -> NoReturn:
     """End the child of a fork as its main program would end: threads, exit functions, what is buffered."""

@@ -1282,7 +1282,7 @@ cdef class Hub(greenlet):
         chosen, reason = _backend_chooser(backend)
         if not isinstance(chosen, Backend):
             raise TypeError(f"a backend must be a subclass of gevlite.backends.Backend, not {type(chosen).__name__}")
-        self.backend = chosen
+        self.backend = self.front = chosen
         self.backend_reason = reason
         gl_set_parent(<PyObject *> self, <PyObject *> main)
         self.thread_ident = _get_ident()
@@ -1350,7 +1350,7 @@ cdef class Hub(greenlet):
     cdef int wake_backend(self) except -1:
         """Let a poll that is under way, or the next one, return at once. Any thread."""
         try:
-            self.backend.wake()
+            self.front.wake()
         except BaseException as exc:
             # The caller can do nothing about it, and what was queued must not stay there unseen.
             Backend.wake(self.backend)
@@ -1629,7 +1629,7 @@ cdef class Hub(greenlet):
             self.deliver()          # the greenlet that polled had to wait before it came to do so
             timeout = 0
         try:
-            if backend.poll(timeout) is not None:
+            if self.front.poll(timeout) is not None:
                 raise TypeError(f"{backend.name} backend: poll() is to call report() and return None")
             if self.attach_until:
                 run_signal_handlers(True)       # which also runs what a debugger has left
@@ -2486,8 +2486,6 @@ cpdef abandon_others(Hub hub):
 
 cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
     """signal_fds: what the hubs of this process may have given to set_wakeup_fd; this hub is the last of them."""
-    cdef int pipes
-    cdef LostBackend lost
     hub.pid = getpid()
     hub.thread_ident = _get_ident()
     hub.polling = False
@@ -2501,7 +2499,24 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
     hub.thread_refs = 0
     stop_clock(hub)                # the time of another process is real
     unwatch_attach(hub)
-    pipes = hub.backend.pipes
+    late = is_renewed_late(hub.backend)
+    if not late:
+        renew_backend(hub)
+    try:
+        before = _signal.set_wakeup_fd(-1 if late else hub.backend.signal_fd, warn_on_full_buffer=False)
+        hub.is_main_thread = True      # the thread that forked is the child's main thread
+        if before != -1 and before not in signal_fds:
+            _signal.set_wakeup_fd(before, warn_on_full_buffer=False)
+    except (ValueError, OSError):       # OSError: another library's, which is closed
+        pass
+    if late:
+        give_back(hub)
+    return fd_rearm_all(hub)
+
+
+cdef int renew_backend(Hub hub) except -1:
+    cdef LostBackend lost
+    cdef int pipes = hub.backend.pipes
     try:
         hub.backend.after_fork()
         if hub.backend.pipes == pipes:
@@ -2511,14 +2526,80 @@ cdef int renew_after_fork(Hub hub, set signal_fds) except -1:
         lost.replaced = hub.backend.name
         lost.cause = exc
         hub.backend = lost
+    hub.front = hub.backend
+    return 0
+
+
+# ---------------------------------------------------------------- a backend that is renewed late
+
+# The child of a fork may close all descriptors that it does not know, as daemons do. So it has none of its own before it
+# needs them. Then nothing else knows their numbers, in particular not the interpreter, which would write signals there.
+
+cdef bint is_renewed_late(Backend backend) except -1:
+    """True if its class says so. One that defines `after_fork` or `close` anew has to say it anew, too."""
+    for cls in type(backend).__mro__:
+        names = vars(cls)
+        if "late_after_fork" in names:
+            return bool(names["late_after_fork"])
+        if "after_fork" in names or "close" in names:
+            return False
+    return False
+
+
+cdef int give_back(Hub hub) except -1:
+    """What the backend shares with the parent; it is renewed when the hub polls."""
+    if hub.front is not hub.backend:
+        return 0                    # another fork before that
     try:
-        before = _signal.set_wakeup_fd(hub.backend.signal_fd, warn_on_full_buffer=False)
-        hub.is_main_thread = True      # the thread that forked is the child's main thread
-        if before != -1 and before not in signal_fds:
-            _signal.set_wakeup_fd(before, warn_on_full_buffer=False)
-    except (ValueError, OSError):       # OSError: another library's, which is closed
-        pass
+        hub.backend.close()
+    except Exception as exc:
+        hub._report(hub.backend, exc)
+    hub.front = _LateBackend()
+    return 0
+
+
+cdef int renew_late(Hub hub) except -1:
+    """See that the hub's backend has its descriptors. In the hub's thread."""
+    if hub.front is hub.backend:
+        return 0
+    fd_fail_closed(hub)
+    renew_backend(hub)
+    if hub.is_main_thread:
+        hub._watch_signals()
     return fd_rearm_all(hub)
+
+
+def backend_of(Hub hub not None):
+    """The backend of a hub, with its descriptors: after a fork, the child has not made them before this.
+
+    Any thread, but only the hub's own has them made.
+    """
+    if gevlite_thread_hub == <PyObject *> hub:
+        renew_late(hub)
+    return hub.backend
+
+
+@cython.final
+cdef class _LateBackend(Backend):
+    """In the child of a fork: what the hub calls until its first poll. That renews the hub's backend."""
+
+    def _make_pipe(self):
+        pass
+
+    cpdef arm(self, int fd, int events):
+        pass            # the hub has all that waits armed when the backend is new
+
+    cpdef drop(self, int fd):
+        pass
+
+    cpdef wake(self):
+        pass            # the next poll waits for nothing, and then the inbox is looked at
+
+    cpdef poll(self, int64_t timeout_ns):
+        cdef Hub hub = <Hub> gevlite_thread_hub
+        renew_late(hub)
+        hub.front.poll(0)
+        run_signal_handlers(True)       # for one that came before the interpreter knew where to write it
 
 
 include "_look.pxi"
@@ -3159,7 +3240,7 @@ cdef int keep_after_fork(Hub hub) except -1:
 
 
 def after_fork_in_child():
-    """Give this thread's hub a fresh backend and drop the hubs of threads that no longer exist. Runs at each fork."""
+    """Part this thread's hub from the parent's backend; drop the hubs of threads that no longer exist. Runs at each fork."""
     cdef Hub hub
     forget_threads()
     trace_after_fork()
@@ -3168,8 +3249,9 @@ def after_fork_in_child():
         if <PyObject *> hub == gevlite_thread_hub:
             renew_after_fork(hub, signal_fds)
             keep_after_fork(hub)
-            # Hooks that run after this one may take the signals away from it: asyncio's calls set_wakeup_fd(-1).
-            hub.call_soon(hub._watch_signals)
+            if hub.front is hub.backend:
+                # Hooks that run after this one may take the signals away: asyncio's calls set_wakeup_fd(-1).
+                hub.call_soon(hub._watch_signals)
         else:
             close_inbox(hub)
             remove_hub(hub)

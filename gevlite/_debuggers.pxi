@@ -59,6 +59,8 @@ cdef int poll_attachable(Hub hub, int64_t timeout) except -1:
 
 
 cdef int watch_attach(Hub hub) except -1:
+    if hub.front is not hub.backend:
+        return 0        # a signal handler has forked in this poll: later
     hub.attach_fd = gevlite_attach_open(&hub.attach_held)
     try:
         if hub.attach_fd >= 0:
@@ -85,7 +87,7 @@ cdef int attach_comes(Hub hub) except -1:
     while c_read(hub.attach_fd, scratch, sizeof(scratch)) > 0:
         pass
     hub.attach_until = gevlite_now_ns() + ATTACH_FOR_NS
-    hub.backend.arm(hub.attach_fd, READ)
+    hub.front.arm(hub.attach_fd, READ)
     return 0
 
 

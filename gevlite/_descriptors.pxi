@@ -70,14 +70,14 @@ cdef int fd_rearm(Hub hub, FdEntry *entry) except -1:
     cdef int want
     if entry.flags & ADOPTED:
         return 0
-    if entry.flags & OWNED and hub.backend.adopt(entry.fd):
+    if entry.flags & OWNED and hub.front.adopt(entry.fd):
         fd_set_armed(hub, entry, 0)
         entry.flags |= ADOPTED
         hub.watched_fds += 1
         return 0
     want = (READ if entry.readers.count else 0) | (WRITE if entry.writers.count else 0)
     if want:
-        hub.backend.arm(entry.fd, want)
+        hub.front.arm(entry.fd, want)
         fd_set_armed(hub, entry, want)
     return 0
 
@@ -99,6 +99,18 @@ cdef int fd_rearm_all(Hub hub) except -1:
                 fd_rearm(hub, entry)
             except Exception as exc:
                 fd_fail(hub, entry, exc)
+    return 0
+
+
+cdef int fd_fail_closed(Hub hub) except -1:
+    """Raise EBADF in all that waits for a number that is not open, before the hub's backend may get this number itself."""
+    cdef int i
+    cdef FdEntry *entry
+    for i in range(hub.fds_size):
+        entry = hub.fds[i]
+        if entry != NULL and (entry.readers.count or entry.writers.count):
+            if fcntl(entry.fd, F_GETFD) < 0:
+                fd_fail(hub, entry, OSError(EBADF, os.strerror(EBADF)))
     return 0
 
 
@@ -159,7 +171,7 @@ cdef int fd_disarm(Hub hub, FdEntry *entry) except -1:
         fd_drop(hub, entry)
         return fd_set_armed(hub, entry, 0)
     try:
-        hub.backend.arm(entry.fd, want)
+        hub.front.arm(entry.fd, want)
     except BaseException as exc:
         # Closed meanwhile, or the backend failed: whatever still waits would wait for ever.
         fd_set_armed(hub, entry, 0)
@@ -170,7 +182,7 @@ cdef int fd_disarm(Hub hub, FdEntry *entry) except -1:
 cdef int fd_drop(Hub hub, FdEntry *entry) except -1:
     """Have the backend forget it. An error of that is reported: the caller has more to clear up."""
     try:
-        hub.backend.drop(entry.fd)
+        hub.front.drop(entry.fd)
     except OSError:
         pass            # closed meanwhile
     except BaseException as exc:

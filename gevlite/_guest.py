@@ -22,6 +22,7 @@ from asyncio import events
 from gevlite import backends
 from gevlite._aio import running_hook
 from gevlite._core import (
+    backend_of,
     get_hub_if_exists,
     getcurrent,
     host_begin,
@@ -102,7 +103,7 @@ class Guest:
             self._ask()
 
     def _descriptor(self):
-        backend = self.hub.backend
+        backend = backend_of(self.hub)
         fileno = getattr(backend, "fileno", None)
         if fileno is not None:
             return fileno()

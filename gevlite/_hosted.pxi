@@ -132,8 +132,9 @@ def replace_backend(Hub hub, Backend backend, str reason):
     if hub.polls > hub.hosted:
         raise RuntimeError("the backend of a hub cannot be replaced while it polls")
     unwatch_attach(hub)
+    renew_late(hub)
     backend.take_over(hub.backend)
-    hub.backend = backend
+    hub.backend = hub.front = backend
     hub.backend_reason = reason
     hub.delivered = 0
     fd_rearm_all(hub)

@@ -22,6 +22,7 @@ from gevlite._core import (
     FdWatch,
     Hub,
     Waiter,
+    backend_of,
     fd_of,
     get_hub,
     get_hub_if_exists,
@@ -737,7 +738,7 @@ class Loop:
 
     def fileno(self):
         """The descriptor of the kernel's poll object (epoll, kqueue); None if the backend has none."""
-        fileno = getattr(self.hub.backend, "fileno", None)
+        fileno = getattr(backend_of(self.hub), "fileno", None)
         return None if fileno is None else fileno()
 
     @property

@@ -12,7 +12,7 @@ thread, as it normally does), and registers the hub again when that code passes 
 import signal as _std
 
 from gevlite import _twin
-from gevlite._core import get_hub, get_hub_if_exists, sleep
+from gevlite._core import backend_of, get_hub, get_hub_if_exists, sleep
 from gevlite.event import Event
 from gevlite.greenlet import Greenlet, GreenletExit
 
@@ -167,7 +167,7 @@ def pause():
 
 
 def _is_told_of_signals(hub):
-    ours = hub.backend.signal_fd
+    ours = backend_of(hub).signal_fd
     try:
         current = _set_wakeup_fd(ours, warn_on_full_buffer=False)
     except ValueError:
