@@ -1,13 +1,13 @@
 # Part of _core.pyx: time slices. A greenlet that has run for longer than its slice gives way between two bytecodes, as if it
 # had called `sleep(0)`. See "Time slices" in docs/design.md.
 #
-# * The ticker notices that a run has lasted too long, and adds a pending call, for which it needs no GIL. The main thread
-#   makes that call between two bytecodes, and marks a signal as having come in it (PyErr_SetInterruptEx). So the
-#   interpreter calls our handler. No signal is sent, so no system call is interrupted.
-# * The handler finds out whether what runs may be interrupted where it is (`_interrupt.h`). If so, the greenlet parks in
-#   `Hub.sliced`, and the turn of the loop is over. The next thing that the hub does is to look at timers and the kernel: what
-#   they wake goes first. In each turn the hub wakes one of that list, behind what is ready: so of those that used up a slice
-#   each gets its turn.
+# * The ticker notices that a run has lasted too long, and adds a pending call, for which it needs no GIL. The main
+#   thread makes that call between two bytecodes. The call marks a signal as received (PyErr_SetInterruptEx), so the
+#   interpreter runs our handler. No signal is sent, so no system call is interrupted.
+# * The handler finds out whether the running code may be interrupted at this point (`_interrupt.h`). If so, the
+#   greenlet parks in `Hub.sliced`, and the turn of the loop is over. Next the hub looks at timers and the kernel: what
+#   they wake goes first. In each turn the hub wakes one greenlet of `Hub.sliced`, behind what is ready, so each of them
+#   gets its turn.
 # * An exception for the greenlet (kill, Timeout) ends its wait, and leaves the handler where the greenlet was interrupted.
 #
 # Signals are handled in the main thread only, so this is for its hub alone.
@@ -24,7 +24,7 @@ cdef extern from "_interrupt.h":
                               uint64_t *place) except -1
 
 cdef enum:
-    MAX_PASSES = 4      # so often what is woken goes before the first of those that were ready, see woken_first
+    MAX_PASSES = 4      # how often woken entries may pass the first ready one, see woken_first
 
 cdef int _slice_signal = 0              # the number; 0: our handler is not set
 cdef object _slice_signal_before = None  # what was set before
@@ -36,10 +36,10 @@ cdef object _slice_completed = None     # see _back_jumps.completed
 
 # ---------------------------------------------------------------- what may be interrupted
 
-# Methods that must not be: an exception, or a long wait, in the middle of one may lose a lock.
+# Methods that must not be interrupted: an exception, or a long wait, in the middle of one may lose a lock.
 cdef frozenset _NEVER_NAMES = frozenset(("__del__", "__enter__", "__exit__", "__aenter__", "__aexit__"))
-# Functions of the standard library that set what belongs to the thread, or that a fork calls, by their file: what they do must
-# be complete before others run.
+# Functions of the standard library, by file, that set state of the thread or that a fork calls: they must finish before
+# other greenlets run.
 cdef dict _NEVER_STANDARD = {
     os.path.join(os.path.dirname(os.__file__), *path.split("/")): frozenset(names.split())
     for path, names in {
@@ -50,12 +50,12 @@ cdef dict _NEVER_STANDARD = {
         "threading.py": "_after_fork",
     }.items()
 }
-# Parts of the standard library that take and give back locks, or note what is to be given back, for what calls them.
+# Parts of the standard library that take and release locks for their caller, or note what it has to release.
 cdef tuple _GUARDS = tuple(
     os.path.join(os.path.dirname(os.__file__), name)
     for name in ("concurrent" + os.sep, "contextlib.py", "logging" + os.sep, "queue.py", "threading.py")
 )
-# Their functions in which the code of a thread runs.
+# Functions of those parts in which the code of a thread runs.
 cdef frozenset _THREAD_NAMES = frozenset(("_bootstrap", "_bootstrap_inner", "run", "_worker"))
 _LOOP_FILE = os.path.join(os.path.dirname(os.__file__), "asyncio", "base_events.py")
 # Parts of the file names of debuggers.
@@ -87,7 +87,7 @@ cdef int classify(PyObject *code) except -1:
 
 
 cdef int prepare_slices() except -1:
-    """Learn what the instructions of this Python are."""
+    """Learn the instructions of this Python."""
     cdef str name
     cdef int number
     import opcode
@@ -110,15 +110,15 @@ cdef int prepare_slices() except -1:
 
 
 cdef bint may_give_way(Hub hub, greenlet me) except -1:
-    """Whether the running greenlet is one that may be interrupted at all, now."""
+    """Whether the running greenlet may be interrupted at all now."""
     if runs_loops(hub, me) or isinstance(me, _Nursery) or <PyObject *> me == _collecting or _exiting:
         return False
     if hub.closed or hub.closing or hub.handlers_due:
         return False
     if hub.shuffle is not None:
-        return False            # who runs when is to be the same in the next run
+        return False            # the order of greenlets must be the same in the next run
     if (hub.in_handlers or hub.in_place_shown != NULL) and me is get_main(hub):
-        return False            # in the middle of what it waits for
+        return False            # in the middle of its own wait
     if hub.thread_state.c_tracefunc != NULL and is_debugger(sys.gettrace()):
         return False
     return True
@@ -158,7 +158,7 @@ cdef int end_slice() except -1:
     if hub.ticker_waits:
         tell_ticker(hub)
     if not hub.slice_asked:
-        return 0                # it was sent by somebody, or this is the second look for other signals
+        return 0                # a real signal, or the second look for other signals
     hub.slice_asked = False
     again, hub.slice_again = hub.slice_again, False
     if hub.slicer is None:
@@ -166,10 +166,10 @@ cdef int end_slice() except -1:
         return 0
     run = hub_run(hub)
     if hub.polling or run != hub.slice_run:
-        return 0                # what was to give way has done so already
+        return 0                # the run that was to end has ended already
     me = current_greenlet()
     if _collecting == NULL and (not _gc_callbacks or _gc_callbacks[-1] is not _collection_ends):
-        watch_collections()     # what the program has added would be called after our last one
+        watch_collections()     # callbacks that the program has added would be called after our last one
     if not may_give_way(hub, me):
         return 0
     if is_uninterrupted(me):
@@ -177,15 +177,16 @@ cdef int end_slice() except -1:
         return 0
     where = gevlite_may_interrupt(hub.thread_state, _slice_standard, classify, &place)
     if where == GEVLITE_NOT_HERE:
-        # Perhaps a C function looks for signals in the middle of something. Each loop and each call looks soon. If it is the
-        # same place again, it is such a function: then the ticker asks again after a while.
+        # Perhaps a C function checks for signals in the middle of its work. Python code checks again soon, at the next
+        # loop or call. If we are at the same place again, it is such a function: then the ticker asks again after a
+        # while.
         if not again or place != hub.slice_place:
             hub.slice_place = place
             ask_for_slice(hub)
         return 0
     if where != GEVLITE_MAY:
         return ask_for_a_while(hub, run)
-    # Handlers are called in the order of their numbers. Those that come after ours are not to wait for this greenlet.
+    # Handlers are called in the order of their numbers. Those that come after ours must not wait for this greenlet.
     gevlite_interrupt(_slice_signal)
     PyErr_CheckSignals()
     if gevlite_thread_hub != <PyObject *> hub or hub.slicer is None or hub_run(hub) != run:
@@ -199,10 +200,10 @@ cdef int end_slice() except -1:
 
 
 cdef int ask_for_a_while(Hub hub, uint64_t run) noexcept:
-    """Where nothing may be interrupted now: have the handler called at each step for a slice.
+    """At a place that must not be interrupted: have the handler called at each step, for as long as a slice.
 
-    A loop over such places is hardly ever between two of them when the ticker asks. If that did not help, what runs is long,
-    as an import may be: then there is a pause, twice as long each time.
+    A loop over such places is hardly ever between two of them when the ticker asks. If asking at each step does not
+    help, the place takes long, as an import can: then there is a pause, twice as long each time.
     """
     cdef int64_t limit = (<Tick> hub.slicer).state.limit
     cdef int64_t now = gevlite_now_ns()
@@ -268,7 +269,7 @@ cdef int give_slice_up(Hub hub) except -1:
 
 
 cdef int next_slice(Hub hub) except -1:
-    """In each turn of the loop, after what was ready: one of those that have used up a slice, behind what is ready now."""
+    """In each turn, after what was ready: wake one greenlet that has used up a slice, behind what is ready now."""
     cdef size_t waiting = hub.ready.count
     if hub.timers.size:
         hub.fire_timers()
@@ -279,7 +280,7 @@ cdef int next_slice(Hub hub) except -1:
     if hub.slice_used:
         hub.slice_used = False
         woken_first(hub, waiting)
-    # Only one of them is ready at a time: else what comes from the kernel or from a timer would queue behind them all.
+    # Only one of them is ready at a time: else what the kernel or a timer wakes would queue behind them all.
     if hub.slice_next is None or hub.slice_next.state != WOKEN:
         hub.slice_next = <Waiter> waitlist_pop(&hub.sliced)
         if hub.slice_next is not None:
@@ -290,10 +291,10 @@ cdef int next_slice(Hub hub) except -1:
 
 
 cdef int woken_first(Hub hub, size_t waiting) noexcept:
-    """What a timer or the kernel has just woken goes before the `waiting` entries that were ready already.
+    """Move what a timer or the kernel has just woken before the `waiting` entries that were ready already.
 
-    Each of those may compute for a slice, too: greenlets that begin together do. But what is woken may compute as well. So
-    the first of those that were passed is passed a few times more, and then runs; then the next one is the first.
+    Each of those may compute for a whole slice: greenlets that begin together do. But a woken greenlet may compute as
+    well. So the first waiting entry is passed only a few times, and then runs; then the next one becomes the first.
     """
     cdef Py_ssize_t woken = hub.ready.count - waiting
     cdef Entry *first
@@ -318,7 +319,7 @@ cdef int woken_first(Hub hub, size_t waiting) noexcept:
 
 # ---------------------------------------------------------------- peace
 
-# Of greenlets that are none of ours, by their address: how many blocks they are in.
+# For raw greenlets, by address: how many `uninterrupted()` blocks they are in.
 cdef dict _raw_peace = {}
 
 
@@ -329,7 +330,7 @@ cdef bint is_uninterrupted(greenlet g) noexcept:
 
 
 cdef int add_peace(greenlet g, int change) except -1:
-    """Returns how many blocks it is in now."""
+    """Returns how many `uninterrupted()` blocks the greenlet is in now."""
     cdef int count
     if isinstance(g, CoreGreenlet):
         (<CoreGreenlet> g).peace += change
@@ -406,12 +407,12 @@ def in_main_thread():
         _signal.signal(_signal.SIGINT, None)
     except ValueError:          # "only in the main thread"
         return False
-    except TypeError:           # that this is no handler, it finds only then
+    except TypeError:           # it checks the handler only after the thread
         return True
 
 
 def slice_signal_taken(int signum):
-    """The handler that the program has for this signal, or None if it is free. The main thread only. Raises OSError."""
+    """The program's handler for this signal, or None if the signal is free. The main thread only. Raises OSError."""
     before = _signal.getsignal(signum)
     if before is _end_slice or before in (_signal.SIG_DFL, _signal.SIG_IGN):
         _signal.signal(signum, before)      # raises if there can be no handler
@@ -420,10 +421,10 @@ def slice_signal_taken(int signum):
 
 
 def slice_hub(Hub hub not None, double seconds, int signum, lost, completed):
-    """End the time slices of this hub, of the main thread, after `seconds`; 0: no longer.
+    """End each time slice of this hub, which is the main thread's, after `seconds`; 0: stop doing so.
 
-    lost(): called by a thread of its own when the program has set another handler for the signal; slices are off then.
-    completed(code): the exception table that it should have where an exception is about to be raised, or None.
+    lost(): called in a thread of its own when the program has set another handler for the signal; slices are off then.
+    completed(code): the exception table that this code needs before an exception is raised in it, or None.
     """
     global _slice_completed
     if hub.slicer is not None:
@@ -477,14 +478,14 @@ cdef int restore_slice_signal() except -1:
 
 
 cdef int take_last_interrupt() except -1:
-    """The interpreter ends, and takes the handlers away. One that is asked for comes before that."""
+    """The interpreter ends, and removes the handlers. An interrupt that was asked for is handled before that."""
     if _slice_signal:
         PyErr_CheckSignals()
     return 0
 
 
 def _check_slice_signal(hub, seconds, gil_seconds, run, still):
-    """The ticker calls this if the handler has not run: by the ticker's thread."""
+    """The ticker calls this, in its own thread, if the handler has not run."""
     cdef Hub h = hub
     if _slice_signal and _signal.getsignal(_slice_signal) is not _end_slice and h.slicer is not None:
         (<Tick> h.slicer).stop()

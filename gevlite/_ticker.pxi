@@ -1,19 +1,21 @@
 # Part of _core.pyx: the ticker, an OS thread that notices when a hub has been busy with the same greenlet, or the same
-# callback, for some time. `Tick(hub, seconds, call)` is one such wish. The watch (`_blocked`) is made of it.
+# callback, for some time. Each `Tick(hub, seconds, call)` asks for one such notice. The watch (`_blocked`) is built on
+# it.
 #
 # What it costs the hub: nothing in a switch. The thread reads, without the GIL, the counters that the hub keeps anyway
-# (those of `Hub.progress`); if they are the same as before, what ran then still runs. It takes the GIL only to call, and
-# knows how long it had to wait for that.
+# (those of `Hub.progress`); if they are the same as before, the same greenlet or callback still runs. It takes the GIL
+# only to make a call, and measures how long it had to wait for that.
 #
-# What it costs an idle process: nothing. The thread looks a few times in each period while a hub is busy. If it finds the
-# hub twice in the same poll it sets `hub.ticker_waits`, and if it is still the same poll a period later, it sleeps until the
-# hub says that something goes on. Between its two steps there is a period, so neither side needs a memory barrier: a poll
-# that ends after that was certainly ended by a thread that sees the flag. The hub tests it when a poll ends, when a turn took
-# much too long, and when it begins. A greenlet that never stops running is looked at only as often as its Tick wants it.
+# What it costs an idle process: nothing. The thread looks a few times in each period while a hub is busy. If it finds
+# the hub twice in the same poll it sets `hub.ticker_waits`, and if it is still the same poll a period later, it sleeps
+# until the hub reports that it goes on. A whole period lies between these two steps, so neither side needs a memory
+# barrier: whichever thread ends the poll after that certainly sees the flag. The hub tests the flag when a poll ends,
+# when a turn took much too long, and when it begins. A greenlet that never stops running is looked at only as often as
+# its Tick asks for.
 #
-# The thread has no Python thread state of its own but while it calls, so nothing counts it as a thread of the program. It
-# ends before a fork, because Python warns of a fork in a process with several threads, and begins again when the hub next
-# says that something goes on; in the child at once. It ends for good before the interpreter does.
+# The thread has a Python thread state only while it makes a call, so nothing counts it as a thread of the program. It
+# ends before a fork, because Python warns of a fork in a process with several threads. It begins again when the hub
+# next reports that it goes on; in the child at once. It ends for good before the interpreter does.
 
 cdef extern from "_ticker.h" nogil:
     ctypedef struct pthread_t:
@@ -43,7 +45,7 @@ cdef extern from "pythread.h" nogil:
 
 cdef enum:
     SLICE_LOOK_NS = 500_000     # for the end of a time slice it looks no more often than this
-    SLICE_CHECK_NS = 50_000_000     # so long after it has asked for an end, it asks whether anything hears that
+    SLICE_CHECK_NS = 50_000_000     # so long after it has asked for an end, it checks whether a handler has run
     TICKS_IN_PERIOD = 4         # looks while the hub is busy, so a call comes at most a quarter of the time late
     TICK_FORK_US = 1_000_000    # how long a fork waits for a call under way
     TICK_END_US = 5_000_000     # and the end of the interpreter
@@ -93,12 +95,12 @@ cdef bint _ticker_over = False          # the interpreter ends
 cdef class Tick:
     """From now on, `call(hub, seconds, gil_seconds, run, still)` when one greenlet or callback holds the hub for `seconds`.
 
-    It is called in a thread of its own, and must not wait for greenlets. Its arguments: for how long it has run, for how
-    long of that the ticker had to wait for the GIL, a number that no other run of this hub has, and whether it still runs.
-    It returns in how many seconds it is to be called again if the same still runs then, or None. Its exceptions go to
-    `sys.unraisablehook`. Raises RuntimeError if no thread can be started.
+    `call` runs in a thread of its own, and must not wait for greenlets. Its arguments: how long the run has lasted, for
+    how much of that the ticker had to wait for the GIL, a number that no other run of this hub has, and whether it
+    still runs. It returns in how many seconds to call it again if the run still lasts then, or None. Its exceptions go
+    to `sys.unraisablehook`. Raises RuntimeError if no thread can be started.
 
-    signum: instead, have the interpreter take this signal for come, and call only if no handler has run then.
+    signum: instead, have the interpreter treat this signal as received, and call only if no handler runs then.
     """
     cdef TickState state
     cdef readonly Hub hub
@@ -132,7 +134,7 @@ cdef class Tick:
             wake_ticker()
 
     def stop(self):
-        """No more calls, but for one that is under way."""
+        """Make no more calls, except one that is under way."""
         if self in _ticks:
             _ticks.remove(self)
             link_ticks()
@@ -157,10 +159,10 @@ cdef int tick_reset(TickState *s) noexcept:
 
 
 cdef int link_ticks() except -1:
-    """What the thread walks through is again what is in `_ticks`."""
+    """Make the list that the thread walks through the same as `_ticks` again."""
     global _first_tick
     cdef Tick t
-    PyThread_acquire_lock(_ticks_guard, 1)      # with the GIL: whoever has it wants nothing else
+    PyThread_acquire_lock(_ticks_guard, 1)      # with the GIL held: a holder of the guard waits for nothing else
     _first_tick = NULL
     for t in _ticks:
         t.state.next = _first_tick
@@ -191,14 +193,15 @@ cdef int64_t tick_look(TickState *s, int64_t now) noexcept nogil:
         return now + s.limit // TICKS_IN_PERIOD
     s.looks += 1
     if polls:
-        # The hub says when it goes on, if it is asked to. It may be doing so just now, hence another look after that.
+        # If the flag is set, the hub reports when it goes on. It may go on at this very moment, hence another look
+        # later.
         if not s.flagged:
             s.flagged = True
             poke_flag(s.waits, True)
             return now + s.limit // TICKS_IN_PERIOD
         return -1
     if s.next_call < 0:
-        return now + s.limit // TICKS_IN_PERIOD     # what the hub says comes before its counters change
+        return now + s.limit // TICKS_IN_PERIOD     # the hub reports before its counters change
     if now - s.since < s.next_call:
         return min(now + s.limit // TICKS_IN_PERIOD, s.since + s.next_call) if not s.flagged else s.since + s.next_call
     s.due = True
@@ -228,7 +231,7 @@ cdef int64_t slice_look(TickState *s, int64_t now) noexcept nogil:
             return now + often
         return -1
     if peek_count(s.goes_on) == progress:
-        s.since = peek_time(s.began)        # known exactly
+        s.since = peek_time(s.began)        # here the exact time is known
     if now - s.since < s.limit:
         return min(now + often, s.since + s.limit)
     if not peek_flag(s.asked):
@@ -239,10 +242,11 @@ cdef int64_t slice_look(TickState *s, int64_t now) noexcept nogil:
         if gevlite_interrupt_there(s.signum) < 0:
             poke_flag(s.asked, False)       # too many calls wait for the main thread already: the next look asks again
         return now + often
-    # No handler has run yet: C code does. Or the signal has another handler now.
+    # No handler has run yet: C code is running. Or the signal has another handler now.
     gevlite_look_there()        # the main thread may have stored what it had found just before
     if s.checked:
-        # The handler says when it runs, if it is asked to. It may be running just now, hence another look after that.
+        # If the flag is set, the handler reports when it runs. It may run at this very moment, hence another look
+        # later.
         if s.flagged:
             return -1
         s.flagged = True
@@ -256,13 +260,13 @@ cdef int64_t slice_look(TickState *s, int64_t now) noexcept nogil:
 
 
 cdef int64_t look_at_ticks(int64_t now, int64_t late, bint *due) noexcept nogil:
-    """When to look again; -1: when a hub says so. late: for so long this thread did not run when it should have."""
+    """When to look again; -1: when a hub says so. late: how long this thread did not run although it was due."""
     cdef TickState *s = _first_tick
     cdef int64_t at = -1
     due[0] = False
     while s != NULL:
         if not s.signum:
-            s.since += late         # nor, perhaps, did the others: the machine slept, or the process was stopped
+            s.since += late         # perhaps no other thread ran either: the machine slept, or the process was stopped
         if s.flagged and not peek_flag(s.waits) or 0 <= s.look_at <= now:
             if s.flagged and not peek_flag(s.waits):
                 s.flagged = False
@@ -301,7 +305,7 @@ cdef void *ticker_run(void *argument) noexcept nogil:
 
 
 cdef int call_ticks(TickerThread *me, int64_t asked) noexcept:
-    """asked: when it was found that one is due, and the GIL asked for."""
+    """asked: when one was found due and the thread began to wait for the GIL."""
     cdef Tick t
     cdef int64_t now = gevlite_now_ns()
     for t in list(_ticks):
@@ -359,7 +363,7 @@ cdef int start_ticker() except -1:
     global _ticker
     cdef TickerThread *made
     if _ticker_over or _exiting:
-        return 0                # (by now nothing would end it)
+        return 0                # (nothing would end the thread any more)
     made = <TickerThread *> calloc(1, sizeof(TickerThread))
     if made == NULL:
         raise MemoryError
@@ -385,7 +389,7 @@ cdef int free_ticker(TickerThread *t) noexcept:
 
 
 cdef int halt_ticker(long long microseconds) except -1:
-    """Have the thread end, and wait for that; if it is in a call, not for ever."""
+    """Have the thread end, and wait until it has; if it is in a call, only for so long."""
     global _ticker
     cdef TickerThread *t = _ticker
     cdef bint ended
@@ -409,7 +413,7 @@ cdef int halt_ticker(long long microseconds) except -1:
 
 
 cdef int stop_ticks(Hub hub) except -1:
-    """It ends."""
+    """The hub ends."""
     cdef Tick t
     for t in list(_ticks):
         if t.hub is hub:
@@ -454,12 +458,12 @@ def _end_ticker():
     _ticker_over = True
     halt_ticker(TICK_END_US)
     for t in list(_ticks):
-        t.stop()                # what they call is not to outlive its module
+        t.stop()                # what they call must not outlive its module
 
 
 cdef int prepare_ticker() except -1:
-    """Before the first thread. The hooks of a fork run in reverse order, so this one comes before those of what is imported
-    now, which may take locks that a call needs: logging's, for one."""
+    """Before the first thread. The hooks before a fork run in reverse order, so this one runs before those of modules
+    imported earlier, which may take locks that a call needs: logging's, for one."""
     global _ticker_prepared
     if not _ticker_prepared:
         _ticker_prepared = True
