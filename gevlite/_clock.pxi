@@ -1,13 +1,13 @@
-# Part of _core.pyx: a thread's time that stands still while something runs, and is moved when all wait.
-# `gevlite.testing.VirtualClock` is made of it.
+# Part of _core.pyx: a thread's time that stands still while something runs, and is moved when all greenlets wait.
+# `gevlite.testing.VirtualClock` is built on it.
 #
-# Hub time, by which all timers and deadlines go, never goes back: neither when it begins to stand still, nor when it
-# goes on, at the speed of CLOCK_MONOTONIC and from where it was moved to. So every deadline that anything holds stays
-# right, with the time that was left to it. What a program is shown (`monotonic`, a loop's `time()`) is less by `hidden`,
-# which makes it CLOCK_MONOTONIC again after the end.
+# Hub time, on which all timers and deadlines are based, never goes back: neither when it stops, nor when it goes on,
+# which it does from where it was moved to and at the speed of CLOCK_MONOTONIC. So every deadline stays right, with the
+# time that it had left. The time that a program is shown (`monotonic`, a loop's `time()`) is less by `hidden`, so it
+# equals CLOCK_MONOTONIC again after the end.
 #
-# A thread has its own time, since it is the hub that sees when all wait. OS threads without a hub, and other hubs, have
-# the real one.
+# Each thread has its own time, since only its hub sees when all its greenlets wait. OS threads without a hub, and other
+# hubs, have the real time.
 
 cdef extern from *:
     """
@@ -29,7 +29,7 @@ cdef extern from *:
         socklen_t size = sizeof info;
         return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_state == TCP_SYN_SENT;
     }
-    /* At once what is put off; an even number leaves later ones as they are. */
+    /* Send a delayed acknowledgement at once; an even number leaves later ones as they are. */
     static void gevlite_acknowledge(int fd) {
         int now = 2;
         (void)setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &now, sizeof now);
@@ -49,11 +49,11 @@ cdef extern from *:
 
 cdef class Clock:
     """Clock(auto, settle, limit)\n--\n
-    What moves the time of a thread between `_begin()` and `_end()`.
+    Moves the time of a thread between `_begin()` and `_end()`.
 
-    auto: move it to the next timer when all wait, and not only by `advance`. settle: when descriptors are waited for, so
-    many seconds, really, in which they bring nothing come before each move. limit: TimeStandsStill is raised in the greenlet
-    that began when so many seconds have passed without a move; None: never.
+    auto: move it to the next timer when all greenlets wait, and not only by `advance`. settle: while greenlets wait for
+    descriptors, time moves only after these have brought nothing for so many real seconds. limit: if time does not move
+    for so many real seconds, TimeStandsStill is raised in the greenlet that began; None: never.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -67,14 +67,14 @@ cdef class Clock:
     # -------- what a subclass does
 
     def _holds(self, fds):
-        """Why time must not pass by itself while these descriptors are waited for; None if it may."""
+        """Why time must not move by itself while greenlets wait for these descriptors; None if it may."""
 
     def _send(self):
-        """Send something to ourselves over the network. False if that cannot be."""
+        """Send something to ourselves over the network. False if that is impossible."""
         return False
 
     def _arrived(self):
-        """True if it is there."""
+        """True if what `_send` sent has arrived."""
         return True
 
     def _error(self, why, seconds, report, hub):
@@ -84,7 +84,7 @@ cdef class Clock:
     # -------- begin and end
 
     def _begin(self, wall_ns):
-        """From now on the thread's time stands still. wall_ns: what `time.time_ns()` is to be."""
+        """Stop the thread's time. wall_ns: what `time.time_ns()` is to return."""
         cdef Hub hub = current_hub()
         cdef int64_t shown
         if self.hub is not None:
@@ -94,7 +94,7 @@ cdef class Clock:
         if hub.host is not None:
             raise RuntimeError("this hub runs in another library's loop, whose time is real")
         self.moved_at = gevlite_now_ns()
-        # Whole seconds: sums of them with a fraction then are rounded alike in every run.
+        # Whole seconds: sums of them and a fraction are then rounded alike in every run.
         shown = (self.moved_at // SECOND_NS + 1) * SECOND_NS
         self.began_at = hub_ns()
         gevlite_my_time.ns = self.began_at
@@ -107,7 +107,7 @@ cdef class Clock:
         hub.seldom |= CLOCK_STANDS
 
     def _end(self):
-        """Time goes on. Does nothing if it does so already."""
+        """Let time go on. Does nothing if it goes on already."""
         if self.hub is None:
             return
         if gevlite_thread_hub != <PyObject *> self.hub:
@@ -115,15 +115,15 @@ cdef class Clock:
         stop_clock(self.hub)
 
     def _elapsed_ns(self):
-        """What has passed since the begin, until now or the end. This and the next two: any thread."""
+        """The time from the beginning until now or the end. Any thread may call this and the next two."""
         return self.hub.time.ns - self.began_at if self.hub is not None else self.passed
 
     def _shown_ns(self):
-        """`time.monotonic_ns()` in its thread; None if it does not run."""
+        """`time.monotonic_ns()` in its thread; None if this clock is not in use."""
         return self.hub.time.ns - self.hub.time.hidden if self.hub is not None else None
 
     def _wall_ns(self):
-        """`time.time_ns()` in its thread; None if it does not run."""
+        """`time.time_ns()` in its thread; None if this clock is not in use."""
         return self.hub.time.ns + self.hub.time.wall if self.hub is not None else None
 
     cdef int check(self, str what) except -1:
@@ -167,7 +167,7 @@ cdef class Clock:
         return 0
 
     cdef int reach(self, int64_t target) except -1:
-        """Nothing is left to do before `target`: whoever advances to there goes on."""
+        """Nothing is left to do before `target`: move to it, and wake the greenlets that advance to it."""
         self.move(target)
         for at, w in list(self.targets):
             if at <= target:
@@ -175,7 +175,7 @@ cdef class Clock:
         return 0
 
     cdef object why_held(self):
-        """Why time must not pass by itself; None if it may."""
+        """Why time must not move by itself; None if it may."""
         cdef Hub hub = self.hub
         cdef int fd
         cdef list fds
@@ -196,9 +196,9 @@ cdef class Clock:
     cdef int give_up(self, object why) except -1:
         cdef int64_t now = gevlite_now_ns()
         error = self._error(why, (now - self.moved_at) / 1e9, look(), <size_t> <PyObject *> self.hub)
-        self.moved_at = now             # it is not raised again at once
+        self.moved_at = now             # so that it is not raised again at once
         if self.hub is None:
-            return 0                    # that was Python code, in which others may run
+            return 0                    # `_error` is Python code: other greenlets may have run
         if self.owner.dead:
             return to_main(self.hub, error)
         return throw_into(self.hub, self.owner, error)
@@ -211,7 +211,7 @@ cdef int64_t SECOND_NS = 1_000_000_000
 
 
 cdef int stop_clock(Hub hub) except -1:
-    """The time of this thread goes on, from where it is."""
+    """Let the time of this thread go on, from where it is."""
     cdef Clock clock = hub.clock
     if clock is None:
         return 0
@@ -229,14 +229,14 @@ cdef int stop_clock(Hub hub) except -1:
 
 
 cdef int64_t ahead_of_real(Hub hub) noexcept:
-    """By how much its time is ahead of CLOCK_MONOTONIC now. Any thread."""
+    """By how much the hub's time is ahead of CLOCK_MONOTONIC now. May be called in any thread."""
     if hub.time.kind == STANDS:
         return hub.time.ns - gevlite_now_ns()
     return hub.time.ns if hub.time.kind == RUNS else 0
 
 
 cdef int check_standing(Hub hub) except -1:
-    """Something is ready in each turn: has that gone on for too long?"""
+    """Something is ready in each turn, so time stands: check whether that has gone on for too long."""
     cdef Clock clock = hub.clock
     if (hub.ready.count or hub.idle_waiters.count) and clock.is_late():
         clock.give_up("there are greenlets that run all the time")
@@ -257,20 +257,20 @@ cdef bint all_is_quiet(Hub hub, Clock clock) except -1:
     if hub.fd_waiters <= 0:
         hub.poll_once(0)
         return not something_came(hub)
-    # What was sent within this process is there before this is: the kernel handles both in turn. Usually `send` has
-    # delivered it when it returns, but not on all systems, and not under load.
+    # What was sent within this process before this arrives before it: the kernel handles both in turn. Usually data has
+    # arrived when `send` returns, but not on all systems, and not under load.
     sent = clock._send()
     until = gevlite_now_ns() + left
     while True:
         hub.poll_once(left)
-        left = until - gevlite_now_ns()     # a poll may end early for nothing
+        left = until - gevlite_now_ns()     # a poll may end early and find nothing
         if left <= 0 or something_came(hub):
             break
     while sent and tries < MOST_TRIES and not something_came(hub) and not clock._arrived():
         tries += 1
         hub.poll_once(TRY_NS)
-    # But not if this thread has moved to another processor in between. So what is sent but not acknowledged is waited for,
-    # after those who have read it, but put off the acknowledgement, were made to send it.
+    # That order does not hold if this thread has moved to another processor in between. So wait for data that is sent
+    # but not acknowledged, after making the sockets that have read data send their delayed acknowledgements.
     if not something_came(hub):
         left = bytes_under_way(hub)
         if left and left != clock.under_way:
@@ -280,8 +280,8 @@ cdef bint all_is_quiet(Hub hub, Clock clock) except -1:
                 hub.poll_once(TRY_NS)
                 left = bytes_under_way(hub)
         clock.under_way = left
-    # What a socket has taken but not sent waits for an acknowledgement (Nagle's algorithm, RFC 896, and delayed ones,
-    # RFC 1122 4.2.3.2), or for a reader, who may never come: then it stays as it is.
+    # Data that a socket has taken but not sent waits for an acknowledgement (Nagle's algorithm, RFC 896, and delayed
+    # acknowledgements, RFC 1122 4.2.3.2), or for a reader. That reader may never come: then the data stays unsent.
     left = unsent_bytes(hub)
     if left != clock.unsent and left:
         until = gevlite_now_ns() + ACKNOWLEDGED_NS
@@ -302,7 +302,7 @@ cdef int64_t ACKNOWLEDGED_NS = 250_000_000
 
 
 cdef int64_t unsent_bytes(Hub hub) noexcept:
-    """How much sockets that this hub knows have not sent yet. Only Linux says that, of TCP; and so in the next."""
+    """How many bytes the sockets that this hub knows have not sent yet. Only Linux tells, and only for TCP."""
     cdef int64_t total = 0
     cdef int fd, left
     for fd in range(hub.fds_size):
@@ -314,7 +314,7 @@ cdef int64_t unsent_bytes(Hub hub) noexcept:
 
 
 cdef int64_t bytes_under_way(Hub hub) noexcept:
-    """How much they have sent that is not acknowledged; a connection that is not made yet counts as one."""
+    """How many bytes they have sent without acknowledgement; a connection being made counts as one. As above."""
     cdef int64_t total = 0
     cdef int fd, left
     for fd in range(hub.fds_size):
@@ -336,14 +336,14 @@ cdef int acknowledge(Hub hub) noexcept:
 
 
 cdef int clock_waits(Hub hub) except -1:
-    """All wait, and there is a reason to wait. Move the time, or wait really, for at most a second."""
+    """All greenlets wait, and there is something to wait for. Move the time, or really wait, for at most a second."""
     cdef Clock clock = hub.clock
     cdef int64_t target = clock.first_target(), first = LONGEST_NS, left
     cdef object why
     if hub.timers.size:
         first = hub.timers.items[0].deadline
     if target >= 0:
-        why = None              # whoever moves it by hand knows better
+        why = None              # a greenlet that moves the time by hand knows better
     elif not clock.auto:
         why = "only advance() moves this clock"
     elif first >= LONGEST_NS:
@@ -386,7 +386,7 @@ cdef int64_t shown_ns() noexcept nogil:
 
 
 cdef int64_t hidden_ns() noexcept nogil:
-    """By how much hub time is ahead of what the program is shown."""
+    """By how much hub time is ahead of the time that the program is shown."""
     return gevlite_my_time.hidden
 
 

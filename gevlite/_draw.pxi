@@ -1,13 +1,13 @@
-# Part of _core.pyx: who runs next is drawn among those that are ready, for `gevlite.testing`. See "Drawn instead of first in,
-# first out" in docs/design.md.
+# Part of _core.pyx: the next entry to run is drawn at random from those that are ready, for `gevlite.testing`. See
+# "Drawn instead of first in, first out" in docs/design.md.
 #
-# While a hub has a `_Shuffle`, its slices are over at once, so each turn of the loop runs one ready entry, and no greenlet
-# hands over to another. Before it runs, `draw` moves the entry that is drawn to the head of the ready queue. All that is
-# random comes from a seed, and each decision is numbered: so a run can be had again, by its seed or by a list of those
-# decisions that were not the usual ones.
+# While a hub has a `_Shuffle`, its slices are over at once, so each turn of the loop runs one ready entry, and no
+# greenlet hands over to another. `draw` moves the entry that is drawn to the head of the ready queue, from where it
+# runs. All that is random comes from a seed, and each decision is numbered: so a run can be repeated, from its seed or
+# from a list of the decisions that were not the usual ones.
 #
-# Nothing here depends on a clock, an address or the order of a set. Where a table has addresses as keys, nothing ever
-# goes through it, and what a new greenlet finds at its address is replaced.
+# Nothing here depends on a clock, an address or the order of a set. A table with addresses as keys is never iterated,
+# and what a new greenlet finds at its address is replaced.
 
 from libc.stdlib cimport realloc as c_realloc
 
@@ -16,13 +16,14 @@ cdef enum:
     DRAW_USUAL = 0
     DRAW_ANY = 1        # each with the same probability
     DRAW_SELDOM = 2     # the first one, or with the probability `rate` any of the others
-    # The one with the highest rank, where each greenlet has got a random rank, and with the probability `rate` the one that
-    # is about to run has the lowest rank from then on. The idea is that of "probabilistic concurrency testing": Burckhardt,
-    # Kothari, Musuvathi, Nagarakatte, "A randomized scheduler with probabilistic guarantees of finding bugs" (ASPLOS 2010).
-    # There the number of such moments is given, and they are spread over a run whose length is known.
+    # The one with the highest rank. Each greenlet has a random rank; with the probability `rate`, the one that is about
+    # to run gets the lowest rank instead. The idea is that of "probabilistic concurrency testing": Burckhardt, Kothari,
+    # Musuvathi, Nagarakatte, "A randomized scheduler with probabilistic guarantees of finding bugs" (ASPLOS 2010).
+    # There the number of such rank changes is given, and they are spread over a run whose length is known.
     DRAW_RANKS = 3
 
-# Who looks again and again whether it is its turn gives way after so many looks, if it gives way at no random moment before.
+# A greenlet that asks again and again whether it must give way does so after so many looks, if at no random moment
+# before.
 cdef enum:
     SHUFFLE_LOOKS = 100
 
@@ -38,10 +39,11 @@ cdef struct Decision:
 @cython.final
 cdef class _Shuffle:
     """_Shuffle(hub, seed, plan=None, switches=False, steps=0)\n--\n
-    Draws who runs next in a hub. `begin` and `end` are to be called in its thread.
+    Draws what runs next in a hub. Call `begin` and `end` in the hub's thread.
 
-    plan: `(number, choice)` of each decision that is not to be the usual one, in the order of their numbers; then nothing is
-    random. switches: what may block and need not gives way at random. steps: after so many turns `overdue` is called.
+    plan: `(number, choice)` of each decision that is not to be the usual one, in the order of their numbers; then
+    nothing is random. switches: calls that can block, but need not, give way at random. steps: `overdue` is called
+    after so many turns.
     """
     cdef Hub hub
     cdef uint64_t state                     # of the generator
@@ -53,25 +55,25 @@ cdef class _Shuffle:
     cdef Decision *taken                    # decisions that were not the usual ones, if they are recorded
     cdef size_t n_taken, taken_room
     cdef public bint recording
-    cdef readonly list widths               # of how many each decision chose one, if they are recorded
-    cdef readonly uint64_t decisions        # so many there were
-    cdef readonly uint64_t steps            # and so many turns
+    cdef readonly list widths               # how many candidates each decision had, if they are recorded
+    cdef readonly uint64_t decisions        # how many there were
+    cdef readonly uint64_t steps            # how many turns there were
     cdef uint64_t limit
     cdef readonly uint64_t signature        # of what was decided: another one for each schedule, almost certainly
     cdef public object overdue              # called once, after `limit` steps; must not block
-    # Called at each step with what may run, the index of what will, and whether who ran has given way at random. Must not
-    # block.
+    # Called at each step with what may run, the index of what will, and whether the greenlet that ran has given way at
+    # random. Must not block.
     cdef public object on_draw
     cdef int looks
     cdef PyObject *last                     # borrowed, never followed: the greenlet that was drawn last
-    cdef bint aside                         # it gives way where it need not, so another one is to run
+    cdef bint aside                         # it gives way where it need not, so another one must run
     cdef size_t *candidates                 # places in the ready queue
     cdef size_t n_candidates, room
     cdef dict ranks                         # address of a greenlet: its rank
-    cdef dict new_ranks                     # the same, of those that have not begun
+    cdef dict new_ranks                     # the same, for greenlets that have not begun
     cdef uint64_t low                       # the lowest rank so far
     cdef set ordered                        # addresses of greenlets to start before what was queued after them
-    cdef Py_ssize_t mark                    # what a link has queued begins here; -1: nothing
+    cdef Py_ssize_t mark                    # where the entries that a link has queued begin; -1: none
 
     def __cinit__(self, Hub hub, object seed, plan=None, bint switches=False, uint64_t steps=0):
         cdef uint64_t number
@@ -113,7 +115,7 @@ cdef class _Shuffle:
     # -------- on and off
 
     def begin(self):
-        """From now on, draw. The greenlet that runs counts as drawn."""
+        """Draw from now on. The running greenlet counts as drawn."""
         cdef Hub hub = self.hub
         cdef greenlet me = current_greenlet()
         hub._check_thread("shuffle")
@@ -141,7 +143,7 @@ cdef class _Shuffle:
 
     @property
     def schedule(self):
-        """What was recorded, as `plan`."""
+        """The recorded decisions, in the form of `plan`."""
         cdef size_t i
         return [(self.taken[i].number, self.taken[i].choice) for i in range(self.n_taken)]
 
@@ -244,7 +246,7 @@ cdef class _Shuffle:
         return self.decided(k, n)
 
     cdef bint gives_way(self) except -1:
-        """Whether the running greenlet is to give way, where it may."""
+        """Whether the running greenlet is to give way at this call, where it can."""
         cdef Hub hub = self.hub
         cdef greenlet me
         cdef bint other
@@ -291,12 +293,12 @@ cdef class _Shuffle:
         return 0
 
     cdef bint find_candidates(self) except -1:
-        """Which entries may run now. False: the first candidate is one that does nothing.
+        """Find the entries that may run now. False: the first candidate is an entry that does nothing.
 
-        What remains ordered, since the documentation says so: callbacks run in their order. What was queued after one that
-        is linked to something, or after one of `call_soon`, does not overtake it; one of `call_soon` runs after what was
+        The order that the documentation promises remains. Callbacks run in their order. No entry overtakes a linked
+        callback or a callback of `call_soon` that was queued before it; a callback of `call_soon` runs after what was
         ready before it. What a link has started begins before what was queued later. An exception for a greenlet is
-        as a link.
+        ordered like a link.
         """
         cdef Ring *ring = &self.hub.ready
         cdef size_t i, yielder = 0
@@ -318,7 +320,7 @@ cdef class _Shuffle:
                         yielder = i
                         continue
                     if self.strategy == DRAW_RANKS:
-                        self.lower(i)       # or it would never let those of lower ranks run
+                        self.lower(i)       # else those of lower ranks would never run
                 self.candidate(i)
             elif e.kind == START:
                 self.candidate(i)
@@ -391,7 +393,7 @@ cdef class _Shuffle:
 
 
 cdef int begin_turn(Hub hub) except -1:
-    """What `hub.before_turn` is for."""
+    """Do what `hub.before_turn` asks for."""
     if hub.raw_pending:
         drop_dead_pending(hub)
     if hub.shuffle is None:
@@ -402,7 +404,7 @@ cdef int begin_turn(Hub hub) except -1:
 
 
 cdef int sort_found(Backend backend) noexcept:
-    """What a poll has found, by descriptors: the order of the kernel is not that of the next run."""
+    """Sort what a poll has found by descriptors: the kernel's order may differ in the next run."""
     cdef int i, j
     cdef Ready one
     for i in range(1, backend.n_found):
@@ -416,7 +418,7 @@ cdef int sort_found(Backend backend) noexcept:
 
 
 def timed(Hub hub):
-    """`(owner, greenlet, ref)` of each moment that is waited for, in no order.
+    """`(owner, greenlet, ref)` of each timer and time-out of the hub, in no particular order.
 
     owner: a Timer, or a Waiter with a time-out; greenlet: what it wakes, begins or raises in; None for a call.
     """

@@ -1,15 +1,16 @@
-# Part of _core.pyx: a hub whose thread is run by the event loop of somebody else, the host. See "A guest in the loop of
-# somebody else" in docs/design.md, and `_guest`.
+# Part of _core.pyx: a hub whose thread is run by a foreign event loop, the host. See "A guest in the loop of somebody
+# else" in docs/design.md, and `_guest`.
 #
 # The host calls `host_turn` in the greenlet that runs it, whenever the backend's descriptor can be read, a timer is due
-# or something is ready. For the hub, that greenlet is one that waits for an idle hub. While it does not wait there, the
-# host waits for the kernel in the hub's stead, so this time counts as a poll: other threads write to the wake pipe.
+# or something is ready. To the hub, that greenlet is one that waits for the hub to be idle. While it does not wait
+# there, the host waits for the kernel in place of the hub. So this time counts as a poll: other threads write to the
+# wake pipe.
 #
-# What the host's own thread queues between two turns is noticed by the ready queue (`ring_watch`) and written to another
-# pipe, which the host watches too. Only a turn reads it: if the hub polls by itself before that, because the host's
-# greenlet waits, nothing of this is lost.
+# When the host's own thread queues something between two turns, the ready queue notices (`ring_watch`), and a byte is
+# written to another pipe, which the host watches too. Only a turn reads that pipe: nothing is lost if the hub polls by
+# itself before the turn because the host's greenlet waits.
 
-# A turn ends when nothing is ready, or after so long.
+# A turn ends when nothing is ready, or after this time.
 cdef int64_t TURN_NS = 1_000_000
 
 
@@ -18,7 +19,7 @@ cdef extern from "unistd.h" nogil:
 
 
 cdef int notice(Hub hub) except -1:
-    """Something has come up between two turns: have the host make the next one."""
+    """Something was queued between two turns: have the host make the next one."""
     ring_unwatch(&hub.ready)
     if not hub.noticed:
         hub.noticed = True
@@ -31,7 +32,7 @@ cdef int notice_here() except -1:
 
 
 cdef bint turn_is_over(Hub hub) except -1:
-    """Nothing is ready. False if what has to be done before the hub rests has made something ready."""
+    """Nothing is ready. Do what has to be done before the hub rests; False if that has made something ready."""
     if hub.before_poll:
         hub.call_hooks(hub.before_poll)
         if hub.ready.count:
@@ -46,7 +47,7 @@ cdef bint turn_is_over(Hub hub) except -1:
 def host_begin(Hub hub, host, int read_end, int write_end):
     """From now on `host` calls `host_turn`, the first time at once. Its `hub_ends()` is called when the hub ends.
 
-    The pipe tells that a turn is needed, as the descriptor of the backend does.
+    The pipe becomes readable when a turn is needed, as the descriptor of the backend does.
     """
     hub._check_thread("host_begin")
     if hub.polls:
@@ -62,7 +63,7 @@ def host_begin(Hub hub, host, int read_end, int write_end):
 
 
 def host_end(Hub hub):
-    """Nobody calls `host_turn` any more: the hub runs when the greenlets of its thread wait."""
+    """The host calls `host_turn` no longer: the hub runs when the greenlets of its thread wait."""
     host_ends_poll(hub)
     hub.host = None
 
@@ -79,8 +80,8 @@ cdef int host_ends_poll(Hub hub) except -1:
 def host_turn(Hub hub, host, take_part):
     """One turn, in the greenlet that runs the host: let the greenlets run until nothing is ready, at most for a while.
 
-    Returns in how many seconds the next turn is due (0.0: something is ready), or None if nothing but news, which the
-    backend's descriptor tells, will need one. What is thrown into this greenlet meanwhile is raised. `take_part` is
+    Returns in how many seconds the next turn is due (0.0: something is ready), or None if only events, which the
+    backend's descriptor reports, will need one. What is thrown into this greenlet meanwhile is raised. `take_part` is
     called first if the core does not know yet that this greenlet runs a loop.
     """
     cdef Waiter w
@@ -119,14 +120,14 @@ def host_turn(Hub hub, host, take_part):
 
 
 def host_expects(Hub hub):
-    """Something is about to come up between two turns. True if the caller has to arrange for the next one."""
-    return bool(hub.hosted and ring_unwatch(&hub.ready))        # else the next one is on its way
+    """Something is about to be queued between two turns. True if the caller has to arrange for the next turn."""
+    return bool(hub.hosted and ring_unwatch(&hub.ready))        # else the next turn is on its way
 
 
 def replace_backend(Hub hub, Backend backend, str reason):
-    """Give the hub another backend, with the pipe of the one that it has; what waits for a descriptor goes along.
+    """Give the hub another backend, with the wake pipe of the old one; what waits for a descriptor goes along.
 
-    The one that it had can do nothing any more but come back in the same way.
+    The old backend can do nothing any more, except be given back to the hub in the same way.
     """
     hub._check_thread("replace_backend")
     if hub.polls > hub.hosted:
