@@ -1,9 +1,9 @@
 # Part of _core.pyx: what each hub has done, and how many greenlets it has in which state and for which function. For
-# gevlite.metrics, which asks every few seconds, also in a process with very many greenlets: nothing is told about a single
-# one, and no stack is read. The rules of _look.pxi apply.
+# gevlite.metrics, which asks every few seconds, also in a process with very many greenlets: single greenlets are not
+# reported, and no stack is read. The rules of _look.pxi apply.
 
 cdef class _Census:
-    """What `census` counts in one hub."""
+    """Counts for `census` in one hub."""
     cdef dict functions         # (name, file, line) of a function: how many greenlets run it
     cdef Py_ssize_t running, ready, parked, not_begun
 
@@ -66,7 +66,7 @@ cdef class _Census:
         return 0
 
     cdef int add_start(self, greenlet g, greenlet main) except -1:
-        """g: what has not begun, or None."""
+        """g: a greenlet that has not begun, or None."""
         if g is not None:
             self.not_begun += 1
             self.add(g, main)

@@ -1,10 +1,11 @@
-# Part of _core.pyx: what each greenlet does and waits for, looked at from outside. For LoopExit, reprs, and for reports about
-# a process that hangs.
+# Part of _core.pyx: what each greenlet does and waits for, seen from outside. For LoopExit, reprs, and reports about a
+# process that hangs.
 #
-# A report may be asked for at any moment: by another thread, while greenlets of this one are half-way through something, or
-# by a signal handler in the middle of a wait. So this code changes nothing, takes no lock, never switches, and runs no code
-# of the program: no `__repr__`, no property, no finalizer. It runs to its end under the GIL, and what it returns consists of
-# numbers and strings. That is also why it is compiled: between two bytecodes another thread could run.
+# A report can be requested at any moment: by another thread, while greenlets of this one are half-way through
+# something, or by a signal handler in the middle of a wait. So this code changes nothing, takes no lock, never
+# switches, and runs no code of the program: no `__repr__`, no property, no finalizer. It runs to its end under the GIL,
+# and what it returns consists of numbers and strings. That is also why it is compiled: between two bytecodes another
+# thread could run.
 
 cdef extern from "_look.h":
     bint GEVLITE_SEES_STACKS
@@ -42,24 +43,24 @@ cdef object _partial = partial
 cdef object _CodeType = CodeType
 cdef object _BuiltinType = BuiltinFunctionType
 cdef object _current_frames = sys._current_frames
-# The one of greenlet itself, whatever a subclass has.
+# The attribute of greenlet itself, even if a subclass overrides it.
 cdef object _frame_of = greenlet.__dict__["gr_frame"].__get__
 
-# So many frames of each stack are reported, the innermost ones.
+# How many frames of each stack are reported, the innermost ones.
 cdef enum:
     MOST_FRAMES = 64
     MOST_HELD = 32
 
 # ---------------------------------------------------------------- what a Waiter waits for, in words
 
-# Types of what can be waited for: functions `describe(what, waiter)`, which return the words, or a tuple of the words, the
-# greenlets that can end the wait (None: not known), and how many places they hold; 0: the wait is for the end of all of them.
-# They are called under the rules above.
+# For each type of what a greenlet can wait for: a function `describe(what, waiter)`, which returns the words, or a
+# tuple of the words, the greenlets that can end the wait (None: not known), and how many places they hold; 0: the wait
+# is for the end of all of them. They are called under the rules above.
 cdef dict _descriptions = {}
 
 
 def register_description(cls, describe):
-    """Have `describe(what, waiter)` say what is waited for, if it is a `cls`. For rules and result see _look.pxi."""
+    """Have `describe(what, waiter)` put into words a wait for a `cls`. For rules and result see _look.pxi."""
     _descriptions[cls] = describe
 
 
@@ -67,7 +68,7 @@ cdef str type_name(object what):
     return gevlite_type_name(<PyObject *> what).decode("utf-8", "replace")
 
 
-# Nobody reads more of a name. `_probe` has the same number.
+# More of a name would not be read. `_probe` has the same number.
 cdef Py_ssize_t LONGEST_NAME = 200
 
 
@@ -79,7 +80,7 @@ cdef object short_name(object name):
 
 
 cdef str greenlet_name(greenlet g):
-    """Its name, as far as it has one already, and what it runs."""
+    """Its name, if it has one already, and what it runs."""
     cdef str name, function
     if isinstance(g, Hub):
         return "the hub"
@@ -121,10 +122,10 @@ cdef tuple function_of(object function):
 
 
 cdef object described(Waiter w):
-    """What its thing says, if it is there and has a description: see _descriptions."""
+    """How the object it waits for describes the wait; None if it is gone or has no description: see _descriptions."""
     cdef object what, describe
     cdef PyObject *mro
-    # In a list, or of a kind that has none.
+    # `what` is valid while the waiter is in a list, or if its kind uses no list.
     if w.what == NULL or w.list == NULL and w.kind not in (WAIT_GREENLET, WAIT_WATCHER, WAIT_LOOP):
         return None
     what = <object> w.what
@@ -153,7 +154,7 @@ cdef str fd_words(int fd, bint writes):
 
 
 cdef tuple wait_words(Waiter w):
-    """The words for what it waits for, the greenlets that can end that, and their places: see _descriptions."""
+    """The words for what it waits for, the greenlets that can end the wait, and their places: see _descriptions."""
     cdef object found
     cdef object holders = None
     cdef Py_ssize_t places = 0
@@ -213,17 +214,17 @@ cdef bint is_ready(Waiter w) noexcept:
 # ---------------------------------------------------------------- all greenlets
 
 cdef class _Look:
-    """What `look` gathers."""
+    """Gathers the report of `look`."""
     cdef list frames            # of (file, line, function)
     cdef dict known             # (id of a code object, instruction): index in `frames`
     cdef list greenlets
     cdef list hubs
     cdef set contended          # addresses of locks that something waits for
-    cdef dict holders           # of those: the addresses of greenlets in a `with` block of it
+    cdef dict holders           # address of such a lock: the addresses of greenlets in a `with` block of it
     cdef dict current           # number of an OS thread: its frame
     cdef dict strikes           # address of a greenlet: when the first Timeout strikes
     cdef int64_t now
-    cdef list codes             # the code objects in `known`, to keep their ids; None: all is over before one could go
+    cdef list codes             # the code objects in `known`, to keep their ids; None: none can go before we are done
 
     def __cinit__(self):
         self.frames = []
@@ -308,14 +309,14 @@ cdef class _Look:
         if here:
             me = current_greenlet()
         frame = self.current.get(hub.thread_ident)
-        # -------- parked, and those of them that are woken
+        # -------- parked, woken ones included
         while p != NULL:
             w = <Waiter> p
             p = w.parked_next
             if w.greenlet is main:
                 main_is_parked = True
             if w.greenlet is me:
-                # A signal handler, in the middle of its wait.
+                # We are in a signal handler, in the middle of this greenlet's wait.
                 Py_INCREF(frame)
                 stack = self.stack(<PyObject *> frame, <size_t> <PyObject *> w.greenlet, skip)
             else:
@@ -401,7 +402,7 @@ cdef class _Look:
         return 0
 
     cdef bint add_entry(self, Entry *e, int number, greenlet main) except -1:
-        """True if it is a call."""
+        """True if the entry is a call."""
         cdef greenlet g = begun_by(e)
         if g is not None:
             self.add(g, number, main, "not begun", (), None, None, 0)
@@ -416,7 +417,7 @@ cdef class _Look:
         return 0
 
     cdef int prepare(self, Hub hub) except -1:
-        """What is to be known before the first greenlet is looked at."""
+        """Gather what must be known before the first greenlet is looked at."""
         cdef PyObject *p = hub.parked
         cdef Waiter w
         cdef Py_ssize_t n
@@ -467,9 +468,10 @@ cdef int64_t began_at(int64_t slice_end) noexcept:
 
 
 cdef bint waits_in_place(Hub hub, greenlet main, greenlet me) noexcept:
-    """True if the main greenlet, which is not parked, polls for its event loop: it waits as one that is parked there.
+    """True if the main greenlet, which is not parked, polls for its event loop: it counts as parked there.
 
-    Or this is a signal handler in the middle of that. me: the current greenlet, if this is the thread of the hub.
+    True also in a signal handler in the middle of such a poll. me: the current greenlet, if this is the thread of the
+    hub.
     """
     return hub.in_place != NULL or me is main and hub.in_place_shown != NULL
 
@@ -486,12 +488,13 @@ cdef Waiter waiter_in_place(Hub hub, greenlet main):
 
 
 cdef bint is_running(CoreGreenlet g) noexcept:
-    """For `hub.current`."""
+    """True if `g`, taken from `hub.current`, runs."""
     return g.life == RUNNING and g.waiter == NULL
 
 
 cdef greenlet running_of(Hub hub, object frame, greenlet me, bint main_is_parked):
-    """What runs in the thread of the hub, which does not poll and runs this frame; None if it is a raw greenlet.
+    """The greenlet that runs in the thread of the hub, which does not poll and runs this frame; None for a raw
+    greenlet.
 
     me: the current greenlet, if this is that thread.
     """
@@ -532,7 +535,7 @@ cdef bint bottom_is_hub(object frame) except -1:
 
 
 cdef tuple outermost(greenlet g):
-    """The function at the bottom of the stack of a suspended greenlet, as `function_of` has it."""
+    """The function at the bottom of the stack of a suspended greenlet, in the form of `function_of`."""
     cdef object frame = _frame_of(g)
     return function_of(bottom_code(frame) if frame is not None else None)
 
@@ -549,7 +552,7 @@ cdef str kind_of(greenlet g, greenlet main):
 
 
 cdef tuple thread_of(object thread, object name, tuple function):
-    """The name and the function of a threading.Thread, whose method is what the greenlet runs."""
+    """The name and the function of a threading.Thread; the greenlet runs a method of it."""
     cdef object attributes
     try:
         attributes = PyObject_GenericGetAttr(thread, "__dict__")
@@ -566,7 +569,7 @@ cdef tuple thread_of(object thread, object name, tuple function):
 
 
 cdef tuple name_of_thread(CoreGreenlet g, object name):
-    """`names_of` for what runs a method of its own: the greenlet of a thread, see `gevlite.thread`."""
+    """`names_of` for a greenlet that runs a method of its own: that of a thread, see `gevlite.thread`."""
     cdef object attributes, runs, thread
     cdef tuple function = (None, None, 0)
     try:
@@ -593,7 +596,7 @@ cdef tuple names_of(CoreGreenlet g):
 
 
 cdef tuple lag_limits():
-    """In seconds; see measure_round."""
+    """LAG_LIMITS in seconds; see measure_round."""
     cdef int i
     return tuple([LAG_LIMITS[i] / 1e9 for i in range(N_LAGS - 1)])
 
@@ -606,7 +609,7 @@ cdef tuple lags_of(uint64_t *lags):
 def look(int skip=0):
     """A dict of plain numbers and strings that says what each greenlet of each hub does: for gevlite._probe.
 
-    Does not block, and changes nothing. skip: so many frames of the caller's stack are no part of the report.
+    Does not block, and changes nothing. skip: how many frames of the caller's stack to leave out.
     """
     cdef _Look found = _Look.__new__(_Look)
     cdef Hub hub
@@ -635,8 +638,8 @@ def look_at_running(Hub hub):
     """What runs in the thread of another thread's hub; for gevlite._blocked, under the rules of `look`.
 
     Returns None if the hub polls, or `(kind, stack, frame, others)`: the kind as in `look`, the stack as a list of
-    (file, line, function), innermost first, the innermost frame itself, and how many greenlets wait. No frame: no Python
-    code runs.
+    (file, line, function), innermost first, the innermost frame itself, and how many greenlets wait. If the frame is
+    None, no Python code runs.
     """
     cdef _Look found = _Look.__new__(_Look)
     cdef PyObject *p = hub.parked
@@ -662,7 +665,7 @@ def look_at_running(Hub hub):
         return "raw", [], None, others
     running = running_of(hub, frame, None, main_is_parked)
     if running is not None and is_parked(hub, running):
-        others -= 1         # a signal handler, in the middle of its wait
+        others -= 1         # a signal handler runs in the middle of its wait
     Py_INCREF(frame)
     found.add(running, 0, main, "running", found.stack(<PyObject *> frame, 0, 0), None, None, hub.slice_end)
     row = found.greenlets[0]

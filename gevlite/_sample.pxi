@@ -1,11 +1,11 @@
 # Part of _core.pyx: which greenlets run, found by looking many times a second, for `python -m gevlite top`. It follows the
 # rules of _look.pxi.
 #
-# Whoever looks is a thread of its own. If it looked when it has the GIL, it would see nearly always what runs before a
-# blocking call: that is when it gets it. So it sleeps and looks without the GIL, which is enough to see whether a hub polls.
-# If the one of the main thread does not, the interpreter is asked for a call there, which it makes between two bytecodes of
-# whatever runs. For other threads there is no such call. At these, the thread looks as soon as it has the GIL: for how much of
-# the time they are busy is exact, and with what is not quite.
+# A thread of its own does the looking. If it looked once it has the GIL, it would nearly always see what runs before a
+# blocking call: that is when it gets the GIL. So it sleeps and looks without the GIL, which is enough to see whether a
+# hub polls. If the main thread's hub does not poll, the thread asks the interpreter for a call there, which is made
+# between two bytecodes of the running code. For other threads there is no such call; there it looks as soon as it has
+# the GIL. So how much of the time they are busy is exact, and what they are busy with is only nearly so.
 
 cdef extern from "_sample.h":
     void gevlite_pause(int64_t ns) noexcept nogil
@@ -19,13 +19,13 @@ cdef enum:
 cdef struct Sampled:
     PyObject *hub           # the Sampler holds a reference
     int64_t samples
-    int64_t busy            # so many of them in which it did not poll
+    int64_t busy            # in how many of them it did not poll
     int64_t since           # it has been in one turn since then, as far as was seen; 0: it polls
     int64_t longest         # the longest such time
     uint64_t turn
 
 
-# A thread that looks goes on while the interpreter ends, which then can take no calls: guards that.
+# A looking thread goes on while the interpreter ends, which can then take no calls. This guards against such a call.
 cdef PyThread_type_lock _calls_guard = PyThread_allocate_lock()
 cdef bint _calls_prepared = False
 cdef bint _calls_over = False
@@ -43,7 +43,7 @@ cdef int call_there(int (*function)(void *) noexcept, void *argument) noexcept n
 
 def _end_calls():
     global _calls_over
-    PyThread_acquire_lock(_calls_guard, 1)      # with the GIL: whoever has it wants nothing else
+    PyThread_acquire_lock(_calls_guard, 1)      # with the GIL held: a holder of the guard waits for nothing else
     _calls_over = True
     PyThread_release_lock(_calls_guard)
 
@@ -59,20 +59,20 @@ cdef inline bint polls_now(PyObject *hub) noexcept nogil:
 
 
 cdef inline uint64_t turn_of(PyObject *hub) noexcept nogil:
-    """Another number in each turn of the loop, which need not poll."""
+    """A number that differs in each turn of the loop; a turn need not poll."""
     return (<Hub> hub).n_polls + <uint64_t> (<Hub> hub).slice_end
 
 
 @cython.final
 cdef class Sampler(_Look):
-    """Looks what runs in each hub. To be used in a thread without a hub, and to be closed."""
+    """Looks at what runs in each hub. To be used in a thread without a hub, and to be closed."""
     cdef list watched
     cdef Sampled seen[MOST_SAMPLED]
     cdef int n
     cdef int main               # the index of the hub of the main thread; -1: there is none
-    cdef int other              # of one of another thread that is to be looked at with the GIL; -1: none
+    cdef int other              # the index of another thread's hub that is to be looked at with the GIL; -1: none
     cdef bint asked             # the main thread is to call `sampled`
-    cdef int64_t owed           # for so many samples
+    cdef int64_t owed           # how many samples that call stands for
     cdef bint closed
     cdef unsigned int noise
     cdef dict counts            # (hub, kind, function, its file, its line, stack): samples
@@ -101,7 +101,7 @@ cdef class Sampler(_Look):
         if hubs == self.watched:
             return 0
         self.watched = hubs
-        self.counts = {}                # which have the numbers of hubs
+        self.counts = {}                # its keys have the numbers of hubs
         self.main = -1
         self.n = len(hubs)
         for i in range(self.n):
@@ -113,7 +113,7 @@ cdef class Sampler(_Look):
         return 0
 
     def watch(self, double seconds):
-        """Look for so long. Blocks the OS thread."""
+        """Look for `seconds`. Blocks the OS thread."""
         cdef int64_t end = gevlite_now_ns() + <int64_t> (seconds * 1e9)
         cdef bint more = True
         self.find_hubs()
@@ -188,7 +188,7 @@ cdef class Sampler(_Look):
         if frame is None:
             running = <greenlet> hub.current if hub.current != NULL else None
         else:
-            running = running_of(hub, frame, None, False)   # to look whether the main greenlet is parked takes too long
+            running = running_of(hub, frame, None, False)   # to learn whether the main greenlet is parked takes too long
             Py_INCREF(frame)
             stack = self.stack(<PyObject *> frame, 0, 0)
         return self.note(hub, i, running, stack, 1)
@@ -202,7 +202,7 @@ cdef class Sampler(_Look):
         return 0
 
     def result(self):
-        """A dict with what was seen since the last call."""
+        """A dict of what was seen since the last call."""
         cdef int i
         cdef list hubs = []
         for i in range(self.n):
@@ -213,7 +213,7 @@ cdef class Sampler(_Look):
         return found
 
     def close(self):
-        """To be called in the end."""
+        """To be called at the end."""
         if not self.closed:
             self.closed = True
             self.n = 0
@@ -223,7 +223,7 @@ cdef class Sampler(_Look):
 
 
 cdef int sampled(void *argument) noexcept:
-    """In the main thread, between two bytecodes."""
+    """Runs in the main thread, between two bytecodes."""
     cdef Sampler sampler = <Sampler> argument
     try:
         sampler.note_main()
@@ -276,7 +276,7 @@ cdef class _Tally(_Look):
 def tally():
     """A dict of plain numbers and strings that says how many greenlets run each function, and in which state.
 
-    As `look`, and less: it is made for being called again and again.
+    Like `look` with less detail, so that it can be called again and again.
     """
     cdef _Tally found = _Tally.__new__(_Tally)
     cdef Hub hub
@@ -306,9 +306,10 @@ cdef int call_now(void *argument) except -1:
 
 
 def call_in_main_thread(function):
-    """Have the main thread call it between two bytecodes of what runs there, which gets the exception. From any thread.
+    """Have the main thread call `function` between two bytecodes of the code that runs there, which gets the exception.
 
-    False if too many such calls wait already. For what must not wait until a greenlet switches.
+    May be called in any thread. False if too many such calls wait already. For what must not wait until a greenlet
+    switches.
     """
     Py_INCREF(function)
     if call_there(<int (*)(void *) noexcept> call_now, <void *> function) < 0:

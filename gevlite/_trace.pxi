@@ -1,14 +1,15 @@
-# Part of _core.pyx: who runs when, who waits for what, and who wakes whom. See "The trace" in docs/design.md, and `trace`.
+# Part of _core.pyx: which greenlet runs when, what each waits for, and what wakes it. See "The trace" in
+# docs/design.md, and `trace`.
 #
-# Greenlet's trace function tells of each switch, `before_poll` and `after_poll` of each poll, a spawn callback of each
-# start. `decide` asks `tracing` for each wake: that is all that it costs while there is no trace.
+# Greenlet's trace function reports each switch, `before_poll` and `after_poll` report each poll, a spawn callback each
+# start. `decide` tests `tracing` at each wake: that is the whole cost while there is no trace.
 #
-# An event is a struct in a ring of a fixed size; the oldest one is overwritten. Texts are kept once and have a number. So
-# has each greenlet: what it is called is an event too (TOLD), written when it is met first and when it ends, so that it
-# is there as long as other events of it may be.
+# An event is a struct in a ring of a fixed size; the oldest one is overwritten. Texts are kept once and have a number,
+# and so has each greenlet. Its name is an event too (TOLD), written when the greenlet is first met and when it ends, so
+# that the name is there for as long as other events of the greenlet can be.
 #
-# All of it runs under the GIL and to its end: any thread may write an event. It runs in the middle of a switch, under the
-# rules of _look.pxi, and raises nothing.
+# This code runs to its end under the GIL, so any thread may write an event. It runs in the middle of a switch, under
+# the rules of _look.pxi, and raises nothing.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport malloc, realloc
@@ -21,18 +22,18 @@ cdef enum:
     TRACE_SPAWN = 3         # of `who` by `other`
     TRACE_TOLD = 4          # `who` has the name `other`, and runs the function `text`; kind: of a greenlet
     TRACE_POLL = 5          # the hub `who` begins to wait for the kernel
-    TRACE_POLLED = 6        # and ends
-    TRACE_PARKED = 7        # `who` has been waiting since before all this
+    TRACE_POLLED = 6        # the hub `who` ends that wait
+    TRACE_PARKED = 7        # `who` has been waiting since before the trace began
     TRACE_HOLDER = 8        # `other` has the lock that `who` waits for
 
-# What has become of the greenlet that ran, instead of a WaitKind.
+# In place of a WaitKind: what has become of the greenlet that ran.
 cdef enum:
     TRACE_ENDED = 254
     TRACE_AWAY = 255        # it has switched away by hand
 
 cdef enum:
     CAUSE_GREENLET = 0      # greenlet `other` did it
-    CAUSE_IO = 1            # the hub did it, these for a reason of its own
+    CAUSE_IO = 1            # this and the next two: the hub did it, for a reason of its own
     CAUSE_TIMER = 2
     CAUSE_CALLBACK = 3
     CAUSE_THREAD = 4        # what runs in another thread did it
@@ -59,7 +60,7 @@ cdef struct TraceFd:
     uint64_t owner
     uint32_t texts[2]
 
-# When so many texts are kept, those that no event has any more are dropped.
+# When so many texts are kept, those that no event uses any more are dropped.
 cdef enum:
     TRACE_TEXTS = 50_000
 
@@ -70,13 +71,13 @@ cdef object _add_spawn_callback = None, _remove_spawn_callback = None
 
 
 def set_spawn_callbacks(add, remove):
-    """Say how to have a function called with each greenlet that starts, and how to take that back."""
+    """Set the functions that register and remove a callback for each greenlet that starts."""
     global _add_spawn_callback, _remove_spawn_callback
     _add_spawn_callback, _remove_spawn_callback = add, remove
 
 
 cdef class _TracedThread:
-    """What listens to the switches of one OS thread."""
+    """Listens to the switches of one OS thread."""
     cdef _Trace trace
     cdef Hub hub
     cdef uint32_t hub_number
@@ -124,8 +125,8 @@ cdef class _TracedThread:
         return 0
 
     def end(self):
-        """In its own thread."""
-        # Whoever has set another one since passes on what it gets, so ours stays and does nothing.
+        """To be called in its own thread."""
+        # A trace function that was set since then passes events on to ours, so ours stays and does nothing.
         if gettrace() is self.listener:
             settrace(self.before)
         for hooks, hook in ((self.hub.before_poll, self.polls), (self.hub.after_poll, self.polled)):
@@ -145,14 +146,14 @@ cdef class _Trace:
     cdef size_t written             # since it began
     cdef int64_t began, ends        # ends: it stops by itself
     cdef uint32_t first             # greenlets with a smaller number are not known here
-    cdef dict raw                   # address of a greenlet that is none of ours: [number, weak reference, `written` when told]
+    cdef dict raw                   # address of a raw greenlet: [number, weak reference, `written` when it was told]
     cdef dict plain                 # number of an OS thread without a hub: number of its track
     cdef dict threads               # number of an OS thread: _TracedThread
-    cdef int n_threads              # so many there have been
+    cdef int n_threads              # how many there have been
     cdef list kept                  # of hubs and OS threads: (number, kind, name, function, thread)
     cdef dict known                 # text: its number
     cdef list texts
-    cdef list free                  # numbers of texts that can be given again
+    cdef list free                  # numbers of texts that can be used again
     cdef Py_ssize_t most_texts
     cdef TraceFd *fds
     cdef size_t fds_size
@@ -289,7 +290,7 @@ cdef class _Trace:
         return thread.number if thread is not None else 0
 
     cdef uint32_t number_of(self, Hub hub, greenlet g, int thread) except? 0:
-        """thread: in which it is, for a greenlet that is met for the first time."""
+        """The number of a greenlet. thread: where it runs, for a greenlet that is met for the first time."""
         cdef object found
         cdef uint32_t number
         if isinstance(g, CoreGreenlet):
@@ -298,7 +299,7 @@ cdef class _Trace:
                 self.tell(<CoreGreenlet> g, thread)
             return (<CoreGreenlet> g).traced
         if g is not hub and (runs_loops(hub, g) or isinstance(g, _Nursery)):
-            g = hub                 # to the reader, what runs the loop is the hub
+            g = hub                 # to the reader, the greenlet that runs the loop is the hub
         found = self.raw.get(<size_t> <PyObject *> g)
         if found is not None:
             return found[0]
@@ -323,7 +324,7 @@ cdef class _Trace:
         return 0
 
     cdef int tell_raw(self, Hub hub, greenlet g, int thread) except -1:
-        """What it runs is known while it is switched away. Told once, and again when that may have been overwritten."""
+        """Record what it runs, known while it is switched away: once, and again when that may be overwritten."""
         cdef list known = self.raw[<size_t> <PyObject *> g]
         cdef tuple function
         if known[2] is not None and self.written - <size_t> known[2] < self.size // 2 or g is get_main(hub):
@@ -362,7 +363,7 @@ cdef class _Trace:
         return number
 
     cdef int drop_texts(self) except -1:
-        """Those that no event has any more."""
+        """Drop the texts that no event uses any more."""
         cdef bytearray used = bytearray(len(self.texts))
         cdef unsigned char *marks = used
         cdef size_t n
@@ -382,7 +383,7 @@ cdef class _Trace:
         return 0
 
     cdef uint32_t words(self, Waiter w, uint32_t *holder) except? 0:
-        """The number of the words for what it waits for, and the greenlet that has that lock."""
+        """The number of the words for what it waits for. holder: gets the number of the greenlet that has that lock."""
         cdef bint writes = w.kind == WAIT_WRITE
         cdef FdEntry *entry
         cdef TraceFd *fd
@@ -400,7 +401,7 @@ cdef class _Trace:
             if fd.owner != entry.owner:
                 fd.owner = entry.owner
                 fd.texts[0] = fd.texts[1] = 0
-            if text.startswith(("recv from ", "send to ", "accept ")):      # else it is yet to be connected
+            if text.startswith(("recv from ", "send to ", "accept ")):      # else it is not connected yet
                 fd.texts[writes] = number
             return number
         found = wait_words(w)
@@ -542,14 +543,14 @@ cdef int trace_wake(Waiter w, bint raises) noexcept:
 
 
 cdef int trace_after_fork() except -1:
-    """In the child: the trace is the parent's."""
+    """In the child of a fork: drop the trace, which is the parent's."""
     if _trace is not None:
         _trace.end(True)
     return 0
 
 
 cpdef thread_name(ident):
-    """As `threading` has it; None if that does not know the thread. Runs no code of the program."""
+    """The name that `threading` has for it; None if it does not know the thread. Runs no code of the program."""
     active = getattr(sys.modules.get("threading"), "_active", None)
     thread = active.get(ident) if type(active) is dict else None
     if thread is None:
@@ -564,12 +565,12 @@ cpdef thread_name(ident):
 def trace_start(Py_ssize_t size, seconds=None):
     """Begin to record, in all threads that have a hub or make one. size: of the buffer, in events.
 
-    seconds: it stops to record by itself after these. Raises RuntimeError if a trace is running.
+    seconds: it stops recording by itself after this time. Raises RuntimeError if a trace is running.
     """
     if is_traced():
         raise RuntimeError("a trace is running already")
     if _trace is not None:
-        _trace.end(False)           # whoever began it has not come back
+        _trace.end(False)           # its time is over, and it was never fetched
     cdef _Trace trace = _Trace.__new__(_Trace, max(size, 16))
     trace.begin(timeout_ns(seconds))
 
@@ -577,7 +578,7 @@ def trace_start(Py_ssize_t size, seconds=None):
 def trace_stop():
     """End the trace. Returns what it has found as a dict of plain numbers, strings and bytes: for `gevlite._timeline`.
 
-    Raises RuntimeError if there is none.
+    Raises RuntimeError if no trace was begun.
     """
     cdef _Trace trace = _trace
     if trace is None:
