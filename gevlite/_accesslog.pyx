@@ -1,9 +1,9 @@
 """The access log: a line for each request, kept in memory and written many at a time.
 
-A request pays for having its line put together in a block of bytes, and no more: no system call, no lock, no object
-that lives on. What was collected is written by a greenlet of its own, a moment later (`DELAY`).
+A request pays only for putting its line together in a block of bytes: no system call, no lock, no object that lives on.
+A separate greenlet writes what was collected, a moment later (`DELAY`).
 
-Whatever a client has sent is escaped: it can neither end a line, nor a quoted text, nor speak to a terminal.
+Everything that a client has sent is escaped: it can neither end a line, nor end a quoted text, nor control a terminal.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -38,8 +38,8 @@ cdef extern from "Python.h":
 DELAY = 0.1
 
 cdef enum:
-    FULL = 65536            # a file is written to at once when there is so much
-    MOST = 4194304          # what is kept for a reader that does not read; further lines are lost
+    FULL = 65536            # a file is written to at once when there is this much
+    MOST = 4194304          # how much is kept for a reader that does not read; further lines are lost
     ROOM = 256              # around each line
 
 # From Apache's combined log format, as gunicorn has it.
@@ -96,7 +96,7 @@ cdef bytes HEXADECIMAL = b"0123456789abcdef"
 # By the first digit of the status.
 cdef tuple COLOURS = (b"", b"\x1b[36m", b"\x1b[32m", b"\x1b[36m", b"\x1b[33m", b"\x1b[31m")
 
-# What is written as it is: printable ASCII without the quote and the backslash.
+# Characters that are written unchanged: printable ASCII without the quote and the backslash.
 cdef bint[256] PLAIN
 
 
@@ -160,9 +160,9 @@ cdef class AccessLog:
     such as `'%(h)s "%(r)s" %(s)s %(D)s'`.
 
     Lines are written together, a tenth of a second after the first of them, by a greenlet; a file is written to at once
-    when there are 64 KiB. Whoever does not read a pipe for so long that 4 MiB wait loses lines, which `lost` counts,
-    and never blocks. What clients have sent is escaped: quotes, backslashes, control characters and all that is not
-    ASCII.
+    when there are 64 KiB. If the reader of a pipe does not read for so long that 4 MiB wait, further lines are lost,
+    which `lost` counts; requests never block. What clients have sent is escaped: quotes, backslashes, control
+    characters and all that is not ASCII.
 
     Raises OSError if the file cannot be opened, TypeError or ValueError for what is no target or no format.
     """
@@ -217,7 +217,7 @@ cdef class AccessLog:
             return 0
         if second != self.second:
             self.new_second(second)
-        begin_peace()       # what is logged may have code of its own, and others are not to write into this line
+        begin_peace()       # logged objects may run code of their own, and no other greenlet may write into this line
         try:
             for i in range(self.n):
                 if self.codes[i] == LITERAL:
@@ -376,7 +376,7 @@ cdef class AccessLog:
         return 0
 
     cdef int put_safe(self, const unsigned char *data, Py_ssize_t n) except -1:
-        """Bytes of a client's. In JSON what is not ASCII must be UTF-8 by now."""
+        """Bytes from a client. For JSON, what is not ASCII must be UTF-8 by now."""
         cdef Py_ssize_t i
         cdef unsigned char c
         cdef char *out
@@ -405,7 +405,7 @@ cdef class AccessLog:
         return 0
 
     cdef int put_value(self, value) except -1:
-        """A text, as environ has them: bytes as latin-1 characters. None: there is none."""
+        """A text in the form of environ: bytes as latin-1 characters. None: there is none."""
         cdef bytes data
         if value is None:
             return self.put_missing()
@@ -486,14 +486,15 @@ cdef class AccessLog:
                 self.schedule()
 
     def write(self, text):
-        """Add a text of your own, as it is. Does not block."""
+        """Add a text of your own, unchanged. Does not block."""
         self.put_bytes(text.encode())
         if not self.scheduled:
             self.schedule()
 
     def flush(self):
-        """Write what has been collected. Blocks while whoever reads a pipe or a terminal takes no more; if a greenlet
-        does that already, returns at once."""
+        """Write what has been collected. Blocks while the reader of a pipe or a terminal takes no more; if a greenlet
+        is
+        writing already, returns at once."""
         cdef bytes data
         if self.flushing:
             return
@@ -532,8 +533,8 @@ cdef class AccessLog:
                 piece = piece[(os.write if self.is_file else _write)(self.fd, piece):]
 
     def reopen(self):
-        """Open the file anew, if it was given by its path: its name may stand for another file by now. What was
-        collected goes to the old one. Raises OSError, and goes on with the old one then."""
+        """Open the file anew, if it was given by its path: the name may refer to another file by now. What was
+        collected goes to the old file. If this raises OSError, the log goes on with the old file."""
         if self.path is None:
             return
         fd = _open(self.path)
@@ -558,7 +559,7 @@ def _open(path):
 
 
 def _whole_lines(data):
-    """In pieces that a pipe keeps together, also if several processes write to it (pipe(7))."""
+    """Split `data` into pieces that a pipe keeps together, also if several processes write to it (pipe(7))."""
     start = 0
     while start < len(data):
         stop = data.rfind(b"\n", start, start + _PIPE_BUF) + 1 or start + _PIPE_BUF
@@ -572,7 +573,7 @@ def _complain(text):
 
 
 def _user(value):
-    """The name in a header Authorization."""
+    """The user name in an Authorization header."""
     try:
         kind, _, data = value.partition(" ")
         if kind.lower() != "basic":

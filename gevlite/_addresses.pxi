@@ -72,7 +72,7 @@ cdef object from_sockaddr(sockaddr_storage *storage, socklen_t size):
         path = <char *> storage + GEVLITE_SUN_PATH
         if path[0] == 0 and GEVLITE_ABSTRACT_NAMES:
             return path[:n]             # unix(7); elsewhere it has no name
-        # In C: what is raised in Python code, by a kill say, would lose an accepted connection.
+        # In C: an exception raised in Python code, by a kill say, would lose an accepted connection.
         return PyUnicode_DecodeFSDefault(path)
     return None
 

@@ -1,19 +1,20 @@
-"""What locks, queues and thread-locals that the interpreter made do while the process is patched.
+"""How locks, queues and thread-locals that the interpreter made behave while the process is patched.
 
-Objects made before patching are of types written in C, and may be held where no other object can be put in their place: in a
-tuple, a frame, a closure, or a lock by the code that is about to give it back. So they stay, and what the methods of their
-types do is exchanged (`_method_swap.h`). Each keeps its own state. An OS thread without a hub goes by that, and waits as
-before. A greenlet that would have to wait parks, and is woken by whatever gives the lock back or puts an item in.
+Objects made before patching have types written in C, and may be held where no other object can be put in their place:
+in a tuple, a frame or a closure; a lock also by the code that is about to release it. So the objects stay, and the
+implementations of their methods are exchanged (`_method_swap.h`). Each object keeps its own state. An OS thread without
+a hub goes by that state, and waits as before. A greenlet that would have to wait parks, and is woken by the code that
+releases the lock or puts an item in.
 
-* A lock is really taken. Giving back one that a greenlet waits for hands it over: it stays taken.
-* An RLock belongs to an OS thread, which is not enough: its greenlets would all own it. A `_threadlock.RLock` beside it
-  says which greenlet does, and while one does its thread owns the original. One that is taken when we first see it belongs to
-  the main greenlet of its thread.
+* A lock is really taken. If a greenlet waits for it, a release hands it over: it stays taken.
+* An RLock belongs to an OS thread, which is not enough: all greenlets of the thread would own it. A `_threadlock.RLock`
+  beside it says which greenlet owns it, and while one does, its thread owns the original. An RLock that is taken when
+  we first see it belongs to the main greenlet of its thread.
 * A SimpleQueue keeps its items. A getter that was woken for one has a claim on it until it has run.
 * A threading.local stays what it was to main greenlets, the only ones that threads had before. For all others a
   `gevlite.local` keeps the attributes.
 
-What gevlite itself shares with OS threads must stay as it is: `leave_native` says so.
+Objects that gevlite itself shares with OS threads must stay as they are: `leave_native` marks them.
 """
 
 from cpython.object cimport PyObject
@@ -91,11 +92,11 @@ cdef extern from "Python.h":
 
 gl_import()
 
-# As the locks of `_threadlock` do: code that looks again and again must not keep the others from running.
+# As in the locks of `_threadlock`: code that tries again and again must not keep other greenlets from running.
 cdef unsigned int CALLS_BETWEEN_LOOKS = 64
 cdef unsigned int calls = 0
 
-# Between two looks at an RLock that an OS thread had been waiting for when the process was patched.
+# The first pause between two looks at an RLock that an OS thread had been waiting for when the process was patched.
 cdef double FIRST_PAUSE = 0.0005
 cdef double LONGEST_PAUSE = 0.01
 
@@ -109,18 +110,18 @@ _NativeLocal = _thread._local
 
 
 class CannotAdopt(Exception):
-    """A type is not what it was in all Pythons up to 3.15. Its objects stay what they are."""
+    """A type is not built as it was in all Pythons up to 3.15. Its objects stay as they are."""
 
 
-# False while nothing is exchanged. A greenlet that began to wait before then has to look by itself.
+# False while no methods are exchanged. A greenlet that goes on waiting in that time has to look again and again.
 cdef bint adopted = False
 
 
 def swap_methods(owner, methods):
     """Have `instead(self, ...)` called wherever a method of the built-in type `owner` is, kept or looked up.
 
-    methods: `{name: instead}`. Returns `{name: original}`, of methods that are not affected. Raises CannotAdopt, and
-    has exchanged nothing, if one of them cannot be.
+    methods: `{name: instead}`. Returns `{name: original}`, methods that are not affected. Raises CannotAdopt, and
+    exchanges nothing, if one of them cannot be exchanged.
     """
     global adopted
     cdef const char *obstacle
@@ -143,7 +144,7 @@ cdef struct PollObject:
 
 
 def poll_masks(poll):
-    """The dict of a `select.poll` object: what each descriptor is watched for. It is the first thing in it."""
+    """The dict of a `select.poll` object: what each descriptor is watched for. It is the first field of the object."""
     cdef PyObject *first
     if type(poll).__basicsize__ != sizeof(PyObject) + sizeof(PollObject):
         raise CannotAdopt("select.poll objects are laid out in a new way")
@@ -165,14 +166,14 @@ def _gone(reference):
 
 
 cdef object remember(object thing, object state):
-    """Returns what is kept beside it: `state`, unless another thread was quicker."""
+    """Keep `state` beside `thing`. Returns what is kept there: another state if another thread was quicker."""
     cdef object reference = _Reference(thing, _gone)
     reference.address = <size_t> <PyObject *> thing
     return states.setdefault(reference.address, (state, reference))[0]
 
 
 def leave_native(thing):
-    """Let an RLock, a SimpleQueue or a local of the interpreter's be what it is in OS threads, for greenlets too."""
+    """Let an RLock, a SimpleQueue or a local of the interpreter behave for greenlets as it does for OS threads."""
     remember(thing, None)
 
 
@@ -190,7 +191,7 @@ cdef int count_call() except -1:
 
 
 cdef class _Waiting:
-    """What waits for one object. It is in `waiting` as long as something does."""
+    """The waiters of one object. It is in `waiting` as long as it has some."""
 
     cdef WaitList waiters
     cdef Py_ssize_t claims          # of waiters that were woken for an item and have not run since
@@ -230,7 +231,7 @@ cdef object seconds(int64_t limit):
 def acquire_in_thread(lock, timeout=-1):
     """Take a lock of the interpreter's; block the whole OS thread until that works, at most `timeout` seconds.
 
-    For a lock that the interpreter itself gives back: it wakes no greenlet.
+    For a lock that the interpreter itself releases, which wakes no greenlet.
     """
     return native_acquire(lock, True, timeout)
 
@@ -263,7 +264,7 @@ cdef object wait_for_lock(object lock, int64_t limit):
     found = waiting_for(lock)
     waitlist_append(&found.waiters, w)
     try:
-        # From here on a release finds us, but it may have been free again before.
+        # From here on a release finds us, but the lock may have been released before.
         if native_acquire(lock, False):
             waitlist_remove(w)
             return True
@@ -320,7 +321,7 @@ cdef object native_r_recursion_count, native_r_restore
 
 _find_state = re.compile(r"owner=(-?\d+) count=(\d+)").search
 
-# Which OS thread patched, and which greenlet of it.
+# The OS thread that patched, and the greenlet of it that did.
 cdef unsigned long patching_thread = 0
 cdef unsigned long patching_greenlet = 0
 
@@ -331,7 +332,7 @@ cdef object beside(object lock):
     if found is not None:
         return found[0]
     made = RLock()
-    # Its methods tell only about the running thread.
+    # The methods of an RLock tell only about the running thread; its repr names the owner.
     match = _find_state(_NativeRLock.__repr__(lock))
     if match is not None and int(match[2]):
         owner = int(match[1]) & <unsigned long> -1
@@ -342,7 +343,7 @@ cdef object beside(object lock):
 
 
 cdef bint follow(object lock, object blocking, object timeout) except -1:
-    """A greenlet has taken `lock`; now its thread does. Only one that blocked before the process was patched delays that."""
+    """A greenlet has taken `lock`; now its thread does. Only a thread that blocked before patching can delay that."""
     cdef object hub
     cdef int64_t limit
     if native_r_acquire(lock, False):
@@ -355,7 +356,7 @@ cdef bint follow(object lock, object blocking, object timeout) except -1:
 
 
 cdef bint is_beside(object owner, object lock):
-    """False if all has been given back since: then `owner` counts no more."""
+    """False if `give_back` has undone all since then: `owner` no longer counts."""
     cdef tuple found = states.get(<size_t> <PyObject *> lock)
     return found is not None and found[0] is owner
 
@@ -374,7 +375,7 @@ def rlock_acquire(self, blocking=True, timeout=-1):
         taken = follow(self, blocking, timeout)
     finally:
         if not taken or not is_beside(owner, self):
-            owner.release()             # the next one's turn
+            owner.release()             # it is the turn of the next waiter
     return taken
 
 
@@ -388,7 +389,7 @@ def rlock_release(self):
         native_r_release(self)
         return
     if owner._recursion_count() == 1:
-        native_r_save(self)             # all of it: how often it was taken is counted beside it
+        native_r_save(self)             # release it fully: how often it was taken is counted beside it
     owner.release()                     # or raises
 
 
@@ -416,8 +417,8 @@ def rlock_release_save(self):
     if owner is None:
         return native_r_save(self)
     if not owner._is_owned():
-        return owner._release_save()    # which raises, or is allowed to do that for another
-    # What the original understands, should it be the one to take it back.
+        return owner._release_save()    # which raises, or may do this for another greenlet
+    # A state that the original understands, in case the original takes it back.
     thread = native_r_save(self)[1]
     return owner._release_save()[0], thread
 
@@ -456,7 +457,7 @@ def rlock_reinit(self):
 
 
 def adopt_locks():
-    """Locks of the interpreter's block greenlets only, from now on. Returns what is adopted."""
+    """From now on, locks of the interpreter block greenlets only. Returns what is adopted."""
     global native_acquire, native_release, native_locked, native_lock_reinit
     methods = {
         "acquire": lock_acquire, "__enter__": lock_enter, "release": lock_release, "__exit__": lock_exit,
@@ -464,7 +465,7 @@ def adopt_locks():
     }
     old = {"acquire_lock": lock_acquire, "release_lock": lock_release}
     methods.update((name, instead) for name, instead in old.items() if name in vars(_NativeLock))
-    native_locked = vars(_NativeLock)["locked"]     # first what may fail
+    native_locked = vars(_NativeLock)["locked"]     # first, since it may fail
     originals = swap_methods(_NativeLock, methods)
     native_acquire = originals["acquire"]
     native_release = originals["release"]
@@ -473,7 +474,7 @@ def adopt_locks():
 
 
 def adopt_rlocks():
-    """RLocks of the interpreter's block greenlets only, from now on. Returns what is adopted."""
+    """From now on, RLocks of the interpreter block greenlets only. Returns what is adopted."""
     global native_r_acquire, native_r_release, native_r_owned, native_r_save, native_r_restore, native_r_reinit
     global native_r_recursion_count, native_r_locked, patching_thread, patching_greenlet
     patching_thread = PyThread_get_thread_ident()
@@ -506,7 +507,7 @@ def adopt_rlocks():
 
 
 cdef int give_rlocks_back() except -1:
-    """Owners keep the original. What waits for one waits for the original from now on."""
+    """Owners keep the original. From now on, waiters wait for the original."""
     for address, (owner, reference) in list(states.items()):
         if not isinstance(owner, RLock):
             continue
@@ -557,7 +558,7 @@ def queue_get(self, bint block=True, timeout=None):
         found = waiting_for(self)
         waitlist_append(&found.waiters, w)
         try:
-            # From here on a `put` finds us, but one may have come before.
+            # From here on a `put` finds us, but an item may have come before.
             if has_item(self, found):
                 waitlist_remove(w)
                 return native_get(self, False)
@@ -566,12 +567,12 @@ def queue_get(self, bint block=True, timeout=None):
             except BaseException:
                 if w.undelivered:
                     found.claims -= 1
-                    tell(found)             # the next waiter may have it
+                    tell(found)             # the next waiter may take it
                 raise
             if not told:
                 raise Empty
             found.claims -= 1
-            # An OS thread that knows of no claims may have taken it.
+            # An OS thread, which does not know the claims, may have taken it.
             if native_size(self):
                 return native_get(self, False)
         finally:
@@ -582,7 +583,7 @@ def queue_get(self, bint block=True, timeout=None):
 
 
 cdef object look_for_item(object queue, int64_t deadline):
-    """As `look_again`."""
+    """Like `look_again`, for an item."""
     cdef double pause = FIRST_PAUSE
     while not native_size(queue):
         if time_left(deadline) == 0:
@@ -597,7 +598,7 @@ def queue_get_nowait(self):
 
 
 cdef bint tell(_Waiting found) except -1:
-    """Wake the first. False if none waits."""
+    """Wake the first waiter. False if there is none."""
     cdef Waiter w
     while found.waiters.count:
         w = <Waiter> waitlist_pop(&found.waiters)
@@ -620,9 +621,9 @@ def queue_put_nowait(self, item):
 
 
 def adopt_queue():
-    """SimpleQueues of the interpreter's block greenlets only, from now on. Returns what is adopted."""
+    """From now on, SimpleQueues of the interpreter block greenlets only. Returns what is adopted."""
     global native_get, native_put, native_size
-    native_size = vars(_NativeQueue)["qsize"]       # first what may fail
+    native_size = vars(_NativeQueue)["qsize"]       # first, since it may fail
     originals = swap_methods(_NativeQueue, {
         "get": queue_get, "put": queue_put, "get_nowait": queue_get_nowait, "put_nowait": queue_put_nowait,
     })
@@ -650,7 +651,7 @@ cdef bint in_main_greenlet() except -1:
 
 
 class _Attributes(local):
-    """Those that greenlets have in a local of the interpreter's."""
+    """The attributes that greenlets have in a local of the interpreter."""
 
     def __init__(self, owner):
         """Called once in each greenlet. owner: a weak reference to the other one, which may have an __init__ too."""
@@ -662,7 +663,7 @@ class _Attributes(local):
 
 
 cdef tuple init_arguments(object thing):
-    """What it was made with. It stands before the list of weak references in all versions; `adopt_local` has looked."""
+    """The arguments it was made with: before the list of weak references in all versions; `adopt_local` has checked."""
     cdef PyObject **end = <PyObject **> (
         <char *> <PyObject *> thing + (<PyTypeObject *> <PyObject *> _NativeLocal).tp_weaklistoffset)
     return (
@@ -719,9 +720,9 @@ cdef int set_slots(gv_getattro old_get, gv_getattro get, gv_setattro old_set, gv
 
 
 def adopt_local():
-    """Locals of the interpreter's keep the greenlets' attributes apart, from now on. Returns what is adopted.
+    """From now on, locals of the interpreter keep the greenlets' attributes apart. Returns what is adopted.
 
-    What main greenlets see stays.
+    Main greenlets see the same attributes as before.
     """
     global native_getattro, native_setattro
     if native_getattro == NULL:
@@ -733,7 +734,7 @@ def adopt_local():
 
 
 def check_local():
-    """Raises CannotAdopt if `init_arguments` would not find them, or if attributes are not looked up by the slots."""
+    """Raise CannotAdopt if `init_arguments` would not find them, or if attributes are not looked up by the slots."""
     cdef PyTypeObject *kind = <PyTypeObject *> <PyObject *> _NativeLocal
     cdef PyObject **end
     cdef size_t word = sizeof(PyObject *)
@@ -741,7 +742,7 @@ def check_local():
     kept = {id(thing) for thing in gc.get_referents(probe)}
     fits = kind.tp_weaklistoffset >= <Py_ssize_t> (sizeof(PyObject) + 2 * word)
     if fits:
-        # No object is looked at before we know that it is one.
+        # Read nothing as an object before we know that it is one.
         end = <PyObject **> (<char *> <PyObject *> probe + kind.tp_weaklistoffset)
         fits = <size_t> end[-2] in kept and <size_t> end[-1] in kept
     if not fits or init_arguments(probe) != ((1,), {"x": 2}):
@@ -757,7 +758,7 @@ class _LocalWithInit(_NativeLocal):
 
 
 def give_back():
-    """Undo all of it. What waits goes on to wait, by looking again and again."""
+    """Undo all of it. Waiting greenlets go on waiting, by looking again and again."""
     global adopted
     cdef _Waiting found
     gv_unswap_all()

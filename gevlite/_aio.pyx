@@ -1,22 +1,23 @@
 # cython: nonecheck=True
 """The event loop of `gevlite.asyncio`: its queue, timers and descriptors, and how the hub and its greenlet share the work.
 
-A loop is run by the greenlet that calls `run_forever`, which runs whatever is ready in batches, as asyncio's own loops do,
-and never runs anything else: neither the hub nor another greenlet ever calls a callback. When nothing is ready the
-greenlet parks, with the loop's next timer as its time-out. Whoever has something for the loop appends it to `ready` and
-wakes the greenlet: `call_soon` of any greenlet, `call_soon_threadsafe` of another thread, a descriptor that the hub
+A loop is run by the greenlet that calls `run_forever`, which runs whatever is ready in batches, as asyncio's own loops
+do, and never runs anything else: neither the hub nor another greenlet ever calls a callback. When nothing is ready the
+greenlet parks, with the loop's next timer as its time-out. Code that has something for the loop appends it to `ready`
+and wakes the greenlet: `call_soon` of any greenlet, `call_soon_threadsafe` of another thread, a descriptor that the hub
 reports. Between two batches the hub polls, so that descriptors and other greenlets have their turn.
 
 The main greenlet of a thread polls by itself as long as the hub would do nothing else: see `poll_in_place` in the core.
 
-* `ready` and the heap of timers are Python lists: the garbage collector sees through them, so that a loop that was
-  dropped with callbacks in it goes away.
-* Timers are the loop's own. Those of a loop that does not run keep no hub alive, and a loop may be made, and given
+* `ready` and the heap of timers are Python lists, which the garbage collector traverses: so a loop that was dropped
+  with
+  callbacks in it is freed.
+* Timers belong to the loop. Those of a loop that does not run keep no hub alive, and a loop may be made, and given
   timers, in another thread than the one that runs it later.
-* Descriptors are the hub's, for as long as the loop runs: then each `Io` stands in the list of a descriptor's readers or
+* Descriptors belong to the hub for as long as the loop runs: then each `Io` is in the list of a descriptor's readers or
   writers, among the greenlets. When it is notified it only makes itself due.
 
-The queues are touched by other threads too, but only where no Python code can run in between (they hold the GIL).
+Other threads touch the queues too, but only in steps in which no Python code can run (they hold the GIL).
 """
 
 cimport cython
@@ -169,21 +170,21 @@ cdef int64_t LONGEST_NS = 1 << 62
 cdef str CONTEXT = "context"
 
 cdef enum:
-    HANDLES = 256               # so many are kept to be used again
+    HANDLES = 256               # how many are kept for reuse
     KEPT = 65536                # the length of a batch up to which the memory of its list is kept
 
-# What `asyncio.sleep` has called when its time is over.
+# The callback of `asyncio.sleep`.
 cdef object _set_result_unless_cancelled = futures._set_result_unless_cancelled
 cdef object _CFuture = getattr(futures, "_CFuture", None)
 
 
 cdef bint is_for_the_greenlet(object exc):
-    """Raised in a callback, but not for it: it has to go on to whoever runs the loop."""
+    """True if `exc`, raised in a callback, is not for the callback: it must go on to the code that runs the loop."""
     return isinstance(exc, (SystemExit, KeyboardInterrupt, GreenletExit, Timeout))
 
 
 cdef bint was_thrown(LoopCore loop, object exc):
-    """It was thrown into the greenlet while the callback blocked."""
+    """True if `exc` was thrown into the greenlet while the callback blocked."""
     cdef RunningLoop running = loop.running
     if running is not None and running.thrown is not None:
         for thrown in running.thrown:
@@ -206,7 +207,7 @@ include "_handles.pxi"
 
 cdef class Io(Place):
     cdef int place(self, Hub hub, FdEntry *entry) except -1:
-        """Stand in the descriptor's list until it is reported."""
+        """Wait in the descriptor's list until the descriptor is reported."""
         self.hub = hub
         self.entry = entry
         waitlist_append(&entry.readers if self.event == READ else &entry.writers, self)
@@ -219,7 +220,7 @@ cdef class Io(Place):
         return 0
 
     cdef int displace(self) except -1:
-        """Stand there no longer."""
+        """Leave the descriptor's list."""
         cdef Hub hub = self.hub
         if hub is None:
             return 0
@@ -256,10 +257,10 @@ cdef class Io(Place):
 
 
 cdef class Watch(Io):
-    """What `add_reader` and `add_writer` have asked for: called for as long as the descriptor is ready."""
+    """A registration by `add_reader` or `add_writer`: its callback is called for as long as the descriptor is ready."""
 
     cdef int begin(self, Hub hub) except -1:
-        """Have `hub` watch it, if it is not on its way already."""
+        """Have `hub` watch it, if it is not due already."""
         cdef FdEntry *entry
         if self.due or self.hub is not None:
             return 0
@@ -273,7 +274,7 @@ cdef class Watch(Io):
         cdef Hub hub = self.hub
         Io.notify(self, source)
         if self.entry.flags & OWNED:
-            fd_pass_on(hub, self.entry)     # it only looks: whoever waits behind it must hear of it too
+            fd_pass_on(hub, self.entry)     # it only looks: what waits behind it must be notified too
         return 1
 
     cdef int fail(self, object exc) except -1:
@@ -342,10 +343,10 @@ cdef bint stops(object item) except -1:
 
 
 cpdef object running_hook():
-    """What to tell that a loop begins to run in this greenlet, or ends."""
+    """The function to call when a loop begins to run in this greenlet, or ends."""
     hook = hook_of(events._set_running_loop)
     if hook is None:
-        # Not patched. It may be asyncio's in C or, in a test, that in Python.
+        # Not patched. It may be asyncio's function in C or, in a test, the one in Python.
         swap = None
         if sys.version_info >= (3, 14) and events._set_running_loop is getattr(events, "_c__set_running_loop", None):
             from _asyncio import _swap_current_task as swap
@@ -438,7 +439,7 @@ cdef class LoopCore:
         check_call(self, callback, "call_at")
         return self.at(deadline_of(when, 0) + hidden_ns(), when, callback, args, context)
 
-    # -------- futures, tasks, and what those ask of their loop
+    # -------- futures, tasks, and what they call on their loop
 
     @cython.binding(False)
     def create_future(self):
@@ -489,7 +490,7 @@ cdef class LoopCore:
     # -------- running
 
     def _check_thread(self):
-        """In debug mode: whatever is not safe for threads is called in the loop's own."""
+        """In debug mode: raise if a method that is not thread-safe is called in another thread than the loop's."""
         if self.hub is not None and current_hub() is not self.hub:
             raise RuntimeError("Non-thread-safe operation invoked on an event loop other than the current one")
 
@@ -504,8 +505,8 @@ cdef class LoopCore:
         hook = running_hook()
         self._check_closed()
         self._check_running()
-        # From here to `hook(self)`, and from `hook(None)` to the end, others must not run: they would find what is set in the
-        # thread for this loop. So no Python code is called there, except in debug mode.
+        # From here to `hook(self)`, and from `hook(None)` to the end, other greenlets must not run: they would find
+        # what is set in the thread for this loop. So no Python code is called there, except in debug mode.
         if self._debug:
             self._set_coroutine_origin_tracking(True)
         hooks = sys.get_asyncgen_hooks()
@@ -525,7 +526,7 @@ cdef class LoopCore:
                 if self._stopping:
                     break
         except BaseException:
-            # What `run_until_complete` has waited for may be done: that must not stop the next run.
+            # The future of `run_until_complete` may be done by now: that must not stop the next run.
             self.ready[:] = [item for item in self.ready if not stops(item)]
             raise
         finally:
@@ -570,20 +571,20 @@ cdef class LoopCore:
         if not self.in_main or not self.poll(timeout):
             if timeout:
                 self.wait_ready()
-            elif not hub.closing:   # else only what need not wait goes on, which may be enough to end in order
+            elif not hub.closing:   # else only what need not wait still runs; that may be enough for an orderly end
                 give_way_to_hub(hub)
         if self.timers:
             self.due_timers()
         return 0
 
     cdef int64_t until_timer(self) noexcept:
-        """How long it is to the first timer, in ns; -1: there is none."""
+        """The time until the first timer, in ns; -1: there is none."""
         if not self.timers:
             return -1
         return max((<TimerHandle> PyList_GET_ITEM(self.timers, 0)).deadline - now_ns(), 0)
 
     cdef bint poll(self, int64_t timeout) except -1:
-        """Do the hub's poll for it. False: it has more to do than that."""
+        """Poll in place of the hub. False: the hub has more to do than to poll."""
         cdef int64_t until = (<TimerHandle> PyList_GET_ITEM(self.timers, 0)).deadline if timeout > 0 else 0
         self.sleeps = True
         try:
@@ -596,7 +597,7 @@ cdef class LoopCore:
         cdef Waiter w = new_waiter(self.hub, WAIT_LOOP, <PyObject *> self)
         timeout = self.until_timer()
         if self.ready or self._stopping or not timeout:
-            return 0                # meanwhile: to make a Waiter may run a destructor
+            return 0                # in the meantime: making a Waiter may run a destructor
         self.waiter = w
         self.sleeps = True
         try:
@@ -616,7 +617,7 @@ cdef class LoopCore:
 
     @cython.nonecheck(False)
     cdef int run_batch(self) except -1:
-        """Run what is ready now; what that makes ready is for the next batch."""
+        """Run what is ready now; what becomes ready meanwhile is for the next batch."""
         cdef list fresh = self.spare if self.spare is not None else []     # first: a destructor may call `call_soon`
         cdef list batch = self.ready
         cdef Py_ssize_t i = 0, n = PyList_GET_SIZE(batch)
@@ -646,7 +647,7 @@ cdef class LoopCore:
         return 0
 
     cdef int raise_thrown(self) except -1:
-        """Of what was thrown into the greenlet while the last callback blocked: raise what a task has kept for itself."""
+        """Raise what was thrown into the greenlet while the last callback blocked, if a task has ended with it."""
         cdef list thrown = self.running.thrown
         self.running.thrown = None
         for task, exc in thrown:
@@ -655,7 +656,7 @@ cdef class LoopCore:
         return 0
 
     def _leave(self):
-        """In the child of a fork: what runs it never goes on, and its descriptors are the parent's."""
+        """In the child of a fork: the greenlet of the loop never goes on, and the loop's descriptors are the parent's."""
         self.detach()
         self.waiter = None
         self.sleeps = False
@@ -717,7 +718,7 @@ cdef class LoopCore:
             watch.displace()        # the number may mean another file by now: watch it anew
         watch.source = source
         watch.handle = handle
-        # A loop that does not run asks the hub all the same whether that can be watched.
+        # Even if the loop does not run, find out whether the hub can watch this.
         hub = self.hub if self.hub is not None else current_hub()
         watch.begin(hub)
         watches[fd] = watch
@@ -732,7 +733,7 @@ cdef class LoopCore:
         try:
             fd = fd_of(source)
         except ValueError:
-            # Closed: as a selector does, look for the object.
+            # Closed: look for the object, as a selector does.
             found = [known for known, watch in watches.items() if (<Watch> watch).source is source]
             if not found:
                 raise
@@ -758,7 +759,7 @@ cdef class LoopCore:
         return self.unwatch(self.writers, fd)
 
     def _watched(self, fd):
-        """READ, WRITE, both or 0: what of the descriptor is watched by `_add_reader` and `_add_writer`."""
+        """READ, WRITE, both or 0: what `_add_reader` and `_add_writer` watch the descriptor for."""
         try:
             fd = fd_of(fd)
         except ValueError:
@@ -778,7 +779,7 @@ cdef int64_t deadline_of(double seconds, int64_t start) except -1:
     return start + <int64_t> seconds + (1 if seconds != <double> (<int64_t> seconds) else 0)
 
 
-# Names of keywords for which a call needs no second look: asyncio's own tuple of "context".
+# A tuple of keyword names that need no check: asyncio's own, which holds just "context".
 cdef PyObject *just_context = NULL
 
 
@@ -790,7 +791,7 @@ cdef inline bint is_just_context(PyObject *names) noexcept:
 
 
 cdef object keywords(object callback, PyObject *const *values, tuple names):
-    """The `callback` and the context that were given, by keyword or else."""
+    """The `callback` and the context that were given, by keyword or by position."""
     global just_context
     cdef object context = None
     cdef Py_ssize_t i

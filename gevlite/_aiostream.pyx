@@ -1,9 +1,9 @@
 # cython: nonecheck=True
 """The transport of TCP and UNIX streams for the loop of `gevlite.asyncio`.
 
-As a socket of gevlite, it is registered with the hub once, edge-triggered (see "Descriptors" in docs/design.md): reading
-and writing cost one system call each, and nothing has to be told to the kernel in between. The data of one `recv` goes to
-the protocol, in the loop's greenlet; then others have their turn.
+Like a socket of gevlite, it is registered with the hub once, edge-triggered (see "Descriptors" in docs/design.md):
+reading and writing cost one system call each, and the registration need not be changed in between. The data of one
+`recv` goes to the protocol, in the loop's greenlet; then others have their turn.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -70,7 +70,7 @@ cdef enum:
     PARTS = 64                  # pieces in one write
     HIGH_WATER = 65536
 
-# What every transport receives into: nothing else runs between the system call and the copy.
+# The buffer into which every transport receives: nothing else runs between the system call and the copy.
 cdef char *scratch = NULL
 
 cdef bint _SERVER_KNOWS_TRANSPORTS = sys.version_info >= (3, 13)
@@ -88,7 +88,7 @@ cdef class Side(Io):
 
 
 cdef class SocketTransport(TransportCore):
-    """A connected stream socket in a loop. It passes for asyncio's `Transport`."""
+    """A connected stream socket in a loop. It counts as asyncio's `Transport`."""
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
@@ -99,9 +99,9 @@ cdef class SocketTransport(TransportCore):
     cdef object sock
     cdef object server
     cdef dict extra
-    cdef object context             # in which the protocol is called
+    cdef object context             # the context in which the protocol is called
     cdef int fd
-    cdef uint64_t owner             # under which the hub knows the descriptor
+    cdef uint64_t owner             # the token under which the hub knows the descriptor
     cdef FdEntry *entry             # while the loop runs
     cdef Hub hub
     cdef Side reader
@@ -110,10 +110,10 @@ cdef class SocketTransport(TransportCore):
     cdef Py_ssize_t buffered
     cdef Py_ssize_t high
     cdef Py_ssize_t low
-    cdef int lost                   # connection_lost is due; the writes since then
+    cdef int lost                   # not 0: connection_lost is due; counts the writes since then
     cdef bint tcp
     cdef bint into_buffer           # the protocol is a BufferedProtocol
-    cdef bint connected             # the protocol is to be told of the end
+    cdef bint connected             # the protocol must be notified of the end
     cdef bint reading               # connection_made has been called, and there is no end of file yet
     cdef bint paused
     cdef bint writing_paused
@@ -194,7 +194,7 @@ cdef class SocketTransport(TransportCore):
         return 0
 
     cdef int wait(self, Side side) except -1:
-        """Have `side` run when the kernel says that it may; at once if it is not known to have to wait."""
+        """Have `side` run when the kernel reports it ready; at once if it may be ready already."""
         if side is None or side.due or side.hub is not None or self.hub is None:
             return 0                # None: the connection is lost
         if self.entry.owner != self.owner:
@@ -248,7 +248,7 @@ cdef class SocketTransport(TransportCore):
             except OSError as exc:
                 self.fatal(exc, "Fatal read error on socket transport")
             return -1
-        # On TCP, less than asked for means that the kernel has no more.
+        # On TCP, less data than requested means that the kernel has no more.
         if 0 < got < size and self.tcp and self.entry != NULL and not self.entry.flags & STICKY:
             self.entry.flags &= ~READ_READY
         return got
@@ -298,7 +298,7 @@ cdef class SocketTransport(TransportCore):
         return self.told(context, result, "Fatal error: protocol.buffer_updated() call failed.")
 
     cdef int told(self, object context, PyObject *result, str message) except -1:
-        """The protocol has been called in `context`; NULL: it has raised."""
+        """Deal with the `result` of a call of the protocol in `context`; NULL: it has raised."""
         if PyContext_Exit(context) >= 0 and result != NULL:
             Py_DECREF(<object> result)
             return 0
@@ -323,7 +323,7 @@ cdef class SocketTransport(TransportCore):
         return 0
 
     def is_reading(self):
-        """True if data is received."""
+        """True if it receives data."""
         return not self.closing and not self.paused
 
     def pause_reading(self):
@@ -347,7 +347,7 @@ cdef class SocketTransport(TransportCore):
     # -------- writing
 
     cdef Py_ssize_t send(self, const void *data, Py_ssize_t size) except -2:
-        """One send. How much it took, 0 if it would block; -1: the transport has failed."""
+        """One send. Returns how much it took, 0 if it would block; -1: the transport has failed."""
         cdef Py_ssize_t sent
         while True:
             sent = c_send(self.fd, data, size, NOSIGNAL)
@@ -424,7 +424,7 @@ cdef class SocketTransport(TransportCore):
     cdef int keep(self, bytes data) except -1:
         self.buffer.append(data)
         self.buffered += len(data)
-        self.wait(self.writer)          # first: the protocol may raise what is for the greenlet
+        self.wait(self.writer)          # first: the protocol may raise an exception that is for the greenlet
         return self.maybe_pause()
 
     def writelines(self, list_of_data):
@@ -478,13 +478,13 @@ cdef class SocketTransport(TransportCore):
         if self.flush() < 0:
             return 0
         try:
-            self.maybe_resume()         # which may write, or raise what is for the greenlet
+            self.maybe_resume()         # which may write, or raise an exception that is for the greenlet
         finally:
             self.flushed()
         return 0
 
     cdef int flushed(self) except -1:
-        """The rest is for later; without a rest comes what was to come after it."""
+        """After a write: if data is left, wait to write it; if none is, do what had to wait for that."""
         if self.buffered:
             return self.wait(self.writer)
         if self.empty_waiter is not None and not self.empty_waiter.done():
@@ -558,7 +558,7 @@ cdef class SocketTransport(TransportCore):
     # -------- the end
 
     cdef int failed(self, object exc, str message) except -1:
-        """`exc` was raised by the protocol."""
+        """Deal with `exc`, which the protocol has raised."""
         if is_for_the_greenlet(exc):
             raise exc
         return self.fatal(exc, message)
@@ -660,7 +660,7 @@ cdef class SocketTransport(TransportCore):
         return transports._FlowControlMixin
 
     def get_extra_info(self, name, default=None):
-        """What is known of the connection: "socket", "sockname", "peername" and what the protocols add."""
+        """What is known about the connection: "socket", "sockname", "peername" and what the protocols add."""
         return self.extra.get(name, default)
 
     def set_protocol(self, protocol):
@@ -685,7 +685,7 @@ cdef class SocketTransport(TransportCore):
             info.append(f"write=<{'polling' if self.buffered else 'idle'}, bufsize={self.buffered}>")
         return f"<{' '.join(info)}>"
 
-    # What asyncio's own code asks of a transport.
+    # What asyncio's own code needs of a transport.
 
     @property
     def _loop(self):

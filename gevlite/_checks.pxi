@@ -1,14 +1,14 @@
-# Part of _core.pyx: what must hold of a hub whenever its loop takes a step. For builds with GEVLITE_DEBUG=1 only, in which a
-# broken list or heap ends the process at the step that finds it, with what is wrong, and not as a crash much later.
+# Part of _core.pyx: what must be true of a hub at each step of its loop. For builds with GEVLITE_DEBUG=1 only, in which
+# a broken list or heap ends the process at the step that finds it, with a message, and not by a crash much later.
 
 cdef enum:
-    CHECKED_WHOLE = 256         # a hub with more entries is checked whole only once in so many steps
+    CHECKED_WHOLE = 256         # a hub with more entries is fully checked only once in this many steps
 
 cdef unsigned int _steps = 0
 
 
 cdef int check_hub(Hub hub) except -1:
-    """Abort the process if something about `hub` is as it cannot be."""
+    """Abort the process if `hub` is in an impossible state."""
     global _steps
     _steps += 1
     if hub.n_parked + hub.timers.size + <Py_ssize_t> hub.ready.count > CHECKED_WHOLE and _steps % CHECKED_WHOLE:

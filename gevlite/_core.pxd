@@ -5,16 +5,16 @@
 #   current_hub(), current_greenlet()                        where we are
 #   Waitable, with wait_here() and notify_callbacks()         something that becomes ready: derive from it
 #   new_waiter(), waitlist_append(), wait_on()                    wait in a list of your own
-#   notify_one(), notify_all()                                wake the first or all that wait there
+#   notify_one(), notify_all()                                wake the first greenlet, or all, that wait there
 #   fd_own(), fd_wait(), fd_pass_on(), fd_closed()            wait for a descriptor of your own
 #   give_way(), give_way_within()                             let others run in what may succeed without waiting
 #   timeout_ns(), now_ns(), deadline_of(), time_left(), next_wait()     times
 #
-# What the core alone uses is in no list here, or has a leading underscore.
+# What only the core uses is not listed here, or has a leading underscore.
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
-# A backend may have them from here, too.
+# A backend can cimport them from here, too.
 from gevlite._backend cimport END, READ, URGENT, WRITE, Backend, LostBackend, Ready, set_own_signal
 from gevlite._heap cimport Heap, HeapItem, heap_before, heap_push, heap_remove
 from gevlite._ring cimport (
@@ -81,7 +81,7 @@ cdef class Place:
     cdef PyObject *next
     cdef WaitList *list     # NULL when in no list
 
-    # 1: it was for this one; 0: its wait is over already, notify the next one.
+    # 1: this place took it; 0: its wait is over already, notify the next place.
     cdef int notify(self, object source) except -1
     # It will never happen, for this reason: the descriptor is closed.
     cdef int fail(self, object exc) except -1
@@ -128,13 +128,13 @@ cdef class Waiter(Place):
     cdef public char kind           # WaitKind
     cdef public int detail          # the fd for WAIT_READ and WAIT_WRITE; for WAIT_FDS how many
     cdef bint timed_out
-    # Woken with `value`, but an exception ended the wait before `value` was returned. To be read after the wait raised, by
-    # whoever parked, and by no one else: it then owes `value` to the next waiter.
+    # Woken with `value`, but an exception ended the wait before `value` was returned. Only the code that parked reads
+    # it, after the wait has raised: it then owes `value` to the next waiter.
     cdef bint undelivered
     cdef bint ref                   # its time-out keeps the loop alive
     cdef uint64_t monitoring        # the interpreter's state of monitoring at the switch
-    # What it waits for: a lock, say; NULL if `kind` and `detail` say all. Borrowed: whoever parks keeps it alive, and if it
-    # has a list of waiters, this is true only while we are in that list.
+    # What it waits for: a lock, say; NULL if `kind` and `detail` say all. Borrowed: the code that parks keeps it alive;
+    # if it has a list of waiters, only while we are in that list.
     cdef PyObject *what
     cdef int64_t since              # `slice_end` of the turn in which it parked; 0: before the first one
 
@@ -165,7 +165,7 @@ cdef class CoreGreenlet(greenlet):
     cdef char life                  # GreenletLife
     cdef unsigned int traced        # its number in a trace; 0: it was in none
     cdef object locals              # its places in gevlite.local objects; None until it has used one
-    cdef int peace                  # in so many blocks of `uninterrupted()`
+    cdef int peace                  # how many blocks of `uninterrupted()` it is in
 
     cdef int begin(self) except -1
     cdef int end(self) except -1
@@ -202,7 +202,7 @@ cdef class Callback:
     cpdef stop(self)
 
 cdef class LinkCall(Callback):
-    """A linked callback. It stays in its list until the hub calls it, so that it can be taken back until then."""
+    """A linked callback. It stays in its list until the hub calls it: until then it can be taken back."""
     cdef list links
 
 cdef int links_due(list links, object source) except -1         # have the hubs call them
@@ -251,7 +251,7 @@ cdef class _WatchPlace(Place):
 # ---- time that is moved, see _clock.pxi
 
 cdef class Clock:
-    cdef Hub hub                # None: it does not run
+    cdef Hub hub                # None: the clock is not in use
     cdef greenlet owner         # the greenlet that began it
     cdef public bint auto
     cdef int64_t settle_ns
@@ -259,8 +259,8 @@ cdef class Clock:
     cdef int64_t moved_at       # CLOCK_MONOTONIC
     cdef int64_t began_at       # hub time
     cdef int64_t passed         # until the last end
-    cdef int64_t unsent         # bytes that no wait has made less
-    cdef int64_t under_way      # the same, sent but not acknowledged
+    cdef int64_t unsent         # bytes that stayed unsent while we waited
+    cdef int64_t under_way      # bytes that stayed unacknowledged while we waited
     cdef list targets           # of `advance`: (hub time, Waiter)
 
     cdef int check(self, str what) except -1
@@ -312,14 +312,14 @@ cdef class Hub(greenlet):
     cdef int budget                 # handoffs left before the hub must poll
     cdef int64_t slice_end          # coarse clock; the same limit in time
     cdef int64_t turn_ns            # how long a turn may take: SLICE_NS, or 0
-    cdef Py_ssize_t round_left      # so many ready entries belong to the round that runs, see measure_round; 0: none runs
+    cdef Py_ssize_t round_left      # how many ready entries the current round has left, see measure_round; 0: no round
     cdef int64_t round_began        # coarse clock
     cdef int64_t lag_ns             # the length of all rounds
     cdef uint64_t[N_LAGS] lags      # how many there were of which length
     cdef int watched_fds            # how many fds the backend watches for us
     cdef Py_ssize_t fd_waiters
     cdef Py_ssize_t refs            # external reasons to stay alive (watchers, children)
-    cdef Py_ssize_t thread_refs     # the same, of what worker threads do
+    cdef Py_ssize_t thread_refs     # the same, for the work of worker threads
     cdef Py_ssize_t unref_timers
     cdef PyObject *parked           # head of the list of parked Waiters
     cdef Py_ssize_t n_parked
@@ -328,8 +328,8 @@ cdef class Hub(greenlet):
     cdef PyObject *buffer           # a bytes object to receive into, to which nothing else refers, or NULL
     cdef Py_ssize_t buffer_size
     cdef dict raw_pending           # pending exceptions of greenlets that are not CoreGreenlets
-    cdef bint before_turn           # `begin_turn` has something to do: there is one of those, or a `shuffle`
-    cdef object shuffle             # the _Shuffle that draws who runs next; None: first in, first out
+    cdef bint before_turn           # `begin_turn` has something to do, for `raw_pending` or `shuffle`
+    cdef object shuffle             # the _Shuffle that draws what runs next; None: first in, first out
     cdef WaitList idle_waiters
     cdef WaitList join_waiters
     cdef readonly unsigned long thread_ident
@@ -350,16 +350,16 @@ cdef class Hub(greenlet):
     cdef list runners               # every _Runner there is
     cdef list idle_runners          # those of them that are not needed now
     cdef greenlet nursery           # begins new runners, near the bottom of the C stack
-    cdef greenlet unborn            # the one that it is to begin
-    cdef int delivered              # so many of backend.found are dealt with
+    cdef greenlet unborn            # the runner that the nursery is to begin
+    cdef int delivered              # how many of backend.found are dealt with
     cdef int polls                  # calls of backend.poll under way: more than one if signal handlers wait in them
-    cdef Clock clock                # what moves its time, see _clock.pxi; None: nothing
+    cdef Clock clock                # moves its time, see _clock.pxi; None: its time is real
     cdef gevlite_time *time         # of its thread
-    cdef public int outside         # so many greenlets wait for another process, or for a terminal
-    cdef public object host         # what runs this hub in the loop of somebody else, see _hosted.pxi; None: nobody
+    cdef public int outside         # how many greenlets wait for another process, or for a terminal
+    cdef public object host         # runs this hub in a foreign event loop, see _hosted.pxi; None: there is no host
     cdef bint hosted                # that loop waits, or does something of its own, until our next turn
-    cdef bint noticed               # it has been told that a turn is needed
-    cdef int notice_fd              # the pipe that tells it
+    cdef bint noticed               # the host has been notified that a turn is needed
+    cdef int notice_fd              # the pipe that notifies it
     cdef int noticed_fd
     cdef list hooks_running         # of before_poll and after_poll; None for none
     cdef PyObject *in_place         # borrowed: the event loop for which the main greenlet polls, see poll_in_place
@@ -367,28 +367,28 @@ cdef class Hub(greenlet):
     cdef int64_t in_place_until     # when that loop's next timer is due; 0: it has none
     cdef bint asking                # a runner is finding out whether anything is left
     cdef bint handlers_due          # the main greenlet is switched to in order to run signal handlers
-    cdef int in_handlers            # it is running so many, one within the other
-    cdef int seldom                 # of SeldomDue: what the loop has to see to in each turn, but hardly ever has; 0: nothing
+    cdef int in_handlers            # how many it is running, one within the other
+    cdef int seldom                 # of SeldomDue: rare work for the loop in each turn; 0: none, as nearly always
     cdef WaitList sliced            # greenlets that have used up their time slice, see _interrupt.pxi
-    cdef Waiter slice_next          # the one of them that was woken last
-    cdef bint slice_used            # one has ended in this turn of the loop
+    cdef Waiter slice_next          # the greenlet of `sliced` that was woken last
+    cdef bint slice_used            # a slice has ended in this turn of the loop
     cdef object slicer              # the Tick that ends time slices; None: they have no end
     cdef bint slice_asked           # the ticker's thread has asked for the end of a slice
-    cdef bint slice_again           # the handler has, since it could not end here:
-    cdef uint64_t slice_place       # in this frame, at this instruction
-    cdef uint64_t slice_run         # in this run, see `progress`
-    cdef uint64_t slice_owed        # in this run it would have ended, but for peace
-    cdef uint64_t slice_goes_on     # this run goes on after another slice,
-    cdef int64_t slice_began        # since then
-    cdef uint64_t slice_asking_run  # in this run the handler is called at each step, see ask_for_a_while,
-    cdef int64_t slice_asking_end   # until then,
-    cdef int64_t slice_asking_pause     # and not for so long after that
+    cdef bint slice_again           # the handler has asked again, since the slice could not end at `slice_place`
+    cdef uint64_t slice_place       # a frame and an instruction
+    cdef uint64_t slice_run         # the run whose slice is to end, see `progress`
+    cdef uint64_t slice_owed        # the run whose slice would have ended, but for peace
+    cdef uint64_t slice_goes_on     # the run that goes on for another slice
+    cdef int64_t slice_began        # when that slice began
+    cdef uint64_t slice_asking_run  # the run in which the handler is called at each step, see ask_for_a_while
+    cdef int64_t slice_asking_end   # when that ends
+    cdef int64_t slice_asking_pause     # how long the pause after that is
     cdef uint64_t n_slices          # how many were ended
     cdef set left_behind            # raw greenlets of the parent that must never run in this child; None for none
-    cdef bint attachable            # something can be done so that a debugger that attaches finds us at once
-    cdef int attach_fd              # readable when one is about to attach; -1: not watched yet
+    cdef bint attachable            # we can be notified of a debugger that attaches, so that it does not have to wait
+    cdef int attach_fd              # readable when a debugger is about to attach; -1: not watched yet
     cdef int attach_held            # open as long as attach_fd is
-    cdef int64_t attach_until       # look for it often until then; 0 for not at all
+    cdef int64_t attach_until       # look for the debugger often until then; 0: do not look
 
     cdef int drop_spare(self) except -1
     cdef int push(self, int kind, PyObject *target, PyObject *argument) except -1
@@ -412,13 +412,14 @@ cdef class Hub(greenlet):
 cdef Hub current_hub()                      # the running thread's hub, made on first use
 cdef greenlet current_greenlet()
 cdef bint finalizing() noexcept             # the interpreter ends: only this thread runs, and nothing can be imported
-cdef int set_belongings(Belongings belongings) except -1     # the running greenlet has these from now on; None: nothing
+cdef int set_belongings(Belongings belongings) except -1     # the running greenlet has these from now on; None: none
 cdef Belongings lay_down()                  # before a switch by hand: put them away. The result is for take_up().
 cdef int take_up(Belongings belongings) except -1
 cdef Block new_block(Hub hub)               # of what runs now; None: of the whole greenlet, the usual case
 cdef greenlet in_whose_name(greenlet g)      # the main greenlet for what runs the loop; any other one is itself
 
-# A look at the clock is dear beside a free lock: one in so many calls takes it. Counted over all modules and threads.
+# Reading the clock is expensive beside taking a free lock: only one in so many calls does. Counted over all modules and
+# threads.
 cdef struct Looks:
     int left
     int every
@@ -432,9 +433,9 @@ cdef inline bint time_to_look() noexcept:
     looks.left = looks.every
     return True
 
-# Fairness. What may block, and may find over and over what it wants, lets others run if the slice is over, before it
-# looks; what can never block never does. Where one call may take long by itself, it asks the clock each time, by
-# give_way_if_due; else one of these, which cost a counter.
+# Fairness. An operation that can block, but can also succeed again and again without blocking, lets others run if the
+# slice is over, before it tries; an operation that can never block never does. Where one call can take long by itself,
+# it reads the clock each time, with give_way_if_due; else it uses one of these, which cost a counter.
 cdef int give_way_if_due() except -1
 cdef int give_way_unless_zero(object timeout) except -1
 
@@ -464,7 +465,7 @@ cdef FdEntry *fd_known(Hub hub, int fd, uint64_t owner) noexcept
 cdef FdEntry *fd_own(Hub hub, int fd, uint64_t owner) except NULL
 cdef int fd_wait(Hub hub, FdEntry *entry, int events, int64_t limit) except -1
 cdef int fd_pass_on(Hub hub, FdEntry *entry) except -1
-# For a Link of one's own in the lists of an entry, which is notified and does not park.
+# For code that puts a Place of its own into the lists of an entry, to be notified without parking.
 cdef FdEntry *fd_entry(Hub hub, int fd) except NULL
 cdef int fd_rearm(Hub hub, FdEntry *entry) except -1
 cdef int fd_disarm(Hub hub, FdEntry *entry) except -1
@@ -484,14 +485,14 @@ cdef str greenlet_name(greenlet g)
 cdef int free_waiter(Waiter w) except -1
 cdef bint wait_on(Waiter w, int64_t timeout) except -1
 cdef int64_t timeout_ns(object seconds) except -2       # None: -1 (for ever); never rounded down
-cdef int64_t now_ns() noexcept nogil          # hub time: by it deadlines go. It never goes back
+cdef int64_t now_ns() noexcept nogil          # hub time, on which deadlines are based. It never goes back
 cdef int64_t shown_ns() noexcept nogil        # `time.monotonic_ns()`, as the program is shown it: see _clock.pxi
 cdef int64_t hidden_ns() noexcept nogil       # the difference
 cdef bint time_stands() noexcept nogil
 cdef int64_t wall_ns() noexcept nogil
 
 cdef inline int64_t deadline_of(int64_t timeout) noexcept:
-    """When `timeout` ns from now will be over. -1, never, for -1."""
+    """The moment `timeout` ns from now. -1 (never) for -1."""
     return now_ns() + timeout if timeout >= 0 else -1
 
 cdef inline int64_t time_left(int64_t deadline) noexcept:
@@ -499,9 +500,11 @@ cdef inline int64_t time_left(int64_t deadline) noexcept:
     return max(deadline - now_ns(), 0) if deadline >= 0 else -1
 
 cdef inline bint next_wait(int64_t *timeout, int64_t *deadline) noexcept:
-    """For what may wait several times within one time-out, and reads no clock before it has to: call it before each wait.
+    """For code that can wait several times within one time-out, and reads no clock before it has to. Call before each
+    wait.
 
-    deadline: negative before the first wait, which sets it. Afterwards `timeout` becomes what is left; False for nothing.
+    deadline: negative before the first wait, which sets it. Afterwards `timeout` becomes what is left; False: nothing
+    is.
     """
     if timeout[0] < 0:
         return True
@@ -512,7 +515,7 @@ cdef inline bint next_wait(int64_t *timeout, int64_t *deadline) noexcept:
     return timeout[0] > 0
 
 cdef uint64_t new_fd_owner() noexcept                   # a token no other socket has had
-cdef int fd_closed(int fd, uint64_t owner) except -1       # in every hub: wake what waits for the socket with EBADF
+cdef int fd_closed(int fd, uint64_t owner) except -1       # in every hub: raise EBADF in what waits for the socket
 cdef int fd_number_closed(int fd) except -1                 # in every hub: the same for what waits for the bare number
 cdef int fd_number(object fileno) except -1
 cdef int poll_now(int fd, int events) except -1

@@ -1,11 +1,10 @@
 """The core: hub, ready queue, timer heap, park and wake, file descriptors, the backend interface.
 
-How the parts fit
------------------
-Every blocking call in gevlite is a `Waiter` that parks the current greenlet. Whoever makes the awaited thing happen
-calls `wake`; that puts one RESUME entry in the hub's ready queue. `park` does not go through the hub if the next ready
-entry is a greenlet: it switches straight to it (direct handoff). The hub itself runs only to make callbacks, fire timers
-and ask the backend what is ready; a budget of handoffs, in number and in time, sends control back to it under any load.
+How the parts fit ----------------- Every blocking call in gevlite is a `Waiter` that parks the current greenlet. The
+code that makes the awaited thing happen calls `wake`; that puts one RESUME entry in the hub's ready queue. `park` does
+not go through the hub if the next ready entry is a greenlet: it switches straight to it (direct handoff). The hub
+itself runs only to make callbacks, fire timers and ask the backend what is ready; a budget of handoffs, in number and
+in time, sends control back to it under any load.
 
 docs/design.md tells it at length, with a picture of one turn of the loop.
 
@@ -16,12 +15,12 @@ What a reader must know before changing anything
   Python code runs between the test of a state and its change.
 * A Waiter moves NEW, PARKED, WOKEN, RESUMED, DONE and never back. (`free_waiter` is no exception: what it resets is
   referenced by nothing else, so for every other part of the program that Waiter is gone.) Only the step PARKED to WOKEN
-  queues an entry, so there is exactly one resumption. Whoever comes second gets False and must give what it carried to
+  queues an entry, so there is exactly one resumption. A second caller gets False and must give the value that it had to
   the next waiter.
 * An exception for a parked greenlet (kill, Timeout) is that same step: from then on `wake` returns False. An exception
-  for a greenlet that is already woken, or runs, is kept as *pending* and raised when it parks next. So what it was
-  woken with is never lost. Only an exception that is thrown into a greenlet past the hub, by hand or by a tracer, can end
-  the wait of one that is already woken: then `Waiter.undelivered` says so.
+  for a greenlet that is already woken, or runs, is kept as *pending* and raised when it parks next. So the value that
+  it was woken with is never lost. Only an exception that is thrown into a greenlet past the hub, by hand or by a
+  tracer, can end the wait of a greenlet that is already woken: then `Waiter.undelivered` says so.
 * Parking undoes itself: on every way out of `park` the Waiter is in no list and no heap.
 * The hub's greenlet may wait like any other: signal handlers, destructors and callbacks run in it and may block. Then it
   is *displaced*: another greenlet, a _Runner, runs the loop (`hub.runner` says which one does), and whatever is done
@@ -154,25 +153,25 @@ cdef enum:
 # A greenlet may hand over to the next one this many times, or for this long, before the hub polls again.
 cdef enum:
     HANDOFF_BUDGET = 256
-# What a hub keeps for reuse: so many Waiters and idle runners. See KEEP_BUFFER, too.
+# How many Waiters and idle runners a hub keeps for reuse. See KEEP_BUFFER, too.
 cdef enum:
     SPARE_WAITERS = 256
     SPARE_RUNNERS = 4
-# So many signal handlers may wait at the same time, one inside of the other, in one backend's `poll`.
+# How many signal handlers may wait at the same time, one inside the other, in one backend's `poll`.
 cdef enum:
     NESTED_POLLS = 8
 cdef int64_t SLICE_NS = 5_000_000
-# One call in so many looks whether the slice is over.
+# One call in this many checks whether the slice is over.
 cdef enum:
     LOOK_EVERY = 64
 looks.left = looks.every = LOOK_EVERY
 
-# While other threads run that could wake us, a hub with nothing to do looks this often whether they still exist.
+# While other threads run that could wake us, a hub with nothing to do checks this often whether they still exist.
 # Only the detection of a dead end waits for it: a wake-up from a thread arrives at once.
 cdef int64_t DEAD_END_CHECK_NS = 1_000_000_000
 
 cdef int64_t FOREVER = -1
-# In place of a time to poll for: something is ready, so there is no time to poll for.
+# In place of a time to poll for: something is ready, so do not poll.
 cdef enum:
     LOOK_AGAIN = -2
 # What a waiter for an fd is woken with, as Python objects, so that none is made for each event.
@@ -188,7 +187,7 @@ _backend_chooser = None
 cdef greenlet _main_left_behind = None
 cdef greenlet _in_its_place = None
 
-# The end of the interpreter. While atexit callbacks run everything works, but that no thread can be started any more
+# The end of the interpreter. While atexit callbacks run everything works, except that no thread can be started any more
 # (CPython 3.12 and later). After them it is *finalized*: other threads never run again, nothing can be imported, modules
 # are taken apart, and all Python code that is left are finalizers. Those may use everything and may wait. But what was
 # parked before then does not run again: as a daemon thread it would find its modules gone. It is frozen by the first
@@ -202,12 +201,12 @@ include "_shared.pxi"
 def _mark_exit():
     global _exiting
     _exiting = True
-    _end_ticker()               # again: what is registered while such functions are called is not called
+    _end_ticker()               # again: a function that is registered while such functions are called is not called
     take_last_interrupt()
     try:
-        current_hub()           # what it is made of cannot be imported any more when a finalizer is the first to wait
+        current_hub()           # its parts can no longer be imported when a finalizer is the first to wait
     except Exception:
-        pass                    # whoever needs a hub gets the error then
+        pass                    # code that needs a hub gets the error then
 
 
 atexit.register(_mark_exit)
@@ -223,7 +222,7 @@ def is_finalizing():
 
 
 def too_late_for_threads(exc):
-    """True if this is why `start_new_thread` raised: the interpreter ends, and what is left must do without."""
+    """True if `start_new_thread` raised `exc` because the interpreter ends: what is left must do without threads."""
     return isinstance(exc, RuntimeError) and "interpreter shutdown" in str(exc)
 
 
@@ -237,7 +236,7 @@ cdef int _freeze_others(Hub hub) except -1:
 
 
 def set_backend_chooser(chooser):
-    """Say who picks a backend for a new hub: `chooser(wanted) -> (Backend, reason)`."""
+    """Set the function that picks a backend for a new hub: `chooser(wanted) -> (Backend, reason)`."""
     global _backend_chooser
     _backend_chooser = chooser
 
@@ -246,7 +245,7 @@ cdef dict _hub_attributes = {}
 
 
 def register_hub_attribute(name, factory):
-    """Have `hub.<name>` made by `factory(hub)` on first use: how the layers above hang something on a hub."""
+    """Have `hub.<name>` made by `factory(hub)` on first use: so the layers above attach something to a hub."""
     _hub_attributes[name] = factory
 
 
@@ -454,7 +453,7 @@ cdef int unlink_from(list links, object callback) except -1:
     while i < len(links):
         link = links[i]
         if link.callback == callback:
-            if link in links:       # the comparison may be the program's, and let others run
+            if link in links:       # the comparison may be code of the program, and let others run
                 links.remove(link)
             link.stop()
             break
@@ -533,8 +532,8 @@ cdef class Waiter(Place):
     cpdef park(self):
         """Block the current greenlet until woken; return the value or raise the exception it was woken with.
 
-        Raises InvalidSwitchError if something other than `wake` or `throw` switched into the parked greenlet. In the
-        hub's greenlet (a callback, a destructor) it may be called too: another one runs the loop meanwhile.
+        Raises InvalidSwitchError if something other than `wake` or `throw` switched into the parked greenlet. It may
+        also be called in the hub's greenlet (in a callback, a destructor): another greenlet runs the loop meanwhile.
         """
         return self.park_for(FOREVER)
 
@@ -544,8 +543,8 @@ cdef class Waiter(Place):
         return value, bool(self.timed_out)
 
     cdef object park_for(self, int64_t limit):
-        # What is on this stack now is saved with each parked greenlet. Hence all that can be done before and after
-        # the switch is done in functions of their own.
+        # This C stack frame is saved with each parked greenlet. So everything that can be done before and after the
+        # switch is done in functions of its own.
         cdef PyObject *target = self._enter(limit)
         if target != <PyObject *> self:
             self._leave(raw_switch(target, NULL))
@@ -568,7 +567,7 @@ cdef class Waiter(Place):
             return <PyObject *> self
         try:
             me = self._may_park()
-            if self.state == WOKEN:         # meanwhile: a destructor ran, and waited
+            if self.state == WOKEN:         # in the meantime: a destructor ran, and waited
                 self.state = DONE
                 waitlist_remove(self)
                 return <PyObject *> self
@@ -583,7 +582,7 @@ cdef class Waiter(Place):
         return self._switch_from(me)
 
     cdef greenlet _may_park(self):
-        """The current greenlet, if it may park here; else raise why not, or what is pending for it."""
+        """The current greenlet, if it may park here; else raises why not, or the exception that is pending for it."""
         cdef Hub hub = self.hub
         cdef greenlet me
         cdef object pending
@@ -616,7 +615,8 @@ cdef class Waiter(Place):
             _freeze_others(hub)
         self.greenlet = me
         self.since = hub.slice_end
-        # Both borrow: whatever called us holds this Waiter on the stack of `me`, until `_undo` has taken it out again.
+        # Both references are borrowed: our caller holds this Waiter on the stack of `me` until `_undo` has removed it
+        # again.
         if isinstance(me, CoreGreenlet):
             (<CoreGreenlet> me).waiter = <PyObject *> self
         self.parked_prev = NULL
@@ -631,7 +631,7 @@ cdef class Waiter(Place):
             self.belongings = lay_down()
         target = hub.next_target()
         while target == <PyObject *> me and self.state != RESUMED:
-            # What this greenlet waited for when a signal handler began has happened: later, its state says so.
+            # This resumption ends the wait of this greenlet that a signal handler interrupted: its state says so later.
             target = hub.next_target()
         if target == <PyObject *> me:
             if self.belongings is not None:
@@ -671,7 +671,7 @@ cdef class Waiter(Place):
                 return 0
             switched()
         except BaseException:
-            # The tracer's own error. What this greenlet was woken with must go to the next waiter.
+            # The tracer's own error. The value that this greenlet was woken with must go to the next waiter.
             self.undelivered = self.exc is None and not self.timed_out
             raise
         return 0
@@ -682,14 +682,14 @@ cdef class Waiter(Place):
         leave_parked(self.hub, self)
         if isinstance(self.greenlet, CoreGreenlet):
             (<CoreGreenlet> self.greenlet).waiter = NULL
-            # Else it waited after its `end`, in the report of its error: nothing would take it back.
+            # Not RUNNING: it waited after its `end`, in the report of its error. Nothing would reset `current` then.
             self.hub.current = <PyObject *> self.greenlet if (<CoreGreenlet> self.greenlet).life == RUNNING else NULL
         elif self.hub.polls and (
             runs_loops(self.hub, self.greenlet)
             or self.hub.in_place != NULL and main_of(self.greenlet) is self.greenlet
         ):
-            # A signal handler waited in the middle of this greenlet's poll. Meanwhile another one polled, and may have
-            # taken what would have ended this poll.
+            # A signal handler waited in the middle of this greenlet's poll. Meanwhile another greenlet polled, and may
+            # have taken the event that would have ended this poll.
             self.hub.wake_backend()
         self.greenlet = None
         if self.heap_index >= 0:
@@ -736,7 +736,7 @@ cdef class Waiter(Place):
         return self.greenlet
 
     def describe(self):
-        """What the wait is for, in words."""
+        """What the greenlet waits for, in words."""
         return waits_for(self)
 
     def __repr__(self):
@@ -767,10 +767,11 @@ cdef int leave_oddly(Waiter w, PyObject *result) except -1:
                         f"{me!r}, {w.describe()}, was switched into by hand; "
                         "use wake(), kill() or throw through the hub instead"
                     )
-                # Else what it waited for when a signal came has happened while the handler waits: later, its state says so.
+                # Else the wait that a signal handler interrupted has ended while the handler waits: its state says so
+                # later.
         elif not runs:
             PyErr_Fetch(&error, &value, &traceback)
-            # If it was woken already, what it was woken with must go to the next waiter.
+            # If it was woken already, the value that it was woken with must go to the next waiter.
             w._put_back()
             w.undelivered = (w.state == WOKEN or w.state == RESUMED) and w.exc is None and not w.timed_out
             w._undo()
@@ -778,11 +779,11 @@ cdef int leave_oddly(Waiter w, PyObject *result) except -1:
                 try:
                     w._tell_tracer()
                 except BaseException as exc:
-                    hub._report(w, exc)         # what was thrown is not to be lost
+                    hub._report(w, exc)         # the exception that was thrown must not be lost
             PyErr_Restore(error, value, traceback)
             return -1
         else:
-            # A greenlet has ended into this one, its parent. Its error does not concern what waits here.
+            # A greenlet has ended into this one, its parent. Its error does not concern the wait here.
             try:
                 raise_it()
             except BaseException as exc:
@@ -820,15 +821,16 @@ cdef int handle_signals_in(Waiter w) except -1:
     finally:
         hub.in_handlers -= 1
     if isinstance(me, CoreGreenlet):
-        (<CoreGreenlet> me).waiter = <PyObject *> w     # else it is still that of the handler
+        (<CoreGreenlet> me).waiter = <PyObject *> w     # a wait of the handler has replaced it
     return 0
 
 
 cdef Waiter new_waiter(Hub hub, int kind, PyObject *what):
     """A Waiter for the running thread's hub, from its free list if there is one.
 
-    The first call in a thread makes a hub, and an allocation may start the garbage collector: then Python code runs, and
-    with it other threads. So between this call and waitlist_append the caller looks again whether it still has to wait.
+    The first call in a thread makes a hub, and an allocation may start the garbage collector: then Python code runs,
+    and with it other threads. So between this call and waitlist_append the caller checks again whether it still has to
+    wait.
     """
     cdef Waiter w
     if hub.spare != NULL:
@@ -847,9 +849,10 @@ cdef Waiter new_waiter(Hub hub, int kind, PyObject *what):
 cdef int free_waiter(Waiter w) except -1:
     """Give a Waiter to the free list after its wait. The caller must not touch it again.
 
-    A Waiter never goes back from DONE, because `wake` may come late: from a timer, another thread, or a callback that still
-    holds it. So only one to which the caller has the last reference is reset, and that can no longer be woken by mistake.
-    Only one whose `park_for` has returned, too: one whose wait raised stays as it is, since `undelivered` is yet to be read.
+    A Waiter never goes back from DONE, because `wake` may come late: from a timer, another thread, or a callback that
+    still holds it. So a Waiter is reset only if the caller has the last reference to it: it can no longer be woken by
+    mistake. And only if its `park_for` has returned: if the wait raised, the Waiter stays as it is, since `undelivered`
+    is yet to be read.
     """
     cdef Hub hub = w.hub
     if Py_REFCNT(<PyObject *> w) != 1 or hub.spare_room <= 0 or w.state != DONE or w.list != NULL:
@@ -870,9 +873,9 @@ cdef int free_waiter(Waiter w) except -1:
 cdef bint wait_on(Waiter w, int64_t timeout) except -1:
     """Park on `w`, which is in a list if something there is to notify it. False after the time-out.
 
-    Whatever happens, it is in no list afterwards. If this returns, `w` is in the free list or another wait's: do not touch
-    it. If it raises, `w` is still the caller's: if the list hands something over by waking (a lock, an item), the caller
-    reads `w.undelivered` and, if it is set, gives `w.value` to the next waiter.
+    In any case, it is in no list afterwards. If this returns, `w` is in the free list or in use for another wait: do
+    not touch it. If it raises, `w` still belongs to the caller: if the list hands something over by waking (a lock, an
+    item), the caller reads `w.undelivered` and, if it is set, gives `w.value` to the next waiter.
     """
     cdef bint timed_out
     w.park_for(timeout)
@@ -927,12 +930,12 @@ cdef class Waitable:
         """Park among the waiters until notified. False after the time-out."""
         cdef Waiter w = new_waiter(current_hub(), kind, <PyObject *> self)
         if self.ready():
-            return True         # it has become ready meanwhile, see new_waiter
+            return True         # it has become ready in the meantime, see new_waiter
         waitlist_append(&self.waiters, w)
         return wait_on(w, timeout)
 
     cdef int notify_callbacks(self) except -1:
-        """Call it before waking the waiters, so that they go on after the callbacks have been called."""
+        """Queue the callbacks. To be called before the waiters are woken, so that they go on after the callbacks."""
         return links_due(self.callbacks, self)
 
     def rawlink(self, callback):
@@ -971,7 +974,7 @@ cdef class Waitable:
 
 # ---------------------------------------------------------------- coroutines
 
-# Makes the iterator that `__await__` returns. Coroutines are a matter of `gevlite.asyncio`.
+# Makes the iterator that `__await__` returns. `gevlite.asyncio`, which deals with coroutines, sets it.
 _awaiter = None
 
 
@@ -993,17 +996,19 @@ cdef object await_it(object what):
 # ---------------------------------------------------------------- what belongs to a greenlet
 
 cdef class Belongings:
-    """What a greenlet has put into the state of its OS thread, where every other one would find it: see `_running_loop`.
+    """What a greenlet has put into the state of its OS thread, where every other greenlet would find it: see
+    `_running_loop`.
 
-    Whatever puts it there calls `set_belongings`. From then on it is away whenever that greenlet is parked: the core calls
-    `put_away` before it switches to another one and `put_back` before the greenlet goes on, whether it is woken or an
-    exception is thrown into it. Both are called where nothing may be raised, and must not switch. A greenlet that has none
-    pays for one test of a pointer at each end, and a greenlet that has just been started has none.
+    The code that puts it there calls `set_belongings`. From then on it is put away whenever that greenlet is parked:
+    the core calls `put_away` before it switches to another greenlet and `put_back` before this one goes on, whether it
+    is woken or an exception is thrown into it. Both are called where nothing may be raised, and must not switch. A
+    greenlet without belongings pays for one test of a pointer before and after the switch, and a greenlet that has just
+    been started has none.
 
-    A switch made by hand (`greenlet.switch` between two greenlets of the program's own) is no parking: what takes part in it
-    is one flow of control, and keeps what it has. So does SQLAlchemy: a coroutine switches to a greenlet of its own, for
-    code that is not async. If that one parks, `owner` waits there too, and what is thrown into `owner` belongs there
-    (`waits_for_owner`).
+    A switch made by hand (`greenlet.switch` between two greenlets of the program's own) does not count as parking: the
+    two are one flow of control, and keep the belongings. SQLAlchemy does this: a coroutine switches to another
+    greenlet, for code that is not async. If that greenlet parks, `owner` waits there too, and an exception for `owner`
+    is raised there (`waits_for_owner`).
     """
 
     cdef void put_away(self) noexcept:
@@ -1013,8 +1018,9 @@ cdef class Belongings:
         pass
 
     cdef object raising(self, object exc):
-        """`exc` is about to be raised in the blocking call that the greenlet is in. Returns what is to be raised, None for
-        nothing. May be called while they are away."""
+        """`exc` is about to be raised in the blocking call that the greenlet is in. Returns what to raise instead, None
+        for
+        nothing. May be called while the belongings are put away."""
         return exc
 
     cdef Block block(self):
@@ -1023,10 +1029,10 @@ cdef class Belongings:
 
 
 cdef class Block:
-    """A `with` block that is to be interrupted by itself: what runs it is only a part of what its greenlet runs."""
+    """A `with` block that is to be interrupted alone: it is only a part, such as a task, of what its greenlet runs."""
 
     cdef int interrupt(self, Hub hub, greenlet target, object exc) except -1:
-        """Have it end with `exc`. By the hub, or by whatever runs in `target`."""
+        """Have it end with `exc`. Called by the hub, or by code that runs in `target`."""
         return 0
 
     cdef bint leave(self, object value) except -1:
@@ -1042,7 +1048,7 @@ cdef Block new_block(Hub hub):
     return hub.belongings.block()
 
 
-# Says what the running greenlet has by the time its thread's hub is made.
+# Finds what the running greenlet has already when its thread's hub is made.
 _belongings_finder = None
 
 
@@ -1107,7 +1113,7 @@ cdef class CoreGreenlet(greenlet):
         self.hub.greenlets -= 1
         self.hub.current = NULL
         if self.hub.belongings is not None:
-            lay_down()          # what it has left in the thread's state is not for the next greenlet
+            lay_down()          # the next greenlet must not find what this one has left in the thread's state
         return 0
 
     cdef tuple identity(self):
@@ -1242,7 +1248,7 @@ cdef class FdWatch:
         if self.events == READ | WRITE:
             events |= ready_or_nothing(self.fd, READ | WRITE)   # the first news comes here; there may be more
         self.hub._call_soon(self.callback, (events,))
-        # It only looks: whoever waits behind it must hear of the event too.
+        # It only looks: what waits behind it must be notified of the event too.
         fd_pass_on(self.hub, fd_entry(self.hub, self.fd))
         return 1
 
@@ -1257,7 +1263,7 @@ cdef class Hub(greenlet):
     subclass of Backend or an instance; None means what `gevlite.config.backend` says, or the best one of the platform.
     """
 
-    # What a greenlet may end with without being reported, and what goes to the main greenlet instead.
+    # Exceptions that may end a greenlet without a report, and those that go to the main greenlet instead.
     NOT_ERROR = (GreenletExit, SystemExit)
     SYSTEM_ERROR = (KeyboardInterrupt, SystemExit, SystemError)
 
@@ -1363,8 +1369,9 @@ cdef class Hub(greenlet):
         return self.push(START, <PyObject *> g, <PyObject *> args if args is not None else NULL)
 
     cdef PyObject *next_target(self) except NULL:
-        """What a greenlet that parks switches to: the next ready one, which counts as resumed then, or the one that runs
-        the loop. Borrowed."""
+        """The greenlet to which a parking greenlet switches: the next ready one, which then counts as resumed, or the
+        one
+        that runs the loop. Borrowed."""
         cdef Entry e
         cdef Waiter w
         if self.started:
@@ -1382,7 +1389,7 @@ cdef class Hub(greenlet):
                 w.state = RESUMED
                 self.budget -= 1
                 self.n_handoffs += 1
-                # Its own stack keeps the waiter, and the waiter its greenlet, until it has been resumed.
+                # The greenlet's stack keeps the waiter alive, and the waiter the greenlet, until it has been resumed.
                 return <PyObject *> w.greenlet
         self.n_switches += 1
         return self.runner
@@ -1409,7 +1416,7 @@ cdef class Hub(greenlet):
             elif e.kind == THROW:
                 throw_now(self, <greenlet> target, argument)
             elif self.closing:
-                # Nothing begins any more, else two that restart each other would keep us here.
+                # No greenlet begins any more, else two that restart each other would keep us here.
                 if isinstance(target, CoreGreenlet):
                     (<CoreGreenlet> target).life = FINISHED
             elif isinstance(target, CoreGreenlet):
@@ -1421,7 +1428,7 @@ cdef class Hub(greenlet):
                 switch_to(<PyObject *> target, <PyObject *> argument if argument is not None else NULL)
         except BaseException as exc:
             # A callback failed, or a greenlet whose parent is the hub ended with an exception that it did not report itself.
-            # After a handoff that is another greenlet than the one that we switched to.
+            # After a handoff, that greenlet is another one than we switched to.
             if isinstance(target, greenlet) and not (<greenlet> target).dead:
                 target = "a raw greenlet"
             self._report(target, exc)
@@ -1434,7 +1441,7 @@ cdef class Hub(greenlet):
         run_in_greenlet(hub_frame, (self._run,), NULL)
 
     def _run(self):
-        if self.nursery is None:        # else a signal handler that waits was quicker
+        if self.nursery is None:        # else a signal handler that waited has made one
             nursery = new_nursery(self)
             if self.nursery is None:
                 self.nursery = nursery
@@ -1529,12 +1536,12 @@ cdef class Hub(greenlet):
         return 0
 
     cdef int64_t nothing_left(self, int64_t timeout) except? -3:
-        """Nothing of our own will ever happen. Returns how long to poll, or LOOK_AGAIN if that has made something ready."""
+        """No event of our own is left. Returns how long to poll, or LOOK_AGAIN if this has made something ready."""
         if self.join_waiters.count:
             notify_all(&self.join_waiters, None)
             return LOOK_AGAIN
-        # To find out, Python code had to run, and that waits itself. Or the greenlet that LoopExit is for has ended: as
-        # with threads, the others wait for ever.
+        # Finding out runs Python code, and that code waits itself just now. Or the greenlet that would get the LoopExit
+        # has ended: as with threads, the others wait for ever.
         if self.asking or self.successor is not None and self.successor.dead:
             return timeout
         self.asking = True
@@ -1544,8 +1551,9 @@ cdef class Hub(greenlet):
             self.asking = False
 
     cdef int64_t _nothing_left(self, int64_t timeout) except? -3:
-        # Another thread may still wake a greenlet, unless it is a worker without work.
-        # (The count leaves out the main thread, so it is that of the others for the main thread and for any other one.)
+        # Another thread may still wake a greenlet, unless it is a worker without work. (The count leaves out the main
+        # thread. So for the main thread it is the number of the others, and for any other thread, which it includes, it
+        # is too.)
         threads = threads_at_work()
         # A thread that ends is no longer counted while its greenlets are unwound; its hub still is.
         if _frozen:
@@ -1555,7 +1563,7 @@ cdef class Hub(greenlet):
             if not 0 <= timeout < DEAD_END_CHECK_NS:
                 timeout = DEAD_END_CHECK_NS
         elif self.is_main_thread and self.n_parked and not self.hosted and _signal_may_come():
-            dead_end = None         # (the handlers of a host are for its loop, which waits for us)
+            dead_end = None         # (not if hosted: the handlers of a host are for its loop, which waits for us)
         else:
             dead_end = LoopExit(self._dead_end_message(), self)
         # That was Python code: a thread (which may have ended since) or a signal handler may have woken a greenlet.
@@ -1626,7 +1634,7 @@ cdef class Hub(greenlet):
         if begin_to_poll(self):
             timeout = 0             # Python code ran since the inbox was looked at, and with it perhaps another thread
         if backend.n_found:
-            self.deliver()          # the greenlet that polled had to wait before it came to do so
+            self.deliver()          # the greenlet that polled had to wait before it could deliver
             timeout = 0
         try:
             if self.front.poll(timeout) is not None:
@@ -1635,7 +1643,7 @@ cdef class Hub(greenlet):
                 run_signal_handlers(True)       # which also runs what a debugger has left
         except BaseException as exc:
             if self.closing:
-                self._report(backend, exc)      # the parked greenlets are to be unwound all the same
+                self._report(backend, exc)      # the parked greenlets must be unwound all the same
             elif isinstance(exc, GreenletExit) and self.in_place == NULL:
                 raise RuntimeError(f"{backend.name} backend: poll() raised GreenletExit") from exc
             else:
@@ -1668,7 +1676,7 @@ cdef class Hub(greenlet):
 
     cdef int call_hooks(self, list hooks) except -1:
         for hook in list(hooks):
-            # One that waits is not called a second time before it has returned.
+            # A hook that waits is not called again before it has returned.
             if self.hooks_running is None:
                 self.hooks_running = []
             elif hook in self.hooks_running:
@@ -1721,7 +1729,7 @@ cdef class Hub(greenlet):
             hook = replaced_hook() if not ends else None
             if hook is not None:
                 self._call_hook(hook, context, type, value, tb)
-            # The hook stands for stderr, and for nothing else that has been set.
+            # The hook replaces printing to stderr only, and nothing else that the program has set.
             if hook is None or self.exception_stream is not None or not is_ours(self.print_exception):
                 self.print_exception(context, type, value, tb)
         if ends:
@@ -1905,7 +1913,7 @@ cdef class Hub(greenlet):
         return hub_run(self)
 
     def blocks_thread(self):
-        """True for what runs in the `poll` of the backend: there a call of the original is to stop the OS thread."""
+        """True for code that runs in the backend's `poll`: there, original functions must block the OS thread."""
         return bool(self.polls > self.hosted and (is_runner(self) or self.in_place != NULL and in_main_greenlet()))
 
     @property
@@ -1934,15 +1942,15 @@ cdef class Hub(greenlet):
     # -------- signals, fork, the end
 
     def _watch_signals(self):
-        """Let a signal that lands on another thread end our poll. True in the main thread, the only one where it can be."""
+        """Let a signal that lands on another thread end our poll. True in the main thread; elsewhere it cannot work."""
         try:
             before = _signal.set_wakeup_fd(self.backend.signal_fd, warn_on_full_buffer=False)
         except ValueError:
             return False
         if before != -1 and before != self.backend.signal_fd:
             try:
-                # Another library's loop has it: leave it alone. Nobody can say whether that loop wants warnings; time slices
-                # can fill the buffer, and what is in it wakes the loop anyway.
+                # Another library's loop has it: leave it alone. Whether that loop wants warnings cannot be known; time
+                # slices can fill the buffer, and the bytes in it wake the loop anyway.
                 _signal.set_wakeup_fd(before, warn_on_full_buffer=False)
             except (ValueError, OSError):
                 pass                                # that one is closed
@@ -1982,7 +1990,7 @@ cdef class Hub(greenlet):
         cdef Belongings belongings = lay_down() if unwind else None
         try:
             if unwind and self.started:
-                # Each loses its parking place; one that parks again is thrown out of that too, so this comes to an end.
+                # Each greenlet's wait ends; if it parks again, so does that wait. So this comes to an end.
                 self.closing = True
                 self._unwind_parked()
         finally:
@@ -1994,7 +2002,7 @@ cdef class Hub(greenlet):
         close_inbox(self)
         if self.started:
             if unwind and self.successor is None:
-                # Each sees `closed`, ends, and we are its parent.
+                # Each of them sees `closed` and ends into us, its parent.
                 me = current_greenlet()
                 for g in [*self.runners, self.nursery, self]:
                     gl_set_parent(<PyObject *> g, <PyObject *> me)
@@ -2019,12 +2027,12 @@ cdef class Hub(greenlet):
         self.drop_spare()
         Py_XDECREF(self.buffer)
         self.buffer = NULL
-        self.spare_room = 0         # it takes no more
+        self.spare_room = 0         # the free list takes no more
         while self.timers.size:
             owner = <object> heap_remove(&self.timers, self.timers.size - 1)
             Py_DECREF(owner)
             if isinstance(owner, Timer):
-                (<Timer> owner).stop()      # what it would call may refer to it, and no garbage collector sees that
+                (<Timer> owner).stop()      # its call may refer to it: a cycle unseen by the garbage collector
         unwatch_attach(self)
         self.backend.close()
 
@@ -2076,7 +2084,7 @@ cdef object take_pending(Hub hub, greenlet g):
 
 
 cdef object raised_here(Hub hub, greenlet me, object pending):
-    """Of what is pending for the running greenlet, which has Belongings: what is to be raised now."""
+    """Of what is pending for the running greenlet, which has Belongings: the exception to raise now."""
     while pending is not None:
         raised = hub.belongings.raising(pending)
         if raised is not None:
@@ -2098,7 +2106,7 @@ cdef int add_pending(Hub hub, greenlet g, object exc) except -1:
 
 
 cdef int drop_dead_pending(Hub hub) except -1:
-    """Raw greenlets that have ended without parking again. (A CoreGreenlet keeps its own.)"""
+    """Drop what is pending for raw greenlets that have ended without parking again. (A CoreGreenlet keeps its own.)"""
     for g in [g for g in hub.raw_pending if g.dead]:
         del hub.raw_pending[g]
     return 0
@@ -2162,8 +2170,8 @@ cdef int throw_now(Hub hub, greenlet g, object exc) except -1:
 
 
 cdef bint throw_parked(Waiter w, object exc) except -1:
-    """End its wait with `exc`, if that can be ended."""
-    # A yield carries nothing that could get lost, and a loop over sleep(0) must be killable.
+    """End its wait with `exc`, if it can still be ended."""
+    # A yield has no value that could get lost, and a loop over sleep(0) must be killable.
     if w.state != PARKED and (w.kind != WAIT_YIELD or w.exc is not None):
         return False
     if w.belongings is not None:
@@ -2180,7 +2188,7 @@ cdef bint throw_parked(Waiter w, object exc) except -1:
 # ---------------------------------------------------------------- a greenlet that waits in another one, see Belongings
 
 cdef Waiter waits_for_owner(Hub hub, greenlet g):
-    """Where a greenlet is parked that `g` has switched to by hand, and that has its belongings; else None."""
+    """The Waiter of a parked greenlet that `g` has switched to by hand and that has its belongings; else None."""
     cdef PyObject *p = hub.parked
     cdef Waiter w
     while p != NULL:
@@ -2204,10 +2212,10 @@ cdef object take_pending_of_owner(Hub hub, greenlet me):
 
 
 cdef bint pass_on_exit(greenlet inner, greenlet g, object exc) except -1:
-    """Before `exc` is raised in `inner`: have it go on from there to `g`. False if it would end elsewhere.
+    """Before `exc` is raised in `inner`: see to it that it goes on from there to `g`. False if it would end elsewhere.
 
-    An exception that ends a greenlet is raised in its parent, but GreenletExit is returned there. To raise it a go-between
-    takes the parent's place.
+    An exception that ends a greenlet is raised in its parent, but GreenletExit is returned there. A go-between takes
+    the parent's place to raise it.
     """
     cdef greenlet child = inner, parent, between
     cdef PyObject *p
@@ -2241,13 +2249,15 @@ cdef greenlet parent_of_current():
 
 cdef greenlet go_between(greenlet child, greenlet parent):
     cdef greenlet starter = current_greenlet()
-    cdef object child_ref = weak_reference(child)      # when the parent drops it, it goes away
+    cdef object child_ref = weak_reference(child)      # so that it goes away when the parent drops it
 
     def run():
-        # One that has not been started cannot take what a greenlet that ends leaves to its parent.
+        # A greenlet that has not been started cannot take what an ending greenlet leaves to its parent: so switch here
+        # once.
         args = (greenlet.switch(starter),)
         while is_alive(child_ref()):
-            # The child asks its parent for something, while it ends. That may be another one by now, see `_inner`.
+            # The child asks its parent for something before it ends. The parent may be another one by now, see
+            # `_inner`.
             args = (greenlet.switch(parent_of_current(), *args),)
         if isinstance(args[0], GreenletExit):
             greenlet.throw(parent_of_current(), args[0])
@@ -2260,13 +2270,14 @@ cdef greenlet go_between(greenlet child, greenlet parent):
 
 # ---------------------------------------------------------------- the loop's lag
 
-# A round: all that is ready when it begins has run. It is a turn of the loop, or several if more is ready than runs in one
-# turn. What becomes ready meanwhile, or comes from the kernel, may have to wait for the rest of it and for the next one: so
-# its length is the lag of the loop. Rounds do not overlap and fill the time in which the loop is busy, so their sum says how
-# much of its time it was.
+# A round ends when everything that was ready at its beginning has run. It is one turn of the loop, or several if more
+# is ready than runs in one turn. An entry that becomes ready meanwhile, or comes from the kernel, may have to wait for
+# the rest of this round and for the next one: so the length of a round is the lag of the loop. Rounds do not overlap
+# and fill the time in which the loop is busy, so their sum says for how much of the time it was busy.
 #
-# They cost one comparison and one addition or two for each turn, no look at the clock: the coarse times of the slice are
-# used, and what is shorter than a tick of that clock (4 ms, usually) counts as 0 or as a whole tick, right on average.
+# They cost one comparison and one or two additions for each turn, and do not read the clock: the coarse times of the
+# slice are used. A time shorter than a tick of that clock (4 ms, usually) counts as 0 or as a whole tick, which is
+# right on average.
 
 # Limits of the classes by which rounds are counted, by their length in ns; the last class has no limit.
 cdef int64_t[N_LAGS - 1] LAG_LIMITS = [
@@ -2276,7 +2287,7 @@ cdef int64_t[N_LAGS - 1] LAG_LIMITS = [
 
 
 cdef inline int measure_round(Hub hub, int64_t now) noexcept:
-    """A turn of the loop is over. If a round is, too, count it."""
+    """A turn of the loop is over. If this ends a round, count it."""
     hub.round_left -= HANDOFF_BUDGET - hub.budget
     if hub.round_left > 0 and hub.ready.count:
         return 0
@@ -2295,14 +2306,14 @@ cdef inline int count_round(Hub hub, int64_t now) noexcept:
 
 
 cdef int interrupt_round(Hub hub) noexcept:
-    """A greenlet is about to wait for the kernel in the hub's stead: that is no lag."""
+    """A greenlet is about to wait for the kernel in place of the hub: that time is no lag."""
     if hub.round_left > 0:
         count_round(hub, gevlite_coarse_ns())
     return 0
 
 
 cdef int resume_round(Hub hub, int64_t now) noexcept:
-    """Its wait is over. Its turn may not."""
+    """Its wait is over; its turn perhaps not."""
     hub.round_left = max(<Py_ssize_t> hub.ready.count, 1)
     hub.round_began = now
     return 0
@@ -2311,7 +2322,7 @@ cdef int resume_round(Hub hub, int64_t now) noexcept:
 # ---------------------------------------------------------------- main greenlets, and what a fork leaves behind
 
 cdef int abandon_waiter(Hub hub, Waiter w) except -1:
-    w.state = DONE              # its ready entry, if there is one, is passed over
+    w.state = DONE              # its ready entry, if there is one, is skipped
     waitlist_remove(w)
     if w.heap_index >= 0:
         hub._forget_timer(w)
@@ -2323,7 +2334,7 @@ cdef int abandon_waiter(Hub hub, Waiter w) except -1:
 
 
 cdef int leave_behind(Hub hub, greenlet g) except -1:
-    """`abandon` for a greenlet that is none of ours: it must not be run by an exception for it either."""
+    """`abandon` for a raw greenlet: an exception for it must not run it either."""
     cdef Waiter w = waiter_of(hub, g)
     if w is not None:
         abandon_waiter(hub, w)
@@ -2334,7 +2345,7 @@ cdef int leave_behind(Hub hub, greenlet g) except -1:
 
 
 cdef int stamp_parked(Hub hub) noexcept:
-    """The hub begins: what is parked did so now."""
+    """The hub begins: what is parked counts as parked since now."""
     cdef PyObject *p = hub.parked
     while p != NULL:
         (<Waiter> p).since = gevlite_coarse_ns() + SLICE_NS
@@ -2343,7 +2354,7 @@ cdef int stamp_parked(Hub hub) noexcept:
 
 
 cdef int stamp_last(Hub hub, int64_t now) noexcept:
-    """A greenlet has run for longer than a turn should take. If it is parked, then since now, and not since the turn began."""
+    """A greenlet has run longer than a turn should take. If it is parked, then since now, not since the turn began."""
     if hub.parked != NULL and <PyObject *> (<Waiter> hub.parked).greenlet == hub.current:
         if (<Waiter> hub.parked).since == hub.slice_end:
             (<Waiter> hub.parked).since = now + SLICE_NS
@@ -2353,7 +2364,7 @@ cdef int stamp_last(Hub hub, int64_t now) noexcept:
 
 
 cdef int leave_parked(Hub hub, Waiter w) except -1:
-    """Take it out of the list of what is parked; not for one that is not in it."""
+    """Take it out of the list of what is parked. It must be in that list."""
     hub.n_parked -= 1
     if w.parked_prev == NULL:
         hub.parked = w.parked_next
@@ -2382,10 +2393,11 @@ cdef greenlet get_main(Hub hub):
 cdef int end_child(Hub hub, object exc) except -1:
     """The greenlet that forked, and took the main greenlet's place, has ended; `exc` was for it, or None.
 
-    If its end is not that of the process (as that of a thread), only a wish to exit ends that.
+    If its end does not end the process (as that of a thread does not), of such exceptions only SystemExit and
+    KeyboardInterrupt do.
     """
     if _ending_pid == getpid():
-        return 0                # it ends, with the status of the first one, and an exit function waits
+        return 0                # the process ends already, with the first status, and an exit function waits
     if isinstance(exc, SystemExit):
         exit_process(status_of(exc))
     if exc is not None:
@@ -2398,13 +2410,13 @@ cdef int end_child(Hub hub, object exc) except -1:
 
 
 cpdef abandon_greenlet(Hub hub, CoreGreenlet g):
-    """Never run `g` again and do not unwind it either: what becomes of a thread in the child of a fork.
+    """Never run `g` again, and do not unwind it either: as happens to a thread in the child of a fork.
 
     Its frames stay as they are for the rest of the process. Nothing happens to the running greenlet.
     """
     if g.waiter == NULL:
         if g.life != RUNNING:
-            g.life = FINISHED       # a ready entry, if there is one, passes over it
+            g.life = FINISHED       # its ready entry, if there is one, is skipped
         return
     abandon_waiter(hub, <Waiter> g.waiter)
     hub.greenlets -= 1
@@ -2416,9 +2428,10 @@ cpdef abandon_greenlet(Hub hub, CoreGreenlet g):
 
 
 cpdef abandon_main(Hub hub):
-    """`abandon` the main greenlet; the running one takes its place: it gets what is for the main greenlet.
+    """`abandon` the main greenlet; the running one takes its place: it gets the exceptions for the main greenlet.
 
-    Does nothing in the main greenlet itself. The process does not end with the running one, unless it says so.
+    Does nothing in the main greenlet itself. The process does not end with the running greenlet, unless that asks for
+    it.
     """
     global _main_left_behind, _in_its_place
     cdef greenlet main, me
@@ -2435,7 +2448,7 @@ cpdef abandon_main(Hub hub):
 
 
 cpdef abandon_others(Hub hub):
-    """`abandon` every greenlet but the running one: those that wait and those that are to start, now or later.
+    """`abandon` every greenlet except the running one: those that wait and those that are to start, now or later.
 
     In a callback of the hub, or a signal handler that runs there, the main greenlet goes on too.
     """
@@ -2455,7 +2468,7 @@ cpdef abandon_others(Hub hub):
         if (e.kind == START or e.kind == THROW) and e.target != <PyObject *> me:
             if isinstance(<object> e.target, CoreGreenlet):
                 abandon_greenlet(hub, <CoreGreenlet> e.target)
-            # A raw greenlet cannot be marked as one that is not to run.
+            # A raw greenlet cannot be marked as one that must not run.
             nothing = Callback.__new__(Callback)
             Py_INCREF(nothing)
             target = <object> e.target
@@ -2477,7 +2490,7 @@ cpdef abandon_others(Hub hub):
         p = (<Waiter> p).parked_next
     for w in waiters:
         if w.greenlet is me or w.greenlet is main:
-            continue            # what is parked and runs: a signal handler in the middle of its wait
+            continue            # it is parked and yet runs: a signal handler in the middle of its wait
         if isinstance(w.greenlet, CoreGreenlet):
             abandon_greenlet(hub, <CoreGreenlet> w.greenlet)
         else:
@@ -2658,11 +2671,12 @@ cdef _Runner new_runner(Hub hub):
 
 @cython.final
 cdef class _Nursery(greenlet):
-    """Begins new runners. A greenlet's C stack begins where it is first switched to, and those that displace each other
+    """Begins new runners. A greenlet's C stack begins where it is first switched to, and runners that displace each
+    other
     should not sit below one another: any number of callbacks may wait at the same time.
 
-    It has the place of the runner until the one that it begins takes it over. A destructor may wait in it, too: then
-    `displace` has put another nursery in its place, and what this one has begun is laid off at once.
+    It has the place of the runner until the runner that it begins takes over. A destructor may wait in it, too: then
+    `displace` has put another nursery in its place, and the runner that this one has begun is laid off at once.
     """
     cdef Hub hub
 
@@ -2676,7 +2690,7 @@ cdef class _Nursery(greenlet):
                 runner = <_Runner> hub.unborn
                 hub.unborn = None
                 if runner is None:
-                    runner = new_runner(hub)        # the last one waits before it could take the place
+                    runner = new_runner(hub)        # the last one had to wait before it could take the place
             if hub.runner != me:
                 switch_to(hub.runner, NULL)
                 continue
@@ -2711,12 +2725,12 @@ cdef int run_loop(Hub hub, PyObject *me) except -1:
             if get_main(hub) is None:
                 exit_process(1)     # or it would fail for ever
     if hub.successor is not None and hub.successor.dead:
-        end_child(hub, None)         # it destroyed the hub and ended: not for the parent's main greenlet to go on
+        end_child(hub, None)         # it destroyed the hub and ended: the parent's main greenlet must not go on
     return 0
 
 
 cdef bint see_to_seldom(Hub hub) except -1:
-    """What `hub.seldom` says, after the ready entries of a turn. True: that turn is over."""
+    """Do what `hub.seldom` asks for, after the ready entries of a turn. True: that turn is over."""
     if hub.seldom & CHILD_EXITS and hub.successor.dead:
         end_child(hub, None)
     if hub.seldom & CLOCK_STANDS:
@@ -2728,7 +2742,7 @@ cdef bint see_to_seldom(Hub hub) except -1:
 
 
 cdef int displace(Hub hub) except -1:
-    """The greenlet that runs the loop, the current one, is going to wait: choose the one that runs it meanwhile."""
+    """The current greenlet runs the loop and is about to wait: choose the greenlet that runs the loop meanwhile."""
     cdef PyObject *me = hub.runner
     cdef _Runner made
     cdef _Nursery nursery = <_Nursery> hub.nursery
@@ -2755,7 +2769,7 @@ cdef int displace(Hub hub) except -1:
 cdef bint lay_off(Hub hub, PyObject *me) except -1:
     """Another greenlet runs the loop now: wait until `me` is needed, or return True if it is not worth waiting.
 
-    Greenlets go on to end in the hub, and what does is sent on to the one that runs the loop.
+    Greenlets still end into the hub; from there control is passed on to the greenlet that runs the loop.
     """
     while hub.runner != me and not hub.closed:
         error = None
@@ -2771,7 +2785,7 @@ cdef bint lay_off(Hub hub, PyObject *me) except -1:
             switch_to(hub.runner, NULL)
         except BaseException as exc:
             error = exc
-        if hub.runner != me:            # whoever chooses us takes us out
+        if hub.runner != me:            # else the code that chose us has done this
             if me == <PyObject *> hub:
                 hub.laid_off = False
             elif <object> me in hub.idle_runners:
@@ -2784,9 +2798,9 @@ cdef bint lay_off(Hub hub, PyObject *me) except -1:
 cdef int run_signal_handlers(bint came) except -1:
     """For the backend of this thread's hub, in its `poll`: run the handlers of signals that have come.
 
-    They run in the main greenlet, in the middle of what that waits for, if it is parked; else in the greenlet that polls.
-    If that is the main greenlet, its poll is over when they begin: they may do whatever else that greenlet may do.
-    `came`: one has come for certain.
+    They run in the main greenlet, in the middle of its wait, if it is parked; else in the greenlet that polls. If that
+    is the main greenlet, its poll is over when they begin: they may do everything that the main greenlet may do.
+    `came`: a signal has come for certain.
     """
     cdef Hub hub
     cdef greenlet main
@@ -2809,7 +2823,7 @@ cdef int run_signal_handlers(bint came) except -1:
             try:
                 return check_signals()
             finally:
-                hub.polls += 1      # poll_once takes it away, unless the handler forks and this is the child
+                hub.polls += 1      # poll_once subtracts it, unless the handler forks and this is the child
                 hub.in_place = loop
     return check_signals()
 
@@ -2865,12 +2879,12 @@ cdef int print_plainly(Hub hub, object context, object exc) except -1:
     return 0
 
 
-# Number of a signal: its handler, which is not reason enough to go on waiting.
+# Number of a signal: its handler, which is no reason to go on waiting.
 signals_without_ref = {}
 
 
 cdef bint _signal_may_come() except -1:
-    """True if the program handles a signal: whoever waits may wait for that. Python's own handler of SIGINT is none."""
+    """True if the program handles a signal, for which a greenlet may wait. Python's own handler of SIGINT is none."""
     cdef int number
     for number in range(1, _signal.NSIG):
         handler = _signal.getsignal(number)
@@ -2884,7 +2898,7 @@ cdef str HOLDER = "gevlite.hub"
 
 
 cdef dict of_this_thread():
-    """What the interpreter keeps for this OS thread. (A threading.local becomes one for each greenlet by patching.)"""
+    """The dict that the interpreter keeps for this OS thread. (Patching gives each greenlet a threading.local.)"""
     cdef PyObject *kept = PyThreadState_GetDict()
     if kept == NULL:
         raise MemoryError()
@@ -2903,7 +2917,7 @@ cdef class _Holder:
         if hub.closed:
             return
         if _exiting:
-            # The modules are being torn down: the operating system takes back what is left.
+            # The modules are being torn down: the operating system frees what is left.
             Py_INCREF(hub)
             return
         hub._shut_down(<PyObject *> hub == gevlite_thread_hub and hub.pid == getpid())
@@ -2929,7 +2943,7 @@ cdef int poll_now(int fd, int events) except -1:
 
 
 cdef int ready_or_nothing(int fd, int events) noexcept:
-    """`poll_now` that has nothing to say about a closed fd."""
+    """`poll_now`, but 0 for a closed fd."""
     try:
         return poll_now(fd, events)
     except OSError:
@@ -2967,7 +2981,7 @@ cdef str HAS_A_HUB = "this thread already has a hub: use get_hub()"
 
 
 def set_hub_class(cls):
-    """Say what `get_hub()` calls to make one: a subclass of Hub. One in Python has attributes that can be set on it."""
+    """Set what `get_hub()` calls to make a hub: a subclass of Hub. Attributes can be set on one in Python."""
     global _hub_class
     _hub_class = cls
 
@@ -2982,7 +2996,7 @@ cdef Hub first_hub():
     try:
         return _hub_class()
     except RuntimeError as exc:
-        # To make one runs Python code. A signal handler or a destructor that blocked meanwhile has made it.
+        # Making a hub runs Python code. A signal handler or a destructor that blocked meanwhile has made it.
         if gevlite_thread_hub == NULL or exc.args != (HAS_A_HUB,):
             raise
         return <Hub> gevlite_thread_hub
@@ -3001,7 +3015,7 @@ def get_hub_if_exists():
 
 
 cdef int give_way_if_due() except -1:
-    """Let others run if the current greenlet has run for longer than its slice; for what is called over and over.
+    """Let others run if the current greenlet has run for longer than its slice; for functions called again and again.
 
     Does nothing in an OS thread without a hub, in the greenlet that runs the loop, and in a finalizer at the end of the
     interpreter.
@@ -3017,9 +3031,9 @@ cdef int give_way_if_due() except -1:
 
 
 cdef int give_way_to_hub(Hub hub) except -1:
-    """Have the hub poll, and let others run, if there is any of that to do: more than to hand over to the next greenlet.
+    """Have the hub poll, and let others run, if there is anything to do: not only a handoff to the next greenlet.
 
-    What the kernel has reported until now is to be found by the turn that comes.
+    The turn that follows must find what the kernel has reported until now.
     """
     if (
         hub.ready.count
@@ -3028,7 +3042,7 @@ cdef int give_way_to_hub(Hub hub) except -1:
         or gevlite_coarse_ns() >= hub.slice_end
         or hub.timers.size and hub.timers.items[0].deadline <= hub_ns()
     ):
-        hub.round_left += hub.budget        # which this turn does not use
+        hub.round_left += hub.budget        # the rest of the budget, which this turn does not use
         hub.budget = 0
         sleep(0)
     return 0
@@ -3043,11 +3057,11 @@ cdef bint in_main_greenlet():
 cdef bint poll_in_place(Hub hub, object loop, int64_t timeout, int64_t until) except -1:
     """For the main greenlet, which runs an event loop: poll, if that is all that the hub would do.
 
-    So a loop that is alone in its thread is spared two switches for each poll. False: the hub has other things to do; the
-    caller must give way, or park. timeout: of the poll, in ns; 0: do not wait; -1: for ever. `loop` and `until`, when its
-    timer is due, are for those who look at the hub meanwhile.
+    This saves a loop that is alone in its thread two switches for each poll. False: the hub has other things to do; the
+    caller must give way, or park. timeout: of the poll, in ns; 0: do not wait; -1: for ever. `loop` and `until`, the
+    time of its next timer, are for reports about the hub meanwhile.
 
-    In the main greenlet only: it is the one that signal handlers run in, and that gets what they raise.
+    In the main greenlet only: signal handlers run in it, and it gets what they raise.
     """
     cdef int64_t left, now
     cdef PyObject *shown
@@ -3068,7 +3082,7 @@ cdef bint poll_in_place(Hub hub, object loop, int64_t timeout, int64_t until) ex
         or hub.closed
         or hub.closing
         or _exiting
-        # These would take the wait for work of this greenlet.
+        # A profiler or a trace would take the wait for work of this greenlet.
         or hub.thread_state.c_profilefunc != NULL
         or _trace is not None
     ):
@@ -3102,7 +3116,7 @@ cdef bint poll_in_place(Hub hub, object loop, int64_t timeout, int64_t until) ex
 
 
 cdef int give_way_unless_zero(object timeout) except -1:
-    # Anything but a number is the operation's to judge.
+    # The operation itself judges anything that is not a number.
     if isinstance(timeout, (int, float)) and timeout <= 0:
         return 0
     return give_way_if_due()
@@ -3135,7 +3149,8 @@ def park_current(timeout=None):
 
 
 def sleep(seconds=0, ref=True):
-    """Block the current greenlet for `seconds` (a number); others run meanwhile. 0 gives way to whoever is ready.
+    """Block the current greenlet for `seconds` (a number); others run meanwhile. 0 gives way to greenlets that are
+    ready.
 
     Exact to the clock where the kernel allows, never early. With `ref=False` the sleeper does not keep the loop alive.
     Raises ValueError for a negative time, as `time.sleep` does.
@@ -3206,7 +3221,7 @@ cdef int fd_closed(int fd, uint64_t owner) except -1:
 
 
 cdef int fd_number_closed(int fd) except -1:
-    """`fd` is about to be closed or given away: wake with EBADF whatever waits for the bare number."""
+    """`fd` is about to be closed or given away: raise EBADF in what waits for the bare number."""
     cdef Hub hub
     cdef FdEntry *entry
     for hub in all_hubs():
@@ -3250,7 +3265,7 @@ def after_fork_in_child():
             renew_after_fork(hub, signal_fds)
             keep_after_fork(hub)
             if hub.front is hub.backend:
-                # Hooks that run after this one may take the signals away: asyncio's calls set_wakeup_fd(-1).
+                # Hooks that run after this one may disable its signal pipe: asyncio's calls set_wakeup_fd(-1).
                 hub.call_soon(hub._watch_signals)
         else:
             close_inbox(hub)
@@ -3273,7 +3288,7 @@ _stack_cache_problem = None
 
 
 def set_stack_cache_limit(size_t chunks):
-    """Keep at most so many Python stack chunks of 16 KiB for new greenlets; 0: none. Raises MemoryError."""
+    """Keep at most `chunks` Python stack chunks of 16 KiB for new greenlets; 0: none. Raises MemoryError."""
     global _stack_cache_problem
     if gevlite_cache_set_limit(chunks) < 0:
         raise MemoryError(f"a stack cache of {chunks} chunks")

@@ -3,8 +3,8 @@
 cdef extern from *:
     """
     /* Python 3.15 reports exceptions to tracers, profilers and debuggers by data that a function's code gets when one of
-       them is set, or when the function begins after that. What is running at that moment gets it too, but not what is
-       suspended in a greenlet: there the next exception would be the end of the process. The upper bits of eval_breaker
+       them is set, or when the function begins after that. A function that runs at that moment gets it too, but not one
+       that is suspended in a greenlet: there the next exception would crash the process. The upper bits of eval_breaker
        change with each such setting. */
     #if PY_VERSION_HEX >= 0x030F0000
     #define GEVLITE_MUST_INSTRUMENT 1
@@ -30,8 +30,8 @@ cdef extern from "_attach.h":
 
 # ---------------------------------------------------------------- a debugger that attaches
 
-# A main thread that has been idle for so long has the kernel tell when a debugger is about to attach (_attach.h). After
-# that it looks for what the debugger wants, so often and for so long.
+# A main thread that has been idle for ATTACH_IDLE_NS has the kernel report when a debugger is about to attach
+# (_attach.h). Then it looks every ATTACH_LOOK_NS, for ATTACH_FOR_NS, for what the debugger wants.
 cdef int64_t ATTACH_IDLE_NS = 1_000_000_000
 cdef int64_t ATTACH_LOOK_NS = 20_000_000
 cdef int64_t ATTACH_FOR_NS = 2_000_000_000
@@ -64,10 +64,10 @@ cdef int watch_attach(Hub hub) except -1:
     hub.attach_fd = gevlite_attach_open(&hub.attach_held)
     try:
         if hub.attach_fd >= 0:
-            attach_comes(hub)       # perhaps one had begun to
+            attach_comes(hub)       # perhaps a debugger had begun to attach before
             return 0
     except Exception:
-        pass            # select() and a high number, or a backend from elsewhere
+        pass            # select() and a high number, or a foreign backend
     unwatch_attach(hub)
     hub.attachable = False
     return 0
@@ -92,10 +92,10 @@ cdef int attach_comes(Hub hub) except -1:
 
 
 cdef int check_signals() except -1:
-    """Run signal handlers, and what a debugger has left for us to run (sys.remote_exec).
+    """Run signal handlers, and code that a debugger has left for us to run (sys.remote_exec).
 
-    A debugger that comes in this way stops in the frame that was running. Here no frame runs: that frame waits, and the
-    debugger's user would wait with it.
+    A debugger that attaches in this way stops at the next event in the frame that was running. Here that frame waits,
+    and the debugger's user would wait with it.
     """
     cdef PyThreadState *state = PyThreadState_Get()
     cdef PyObject *before = state.c_traceobj
@@ -127,11 +127,11 @@ cdef bint is_debugger(tracer) except -1:
 # ---------------------------------------------------------------- monitoring that begins while greenlets are suspended
 
 def _trace_nothing(frame, event, arg):
-    """A frame's trace function that is taken away at once."""
+    """A frame's trace function that is removed at once."""
 
 
 cdef void instrument_frames(Waiter w) noexcept:
-    """Give the frames of the running greenlet, which were there before monitoring began, what exceptions need there.
+    """Give the frames of the running greenlet that are older than the monitoring the data that exceptions need there.
 
     An exception may be on its way into these frames.
     """

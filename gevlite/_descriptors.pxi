@@ -51,7 +51,7 @@ cdef FdEntry *fd_own(Hub hub, int fd, uint64_t owner) except NULL:
         if entry.owner:
             fd_reset(hub, entry, closed_error())
         entry.owner = owner
-        # Not known: try first.
+        # Its readiness is not known: try before waiting.
         entry.flags = OWNED | READ_READY | WRITE_READY
     return entry
 
@@ -66,7 +66,7 @@ cdef int fd_set_armed(Hub hub, FdEntry *entry, int events) except -1:
 
 
 cdef int fd_rearm(Hub hub, FdEntry *entry) except -1:
-    """Have the backend watch for all that waits on `entry`."""
+    """Have the backend watch for everything that the waiters of `entry` wait for."""
     cdef int want
     if entry.flags & ADOPTED:
         return 0
@@ -83,7 +83,7 @@ cdef int fd_rearm(Hub hub, FdEntry *entry) except -1:
 
 
 cdef int fd_rearm_all(Hub hub) except -1:
-    """The hub's backend is new: have it watch for all that waits."""
+    """The hub's backend is new: have it watch for everything that is waited for."""
     cdef int i
     cdef FdEntry *entry
     hub.watched_fds = 0
@@ -115,7 +115,7 @@ cdef int fd_fail_closed(Hub hub) except -1:
 
 
 cdef int fd_ask(Hub hub, FdEntry *entry, int events) except -1:
-    """Ask the kernel, and not only the flags, what of `events` is ready on an owned fd; the flags learn of it."""
+    """Ask the kernel, and not only the flags, which of `events` are ready on an owned fd; update the flags."""
     cdef int got = poll_now(entry.fd, events)
     entry.flags &= ~((READ_READY if events & READ else 0) | (WRITE_READY if events & WRITE else 0))
     entry.flags |= (READ_READY if got & READ else 0) | (WRITE_READY if got & WRITE else 0)
@@ -125,9 +125,10 @@ cdef int fd_ask(Hub hub, FdEntry *entry, int events) except -1:
 cdef int fd_wait(Hub hub, FdEntry *entry, int events, int64_t limit) except -1:
     """Park until the fd may be ready for READ, WRITE or either. Returns what it was woken with, 0 after the time-out.
 
-    On an owned fd one waiter is woken at a time, and the others rely on it: whoever gets events from here does its operation
-    at once, and then calls `fd_pass_on`, also if the operation failed. That wakes the next one if there is still something
-    left. Without it the next one would wait for an edge that may never come. When this returns 0 or raises, it has done so.
+    On an owned fd one waiter is woken at a time, and the others rely on it: a caller that gets events from here does
+    its operation at once, and then calls `fd_pass_on`, also if the operation failed. That wakes the next waiter if the
+    fd is still ready. Without it the next waiter would wait for an edge that may never come. When this returns 0 or
+    raises, it has called `fd_pass_on` itself.
     """
     cdef Waiter w = new_waiter(hub, WAIT_READ if events & READ else WAIT_WRITE, NULL)
     cdef _ForwardPlace second = None
@@ -173,14 +174,14 @@ cdef int fd_disarm(Hub hub, FdEntry *entry) except -1:
     try:
         hub.front.arm(entry.fd, want)
     except BaseException as exc:
-        # Closed meanwhile, or the backend failed: whatever still waits would wait for ever.
+        # Closed meanwhile, or the backend failed: the waiters that are left would wait for ever.
         fd_set_armed(hub, entry, 0)
         return fd_fail(hub, entry, exc)
     return fd_set_armed(hub, entry, want)
 
 
 cdef int fd_drop(Hub hub, FdEntry *entry) except -1:
-    """Have the backend forget it. An error of that is reported: the caller has more to clear up."""
+    """Have the backend forget the fd. An error is only reported, since the caller has more to clear up."""
     try:
         hub.front.drop(entry.fd)
     except OSError:
@@ -193,8 +194,8 @@ cdef int fd_drop(Hub hub, FdEntry *entry) except -1:
 cdef int fd_pass_on(Hub hub, FdEntry *entry) except -1:
     """Wake the next waiter if the fd is still ready.
 
-    The kernel is asked whether it is: to wake a greenlet for nothing costs more, and the greenlet its place in the list.
-    Called by all that a report may have been given to and that has not used it up: see fd_wait.
+    This asks the kernel: waking a greenlet for nothing would cost more, and the greenlet would lose its place in the
+    list. To be called by each waiter that may have got a report and has not used it up: see fd_wait.
     """
     cdef int events = 0
     if entry.flags & READ_READY and entry.readers.count:
@@ -205,7 +206,7 @@ cdef int fd_pass_on(Hub hub, FdEntry *entry) except -1:
         try:
             events = fd_ask(hub, entry, events)
         except OSError:
-            pass            # closed behind our back: a waiter that tries it finds out
+            pass            # closed without our knowledge: a waiter that tries it finds out
         if events & READ:
             notify_one(&entry.readers, READ_NEWS)
         if events & WRITE:
@@ -220,7 +221,7 @@ cdef int fd_event(Hub hub, int fd, int events) except -1:
     if entry.flags & OWNED:
         if events & (END | URGENT):
             entry.flags |= STICKY
-        # One waiter a direction: it does the operation and passes on what is left.
+        # Wake one waiter for each direction: it does its operation and passes on what is left.
         if events & READ:
             entry.flags |= READ_READY
             notify_one(&entry.readers, READ_NEWS)
@@ -240,7 +241,7 @@ cdef int fd_event(Hub hub, int fd, int events) except -1:
         try:
             fd_rearm(hub, entry)
         except BaseException as exc:
-            # For them alone: the other reports of this poll must not be lost.
+            # Raise it in the waiters of this fd alone: the other reports of this poll must not be lost.
             fd_fail(hub, entry, exc)
     return 0
 
@@ -295,7 +296,7 @@ cdef int wait_until_ready(Hub hub, int fd, int events, object timeout) except -1
     deadline = deadline_of(limit)
     while True:
         if entry.flags & OWNED:
-            # Its readiness was reported once, and perhaps not to us: the kernel is asked, before a wait and after it.
+            # Its readiness was reported once, and perhaps not to us: ask the kernel, before a wait and after it.
             got = fd_ask(hub, entry, events)
             if got:
                 fd_pass_on(hub, entry)
@@ -305,7 +306,7 @@ cdef int wait_until_ready(Hub hub, int fd, int events, object timeout) except -1
             return 0
         if not entry.flags & OWNED:
             if events == READ | WRITE:
-                got |= ready_or_nothing(fd, events)     # the first news woke us; there may be more
+                got |= ready_or_nothing(fd, events)     # the first event woke us; there may be more
             return got
         limit = time_left(deadline)
 

@@ -1,9 +1,9 @@
-# Part of _aio.pyx: what a loop calls. Handles, how they are made and used again, and the heap of those that have a time.
+# Part of _aio.pyx: handles, which a loop calls; how they are made and reused, and the heap of those that have a time.
 # Every callback of a program goes through this.
 
 @cython.freelist(64)
 cdef class Handle:
-    """A callback that a loop will call. It passes for an `asyncio.Handle`."""
+    """A callback that a loop will call. It counts as an `asyncio.Handle`."""
 
     def __init__(self, *args, **kwargs):
         raise TypeError("handles are made by a loop")       # by __new__, in C
@@ -80,8 +80,8 @@ cdef int call_failed(Handle handle) except -1:
             raise
         if isinstance(exc, RuntimeError) and is_for_the_greenlet(exc.__context__) and \
                 (<LoopCore> handle._loop).pid != getpid():
-            # The task has forked, and what ends the child was raised in it. From Python 3.14 on, asyncio forgets in a child
-            # which task runs, and says that the one that was left is another.
+            # The task has forked, and an exception that ends the child was raised in it. From Python 3.14 on, asyncio
+            # forgets in a child which task runs, and complains that another task was left.
             raise exc.__context__
         source = format_helpers._format_callback_source(handle._callback, handle._args)
         more = {"handle": handle}
@@ -164,7 +164,7 @@ cdef inline int check_call(LoopCore loop, object callback, str function) except 
 
 
 cdef inline bint only_sets(object callback, tuple args) noexcept:
-    """It is that of `asyncio.sleep`, for a future in C: no other code runs in it, so it needs no context."""
+    """True for the callback of `asyncio.sleep` and a future in C: it runs no other code, so it needs no context."""
     return (
         callback is _set_result_unless_cancelled
         and PyTuple_GET_SIZE(args) == 2
@@ -183,7 +183,7 @@ cdef inline int fill(LoopCore loop, Handle handle, object callback, tuple args, 
     return 0
 
 
-# Handles that have been called, and to which nothing else refers: for all loops. They refer to nothing.
+# Handles that have been called, and to which nothing else refers, shared by all loops. They refer to nothing.
 cdef PyObject *used[HANDLES]
 cdef Py_ssize_t n_used = 0
 
@@ -224,8 +224,8 @@ cdef int remember_source(Handle handle) except -1:
     return 0
 
 
-# The heap of timers: 4-ary, in a list, of TimerHandles that know their places. Of two equal deadlines the one that was
-# made first is the first.
+# The heap of timers: 4-ary, in a list, of TimerHandles that know their places. Of two handles with the same deadline,
+# the one made first is first.
 
 cdef inline void heap_put(PyObject **items, Py_ssize_t i, PyObject *timer) noexcept:
     items[i] = timer
@@ -280,7 +280,7 @@ cdef TimerHandle heap_take(list heap, Py_ssize_t i):
     cdef PyObject **items = list_items(<PyObject *> heap)
     cdef Py_ssize_t n = PyList_GET_SIZE(heap) - 1
     cdef PyObject *last = items[n]
-    # The list's references change places; then the last one, which is that of `taken`, goes.
+    # The list's references change places; then the last one, which is the reference to `taken`, goes.
     items[n] = <PyObject *> taken
     taken.place = -1
     if i < n:

@@ -14,10 +14,10 @@ cdef class _Collector:
     """Gathers objects as they become ready, and wakes its waiter when there are enough."""
     cdef Waiter waiter              # parked, or None
     cdef list ready
-    cdef Py_ssize_t wanted          # wake when so many are in `ready`
+    cdef Py_ssize_t wanted          # wake when this many are in `ready`
     cdef bint raise_error           # or when one of them failed
-    cdef Py_ssize_t seen            # so many of `ready` have been looked at for that
-    cdef Greenlet linked            # one that had ended, and whose links had not been called yet
+    cdef Py_ssize_t seen            # how many of `ready` have been checked for that
+    cdef Greenlet linked            # a greenlet that had ended, and whose links had not been called yet
     cdef list links                 # a _CollectPlace for each Greenlet, every other object itself: it has a rawlink
     cdef object on_ready
 
@@ -53,7 +53,7 @@ cdef class _Collector:
                     rawlink = obj.rawlink
                 except AttributeError:
                     raise TypeError(f"cannot wait for {obj!r}: it has no rawlink()") from None
-                # Links are called in the hub's next turn, before which a short time-out may be over.
+                # Links are called in the hub's next turn; a short time-out may be over before that.
                 ready = getattr(obj, "ready", None) or getattr(obj, "done", None)       # `done`: of a future
                 if callable(ready) and ready() is True:
                     self.ready.append(obj)
@@ -73,7 +73,7 @@ cdef class _Collector:
         return 0
 
     cdef int links_first(self, object timeout) except -1:
-        """The links of what had ended are called before whoever waits for it goes on."""
+        """Let the links of a greenlet that had ended be called before the waiting greenlet goes on."""
         if self.linked is not None and self.linked._links_are_due(timeout):
             self.linked._let_links_run()
         self.linked = None
@@ -92,7 +92,7 @@ cdef class _Collector:
         if self.enough():
             return 1
         w = new_waiter(current_hub(), WAIT_GREENLET, <PyObject *> self)
-        if self.enough():       # some became ready meanwhile, see new_waiter
+        if self.enough():       # some have become ready in the meantime, see new_waiter
             return 1
         self.waiter = w
         try:
@@ -103,7 +103,7 @@ cdef class _Collector:
 
 
 cdef object _error_of(object source):
-    """What a ready one failed with, or None. Futures have a method for it, which raises if they were cancelled."""
+    """The exception that a ready object failed with, or None. A future's method for it raises if it was cancelled."""
     error = getattr(source, "exception", None)
     if error is None or isinstance(error, BaseException) or not callable(error):
         return error
@@ -149,7 +149,7 @@ def joinall(greenlets, timeout=None, raise_error=False, count=None):
         if c.linked is not None:
             c.links_first(timeout)
         elif len(c.ready) >= wanted:
-            give_way_within(timeout)        # not before: what ends meanwhile has links that must run first
+            give_way_within(timeout)        # not before: the links of a greenlet that ends meanwhile must run first
         while True:
             if raise_error:
                 seen = c.seen

@@ -188,7 +188,7 @@ cdef class Sampler(_Look):
         if frame is None:
             running = <greenlet> hub.current if hub.current != NULL else None
         else:
-            running = running_of(hub, frame, None, False)   # to learn whether the main greenlet is parked takes too long
+            running = running_of(hub, frame, None, False)   # to learn if the main greenlet is parked takes too long
             Py_INCREF(frame)
             stack = self.stack(<PyObject *> frame, 0, 0)
         return self.note(hub, i, running, stack, 1)

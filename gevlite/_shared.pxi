@@ -1,6 +1,6 @@
-# Part of _core.pyx: what several threads touch and no thread owns. The GIL guards it today: no other thread can run
-# between the test in one of these functions and its change. A core that does without the GIL has to take its locks
-# here, and each function says which one that would be. The rest of the core reads and writes these things by these
+# Part of _core.pyx: state that several threads touch and no thread owns. Today the GIL guards it: no other thread can
+# run between the test in one of these functions and its change. A core that does without the GIL has to take its locks
+# here, and each function says which lock that would be. The rest of the core reads and writes this state by these
 # functions only.
 #
 # What needs no lock: `_exiting` and `_frozen` become True once, in the last thread. `_main_left_behind` and
@@ -12,8 +12,8 @@
 # ---------------------------------------------------------------- hubs
 
 # Every live hub, for what concerns all of them: a closed fd, a fork, whether a hub is left to wake us. The holder in
-# the thread's local storage owns each one. The list is replaced, never changed: whoever walks through it may let other
-# threads run.
+# the thread's local storage owns each one. The list is replaced, never changed: code that iterates over it may let
+# other threads run.
 cdef list _hubs = []
 
 
@@ -46,11 +46,11 @@ cdef int remove_hub(Hub hub) except -1:
 
 # ---------------------------------------------------------------- counters of the process
 
-# Looked up by its name it may be gone: modules are cleared before the last finalizers run.
+# Kept here, since a look-up by name may fail: modules are cleared before the last finalizers run.
 cdef object _thread_count = _count
 cdef uint64_t _fd_owners = 0
-cdef Py_ssize_t _threads_before_fork = 0    # what _thread_count() still holds of threads that the fork left behind
-cdef Py_ssize_t _idle_workers = 0           # threads of pools, less the calls they have to make
+cdef Py_ssize_t _threads_before_fork = 0    # how many threads _thread_count() counts that the fork left behind
+cdef Py_ssize_t _idle_workers = 0           # threads of pools, minus the calls that they have to make
 
 
 cdef uint64_t new_fd_owner() noexcept:
@@ -68,7 +68,7 @@ cdef int count_idle_workers(Py_ssize_t change) noexcept:
 
 
 cdef Py_ssize_t threads_at_work() except? -1:
-    # Lock: none; an atomic read. The others may begin and end at any time: whoever asks looks again.
+    # Lock: none; an atomic read. The others may begin and end at any time: the caller checks again.
     return _thread_count() - _threads_before_fork - _idle_workers
 
 
@@ -80,12 +80,13 @@ cdef int forget_threads() except -1:
     return 0
 
 
-# What hubs had done that have ended, so that the sum over all hubs never becomes less: of the main thread's, and of others.
+# The totals of hubs that have ended, so that the sum over all hubs never decreases: of the main thread's hubs, and of
+# others.
 cdef HubTotals[2] _ended
 
 
 cdef HubTotals totals_of(Hub hub) noexcept:
-    # Lock: none; atomic reads of what only its own thread writes.
+    # Lock: none; atomic reads of values that only its own thread writes.
     cdef HubTotals t
     cdef int i
     t.switches, t.handoffs, t.polls, t.spawned = hub.n_switches, hub.n_handoffs, hub.n_polls, hub.n_spawned
@@ -120,7 +121,7 @@ cdef int keep_totals(Hub hub) noexcept:
 # ---------------------------------------------------------------- inbox
 
 cdef inline bint inbox_put(Hub hub, int kind, PyObject *target, PyObject *argument) except -1:
-    """True if the hub polls: then it is to be woken. While it does not, it looks into the inbox before it polls."""
+    """True if the hub polls: then the caller must wake it. If it does not, it looks into the inbox before it polls."""
     # Lock: the hub's. Else the hub may begin to poll after `polling` was read and before the entry is there.
     if hub.closed:
         return False
@@ -129,7 +130,7 @@ cdef inline bint inbox_put(Hub hub, int kind, PyObject *target, PyObject *argume
 
 
 cdef inline bint inbox_waits(Hub hub) noexcept:
-    # Lock: none; an atomic read. Before the hub polls it is `begin_to_poll` that counts.
+    # Lock: none; an atomic read. Before the hub polls, the result of `begin_to_poll` counts.
     return hub.inbox.count != 0
 
 
@@ -146,31 +147,31 @@ cdef inline int inbox_take(Hub hub) except -1:
 
 
 cdef inline bint begin_to_poll(Hub hub) noexcept:
-    """From now on other threads wake this hub's backend. True if one has been here before."""
+    """From now on other threads wake this hub's backend. True if one has put something into the inbox before."""
     # Lock: the hub's, as in inbox_put.
     hub.polling = True
     return inbox_waits(hub)
 
 
 cdef inline void end_to_poll(Hub hub, bint others) noexcept:
-    # Lock: none; an atomic write. Whoever reads the old value wakes a poll that is not made, which does no harm.
+    # Lock: none; an atomic write. A thread that reads the old value wakes a hub that does not poll, which does no harm.
     hub.polling = others
     if hub.ticker_waits:
         tell_ticker(hub)
 
 
 cdef int close_inbox(Hub hub) except -1:
-    # Lock: the hub's, to close it; what was in it is dropped after that.
+    # Lock: the hub's, to close it; its entries are dropped after that.
     hub.closed = True
     return 0
 
 
-# ---------------------------------------------------------------- who decides a wait
+# ---------------------------------------------------------------- what decides a wait
 
 cdef inline bint decide(Waiter w, object what, bint raises) except -1:
     """PARKED to WOKEN, or NEW to WOKEN before it parks. False if it was decided already, or its hub is gone.
 
-    True comes back once for each wait: what it was woken with is in place, and its resumption queued.
+    Returns True once for each wait: then its value or exception is in place, and its resumption queued.
     """
     # Lock: the waiter's, for the step. Its own thread takes it too, from NEW to PARKED and at the end of its time.
     cdef bint parked = w.state == PARKED
@@ -191,7 +192,7 @@ cdef inline bint decide(Waiter w, object what, bint raises) except -1:
 # ---------------------------------------------------------------- descriptors, for other threads than the hub's
 
 cdef inline FdEntry *fd_at(Hub hub, int fd) noexcept:
-    """The entry of `fd` in any thread's hub; NULL if it has not met it. It stays where it is until the hub is freed."""
+    """The entry of `fd` in any thread's hub; NULL if the hub has not met it. It never moves while the hub lives."""
     # Lock: the hub's, from other threads: its own may move the table meanwhile.
     return hub.fds[fd] if 0 <= fd < hub.fds_size else NULL
 
@@ -213,9 +214,10 @@ cdef inline bint fd_is_awaited(FdEntry *entry) noexcept:
 
 
 cdef int fd_fail_remote(FdEntry *entry, object exc) except -1:
-    """Whoever waits on the fd gets `exc`, from another thread than the hub's: the queues are not touched.
+    """Raise `exc` in what waits on the fd, from another thread than the hub's: without touching the queues.
 
-    It has to be now: once the number means another file, no one could tell which greenlets waited for this one.
+    This cannot be left for later: once the number means another file, it is unknown which greenlets waited for this
+    one.
     """
     # Lock: the hub's, to find each waiter but not to throw; its own thread takes it to append and remove one.
     cdef Waiter w = first_parked(&entry.readers, &entry.writers)

@@ -102,7 +102,7 @@ cdef class AsyncResult(Waitable):
         return self.done_ and self._error is None
 
     def cancel(self):
-        """Always False: what produces the value does not belong to us."""
+        """Always False: the code that produces the value does not belong to us."""
         return False
 
     def cancelled(self):
@@ -111,7 +111,7 @@ cdef class AsyncResult(Waitable):
 
     @property
     def value(self):
-        """The value, or None as long as there is none."""
+        """The value, or None until there is one."""
         return self._value
 
     @property

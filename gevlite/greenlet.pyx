@@ -1,4 +1,4 @@
-"""Greenlet, and what starts, ends and waits for greenlets. What waits for many objects is in _many.pxi."""
+"""Greenlet, and functions that start, end and wait for greenlets. Waiting for many objects is in _many.pxi."""
 
 cimport cython
 from cpython.contextvars cimport PyContext_CopyCurrent
@@ -78,8 +78,8 @@ __all__ = [
 ]
 
 _idents = itertools.count(1)
-# The arguments of a greenlet are shown. What is shown inside of them, as the owner of a lock is, is shown without its own:
-# two that have each other's locks would never come to an end.
+# The repr of a greenlet shows its arguments. A greenlet inside of those, the owner of a lock say, is shown without its
+# own arguments: else the repr of two greenlets that have each other's locks would never end.
 cdef bint _in_arguments = False
 cdef tuple _spawn_callbacks = None       # None: the usual case, tested at each start
 cdef int _stack_limit = 1                # frames of spawning_stack; one is remembered without making a frame object
@@ -141,12 +141,12 @@ cdef extern from "Python.h":
     bint PyCode_Check(object o) noexcept
 
 
-# What is there instead of a function is most often what it has returned.
+# If an argument is not a function, it is most often what the function has returned.
 _HINT = "a greenlet runs something callable, not {!r}: write spawn(function, argument), not spawn(function(argument))"
 
 
 cdef int check_function(object function) except -1:
-    """`function` can be run by a greenlet."""
+    """Raise TypeError if a greenlet cannot run `function`."""
     if not callable(function):
         if isinstance(function, Coroutine):
             raise TypeError(f"a greenlet runs a function, not a coroutine: spawn(gevlite.asyncio.run, {_name(function)}())")
@@ -163,7 +163,7 @@ def _name(function):
 
 
 cdef object trace_of(object function):
-    """What is remembered of the function when a greenlet has ended, for its repr: a code object, or a name."""
+    """What a greenlet that has ended remembers of its function, for its repr: a code object, or a name."""
     cdef PyObject *code
     cdef object found
     if function is None:
@@ -238,7 +238,7 @@ cdef class Greenlet(CoreGreenlet):
     cdef object _spawner            # weak reference
     cdef object _tree_locals
     cdef object _stack              # where it was made: a StackSummary, or a code object
-    cdef int _instruction           # and the place in that
+    cdef int _instruction           # the place in that code object
     cdef bint begun
     cdef bint linking               # it has ended, and what its links have spawned may not have begun yet
 
@@ -308,8 +308,9 @@ cdef class Greenlet(CoreGreenlet):
 
     cdef int _failed(self, object exc) except -1:
         if isinstance(exc, GreenletExit):
-            # The frames that the traceback holds end here, in this greenlet and its context, and not where the last
-            # reference to the result is dropped: destructors may block, and a context variable is reset where it was set.
+            # The frames that the traceback holds are freed here, in this greenlet and its context, and not where the
+            # last reference to the result is dropped: destructors may block, and a context variable is reset where it
+            # was set.
             exc.__traceback__ = None
             exc.__context__ = None
             self._value = exc
@@ -342,7 +343,7 @@ cdef class Greenlet(CoreGreenlet):
     def _notify(self):
         notify_all(&self.waiters, self)
         if self.hub.started and not self.hub.closed:
-            self.hub._call_soon(self._links_have_run, ())       # behind what they have spawned
+            self.hub._call_soon(self._links_have_run, ())       # behind the greenlets that they have spawned
         else:
             self.linking = False
 
@@ -350,25 +351,25 @@ cdef class Greenlet(CoreGreenlet):
         self.linking = False
 
     cdef bint _links_are_due(self, object timeout) except -1:
-        """Links that are to be called before whoever waits goes on have not been called yet, or not begun."""
+        """True if the waiting greenlet must not go on yet: a link has not been called, or what it spawned has not begun."""
         cdef greenlet me
         if self.life != FINISHED or not self.hub.started or self.hub.closed:
             return False
         if isinstance(timeout, (int, float)) and timeout <= 0:
             return False            # it must not block
-        # A link may ask itself, in the hub or in the raw greenlet that it runs in: it gets its answer at once.
+        # A link itself may be asking, in the hub or in the raw greenlet that it runs in: it does not wait.
         me = current_greenlet()
         return isinstance(me, CoreGreenlet) or me.parent is None
 
     cdef int _let_links_run(self) except -1:
-        """Block until they have: for a turn or two of the loop."""
+        """Block until the links have run: for a turn or two of the loop."""
         cdef Waiter w = new_waiter(current_hub(), WAIT_GREENLET, NULL)
         self.hub._call_soon((<object> w).wake, ())
         wait_on(w, -1)
         return 0
 
     def _after_links(self, function):
-        """Call it when the links that were due where it ended have been called, and what they spawned has begun.
+        """Call `function` when the links that were due at its end have been called, and what they spawned has begun.
 
         The hub makes its calls one after the other, and those links come first.
         """
@@ -438,15 +439,15 @@ cdef class Greenlet(CoreGreenlet):
             self.hub.n_spawned += 1
 
     def _put_off(self, seconds):
-        """Of one that was started and has not begun: begin it in `seconds` instead. False if it is none.
+        """If it was started and has not begun: begin it in `seconds` instead. False if that is not so.
 
-        For what a spawn callback decides. The entry in the ready queue stays, and then finds it unstarted.
+        For a spawn callback that decides so. The entry in the ready queue stays, and then finds it not started.
         """
         if self.life != SCHEDULED:
             return False
         self.start_timer = self.hub.call_later(seconds, self._start_now)
         self.life = UNSTARTED
-        self.hub.n_spawned -= 1         # it will be counted
+        self.hub.n_spawned -= 1         # it will be counted later
         return True
 
     @classmethod
@@ -474,11 +475,11 @@ cdef class Greenlet(CoreGreenlet):
         if self.life == FINISHED:
             return 0
         if self.life != RUNNING:
-            # First: its class may be the program's, and others may run in it.
+            # First: its class may be code of the program, in which other greenlets may run.
             exc = exception if isinstance(exception, BaseException) else exception()
             if self.life == FINISHED or self.life == RUNNING:
                 return self._kill(exc)
-            # The ready entry, if there is one, will be passed over.
+            # Its ready entry, if there is one, will be skipped.
             self.life = FINISHED
             if self.start_timer is not None:
                 self.start_timer.stop()
@@ -627,7 +628,8 @@ cdef class Greenlet(CoreGreenlet):
                 self.kill()
                 raise
         else:
-            # The block's error is the reason. What ends the whole program would go from there to the main greenlet again.
+            # The block's error is the reason. But an exception that ends the whole program would go from the greenlet
+            # to the main greenlet once more.
             self.kill(exc_value if isinstance(exc_value, (Exception, Timeout)) else GreenletExit)
             exc_value.__traceback__ = traceback         # without the frames of the greenlet
 
@@ -762,7 +764,7 @@ cdef class Greenlet(CoreGreenlet):
 
     @staticmethod
     def set_spawning_stack_limit(limit):
-        """Remember so many frames where each greenlet is made. 1, the default, costs next to nothing, more do; 0 is none."""
+        """Remember `limit` frames where each greenlet is made. 1, the default, costs next to nothing; more do. 0: none."""
         global _stack_limit
         if limit < 0:
             raise ValueError("the limit must not be negative")
@@ -787,7 +789,7 @@ cdef class Greenlet(CoreGreenlet):
             _spawn_callbacks = tuple([c for c in _spawn_callbacks if c != callback]) or None
 
     def _repr_call(self):
-        """What it runs, or ran, in words for `repr`; None if it was given nothing."""
+        """What it runs, or ran, in words for `repr`; None if it was given no function."""
         global _in_arguments
         fn = self.fn
         if fn is None:
@@ -815,7 +817,7 @@ cdef class Greenlet(CoreGreenlet):
             return "not begun"
         if self.waiter != NULL:
             return "parked" if (<Waiter> self.waiter).state == PARKED else "ready"
-        # What has no Waiter has been switched away from by hand; one of another thread may be running this moment.
+        # A greenlet without a Waiter was switched away by hand; one of another thread may also be running right now.
         return "running" if current_greenlet() is self or self.hub is not get_hub_if_exists() else "switched away"
 
     def __repr__(self):
@@ -831,7 +833,7 @@ cdef class Greenlet(CoreGreenlet):
 
 
 def _nothing(*args, **kwargs):
-    """What a greenlet runs if it was given nothing."""
+    """Run by a greenlet that was given no function."""
 
 
 def _short(value):

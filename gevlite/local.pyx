@@ -1,9 +1,9 @@
-"""Attributes that every greenlet has for itself, as `threading.local` gives them to every thread.
+"""Attributes of its own for each greenlet, as `threading.local` gives them to each thread.
 
 A `local` owns one place, with a dict of attributes, for each greenlet that has used it. The greenlet owns a list of its
 places, but not the places. When it ends, the list takes each of them out of its `local`; when a `local` is freed, its
-places take themselves out of the lists. So neither keeps the other alive, nothing stays behind in the one that lives on,
-and values that refer back to the `local` are an ordinary cycle that the garbage collector finds.
+places take themselves out of the lists. So neither keeps the other alive, nothing stays behind in the one that lives
+longer, and values that refer back to the `local` are an ordinary cycle that the garbage collector finds.
 
 The object's `__dict__` is set to that of the running greenlet before each access; then the access is an ordinary one. So
 properties, slots, class attributes and whatever else a subclass defines work by themselves. The pointer cannot go
@@ -28,7 +28,7 @@ _PLACES = "_gevlite_local_places"
 
 
 cdef class _Place:
-    """What a `local` has for one greenlet."""
+    """The place of one greenlet in a `local`."""
 
     cdef dict attributes
     cdef object ident           # address of the greenlet
@@ -67,7 +67,8 @@ cdef class _Places:
         return 0
 
     def __dealloc__(self):
-        # The greenlet has ended. To free attributes may run any code, hence one by one, and whole in between.
+        # The greenlet has ended. Freeing attributes may run any code, so drop the places one by one, consistent in
+        # between.
         cdef _Place place
         while self.head != NULL:
             place = <_Place> self.head
@@ -96,7 +97,7 @@ cdef class local:
         self.places = {}
         self.init_args = args
         self.init_kwargs = kwargs
-        # The maker's attributes; its __init__ is about to be called by Python.
+        # The attributes of the greenlet that makes it; Python is about to call __init__ there.
         self.join(current_greenlet())
 
     cdef int join(self, greenlet g) except -1:
@@ -144,11 +145,11 @@ cdef class local:
             try:
                 self.__init__(*self.init_args, **self.init_kwargs)
             except BaseException:
-                # As if this greenlet had never been here: the next access tries again.
+                # As if this greenlet had never used it: the next access tries again.
                 (<_Place> found).take_out()
                 self.drop(found)
                 raise
-            self.enter()        # __init__ may have blocked, and others have used it
+            self.enter()        # __init__ may have blocked, and other greenlets have used it
         return 0
 
     def __getattribute__(self, name):
@@ -181,7 +182,7 @@ cdef class local:
         return made
 
     def __dealloc__(self):
-        # Before the attributes are freed: that may run any code, and end greenlets that have a place here.
+        # Before the attributes are freed: freeing them may run any code, and end greenlets that have a place here.
         cdef Py_ssize_t i = 0
         cdef PyObject *place
         if self.places is not None:

@@ -90,7 +90,7 @@ cdef class Semaphore(Waitable):
         if limit == 0:
             return False
         w = new_waiter(current_hub(), WAIT_LOCK, <PyObject *> self)
-        if self.counter > 0:            # released meanwhile, see new_waiter
+        if self.counter > 0:            # released in the meantime, see new_waiter
             self.counter -= 1
             return True
         waitlist_append(&self.waiters, w)
@@ -172,7 +172,7 @@ cdef class BoundedSemaphore(Semaphore):
 
 @cython.final
 cdef class _Block(Semaphore):
-    """What waits for an RLock waits for this."""
+    """Greenlets that wait for an RLock wait for this."""
     cdef PyObject *outer            # borrowed: the RLock has the only reference
 
 
@@ -264,7 +264,7 @@ cdef class RLock:
     def __exit__(self, exc_type=None, exc_value=None, traceback=None):
         self.release()
 
-    # What threading.Condition needs of a lock that can be held more than once.
+    # Methods that threading.Condition needs of a lock that can be held more than once.
 
     def _is_owned(self):
         return self.owner is current_greenlet()
@@ -279,7 +279,8 @@ cdef class RLock:
         return state
 
     def _acquire_restore(self, state):
-        # The end of Condition.wait: it must be ours again, whatever is thrown meanwhile. That is raised afterwards.
+        # The end of Condition.wait: we must have the lock again, whatever is thrown meanwhile; that is raised
+        # afterwards.
         cdef object interrupt = None
         while True:
             try:

@@ -43,7 +43,7 @@ from types import GenericAlias
 from gevlite._core import register_description
 
 __target__ = "queue"
-# Queue and its kin stay: they are made of locks, and cooperative as soon as those are.
+# Queue and its kin stay as they are: they are built on locks, and cooperative as soon as those are.
 __implements__ = ["SimpleQueue"]
 
 Empty = _queue.Empty
@@ -116,7 +116,7 @@ cdef int64_t _limit(object timeout) except -2:
     return limit
 
 
-# How long a thread sleeps between two looks at a guard that another one has.
+# How long a thread sleeps between two looks at a guard that another thread has.
 cdef unsigned int GUARD_LOOK_US = 50
 cdef Py_ssize_t _forks = 0
 
@@ -132,9 +132,9 @@ os.register_at_fork(after_in_child=_count_fork)
 cdef class _Guard:
     """Keeps others out of a queue while Python code, a comparison say, runs in the middle of a step.
 
-    For greenlets of the same thread no time slice ends meanwhile. To other OS threads it is a lock. That code may itself use
-    the queue: its own thread comes in again. It takes moments, and another thread rarely comes just then. So a thread that
-    finds the guard taken sleeps a little and looks again until it is free.
+    Other greenlets of the thread stay out because no time slice ends meanwhile. To other OS threads it is a lock. The
+    Python code may itself use the queue: the same thread may enter again. The code takes moments, and another thread
+    rarely comes just then. So a thread that finds the guard taken sleeps a little and looks again until it is free.
     """
 
     cdef unsigned long owner
@@ -172,8 +172,8 @@ cdef class Next:
 cdef class _QueueBase:
     """What queues and channels share."""
 
-    cdef WaitList getting       # what waits in get()
-    cdef WaitList putting       # and in put(): _Putters
+    cdef WaitList getting       # waiters in get()
+    cdef WaitList putting       # waiters in put(): _Putters
     cdef object __weakref__
 
     __class_getitem__ = classmethod(GenericAlias)
@@ -189,7 +189,7 @@ cdef class _QueueBase:
         raise NotImplementedError(f"{type(self).__name__}.put_back")
 
     def _untake(self, item):
-        """Whoever took `item` can do nothing with it: it is for the next one that waits, or the next item again."""
+        """`item` was taken and could not be used: hand it to the next waiting getter, or make it the next item again."""
         if not notify_one(&self.getting, item):
             self.put_back(item)
 
@@ -295,7 +295,7 @@ cdef class SimpleQueue(_QueueBase):
         self.fill(items)
         self.unfinished = self.size()
 
-    # -------- how the items are kept; a queue of another order replaces these
+    # -------- how the items are kept; a queue with another order replaces these
 
     def _init(self, maxsize):
         """Make the container of the items."""
@@ -413,8 +413,8 @@ cdef class SimpleQueue(_QueueBase):
 
     # -------- the operations
     #
-    # To other threads each of these is one step: no Python code runs between a test and what it leads to. Where it would,
-    # the guard is held.
+    # To other threads each of these is one step: no Python code runs between a test and the action that follows from
+    # it. Where Python code has to run, the guard is held.
 
     @cython.final
     cdef inline int enter(self) except -1:
@@ -448,7 +448,7 @@ cdef class SimpleQueue(_QueueBase):
 
     @cython.final
     cdef bint hand_over_hooked(self, object item) except -1:
-        """By way of the container. What `_get` raises is the error of the getter whose turn it is."""
+        """`hand_over` by way of the container. An exception from `_get` goes to the getter whose turn it is."""
         self.store(item)
         self.unfinished += 1
         while self.getting.count and self.size():
@@ -473,7 +473,7 @@ cdef class SimpleQueue(_QueueBase):
         """
         cdef _Putter w
         cdef int64_t limit = -1
-        if block and self.room >= 0:        # without a limit it never blocks
+        if block and self.room >= 0:        # a queue without a limit never blocks
             give_way_within(timeout)
         if timeout is not None and block:
             if isinstance(timeout, Timeout):
@@ -514,7 +514,7 @@ cdef class SimpleQueue(_QueueBase):
 
     @cython.final
     cdef int let_in(self) except -1:
-        """There may be room: the first putters' items come in."""
+        """There may be room: let in the items of the first putters."""
         cdef _Putter w
         while self.putting.count and self.has_room():
             w = <_Putter> waitlist_pop(&self.putting)
@@ -522,7 +522,7 @@ cdef class SimpleQueue(_QueueBase):
                 try:
                     self.deposit(w.item)
                 except BaseException as exc:
-                    w.exc = exc         # it does not compare with the others: that is its putter's error, not ours
+                    w.exc = exc         # the item does not compare with the others: its putter's error, not ours
         return 0
 
     cpdef get(self, bint block=True, timeout=None):
@@ -552,7 +552,7 @@ cdef class SimpleQueue(_QueueBase):
 
     @cython.final
     cdef Waiter begin_get(self, bint block, WaitList *waiting):
-        """None if there is an item. Else a Waiter, which is in the list of what waits for one."""
+        """None if there is an item. Else a Waiter, which is in the list of those that wait for one."""
         cdef Waiter w = None
         while not self.size():
             if self.is_shutdown:
@@ -604,7 +604,7 @@ cdef class SimpleQueue(_QueueBase):
                 self.leave()
             if not wait_on(w, limit):
                 raise Empty
-            # Another greenlet may have taken it before our turn.
+            # Another greenlet may have taken the item before our turn.
             limit = time_left(deadline)
 
     def peek_nowait(self):
@@ -768,7 +768,7 @@ cdef class PriorityQueue(Queue):
         try:
             _heappush(self.items, item)
         except BaseException:
-            # It is somewhere in the heap, and does not compare with what it was put beside.
+            # The item is somewhere in the heap, and does not compare with an item beside it.
             self.items = [other for other in self.items if other is not item]
             _heapify(self.items)
             raise
@@ -808,17 +808,17 @@ cdef class Channel(_QueueBase):
 
     @property
     def getters(self):
-        """How many wait in `get`."""
+        """How many greenlets wait in `get`."""
         return self.getting.count
 
     @property
     def putters(self):
-        """How many wait in `put`."""
+        """How many greenlets wait in `put`."""
         return self.putting.count
 
     @property
     def balance(self):
-        """Waiting putters less waiting getters."""
+        """The number of waiting putters minus that of waiting getters."""
         return self.putting.count - self.getting.count
 
     def qsize(self):

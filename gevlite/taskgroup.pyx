@@ -92,8 +92,8 @@ cdef class CancelScope:
     cdef greenlet target
     cdef _Deadline timer
     cdef object seconds
-    cdef Block block                # of a coroutine; None for most
-    cdef object cancelled           # what interrupts the block, from then on until the block is left
+    cdef Block block                # if it is in a coroutine; None for most
+    cdef object cancelled           # the exception that interrupts the block, until the block is left
     cdef bint fails                 # TimeoutError when the deadline has passed
     cdef bint expired
     cdef char state
@@ -139,7 +139,7 @@ cdef class CancelScope:
         elif current_greenlet() is self.target:
             self._interrupt()
         else:
-            # By the hub: it finds the greenlet parked, or about to go on.
+            # Done by the hub, which finds the greenlet parked, or about to go on.
             self.hub.call_soon(self._interrupt)
 
     cpdef int _interrupt(self) except -1:
@@ -152,7 +152,7 @@ cdef class CancelScope:
         return throw_into(self.hub, self.target, self.cancelled)
 
     def __exit__(self, typ, value, tb):
-        # A loop may go on in another greenlet.
+        # An event loop, and so a coroutine, may go on in another greenlet.
         if self.state != ENTERED or self.block is None and current_greenlet() is not self.target:
             raise RuntimeError("a scope is left once, by the greenlet that entered it")
         return self._leave(value)
@@ -224,13 +224,13 @@ def fail_after(seconds):
 
 # ---------------------------------------------------------------- groups
 
-# How a greenlet is ended from outside. These pass through a group as they are, everything else is an error of the group.
+# Exceptions that end a greenlet from outside. They pass through a group unchanged; all others are errors of the group.
 _ENDS = (GreenletExit, Timeout, Cancelled, LoopExit)
 
 
 cdef int cancel_again() except -1:
-    """The running task gets, where it waits next, the CancelledError that it could not be given."""
-    # Before Python 3.13 nothing takes that back if a block ends before: asyncio's own groups then lose it too.
+    """Raise in the running task, where it waits next, the CancelledError that could not be raised now."""
+    # Before Python 3.13 nothing takes that back if a block ends first: asyncio's own groups then lose it too.
     if sys.version_info >= (3, 13):
         task = sys.modules["asyncio"].current_task()
         if task.cancelling():       # else it was not this task that was cancelled, but what it waited for
@@ -240,7 +240,7 @@ cdef int cancel_again() except -1:
 
 
 class TaskGreenlet(Greenlet):
-    """A greenlet of a group, which raises its error: there is nothing to print."""
+    """A greenlet of a group. The group raises its error, so the error is not printed."""
 
     def _report_error(self, exc):
         pass
@@ -295,11 +295,11 @@ class TaskGroup:
         self._in_block = False
         self._ended = False
         self._aborting = False
-        # Of its end:
+        # For its end:
         self._value = None          # what the block raised
-        self._ours = False          # that is only the group's own interruption
-        self._outside = None        # what is to be raised again
-        self._later = []            # and what came after that
+        self._ours = False          # True: `_value` is only the group's own interruption
+        self._outside = None        # the exception to raise again
+        self._later = []            # exceptions that came after that one
         self._ends = _ENDS
 
     def __enter__(self):
@@ -389,12 +389,12 @@ class TaskGroup:
         self._in_block = False
         self._value = value
         if block is not None:
-            # In a coroutine: to cancel its task ends it from outside.
+            # In a coroutine: cancelling its task ends the group from outside.
             self._ends = (*_ENDS, sys.modules["asyncio"].CancelledError)
             scope.block = None
         self._ours = block is not None and block.leave(value) or value is not None and value is scope.cancelled
         if block is not None:
-            # An interruption that is on its way, or was put off, comes too late. It would end the greenlet of the loop.
+            # An interruption that is on its way, or was put off, comes too late: it would end the greenlet of the loop.
             if scope.cancelled is None:
                 scope.cancelled = Cancelled()
             elif value is not scope.cancelled:
@@ -407,7 +407,7 @@ class TaskGroup:
             self._abort()
 
     def _interrupted(self, raised):
-        """While it waits for the end of its greenlets."""
+        """`raised` has interrupted it while it waits for the end of its greenlets."""
         if raised is (<CancelScope> self._scope).cancelled:
             pass        # came too late to interrupt the block
         elif not isinstance(raised, self._ends):
@@ -429,7 +429,7 @@ class TaskGroup:
             scope._leave(None)
             if outside is not None and (errors or exiting is not None):
                 later.insert(0, outside)
-            for one in later:       # nothing that was thrown in gets lost
+            for one in later:       # no exception that was thrown in gets lost
                 if self._ends is not _ENDS and isinstance(one, self._ends[-1]):
                     cancel_again()
                 else:

@@ -49,7 +49,7 @@ cdef class _TimeoutTimer(Timer):
             return 0
         self.exc = None
         if isinstance(exc, type):
-            exc = self.made = exc()     # so that cancel() takes back this one, not a kill with the same class
+            exc = self.made = exc()     # so that cancel() takes back this exception, not a kill with the same class
         if self.block is not None:
             return self.interrupt(exc)
         return throw_now(self.hub, self.target, exc)
@@ -87,8 +87,8 @@ cdef class Timeout(BaseException):
     It is a BaseException so that `except Exception` does not swallow a time limit of the caller's. To tell yours from an
     outer one, compare: `except Timeout as t: if t is not mine: raise`. `where` tells which code started it.
 
-    It may be given instead of a timeout in seconds, everywhere. A call that raises when the time is over then raises this
-    Timeout. If it was not started before, the call starts and cancels it.
+    It can be given instead of a timeout in seconds, everywhere. A call that raises when the time is over then raises
+    this Timeout. If it was not started before, the call starts and cancels it.
     """
 
     def __init__(self, seconds=None, exception=None, ref=True, priority=-1, _one_shot=False):
@@ -136,7 +136,7 @@ cdef class Timeout(BaseException):
     def where(self):
         """Which code started it, a `traceback.FrameSummary`: `filename`, `lineno`, `name` of the function, `line`.
 
-        For one that a call with `timeout=` has made and raised, that is the call. None as long as it was not started.
+        For a Timeout that a call with `timeout=` has made and raised, it is that call. None until it is started.
         """
         return frame_summary(self.code, self.instruction)
 
@@ -152,7 +152,7 @@ cdef class Timeout(BaseException):
         return self.timer is not None and (self.timer.heap_index >= 0 or self.timer.queued)
 
     cdef object _raised(self):
-        """What is raised when the time is over."""
+        """The exception to raise when the time is over."""
         cdef object exception = self.exception
         if exception is None or isinstance(exception, (bool, str)):
             return self
@@ -201,7 +201,7 @@ cdef class Timeout(BaseException):
 
     def __enter__(self):
         if type(self) is not Timeout:
-            # A subclass may have its own idea of starting.
+            # A subclass may override `start`.
             if not self.pending:
                 self.start()
         elif not self._is_pending():
