@@ -5,7 +5,7 @@ cdef class AccessLog:
     cdef readonly object target     # what it was made with
     cdef readonly object format
     cdef object path                # of the file that it opened itself, else None
-    cdef object write_text          # a method, if the target is no descriptor
+    cdef object write_text          # a method, if the target is not a descriptor
     cdef int fd
     cdef bint is_file               # writing never waits long
     cdef bint json
@@ -18,9 +18,9 @@ cdef class AccessLog:
     cdef char *out
     cdef Py_ssize_t size
     cdef Py_ssize_t capacity
-    cdef readonly int64_t lost      # lines that were not taken in time
+    cdef readonly int64_t lost      # lines that were lost because the reader was too slow, or by an error
     cdef int64_t told
-    # The texts of this second.
+    # The texts for the current second.
     cdef int64_t second
     cdef int64_t pid
     cdef bytes clf

@@ -1,11 +1,11 @@
-# What of the event loop other compiled modules may touch. The territory is _aio.pyx.
+# The part of the event loop that other compiled modules may touch. The territory is _aio.pyx.
 from libc.stdint cimport int64_t, uint64_t
 
 from gevlite._core cimport FdEntry, Hub, Place, Waiter
 from gevlite._running_loop cimport RunningLoop
 
 cdef class Io(Place):
-    """A place in the list of a descriptor's readers or writers, of a loop instead of a greenlet."""
+    """A place in the list of a descriptor's readers or writers, for a loop instead of a greenlet."""
     cdef LoopCore loop
     cdef Hub hub                # where it is linked; None: nowhere
     cdef FdEntry *entry
@@ -46,17 +46,17 @@ cdef class LoopCore:
     cdef list ready             # what the next batch runs: Handle and Io
     cdef list spare
     cdef list timers            # a heap of TimerHandle
-    cdef uint64_t made          # so many timers
+    cdef uint64_t made          # how many timers were made
     cdef dict readers           # fd: Watch
     cdef dict writers
-    cdef set transports         # that read or write by themselves: to be told when the loop begins and ends to run
+    cdef set transports         # those that read or write by themselves: notified when the loop begins and ends to run
     cdef Hub hub                # of the thread that runs it; None: it does not run
     cdef Waiter waiter          # its greenlet is parked in the loop's own wait
     cdef RunningLoop running    # while it runs
     cdef size_t ran_by          # the address of the greenlet that runs it, or did so last
-    cdef bint sleeps            # it is, or it polls: it has to be woken
+    cdef bint sleeps            # its greenlet is parked there, or polls: it has to be woken
     cdef int pid                # of the process in which it began to run
-    cdef bint in_main           # it is the main greenlet of its thread
+    cdef bint in_main           # its greenlet is the main greenlet of its thread
     cdef public object _thread_id
     cdef public object _current_handle
     cdef public object _task_factory
@@ -82,7 +82,7 @@ cdef class LoopCore:
     cdef int detach(self) except -1
 
 cdef class TransportCore:
-    """What a loop needs to know of a transport that is in `transports`."""
+    """What a loop needs to know about a transport that is in `transports`."""
     cdef int attach(self, Hub hub) except -1
     cdef int detach(self) except -1
 

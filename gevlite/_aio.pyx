@@ -656,7 +656,7 @@ cdef class LoopCore:
         return 0
 
     def _leave(self):
-        """In the child of a fork: the greenlet of the loop never goes on, and the loop's descriptors are the parent's."""
+        """In the child of a fork: the loop's greenlet never goes on, and the loop's descriptors are the parent's."""
         self.detach()
         self.waiter = None
         self.sleeps = False

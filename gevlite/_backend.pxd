@@ -1,4 +1,4 @@
-# The contract between a hub and what tells it which file descriptors are ready; see _backend.pyx.
+# The contract between a hub and its backend, which tells it which file descriptors are ready; see _backend.pyx.
 from libc.stdint cimport int64_t, uint64_t
 
 # Readiness of a file descriptor. END (the kernel reported end-of-file, hang-up or an error) and URGENT come only from
@@ -22,8 +22,8 @@ cdef class Backend:
     cdef readonly int signal_fd     # write end, for signal.set_wakeup_fd and wake()
     cdef bint wake_pending
     cdef int pipes                  # how many it has made
-    cdef Backend giver              # whose pipe it takes over instead of making one; None: nobody's
-    cdef list always_ready          # (fd, events) armed since the last poll of what can never block, such as a regular file
+    cdef Backend giver              # the backend whose pipe it takes over; None: it makes its own
+    cdef list always_ready          # (fd, events) armed since the last poll for what can never block, such as a regular file
     cdef readonly uint64_t signals  # how many have come by way of signal_fd; without `set_own_signal`
 
     cpdef bint adopt(self, int fd) except -1
@@ -44,8 +44,8 @@ cdef class Backend:
 cdef void set_own_signal(int signum) noexcept
 
 cdef class LostBackend(Backend):
-    """In a child, in the place of one whose `after_fork` failed."""
-    cdef str replaced               # the name of that one
+    """In a child, replaces a backend whose `after_fork` failed."""
+    cdef str replaced               # the name of that backend
     cdef object cause
 
     cdef int refuse(self) except -1

@@ -1,7 +1,7 @@
-"""The contract between a hub and what tells it which file descriptors are ready.
+"""The contract between a hub and its backend, which tells it which file descriptors are ready.
 
-Here is what every backend has in common; each kernel interface has a file of its own in `gevlite.backends`. Nothing here
-knows the hub: it calls a backend, and takes what that has found.
+This file has what every backend has in common; each kernel interface has a file of its own in `gevlite.backends`.
+Nothing here knows the hub: the hub calls a backend, and takes what the backend has found.
 """
 
 cimport cython
@@ -28,7 +28,7 @@ cdef int _own_signal = 0
 
 
 cdef void set_own_signal(int signum) noexcept:
-    """The signal by which the interpreter is told that a time slice is over: `signal.pause` must not hear of it."""
+    """Set the signal that tells the interpreter that a time slice is over: `signal.pause` must not return for it."""
     global _own_signal
     _own_signal = signum
 
@@ -113,7 +113,7 @@ cdef class Backend:
         """
         if not self.wake_pending:
             self.wake_pending = True
-            c_write(self.signal_fd, b"\0", 1)   # a full pipe is as good as a written byte
+            c_write(self.signal_fd, b"\0", 1)   # if the pipe is full, that is as good as a written byte
 
     cpdef after_fork(self):
         """In the child: replace everything shared with the parent and forget all fds."""
@@ -124,7 +124,7 @@ cdef class Backend:
         self._make_pipe()
 
     cpdef close(self):
-        """Give everything back."""
+        """Free everything."""
         if self.wake_fd >= 0:
             c_close(self.wake_fd)
             c_close(self.signal_fd)
@@ -175,7 +175,7 @@ cdef class Backend:
         return 0
 
     cdef bint report_always(self) except -1:
-        """For `poll`, at its beginning. True: something was reported, and it must not wait."""
+        """For `poll`, at its beginning. True: something was reported, and `poll` must not wait."""
         cdef int fd, events
         if not self.always_ready:
             return False
@@ -185,7 +185,7 @@ cdef class Backend:
         return True
 
     cdef int take_over(self, Backend giver) except -1:
-        """Begin anew, with the pipe of another backend, which has none from then on.
+        """Begin anew with the pipe of another backend, which has no pipe from then on.
 
         The pipe may be that of `signal.set_wakeup_fd`, and another library may remember its number.
         """
@@ -220,7 +220,7 @@ cdef class Backend:
 
 @cython.final
 cdef class LostBackend(Backend):
-    """In a child, in the place of one whose `after_fork` failed: what that holds may still be the parent's."""
+    """In a child, replaces a backend whose `after_fork` failed: what that backend holds may still be the parent's."""
     @property
     def name(self):
         return self.replaced

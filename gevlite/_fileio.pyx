@@ -1,4 +1,4 @@
-"""The inside of a FileObject: what every read and write goes through.
+"""The inside of a FileObject, through which every read and write goes.
 
 The layers are those of the `io` module: a raw file makes system calls, `io.BufferedReader`, `BufferedWriter` or
 `BufferedRandom` is on top of it, and on top of that is text. Three things have to be added:
@@ -6,16 +6,17 @@ The layers are those of the `io` module: a raw file makes system calls, `io.Buff
 * `Channel` makes the system call of a raw file and waits on the hub while it would block.
 * The buffers of `io` are in use as long as a raw call lasts, and refuse a second greenlet with "reentrant call". `Shared`
   is around each of them: the second one waits for its turn.
-* They throw away what they have already read if a raw call raises, as it does at a kill or a Timeout. So while one of
-  them works, a raw file keeps the exception to itself (`Deferral`) and says "would block" instead. The buffer then
-  returns what it has got. `Shared` gives that back, for the next read, and raises the exception. TextIOWrapper cannot be
-  stopped in that way: what cannot seek is decoded by `TextReader`, a class of our own.
+* They throw away the data that they have already read if a raw call raises, as it does at a kill or a Timeout. So while
+  one
+  of them works, a raw file keeps the exception to itself (`Deferral`) and returns "would block" instead. The buffer
+  then returns what it has read. `Shared` puts that back, for the next read, and raises the exception. TextIOWrapper
+  cannot be stopped in that way: files that cannot seek are decoded by `TextReader`, a class of our own.
 
 O_NONBLOCK belongs to the open file description, which other processes may share: the shell has the terminal, a child
-the pipe that it inherited, and both fail with EAGAIN if we change it. It is left alone where the kernel can be asked
-for a single call that does not wait (RWF_NOWAIT of preadv2(2); of pipes since Linux 6.4). Else a terminal or a pipe is
-opened a second time, for us alone; for a pipe, which has no name, /proc has one (proc(5)). Everything else is put in
-non-blocking mode, and is left in it: to put it back would stop the hub in another user of the description.
+the pipe that it inherited, and both fail with EAGAIN if we change it. It is left alone where the kernel offers single
+calls that do not wait (RWF_NOWAIT of preadv2(2); for pipes since Linux 6.4). Else a terminal or a pipe is opened a
+second time, for us alone; for a pipe, which has no name, /proc has one (proc(5)). Everything else is put in
+non-blocking mode, and is left in it: putting it back would stop the hub in another user of the description.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -81,7 +82,7 @@ cdef extern from *:
 
 HAVE_NOWAIT = bool(GEVLITE_HAVE_NOWAIT)
 
-# What is read at once when everything is wanted: what a pipe holds (pipe(7)).
+# How much is read at once when everything is wanted: what a pipe holds (pipe(7)).
 cdef enum:
     CHUNK = 65536
 
@@ -90,12 +91,12 @@ cdef object ANY_NEWLINE = re.compile("\r\n|\r|\n")
 
 
 def closed_while_waiting():
-    """The error of a call that waits for a file when that is closed."""
+    """The error of a call that waits for a file when the file is closed."""
     return OSError(EBADF, "file was closed by another greenlet while this one waited for it")
 
 
 def throw_into(greenlets, error):
-    """Raise `error()` in those of the greenlets that are parked, in whatever thread."""
+    """Raise `error()` in those of the greenlets that are parked, in any thread."""
     for hub in hubs():
         for waiter in hub.parked_waiters():
             if waiter.parked in greenlets:
@@ -109,7 +110,7 @@ cdef class Deferral:
     cdef object exception
 
     cpdef bint keep(self, exception):
-        """True if it will be raised later. The raw file says "would block" now, by returning None."""
+        """True if `exception` will be raised later. The raw file then reports "would block", by returning None."""
         if self.on:
             self.exception = exception
         return self.on
@@ -122,7 +123,7 @@ cdef class Channel:
     cdef readonly Deferral deferral
     cdef bint nowait
     cdef int access             # O_RDONLY, O_WRONLY or O_RDWR: what the descriptor is used for
-    cdef bint own               # `fd` is opened again, for us alone
+    cdef bint own               # `fd` was opened again, for us alone
     cdef set waiting            # greenlets
     cdef bytes unread_data
     cdef Py_ssize_t unread_at
@@ -138,7 +139,7 @@ cdef class Channel:
             self.never_block()
 
     cdef int never_block(self) except -1:
-        """Without RWF_NOWAIT."""
+        """Make it non-blocking without RWF_NOWAIT."""
         cdef int again
         self.nowait = False
         if not get_blocking(self.fd):
@@ -152,7 +153,7 @@ cdef class Channel:
         return 0
 
     cdef Py_ssize_t transfer(self, bint writing, char *p, Py_ssize_t n) except -1:
-        """One system call that does something. Waits for the file, if need be, and for nothing else."""
+        """One system call that transfers something. Waits for the file, if necessary, and for nothing else."""
         cdef Py_ssize_t done
         give_way_if_due()       # the file may always be ready
         while True:
@@ -258,7 +259,7 @@ cdef class Channel:
             self.unread_at = 0
 
     def close(self):
-        """The descriptor is about to be closed, or given up: what waits for it gets OSError(EBADF)."""
+        """The descriptor is about to be closed, or given up: raise OSError(EBADF) in what waits for it."""
         cdef int fd = self.fd
         self.fd = -1
         if self.waiting:
@@ -276,7 +277,7 @@ cdef int open_again(int fd, int access) except -2:
         if os.isatty(fd):
             name = os.ttyname(fd)
             if name.rpartition("/")[2] == "ptmx":
-                return -1       # the master's side: to open that makes another terminal
+                return -1       # the master side: opening that makes another terminal
         elif stat.S_ISFIFO(os.fstat(fd).st_mode):
             name = f"/proc/self/fd/{fd}"
         else:
@@ -298,12 +299,12 @@ cdef bint same_file(one, other):
 
 
 def forget_number(int fd):
-    """It is about to be closed: what waits for the bare number must not go on to wait for its next owner."""
+    """The fd is about to be closed: what waits for the bare number must not go on waiting for its next owner."""
     fd_number_closed(fd)
 
 
 cdef class Shared:
-    """A file of the `io` module that several greenlets may use: one operation at a time. Everything is as `file` has it."""
+    """A file of the `io` module that several greenlets may use, one operation at a time. Otherwise it behaves as `file`."""
 
     cdef readonly object file
     cdef object raw_file            # at the bottom of it; `file` may be detached
@@ -323,7 +324,7 @@ cdef class Shared:
         self.file_write = file.write
 
     cdef object call(self, operation, argument):
-        """`operation(argument)` when it is our turn. An exception that a raw file has kept meanwhile is raised then."""
+        """`operation(argument)` when it is our turn. An exception that a raw file has kept meanwhile is raised after it."""
         cdef object result = None
         cdef bint before
         cdef bint locked = self.enter(True)
@@ -353,11 +354,11 @@ cdef class Shared:
             return self.lock.acquire(blocking)
         except RuntimeError:
             if sys.is_finalizing():
-                return False        # no other greenlet is left that could have it
+                return False        # no other greenlet is left that could have the lock
             raise
 
     cdef int give_back(self, result) except -1:
-        """An operation was interrupted; this is what it had done."""
+        """An operation was interrupted; `result` is what it had read or written."""
         return 0
 
     def __getattr__(self, name):
@@ -404,7 +405,7 @@ cdef class Shared:
         try:
             self.call(_apply, self.file.close)
         finally:
-            self.raw_file.close()       # also if that was interrupted
+            self.raw_file.close()       # also if the first close was interrupted
 
     def __iter__(self):
         return self
@@ -422,7 +423,7 @@ cdef class Shared:
         self.close()
 
     def __repr__(self):
-        return repr(self.file)      # as if it was that file
+        return repr(self.file)      # as if it were that file
 
 
 def _apply(operation):
@@ -430,7 +431,7 @@ def _apply(operation):
 
 
 cdef class SharedBuffer(Shared):
-    """A buffer on top of a raw file with a `deferral`; what an interrupted read has read, the next one reads.
+    """A buffer on top of a raw file with a `deferral`; the next read returns what an interrupted read has read.
 
     close_waits: `close` waits for a read of another greenlet, as it does between threads in CPython. Else it ends the read,
     with OSError(EBADF).
@@ -448,7 +449,7 @@ cdef class SharedBuffer(Shared):
         return 0
 
     def unread(self, bytes data):
-        """`data` was read last, and the buffer is empty since then."""
+        """Put back `data`, which was read last; the buffer has been empty since then."""
         if hasattr(self.raw_file, "unread"):
             self.raw_file.unread(data)
         else:
@@ -463,7 +464,7 @@ cdef class SharedBuffer(Shared):
     def readlines(self, hint=-1, /):
         return read_lines(self, self.lock, hint, b"")
 
-    # By way of bytes, which can be given back.
+    # By way of bytes, which can be put back.
 
     def readinto(self, buffer, /):
         return fill(buffer, self.read)
@@ -487,7 +488,7 @@ cdef object fill(buffer, read):
     with memoryview(buffer) as view, view.cast("B") as octets:
         data = read(len(octets))
         if data is None:
-            return None         # of a socket in non-blocking mode
+            return None         # from a socket in non-blocking mode
         octets[: len(data)] = data
         return len(data)
 
@@ -511,7 +512,7 @@ cdef object read_lines(file, RLock lock, hint, empty):
 
 
 cdef class TextReader:
-    """Decodes what a SharedBuffer reads, as TextIOWrapper does; but nothing is lost if a read is interrupted."""
+    """Decodes what a SharedBuffer reads, as TextIOWrapper does, but loses nothing if a read is interrupted."""
 
     cdef object source              # None when detached
     cdef readonly str encoding, errors
@@ -519,13 +520,13 @@ cdef class TextReader:
     cdef object decoder
     cdef RLock lock
     cdef str newline                # "": any
-    cdef str text                   # what is decoded, and used up to `at`
+    cdef str text                   # decoded text, used up to `at`
     cdef Py_ssize_t at
     cdef dict __dict__
     cdef object __weakref__
 
     def __init__(self, buffer, encoding=None, errors=None, newline=None):
-        # Its rules for these arguments are the rules.
+        # The rules of TextIOWrapper for these arguments apply.
         like = io.TextIOWrapper(io.BytesIO(), encoding, errors, newline)
         self.encoding = like.encoding
         self.errors = like.errors
@@ -643,13 +644,13 @@ cdef class TextReader:
         return read_lines(self, self.lock, hint, "")
 
     cdef str take(self, Py_ssize_t end):
-        """What is decoded, up to there."""
+        """Take the decoded text up to `end`."""
         cdef str part = self.text[self.at : end]
         self.at = end
         return part
 
     cdef Py_ssize_t line_end(self) except -1:
-        """Where in `text` the next line ends, 0 if it does not end there."""
+        """Where in `text` the next line ends, 0 if it does not end in it."""
         cdef Py_ssize_t start
         if self.newline == "\n":
             return PyUnicode_FindChar(self.text, u"\n", self.at, len(self.text), 1) + 1
@@ -660,7 +661,7 @@ cdef class TextReader:
         return start + len(self.newline) if start >= 0 else 0
 
     cdef bint decode(self, data) except -1:
-        """All text is used up: go on with that of `data`. False at the end of the file."""
+        """All text is used up: go on with the text of `data`. False at the end of the file."""
         self.text = self.decoder.decode(data, not data)
         self.at = 0
         return bool(data) or bool(self.text)
@@ -684,7 +685,7 @@ cdef class TextReader:
         if waits:
             self.lock.acquire()
         try:
-            self.text = ""      # from now on it is the buffer that says that it is closed
+            self.text = ""      # from now on the buffer raises the error that it is closed
             self.at = 0
             self.source.close()
         finally:

@@ -1,9 +1,9 @@
 """A profiler with a call stack for each greenlet: the compiled part of `gevlite.profile`.
 
-A profiler is told of calls and returns, and keeps a stack of the calls that have not returned. The interpreter's own has
-one such stack for a whole OS thread. So when greenlets take turns, the return of one is taken for the return of what the
-other one called last, and the time goes to the wrong function. Here greenlet's trace function says which greenlet runs,
-each has its own stack, and its clock stands still while it is switched away.
+A profiler gets calls and returns, and keeps a stack of the calls that have not returned. The interpreter's own profiler
+has one such stack for a whole OS thread. So when greenlets take turns, a return in one greenlet is taken for the return
+of the last call in another, and the time goes to the wrong function. Here greenlet's trace function says which greenlet
+runs, each has its own stack, and its clock stands still while it is switched away.
 """
 
 from cpython.object cimport PyObject
@@ -19,12 +19,12 @@ __all__ = ["Recorder"]
 
 _settrace = _greenlet_module.settrace
 _gettrace = _greenlet_module.gettrace
-# What runs in these is none of the program's: the first tells profilers of a switch, the second polls.
+# Code that is not the program's: the first function tells profilers of a switch, the second polls.
 cdef object _switched_code = switched.__code__
 cdef object _hub_code = hub_frame.__code__
 
 cdef extern from "_platform.h" nogil:
-    int64_t gevlite_now_ns() noexcept         # also where a test has a virtual clock: what is measured is real
+    int64_t gevlite_now_ns() noexcept         # also where a test has a virtual clock: we measure real time
 
 cdef extern from "pythread.h" nogil:
     unsigned long PyThread_get_thread_ident() noexcept
@@ -45,17 +45,17 @@ cdef extern from *:
 
 
 cdef class _Edge:
-    """What one function has taken that another one called."""
+    """The time that a function has taken in calls by one other function."""
     cdef Py_ssize_t calls, recursive
     cdef int64_t own, total
 
 
 cdef class _Entry:
-    """What one function has taken. `key`: its code object, or for a function in C what identifies it."""
+    """The time that one function has taken. `key`: its code object, or for a function in C what identifies it."""
     cdef object key
     cdef object label               # as in pstats: file, line, function
     cdef Py_ssize_t calls, recursive
-    cdef int64_t own, total         # nanoseconds; total: with what it called, without recursive calls
+    cdef int64_t own, total         # nanoseconds; total: with the functions that it called, without recursive calls
     cdef dict callers               # _Entry: _Edge
 
 
@@ -67,10 +67,10 @@ cdef class _Call:
 
 
 cdef class _Thread:
-    """Of one OS thread that is profiled."""
+    """The state of one OS thread that is profiled."""
     cdef Recorder recorder
     cdef _Call top                  # of the greenlet that runs
-    cdef int64_t since              # until when the time is accounted for
+    cdef int64_t since              # the time is accounted for until this moment
     cdef object before              # greenlet's trace function before
     cdef bint active
 
@@ -102,7 +102,7 @@ cdef class _Thread:
 
     cdef int leave(self, object key) except -1:
         self.charge()
-        if self.top is not None and self.top.entry.key == key:      # else it was called before all this began
+        if self.top is not None and self.top.entry.key == key:      # else it was called before profiling began
             self.top = self.recorder.ended(self.top)
         return 0
 
@@ -183,7 +183,7 @@ cdef class Recorder:
         return entry
 
     cdef _Call ended(self, _Call call):
-        """Account for a call that is over. Returns the one that made it."""
+        """Account for a call that is over. Returns the call that made it."""
         cdef _Entry entry = call.entry
         cdef _Call below = call.below
         cdef _Call outer = below
@@ -239,7 +239,7 @@ cdef class Recorder:
             PyEval_SetProfile(<Py_tracefunc> told, <PyObject *> thread)
 
     def stop(self):
-        """End it, in all threads. Calls that have not returned count as if they did now."""
+        """End it, in all threads. Calls that have not returned count as if they returned now."""
         cdef _Call call
         cdef _Thread thread
         if not self.active:
@@ -248,7 +248,7 @@ cdef class Recorder:
         own = self.threads.pop(PyThread_get_thread_ident(), None)
         if own is not None:
             own.end()
-        for thread in self.threads.values():        # each stops listening at the next thing that it is told
+        for thread in self.threads.values():        # each stops listening at its next event
             thread.active = False
             call = thread.top
             while call is not None:
@@ -261,7 +261,7 @@ cdef class Recorder:
         self.away.clear()
 
     def stats(self):
-        """What `pstats` reads: `{(file, line, function): (calls but recursive ones, calls, own, total, callers)}`."""
+        """The data that `pstats` reads: `{(file, line, function): (calls not recursive, calls, own, total, callers)}`."""
         cdef _Entry entry, caller
         cdef _Edge edge
         cdef dict result = {}
@@ -283,7 +283,7 @@ cdef class Recorder:
 
 
 cdef object name_in_c(object function):
-    """As cProfile has it."""
+    """The name of a C function, in the form of cProfile."""
     owner = getattr(function, "__self__", None)
     name = function.__name__
     if owner is None or type(owner) is type(sys):

@@ -6,7 +6,7 @@ from libc.stdlib cimport free, malloc
 
 cdef struct Entry:
     int kind
-    int passed                  # see `woken_first`; 0 but while time slices end
+    int passed                  # see `woken_first`; 0 unless time slices end
     PyObject *target
     PyObject *argument
 
@@ -15,8 +15,8 @@ cdef struct Ring:
     size_t mask
     size_t head
     size_t count
-    # For a ring whose next entry is to be noticed: its memory is put aside, `items` is NULL, and `notice` is called when it
-    # is taken back. So to notice costs other pushes nothing.
+    # For a ring that reports its next entry: its memory is put aside and `items` is NULL; `notice` is called when the
+    # memory is taken back. So this costs other pushes nothing.
     Entry *aside
     int (*notice)() except -1
 
@@ -38,7 +38,7 @@ cdef inline int ring_watch(Ring *ring, int (*notice)() except -1) except -1:
 
 
 cdef inline bint ring_unwatch(Ring *ring) noexcept:
-    """Call nothing any more. True if nothing has been called."""
+    """Take back `ring_watch`. True if `notice` was not called."""
     if ring.aside == NULL:
         return False
     ring.items = ring.aside

@@ -20,8 +20,8 @@ cdef class RunningLoop(Belongings):
     cdef int depth_outside          # and without the loop
     cdef unsigned long forks
     cdef list due                   # TaskBlocks with an exception that is raised, or to be raised, in their tasks
-    cdef bint ours                  # the loop asks for `thrown`
-    cdef list thrown                # (task or None, exception): what was raised in blocking calls, but not for them
+    cdef bint ours                  # the loop reads `thrown`
+    cdef list thrown                # (task or None, exception): raised in blocking calls, but not for them
 
     cdef object current_task(self)
 
@@ -29,9 +29,9 @@ cdef class TaskBlock(Block):
     cdef RunningLoop running
     cdef object loop
     cdef object task
-    cdef object exc                 # what interrupts it
-    cdef Py_ssize_t cancelling      # so often was the task asked to end before
-    cdef bint cancelled             # and once more because of this block
+    cdef object exc                 # the exception that interrupts it
+    cdef Py_ssize_t cancelling      # how often the task had been cancelled before
+    cdef bint cancelled             # it was cancelled once more because of this block
     cdef bint left
 
     cdef int ask(self) except -1

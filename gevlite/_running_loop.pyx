@@ -1,16 +1,16 @@
 """asyncio's running loop and current task belong to the greenlet that runs them.
 
 asyncio keeps them with the OS thread, where every greenlet would find them: a second `asyncio.run` in another greenlet
-says that it "cannot be called from a running event loop"; code that asks whether it may block hears that it is in a
-coroutine; and a future whose result is set by a green thread does not wake its loop, for that thread seems to be the
-loop's own (since Python 3.13.12 and 3.14.3, gh-105836).
+says that it "cannot be called from a running event loop"; code that checks whether it may block finds itself in a
+coroutine; and a future whose result is set by a green thread does not wake its loop, because that thread seems to be
+the loop's own (since Python 3.13.12 and 3.14.3, gh-105836).
 
-So they are put away whenever the greenlet that runs a loop is parked, and put back before it goes on, be it in the loop's
-own wait or in the middle of a coroutine that has called something that blocks. `Belongings` in the core does that. Every
-loop, uvloop included, calls `asyncio`'s `_set_running_loop` when it begins to run: `gevlite.monkey` puts a `Hook` in the place
-of that function. What is put away is what is found at that moment, whichever code has put it there.
+So they are put away whenever the greenlet that runs a loop is parked, and put back before it goes on: in the loop's own
+wait, and also in the middle of a coroutine that has made a blocking call. `Belongings` in the core does that. Every
+loop, uvloop included, calls `asyncio`'s `_set_running_loop` when it begins to run: `gevlite.monkey` puts a `Hook` in
+the place of that function. What is put away is what is found at that moment, whichever code has put it there.
 
-Where asyncio has it:
+Where asyncio keeps them:
 
 * The running loop: behind `_get_running_loop` and `_set_running_loop`, two pairs, one in C and one in Python.
 * The current task: up to Python 3.13 in a dict by loop, where only code with a running loop looks for it. From 3.14 on in
@@ -18,11 +18,12 @@ Where asyncio has it:
 * What `run_forever` sets for as long as it runs: the hooks for asynchronous generators, and in debug mode how much of a
   coroutine's origin is kept. These are `sys` settings of the thread.
 
-What is thrown into such a greenlet is for the greenlet or for one of its tasks:
+An exception that is thrown into such a greenlet is for the greenlet or for one of its tasks:
 
 * A `Timeout` or a CancelScope that a coroutine has entered is for the task that runs the coroutine, see `TaskBlock`.
-* Anything else, a `kill` say, is for the greenlet. If a task's blocking call is interrupted by it, the task would keep it
-  as its own result; so it is noted in `thrown`, for the loop to see.
+* Any other exception, a `kill` say, is for the greenlet. If it interrupts a task's blocking call, the task would keep
+  it as
+  its own result; so it is noted in `thrown`, where the loop finds it.
 """
 
 from cpython.object cimport PyObject
@@ -49,10 +50,10 @@ from gevlite._core import set_belongings_finder
 __all__ = ["Hook", "hook_of"]
 
 
-# All there are: two, for the pairs in C and in Python.
+# All hooks: two, for the pairs of functions in C and in Python.
 cdef list hooks = []
 
-# A loop that was running when the process was forked does not run in the child: asyncio sees to that too.
+# A loop that was running when the process was forked does not run in the child: asyncio handles it so, too.
 cdef unsigned long forks = 0
 
 
@@ -65,7 +66,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 cdef class RunningLoop(Belongings):
-    """The running loop of a greenlet. All but `hook` and `depth_outside` is set only while it is away."""
+    """The running loop of a greenlet. All but `hook` and `depth_outside` is set only while it is put away."""
 
     cdef void put_away(self) noexcept:
         cdef PyThreadState *state = PyThreadState_Get()
@@ -76,7 +77,7 @@ cdef class RunningLoop(Belongings):
             self.task = self.hook.swap_task(self.loop, None)
         self.hook.set(None)
         self.forks = forks
-        # As they are in a new thread. The references go along.
+        # Set them as they are in a new thread. The references move with the values.
         self.firstiter = state.async_gen_firstiter
         self.finalizer = state.async_gen_finalizer
         state.async_gen_firstiter = NULL
@@ -105,7 +106,7 @@ cdef class RunningLoop(Belongings):
         Py_XDECREF(finalizer)
 
     cdef object current_task(self):
-        """The task that runs in the greenlet, or None. Also while it is away."""
+        """The task that runs in the greenlet, or None. Works also while that is put away."""
         cdef object loop = self.loop
         if loop is None:
             loop = self.hook.get()
@@ -136,7 +137,7 @@ cdef class RunningLoop(Belongings):
         cdef TaskBlock made
         task = self.current_task()
         if not hasattr(task, "uncancel"):
-            return None         # none, or one that is not asyncio's
+            return None         # no task, or not asyncio's
         made = TaskBlock.__new__(TaskBlock)
         made.running = self
         made.loop = self.hook.get()
@@ -150,9 +151,10 @@ cdef class RunningLoop(Belongings):
 
 
 cdef class TaskBlock(Block):
-    """A block in a coroutine. If the task is running, in a blocking call that is, the exception is raised there. If it waits
+    """A block in a coroutine. If the task is running, that is, in a blocking call, the exception is raised there. If it
+    waits
     for something in its loop, the only way to interrupt it is to cancel it: at the end of the block, CancelledError then
-    stands for the exception. As with `asyncio.timeout`, the task counts who has cancelled it, and blocks nest.
+    stands for the exception. As with `asyncio.timeout`, the task counts its cancellations, and blocks nest.
     """
 
     cdef int interrupt(self, Hub hub, greenlet target, object exc) except -1:
@@ -162,7 +164,8 @@ cdef class TaskBlock(Block):
         if running.current_task() is not self.task:
             return self.ask()
         self.exc = exc
-        # Until the block is left: a group may put off what it was interrupted with. Some blocks are never left.
+        # Kept until the block is left: a group may put off the exception that interrupted it. Some blocks are never
+        # left.
         due = [self]
         if running.due is not None:
             for other in running.due:
@@ -177,7 +180,7 @@ cdef class TaskBlock(Block):
         return 0
 
     def cancel(self):
-        # What the task has been woken with meanwhile comes first: then it may have left.
+        # The task first handles what it was woken with meanwhile: it may have left the block by now.
         if not self.left and not self.task.done():
             self.cancelled = True
             self.task.cancel()
@@ -210,7 +213,8 @@ cdef class Hook:
         hooks.append(self)
 
     def __call__(self, loop, /):
-        # Made first: it may call code of the loop's, in which others may run, and those are not to find a running loop.
+        # Made first: it may call code of the loop, in which other greenlets may run, and they must not find a running
+        # loop.
         begin_peace()
         try:
             made = self.belongings(loop) if loop is not None else None
@@ -229,7 +233,7 @@ cdef class Hook:
         return made
 
     def begin(self, loop):
-        """`loop` is about to run, and will tell `set` and not us: it was imported before."""
+        """`loop` is about to run, and will call `set` and not us: it was imported before."""
         set_belongings(self.belongings(loop))
 
     def end(self):
@@ -241,7 +245,7 @@ cdef class Hook:
 
 
 def hook_of(set):
-    """The Hook that stands for `_set_running_loop` of asyncio as it is now, or None: then it is to be made."""
+    """The Hook for the present `_set_running_loop` of asyncio, or None: then it has to be made."""
     cdef Hook hook
     if isinstance(set, Hook):
         return set

@@ -1,10 +1,10 @@
-# What of the socket fast path other compiled modules may touch. The territory is _socketio.pyx.
+# The part of the socket fast path that other compiled modules may touch. The territory is _socketio.pyx.
 from libc.stdint cimport int64_t, uint64_t
 
 from gevlite._core cimport FdEntry, Hub
 
 cdef class Endpoint:
-    """What the fast path keeps with a socket: fd, kind, time-out, and the identity under which hubs know the fd."""
+    """Kept by the fast path with a socket: fd, kind, time-out, and the identity under which hubs know the fd."""
     cdef readonly int fd            # -1: closed or detached
     cdef readonly int family
     cdef bint stream

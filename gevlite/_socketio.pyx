@@ -139,8 +139,8 @@ cdef extern from *:
     #endif
     """
     int GEVLITE_HAVE_SENDFILE
-    int NEVER_BLOCK "GEVLITE_NEVER_BLOCK"                   # flags that have the kernel not wait,
-    int TRY_ANYWAY "(GEVLITE_NEVER_BLOCK | MSG_OOB)"        # or for what no readiness tells
+    int NEVER_BLOCK "GEVLITE_NEVER_BLOCK"                   # flags with which the kernel does not wait
+    int TRY_ANYWAY "(GEVLITE_NEVER_BLOCK | MSG_OOB)"        # those, and what readiness does not cover
     PyTypeObject *gevlite_slot_class(object descriptor)
     Py_ssize_t gevlite_slot_offset(object descriptor)
     int gevlite_accept(int fd, sockaddr *addr, socklen_t *addrlen)
@@ -152,7 +152,7 @@ cdef extern from "Python.h":
     object PyUnicode_DecodeFSDefault(const char *text)
     int PySys_Audit(const char *event, const char *form, ...) except -1
 
-# A second connect() returns what became of the first. Elsewhere it may begin another one: SO_ERROR has to be asked.
+# A second connect() returns the result of the first. Elsewhere it may begin another one: SO_ERROR has to be read.
 cdef bint ASKING_TELLS = sys.platform == "linux"
 
 HAVE_SENDFILE = bool(GEVLITE_HAVE_SENDFILE)
@@ -160,9 +160,9 @@ HAVE_SENDFILE = bool(GEVLITE_HAVE_SENDFILE)
 _StdSocket = _socket.socket
 
 cdef enum:
-    SENT_AT_ONCE = 65536            # sendall sends so much without a look at the time
+    SENT_AT_ONCE = 65536            # sendall sends this much without reading the clock
     SENDFILE_AT_ONCE = 1048576
-# Seconds between two looks at what nothing reports.
+# Seconds between two looks at something that no event reports.
 cdef double SHORTEST_NAP = 0.0005
 cdef double LONGEST_NAP = 0.02
 
@@ -176,11 +176,11 @@ cdef enum:
 
 cdef struct Numbered:
     PyObject *endpoint      # borrowed
-    int forced              # the mode that its user has given the descriptor, past the socket
+    int forced              # the mode that the program has given the descriptor, bypassing the socket
 
-# The endpoints by their descriptors. `os.read` and its like are given a bare number, and see an O_NONBLOCK that is ours:
-# what the user wants is known here only. The table is the process's: a core without the GIL needs a lock for it, in each
-# function that says so. Nothing else touches it.
+# The endpoints by their descriptors. `os.read` and its like get a bare number, and see an O_NONBLOCK that is ours:
+# which mode the program wants is known only here. The table belongs to the process: a core without the GIL needs a lock
+# for it, in each function that says so. Nothing else touches it.
 cdef Numbered *by_number = NULL
 cdef int n_numbers = 0
 
@@ -192,7 +192,7 @@ cdef void unforce(Endpoint ep) noexcept:
 
 
 cdef class Endpoint:
-    """What the fast path keeps with a socket."""
+    """Kept by the fast path with a socket."""
 
     def __init__(self, int fd, int family, int kind, timeout):
         self.fd = fd
@@ -223,14 +223,14 @@ cdef class Endpoint:
         self.timeout = seconds
 
     cpdef forget(self):
-        """The fd is about to be closed or given away: whoever waits on it gets OSError(EBADF)."""
+        """The fd is about to be closed or given away: raise OSError(EBADF) in what waits on it."""
         cdef int fd = self.fd
         if fd >= 0:
             self.forget_number()
             self.fd = -1
             if self.known:
                 fd_closed(fd, self.owner)
-            # What waits for the number alone (select, wait_read) does not know our token.
+            # Code that waits for the number alone (select, wait_read) does not know our token.
             fd_number_closed(fd)
 
     def __dealloc__(self):
@@ -263,7 +263,7 @@ cdef class Endpoint:
 
 
 cdef Endpoint endpoint_of_number(int fd):
-    # Lock: the table's, until the reference is taken. One whose count is 0 already is none.
+    # Lock: the table's, until the reference is taken. An endpoint whose count is 0 already does not count.
     if 0 <= fd < n_numbers and by_number[fd].endpoint != NULL:
         return <Endpoint> by_number[fd].endpoint
     return None
@@ -281,9 +281,9 @@ cdef void force_number(int fd, int forced) noexcept:
 
 
 def mode_of(int fd):
-    """The mode that its user has given the descriptor: True if it is blocking, False if not.
+    """The mode that the program has given the descriptor: True if it is blocking, False if not.
 
-    None if it is not that of a socket of gevlite.
+    None if the descriptor does not belong to a socket of gevlite.
     """
     cdef Endpoint ep = endpoint_of_number(fd)
     cdef int forced = forced_of_number(fd)
@@ -316,8 +316,8 @@ def keeps_boundaries(int fd):
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &size) == 0 and kind != SOCK_STREAM
 
 
-# Where a socket's endpoint is, for the class of gevlite.socket and what is made from it: looking an attribute up by its
-# name would be a good part of the cost of a call.
+# Where a socket's endpoint is, for the class of gevlite.socket and classes derived from it: looking up an attribute by
+# its name would be a good part of the cost of a call.
 cdef PyTypeObject *socket_class = NULL
 cdef Py_ssize_t endpoint_offset = 0
 
@@ -348,7 +348,7 @@ cdef Endpoint endpoint(object sock):
 
 
 cdef FdEntry *entry_of(Endpoint ep, Hub hub) noexcept:
-    """What the running hub knows of the fd; NULL if it has not met it."""
+    """The running hub's entry of the fd; NULL if it has not met the fd."""
     if ep.hub_serial == hub.serial and ep.entry.owner == ep.owner:
         return ep.entry
     return fd_known(hub, ep.fd, ep.owner) if ep.known else NULL
@@ -365,8 +365,8 @@ cdef inline bint may_try(Endpoint ep, FdEntry *entry, int event, int flags) noex
 
 
 # Three ways to park after EAGAIN, each on top of the next: wait_or_raise() and wait_until() keep to the socket's time-out,
-# wait_within() to one that the caller gives. What one of them returned for must be tried at once, and then pass_on() called:
-# of those that wait for an owned fd, only one is woken (see fd_wait).
+# wait_within() to one that the caller gives. After one of them the caller must try its operation at once, and then call
+# pass_on(): of the waiters for an owned fd, only one is woken (see fd_wait).
 
 cdef int wait_until(Endpoint ep, Hub hub, int event, int64_t *deadline) except -1:
     """Park until the kernel reports the fd. Returns 0 when the socket's time-out is over, else what the fd is ready for.
@@ -396,7 +396,8 @@ cdef int wait_within(Endpoint ep, Hub hub, int event, int64_t limit) except -1:
 cdef inline int wait_or_raise(Endpoint ep, Hub hub, int event, int flags, int64_t *deadline) except -1:
     """`wait_until` that raises: BlockingIOError if the call may not block, TimeoutError, or OSError(EBADF)."""
     if ep.limit == 0 or flags & NEVER_BLOCK or (flags & MSG_OOB and event == READ):
-        # Readiness says nothing of urgent data, and to receive it never blocks (tcp_recv_urg in Linux's net/ipv4/tcp.c).
+        # Readiness says nothing about urgent data, and receiving it never blocks (tcp_recv_urg in Linux's
+        # net/ipv4/tcp.c).
         errno_raise(EAGAIN)
     if not wait_until(ep, hub, event, deadline):
         raise TimeoutError("timed out")
@@ -404,7 +405,7 @@ cdef inline int wait_or_raise(Endpoint ep, Hub hub, int event, int flags, int64_
 
 
 cdef int nap(Endpoint ep, int64_t *deadline, double *length) except -1:
-    """Wait a little for what no kernel reports; longer each time. Raises TimeoutError, or OSError(EBADF)."""
+    """Wait a little for something that no kernel reports; longer each time. Raises TimeoutError, or OSError(EBADF)."""
     if ep.limit > 0:
         if deadline[0] == UNSET:
             deadline[0] = now_ns() + ep.limit
@@ -457,7 +458,7 @@ cdef Py_ssize_t system_call(Endpoint ep, FdEntry *entry, int event, void *buf, s
 
 cdef Py_ssize_t transfer_once(Endpoint ep, Hub hub, int event, void *buf, size_t n, int flags,
                               sockaddr *addr, socklen_t *addrlen) except -1:
-    """One recv, recvfrom, send or sendto if the fd may be ready. Returns what it did, or WOULD_BLOCK."""
+    """One recv, recvfrom, send or sendto if the fd may be ready. Returns its result, or WOULD_BLOCK."""
     cdef FdEntry *entry
     cdef Py_ssize_t got
     while True:
@@ -474,7 +475,7 @@ cdef Py_ssize_t transfer_once(Endpoint ep, Hub hub, int event, void *buf, size_t
 
 cdef Py_ssize_t transfer(Endpoint ep, Hub hub, int event, void *buf, size_t n, int flags,
                          sockaddr *addr, socklen_t *addrlen, int64_t *deadline) except -1:
-    """`transfer_once` until it does something. `buf` must stay where it is meanwhile."""
+    """`transfer_once` until it does something. `buf` must not move meanwhile."""
     cdef Py_ssize_t got
     cdef double length = 0
     cdef bint waited = False
@@ -497,8 +498,8 @@ cdef Py_ssize_t transfer(Endpoint ep, Hub hub, int event, void *buf, size_t n, i
 cdef inline bint is_shut(Endpoint ep, FdEntry *entry, bint waited) noexcept:
     """There is nothing to read: True if `shutdown` was called for the reading side of a datagram socket.
 
-    The kernel tells that to a `recv` that blocks, and only to that (__skb_wait_for_more_packets in Linux's
-    net/core/datagram.c). It is asked after a wait that brought nothing, and when it has reported an end.
+    The kernel reports that to a `recv` that blocks, and only to that (__skb_wait_for_more_packets in Linux's
+    net/core/datagram.c). We ask it after a wait that brought nothing, and when it has reported an end.
     """
     return not ep.stream and (waited or entry != NULL and entry.flags & STICKY) and gevlite_is_shut(ep.fd)
 
@@ -556,7 +557,7 @@ def recv(self, Py_ssize_t bufsize, int flags=0, /):
     if bufsize < 0:
         raise ValueError("negative buffersize in recv")
     if bufsize == 0:
-        return b""              # without a call: it would wait, and take a datagram away
+        return b""              # without a call, which would wait, and remove a datagram
     return receive_bytes(endpoint(self), bufsize, flags, NULL, NULL)
 
 
@@ -596,7 +597,7 @@ cdef PyObject *take_large_buffer(Hub hub, FdEntry *entry, Py_ssize_t bufsize) ex
     try:
         return take_buffer(hub, bufsize)
     except BaseException:
-        pass_on(hub, entry)     # what this greenlet was woken for is still there
+        pass_on(hub, entry)     # the data that this greenlet was woken for is still there
         raise
 
 
@@ -604,7 +605,7 @@ cdef object received(Hub hub, FdEntry *entry, PyObject *data, Py_ssize_t bufsize
     """The `got` bytes in `data`, which came from the hub.
 
     Most programs ask for far more than comes. The hub keeps the large object it read into for the next call, and a small
-    result is a copy: to allocate and shrink 64 KiB for each request costs more than the rest of the call.
+    result is a copy: allocating and shrinking 64 KiB for each request would cost more than the rest of the call.
     """
     cdef object result
     if bufsize > 512 and got <= bufsize >> 2:
@@ -684,7 +685,7 @@ def recvfrom_into(self, buffer, Py_ssize_t nbytes=0, int flags=0):
 
 cdef Py_ssize_t send_some(Endpoint ep, const void *buf, Py_ssize_t n, int flags, sockaddr *addr, socklen_t addrlen,
                           bint whole) except -1:
-    """Send from memory that stays: what the kernel takes at once, or `whole`. Returns how many bytes it took last."""
+    """Send from memory that stays: what the kernel takes at once, or all if `whole`. Returns how many it took last."""
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
     cdef Py_ssize_t sent
@@ -715,7 +716,7 @@ def send(self, data, int flags=0, /):
 def sendall(self, data, int flags=0, /):
     """Send all of the bytes; block until the last was taken. The socket's time-out is for the whole.
 
-    After an error there is no telling how much was sent.
+    After an error it is unknown how much was sent.
     """
     cdef Endpoint ep = endpoint(self)
     cdef Py_buffer view
@@ -822,8 +823,8 @@ cdef int connect_end(object self, Endpoint ep, Hub hub, object address, int64_t 
             code = self.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
             if code:
                 return code
-        # To ask again ends the attempt for Linux, which otherwise would accept one more connect() before it says EISCONN,
-        # or refuse the next one with ECONNABORTED. EALREADY: reported too early, as happens once in a while.
+        # Asking again ends the attempt on Linux, which otherwise would accept one more connect() before it says
+        # EISCONN, or refuse the next one with ECONNABORTED. EALREADY: reported too early, as happens once in a while.
         code = _StdSocket.connect_ex(self, address)
         if code == EISCONN:
             return 0
@@ -834,7 +835,7 @@ cdef int connect_end(object self, Endpoint ep, Hub hub, object address, int64_t 
 cdef object by_original(object self, Endpoint ep, int event, int flags, object method, tuple args):
     """An operation that is left to the standard library's C code, which knows how to translate its arguments.
 
-    The kernel is asked first whether it would block: an exception would cost more.
+    We first ask the kernel whether it would block: an exception would cost more.
     """
     cdef Hub hub = current_hub()
     cdef int64_t deadline = UNSET
@@ -922,8 +923,8 @@ cdef Py_ssize_t sendfile_once(Endpoint ep, Hub hub, int in_fd, long long offset,
 def sendfile_some(self, int in_fd, long long offset, Py_ssize_t count):
     """Send up to `count` bytes of the file `in_fd` from `offset` (count < 0: to its end) by sendfile(2).
 
-    Returns how many bytes the kernel took, 0 at the end of the file. Raises OSError as the call does: with EINVAL or
-    ENOSYS it is the wrong kind of file.
+    Returns how many bytes the kernel took, 0 at the end of the file. Raises OSError as the call does: EINVAL and ENOSYS
+    mean the wrong kind of file.
     """
     cdef Endpoint ep = endpoint(self)
     cdef Hub hub = current_hub()

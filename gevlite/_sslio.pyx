@@ -1,17 +1,19 @@
-"""TLS over the socket fast path: let OpenSSL try, and wait between two tries for what it asks for.
+"""TLS over the socket fast path: let OpenSSL try, and between two tries wait for what it asks for.
 
-OpenSSL works on the descriptor itself, which never blocks: where it would have to wait, it raises WANT_READ or WANT_WRITE.
-Only then is it known that the kernel has nothing (or takes nothing), so that the readiness flag of an edge-triggered fd may
-be cleared. What else there is to know:
+OpenSSL works on the descriptor itself, which never blocks: where it would have to wait, it raises WANT_READ or
+WANT_WRITE. Only then is it known that the kernel has nothing (or takes nothing), so that the readiness flag of an
+edge-triggered fd can be cleared. Also:
 
 * Building that exception costs more than asking the kernel. After a read that succeeded (`quiet`), OpenSSL holds
   nothing back except what `pending()` counts, since it reads from the kernel one record at a time: if that is 0 and
   the kernel has nothing, the read would block, and need not be tried.
 * A record that was begun must be finished with the same data (SSL_write(3), "repeated with the same arguments"). Writes
   of different greenlets therefore take turns.
-* A read may have to wait until it can write and the other way round (renegotiation, key update). What such a `crossed`
-  call waits for can be taken from the kernel by a call of another greenlet, and then the kernel reports nothing more. So
-  while there is one, every call ends with a nudge for all that wait on this socket. A nudged call does not nudge.
+* A read may have to wait until it can write, and a write until it can read (renegotiation, key update). A call of
+  another
+  greenlet can take from the kernel what such a `crossed` call waits for, and then the kernel reports nothing more. So
+  while there is a crossed call, every call ends with a nudge for all that wait on this socket. A nudged call does not
+  nudge.
 """
 
 from libc.stdint cimport int64_t
@@ -36,14 +38,14 @@ from _ssl import SSLWantReadError, SSLWantWriteError
 
 from gevlite.lock import Semaphore
 
-# What a waiter is woken with instead of READ or WRITE: the kernel has no news, but try again.
+# A waiter is woken with this instead of READ or WRITE: the kernel reports nothing new, but try again.
 cdef enum:
     NUDGE = 16
     RECORD = 16384
 
 
 cdef class Conversation:
-    """What a TLS socket keeps beside OpenSSL's own state. Its methods make one call of OpenSSL and block until it is done.
+    """A TLS socket's state beside that of OpenSSL. Its methods make one call of OpenSSL and block until it is done.
 
     Each raises what the call raises, TimeoutError after the socket's time-out, OSError(EBADF) if another greenlet
     closes the socket, and in non-blocking mode SSLWantReadError and SSLWantWriteError.
@@ -64,7 +66,7 @@ cdef class Conversation:
         cdef Hub hub
         cdef int woken_by = 0
         if ep.limit != 0:
-            give_way_if_due()       # before the kernel is asked: it may always have something
+            give_way_if_due()       # before we ask the kernel: it may always have something
             ep = endpoint(sock)
         if self.quiet and ep.limit != 0 and (size > 0 or buffer is not None) and not sslobj.pending():
             hub = current_hub()
@@ -76,11 +78,11 @@ cdef class Conversation:
             result = self.converse(ep, sslobj.read, (size,), READ, "The read operation timed out", &deadline, woken_by)
         else:
             result = self.converse(ep, sslobj.read, (size, buffer), READ, "The read operation timed out", &deadline, woken_by)
-        # b"" or 0 is the end: there the kernel has nothing to say, and reading again must say so at once.
+        # b"" or 0 is the end: there the kernel reports nothing more, and another read must return that at once.
         self.quiet = bool(result)
         entry = entry_of(ep, current_hub())
         if entry != NULL and entry.readers.count and sslobj.pending():
-            # More of the same record: the kernel knows nothing of it.
+            # There is more of the same record: the kernel does not know about it.
             notify_one(&entry.readers, READ)
         return result
 
@@ -98,7 +100,7 @@ cdef class Conversation:
             if not self.write_turn.acquire(True, ep.timeout):
                 raise TimeoutError("The write operation timed out")
         try:
-            ep = endpoint(sock)         # not closed meanwhile
+            ep = endpoint(sock)         # raises if it was closed meanwhile
             return self.converse(ep, sslobj.write, (data,), WRITE, "The write operation timed out", &deadline, 0)
         finally:
             self.write_turn.release()
@@ -164,7 +166,7 @@ cdef class Conversation:
         return got
 
     cdef int tell_others(self, Endpoint ep, Hub hub, int woken_by) except -1:
-        """OpenSSL was called: other greenlets that wait on this socket may find something to do."""
+        """OpenSSL was called: wake other greenlets that wait on this socket, if they may be able to go on."""
         cdef FdEntry *entry = entry_of(ep, hub)
         if entry == NULL or not (entry.readers.count or entry.writers.count):
             return 0

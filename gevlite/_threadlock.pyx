@@ -4,8 +4,8 @@
 means none, which error for which misuse, what Condition and the after-fork code expect), because `threading`,
 `logging` and `importlib` are built on them once they are patched.
 
-A release hands the lock to the greenlet that has waited longest. If any greenlet could take it, one that releases and
-acquires again without blocking in between would always win, and the others would starve.
+A release hands the lock to the greenlet that has waited longest. If any greenlet could take it, a greenlet that
+releases it and acquires it again without blocking in between would always win, and the others would starve.
 
 Taking a free lock makes no hub, so OS threads that never wait for one cost nothing.
 """
@@ -70,7 +70,7 @@ cdef object NO_TIMEOUT = -1
 cdef double TIMEOUT_MAX = _thread.TIMEOUT_MAX
 cdef int64_t FOREVER = -1
 
-# The original ignored arguments before Python 3.15.
+# Before Python 3.15 the original ignored arguments.
 cdef bint RLOCK_TAKES_NOTHING = sys.version_info >= (3, 15)
 
 
@@ -82,7 +82,7 @@ def report_thread_error(exc, function):
 # ---------------------------------------------------------------- which thread is running
 
 cdef unsigned long current_ident():
-    """The number of what runs: that of its OS thread for a main greenlet, for any other greenlet its address."""
+    """The number of the running greenlet: for a main greenlet that of its OS thread, for any other its address."""
     cdef greenlet g = current_greenlet()
     cdef PyObject *parent
     if not isinstance(g, CoreGreenlet):
@@ -94,7 +94,7 @@ cdef unsigned long current_ident():
 
 
 def get_owner_ident():
-    """The number of what runs, as locks see it: what runs in the hub has another one than the main greenlet."""
+    """The number of the running code, as locks see it: code in the hub has another number than the main greenlet."""
     return current_ident()
 
 
@@ -102,7 +102,7 @@ def get_ident(gr=None):
     """A number that no other live greenlet or OS thread has; that of `gr`, or of what runs.
 
     The main greenlet of an OS thread has the thread's own number, so that code that looks for the main thread finds it.
-    What runs in the hub, a callback or a destructor, counts as the main greenlet. (Locks make a difference there.)
+    Code that runs in the hub, a callback or a destructor, counts as the main greenlet. (Locks tell the two apart.)
     """
     if gr is None:
         me = current_greenlet()
@@ -179,7 +179,7 @@ cdef class Lock:
         cdef Waiter w
         w = new_waiter(hub, WAIT_LOCK, <PyObject *> self)
         if not self.held:
-            # Released by another thread while the waiter, or even the hub, was made.
+            # Another thread released it while the waiter, or even the hub, was made.
             self.held = True
             return True
         waitlist_append(&self.waiters, w)
@@ -298,7 +298,7 @@ cdef class RLock:
     def __exit__(self, exc_type=None, exc_value=None, traceback=None):
         self.give()
 
-    # What threading.Condition and the code that runs after a fork need.
+    # Methods that threading.Condition and the code that runs after a fork need.
 
     def _is_owned(self):
         return self.count > 0 and self.owner == current_ident()
@@ -316,8 +316,8 @@ cdef class RLock:
         return state
 
     def _acquire_restore(self, state, /):
-        # The end of Condition.wait, inside a `with` that will give the lock back: it must be ours again even if we are
-        # killed or timed out meanwhile. That is raised afterwards.
+        # The end of Condition.wait, inside a `with` that will release the lock: we must have it again even if we are
+        # killed or timed out meanwhile. That exception is raised afterwards.
         cdef object interrupt = None
         count, owner = state
         while True:

@@ -1,8 +1,9 @@
 """What `time.time()`, `time.monotonic()`, `datetime.now()` and their kin return in a thread with a virtual clock.
 
-Most code holds these functions themselves (`from time import monotonic`), the standard library too. So not names are
-replaced, but what the functions do: each is described by a PyMethodDef, to which all references lead (see
-`_method_swap.h`). In threads that have no virtual clock, and in other interpreters, they do what they always did.
+Most code holds these functions themselves (`from time import monotonic`), the standard library too. So what is replaced
+is not the names, but the implementation of the functions: each is described by a PyMethodDef, to which all references
+lead (see `_method_swap.h`). In threads without a virtual clock, and in other interpreters, they do what they always
+did.
 """
 
 from cpython.object cimport PyObject
@@ -56,11 +57,11 @@ cdef enum:
     PLACES
 
 cdef struct Kept:
-    PyMethodDef *definition     # NULL: this Python has it not, or calls it in another way
+    PyMethodDef *definition     # NULL: this Python does not have it, or calls it in another way
     PyCFunction was
 
 cdef Kept[PLACES] kept
-cdef int clocks = 0             # so many threads have a virtual clock
+cdef int clocks = 0             # how many threads have a virtual clock
 
 
 cdef double wall() noexcept:
@@ -148,7 +149,7 @@ cdef int exchange(int place, object owner, str name, int flags, void *function) 
 
 
 def begin():
-    """The functions look from now on whether their thread has a virtual clock. For each `begin()` call `end()`."""
+    """From now on the functions check whether their thread has a virtual clock. For each `begin()` call `end()`."""
     global clocks
     clocks += 1
     if clocks > 1:

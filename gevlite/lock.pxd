@@ -4,7 +4,7 @@ cdef class Semaphore(Waitable):
     cdef public Py_ssize_t counter      # set by gipc, after a fork; wakes no waiter
     cdef public object _pool        # a weak reference to the Pool whose places these are, or None
     cdef Py_ssize_t initial         # its first value
-    cdef WaitList watchers          # wait(): those that want to know, but take nothing
+    cdef WaitList watchers          # in wait(): they are notified, but take nothing
 
     cpdef bint ready(self) except -1
     cpdef bint locked(self)

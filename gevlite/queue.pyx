@@ -189,7 +189,7 @@ cdef class _QueueBase:
         raise NotImplementedError(f"{type(self).__name__}.put_back")
 
     def _untake(self, item):
-        """`item` was taken and could not be used: hand it to the next waiting getter, or make it the next item again."""
+        """`item` was taken and cannot be used: give it to the next waiting getter, or make it the next item again."""
         if not notify_one(&self.getting, item):
             self.put_back(item)
 

@@ -3,7 +3,7 @@ from gevlite._core cimport Block, Timer, greenlet
 
 cdef class _TimeoutTimer(Timer):
     cdef greenlet target
-    cdef Block block            # of a coroutine; None for most
+    cdef Block block            # if it is in a coroutine; None for most
     cdef object exc             # None when it has fired or was stopped
     cdef object made            # what was raised, if `exc` was a class
 
@@ -16,7 +16,7 @@ cdef class Timeout(BaseException):
     cdef bint ref
     cdef bint one_shot
     cdef _TimeoutTimer timer
-    cdef object code            # of the Python code that started it, and where in it: see `where`
+    cdef object code            # of the Python code that started it, and the place in that: see `where`
     cdef int instruction
     cdef Block block
     cdef object __weakref__
