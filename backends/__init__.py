@@ -33,7 +33,7 @@ BUILT_IN = {
     "select": "gevlite.backends.select:SelectBackend",
 }
 
-# What a backend cannot do without.
+# Methods that every backend must have.
 REQUIRED = ("arm", "drop", "poll")
 
 
@@ -80,7 +80,7 @@ def choose(
 
 
 def prepare() -> None:
-    """Import what the first hub will be made of. An error in `gevlite.config.backend` is raised when that is made.
+    """Import what the first hub needs. An error in `gevlite.config.backend` is raised when that hub is made.
 
     In a patched process, a thread may need its hub in the middle of an import, to wait for another thread that imports
     the same module. Another import at that point would confuse the interpreter's module locks.
@@ -93,10 +93,11 @@ def prepare() -> None:
 
 
 def _load_early() -> None:
-    """Import the built-in backend that the first hub will have. An error is raised when that is made.
+    """Import the built-in backend that the first hub will have. An error is raised when that hub is made.
 
     A signal handler or a destructor may come in the middle of the import, and may have to wait: for that it needs the
-    hub. A module that is being imported cannot be had there, nor can a compiled one be imported a second time.
+    hub. There, a module that is being imported is not available, and a compiled module cannot be imported a second
+    time.
     """
     try:
         choices = _choice.in_order(config.backend or list(BUILT_IN), "GEVLITE_BACKEND")
@@ -126,7 +127,7 @@ def _instance(cls: object, name: str) -> Backend:
 
 
 def _complete(backend: Backend, name: str) -> Backend:
-    """`backend`, if it can do what the hub will ask for: an error now is better than one when the hub needs it."""
+    """`backend`, if it has all that the hub will need: an error now is better than one when the hub needs it."""
     missing = []
     for method in REQUIRED:
         found = getattr(type(backend), method)

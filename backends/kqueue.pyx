@@ -5,20 +5,21 @@ The traps of the interface, and how the promise of `Backend` is kept:
 * A registration belongs to the descriptor's *number*, one for each direction (EVFILT_READ, EVFILT_WRITE). Closing the
   number removes both silently, also when a duplicate keeps the file open. So `arm` never trusts its own memory of
   what is registered.
-* EV_ADD of what exists already changes neither EV_CLEAR nor EV_ONESHOT: a registration that was made for one report would
-  be gone after it, whatever the second EV_ADD said. So both are deleted first, in the same call; that there was nothing to
-  delete (ENOENT) is no error.
+* EV_ADD of a registration that exists changes neither EV_CLEAR nor EV_ONESHOT: a registration that was made for one
+  report would be gone after it, whatever the second EV_ADD said. So both directions are deleted first, in the same
+  call; if there was nothing to delete (ENOENT), that is no error.
 * EV_ADD looks at the state: what is ready at that moment is reported by the next poll, also with EV_CLEAR, which reports
   each change once. So nothing that came before is lost.
 * One kevent() makes several changes. EV_RECEIPT has it answer each with an event of its own, in their order, EV_ERROR with
   the errno or 0 in `data`; and it then returns no other event, which would be lost here.
 * EVFILT_READ on a regular file means "not at its end" (kqueue(2)), and a file that is at its end would never be
   reported. Files and directories are always ready here: `arm` remembers them for the next poll, which then does not block.
-* What some systems cannot watch, /dev/null for one, is refused with an errno of their choice (EINVAL on macOS); a pipe whose
-  reader has gone is EPIPE where EVFILT_WRITE is added. Neither would ever block: always ready too.
-* Armed in both directions, one report leaves the other one armed. It may be reported when nothing waits for it any more, or is
-  deleted by the next `arm`.
-* A read stops at urgent data, no change need come for what is behind it, and EVFILT_READ does not say that there is some
+* Files that some systems cannot watch, /dev/null for one, are refused with an errno of their choice (EINVAL on macOS);
+  a pipe whose reader has gone gives EPIPE when EVFILT_WRITE is added. Neither would ever block: they are always ready,
+  too.
+* If both directions are armed, the report of one leaves the other armed. It may be reported when nothing waits for it
+  any more, or is deleted by the next `arm`.
+* A read stops at urgent data, no change need come for the data behind it, and EVFILT_READ does not tell urgent data
   (EV_OOBAND of macOS's header is no longer set by its kernel, FreeBSD has nothing). So each report says URGENT, that is, a
   short read proves nothing: readers try until the socket would block.
 * A kqueue is not inherited by fork: in the child its number is free, and soon that of another file. So the child must make its
@@ -80,7 +81,7 @@ cdef extern from *:
         return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
     }
 
-    /* What EV_ADD says of a descriptor that is open and for which no operation ever waits. */
+    /* The errno of EV_ADD for a descriptor that is open and for which no operation ever waits. */
     static int gevlite_never_waits(int code)
     {
         return code == EPIPE || code == EINVAL || code == ENODEV || code == ENXIO || code == ENOTSUP ||
@@ -147,7 +148,7 @@ cdef class KqueueBackend(Backend):
         return "kqueue"
 
     cdef int register(self, int fd, int events, unsigned int flags) except -1:
-        """Watch `fd` for exactly `events`. Returns those of them that the kernel will not report: they are ready now."""
+        """Watch `fd` for exactly `events`. Returns those that the kernel will not report: they are ready now."""
         cdef kevent_t[4] changes
         cdef kevent_t[4] receipts
         cdef int i, code, n = 2, ready = 0

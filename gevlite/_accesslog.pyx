@@ -493,8 +493,7 @@ cdef class AccessLog:
 
     def flush(self):
         """Write what has been collected. Blocks while the reader of a pipe or a terminal takes no more; if a greenlet
-        is
-        writing already, returns at once."""
+        is writing already, returns at once."""
         cdef bytes data
         if self.flushing:
             return

@@ -10,8 +10,7 @@ reports. Between two batches the hub polls, so that descriptors and other greenl
 The main greenlet of a thread polls by itself as long as the hub would do nothing else: see `poll_in_place` in the core.
 
 * `ready` and the heap of timers are Python lists, which the garbage collector traverses: so a loop that was dropped
-  with
-  callbacks in it is freed.
+  with callbacks in it is freed.
 * Timers belong to the loop. Those of a loop that does not run keep no hub alive, and a loop may be made, and given
   timers, in another thread than the one that runs it later.
 * Descriptors belong to the hub for as long as the loop runs: then each `Io` is in the list of a descriptor's readers or

@@ -1,11 +1,12 @@
 /* A descriptor that becomes readable when a debugger is about to attach to this process.
 
-   `python -m pdb -p PID`, and all that uses sys.remote_exec (Python 3.14), writes into the memory of the process what it
-   is to run when it next looks for signals. Nothing tells a process that sleeps in the kernel. But whoever attaches
-   looks up where to write, in /proc/PID/maps, and the kernel reports who opens a file (inotify).
+   `python -m pdb -p PID`, and all that uses sys.remote_exec (Python 3.14), writes into the memory of the process
+   what it is to run when it next looks for signals. A process that sleeps in the kernel does not notice. But the
+   attaching debugger looks up where to write, in /proc/PID/maps, and the kernel reports that a file is opened
+   (inotify).
 
-   A user may have few inotify instances, 128 by default, of which others are in more need. So one is taken only while
-   many are left. */
+   A user may have few inotify instances, 128 by default, and other programs need them more. So one is taken only
+   while many are left. */
 #ifndef GEVLITE_ATTACH_H
 #define GEVLITE_ATTACH_H
 #include <Python.h>
@@ -18,7 +19,7 @@
 
 #define GEVLITE_INOTIFY_LEFT 32
 
-/* The descriptor, or -1. *held has to stay open as long: it keeps the kernel's entry for the file. */
+/* The descriptor, or -1. *held must stay open for as long: it keeps the kernel's entry for the file. */
 static int gevlite_attach_open(int *held)
 {
     int fd = -1, others[GEVLITE_INOTIFY_LEFT], n = 0, enough;

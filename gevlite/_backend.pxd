@@ -23,7 +23,7 @@ cdef class Backend:
     cdef bint wake_pending
     cdef int pipes                  # how many it has made
     cdef Backend giver              # the backend whose pipe it takes over; None: it makes its own
-    cdef list always_ready          # (fd, events) armed since the last poll for what can never block, such as a regular file
+    cdef list always_ready          # (fd, events) armed since the last poll for what never blocks, as regular files
     cdef readonly uint64_t signals  # how many have come by way of signal_fd; without `set_own_signal`
 
     cpdef bint adopt(self, int fd) except -1

@@ -4,7 +4,7 @@
 
 #include <Python.h>
 
-/* Who calls us: a code object (a new reference) and the place in it. No frame object is made, which would cost more
+/* Our caller: a code object (a new reference) and the place in it. No frame object is made, which would cost more
  * than all the rest of a Timeout or a spawn; Python 3.11 has no other way. NULL if no Python code runs. */
 #if PY_VERSION_HEX >= 0x030C0000
 static inline PyObject *gevlite_caller(int *instruction)
@@ -40,8 +40,8 @@ static inline int gevlite_line(PyObject *code, int instruction)
     return PyCode_Addr2Line((PyCodeObject *)code, instruction);
 }
 
-/* What a greenlet ran, without what that holds: the code object of a function or method (a new reference), which is all
- * that a repr needs. NULL, without an exception, for anything else. */
+/* What a greenlet ran, without the objects that it refers to: the code object of a function or method (a new
+ * reference), which is all that a repr needs. NULL, without an exception, for anything else. */
 static inline PyObject *gevlite_code_of(PyObject *function)
 {
     if (PyMethod_Check(function))
@@ -49,7 +49,7 @@ static inline PyObject *gevlite_code_of(PyObject *function)
     return PyFunction_Check(function) ? Py_NewRef(PyFunction_GET_CODE(function)) : NULL;
 }
 
-/* True for what `async def` makes, and for a method of that kind: a call of it runs nothing. */
+/* True for a function made by `async def`, and for such a method: calling it runs nothing. */
 static inline int gevlite_is_async(PyObject *function)
 {
     if (PyMethod_Check(function))

@@ -1019,8 +1019,7 @@ cdef class Belongings:
 
     cdef object raising(self, object exc):
         """`exc` is about to be raised in the blocking call that the greenlet is in. Returns what to raise instead, None
-        for
-        nothing. May be called while the belongings are put away."""
+        for nothing. May be called while the belongings are put away."""
         return exc
 
     cdef Block block(self):
@@ -1370,8 +1369,7 @@ cdef class Hub(greenlet):
 
     cdef PyObject *next_target(self) except NULL:
         """The greenlet to which a parking greenlet switches: the next ready one, which then counts as resumed, or the
-        one
-        that runs the loop. Borrowed."""
+        one that runs the loop. Borrowed."""
         cdef Entry e
         cdef Waiter w
         if self.started:
@@ -2672,8 +2670,7 @@ cdef _Runner new_runner(Hub hub):
 @cython.final
 cdef class _Nursery(greenlet):
     """Begins new runners. A greenlet's C stack begins where it is first switched to, and runners that displace each
-    other
-    should not sit below one another: any number of callbacks may wait at the same time.
+    other should not sit below one another: any number of callbacks may wait at the same time.
 
     It has the place of the runner until the runner that it begins takes over. A destructor may wait in it, too: then
     `displace` has put another nursery in its place, and the runner that this one has begun is laid off at once.

@@ -7,8 +7,7 @@ The layers are those of the `io` module: a raw file makes system calls, `io.Buff
 * The buffers of `io` are in use as long as a raw call lasts, and refuse a second greenlet with "reentrant call". `Shared`
   is around each of them: the second one waits for its turn.
 * They throw away the data that they have already read if a raw call raises, as it does at a kill or a Timeout. So while
-  one
-  of them works, a raw file keeps the exception to itself (`Deferral`) and returns "would block" instead. The buffer
+  one of them works, a raw file keeps the exception to itself (`Deferral`) and returns "would block" instead. The buffer
   then returns what it has read. `Shared` puts that back, for the next read, and raises the exception. TextIOWrapper
   cannot be stopped in that way: files that cannot seek are decoded by `TextReader`, a class of our own.
 
@@ -304,7 +303,7 @@ def forget_number(int fd):
 
 
 cdef class Shared:
-    """A file of the `io` module that several greenlets may use, one operation at a time. Otherwise it behaves as `file`."""
+    """A file of the `io` module that several greenlets may use, one operation at a time; otherwise like `file`."""
 
     cdef readonly object file
     cdef object raw_file            # at the bottom of it; `file` may be detached
@@ -324,7 +323,7 @@ cdef class Shared:
         self.file_write = file.write
 
     cdef object call(self, operation, argument):
-        """`operation(argument)` when it is our turn. An exception that a raw file has kept meanwhile is raised after it."""
+        """`operation(argument)` when it is our turn. Then raises what a raw file has kept meanwhile."""
         cdef object result = None
         cdef bint before
         cdef bint locked = self.enter(True)

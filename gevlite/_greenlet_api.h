@@ -1,4 +1,4 @@
-/* greenlet's C API in terms of PyObject, which is what Cython deals in. */
+/* greenlet's C API in terms of PyObject, which Cython uses. */
 #ifndef GEVLITE_GREENLET_API_H
 #define GEVLITE_GREENLET_API_H
 #include <Python.h>
@@ -10,8 +10,8 @@ static inline int gl_import(void)
     return _PyGreenlet_API == NULL ? -1 : 0;
 }
 
-/* While the interpreter is finalized, greenlet 3.5 and later do not say which one is current, though all else works as
-   before. A new greenlet has the current one as its parent, so that is asked. New reference. */
+/* While the interpreter is finalized, greenlet 3.5 and later do not tell the current greenlet, though all else works as
+   before. A new greenlet has the current one as its parent, so we make one and look. New reference. */
 static inline PyObject *gl_current_at_exit(void)
 {
     PyObject *fresh, *current;

@@ -1,5 +1,5 @@
-/* For _interrupt.pxi: whether what runs may be interrupted where it is. The stack is read as the interpreter has it, since to make
-   frame objects for a whole stack would cost more than all the rest of an interruption. */
+/* For _interrupt.pxi: whether the running code may be interrupted at its present place. The interpreter's own stack
+   is read, since making frame objects for a whole stack would cost more than all the rest of an interruption. */
 #ifndef GEVLITE_INTERRUPT_H
 #define GEVLITE_INTERRUPT_H
 
@@ -14,13 +14,13 @@
 enum {
     GEVLITE_CODE_FREE,
     GEVLITE_CODE_STANDARD,
-    GEVLITE_CODE_GUARDS, /* of the standard library, too: it takes and gives back locks for what calls it */
+    GEVLITE_CODE_GUARDS, /* of the standard library, too: it takes and releases locks for its caller */
     GEVLITE_CODE_LOOP,   /* the same, and all below it relies on the state of the thread */
     GEVLITE_CODE_OURS,
     GEVLITE_CODE_NEVER
 };
-/* What an instruction is: one at which the interpreter looks for signals; and one that calls no Python code but what must be
-   complete: a signal handler, a destructor, a setter, or what a `with` statement calls. */
+/* Kinds of instructions: one at which the interpreter checks for signals; and one that calls no Python code except
+   code that must be complete: a signal handler, a destructor, a setter, or what a `with` statement calls. */
 enum { GEVLITE_OP_LOOKS = 1, GEVLITE_OP_CALLS_NOTHING = 2 };
 /* Whether it may be interrupted. */
 enum { GEVLITE_MAY, GEVLITE_NOT_HERE, GEVLITE_NOT_NOW };
@@ -65,7 +65,7 @@ static gevlite_code *gevlite_learn_code(PyObject *code, int (*classify)(PyObject
     int i, units, kind = classify(code);
     if (kind < 0)
         return NULL;
-    bytes = PyCode_GetCode((PyCodeObject *)code); /* as it was compiled, without what the interpreter has put there */
+    bytes = PyCode_GetCode((PyCodeObject *)code); /* as it was compiled, without the interpreter's specializations */
     if (bytes == NULL)
         return NULL;
     text = (const unsigned char *)PyBytes_AS_STRING(bytes);
@@ -88,7 +88,7 @@ static gevlite_code *gevlite_learn_code(PyObject *code, int (*classify)(PyObject
     return made;
 }
 
-/* Of a frame: its code; NULL for what the interpreter puts where C code has called it. */
+/* The code of a frame; NULL for the frame that the interpreter inserts where C code has called it. */
 static inline PyObject *gevlite_code_in(struct _PyInterpreterFrame *frame)
 {
 #if PY_VERSION_HEX >= 0x030E0000
@@ -103,8 +103,8 @@ static inline PyObject *gevlite_code_in(struct _PyInterpreterFrame *frame)
 #endif
 }
 
-/* True for the code of a frame that the interpreter itself puts below an `__init__`: a constant, which nothing can be kept
-   with. Its file is called like its function. */
+/* True for the code of a frame that the interpreter itself puts below an `__init__`: a constant, with which nothing
+   can be kept. Its file has the same name as its function. */
 static inline int gevlite_is_static(PyObject *code)
 {
     return ((PyCodeObject *)code)->co_filename == ((PyCodeObject *)code)->co_name;
@@ -120,7 +120,7 @@ static inline int gevlite_unit_in(struct _PyInterpreterFrame *frame, PyObject *c
 #endif
 }
 
-/* True for what Python 3.11 makes of a comparison and the jump back that follows it. */
+/* True for the one instruction into which Python 3.11 joins a comparison and the jump back that follows it. */
 static inline int gevlite_jumps(PyObject *code, int unit)
 {
 #if PY_VERSION_HEX < 0x030C0000
@@ -154,7 +154,8 @@ static inline PyObject *gevlite_local(struct _PyInterpreterFrame *frame, int i)
     return found != NULL && PyCell_Check(found) ? PyCell_GET(found) : found;
 }
 
-/* What the callback of a weak reference gets, which is dead by then; and what a signal handler and sys.unraisablehook get. */
+/* Arguments of the callback of a weak reference, which is dead by then; of a signal handler and of
+   sys.unraisablehook. */
 static inline int gevlite_telling(PyObject *object)
 {
     if (object == NULL)
@@ -164,10 +165,10 @@ static inline int gevlite_telling(PyObject *object)
     return PyWeakref_CheckRef(object) && ((PyWeakReference *)object)->wr_object == Py_None;
 }
 
-#define GEVLITE_ARGUMENTS 8 /* so many are looked at */
+#define GEVLITE_ARGUMENTS 8 /* how many are looked at */
 
-/* True if the arguments of a function that C code has called say that the interpreter has called it, in the middle of something
-   else. */
+/* True if the arguments of a function that C code has called say that the interpreter has called it, in the middle
+   of something else. */
 static inline int gevlite_called_aside(struct _PyInterpreterFrame *frame, PyCodeObject *code)
 {
     Py_ssize_t i, given = code->co_argcount < GEVLITE_ARGUMENTS ? code->co_argcount : GEVLITE_ARGUMENTS;
@@ -185,7 +186,8 @@ static inline int gevlite_called_aside(struct _PyInterpreterFrame *frame, PyCode
     return 0;
 }
 
-/* standard: whether the standard library's code may be interrupted. Negative: an exception. For NOT_HERE, place says where. */
+/* standard: whether the standard library's code may be interrupted. Negative: an exception. For NOT_HERE, `place` is
+   set. */
 static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*classify)(PyObject *), uint64_t *place)
 {
 #if PY_VERSION_HEX >= 0x030D0000
@@ -209,7 +211,7 @@ static int gevlite_may_interrupt(PyThreadState *state, int standard, int (*class
         if (known == NULL && (known = gevlite_learn_code(code, classify)) == NULL) {
             if (!PyErr_ExceptionMatches(PyExc_RecursionError))
                 return -1;
-            PyErr_Clear(); /* there is no room for it now; a call later there is */
+            PyErr_Clear(); /* there is no room for it now; at the next call there will be */
             return GEVLITE_NOT_NOW;
         }
         unit = gevlite_unit_in(frame, code);

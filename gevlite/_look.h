@@ -16,9 +16,11 @@
 
 /* ---------------------------------------------------------------- the stack of a frame
  *
- * In a `with` block the frame's stack holds the bound `__exit__` of what is held, or that object. How deep the stack is
- * at least, in each part of a function, says the table by which the interpreter finds its exception handlers: see
- * InternalDocs/exception_handling.md of CPython. What lies above is not looked at. */
+ * In a `with` block the frame's stack holds the bound `__exit__` of the object that is held, or that object. The
+   minimum
+ * depth of the stack in each part of a function is in the table by which the interpreter finds its exception handlers:
+   see
+ * InternalDocs/exception_handling.md of CPython. What lies above that depth is not looked at. */
 #if PY_VERSION_HEX < 0x03100000 && !defined(Py_GIL_DISABLED)
 #define GEVLITE_SEES_STACKS 1
 #ifndef Py_BUILD_CORE
@@ -58,7 +60,7 @@ static inline int gevlite_depth(PyCodeObject *code, int lasti)
     return 0;
 }
 
-/* Fills `found` with what lies there, at most `room`, borrowed; returns how many. */
+/* Fills `found` with the objects there, at most `room`, borrowed; returns how many. */
 static inline int gevlite_on_stack(PyFrameObject *frame, PyCodeObject *code, int lasti, PyObject **found, int room)
 {
     struct _PyInterpreterFrame *inside = frame->f_frame;
@@ -128,7 +130,7 @@ static inline void gevlite_address(struct sockaddr *address, socklen_t size, cha
     }
 }
 
-/* What `fd` is; for a socket with the address, in `text`, that says most. */
+/* What `fd` is; for a socket, `text` gets the address that says most. */
 static inline int gevlite_fd_kind(int fd, char *text, size_t room)
 {
     struct sockaddr_storage address;

@@ -1,8 +1,8 @@
-/* What a method of a built-in type does, exchanged for all of its objects at once.
+/* Exchanges the implementation of a method of a built-in type for all of its objects at once.
 
    A method of a type written in C is described by a PyMethodDef. The type's descriptor and every bound method that is
-   kept anywhere point to that one structure and look the function up there at each call. So a function put into it is
-   what all existing objects do from then on, wherever they are held. Nothing else reaches objects that sit in tuples,
+   kept anywhere point to that one structure and look the function up there at each call. So from then on all existing
+   objects use a function that is put into it, wherever they are held. Nothing else reaches objects that are in tuples,
    frames or C code.
 
    The functions here receive such calls in any of the calling conventions and pass them on to a Python callable. C has
@@ -33,11 +33,11 @@ static int gv_used;
 static PyInterpreterState *gv_home;
 
 /* Other interpreters of this process share the structures, but not our objects, and may run at the same time as we do:
-   what stands here is all that they look at. */
+   they look at nothing but this. */
 #define GV_ELSEWHERE (PyInterpreterState_Get() != gv_home)
-/* Functions written in Python are of no use once the interpreter has emptied their modules at its end. Nothing else runs
-   then that the original could stop. */
-/* A module that is imported afresh makes its types anew, from the same structures: objects of those are left as they are. */
+/* Functions written in Python are useless once the interpreter has emptied their modules at its end. Then the
+   original may block: nothing else runs that it could stop. */
+/* A module that is imported again makes new types from the same structures: their objects are left as they are. */
 #define GV_ORIGINAL(n) \
     (GV_ELSEWHERE || !PyObject_TypeCheck(self, gv_places[n].owner) \
      || (Py_IsFinalizing() && PyFunction_Check(gv_places[n].instead)))
@@ -170,7 +170,7 @@ static void gv_unswap_all(void)
         gv_set_function(gv_places[n].def, gv_places[n].was.ml_meth);
 }
 
-/* A program may start Python again in the same process, and find the structures as they were left. */
+/* A program may start Python again in the same process, which then finds the structures as they were left. */
 static void gv_at_exit(void)
 {
     gv_unswap_all();

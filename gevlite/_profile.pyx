@@ -114,13 +114,13 @@ cdef class _Thread:
         PyEval_SetProfile(<Py_tracefunc> told, <PyObject *> self)
 
     def end(self):
-        """In its own thread."""
+        """To be called in its own thread."""
         if not self.active:
             return
         PyEval_SetProfile(NULL, NULL)
         self.active = False
         self.charge()
-        # Whoever has set another one since passes on what it gets, so ours stays and does nothing.
+        # A trace function that was set since then passes events on to ours, so ours stays and does nothing.
         if _gettrace() == self.switch:
             _settrace(self.before)
         while self.top is not None:
@@ -261,7 +261,7 @@ cdef class Recorder:
         self.away.clear()
 
     def stats(self):
-        """The data that `pstats` reads: `{(file, line, function): (calls not recursive, calls, own, total, callers)}`."""
+        """What `pstats` reads: `{(file, line, function): (non-recursive calls, calls, own, total, callers)}`."""
         cdef _Entry entry, caller
         cdef _Edge edge
         cdef dict result = {}

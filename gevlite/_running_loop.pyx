@@ -22,8 +22,7 @@ An exception that is thrown into such a greenlet is for the greenlet or for one 
 
 * A `Timeout` or a CancelScope that a coroutine has entered is for the task that runs the coroutine, see `TaskBlock`.
 * Any other exception, a `kill` say, is for the greenlet. If it interrupts a task's blocking call, the task would keep
-  it as
-  its own result; so it is noted in `thrown`, where the loop finds it.
+  it as its own result; so it is noted in `thrown`, where the loop finds it.
 """
 
 from cpython.object cimport PyObject
@@ -152,9 +151,9 @@ cdef class RunningLoop(Belongings):
 
 cdef class TaskBlock(Block):
     """A block in a coroutine. If the task is running, that is, in a blocking call, the exception is raised there. If it
-    waits
-    for something in its loop, the only way to interrupt it is to cancel it: at the end of the block, CancelledError then
-    stands for the exception. As with `asyncio.timeout`, the task counts its cancellations, and blocks nest.
+    waits for something in its loop, the only way to interrupt it is to cancel it: at the end of the block,
+    CancelledError then stands for the exception. As with `asyncio.timeout`, the task counts its cancellations, and
+    blocks nest.
     """
 
     cdef int interrupt(self, Hub hub, greenlet target, object exc) except -1:

@@ -11,10 +11,10 @@ static inline void gevlite_pause(int64_t ns)
     nanosleep(&t, NULL);
 }
 
-/* Before Python 3.13 the main thread is not told of a signal or a pending call that another thread has made, and looks for it
-   only once it has waited for the GIL. What it looks at between two bytecodes is in the interpreter's state. (To signal an
-   exception from another thread would do it as well, but where there is none nothing takes that back: each loop would be
-   slower from then on.) */
+/* Before Python 3.13 the main thread does not learn of a signal or a pending call from another thread until it has
+   waited for the GIL. What it checks between two bytecodes is in the interpreter's state. (Signalling an exception
+   from another thread would work, too; but if there is no exception, nothing resets that: each loop would be slower
+   from then on.) */
 #if PY_VERSION_HEX < 0x030D0000
 #ifndef Py_BUILD_CORE
 #define Py_BUILD_CORE 1
@@ -38,8 +38,8 @@ static inline int gevlite_call_there(int (*function)(void *), void *argument)
     return failed;
 }
 
-/* The main thread is to take this signal for come. With the GIL: PyErr_SetInterruptEx compares the signal's handler with
-   SIG_DFL and SIG_IGN, and where that is one of them, it crashes in a thread that Python does not know. */
+/* Have the main thread treat this signal as received. With the GIL: PyErr_SetInterruptEx compares the signal's
+   handler with SIG_DFL and SIG_IGN, and if it is one of them, crashes in a thread that Python does not know. */
 static inline void gevlite_interrupt(int signum)
 {
     PyErr_SetInterruptEx(signum);

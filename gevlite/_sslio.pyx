@@ -10,10 +10,9 @@ edge-triggered fd can be cleared. Also:
 * A record that was begun must be finished with the same data (SSL_write(3), "repeated with the same arguments"). Writes
   of different greenlets therefore take turns.
 * A read may have to wait until it can write, and a write until it can read (renegotiation, key update). A call of
-  another
-  greenlet can take from the kernel what such a `crossed` call waits for, and then the kernel reports nothing more. So
-  while there is a crossed call, every call ends with a nudge for all that wait on this socket. A nudged call does not
-  nudge.
+  another greenlet can take from the kernel what such a `crossed` call waits for, and then the kernel reports nothing
+  more. So while there is a crossed call, every call ends with a nudge for all that wait on this socket. A nudged call
+  does not nudge.
 """
 
 from libc.stdint cimport int64_t

@@ -3,8 +3,8 @@
    Since 3.11 every greenlet that runs Python code owns a data-stack chunk of 16 KiB (DATA_STACK_CHUNK_SIZE in
    CPython's pystate.c). The interpreter takes it from the arena allocator, which by default is one mmap when the
    greenlet starts and one munmap when it ends: several microseconds, most of what a short greenlet costs.
-   PyObject_SetArenaAllocator is public API, so a free list of exactly that size is put in front of whatever
-   allocator is there; every other size passes through untouched.
+   PyObject_SetArenaAllocator is public API, so a free list of exactly that size is put in front of the allocator
+   that is there; every other size passes through untouched.
 
    The allocator may be called by any thread, with or without the GIL, so the list has a lock of its own: a spin lock
    held for two instructions. A fork while another thread holds it would leave it locked in the child, therefore
@@ -75,8 +75,8 @@ static void gevlite_cache_free(void *ctx, void *ptr, size_t size)
     gevlite_cache.below.free(gevlite_cache.below.ctx, ptr, size);
 }
 
-/* Keeps at most `limit` chunks from now on; the first limit above 0 installs the cache. Call it with the GIL. Returns 0,
-   or -1 if it could not be set up, in which case nothing changed. */
+/* Keeps at most `limit` chunks from now on; the first limit above 0 installs the cache. Call it with the GIL.
+   Returns 0, or -1 if it could not be set up, in which case nothing changed. */
 static int gevlite_cache_set_limit(size_t limit)
 {
     PyObjectArenaAllocator ours = {NULL, gevlite_cache_alloc, gevlite_cache_free};

@@ -1,9 +1,9 @@
 /* A greenlet whose thread the interpreter ends.
 
-   Up to Python 3.13 the end of the interpreter ends each daemon thread by pthread_exit(), as soon as that thread asks for the
-   GIL. glibc then unwinds its stack with an exception, which must not come as far as greenlet's C++ code: what is further
-   below on this stack is not what called it, but parts of other greenlets. So the thread stays where it is; from
-   Python 3.14 on the interpreter does the same. Needs -fexceptions. */
+   Up to Python 3.13 the end of the interpreter ends each daemon thread by pthread_exit(), as soon as that thread
+   asks for the GIL. glibc then unwinds its stack with an exception, which must not reach greenlet's C++ code:
+   further below on this stack are not its callers, but parts of other greenlets. So the thread stays where it is;
+   from Python 3.14 on the interpreter does the same. Needs -fexceptions. */
 #ifndef GEVLITE_THREAD_EXIT_H
 #define GEVLITE_THREAD_EXIT_H
 #include <Python.h>

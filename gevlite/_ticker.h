@@ -12,7 +12,7 @@
 #define gevlite_peek(p) __atomic_load_n(p, __ATOMIC_RELAXED)
 #define gevlite_poke(p, value) __atomic_store_n(p, value, __ATOMIC_RELAXED)
 
-/* 0, or an errno. Signals are the other threads' business, but those that a fault of its own gives. */
+/* 0, or an errno. The thread leaves signals to the others, except those that a fault of its own raises. */
 static int gevlite_thread_start(pthread_t *thread, void *(*run)(void *), void *argument)
 {
     sigset_t all, before;

@@ -351,7 +351,7 @@ cdef class Greenlet(CoreGreenlet):
         self.linking = False
 
     cdef bint _links_are_due(self, object timeout) except -1:
-        """True if links that must come before the waiting greenlet have not been called, or their greenlets not begun."""
+        """True if links that must run before the waiting greenlet goes on have not been called, or not begun."""
         cdef greenlet me
         if self.life != FINISHED or not self.hub.started or self.hub.closed:
             return False
@@ -764,7 +764,7 @@ cdef class Greenlet(CoreGreenlet):
 
     @staticmethod
     def set_spawning_stack_limit(limit):
-        """Remember `limit` frames where each greenlet is made. 1, the default, costs next to nothing; more do; 0 is none."""
+        """Remember so many frames where each greenlet is made. 1, the default, costs next to nothing, more do; 0: none."""
         global _stack_limit
         if limit < 0:
             raise ValueError("the limit must not be negative")

@@ -9,9 +9,9 @@ cdef enum BodyKind:
     BODY_CHUNKED
 
 cdef enum Expectation:
-    NOT_EXPECTED = 0            # or said already
+    NOT_EXPECTED = 0            # or sent already
     EXPECTED
-    UNANSWERED                  # the response came instead of a 100: whether there will be a body is not known
+    UNANSWERED                  # the response was sent instead of a 100: it is unknown whether a body will come
 
 cdef class _Judge:
     cdef bint head_complete
@@ -22,13 +22,13 @@ cdef class Connection(Transport):
     cdef object parser
     cdef object feed
     cdef _Judge judge
-    cdef public bint trusted    # it is a proxy, whose word counts
-    cdef bint idle              # while waiting: nothing of it has come
+    cdef public bint trusted    # the client is a proxy whose header fields we trust
+    cdef bint idle              # while waiting: nothing of the next request has come
     cdef readonly Py_ssize_t served     # how many requests have come
     # The head; offsets from `start`.
     cdef Py_ssize_t head_size   # 0 while there is none
-    cdef Py_ssize_t line        # where the line begins that is being looked at
-    cdef Py_ssize_t looked      # up to here there is no end of that line
+    cdef Py_ssize_t line        # where the current line begins
+    cdef Py_ssize_t looked      # up to here, that line does not end
     cdef Py_ssize_t lines
     cdef Py_ssize_t fields      # where they begin
     cdef Py_ssize_t blank
@@ -41,8 +41,8 @@ cdef class Connection(Transport):
     cdef bint says_close
     cdef bint says_keep_alive
     cdef bint keep_alive
-    cdef bint upgrade           # the client asks to speak something else from here on
-    cdef Expectation expect     # whether it waits for "100 Continue" before it sends its body
+    cdef bint upgrade           # the client asks for another protocol from here on
+    cdef Expectation expect     # whether the client waits for "100 Continue" before it sends its body
     # The body.
     cdef BodyKind body
     cdef int64_t content_length     # -1: not known

@@ -1,11 +1,12 @@
 """HTTP/1.0 and 1.1 on one connection, the server's side: heads and bodies of requests in, bytes out.
 
-Who decides what. Our code walks: it finds the end of a line, of the head, of a chunk, keeps limits and times, and slices
-the fields out of the bytes in place. llhttp, by way of `httptools`, judges: it is fed exactly the bytes that were walked
-over, never one more, and its refusal is final. Both count where a message ends, and a connection on which they differ
-is given up: that is what request smuggling is made of. On top come the rules that llhttp leaves to others; each
-names its RFC. (9110: HTTP semantics. 9112: HTTP/1.1.) What llhttp refuses and we understand, such as methods that it does
-not know, it is told in other words that mean the same; `Settings.strict` has it tell us so.
+Which part decides what. Our code walks: it finds the end of a line, of the head, of a chunk, enforces limits and times,
+and slices the fields out of the bytes in place. llhttp, by way of `httptools`, judges: it is fed exactly the bytes that
+were walked over, never one more, and its refusal is final. Both determine where a message ends, and a connection on
+which they differ is given up: such differences make request smuggling possible. On top come the rules that llhttp
+leaves to others; each names its RFC. (9110: HTTP semantics. 9112: HTTP/1.1.) A head that llhttp refuses and we
+understand, for a method that it does not know, say, is given to it again in other words that mean the same; with
+`Settings.strict` its refusal counts.
 
 Time. A head has a deadline, since it should come at once. A body may take as long as it keeps up a minimum rate.
 """
@@ -57,7 +58,7 @@ include "syntax.pxi"
 
 
 cdef class _Judge:
-    """What llhttp reports. Not the connection itself: that holds the parser, which holds this."""
+    """Takes llhttp's reports. Not the connection itself, which holds the parser, which holds this."""
 
     def on_headers_complete(self):
         self.head_complete = True
@@ -76,7 +77,7 @@ cdef class Connection(Transport):
         self.fresh_parser()
 
     def release(self):
-        """Give back memory; nothing is read any more."""
+        """Free memory; nothing is read any more."""
         self.start = self.end = 0
         self.slim()
         self.parser = self.feed = self.read_some = None
@@ -84,9 +85,9 @@ cdef class Connection(Transport):
         self.dead = True
 
     def close_if_idle(self, Py_ssize_t served=-1):
-        """End the wait for a request, unless one has come since there had been `served`; the waiter closes the socket.
+        """End the wait for a request, unless one more than `served` have come; the waiting greenlet closes the socket.
 
-        What the client has sent by now is served nevertheless.
+        A request that the client has sent by now is still served.
         """
         if self.idle and (served < 0 or served == self.served):
             self.stop_waiting()
@@ -129,7 +130,7 @@ cdef class Connection(Transport):
     cdef int read_head(self) except -1:
         """Block until there is a whole head. 0: the client has finished, was idle for too long, or the server stops.
 
-        Raises RequestError if it is none, is too large, or takes too long.
+        Raises RequestError if it is not a head, is too large, or takes too long.
         """
         self.begin_request()
         while True:
@@ -137,7 +138,8 @@ cdef class Connection(Transport):
                 self.served += 1
                 self.in_a_row += 1
                 if self.in_a_row > IN_A_ROW:
-                    # Who sends one request after the other without waiting must not keep others from being served.
+                    # A client that sends one request after the other without waiting must not keep others from being
+                    # served.
                     self.in_a_row = 0
                     sleep(0)
                 return 1
@@ -157,7 +159,7 @@ cdef class Connection(Transport):
                 timeout = 0
         if self.idle and self.settings.closing:
             if self.settings.stopped:
-                timeout = 0         # but a request that is here already is served
+                timeout = 0         # but a request that has arrived already is served
             elif not 0 <= timeout < self.settings.closing_time:
                 timeout = self.settings.closing_time
         self.waiting = True
@@ -180,7 +182,7 @@ cdef class Connection(Transport):
     cdef int find_end(self) except -1:
         """Look at the lines that have come; 1 when the empty one is there. Sets head_size.
 
-        RFC 9112, 2.2 lets a server take a bare LF for the end of a line. We do not: others might not.
+        RFC 9112, 2.2 lets a server take a bare LF for the end of a line. We do not, since other servers might not.
         """
         cdef const char *p = self.buffer + self.start
         cdef Py_ssize_t n = self.end - self.start
@@ -206,7 +208,7 @@ cdef class Connection(Transport):
                 if self.lines:
                     self.head_size = i + 1
                     return 1
-                # RFC 9112, 2.2: an empty line before the request is to be ignored. One.
+                # RFC 9112, 2.2: an empty line before the request should be ignored. We ignore one.
                 self.blank += 1
                 if self.blank > 1:
                     bad("empty lines before the request")
@@ -255,7 +257,7 @@ cdef class Connection(Transport):
         return 0
 
     cdef int parse_head(self, dict environ) except -1:
-        """Have the head judged, and put what it says into `environ`. Raises RequestError."""
+        """Have the head judged, and put its contents into `environ`. Raises RequestError."""
         try:
             self.judged(self.buffer + self.start, self.head_size)
         except RequestError:
@@ -269,8 +271,8 @@ cdef class Connection(Transport):
         return 0
 
     cdef bint judged_in_other_words(self) except -1:
-        """llhttp's opinion of a head that means the same: without a method or a version that it does not know, UTF-8 in the
-        target, or tabs behind values, which RFC 9110, 5.6.3, wants to be ignored. False if there is no such head.
+        """llhttp's opinion of a head with the same meaning: without a method or a version that it does not know, UTF-8
+        in the target, or tabs behind values, which RFC 9110, 5.6.3, says to ignore. False if there is no such head.
         """
         cdef list lines = self.buffer[self.start + self.fields:self.start + self.head_size - 2].split(b"\r\n")
         lines = [line.rstrip(b" \t") for line in lines[:-1]]
@@ -343,7 +345,7 @@ cdef class Connection(Transport):
                     continue
             put_field(environ, name, value, n)
         if forwarded is not None:
-            # Not together with a field whose name has "-" in that place, which may be the client's.
+            # Not added to the value of a field whose name has "-" in that place, which may come from the client.
             for key, text in forwarded.items():
                 environ[f"HTTP_{key}"] = text
             environ["gevlite.forwarded"] = forwarded
@@ -374,7 +376,7 @@ cdef class Connection(Transport):
         return 0
 
     cdef int set_framing(self, bint chunked, int64_t length) except -1:
-        """RFC 9112, 6.3, and that llhttp is of the same opinion."""
+        """Apply RFC 9112, 6.3, and check that llhttp agrees."""
         cdef int64_t most = self.settings.max_body
         cdef bint connect = self.method_size == 7 and memcmp(self.buffer + self.start, b"CONNECT", 7) == 0
         if chunked:
@@ -389,12 +391,12 @@ cdef class Connection(Transport):
             self.body = BODY_DONE
             self.content_length = length
         if connect:
-            # What follows is not HTTP (RFC 9110, 9.3.6), whatever becomes of the request.
+            # The bytes that follow are not HTTP (RFC 9110, 9.3.6), whatever the response is.
             self.body = BODY_DONE
             self.keep_alive = False
         elif self.upgrade:
-            # We may decline, and then there is a body like any other (RFC 9110, 7.8). llhttp takes it for the other
-            # protocol already, so a new one is told what to expect.
+            # We may decline, and then there is a body like any other (RFC 9110, 7.8). llhttp already takes it for the
+            # other protocol, so a new parser is told what to expect.
             self.fresh_parser()
             self.judge.message_complete = True
             if self.body == BODY_CHUNKED:
@@ -469,7 +471,7 @@ cdef class Connection(Transport):
         return 0
 
     def take_line(self):
-        """Block until there is a line, and take it: for who reads ahead of the head. b"" if none comes.
+        """Block until there is a line, and take it: for code that reads ahead of the head. b"" if none comes.
 
         Raises RequestError if it is longer than a request line may be, or takes too long.
         """
@@ -502,16 +504,16 @@ cdef class Connection(Transport):
         self.start += self.head_size
         self.head_size = 0
         if self.ep is None:
-            self.sock.settimeout(None)      # for an application that takes it
+            self.sock.settimeout(None)      # for an application that takes the socket over
         if self.end - self.start < READ_AT_LEAST:
-            # The application may take its time.
+            # The application may take a long time.
             self.slim()
         return 0
 
     # -------- the body
 
     cdef Py_ssize_t body_peek(self, char **where) except -1:
-        """What there is of the body; blocks until there is something. 0: its end.
+        """The part of the body that has come; blocks until there is some. 0: its end.
 
         Raises RequestError for a body that is malformed, too large or too slow, ConnectionResetError if the client goes.
         """
@@ -528,7 +530,7 @@ cdef class Connection(Transport):
         return 0
 
     cdef int body_take(self, Py_ssize_t n) except -1:
-        """`n` bytes of what `body_peek` showed were used."""
+        """`n` of the bytes that `body_peek` has shown were used."""
         self.judged(self.buffer + self.start, n)
         self.start += n
         return self.body_progress(n)
@@ -584,7 +586,8 @@ cdef class Connection(Transport):
         return 0
 
     cdef Py_ssize_t body_receive(self, char *where, Py_ssize_t n) except -1:
-        """Block until more has come, in the time that a body has: at most `n` bytes to `where`, or into the buffer for NULL.
+        """Block until more has come, within the time for a body: at most `n` bytes to `where`, or, if NULL, into the
+        buffer.
 
         Returns how many bytes.
         """
@@ -607,14 +610,14 @@ cdef class Connection(Transport):
         return got
 
     cdef bint may_wait(self, int64_t *limit, int64_t waited, int64_t moved) except -1:
-        """`limit` is how long nothing may move; less is left of it if less than `min_rate` has moved so far."""
+        """`limit`: how long nothing may move. It is made shorter if less than `min_rate` has moved so far."""
         if limit[0] >= 0 and self.settings.min_rate > 0:
             limit[0] += min(earned(moved, self.settings.min_rate) - waited, 0)
             return limit[0] > 0
         return True
 
     cdef Py_ssize_t framing_line(self, Py_ssize_t most, bint of_chunk) except -1:
-        """The size, with CRLF, of the line at `start`, once it is there. llhttp has seen it then."""
+        """The size, with CRLF, of the line at `start`; blocks until it is there. llhttp has seen it then."""
         cdef const char *found
         cdef Py_ssize_t n
         cdef Py_ssize_t looked = 0
@@ -632,7 +635,7 @@ cdef class Connection(Transport):
             self.dead = True
             bad("a line of the chunked body is too long")
         if of_chunk and not self.settings.strict and has_white_space(self.buffer + self.start, n):
-            # RFC 9112, 7.1.1, where llhttp wants none.
+            # RFC 9112, 7.1.1 allows white space where llhttp does not.
             line = without_white_space(self.buffer + self.start, n)
             self.judged(line, len(line))
         else:
@@ -652,14 +655,14 @@ cdef class Connection(Transport):
             self.chunk_open = False
         n = self.framing_line(LINE_OF_CHUNK, True)
         p = self.buffer + self.start
-        while KINDS[<unsigned char> p[0]] & HEX:        # there is one, and something behind them, or llhttp objects
+        while KINDS[<unsigned char> p[0]] & HEX:        # there is one, and something behind it: else llhttp objects
             if size >> 55:
                 self.dead = True
                 refuse("413 Content Too Large", "chunk size")
             size = size << 4 | hex_value(p[0])
             p += 1
         self.start += n
-        # Ordinary lines cost nothing; one byte a chunk behind a long extension, over and over, is an attack that no
+        # Ordinary lines cost nothing; chunks of one byte with a long extension, again and again, are an attack that no
         # limit on the body would end.
         self.overhead = max(0, self.overhead + n - 16 - 2 * size)
         if self.overhead > OVERHEAD:
@@ -700,7 +703,7 @@ cdef class Connection(Transport):
         return 0
 
     cdef bint discard(self, int64_t limit) except -1:
-        """Read the rest of the body, if that is no more than `limit` bytes. Whether another request can follow."""
+        """Read the rest of the body, if that is no more than `limit` bytes. True if another request can follow."""
         cdef char *where
         cdef Py_ssize_t n
         if self.body == BODY_DONE:

@@ -13,7 +13,7 @@ cdef enum HeaderCode:
     HEADER_CONTENT_LENGTH
     HEADER_CONNECTION
     HEADER_TRANSFER_ENCODING
-    HEADER_OF_A_HOP             # other fields that are between the server and its client
+    HEADER_OF_A_HOP             # other fields that concern only the server and its client
 
 cdef tuple parse_name(name)             # (bytes, HeaderCode)
 cdef bytes check_text(text, str what)
@@ -38,12 +38,12 @@ cdef class Response:
     cdef public bint connection_upgraded
     cdef Timeout timer                          # until the response begins
     cdef bint quick
-    cdef bint more_follows                      # than the head, at once
-    cdef bint no_body                           # the response has none, whatever the application sends
+    cdef bint more_follows                      # more than the head follows, at once
+    cdef bint no_body                           # the response has no body, whatever the application sends
     cdef bint provided_connection
     cdef bint provided_close
     cdef int64_t left                           # of Content-Length; -1: there is none
-    cdef bint answered                          # in the application's place; what it says itself is dropped
+    cdef bint answered                          # in place of the application, whose own response is dropped
 
     cdef int begin_response(self) except -1
     cdef int stop_timer(self) except -1

@@ -22,7 +22,7 @@ from email.utils import formatdate
 
 
 cdef enum:
-    TOGETHER = 16384        # up to here a piece of body is copied, to be sent together with what is around it
+    TOGETHER = 16384        # a piece of body up to this size is copied, to be sent together with what is around it
 
 
 class FileWrapper:
@@ -53,7 +53,7 @@ class FileWrapper:
 
 
 cdef bint is_read_raw(file):
-    """Whether to read this object surely is to read from its descriptor. A GzipFile has one, too."""
+    """True if reading from this object is certain to read from its descriptor. A GzipFile has a descriptor, too."""
     kind = type(file)
     if kind is io.BufferedReader:
         return type(file.raw) is io.FileIO
@@ -72,7 +72,7 @@ _HEADER_CODES = {
 }
 _TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~")
 
-# What applications use again and again, checked already: status -> (bytes, code), name -> (bytes, HeaderCode).
+# Values that applications use again and again, checked already: status -> (bytes, code), name -> (bytes, HeaderCode).
 cdef dict known_statuses = {}
 cdef dict known_names = {}
 cdef enum:
@@ -114,7 +114,7 @@ cdef tuple parse_name(name):
 
 
 cdef bint has_control(const char *p, Py_ssize_t n) noexcept:
-    """RFC 9110, 5.5: what must not be in a field's value. A line break there would begin another field, or a response."""
+    """RFC 9110, 5.5: what a field's value must not contain. A line break would begin another field, or a response."""
     cdef Py_ssize_t i
     cdef unsigned char c
     for i in range(n):
@@ -154,7 +154,7 @@ cdef bint is_keep_alive(pair) except -1:
 
 
 cdef bytes as_bytes(text):
-    """What a subclass may have made of a status or a header: str or bytes. Raises ValueError for control characters."""
+    """A status or header that a subclass may have changed: str or bytes. Raises ValueError for control characters."""
     cdef bytes data
     if isinstance(text, str):
         return check_text(text, "head of a response")
@@ -257,8 +257,8 @@ cdef class Response:
                 if b"close" in data.lower():
                     close = True
             else:
-                # How the body is transferred, and how long a connection lasts, is the server's business (PEP 3333,
-                # other HTTP features). An application that hands on what another server said may have such fields.
+                # How the body is transferred, and how long a connection lasts, is for the server to decide (PEP 3333,
+                # "Other HTTP Features"). An application that passes on another server's response may have such fields.
                 if found[1] == HEADER_TRANSFER_ENCODING and data.strip().lower() not in (b"chunked", b"identity"):
                     raise ValueError(f"Transfer-Encoding: {value!r}")
                 continue
@@ -275,12 +275,12 @@ cdef class Response:
         return self.write
 
     cpdef finalize_headers(self):
-        """Add the headers that are the server's to give to `response_headers`. Called before the head is sent."""
+        """Add to `response_headers` the headers that the server gives. Called before the head is sent."""
         cdef list headers = self.response_headers
         cdef int code = self.code
         cdef Connection connection = self.connection
         if code < 200:
-            # The connection speaks something else from here on (RFC 9110, 15.2.2).
+            # The connection speaks another protocol from here on (RFC 9110, 15.2.2).
             self.connection_upgraded = self.close_connection = True
             self.no_body = False
             if self.environ is not None:
@@ -466,8 +466,8 @@ cdef class Response:
             offset = file.tell()
         except (OSError, ValueError):
             return False
-        # Without blocks on a disk the system may make up the content when it is read, as in /proc and /sys: its size
-        # says nothing then.
+        # For a file without blocks on a disk the system may make the content when it is read, as in /proc and /sys:
+        # then its size says nothing.
         if not stat.S_ISREG(info.st_mode) or info.st_blocks == 0:
             return False
         count = max(info.st_size - offset, 0)

@@ -8,20 +8,20 @@ cdef enum:
 
 cdef class Settings:
     """What all connections of a server share: its limits, spare memory, and header names it has seen."""
-    cdef public bint closing    # the server is stopping: each connection has one more request
-    cdef public bint stopped    # and by now it has it no more
-    cdef public bint strict     # as RFC 9112 and 3986 have it, where we would understand it nevertheless
+    cdef public bint closing    # the server is stopping: each connection may make one more request
+    cdef public bint stopped    # no connection may make another request
+    cdef public bint strict     # follow RFC 9112 and 3986 strictly, also where we would understand more
     # What becomes of fields with "_" in their names: "drop", "refuse" or "dangerous"; and the names, in lower case, that
     # count if the connection is trusted ("*": all of them). Both are gunicorn's. To be set before the first request.
     cdef public str header_map
     cdef public frozenset forwarded
     cdef public object request_timeout  # seconds that an application may take to begin its response; None: any
     cdef public Py_ssize_t max_queued   # requests that may wait for a place; -1: any number
-    cdef public Py_ssize_t queued       # that do
-    # A path, and what answers requests for it and all below it instead of the application; None: there is none.
+    cdef public Py_ssize_t queued       # requests that wait for a place
+    # A path, and what answers requests for it and all below it in place of the application; None: there is none.
     cdef public str status_path
     cdef public object status_page
-    cdef public bint raw_uri    # environ is to have RAW_URI, the target as it was sent
+    cdef public bint raw_uri    # environ gets RAW_URI, the target as it was sent
     cdef Py_ssize_t max_request_line
     cdef Py_ssize_t max_headers
     cdef Py_ssize_t max_header_bytes
@@ -58,7 +58,7 @@ cdef enum FieldCode:
     FIELD_CONNECTION
     FIELD_COOKIE
     FIELD_EXPECT
-    # Names with "_", which could pass for another's environ key; see Settings.
+    # Names with "_", which could be mistaken for the environ key of another field; see Settings.
     FIELD_IGNORED
     FIELD_FORWARDED
 
@@ -72,5 +72,5 @@ cdef int refuse(str status, str reason) except -1
 cdef int bad(str reason) except -1      # 400 Bad Request
 
 cdef inline int64_t earned(int64_t moved, int64_t rate) noexcept:
-    """The time, in ns, that so many bytes may take at `rate` bytes a second."""
+    """The time, in ns, that `moved` bytes may take at `rate` bytes a second."""
     return moved * 1000000000 // rate if moved < 1 << 32 else moved // rate * 1000000000

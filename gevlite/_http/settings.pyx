@@ -1,4 +1,4 @@
-"""What all connections of a server share, and what is said to a client whose request cannot be served."""
+"""What all connections of a server share, and the error for a request that cannot be served."""
 
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
@@ -120,7 +120,7 @@ cdef class Settings:
         return 0
 
     cdef FieldName *field_name(self, const char *name, Py_ssize_t n) except NULL:
-        """What is known of a field's name. The result holds until the next call."""
+        """What is known about a field's name. The result is valid until the next call."""
         cdef unsigned int h = 2166136261u
         cdef Py_ssize_t i
         cdef FieldName *place

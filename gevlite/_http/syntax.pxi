@@ -1,4 +1,4 @@
-# The syntax of a request: which characters may stand where, and the pieces of a head. Part of connection.pyx.
+# The syntax of a request: which characters are allowed where, and the pieces of a head. Part of connection.pyx.
 
 cdef enum:
     TOKEN = 1           # RFC 9110, 5.6.2
@@ -15,8 +15,8 @@ def _fill_kinds():
     digits = b"0123456789"
     for c in letters + digits + b"!#$%&'*+-.^_`|~":
         KINDS[c] |= TOKEN
-    # RFC 3986 allows fewer. \ ^ ` { | } are what browsers leave as they are (WHATWG URL, the query state). The others are
-    # what curl and people's programs send.
+    # RFC 3986 allows fewer. Browsers leave \ ^ ` { | } as they are (WHATWG URL, the query state). curl and other
+    # programs send the rest.
     for c in range(0x21, 0x100):
         if c != 0x7F:
             KINDS[c] |= LOOSE_TARGET if c in b'"<>#' or c > 0x7F else TARGET
@@ -75,7 +75,7 @@ cdef inline bint has_white_space(const char *p, Py_ssize_t n) noexcept:
 
 
 cdef bytes without_white_space(const char *p, Py_ssize_t n):
-    """The line of a chunk without what white space there is around ";" and "=". In quotation marks it is data."""
+    """The line of a chunk without white space around ";" and "=". In quotation marks, white space is data."""
     cdef bytearray line = bytearray()
     cdef bint quoted = False
     cdef Py_ssize_t i = 0
@@ -124,7 +124,7 @@ cdef int put_field(dict environ, FieldName *name, const char *value, Py_ssize_t 
 
 
 cdef inline const char *without_fragment(const char *p, const char *end) noexcept:
-    """The end of a target. What is behind # is the client's own affair (RFC 3986, 3.5), but some send it."""
+    """The end of a target. The part behind # is for the client alone (RFC 3986, 3.5), but some clients send it."""
     cdef const char *found = <const char *> memchr(p, b"#", end - p)
     return end if found == NULL else found
 

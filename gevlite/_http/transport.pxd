@@ -5,27 +5,27 @@ from gevlite._http.settings cimport Settings
 from gevlite._socketio cimport Endpoint
 
 cdef enum:
-    READ_AT_LEAST = 4096        # for which there is to be space
+    READ_AT_LEAST = 4096        # how much space there must be before a read
 
 cdef class Transport:
     """Bytes from a socket, and bytes back to it."""
     cdef readonly object sock
     cdef readonly Settings settings
     cdef Endpoint ep            # None: the socket's methods are used (TLS)
-    cdef Endpoint wire          # what carries the bytes; None if that is no socket of ours
+    cdef Endpoint wire          # what carries the bytes; None if that is not a socket of ours
     cdef object read_some
     # What was read and not used yet is buffer[start:end].
     cdef char *buffer
     cdef Py_ssize_t capacity
     cdef Py_ssize_t start
     cdef Py_ssize_t end
-    cdef bint dead              # the client is gone, or nothing it says can be understood any more
+    cdef bint dead              # the client is gone, or what it sends cannot be understood any more
     cdef bint torn              # sending was interrupted
     cdef readonly bint waiting  # for a head, the rest of it, or, after our last word, for the client's end
     cdef int in_a_row           # requests served without having to wait for one
     cdef int64_t write_waited   # ns, for the client to take the response
-    cdef int64_t sent           # since we had to wait for the client first
-    cdef int64_t queued         # by the kernel when that was; -1: it does not say
+    cdef int64_t sent           # bytes sent since we first had to wait for the client
+    cdef int64_t queued         # bytes that the kernel had queued at that time; -1: it does not say
 
     cdef int begin(self, sock, Settings settings, rfile) except -1
 
@@ -50,7 +50,7 @@ cdef class Transport:
 
 
 cdef class Reader:
-    """What a client sends, as a file."""
+    """The bytes that a client sends, as a file."""
     cdef readonly Transport connection
 
     cdef Py_ssize_t more(self) except -1

@@ -1,7 +1,7 @@
-"""Bytes from one client and to it: a buffer to read into, and limits of time.
+"""Bytes from one client and to it: a buffer to read into, and time limits.
 
-Memory. Everything is read into one block of 64 KiB, which a connection has only while it works on what is in it. While it
-waits for more it keeps no more than what it got so far, which for an idle connection is nothing.
+Memory. Everything is read into one block of 64 KiB, which a connection has only while it works on its contents. While
+it waits for more it keeps only the bytes that it has got so far, which for an idle connection are none.
 
 Time. A response that the client takes slowly may take as long as it keeps up a minimum rate: the time spent waiting is
 compared with the bytes that moved.
@@ -43,14 +43,14 @@ cdef extern from "_http/fence.h":
 
 cdef enum:
     RECORD = 16384              # the most that TLS sends at once
-    SMALL = 512                 # what an unfinished head is rounded up to
-    LOOKS = 8                   # at a client's progress in `write_timeout`
-    CREDIT = 3                  # times `write_timeout`, for one that was faster than it had to be
+    SMALL = 512                 # the space for an unfinished head is a multiple of this
+    LOOKS = 8                   # how often we look at a client's progress in `write_timeout`
+    CREDIT = 3                  # times `write_timeout`, for a client that was faster than it had to be
 
 # The file system cannot do it (sendfile(2)); reading and sending can.
 cdef tuple NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSOCK, errno.EOPNOTSUPP)
 
-# How long, in ns, a client that still talks after our last word may be silent in between.
+# How long, in ns, a client that still sends after the end of our response may pause.
 cdef int64_t LINGER_SILENCE = 5 * 1_000_000_000
 
 
@@ -72,19 +72,19 @@ cdef class Transport:
         return 0
 
     def __dealloc__(self):
-        # Blocks of the server's are given back by `release`; here its Settings may be gone already.
+        # `release` has given back a block of the server; here the Settings may be gone already.
         free(self.buffer)
 
     def stop_waiting(self):
-        """End the wait for a request, the rest of its head, or the end of what is not wanted.
+        """End the wait for a request, the rest of its head, or the end of data that is not wanted.
 
-        The waiter closes the socket.
+        The waiting greenlet closes the socket.
         """
         if self.waiting:
             try:
                 _Socket.shutdown(self.sock, _socket.SHUT_RD)
             except (OSError, TypeError):
-                pass        # closed meanwhile; or no socket of ours, whose next request will be its last
+                pass        # closed meanwhile; or not a socket of ours: its next request will be its last
 
     # -------- reading
 
@@ -158,7 +158,7 @@ cdef class Transport:
         cdef Hub hub
         cdef int64_t deadline = -1
         cdef Py_ssize_t got
-        give_way_if_due()       # who sends as fast as we read must not keep others from being served
+        give_way_if_due()       # a client that sends as fast as we read must not keep others from being served
         if self.ep is None:
             return self.fill_by_method(timeout)
         hub = current_hub()
@@ -191,7 +191,7 @@ cdef class Transport:
         return n
 
     cdef Py_ssize_t receive(self, char *where, Py_ssize_t n, int64_t timeout) except -1:
-        """As `fill`, but to `where`, which stays while it waits. Only on a plain socket."""
+        """As `fill`, but to `where`, which must not move while it waits. Only on a plain socket."""
         cdef Hub hub = current_hub()
         cdef int64_t deadline = -1
         cdef Py_ssize_t got
@@ -204,10 +204,10 @@ cdef class Transport:
                 return WOULD_BLOCK
 
     cdef int linger(self) except -1:
-        """Say that nothing more comes, and read what the client still sends, for some time (RFC 9112, 9.6).
+        """Send the end of file, and read what the client still sends, for some time (RFC 9112, 9.6).
 
-        To close a socket at which there is something to read resets the connection, and the client may never see the
-        response that tells it what was wrong: many look at it only when they have sent all of a body.
+        Closing a socket that has unread data resets the connection, and the client may never see the response that
+        tells it what was wrong: many clients look at it only when they have sent the whole body.
         """
         cdef int64_t deadline = now_ns() + self.settings.linger_time
         cdef int64_t left = 0 if self.settings.stopped else self.settings.linger_time
@@ -217,7 +217,7 @@ cdef class Transport:
         try:
             if self.ep is None:
                 say_goodbye(self.sock)
-                self.ep = endpoint(self.sock)       # from here on it need not be understood
+                self.ep = endpoint(self.sock)       # what comes from here on need not be decrypted
             _Socket.shutdown(self.sock, _socket.SHUT_WR)
             while left > 0:
                 self.start = self.end = 0
@@ -234,20 +234,20 @@ cdef class Transport:
     # -------- writing
 
     cdef int64_t taken(self) except -1:
-        """How much the client has taken since we had to wait for it first."""
+        """How much the client has taken since we first had to wait for it."""
         cdef int64_t queued = gevlite_send_queue(self.wire.fd)
         return self.sent if queued < 0 or self.queued < 0 else max(self.sent + self.queued - queued, 0)
 
     cdef int64_t patience(self, int64_t taken, int64_t stalled) except -2:
-        """For how many ns more the client may take nothing; -1: for ever. Raises TimeoutError if for none."""
+        """For how many more ns the client may take nothing; -1: for ever. Raises TimeoutError if no time is left."""
         cdef int64_t most = self.settings.write_time
         cdef int64_t limit = most
         if most < 0:
             return -1
         if self.settings.min_rate > 0:
-            # What it takes shows in steps: a receiver whose buffer was full says that there is space again only when
-            # that is a sixteenth of it (Linux, __tcp_select_window), hundreds of KB. Who was fast enough gets time
-            # for one.
+            # The client's progress shows in steps: a receiver whose buffer was full reports space again only when that
+            # is a sixteenth of it (Linux, __tcp_select_window), hundreds of KB. A client that was fast enough gets time
+            # for one step.
             limit += min(earned(taken, self.settings.min_rate) - (self.write_waited - stalled), CREDIT * most)
         limit -= stalled
         if limit <= 0:
@@ -257,7 +257,7 @@ cdef class Transport:
 
     cdef int begin_waiting(self) except -1:
         if self.write_waited == 0:
-            # What went into the kernel's buffers at once says nothing of the client.
+            # The bytes that went into the kernel's buffers at once say nothing about the client.
             self.sent = 0
             self.queued = gevlite_send_queue(self.wire.fd)
         return 0
@@ -265,8 +265,8 @@ cdef class Transport:
     cdef int wait_to_send(self) except -1:
         """Block until the kernel takes more.
 
-        Linux says so only when a third of the socket's buffer is free, which takes a slow client minutes. So what the
-        client takes meanwhile is looked at.
+        Linux reports that only when a third of the socket's buffer is free, which takes a slow client minutes. So we
+        look at what the client takes meanwhile.
         """
         cdef Hub hub = current_hub()
         cdef int64_t before, now, limit, taken
@@ -290,9 +290,9 @@ cdef class Transport:
             stalled += now - before
 
     cdef int send(self, const char *data, Py_ssize_t n, bint more) except -1:
-        """Send bytes, which stay while it blocks. more: others follow at once. Raises OSError, TimeoutError.
+        """Send bytes, which must not move while it blocks. more: others follow at once. Raises OSError, TimeoutError.
 
-        When it is interrupted, what is missing is unknown, so nothing is sent any more.
+        If it is interrupted, it is unknown what is missing, so nothing is sent any more.
         """
         cdef Hub hub
         cdef Py_ssize_t done
@@ -323,7 +323,7 @@ cdef class Transport:
         cdef int64_t limit = self.settings.write_time
         try:
             if self.wire is None:
-                # No socket of ours: what it says of its time-out has to do.
+                # Not a socket of ours: we have to rely on its own time-out.
                 self.sock.settimeout(None if limit < 0 else limit / 1e9)
                 self.sock.sendall(data)
                 self.sent += len(data)
@@ -337,7 +337,7 @@ cdef class Transport:
         return 0
 
     cdef int send_encrypted(self, octets) except -1:
-        """As `send`, on a TLS socket, which waits by itself: for a part of the time, and then we look."""
+        """As `send`, on a TLS socket, which waits by itself: we have it wait for a part of the time, and then look."""
         cdef Py_ssize_t n = len(octets)
         cdef Py_ssize_t done = 0
         cdef Py_ssize_t got
@@ -346,7 +346,7 @@ cdef class Transport:
         cdef int64_t stalled = 0
         limit = self.settings.write_time
         while done < n:
-            # Each time: on an upgraded connection another greenlet reads, and sets the time-out too.
+            # Set each time: on an upgraded connection another greenlet reads, and sets the time-out too.
             self.sock.settimeout(60 if limit < 0 else (limit // LOOKS + 1) / 1e9)
             before = now_ns()
             try:
@@ -369,7 +369,7 @@ cdef class Transport:
         return 0
 
     cdef int send_object(self, data) except -1:
-        """Send anything that has bytes."""
+        """Send the bytes of any object that has a buffer."""
         cdef Py_buffer view
         if self.ep is None:
             if self.torn:
@@ -406,7 +406,8 @@ cdef class Transport:
 
 
 cdef class Reader:
-    """The bytes that come from a client, as a file. For what takes the connection over and speaks another protocol.
+    """The bytes that come from a client, as a file. For code that takes the connection over and speaks another
+    protocol.
 
     Each call blocks as long as the socket's time-out allows, and then raises TimeoutError.
     """
@@ -461,7 +462,7 @@ cdef class Reader:
         return data
 
     def read(self, size=-1, /):
-        """Exactly `size` bytes, fewer only at the end; with -1 or None, all until the end."""
+        """Read exactly `size` bytes, fewer only at the end; with -1 or None, all until the end."""
         cdef Transport connection = self.connection
         cdef Py_ssize_t n = -1 if size is None else size
         while n < 0 or connection.end - connection.start < n:
@@ -470,7 +471,7 @@ cdef class Reader:
         return self.taken(n if n >= 0 else connection.end - connection.start)
 
     def read1(self, size=-1, /):
-        """What there is, at most `size` bytes; b"" only at the end."""
+        """Read what has come, at most `size` bytes; b"" only at the end."""
         cdef Transport connection = self.connection
         cdef Py_ssize_t n = size
         if connection.end == connection.start and n:
@@ -478,7 +479,7 @@ cdef class Reader:
         return self.taken(n if n >= 0 else connection.end - connection.start)
 
     def readinto(self, buffer, /):
-        """Some bytes into `buffer`; how many, 0 at the end."""
+        """Read some bytes into `buffer`; returns how many, 0 at the end."""
         with memoryview(buffer) as view, view.cast("B") as octets:
             data = self.read1(len(octets))
             octets[:len(data)] = data

@@ -52,7 +52,7 @@ cdef extern from "Python.h":
     void Py_XDECREF(PyObject *o)
 
 cdef enum:
-    FIRST_READ = 1048576    # a body is believed to be as long as it says up to here
+    FIRST_READ = 1048576    # the stated length of a body is trusted up to this size
 
 
 # ---------------------------------------------------------------- the request's body
@@ -63,12 +63,12 @@ cdef class Input:
 
     Reading blocks only the calling greenlet. Raises an OSError: `RequestError` if the body is malformed, too large or
     too slow, which becomes a response if it is not caught; ConnectionResetError if the client hangs up. A Timeout loses
-    nothing: what had come by then is what the next call begins with.
+    nothing: the next call begins with the bytes that had come by then.
 
-    After a response "101 Switching Protocols" it goes on with what else the client sends on the connection.
+    After a response "101 Switching Protocols" it goes on with everything that the client sends on the connection.
     """
 
-    cdef Connection connection      # None once the request is over: what comes then is the next one's
+    cdef Connection connection      # None once the request is over: what comes then belongs to the next request
     cdef Handler handler
     cdef bytes kept                 # what a call had read when it was interrupted
     #: True if the body comes in chunks.
@@ -88,8 +88,8 @@ cdef class Input:
 
     @property
     def rfile(self):
-        """The connection's incoming bytes as a file. Who takes this takes the connection over: no response is sent
-        for a request whose application returns without `start_response`, and the connection is closed.
+        """The connection's incoming bytes as a file. Taking this takes the connection over: no response is sent for a
+        request whose application returns without `start_response`, and the connection is closed.
         """
         if self.handler is None:
             raise ValueError("the request is over")
@@ -109,7 +109,7 @@ cdef class Input:
         return read_body(self, n)
 
     cdef read_on(self, int64_t n):
-        """As `read`, after one that was interrupted."""
+        """`read`, after a read that was interrupted."""
         cdef bytes data = self.kept
         if 0 <= n < len(data):
             self.kept = data[n:]
@@ -125,7 +125,7 @@ cdef class Input:
         return self.handler.connection_upgraded and self.connection.body == BODY_DONE
 
     def readline(self, size=None):
-        """Up to and with the next line feed, at most `size` bytes."""
+        """Read up to and including the next line feed, at most `size` bytes."""
         cdef Connection connection = self.connection
         cdef int64_t left = -1 if size is None else size
         cdef char *p
@@ -239,7 +239,7 @@ cdef int64_t READ_TURN = 10 * 1000000000
 cdef class Upgrade:
     """`environ["gevlite.websocket"]`: the client asks for a WebSocket, and `gevlite.websocket.accept` makes one of this.
 
-    From then on it is that one's wire: one greenlet reads, another one writes.
+    From then on it carries the bytes of the WebSocket: one greenlet reads, another one writes.
     """
 
     cdef Connection connection
@@ -249,7 +249,7 @@ cdef class Upgrade:
 
     @property
     def acceptable(self):
-        """False while there is a body: the first frame could be part of it."""
+        """False while there is a body: its bytes could be taken for the first frame."""
         return self.connection.body == BODY_DONE
 
     @property
@@ -270,7 +270,7 @@ cdef class Upgrade:
         handler.no_body = True
 
     def read(self, timeout):
-        """What has come; b"" once the client has finished. Raises TimeoutError after `timeout` seconds, OSError."""
+        """Read what has come; b"" once the client has finished. Raises OSError, TimeoutError after `timeout` seconds."""
         cdef Connection connection = self.connection
         cdef int64_t left = timeout_ns(timeout)
         cdef int64_t deadline = deadline_of(left)
@@ -298,7 +298,7 @@ cdef class Upgrade:
             self.handler.response_length += len(data)
 
     def finish(self):
-        """Say that nothing more comes, and block until the client has seen it, or for a moment."""
+        """Send the end of file, and block until the client has seen it, or for a moment."""
         if not self.connection.dead:
             self.connection.linger()
 
@@ -309,11 +309,11 @@ cdef class Upgrade:
         try:
             _Socket.shutdown(sock, _socket.SHUT_RDWR)
         except (OSError, TypeError):
-            pass        # closed meanwhile; or no socket of ours
-        sock.close()    # not only when the application returns, or a client that sends would wait
+            pass        # closed meanwhile; or not a socket of ours
+        sock.close()    # now, and not when the application returns: a client that sends would wait
 
     cdef bint end(self, exc) except -1:
-        """The application has returned, or raised `exc`. Whether that is to be raised on."""
+        """The application has returned, or raised `exc`. True if `exc` is to be raised further."""
         cdef Handler handler = self.handler
         if self.websocket is None:
             return exc is not None
@@ -329,7 +329,7 @@ cdef class Upgrade:
 
 cdef tuple FILLERS = tuple([(f"filler {n}", None) for n in range(22)])
 
-# The steps of each request that a subclass may override. Others are looked up in any case: they are rare.
+# The steps of each request that a subclass may override. Other methods are always looked up by name: calls are rare.
 _STEPS = (
     "handle",
     "handle_one_request",
@@ -344,7 +344,7 @@ _STEPS = (
 
 
 cdef int class_of(object code) except -1:
-    """The first digit of a status; 0 for none, and for what a subclass may have put there."""
+    """The first digit of a status; 0 if there is none, or if a subclass has put something else there."""
     cdef int digit = <int> code // 100 if type(code) is int else 0
     return digit if 1 <= digit <= 5 else 0
 
@@ -373,20 +373,20 @@ cdef class Handler(Response):
     cdef public object time_finish
     cdef public bint taken_over                 # the application speaks on the connection itself
     cdef object _requestline
-    cdef object head                            # a copy of the request's head, where it may be asked for
+    cdef object head                            # a copy of the request's head, if it may be needed
     cdef Reader _rfile
     cdef Input input
     cdef Upgrade upgrade                        # the client asks for a WebSocket
     cdef dict template                          # environ of this connection, before a request is added
-    cdef bint own_environ                       # the server makes it in a way of its own
-    cdef Semaphore places                       # for requests, if the server has a number of them
+    cdef bint own_environ                       # the server overrides how environ is made
+    cdef Semaphore places                       # for requests, if the server limits their number
     cdef bint reads_itself
-    cdef bint gone                              # the client, before the end of a head
+    cdef bint gone                              # the client has gone before the end of a head
     cdef bint logs
     cdef AccessLog access                       # the server's log, if it is one
     cdef object proxies                         # the server's Proxies, or None
-    cdef bint refused                           # the request, and nothing it may still send is wanted
-    cdef int64_t began                          # when its head was there
+    cdef bint refused                           # the request was refused: the rest of it is not wanted
+    cdef int64_t began                          # when the request's head was there
     cdef object page                            # what answers instead of the application; None: nothing does
     cdef public bint _proxied                   # the connection began with a header of the PROXY protocol
 
@@ -404,11 +404,11 @@ cdef class Handler(Response):
         self.access = server.log if isinstance(server.log, AccessLog) else None
         self.logs = server._logs or not self.quick or overrides(cls, ("log_request",))
 
-    # -------- what is known of the request
+    # -------- what is known about the request
 
     @property
     def rfile(self):
-        """The client's bytes that were not used yet, as a file."""
+        """The client's bytes that are not used yet, as a file."""
         if self._rfile is None:
             self._rfile = Reader(self.connection)
         return self._rfile
@@ -519,7 +519,7 @@ cdef class Handler(Response):
             self.refuse(exc)
             connection.linger()
             return None
-        # The page is wanted most when all places are taken.
+        # The page is needed most when all places are taken.
         cdef Semaphore places = self.places if self.page is None else None
         if places is not None and not self.take_place():
             return None
@@ -542,7 +542,7 @@ cdef class Handler(Response):
         return True
 
     cdef bint take_place(self) except -1:
-        """Block until it is this request's turn. False if too many wait already; that was the response."""
+        """Block until it is this request's turn. False if too many wait already: then the response has said so."""
         cdef Settings settings = self.connection.settings
         if self.places.acquire(False):
             return True
@@ -586,7 +586,7 @@ cdef class Handler(Response):
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if connection.minor else "HTTP/1.0"
         connection.consume_head()
         if connection.upgrade:
-            # By this name those find it who speak WebSocket by themselves (simple-websocket, and so flask-sock).
+            # Libraries that speak WebSocket by themselves find it by this name (simple-websocket, and so flask-sock).
             environ["gunicorn.socket"] = RawSocket(self.socket, self)
         self.close_connection = (
             not connection.keep_alive or connection.settings.closing or connection.settings.keepalive_time == 0
@@ -600,7 +600,7 @@ cdef class Handler(Response):
             self.offer_websocket(environ)
         self.environ = environ
         if connection.settings.status_page is not None:
-            # Before a proxy's word counts: the page is not for whom it speaks for.
+            # Before a proxy's header fields count: the page is not for the clients of a proxy.
             if (<str> environ["PATH_INFO"]).startswith(connection.settings.status_path):
                 self.page = connection.settings.status_page.answer(self.socket, self._proxied, environ)
         if self.proxies is not None:
@@ -618,7 +618,7 @@ cdef class Handler(Response):
 
     cdef int make_template(self) except -1:
         environ = {} if self.own_environ else dict(self.server.get_environ())
-        # So that they are replaced, not added, in every copy.
+        # Set now, so that in every copy they are replaced and not added.
         for key in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "SERVER_PROTOCOL", "wsgi.input"):
             environ.setdefault(key, "")
         environ["wsgi.early_hints"] = self.early_hints
@@ -636,7 +636,7 @@ cdef class Handler(Response):
         return 0
 
     cpdef get_connection_environ(self):
-        """What all requests of the connection have in their environ: REMOTE_ADDR, REMOTE_PORT."""
+        """The entries of environ that all requests of the connection have: REMOTE_ADDR, REMOTE_PORT."""
         address = self.client_address
         if isinstance(address, tuple):
             return {"REMOTE_ADDR": str(address[0]), "REMOTE_PORT": str(address[1])}
@@ -725,7 +725,7 @@ cdef class Handler(Response):
         return 0
 
     def _socket_is_used(self, bint speaks):
-        """The application uses the socket: its time has no limit any more. speaks: it may send, so no response follows."""
+        """The application uses the socket: its time is not limited now. speaks: it may send, so no response follows."""
         self.stop_timer()
         if speaks:
             self.taken_over = True
@@ -745,7 +745,8 @@ cdef class Handler(Response):
         try:
             self.result = self.application(self.environ, (<object> self).start_response)
         except StopIteration:
-            # It has spoken with the client by itself, on "gunicorn.socket": so applications say that to gunicorn.
+            # The application has spoken with the client by itself, on "gunicorn.socket": it tells gunicorn so in this
+            # way.
             if not self.connection.upgrade or self.status is not None:
                 raise
             self.taken_over = True
@@ -807,9 +808,9 @@ cdef class Handler(Response):
         return 0
 
     cpdef handle_error(self, t, v, tb):
-        """The application failed: `report_error`, and send a 500 that says nothing of it, or a 503 if it took longer than
-        `Limits.request_timeout`, if the head of the response is not yet sent; else the connection is closed before the
-        response is complete. Nor is anything sent if the application has taken the connection over.
+        """The application failed: `report_error`. If the head of the response is not yet sent, send a 500 without
+        details, or a 503 if the application took longer than `Limits.request_timeout`; else the connection is closed
+        before the response is complete. Nothing is sent if the application has taken the connection over.
         """
         self.report_error(t, v, tb)
         self.close_connection = True
@@ -818,7 +819,7 @@ cdef class Handler(Response):
         self.status = None
         self.result = None
         self.left = -1
-        # Of the time-out of requests, not of one that the application has made.
+        # 503 for the time-out of requests, not for a Timeout of the application.
         status = "503 Service Unavailable" if self.timer is not None and v is self.timer else "500 Internal Server Error"
         body = status[4:].encode()
         try:
@@ -831,7 +832,7 @@ cdef class Handler(Response):
             pass
 
     cpdef report_error(self, t, v, tb):
-        """Tell us, not the client, of an exception: by `Hub.handle_error`, with an environ that keeps its secrets."""
+        """Report an exception to us, not to the client: by `Hub.handle_error`, with an environ that hides secrets."""
         context = self.environ
         if isinstance(v, KeyboardInterrupt):
             self.server._interrupted(v, f"{context.get('REQUEST_METHOD')} {context.get('PATH_INFO')!r}")
@@ -841,7 +842,7 @@ cdef class Handler(Response):
         get_hub().handle_error(context, t, v, tb)
 
     cpdef log_request(self):
-        """Write the line of `format_request` to the server's log, or what its format asks for if it is an AccessLog."""
+        """Write the line of `format_request` to the server's log, or a line in its own format if it is an AccessLog."""
         if self.access is not None:
             self.access.add(
                 self, self.head, self.environ if isinstance(self.environ, dict) else None, self.code,
@@ -852,7 +853,7 @@ cdef class Handler(Response):
         self.server.log.write(self.format_request() + "\n")
 
     def format_request(self):
-        """The line for the log: who, when, the request line, status, bytes sent, seconds."""
+        """The line for the log: client, time, request line, status, bytes sent, seconds."""
         address = self.client_address
         if isinstance(address, tuple):
             address = address[0]
