@@ -28,15 +28,15 @@ static inline int64_t gevlite_coarse_ns(void)
 /* The time of one thread, on which its timers are based: CLOCK_MONOTONIC, unless a virtual clock moves it, or has
    moved it; see _clock.pxi. */
 typedef struct {
-    int kind;               /* 0: it is CLOCK_MONOTONIC. Else one of the next two. */ int64_t ns;             /* while
-    it stands still: the time; while it runs: by how much it is ahead of CLOCK_MONOTONIC */ int64_t hidden;         /*
-    by how much it is ahead of the time that the program is shown */ int64_t wall;           /* what to add for the time
-    of day, while it stands still */
+    int kind;               /* 0: it is CLOCK_MONOTONIC. Else one of the next two. */
+    int64_t ns;             /* while it stands still: the time; while it runs: how far it is ahead of CLOCK_MONOTONIC */
+    int64_t hidden;         /* by how much it is ahead of the time that the program is shown */
+    int64_t wall;           /* what to add for the time of day, while it stands still */
 } gevlite_time;
 
 enum { GEVLITE_TIME_STANDS = 1, GEVLITE_TIME_RUNS = 2 };
 
-/* Raises in Cython the exception of a C call that failed, where the declaration of the call itself must not do so. */
+/* Raises in Cython the exception of a C call that failed, where the call itself must not raise it. */
 static inline int gevlite_raise_it(void)
 {
     return -1;

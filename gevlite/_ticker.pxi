@@ -79,8 +79,8 @@ cdef struct TickState:
 
 cdef struct TickerThread:
     pthread_t thread
-    PyThread_type_lock wake     # held by the thread; whoever wants it to look releases it
-    bint posted                 # it is released
+    PyThread_type_lock wake     # held by the thread; released to have it look
+    bint posted                 # `wake` is released
     PyThread_type_lock ended    # released when it ends
     bint over                   # it is to end
 
