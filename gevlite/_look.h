@@ -16,9 +16,9 @@
 
 /* ---------------------------------------------------------------- the stack of a frame
  *
- * In a `with` block the frame's stack holds the bound `__exit__` of the object that is held, or that object. The table by
- * which the interpreter finds its exception handlers tells how deep the stack is at least in each part of a function: see
- * InternalDocs/exception_handling.md of CPython. What lies above that depth is not looked at. */
+ * In a `with` block the frame's stack holds the bound `__exit__` of the object that is held, or that object. The table
+ * by which the interpreter finds its exception handlers tells how deep the stack is at least in each part of a
+ * function: see InternalDocs/exception_handling.md of CPython. What lies above that depth is not looked at. */
 #if PY_VERSION_HEX < 0x03100000 && !defined(Py_GIL_DISABLED)
 #define GEVLITE_SEES_STACKS 1
 #ifndef Py_BUILD_CORE

@@ -764,7 +764,7 @@ cdef class Greenlet(CoreGreenlet):
 
     @staticmethod
     def set_spawning_stack_limit(limit):
-        """Remember so many frames where each greenlet is made. 1, the default, costs next to nothing, more do; 0: none."""
+        """Remember so many frames where each greenlet is made. 1, the default, costs next to nothing, more do; 0 is none."""
         global _stack_limit
         if limit < 0:
             raise ValueError("the limit must not be negative")

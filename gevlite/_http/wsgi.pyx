@@ -270,7 +270,7 @@ cdef class Upgrade:
         handler.no_body = True
 
     def read(self, timeout):
-        """Read what has come; b"" once the client has finished. Raises OSError, TimeoutError after `timeout` seconds."""
+        """Read what came; b"" when the client has finished. Raises OSError; TimeoutError after `timeout` seconds."""
         cdef Connection connection = self.connection
         cdef int64_t left = timeout_ns(timeout)
         cdef int64_t deadline = deadline_of(left)
