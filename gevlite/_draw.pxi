@@ -17,9 +17,9 @@ cdef enum:
     DRAW_ANY = 1        # each with the same probability
     DRAW_SELDOM = 2     # the first one, or with the probability `rate` any of the others
     # The one with the highest rank. Each greenlet has a random rank; with the probability `rate`, the one that is about
-    # to run gets the lowest rank instead. The idea is that of "probabilistic concurrency testing": Burckhardt, Kothari,
-    # Musuvathi, Nagarakatte, "A randomized scheduler with probabilistic guarantees of finding bugs" (ASPLOS 2010).
-    # There the number of such rank changes is given, and they are spread over a run whose length is known.
+    # to run gets the lowest rank from then on. The idea is that of "probabilistic concurrency testing": Burckhardt,
+    # Kothari, Musuvathi, Nagarakatte, "A randomized scheduler with probabilistic guarantees of finding bugs" (ASPLOS
+    # 2010). There the number of such rank changes is given, and they are spread over a run whose length is known.
     DRAW_RANKS = 3
 
 # A greenlet that asks again and again whether it must give way does so after so many looks, if at no random moment
