@@ -1,5 +1,5 @@
-# Part of _core.pyx: a hub whose thread is run by a foreign event loop, the host. See "A guest in the loop of somebody
-# else" in docs/design.md, and `_guest`.
+# Part of _core.pyx: a hub whose thread is run by a foreign event loop, the host. See "A guest in the loop of
+# another library" in docs/design.md, and `_guest`.
 #
 # The host calls `host_turn` in the greenlet that runs it, whenever the backend's descriptor can be read, a timer is due
 # or something is ready. To the hub, that greenlet is one that waits for the hub to be idle. While it does not wait
