@@ -1,21 +1,21 @@
 """The event loop of `gevlite.asyncio`: its queue, timers and descriptors, and how the hub and its greenlet share the work.
 
-A loop is run by the greenlet that calls `run_forever`, which runs whatever is ready in batches, as asyncio's own loops do,
-and never runs anything else: neither the hub nor another greenlet ever calls a callback. When nothing is ready the
-greenlet parks, with the loop's next timer as its time-out. Whoever has something for the loop appends it to `ready` and
-wakes the greenlet: `call_soon` of any greenlet, `call_soon_threadsafe` of another thread, a descriptor that the hub
+A loop is run by the greenlet that calls `run_forever`, which runs whatever is ready in batches, as asyncio's own loops
+do, and never runs anything else: neither the hub nor another greenlet ever calls a callback. When nothing is ready the
+greenlet parks, with the loop's next timer as its time-out. Code that has something for the loop appends it to `ready`
+and wakes the greenlet: `call_soon` of any greenlet, `call_soon_threadsafe` of another thread, a descriptor that the hub
 reports. Between two batches the hub polls, so that descriptors and other greenlets have their turn.
 
 The main greenlet of a thread polls by itself as long as the hub would do nothing else: see `poll_in_place` in the core.
 
-* `ready` and the heap of timers are Python lists: the garbage collector sees through them, so that a loop that was
-  dropped with callbacks in it goes away.
-* Timers are the loop's own. Those of a loop that does not run keep no hub alive, and a loop may be made, and given
+* `ready` and the heap of timers are Python lists, which the garbage collector traverses: so a loop that was dropped
+  with callbacks in it is freed.
+* Timers belong to the loop. Those of a loop that does not run keep no hub alive, and a loop may be made, and given
   timers, in another thread than the one that runs it later.
-* Descriptors are the hub's, for as long as the loop runs: then each `Io` stands in the list of a descriptor's readers or
+* Descriptors belong to the hub for as long as the loop runs: then each `Io` is in the list of a descriptor's readers or
   writers, among the greenlets. When it is notified it only makes itself due.
 
-The queues are touched by other threads too, but only where no Python code can run in between (they hold the GIL).
+Other threads touch the queues too, but only in steps in which no Python code can run (they hold the GIL).
 """
 
 from asyncio import AbstractEventLoop, Future, Handle as _AsyncioHandle, Task, TimerHandle as _AsyncioTimerHandle
@@ -34,19 +34,19 @@ _Ts = TypeVarTuple("_Ts")
 
 @disjoint_base
 class Io(Place):
-    """A place in the list of a descriptor's readers or writers, of a loop instead of a greenlet."""
+    """A place in the list of a descriptor's readers or writers, for a loop instead of a greenlet."""
 
 @disjoint_base
 class Watch(Io):
-    """What `add_reader` and `add_writer` have asked for: called for as long as the descriptor is ready."""
+    """A registration by `add_reader` or `add_writer`: its callback is called for as long as the descriptor is ready."""
 
 @disjoint_base
 class TransportCore:
-    """What a loop needs to know of a transport that is in `transports`."""
+    """What a loop needs to know about a transport that is in `transports`."""
 
 @disjoint_base
 class Handle:
-    """A callback that a loop will call. It passes for an `asyncio.Handle`."""
+    """A callback that a loop will call. It counts as an `asyncio.Handle`."""
 
     _callback: Callable[..., object] | None
     _args: tuple[Any, ...] | None
@@ -81,7 +81,7 @@ class TimerHandle(Handle):
     def __eq__(self, other: object, /) -> bool: ...
 
 def running_hook() -> Hook:
-    """What to tell that a loop begins to run in this greenlet, or ends."""
+    """The function to call when a loop begins to run in this greenlet, or ends."""
 
 def fd_of(source: FileDescriptorLike) -> int:
     """The descriptor of an int or of an object with `fileno()`; ValueError for anything else."""

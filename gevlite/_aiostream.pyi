@@ -1,8 +1,8 @@
 """The transport of TCP and UNIX streams for the loop of `gevlite.asyncio`.
 
-As a socket of gevlite, it is registered with the hub once, edge-triggered (see "Descriptors" in docs/design.md): reading
-and writing cost one system call each, and nothing has to be told to the kernel in between. The data of one `recv` goes to
-the protocol, in the loop's greenlet; then others have their turn.
+Like a socket of gevlite, it is registered with the hub once, edge-triggered (see "Descriptors" in docs/design.md):
+reading and writing cost one system call each, and the registration need not be changed in between. The data of one
+`recv` goes to the protocol, in the loop's greenlet; then others have their turn.
 """
 
 from asyncio import BaseProtocol, Future
@@ -21,7 +21,7 @@ class Side(Io):
 
 @disjoint_base
 class SocketTransport(TransportCore):
-    """A connected stream socket in a loop. It passes for asyncio's `Transport`."""
+    """A connected stream socket in a loop. It counts as asyncio's `Transport`."""
 
     max_size: ClassVar[int]
     def __init__(
@@ -35,7 +35,7 @@ class SocketTransport(TransportCore):
         context: Context | None = None,
     ) -> None: ...
     def is_reading(self) -> bool:
-        """True if data is received."""
+        """True if it receives data."""
     def pause_reading(self) -> None:
         """Receive nothing until `resume_reading`."""
     def resume_reading(self) -> None:
@@ -61,7 +61,7 @@ class SocketTransport(TransportCore):
     def is_closing(self) -> bool:
         """True once it is closed, or about to be."""
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What is known of the connection: "socket", "sockname", "peername" and what the protocols add."""
+        """What is known about the connection: "socket", "sockname", "peername" and what the protocols add."""
     def set_protocol(self, protocol: BaseProtocol) -> None:
         """Have `protocol` receive the data from now on."""
     def get_protocol(self) -> BaseProtocol:

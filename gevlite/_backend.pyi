@@ -1,7 +1,7 @@
-"""The contract between a hub and what tells it which file descriptors are ready.
+"""The contract between a hub and its backend, which tells it which file descriptors are ready.
 
-Here is what every backend has in common; each kernel interface has a file of its own in `gevlite.backends`. Nothing here
-knows the hub: it calls a backend, and takes what that has found.
+This file has what every backend has in common; each kernel interface has a file of its own in `gevlite.backends`.
+Nothing here knows the hub: the hub calls a backend, and takes what the backend has found.
 """
 
 from typing import Any, ClassVar, Final, Self, final
@@ -74,7 +74,7 @@ class Backend:
     def after_fork(self) -> None:
         """In the child: replace everything shared with the parent and forget all fds."""
     def close(self) -> None:
-        """Give everything back."""
+        """Free everything."""
     def report(self, fd: int, events: int) -> None:
         """Called from `poll`: `fd` is ready for `events`, which is READ, WRITE or both, and perhaps END and URGENT.
 
@@ -87,4 +87,4 @@ class Backend:
 
 @final
 class LostBackend(Backend):
-    """In a child, in the place of one whose `after_fork` failed: what that holds may still be the parent's."""
+    """In a child, replaces a backend whose `after_fork` failed: what that backend holds may still be the parent's."""

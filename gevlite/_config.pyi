@@ -63,7 +63,7 @@ class Setting(Generic[_T, _A]):
         """Where the value comes from, as users write it: an assignment, an environment variable, or "default"."""
 
 def as_text(value: object) -> str:
-    """A value as it is written in an environment variable."""
+    """A value as an environment variable would contain it."""
 
 class GeventSetting:
     """A setting that only gevent has. variable: gevent's. note: why it has no effect here; None: it has one."""

@@ -1,11 +1,10 @@
 """The core: hub, ready queue, timer heap, park and wake, file descriptors, the backend interface.
 
-How the parts fit
------------------
-Every blocking call in gevlite is a `Waiter` that parks the current greenlet. Whoever makes the awaited thing happen
-calls `wake`; that puts one RESUME entry in the hub's ready queue. `park` does not go through the hub if the next ready
-entry is a greenlet: it switches straight to it (direct handoff). The hub itself runs only to make callbacks, fire timers
-and ask the backend what is ready; a budget of handoffs, in number and in time, sends control back to it under any load.
+How the parts fit ----------------- Every blocking call in gevlite is a `Waiter` that parks the current greenlet. The
+code that makes the awaited thing happen calls `wake`; that puts one RESUME entry in the hub's ready queue. `park` does
+not go through the hub if the next ready entry is a greenlet: it switches straight to it (direct handoff). The hub
+itself runs only to make callbacks, fire timers and ask the backend what is ready; a budget of handoffs, in number and
+in time, sends control back to it under any load.
 
 docs/design.md tells it at length, with a picture of one turn of the loop.
 
@@ -16,12 +15,12 @@ What a reader must know before changing anything
   Python code runs between the test of a state and its change.
 * A Waiter moves NEW, PARKED, WOKEN, RESUMED, DONE and never back. (`free_waiter` is no exception: what it resets is
   referenced by nothing else, so for every other part of the program that Waiter is gone.) Only the step PARKED to WOKEN
-  queues an entry, so there is exactly one resumption. Whoever comes second gets False and must give what it carried to
+  queues an entry, so there is exactly one resumption. A second caller gets False and must give the value that it had to
   the next waiter.
 * An exception for a parked greenlet (kill, Timeout) is that same step: from then on `wake` returns False. An exception
-  for a greenlet that is already woken, or runs, is kept as *pending* and raised when it parks next. So what it was
-  woken with is never lost. Only an exception that is thrown into a greenlet past the hub, by hand or by a tracer, can end
-  the wait of one that is already woken: then `Waiter.undelivered` says so.
+  for a greenlet that is already woken, or runs, is kept as *pending* and raised when it parks next. So the value that
+  it was woken with is never lost. Only an exception that is thrown into a greenlet past the hub, by hand or by a
+  tracer, can end the wait of a greenlet that is already woken: then `Waiter.undelivered` says so.
 * Parking undoes itself: on every way out of `park` the Waiter is in no list and no heap.
 * The hub's greenlet may wait like any other: signal handlers, destructors and callbacks run in it and may block. Then it
   is *displaced*: another greenlet, a _Runner, runs the loop (`hub.runner` says which one does), and whatever is done
@@ -92,8 +91,8 @@ class Waiter(Place):
     def park(self) -> Any:
         """Block the current greenlet until woken; return the value or raise the exception it was woken with.
 
-        Raises InvalidSwitchError if something other than `wake` or `throw` switched into the parked greenlet. In the
-        hub's greenlet (a callback, a destructor) it may be called too: another one runs the loop meanwhile.
+        Raises InvalidSwitchError if something other than `wake` or `throw` switched into the parked greenlet. It may
+        also be called in the hub's greenlet (in a callback, a destructor): another greenlet runs the loop meanwhile.
         """
     def park_timeout(self, timeout: float | None = None) -> tuple[Any, bool]:
         """`park()` for at most `timeout` seconds. Returns `(value, timed_out)`."""
@@ -105,7 +104,7 @@ class Waiter(Place):
     def throw(self, exc: BaseException | type[BaseException]) -> bool:
         """Decide the wait with an exception (an instance or a class). Returns as `wake`."""
     def describe(self) -> str:
-        """What the wait is for, in words."""
+        """What the greenlet waits for, in words."""
 
 @disjoint_base
 class Waitable:
@@ -128,31 +127,31 @@ class Waitable:
 
 @disjoint_base
 class Clock:
-    """What moves the time of a thread between `_begin()` and `_end()`.
+    """Moves the time of a thread between `_begin()` and `_end()`.
 
-    auto: move it to the next timer when all wait, and not only by `advance`. settle: when descriptors are waited for, so
-    many seconds, really, in which they bring nothing come before each move. limit: TimeStandsStill is raised in the greenlet
-    that began when so many seconds have passed without a move; None: never.
+    auto: move it to the next timer when all greenlets wait, and not only by `advance`. settle: while greenlets wait for
+    descriptors, time moves only after these have brought nothing for so many real seconds. limit: if time does not move
+    for so many real seconds, TimeStandsStill is raised in the greenlet that began; None: never.
     """
 
     auto: bool
     def __init__(self, auto: bool, settle: float, limit: float | None) -> None: ...
     def _begin(self, wall_ns: int) -> None:
-        """From now on the thread's time stands still. wall_ns: what `time.time_ns()` is to be."""
+        """Stop the thread's time. wall_ns: what `time.time_ns()` is to return."""
     def _end(self) -> None:
-        """Time goes on. Does nothing if it does so already."""
+        """Let time go on. Does nothing if it goes on already."""
     def _elapsed_ns(self) -> int:
-        """What has passed since the begin, until now or the end. This and the next two: any thread."""
+        """The time from the beginning until now or the end. Any thread may call this and the next two."""
     def _shown_ns(self) -> int | None:
-        """`time.monotonic_ns()` in its thread; None if it does not run."""
+        """`time.monotonic_ns()` in its thread; None if this clock is not in use."""
     def _wall_ns(self) -> int | None:
-        """`time.time_ns()` in its thread; None if it does not run."""
+        """`time.time_ns()` in its thread; None if this clock is not in use."""
     def _holds(self, fds: list[int]) -> str | None:
-        """Why time must not pass by itself while these descriptors are waited for; None if it may."""
+        """Why time must not move by itself while greenlets wait for these descriptors; None if it may."""
     def _send(self) -> bool:
-        """Send something to ourselves over the network. False if that cannot be."""
+        """Send something to ourselves over the network. False if that is impossible."""
     def _arrived(self) -> bool:
-        """True if it is there."""
+        """True if what `_send` sent has arrived."""
     def _error(self, why: str, seconds: float, report: dict[str, Any], hub: int) -> Exception:
         """The exception for the greenlet that began."""
     def advance(self, seconds: float) -> None:
@@ -171,21 +170,23 @@ class CoreGreenlet(greenlet):
 
 @disjoint_base
 class Block:
-    """A `with` block that is to be interrupted by itself: what runs it is only a part of what its greenlet runs."""
+    """A `with` block that is to be interrupted alone: it is only a part, such as a task, of what its greenlet runs."""
 
 @disjoint_base
 class Belongings:
-    """What a greenlet has put into the state of its OS thread, where every other one would find it: see `_running_loop`.
+    """What a greenlet has put into the state of its OS thread, where every other greenlet would find it: see
+    `_running_loop`.
 
-    Whatever puts it there calls `set_belongings`. From then on it is away whenever that greenlet is parked: the core calls
-    `put_away` before it switches to another one and `put_back` before the greenlet goes on, whether it is woken or an
-    exception is thrown into it. Both are called where nothing may be raised, and must not switch. A greenlet that has none
-    pays for one test of a pointer at each end, and a greenlet that has just been started has none.
+    The code that puts it there calls `set_belongings`. From then on it is put away whenever that greenlet is parked:
+    the core calls `put_away` before it switches to another greenlet and `put_back` before this one goes on, whether it
+    is woken or an exception is thrown into it. Both are called where nothing may be raised, and must not switch. A
+    greenlet without belongings pays for one test of a pointer before and after the switch, and a greenlet that has just
+    been started has none.
 
-    A switch made by hand (`greenlet.switch` between two greenlets of the program's own) is no parking: what takes part in it
-    is one flow of control, and keeps what it has. So does SQLAlchemy: a coroutine switches to a greenlet of its own, for
-    code that is not async. If that one parks, `owner` waits there too, and what is thrown into `owner` belongs there
-    (`waits_for_owner`).
+    A switch made by hand (`greenlet.switch` between two greenlets of the program's own) does not count as parking: the
+    two are one flow of control, and keep the belongings. SQLAlchemy does this: a coroutine switches to another
+    greenlet, for code that is not async. If that greenlet parks, `owner` waits there too, and an exception for `owner`
+    is raised there (`waits_for_owner`).
     """
 
 @disjoint_base
@@ -214,7 +215,7 @@ class Callback:
 
 @disjoint_base
 class LinkCall(Callback):
-    """A linked callback. It stays in its list until the hub calls it, so that it can be taken back until then."""
+    """A linked callback. It stays in its list until the hub calls it: until then it can be taken back."""
 
 @disjoint_base
 class Timer(Callback):
@@ -240,10 +241,11 @@ class FdWatch:
 
 @final
 class _Shuffle:
-    """Draws who runs next in a hub. `begin` and `end` are to be called in its thread.
+    """Draws what runs next in a hub. Call `begin` and `end` in the hub's thread.
 
-    plan: `(number, choice)` of each decision that is not to be the usual one, in the order of their numbers; then nothing is
-    random. switches: what may block and need not gives way at random. steps: after so many turns `overdue` is called.
+    plan: `(number, choice)` of each decision that is not to be the usual one, in the order of their numbers; then
+    nothing is random. switches: calls that can block, but need not, give way at random. steps: `overdue` is called
+    after so many turns.
     """
 
     recording: bool
@@ -264,9 +266,9 @@ class _Shuffle:
     def widths(self) -> list[int]: ...
     @property
     def schedule(self) -> list[tuple[int, int]]:
-        """What was recorded, as `plan`."""
+        """The recorded decisions, in the form of `plan`."""
     def begin(self) -> None:
-        """From now on, draw. The greenlet that runs counts as drawn."""
+        """Draw from now on. The running greenlet counts as drawn."""
     def end(self) -> None:
         """Draw no more. Does nothing if it does not draw."""
 
@@ -384,7 +386,7 @@ class Hub(greenlet):
         first. Raises OSError(EBADF) for a closed fd, also if it is closed by `gevlite.socket` while we wait.
         """
     def blocks_thread(self) -> bool:
-        """True for what runs in the `poll` of the backend: there a call of the original is to stop the OS thread."""
+        """True for code that runs in the backend's `poll`: there, original functions must block the OS thread."""
     def fd_is_owned(self, fd: int) -> bool:
         """True if `fd` belongs to a gevlite socket that has waited in this hub."""
     def stats(self) -> dict[str, int]:
@@ -424,19 +426,19 @@ signals_without_ref: dict[int, Callable[..., object]]
 def set_backend_chooser(
     chooser: Callable[[str | Sequence[str] | Backend | type[Backend] | None], tuple[Backend, str]],
 ) -> None:
-    """Say who picks a backend for a new hub: `chooser(wanted) -> (Backend, reason)`."""
+    """Set the function that picks a backend for a new hub: `chooser(wanted) -> (Backend, reason)`."""
 
 def set_belongings_finder(finder: Callable[[], Belongings | None]) -> None:
     """`finder()` returns the Belongings of the running greenlet, or None. Called when a hub is made."""
 
 def register_hub_attribute(name: str, factory: Callable[[Hub], object]) -> None:
-    """Have `hub.<name>` made by `factory(hub)` on first use: how the layers above hang something on a hub."""
+    """Have `hub.<name>` made by `factory(hub)` on first use: so the layers above attach something to a hub."""
 
 def set_awaiter(awaiter: Callable[[Any], Iterator[Any]]) -> None:
     """`awaiter(what)` returns what `__await__` of a greenlet, an event and so on is to return."""
 
 def set_hub_class(cls: type[Hub]) -> None:
-    """Say what `get_hub()` calls to make one: a subclass of Hub. One in Python has attributes that can be set on it."""
+    """Set what `get_hub()` calls to make a hub: a subclass of Hub. Attributes can be set on one in Python."""
 
 def get_hub() -> _FullHub:
     """The hub of the running OS thread, made on first use."""
@@ -451,7 +453,7 @@ def is_finalizing() -> bool:
     """True once no thread but this one, and no greenlet that has not been started since, will ever run again."""
 
 def too_late_for_threads(exc: BaseException) -> bool:
-    """True if this is why `start_new_thread` raised: the interpreter ends, and what is left must do without."""
+    """True if `start_new_thread` raised `exc` because the interpreter ends: what is left must do without threads."""
 
 def let_others_run(timeout: Any = None) -> None:
     """Let others run if the current greenlet has run for longer than its slice. Does nothing in the hub.
@@ -466,53 +468,53 @@ def add_idle_workers(change: int) -> None:
     """
 
 def register_description(cls: type, describe: Callable[[Any, Waiter], object]) -> None:
-    """Have `describe(what, waiter)` say what is waited for, if it is a `cls`. For rules and result see _look.pxi."""
+    """Have `describe(what, waiter)` put into words a wait for a `cls`. For rules and result see _look.pxi."""
 
 def look(skip: int = 0) -> dict[str, Any]:
     """A dict of plain numbers and strings that says what each greenlet of each hub does: for gevlite._probe.
 
-    Does not block, and changes nothing. skip: so many frames of the caller's stack are no part of the report.
+    Does not block, and changes nothing. skip: how many frames of the caller's stack to leave out.
     """
 
 def set_spawn_callbacks(add: Callable[[Callable[..., object]], None], remove: Callable[..., None]) -> None:
-    """Say how to have a function called with each greenlet that starts, and how to take that back."""
+    """Set the functions that register and remove a callback for each greenlet that starts."""
 
 def trace_start(size: int, seconds: float | None = None) -> None:
     """Begin to record, in all threads that have a hub or make one. size: of the buffer, in events.
 
-    seconds: it stops to record by itself after these. Raises RuntimeError if a trace is running.
+    seconds: it stops recording by itself after this time. Raises RuntimeError if a trace is running.
     """
 
 def trace_stop() -> dict[str, Any]:
     """End the trace. Returns what it has found as a dict of plain numbers, strings and bytes: for `gevlite._timeline`.
 
-    Raises RuntimeError if there is none.
+    Raises RuntimeError if no trace was begun.
     """
 
 def is_traced() -> bool:
     """True while a trace is running: not when its seconds are over."""
 
 def thread_name(ident: int) -> str | None:
-    """As `threading` has it; None if that does not know the thread. Runs no code of the program."""
+    """The name that `threading` has for it; None if it does not know the thread. Runs no code of the program."""
 
 def look_at_running(hub: Hub) -> tuple[str, list[tuple[str, int, str]], FrameType | None, int] | None:
     """What runs in the thread of another thread's hub; for gevlite._blocked, under the rules of `look`.
 
     Returns None if the hub polls, or `(kind, stack, frame, others)`: the kind as in `look`, the stack as a list of
-    (file, line, function), innermost first, the innermost frame itself, and how many greenlets wait. No frame: no Python
-    code runs.
+    (file, line, function), innermost first, the innermost frame itself, and how many greenlets wait. If the frame is
+    None, no Python code runs.
     """
 
 @disjoint_base
 class Tick:
     """From now on, `call(hub, seconds, gil_seconds, run, still)` when one greenlet or callback holds the hub for `seconds`.
 
-    It is called in a thread of its own, and must not wait for greenlets. Its arguments: for how long it has run, for how
-    long of that the ticker had to wait for the GIL, a number that no other run of this hub has, and whether it still runs.
-    It returns in how many seconds it is to be called again if the same still runs then, or None. Its exceptions go to
-    `sys.unraisablehook`. Raises RuntimeError if no thread can be started.
+    `call` runs in a thread of its own, and must not wait for greenlets. Its arguments: how long the run has lasted, for
+    how much of that the ticker had to wait for the GIL, a number that no other run of this hub has, and whether it
+    still runs. It returns in how many seconds to call it again if the run still lasts then, or None. Its exceptions go
+    to `sys.unraisablehook`. Raises RuntimeError if no thread can be started.
 
-    signum: instead, have the interpreter take this signal for come, and call only if no handler has run then.
+    signum: instead, have the interpreter treat this signal as received, and call only if no handler runs then.
     """
 
     hub: Hub | None
@@ -520,7 +522,7 @@ class Tick:
         self, hub: Hub, seconds: float, call: Callable[[Hub, float, float, int, bool], float | None], signum: int = 0
     ) -> None: ...
     def stop(self) -> None:
-        """No more calls, but for one that is under way."""
+        """Make no more calls, except one that is under way."""
 
 def in_ticker() -> bool:
     """True in the thread that makes the calls."""
@@ -542,7 +544,7 @@ def in_main_thread() -> bool:
     """True in the thread that handles signals."""
 
 def slice_signal_taken(signum: int) -> object:
-    """The handler that the program has for this signal, or None if it is free. The main thread only. Raises OSError."""
+    """The program's handler for this signal, or None if the signal is free. The main thread only. Raises OSError."""
 
 def slice_hub(
     hub: Hub,
@@ -551,14 +553,14 @@ def slice_hub(
     lost: Callable[[], object] | None,
     completed: Callable[[CodeType], bytes | None] | None,
 ) -> None:
-    """End the time slices of this hub, of the main thread, after `seconds`; 0: no longer.
+    """End each time slice of this hub, which is the main thread's, after `seconds`; 0: stop doing so.
 
-    lost(): called by a thread of its own when the program has set another handler for the signal; slices are off then.
-    completed(code): the exception table that it should have where an exception is about to be raised, or None.
+    lost(): called in a thread of its own when the program has set another handler for the signal; slices are off then.
+    completed(code): the exception table that this code needs before an exception is raised in it, or None.
     """
 
 def timed(hub: Hub) -> list[tuple[Timer | Waiter, greenlet | None, bool]]:
-    """`(owner, greenlet, ref)` of each moment that is waited for, in no order.
+    """`(owner, greenlet, ref)` of each timer and time-out of the hub, in no particular order.
 
     owner: a Timer, or a Waiter with a time-out; greenlet: what it wakes, begins or raises in; None for a call.
     """
@@ -573,27 +575,28 @@ def census() -> tuple[list[dict[str, Any]], dict[tuple[str, str | None, int], in
 
 @final
 class Sampler:
-    """Looks what runs in each hub. To be used in a thread without a hub, and to be closed."""
+    """Looks at what runs in each hub. To be used in a thread without a hub, and to be closed."""
 
     def watch(self, seconds: float) -> None:
-        """Look for so long. Blocks the OS thread."""
+        """Look for `seconds`. Blocks the OS thread."""
 
     def result(self) -> dict[str, Any]:
-        """A dict with what was seen since the last call."""
+        """A dict of what was seen since the last call."""
 
     def close(self) -> None:
-        """To be called in the end."""
+        """To be called at the end."""
 
 def tally() -> dict[str, Any]:
     """A dict of plain numbers and strings that says how many greenlets run each function, and in which state.
 
-    As `look`, and less: it is made for being called again and again.
+    Like `look` with less detail, so that it can be called again and again.
     """
 
 def call_in_main_thread(function: Callable[[], object]) -> bool:
-    """Have the main thread call it between two bytecodes of what runs there, which gets the exception. From any thread.
+    """Have the main thread call `function` between two bytecodes of the code that runs there, which gets the exception.
 
-    False if too many such calls wait already. For what must not wait until a greenlet switches.
+    May be called in any thread. False if too many such calls wait already. For what must not wait until a greenlet
+    switches.
     """
 
 def waiting_loops() -> list[tuple[int, Any]]:
@@ -609,7 +612,8 @@ def park_current(timeout: float | None = None) -> Any:
     """Park the current greenlet on a Waiter that nothing else refers to: only an exception or the time-out ends that."""
 
 def sleep(seconds: float = 0, ref: bool = True) -> None:
-    """Block the current greenlet for `seconds` (a number); others run meanwhile. 0 gives way to whoever is ready.
+    """Block the current greenlet for `seconds` (a number); others run meanwhile. 0 gives way to greenlets that are
+    ready.
 
     Exact to the clock where the kernel allows, never early. With `ref=False` the sleeper does not keep the loop alive.
     Raises ValueError for a negative time, as `time.sleep` does.
@@ -624,27 +628,27 @@ def fd_of(fileno: FileDescriptorLike) -> int:
 def host_begin(hub: Hub, host: object, read_end: int, write_end: int) -> None:
     """From now on `host` calls `host_turn`, the first time at once. Its `hub_ends()` is called when the hub ends.
 
-    The pipe tells that a turn is needed, as the descriptor of the backend does.
+    The pipe becomes readable when a turn is needed, as the descriptor of the backend does.
     """
 
 def host_end(hub: Hub) -> None:
-    """Nobody calls `host_turn` any more: the hub runs when the greenlets of its thread wait."""
+    """The host calls `host_turn` no longer: the hub runs when the greenlets of its thread wait."""
 
 def host_turn(hub: Hub, host: object, take_part: Callable[[], object]) -> float | None:
     """One turn, in the greenlet that runs the host: let the greenlets run until nothing is ready, at most for a while.
 
-    Returns in how many seconds the next turn is due (0.0: something is ready), or None if nothing but news, which the
-    backend's descriptor tells, will need one. What is thrown into this greenlet meanwhile is raised. `take_part` is
+    Returns in how many seconds the next turn is due (0.0: something is ready), or None if only events, which the
+    backend's descriptor reports, will need one. What is thrown into this greenlet meanwhile is raised. `take_part` is
     called first if the core does not know yet that this greenlet runs a loop.
     """
 
 def host_expects(hub: Hub) -> bool:
-    """Something is about to come up between two turns. True if the caller has to arrange for the next one."""
+    """Something is about to be queued between two turns. True if the caller has to arrange for the next turn."""
 
 def replace_backend(hub: Hub, backend: Backend, reason: str) -> None:
-    """Give the hub another backend, with the pipe of the one that it has; what waits for a descriptor goes along.
+    """Give the hub another backend, with the wake pipe of the old one; what waits for a descriptor goes along.
 
-    The one that it had can do nothing any more but come back in the same way.
+    The old backend can do nothing any more, except be given back to the hub in the same way.
     """
 
 def fd_ready(fd: int, events: int) -> int:
@@ -666,25 +670,26 @@ def exit_process(status: int) -> NoReturn:
     """End the child of a fork as its main program would end: threads, exit functions, what is buffered."""
 
 def set_stack_cache_limit(chunks: int) -> None:
-    """Keep at most so many Python stack chunks of 16 KiB for new greenlets; 0: none. Raises MemoryError."""
+    """Keep at most `chunks` Python stack chunks of 16 KiB for new greenlets; 0: none. Raises MemoryError."""
 
 def stack_cache_stats() -> _CacheStats:
     """The cache of Python stack chunks: installed, cached and limit (in chunks of 16 KiB), hits, misses."""
 
 def abandon_greenlet(hub: Hub, g: CoreGreenlet) -> None:
-    """Never run `g` again and do not unwind it either: what becomes of a thread in the child of a fork.
+    """Never run `g` again, and do not unwind it either: as happens to a thread in the child of a fork.
 
     Its frames stay as they are for the rest of the process. Nothing happens to the running greenlet.
     """
 
 def abandon_main(hub: Hub) -> None:
-    """`abandon` the main greenlet; the running one takes its place: it gets what is for the main greenlet.
+    """`abandon` the main greenlet; the running one takes its place: it gets the exceptions for the main greenlet.
 
-    Does nothing in the main greenlet itself. The process does not end with the running one, unless it says so.
+    Does nothing in the main greenlet itself. The process does not end with the running greenlet, unless that asks for
+    it.
     """
 
 def abandon_others(hub: Hub) -> None:
-    """`abandon` every greenlet but the running one: those that wait and those that are to start, now or later.
+    """`abandon` every greenlet except the running one: those that wait and those that are to start, now or later.
 
     In a callback of the hub, or a signal handler that runs there, the main greenlet goes on too.
     """

@@ -1,4 +1,4 @@
-"""The inside of a FileObject: what every read and write goes through.
+"""The inside of a FileObject, through which every read and write goes.
 
 The layers are those of the `io` module: a raw file makes system calls, `io.BufferedReader`, `BufferedWriter` or
 `BufferedRandom` is on top of it, and on top of that is text. Three things have to be added:
@@ -6,16 +6,16 @@ The layers are those of the `io` module: a raw file makes system calls, `io.Buff
 * `Channel` makes the system call of a raw file and waits on the hub while it would block.
 * The buffers of `io` are in use as long as a raw call lasts, and refuse a second greenlet with "reentrant call". `Shared`
   is around each of them: the second one waits for its turn.
-* They throw away what they have already read if a raw call raises, as it does at a kill or a Timeout. So while one of
-  them works, a raw file keeps the exception to itself (`Deferral`) and says "would block" instead. The buffer then
-  returns what it has got. `Shared` gives that back, for the next read, and raises the exception. TextIOWrapper cannot be
-  stopped in that way: what cannot seek is decoded by `TextReader`, a class of our own.
+* They throw away the data that they have already read if a raw call raises, as it does at a kill or a Timeout. So while
+  one of them works, a raw file keeps the exception to itself (`Deferral`) and returns "would block" instead. The buffer
+  then returns what it has read. `Shared` puts that back, for the next read, and raises the exception. TextIOWrapper
+  cannot be stopped in that way: files that cannot seek are decoded by `TextReader`, a class of our own.
 
 O_NONBLOCK belongs to the open file description, which other processes may share: the shell has the terminal, a child
-the pipe that it inherited, and both fail with EAGAIN if we change it. It is left alone where the kernel can be asked
-for a single call that does not wait (RWF_NOWAIT of preadv2(2); of pipes since Linux 6.4). Else a terminal or a pipe is
-opened a second time, for us alone; for a pipe, which has no name, /proc has one (proc(5)). Everything else is put in
-non-blocking mode, and is left in it: to put it back would stop the hub in another user of the description.
+the pipe that it inherited, and both fail with EAGAIN if we change it. It is left alone where the kernel offers single
+calls that do not wait (RWF_NOWAIT of preadv2(2); for pipes since Linux 6.4). Else a terminal or a pipe is opened a
+second time, for us alone; for a pipe, which has no name, /proc has one (proc(5)). Everything else is put in
+non-blocking mode, and is left in it: putting it back would stop the hub in another user of the description.
 """
 
 import io
@@ -42,19 +42,19 @@ _Data = TypeVar("_Data", str, bytes)
 HAVE_NOWAIT: Final[bool]
 
 def closed_while_waiting() -> OSError:
-    """The error of a call that waits for a file when that is closed."""
+    """The error of a call that waits for a file when the file is closed."""
 
 def throw_into(greenlets: Collection[greenlet], error: Callable[[], BaseException]) -> None:
-    """Raise `error()` in those of the greenlets that are parked, in whatever thread."""
+    """Raise `error()` in those of the greenlets that are parked, in any thread."""
 
 def forget_number(fd: int) -> None:
-    """It is about to be closed: what waits for the bare number must not go on to wait for its next owner."""
+    """The fd is about to be closed: what waits for the bare number must not go on waiting for its next owner."""
 
 @disjoint_base
 class Deferral:
     """Where a raw file puts an exception while a buffer works on it."""
     def keep(self, exception: BaseException) -> bool:
-        """True if it will be raised later. The raw file says "would block" now, by returning None."""
+        """True if `exception` will be raised later. The raw file then reports "would block", by returning None."""
 
 @disjoint_base
 class Channel:
@@ -75,7 +75,7 @@ class Channel:
     def unread(self, data: bytes) -> None:
         """`data` was read last, and the next read returns it again."""
     def close(self) -> None:
-        """The descriptor is about to be closed, or given up: what waits for it gets OSError(EBADF)."""
+        """The descriptor is about to be closed, or given up: raise OSError(EBADF) in what waits for it."""
 
 # A raw file with a deferral.
 @type_check_only
@@ -87,7 +87,7 @@ class _Raw(Protocol):
 
 @disjoint_base
 class Shared(Generic[_Data]):
-    """A file of the `io` module that several greenlets may use: one operation at a time. Everything is as `file` has it."""
+    """A file of the `io` module that several greenlets may use, one operation at a time; otherwise like `file`."""
     def __init__(self, file: Any, raw_file: _Raw, deferral: Deferral | None = None) -> None: ...
     @property
     def file(self) -> Any: ...
@@ -112,7 +112,7 @@ class Shared(Generic[_Data]):
 
 @disjoint_base
 class SharedBuffer(Shared[bytes]):
-    """A buffer on top of a raw file with a `deferral`; what an interrupted read has read, the next one reads.
+    """A buffer on top of a raw file with a `deferral`; the next read returns what an interrupted read has read.
 
     close_waits: `close` waits for a read of another greenlet, as it does between threads in CPython. Else it ends the read,
     with OSError(EBADF).
@@ -123,7 +123,7 @@ class SharedBuffer(Shared[bytes]):
     @property
     def close_waits(self) -> bool: ...
     def unread(self, data: bytes) -> None:
-        """`data` was read last, and the buffer is empty since then."""
+        """Put back `data`, which was read last; the buffer has been empty since then."""
     def read1(self, size: int = -1, /) -> bytes: ...
     def peek(self, size: int = 0, /) -> bytes: ...
     def readinto(self, buffer: WriteableBuffer, /) -> int | None: ...
@@ -131,7 +131,7 @@ class SharedBuffer(Shared[bytes]):
 
 @disjoint_base
 class TextReader:
-    """Decodes what a SharedBuffer reads, as TextIOWrapper does; but nothing is lost if a read is interrupted."""
+    """Decodes what a SharedBuffer reads, as TextIOWrapper does, but loses nothing if a read is interrupted."""
     def __init__(
         self, buffer: SharedBuffer, encoding: str | None = None, errors: str | None = None, newline: str | None = None
     ) -> None: ...

@@ -3,8 +3,8 @@
 While a greenlet computes, or blocks in C, no other greenlet of its thread runs, so only another OS thread can notice.
 That thread costs the hub nothing: it compares `hub.progress()`, a sum of counters that the hub keeps anyway, with its
 value at the last check. If it has not changed, one greenlet or one callback has been running all the time. Its stack is
-that of the OS thread. Another thread cannot ask which greenlet it is. So the monitoring thread searches for it, once
-and only when there is something to report: it is the one that has begun and has no frame of a switch.
+that of the OS thread. Another thread cannot ask which greenlet runs. So the monitoring thread searches for it, once and
+only when there is something to report: it is the one that has begun and has no frame of a switch.
 
 The thread waits natively, whatever is patched, and holds only a weak reference to its hub. It ends when the hub does,
 and before the interpreter clears anything, because a daemon thread that writes to stderr then would be fatal. It never

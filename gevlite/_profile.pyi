@@ -1,9 +1,9 @@
 """A profiler with a call stack for each greenlet: the compiled part of `gevlite.profile`.
 
-A profiler is told of calls and returns, and keeps a stack of the calls that have not returned. The interpreter's own has
-one such stack for a whole OS thread. So when greenlets take turns, the return of one is taken for the return of what the
-other one called last, and the time goes to the wrong function. Here greenlet's trace function says which greenlet runs,
-each has its own stack, and its clock stands still while it is switched away.
+A profiler gets calls and returns, and keeps a stack of the calls that have not returned. The interpreter's own profiler
+has one such stack for a whole OS thread. So when greenlets take turns, a return in one greenlet is taken for the return
+of the last call in another, and the time goes to the wrong function. Here greenlet's trace function says which greenlet
+runs, each has its own stack, and its clock stands still while it is switched away.
 """
 
 from typing import Any, final
@@ -18,8 +18,8 @@ class Recorder:
     def join(self) -> None:
         """Profile the running OS thread too. Does nothing if `start` was not called."""
     def stop(self) -> None:
-        """End it, in all threads. Calls that have not returned count as if they did now."""
+        """End it, in all threads. Calls that have not returned count as if they returned now."""
     def stats(self) -> dict[tuple[str, int, str], Any]:
-        """What `pstats` reads: `{(file, line, function): (calls but recursive ones, calls, own, total, callers)}`."""
+        """What `pstats` reads: `{(file, line, function): (non-recursive calls, calls, own, total, callers)}`."""
     def clear(self) -> None:
         """Forget what was recorded."""

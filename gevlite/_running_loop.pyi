@@ -1,16 +1,16 @@
 """asyncio's running loop and current task belong to the greenlet that runs them.
 
 asyncio keeps them with the OS thread, where every greenlet would find them: a second `asyncio.run` in another greenlet
-says that it "cannot be called from a running event loop"; code that asks whether it may block hears that it is in a
-coroutine; and a future whose result is set by a green thread does not wake its loop, for that thread seems to be the
-loop's own (since Python 3.13.12 and 3.14.3, gh-105836).
+says that it "cannot be called from a running event loop"; code that checks whether it may block finds itself in a
+coroutine; and a future whose result is set by a green thread does not wake its loop, because that thread seems to be
+the loop's own (since Python 3.13.12 and 3.14.3, gh-105836).
 
-So they are put away whenever the greenlet that runs a loop is parked, and put back before it goes on, be it in the loop's
-own wait or in the middle of a coroutine that has called something that blocks. `Belongings` in the core does that. Every
-loop, uvloop included, calls `asyncio`'s `_set_running_loop` when it begins to run: `gevlite.monkey` puts a `Hook` in the place
-of that function. What is put away is what is found at that moment, whichever code has put it there.
+So they are put away whenever the greenlet that runs a loop is parked, and put back before it goes on: in the loop's own
+wait, and also in the middle of a coroutine that has made a blocking call. `Belongings` in the core does that. Every
+loop, uvloop included, calls `asyncio`'s `_set_running_loop` when it begins to run: `gevlite.monkey` puts a `Hook` in
+the place of that function. What is put away is what is found at that moment, whichever code has put it there.
 
-Where asyncio has it:
+Where asyncio keeps them:
 
 * The running loop: behind `_get_running_loop` and `_set_running_loop`, two pairs, one in C and one in Python.
 * The current task: up to Python 3.13 in a dict by loop, where only code with a running loop looks for it. From 3.14 on in
@@ -18,11 +18,11 @@ Where asyncio has it:
 * What `run_forever` sets for as long as it runs: the hooks for asynchronous generators, and in debug mode how much of a
   coroutine's origin is kept. These are `sys` settings of the thread.
 
-What is thrown into such a greenlet is for the greenlet or for one of its tasks:
+An exception that is thrown into such a greenlet is for the greenlet or for one of its tasks:
 
 * A `Timeout` or a CancelScope that a coroutine has entered is for the task that runs the coroutine, see `TaskBlock`.
-* Anything else, a `kill` say, is for the greenlet. If a task's blocking call is interrupted by it, the task would keep it
-  as its own result; so it is noted in `thrown`, for the loop to see.
+* Any other exception, a `kill` say, is for the greenlet. If it interrupts a task's blocking call, the task would keep
+  it as its own result; so it is noted in `thrown`, where the loop finds it.
 """
 
 from asyncio import AbstractEventLoop, Task
@@ -50,9 +50,9 @@ class Hook:
     ) -> None: ...
     def __call__(self, loop: AbstractEventLoop | None, /) -> None: ...
     def begin(self, loop: AbstractEventLoop) -> None:
-        """`loop` is about to run, and will tell `set` and not us: it was imported before."""
+        """`loop` is about to run, and will call `set` and not us: it was imported before."""
     def end(self) -> None:
         """It no longer runs."""
 
 def hook_of(set: Callable[[AbstractEventLoop | None], object]) -> Hook | None:
-    """The Hook that stands for `_set_running_loop` of asyncio as it is now, or None: then it is to be made."""
+    """The Hook for the present `_set_running_loop` of asyncio, or None: then it has to be made."""

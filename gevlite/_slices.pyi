@@ -1,4 +1,4 @@
-"""Time slices, as far as they are Python: the settings, and `uninterrupted`. The mechanism is in _interrupt.pxi."""
+"""The part of time slices that is in Python: the settings, and `uninterrupted`. The mechanism is in _interrupt.pxi."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
@@ -13,17 +13,17 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def uninterrupted(function: None = None, /) -> _core.Uninterrupted:
     """For a `with` block, or as a decorator: what runs in it is not interrupted at the end of a time slice.
 
-    What blocks in it still lets others run. A block may be in another one. Where time slices are off, it does nothing.
+    Blocking calls in it still let others run. Such blocks can be nested. Where time slices are off, it does nothing.
     Raises TypeError for a generator function or an `async def`: use a `with` block in it.
     """
 
 @overload
 def uninterrupted(function: _F, /) -> _F: ...
 def for_new_hub(seconds: float | str | None, source: str = "time_slice") -> float:
-    """How long the slices of a hub of this thread are to be: the argument, which has come from `source`, else the
-    setting; 0: endless.
+    """The length of the slices of a hub of this thread: the argument, which comes from `source`, else the setting; 0:
+    endless.
 
-    Raises TypeError or ValueError, also if there can be none.
+    Raises TypeError or ValueError, also if this thread cannot have time slices.
     """
 
 def slice_hub(hub: _core.Hub, seconds: float, signum: int | None = None) -> None:

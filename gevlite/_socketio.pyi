@@ -23,7 +23,7 @@ HAVE_SENDFILE: Final[bool]
 
 @disjoint_base
 class Endpoint:
-    """What the fast path keeps with a socket."""
+    """Kept by the fast path with a socket."""
     def __init__(self, fd: int, family: int, kind: int, timeout: float | None) -> None: ...
     @property
     def fd(self) -> int: ...
@@ -34,13 +34,13 @@ class Endpoint:
     def set_timeout(self, timeout: float | None) -> None:
         """Seconds, 0 for non-blocking, None for no limit. Raises ValueError for a negative or absurd one."""
     def forget(self) -> None:
-        """The fd is about to be closed or given away: whoever waits on it gets OSError(EBADF)."""
+        """The fd is about to be closed or given away: raise OSError(EBADF) in what waits on it."""
 
 # For gevlite.os, which is given bare numbers.
 def mode_of(fd: int) -> bool | None:
-    """The mode that its user has given the descriptor: True if it is blocking, False if not.
+    """The mode that the program has given the descriptor: True if it is blocking, False if not.
 
-    None if it is not that of a socket of gevlite.
+    None if the descriptor does not belong to a socket of gevlite.
     """
 
 def set_mode(fd: int, blocking: bool) -> bool:
@@ -85,7 +85,7 @@ def send(self: socket.socket, data: ReadableBuffer, flags: int = 0, /) -> int:
 def sendall(self: socket.socket, data: ReadableBuffer, flags: int = 0, /) -> None:
     """Send all of the bytes; block until the last was taken. The socket's time-out is for the whole.
 
-    After an error there is no telling how much was sent.
+    After an error it is unknown how much was sent.
     """
 
 @overload
@@ -124,8 +124,8 @@ def connect_wait(self: socket.socket, address: Any) -> int:
 def sendfile_some(self: socket.socket, in_fd: int, offset: int, count: int) -> int:
     """Send up to `count` bytes of the file `in_fd` from `offset` (count < 0: to its end) by sendfile(2).
 
-    Returns how many bytes the kernel took, 0 at the end of the file. Raises OSError as the call does: with EINVAL or
-    ENOSYS it is the wrong kind of file.
+    Returns how many bytes the kernel took, 0 at the end of the file. Raises OSError as the call does: EINVAL and ENOSYS
+    mean the wrong kind of file.
     """
 
 def wait_on(

@@ -4,8 +4,8 @@
 means none, which error for which misuse, what Condition and the after-fork code expect), because `threading`,
 `logging` and `importlib` are built on them once they are patched.
 
-A release hands the lock to the greenlet that has waited longest. If any greenlet could take it, one that releases and
-acquires again without blocking in between would always win, and the others would starve.
+A release hands the lock to the greenlet that has waited longest. If any greenlet could take it, a greenlet that
+releases it and acquires it again without blocking in between would always win, and the others would starve.
 
 Taking a free lock makes no hub, so OS threads that never wait for one cost nothing.
 """
@@ -76,11 +76,11 @@ def get_ident(gr: greenlet | None = None) -> int:
     """A number that no other live greenlet or OS thread has; that of `gr`, or of what runs.
 
     The main greenlet of an OS thread has the thread's own number, so that code that looks for the main thread finds it.
-    What runs in the hub, a callback or a destructor, counts as the main greenlet. (Locks make a difference there.)
+    Code that runs in the hub, a callback or a destructor, counts as the main greenlet. (Locks tell the two apart.)
     """
 
 def get_owner_ident() -> int:
-    """The number of what runs, as locks see it: what runs in the hub has another one than the main greenlet."""
+    """The number of the running code, as locks see it: code in the hub has another number than the main greenlet."""
 
 def report_thread_error(exc: BaseException, function: Callable[..., object]) -> None:
     """Give an exception that ended a thread to `sys.unraisablehook`, as `_thread` does."""

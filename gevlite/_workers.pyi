@@ -35,7 +35,7 @@ def name_of_worker() -> str | None:
     """The name of the running OS thread if it is one of gevlite's own, else None."""
 
 def count_in() -> None:
-    """Count the running OS thread as gevlite's own: not as one of the program, which could wake a greenlet."""
+    """Count the running OS thread as gevlite's own. (A thread of the program could wake a greenlet.)"""
 
 def count_out() -> None:
     """The running OS thread, counted by `count_in`, ends."""

@@ -27,15 +27,16 @@ class EventLoop(LoopCore, asyncio.SelectorEventLoop):
 
     Any number of them run in one thread at once, each in the greenlet that has called `run_forever`,
     `run_until_complete` or `asyncio.run`, and other greenlets go on meanwhile. A callback or a coroutine that calls
-    something that blocks holds up its own loop only. To make one costs microseconds.
+    something that blocks holds up its own loop only. Creating a loop takes microseconds.
 
     `asyncio.run(main(), loop_factory=gevlite.asyncio.EventLoop)`
     """
     def __init__(self) -> None: ...
     def close(self) -> None:
-        """Close the loop: what is ready or timed is never called, descriptors are watched no more.
+        """Close the loop: its pending callbacks and timers are never called, its descriptors no longer watched.
 
-        Code that a coroutine has called in a raw greenlet, as SQLAlchemy does, and that still waits gets GreenletExit.
+        If a coroutine has called code in a raw greenlet, as SQLAlchemy does, and that code still waits, it gets
+        GreenletExit.
         """
     def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
         """Call `callback(*args)` in the loop when the signal `sig` comes. In the main thread only.
@@ -58,31 +59,31 @@ class _PutQueue(Protocol[_T_contra]):
 def run(main: Awaitable[_T], *, debug: bool | None = None) -> _T:
     """Run a coroutine, or another awaitable, in a new EventLoop, and return its result: as `asyncio.run`.
 
-    Blocks the current greenlet only; any number may do this at once. A kill or a Timeout of the greenlet cancels the
-    coroutine and what it has started, and is raised when that has ended. A second one is raised at once; what was
-    started then ends by itself. Raises RuntimeError in a coroutine.
+    Blocks the current greenlet only; any number of greenlets can do this at once. A kill or a Timeout of the greenlet
+    cancels the coroutine and the tasks that it has started, and is raised when they have ended. A second one is raised
+    at once; the tasks then end by themselves. Raises RuntimeError in a coroutine.
     """
 
 def wait(awaitable: Awaitable[_T], timeout: float | Timeout | None = None) -> _T:
     """Run an awaitable in the long-lived loop of this thread, and return its result or raise its exception.
 
-    That is the loop to which `attach` has attached the thread, while it runs, else one of gevlite. What belongs to one
-    loop, such as a client, a pool or a channel, can be used by all greenlets of the thread in this way. Blocks the
-    current greenlet; its contextvars go along. After `timeout` seconds the awaitable is cancelled, and TimeoutError is
-    raised when it has ended (at once if another greenlet detaches that loop meanwhile). A kill or a Timeout of the
-    greenlet cancels it in the same way. If it is cancelled by others, this raises asyncio.CancelledError. Raises
-    RuntimeError in a coroutine of that same loop.
+    That is the loop to which `attach` has attached the thread, while it runs, else one of gevlite. In this way all
+    greenlets of the thread can use an object that belongs to one loop, such as a client, a pool or a channel. Blocks
+    the current greenlet, and passes on its contextvars. After `timeout` seconds the awaitable is cancelled, and
+    TimeoutError is raised when it has ended (at once if another greenlet detaches that loop meanwhile). A kill or a
+    Timeout of the greenlet cancels it in the same way. If other code cancels it, this raises asyncio.CancelledError.
+    Raises RuntimeError in a coroutine of that same loop.
     """
 
 def attach(loop: asyncio.AbstractEventLoop | None = None) -> Guest:
-    """Have an event loop that is not gevlite's, asyncio's own or uvloop, run the greenlets of this thread, too.
+    """Make an event loop that is not gevlite's, asyncio's own or uvloop, run the greenlets of this thread, too.
 
     After that, `await spawn(function, ...)` and the other awaitables of gevlite can be used in its coroutines. No other
     thread is needed: the loop calls the hub when a greenlet is ready, a descriptor is reported or a timer is due. loop:
     the running one by default; one that does not run yet must be run by this thread later.
 
     Returns a Guest: its `detach()`, leaving it as a context manager, and closing the loop undo this. Does not block.
-    With a loop of gevlite it has nothing to do. Raises RuntimeError if there is no running loop, if `loop` is closed or
+    With a loop of gevlite, it does nothing. Raises RuntimeError if there is no running loop, if `loop` is closed or
     run by another thread or greenlet, if the thread or the loop is attached already, and if the hub has a backend
     without a descriptor that could be watched (`select` and `poll` are replaced by `epoll` or `kqueue` until it is
     detached).
@@ -91,7 +92,7 @@ def attach(loop: asyncio.AbstractEventLoop | None = None) -> Guest:
 def spawn(function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Greenlet[_P, _T]:
     """Call `function(*args, **kwargs)` in a greenlet, where it may block; for coroutines: `await spawn(function, ...)`.
 
-    It begins at once, as a task does, in a copy of the contextvars context. To await it returns the function's result
+    It begins at once, as a task does, in a copy of the contextvars context. Awaiting it returns the function's result
     or raises its exception. If the task that awaits it is cancelled, the greenlet is killed, and the task goes on with
     its cancellation when the greenlet has ended.
     """

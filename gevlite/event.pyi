@@ -56,7 +56,7 @@ class AsyncResult(Waitable, Generic[_T]):
     def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     @property
     def value(self) -> _T | None:
-        """The value, or None as long as there is none."""
+        """The value, or None until there is one."""
     @property
     def exception(self) -> BaseException | None:
         """The exception, or None."""
@@ -68,7 +68,7 @@ class AsyncResult(Waitable, Generic[_T]):
     def successful(self) -> bool:
         """True if it has a value."""
     def cancel(self) -> Literal[False]:
-        """Always False: what produces the value does not belong to us."""
+        """Always False: the code that produces the value does not belong to us."""
     def cancelled(self) -> Literal[False]:
         """Always False, see `cancel`."""
     @overload

@@ -109,7 +109,7 @@ class EventLoopBlocked:
 
     greenlet: the one that runs, or None if that cannot be found out. blocking_time: for how long at least, in seconds.
     info: the lines of the report, with the stack; a subscriber may change the list before it is printed. hub: the hub
-    whose other greenlets wait.
+    of the greenlets that wait meanwhile.
     """
 
     greenlet: greenlet_type | None

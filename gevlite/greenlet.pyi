@@ -1,4 +1,4 @@
-"""Greenlet, and what starts, ends and waits for greenlets. What waits for many objects is in _many.pxi."""
+"""Greenlet, and functions that start, end and wait for greenlets. Waiting for many objects is in _many.pxi."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from traceback import StackSummary
@@ -165,7 +165,7 @@ class Greenlet(CoreGreenlet, Generic[_P, _T_co]):
         becomes free even if the hub is being destroyed.
         """
     def _after_links(self, function: Callable[[], object]) -> None:
-        """Call it when the links that were due where it ended have been called, and what they spawned has begun.
+        """Call `function` when the links that were due at its end have been called, and what they spawned has begun.
 
         The hub makes its calls one after the other, and those links come first.
         """

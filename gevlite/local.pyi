@@ -1,9 +1,9 @@
-"""Attributes that every greenlet has for itself, as `threading.local` gives them to every thread.
+"""Attributes of its own for each greenlet, as `threading.local` gives them to each thread.
 
 A `local` owns one place, with a dict of attributes, for each greenlet that has used it. The greenlet owns a list of its
 places, but not the places. When it ends, the list takes each of them out of its `local`; when a `local` is freed, its
-places take themselves out of the lists. So neither keeps the other alive, nothing stays behind in the one that lives on,
-and values that refer back to the `local` are an ordinary cycle that the garbage collector finds.
+places take themselves out of the lists. So neither keeps the other alive, nothing stays behind in the one that lives
+longer, and values that refer back to the `local` are an ordinary cycle that the garbage collector finds.
 
 The object's `__dict__` is set to that of the running greenlet before each access; then the access is an ordinary one. So
 properties, slots, class attributes and whatever else a subclass defines work by themselves. The pointer cannot go

@@ -241,8 +241,8 @@ class Loop:
     def run(self, nowait: bool = False, once: bool = False) -> None:
         """Block until nothing keeps the loop alive any more, or until `break_()`. Everything else continues meanwhile.
 
-        nowait: block only until everything that is ready now has run. once: block only until something happens. What is
-        due already counts.
+        nowait: block only until everything that is ready now has run. once: block only until something happens; an
+        event that is already due counts.
         """
     def break_(self, how: int | None = None) -> None:
         """Make the latest `run()` return, or with `how` 2 all of them."""

@@ -32,15 +32,15 @@ class Profile(cProfile.Profile):
     """
     def __init__(self, *, builtins: bool = True, threads: bool = True) -> None: ...
     def enable(self, subcalls: bool = True, builtins: bool = True) -> None:
-        """Begin, or go on, to collect. Raises RuntimeError if it does already. `subcalls` is accepted and ignored."""
+        """Start or resume collecting. Raises RuntimeError if already collecting. `subcalls` is accepted and ignored."""
     def disable(self) -> None:
-        """Stop to collect. Does nothing if it does not."""
+        """Stop collecting. Does nothing if it is not collecting."""
     def clear(self) -> None:
         """Forget what was collected."""
     def getstats(self) -> list[Any]:
-        """`cProfile`'s own format of entries, which is not made here: an empty list. `create_stats` has them."""
+        """An empty list: `cProfile`'s own format of entries is not supported. `create_stats` has them."""
     def snapshot_stats(self) -> None:
-        """Set `stats` to what was collected until now."""
+        """Set `stats` to what has been collected so far."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns an exit code."""

@@ -149,13 +149,13 @@ class Channel(Generic[_T]):
     def __init__(self, maxsize: Literal[1] = 1) -> None: ...
     @property
     def getters(self) -> int:
-        """How many wait in `get`."""
+        """How many greenlets wait in `get`."""
     @property
     def putters(self) -> int:
-        """How many wait in `put`."""
+        """How many greenlets wait in `put`."""
     @property
     def balance(self) -> int:
-        """Waiting putters less waiting getters."""
+        """The number of waiting putters minus that of waiting getters."""
     @property
     def hub(self) -> Hub:
         """The hub of the running thread: a queue belongs to no hub."""

@@ -15,7 +15,7 @@ __implements__: list[str]
 __imports__: list[str]
 
 def adopt(thing: Thread) -> Callable[[], None] | None:
-    """Let the waiting for the end of `thing`, an existing Thread, be cooperative. Returns what undoes it."""
+    """Make waiting for the end of `thing`, an existing Thread, cooperative. Returns a function that undoes it."""
 
 # Last, because type checkers keep the first of two definitions.
 from threading import *  # type: ignore[assignment]  # noqa: E402, F403

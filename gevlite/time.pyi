@@ -4,7 +4,8 @@ __implements__: list[str]
 __imports__: list[str]
 
 def sleep(seconds: float = 0, ref: bool = True) -> None:
-    """Block the current greenlet for `seconds` (a number); others run meanwhile. 0 gives way to whoever is ready.
+    """Block the current greenlet for `seconds` (a number); others run meanwhile. 0 gives way to greenlets that are
+    ready.
 
     Exact to the clock where the kernel allows, never early. With `ref=False` the sleeper does not keep the loop alive.
     Raises ValueError for a negative time, as `time.sleep` does.

@@ -33,8 +33,8 @@ class Timeout(BaseException):
     It is a BaseException so that `except Exception` does not swallow a time limit of the caller's. To tell yours from an
     outer one, compare: `except Timeout as t: if t is not mine: raise`. `where` tells which code started it.
 
-    It may be given instead of a timeout in seconds, everywhere. A call that raises when the time is over then raises this
-    Timeout. If it was not started before, the call starts and cancels it.
+    It can be given instead of a timeout in seconds, everywhere. A call that raises when the time is over then raises
+    this Timeout. If it was not started before, the call starts and cancels it.
     """
 
     seconds: float | None
@@ -63,7 +63,7 @@ class Timeout(BaseException):
     def where(self) -> FrameSummary | None:
         """Which code started it, a `traceback.FrameSummary`: `filename`, `lineno`, `name` of the function, `line`.
 
-        For one that a call with `timeout=` has made and raised, that is the call. None as long as it was not started.
+        For a Timeout that a call with `timeout=` has made and raised, it is that call. None until it is started.
         """
     def __float__(self) -> float: ...
     def start(self) -> None:

@@ -56,7 +56,7 @@ class Response:
         without `exc_info`; with `exc_info`, what that holds, if the head was sent already.
         """
     def finalize_headers(self) -> None:
-        """Add the headers that are the server's to give to `response_headers`. Called before the head is sent."""
+        """Add to `response_headers` the headers that the server gives. Called before the head is sent."""
     def write(self, data: bytes) -> None:
         """Send a piece of the body; before the first one, the head. Blocks while the client takes no more.
 

@@ -1,4 +1,4 @@
-"""What all connections of a server share, and what is said to a client whose request cannot be served."""
+"""What all connections of a server share, and the error for a request that cannot be served."""
 
 from typing import Any, Self
 

@@ -1,7 +1,7 @@
-"""Bytes from one client and to it: a buffer to read into, and limits of time.
+"""Bytes from one client and to it: a buffer to read into, and time limits.
 
-Memory. Everything is read into one block of 64 KiB, which a connection has only while it works on what is in it. While it
-waits for more it keeps no more than what it got so far, which for an idle connection is nothing.
+Memory. Everything is read into one block of 64 KiB, which a connection has only while it works on its contents. While
+it waits for more it keeps only the bytes that it has got so far, which for an idle connection are none.
 
 Time. A response that the client takes slowly may take as long as it keeps up a minimum rate: the time spent waiting is
 compared with the bytes that moved.
@@ -23,14 +23,15 @@ class Transport:
     @property
     def waiting(self) -> bool: ...
     def stop_waiting(self) -> None:
-        """End the wait for a request, the rest of its head, or the end of what is not wanted.
+        """End the wait for a request, the rest of its head, or the end of data that is not wanted.
 
-        The waiter closes the socket.
+        The waiting greenlet closes the socket.
         """
 
 @disjoint_base
 class Reader:
-    """The bytes that come from a client, as a file. For what takes the connection over and speaks another protocol.
+    """The bytes that come from a client, as a file. For code that takes the connection over and speaks another
+    protocol.
 
     Each call blocks as long as the socket's time-out allows, and then raises TimeoutError.
     """
@@ -50,10 +51,10 @@ class Reader:
     def readable(self) -> bool:
         """True."""
     def read(self, size: int | None = -1, /) -> bytes:
-        """Exactly `size` bytes, fewer only at the end; with -1 or None, all until the end."""
+        """Read exactly `size` bytes, fewer only at the end; with -1 or None, all until the end."""
     def read1(self, size: int = -1, /) -> bytes:
-        """What there is, at most `size` bytes; b"" only at the end."""
+        """Read what has come, at most `size` bytes; b"" only at the end."""
     def readinto(self, buffer: Any, /) -> int:
-        """Some bytes into `buffer`; how many, 0 at the end."""
+        """Read some bytes into `buffer`; returns how many, 0 at the end."""
     def readline(self, size: int | None = -1, /) -> bytes:
         """Up to and with the next line feed, at most `size` bytes."""

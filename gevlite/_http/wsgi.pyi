@@ -22,9 +22,9 @@ class Input:
 
     Reading blocks only the calling greenlet. Raises an OSError: `RequestError` if the body is malformed, too large or
     too slow, which becomes a response if it is not caught; ConnectionResetError if the client hangs up. A Timeout loses
-    nothing: what had come by then is what the next call begins with.
+    nothing: the next call begins with the bytes that had come by then.
 
-    After a response "101 Switching Protocols" it goes on with what else the client sends on the connection.
+    After a response "101 Switching Protocols" it goes on with everything that the client sends on the connection.
     """
     @property
     def content_length(self) -> int | None:
@@ -34,8 +34,8 @@ class Input:
         """The fields behind a chunked body, a list of (name, value), once it was read to its end; else None."""
     @property
     def rfile(self) -> Reader:
-        """The connection's incoming bytes as a file. Who takes this takes the connection over: no response is sent
-        for a request whose application returns without `start_response`, and the connection is closed.
+        """The connection's incoming bytes as a file. Taking this takes the connection over: no response is sent for a
+        request whose application returns without `start_response`, and the connection is closed.
         """
     @property
     def chunked_input(self) -> bool:
@@ -43,7 +43,7 @@ class Input:
     def read(self, length: int | None = None) -> bytes:
         """`length` bytes, fewer only at the end; all with None or a negative number."""
     def readline(self, size: int | None = None) -> bytes:
-        """Up to and with the next line feed, at most `size` bytes."""
+        """Read up to and including the next line feed, at most `size` bytes."""
     def readlines(self, hint: int | None = None) -> list[bytes]:
         """The rest as a list of lines; with `hint`, no more than it takes to reach that many bytes."""
     def next(self) -> bytes:
@@ -55,25 +55,25 @@ class Input:
 class Upgrade:
     """`environ["gevlite.websocket"]`: the client asks for a WebSocket, and `gevlite.websocket.accept` makes one of this.
 
-    From then on it is that one's wire: one greenlet reads, another one writes.
+    From then on it carries the bytes of the WebSocket: one greenlet reads, another one writes.
     """
 
     websocket: WebSocket | None
     """What was made of it, if anything."""
     @property
     def acceptable(self) -> bool:
-        """False while there is a body: the first frame could be part of it."""
+        """False while there is a body: its bytes could be taken for the first frame."""
     @property
     def closing(self) -> bool:
         """True once the server stops."""
     def answer(self, status: str, headers: list[tuple[str, str]], body: bytes = b"") -> None:
         """Send the response. Raises RuntimeError if it is too late for that."""
     def read(self, timeout: float | None) -> bytes:
-        """What has come; b"" once the client has finished. Raises TimeoutError after `timeout` seconds, OSError."""
+        """Read what came; b"" when the client has finished. Raises OSError; TimeoutError after `timeout` seconds."""
     def write(self, data: bytes) -> None:
         """Send all of it. Raises OSError; TimeoutError if the client takes it too slowly (`Limits`)."""
     def finish(self) -> None:
-        """Say that nothing more comes, and block until the client has seen it, or for a moment."""
+        """Send the end of file, and block until the client has seen it, or for a moment."""
     def abort(self) -> None:
         """Cut the connection: the reader and the writer are woken by an OSError. Does not block."""
 
@@ -97,7 +97,7 @@ class Handler(Response):
     def __init__(self, sock: Any, address: Any, server: Any, rfile: Any = None) -> None: ...
     @property
     def rfile(self) -> Reader:
-        """The client's bytes that were not used yet, as a file."""
+        """The client's bytes that are not used yet, as a file."""
     @property
     def accepted_websocket(self) -> WebSocket | None:
         """The `gevlite.websocket.WebSocket` that the application has accepted, or None."""
@@ -140,17 +140,17 @@ class Handler(Response):
         more. Raises ValueError or TypeError for what cannot be in such a response, OSError if the client is gone.
         """
     def get_connection_environ(self) -> dict[str, Any]:
-        """What all requests of the connection have in their environ: REMOTE_ADDR, REMOTE_PORT."""
+        """The entries of environ that all requests of the connection have: REMOTE_ADDR, REMOTE_PORT."""
     def report_error(self, t: type[BaseException], v: BaseException, tb: TracebackType | None) -> None:
-        """Tell us, not the client, of an exception: by `Hub.handle_error`, with an environ that keeps its secrets."""
+        """Report an exception to us, not to the client: by `Hub.handle_error`, with an environ that hides secrets."""
     def handle_error(self, t: type[BaseException], v: BaseException, tb: TracebackType | None) -> None:
-        """The application failed: `report_error`, and send a 500 that says nothing of it, or a 503 if it took longer than
-        `Limits.request_timeout`, if the head of the response is not yet sent; else the connection is closed before the
-        response is complete. Nor is anything sent if the application has taken the connection over.
+        """The application failed: `report_error`. If the head of the response is not yet sent, send a 500 without
+        details, or a 503 if the application took longer than `Limits.request_timeout`; else the connection is closed
+        before the response is complete. Nothing is sent if the application has taken the connection over.
         """
     def log_request(self) -> None:
-        """Write the line of `format_request` to the server's log, or what its format asks for if it is an AccessLog."""
+        """Write the line of `format_request` to the server's log, or a line in its own format if it is an AccessLog."""
     def format_request(self) -> str:
-        """The line for the log: who, when, the request line, status, bytes sent, seconds."""
+        """The line for the log: client, time, request line, status, bytes sent, seconds."""
     def log_error(self, msg: str, *args: Any) -> None:
         """Write `msg % args` to the server's error log."""

@@ -12,8 +12,8 @@ early. Each area has a function of its own, `patch_socket`, `patch_time`, ...; a
 
 `python -m gevlite.monkey script.py` runs a program patched.
 
-In this folder, `_engine` saves, replaces and restores; each of most other files patches one area. Nothing else in
-gevlite imports this package, and gevlite's own modules hold the originals that they need.
+In this folder, `_engine` saves, replaces and restores; most other files patch one area each. Nothing else in gevlite
+imports this package, and gevlite's own modules hold the originals that they need.
 """
 
 from collections.abc import Iterable, Sequence
@@ -107,7 +107,7 @@ def patch_all(
     """
 
 def patch_asyncio(loop: bool = True) -> None:
-    """Make asyncio's running loop and current task belong to the greenlet, and what asyncio makes loops of gevlite.
+    """Make asyncio's running loop and current task belong to the greenlet, and its new loops loops of gevlite.
 
     Each greenlet may run a loop of its own, as each thread may. `asyncio.run`, `asyncio.Runner` and
     `asyncio.new_event_loop` make a `gevlite.asyncio.EventLoop`, unless the program gives a `loop_factory` or sets a

@@ -6,11 +6,11 @@ Each function here returns a `Fault`. It begins with the `with` block and ends w
         fetch()
     assert [hit.what for hit in fault.hits] == ["reset"]
 
-How it is done: a connection that a fault is for goes through a relay, two greenlets that pass the bytes on as the fault
-says. So everything is real for the code under test, whichever way it reads: a file of `makefile`, TLS, `select`, a
-server of gevlite, a stream of asyncio. What stalls is not readable, and who is reset gets ECONNRESET from the kernel.
-Only what the kernel cannot be made to do is done where the methods of a socket are called: to take or to give so many
-bytes in one call.
+How it works: a connection with a fault goes through a relay, two greenlets that pass the bytes on as the fault says. So
+everything is real for the code under test, whichever way it reads: a file of `makefile`, TLS, `select`, a server of
+gevlite, a stream of asyncio. A connection that stalls is not readable, and one that is reset gets ECONNRESET from the
+kernel. Only what the kernel cannot do is done in the methods of the socket: taking or giving at most so many bytes in
+one call.
 
 While no fault is active, no class and no function is replaced.
 """
@@ -26,14 +26,14 @@ _Address: TypeAlias = int | tuple[Any, ...] | str | bytes | PathLike[str] | None
 _Nth: TypeAlias = int | Iterable[int] | None
 
 class Hit(NamedTuple):
-    """What a fault did once."""
+    """One effect of a fault."""
 
     what: str
-    """`refuse`, `delay`, `receive`, `send`, `stall` or `reset`; of a resolver `error`, `delay` or `order`; `late`."""
+    """`refuse`, `delay`, `receive`, `send`, `stall` or `reset`; for a resolver `error`, `delay` or `order`; `late`."""
     target: object
     """The address, the host name, or the function."""
     number: int
-    """Which connection, look-up or start it was, of those that the fault is for: the first is 1."""
+    """The number of the connection, look-up or start, among those to which the fault applies: the first is 1."""
     at: int = 0
     """How many bytes had passed."""
 
@@ -44,7 +44,7 @@ class Fault:
     hits: list[Hit]
     """What it did, a list of `Hit`, in order."""
     seen: int
-    """How many connections, look-ups or starts it was for; with `nth`, also those that were left alone."""
+    """How many connections, look-ups or starts it applied to; with `nth`, also those that were left alone."""
     @property
     def active(self) -> bool:
         """True within the `with` block."""
@@ -59,7 +59,7 @@ class Fault:
     def start(self) -> None:
         """Begin, as the `with` block does. Raises RuntimeError if it is active."""
     def stop(self) -> None:
-        """End, as the `with` block does; what stalled goes on. Does not block. Doing it twice does nothing."""
+        """End, as the `with` block does; stalled connections go on. Does not block. A second call does nothing."""
 
 def sockets(
     address: _Address = None,
@@ -78,26 +78,26 @@ def sockets(
     """A fault of stream connections: TCP or UNIX sockets, of gevlite, of a patched program, or of an event loop, but
     not of uvloop, which makes them in C.
 
-    address: which ones. A port, `(host, port)`, the path of a UNIX socket, or None for all. side: "client" for those
-    that this process makes with `connect`, "server" for those that it gets from `accept`; the address is that of the
-    server. nth: only the nth of these connections, from 1 on, or several, as `range(2, 5)`.
+    address: of the connections: a port, `(host, port)`, the path of a UNIX socket, or None for all. side: "client" for
+    those that this process makes with `connect`, "server" for those that it gets from `accept`; the address is that of
+    the server. nth: only the nth of these connections, from 1 on, or several, as `range(2, 5)`.
 
     What happens to them:
 
     * refuse: connecting fails with ECONNREFUSED. Only for the side of the client.
     * delay: connecting, or accepting, takes so many seconds longer, and respects the socket's time-out. In non-blocking
       mode a connection is made at once, but nothing passes for so long.
-    * receive: a call gets at most so many bytes, and no more are there to be read before these were.
-    * send: a call takes at most so many bytes. For what does not call the methods of a socket (event loops, servers,
-      `sendall`), the kernel's buffer is as small as can be instead.
+    * receive: a call gets at most so many bytes, and no more can be read before these have been.
+    * send: a call takes at most so many bytes. For code that does not call the methods of a socket (event loops,
+      servers, `sendall`), the kernel's buffer is as small as possible instead.
     * stall_after: so many bytes pass, and then none for `stall_for` seconds; None: until the fault ends.
-    * reset_after: so many bytes pass, and then the connection is reset for both sides. What they had received by then,
-      they can still read on Linux.
+    * reset_after: so many bytes pass, and then the connection is reset for both sides. On Linux they can still read
+      what they had received by then.
     * direction: which bytes `stall_after` and `reset_after` count and hold up: those that the side receives ("receive")
       or those that it sends ("send").
 
-    Times are those of the hub, so they follow a `VirtualClock`. If several faults are for a connection, the one that
-    began last takes it.
+    Times are those of the hub, so they follow a `VirtualClock`. If several faults could apply to a connection, the one
+    that began last does.
     """
 
 def resolver(
@@ -114,16 +114,16 @@ def resolver(
     host: for which name or address; None: all. nth: only the nth look-up, from 1 on, or several, as `range(2, 5)`.
 
     * error: what it raises: an exception, a number such as `socket.EAI_AGAIN` for a gaierror, or True for EAI_NONAME.
-    * delay: it takes so many seconds longer, also if it then fails.
+    * delay: it takes so many seconds longer, even if it then fails.
     * reverse: `getaddrinfo` and `gethostbyname_ex` give the addresses in the opposite order.
-    * addresses: numeric addresses that look-ups of a name give instead of the real ones, in this order; those of IPv4
-      only where the function knows no others.
+    * addresses: numeric addresses that look-ups of a name give instead of the real ones, in this order; only those of
+      IPv4 if the function supports no others.
     """
 
 def spawn(late: float, *, function: Callable[..., object] | str | None = None, nth: _Nth = None) -> Fault:
     """A fault of starts: a greenlet, or a thread of a patched program, begins `late` seconds after it was started.
 
-    `Thread.start` waits until the thread has begun, so there it is this call that takes so long. function: only those
-    that run this function, or a function of this name; None: all. nth: only the nth start, from 1 on, or several, as
+    `Thread.start` waits until the thread has begun, so for a thread this call takes so long. function: only those that
+    run this function, or a function of this name; None: all. nth: only the nth start, from 1 on, or several, as
     `range(2, 5)`. Not for `spawn_raw`.
     """
