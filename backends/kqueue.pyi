@@ -5,20 +5,21 @@ The traps of the interface, and how the promise of `Backend` is kept:
 * A registration belongs to the descriptor's *number*, one for each direction (EVFILT_READ, EVFILT_WRITE). Closing the
   number removes both silently, also when a duplicate keeps the file open. So `arm` never trusts its own memory of
   what is registered.
-* EV_ADD of what exists already changes neither EV_CLEAR nor EV_ONESHOT: a registration that was made for one report would
-  be gone after it, whatever the second EV_ADD said. So both are deleted first, in the same call; that there was nothing to
-  delete (ENOENT) is no error.
+* EV_ADD of a registration that exists changes neither EV_CLEAR nor EV_ONESHOT: a registration that was made for one
+  report would be gone after it, whatever the second EV_ADD said. So both directions are deleted first, in the same
+  call; if there was nothing to delete (ENOENT), that is no error.
 * EV_ADD looks at the state: what is ready at that moment is reported by the next poll, also with EV_CLEAR, which reports
   each change once. So nothing that came before is lost.
 * One kevent() makes several changes. EV_RECEIPT has it answer each with an event of its own, in their order, EV_ERROR with
   the errno or 0 in `data`; and it then returns no other event, which would be lost here.
 * EVFILT_READ on a regular file means "not at its end" (kqueue(2)), and a file that is at its end would never be
   reported. Files and directories are always ready here: `arm` remembers them for the next poll, which then does not block.
-* What some systems cannot watch, /dev/null for one, is refused with an errno of their choice (EINVAL on macOS); a pipe whose
-  reader has gone is EPIPE where EVFILT_WRITE is added. Neither would ever block: always ready too.
-* Armed in both directions, one report leaves the other one armed. It may be reported when nothing waits for it any more, or is
-  deleted by the next `arm`.
-* A read stops at urgent data, no change need come for what is behind it, and EVFILT_READ does not say that there is some
+* Files that some systems cannot watch, /dev/null for one, are refused with an errno of their choice (EINVAL on macOS);
+  a pipe whose reader has gone gives EPIPE when EVFILT_WRITE is added. Neither would ever block: they are always ready,
+  too.
+* If both directions are armed, the report of one leaves the other armed. It may be reported when nothing waits for it
+  any more, or is deleted by the next `arm`.
+* A read stops at urgent data, no change need come for the data behind it, and EVFILT_READ does not tell urgent data
   (EV_OOBAND of macOS's header is no longer set by its kernel, FreeBSD has nothing). So each report says URGENT, that is, a
   short read proves nothing: readers try until the socket would block.
 * A kqueue is not inherited by fork: in the child its number is free, and soon that of another file. So the child must make its
