@@ -312,7 +312,7 @@ def test_start_new_thread_checks_its_arguments_and_reports_errors(script):
 
 
 AUDIT = """
-import _thread, sys
+import _thread, os, sys
 told, handles = [], getattr(_thread, "_ThreadHandle", ())
 sys.addaudithook(lambda event, args: event.startswith("_thread.") and told.append((event, args)))
 def start(function, *args, **kwargs):
@@ -331,6 +331,8 @@ if hasattr(_thread, "start_joinable_thread"):
     start(_thread.start_joinable_thread, int)
     start(_thread.start_joinable_thread, int, _thread._ThreadHandle(), False)
     start(_thread.start_joinable_thread, int, handle=1)
+sys.stdout.flush()
+os._exit(0)  # unpatched, Python 3.15.2 sometimes does not end by itself after these
 """
 
 
