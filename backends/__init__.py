@@ -100,7 +100,8 @@ def _load_early() -> None:
     time.
     """
     try:
-        choices = _choice.in_order(config.backend or list(BUILT_IN), "GEVLITE_BACKEND")
+        wanted = config.backend or tuple(BUILT_IN)
+        choices = [wanted] if isinstance(wanted, type) else _choice.in_order(wanted, "GEVLITE_BACKEND")
         _choice.first([choice for choice in choices if choice in BUILT_IN], _load, "")
     except (ValueError, BackendError):
         pass

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -48,7 +49,9 @@ def logged(site, http):
         pages = Pages()
         log = AccessLog(pages, format)
         server = site(app, log=log, **kwargs)
-        http(server).ask(request)
+        client = http(server)
+        client.ask(request)
+        client.sock.shutdown(socket.SHUT_WR)  # else the server gives it time for another request
         server.stop(5)
         return pages.text
 
