@@ -15,6 +15,7 @@ HEAD = """
     def ends_well(pid):
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
+    @gevlite.uninterrupted      # at the end of a time slice, the hub would poll before the descriptors are closed
     def in_child(function):
         pid = os.fork()
         if pid:
