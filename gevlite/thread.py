@@ -89,6 +89,14 @@ class ThreadGreenlet(Greenlet):
         else:
             self._thread.name = value
 
+    def _forget_thread(self):
+        """Keep of the Thread what reports say, and not what it refers to."""
+        thread = self._thread
+        if self._runs is None:
+            self._runs = type(thread).__qualname__
+        self._thread = None
+        self.name = thread.name
+
     def _repr_call(self):
         if self._thread is not None and self._runs is None:
             return type(self._thread).__qualname__
@@ -97,8 +105,14 @@ class ThreadGreenlet(Greenlet):
 
 def _ended(greenlet):
     _running.discard(greenlet)
-    if greenlet.end is not None:
-        greenlet.end.finish()
+    try:
+        # What only the thread refers to is finalized before join() returns. Otherwise the hub would do it later, and
+        # that may never run again.
+        if greenlet._thread is not None:
+            greenlet._forget_thread()
+    finally:
+        if greenlet.end is not None:
+            greenlet.end.finish()
     if _forked_by_thread and not _running:
         _exit_process()
 

@@ -319,5 +319,5 @@ def test_nothing_is_left_behind(name, place):
             seen.append(memory())
     # A leak leaks in every part. A cache may still grow in some, and remains of an earlier test may be freed in one.
     blocks, size = (sorted(map(operator.sub, column[1:], column))[1] for column in zip(*seen, strict=True))
-    assert blocks < 5
+    assert blocks < max(5, times // 1000)  # less than one in a thousand rounds is none
     assert size < max(32 * times, 500_000)  # in C, where the interpreter does not count

@@ -1,5 +1,6 @@
 """threading under patching: threads are greenlets, and everything built on locks works."""
 
+import re
 import sys
 
 import pytest
@@ -161,6 +162,30 @@ def test_join_of_the_main_thread_waits_for_its_end(script):
         """
     )
     assert lines == ["end of the script", "main has ended: True"]
+
+
+def test_what_only_a_thread_refers_to_is_finalized_before_it_is_joined(script):
+    """Else the process may end in the middle: a queue of multiprocessing would not tell that its locks are gone."""
+    lines = script.run(
+        """
+        import threading, time, weakref
+        from gevlite import thread
+        class Held:
+            pass
+        class Thread(threading.Thread):
+            def run(self):
+                pass
+        started = Thread(name="a name")
+        started.held = Held()
+        reference = weakref.ref(started.held, lambda reference: time.sleep(0.001) or print("finalized"))
+        started.start()
+        [greenlet] = thread._running
+        started.join()
+        started = None
+        print("joined", greenlet)
+        """
+    )
+    assert lines[0] == "finalized" and re.fullmatch('joined <.* "a name" at .*: Thread, ended>', lines[1]), lines
 
 
 def test_threads_that_are_no_daemons_are_joined_at_exit(script):
