@@ -77,6 +77,8 @@ def test_ctrl_c_drops_the_line_or_ends_the_wait(prompt, console):
     prompt.type("\x03")
     prompt.expect("KeyboardInterrupt\n")
     prompt.expect(">>> ")
+    prompt.type("gevlite.sleep(0)\n")  # which makes the hub
+    prompt.expect(">>> ")
     prompt.type("print('be' + 'gun') or gevlite.sleep(1000)\n")  # one statement: Ctrl-C may come before the sleep
     prompt.expect("begun\n")
     began = len(prompt.text)

@@ -105,22 +105,25 @@ def test_blocked_in_c(start):
 
 def test_hung_on_a_lock_and_a_deadlock(program):
     hung = program("""
-        a, b = RLock(), RLock()
+        a, b, has_a, has_b = RLock(), RLock(), Event(), Event()
         def first():
             with a:
-                gevlite.sleep(0)
+                has_a.set()
+                has_b.wait()
                 with b:
                     pass
         def second():
             with b:
-                gevlite.sleep(0)
+                has_b.set()
+                has_a.wait()
                 with a:
                     pass
         def victim():
+            has_a.wait()
             with a:
                 pass
         pair = [gevlite.spawn(one) for one in (first, second, victim)]
-        gevlite.sleep(0), gevlite.sleep(0)
+        gevlite.idle()
         say("ready")
         told()
         gevlite.killall(pair)
