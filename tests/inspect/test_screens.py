@@ -79,18 +79,19 @@ def test_a_condition_is_held_by_whoever_is_in_its_block(program):
 
 def test_a_circle_is_named(program):
     stuck = program("""
-        a, b = Semaphore(), RLock()
+        a, b, has_a, has_b = Semaphore(), RLock(), Event(), Event()
         def first():
             with a:
-                gevlite.sleep(0)
+                has_a.set() or has_b.wait()
                 with b:
                     pass
         def second():
             with b:
-                gevlite.sleep(0)
+                has_b.set() or has_a.wait()
                 with a:
                     pass
         def bystander():
+            has_a.wait()
             with a:
                 pass
         pair = [gevlite.spawn(first), gevlite.spawn(second), gevlite.spawn(bystander)]
@@ -99,7 +100,7 @@ def test_a_circle_is_named(program):
             gevlite.killall(pair)
             say("went on")
         last = gevlite.spawn(releaser)
-        gevlite.sleep(0), gevlite.sleep(0)
+        gevlite.idle()
         say("ready")
         last.join()
     """)
@@ -139,19 +140,19 @@ def test_a_pool_whose_members_wait_for_places_in_it(program):
 
 def test_a_limited_wait_is_no_deadlock(program):
     waiting = program("""
-        a, b = RLock(), RLock()
+        a, b, has_a, has_b = RLock(), RLock(), Event(), Event()
         def first():
             with a:
-                gevlite.sleep(0)
+                has_a.set() or has_b.wait()
                 b.acquire(timeout=1000)
         def second():
             with b:
-                gevlite.sleep(0)
+                has_b.set() or has_a.wait()
                 with gevlite.Timeout(1000):
                     with a:
                         pass
         pair = [gevlite.spawn(first), gevlite.spawn(second)]
-        gevlite.sleep(0), gevlite.sleep(0)
+        gevlite.idle()
         say("ready")
         told()
         gevlite.killall(pair)
@@ -381,7 +382,7 @@ def test_tree_dump_and_stats(program):
             gevlite.spawn(child)
             event.wait()
         one = gevlite.spawn(mother)
-        gevlite.sleep(0), gevlite.sleep(0)
+        gevlite.idle()
         say("ready")
         told()
         event.set()
