@@ -465,8 +465,9 @@ def test_all_who_join_are_woken_in_order(held):
 def test_join_raises_the_first_error_if_asked_to(errors):
     group = Group()
     group.spawn(gevlite.sleep, 0.002)
-    group.spawn(lambda: early.join() or fail("late"))
-    early = group.spawn(fail, "early")
+    failed = Event()
+    group.spawn(lambda: failed.wait() and fail("late"))
+    group.spawn(fail, "early").rawlink(lambda greenlet: failed.set())
     with pytest.raises(ValueError, match="early"):
         group.join(raise_error=True)
     assert len(group) == 0
