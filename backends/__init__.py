@@ -99,12 +99,18 @@ def _load_early() -> None:
     hub. There, a module that is being imported is not available, and a compiled module cannot be imported a second
     time.
     """
+    # Only that one: to say which ones are usable, as an error does, takes all of them and all plug-ins.
     try:
-        wanted = config.backend or tuple(BUILT_IN)
-        choices = [wanted] if isinstance(wanted, type) else _choice.in_order(wanted, "GEVLITE_BACKEND")
-        _choice.first([choice for choice in choices if choice in BUILT_IN], _load, "")
-    except (ValueError, BackendError):
-        pass
+        wanted = config.backend
+    except ValueError:
+        return
+    for name in BUILT_IN if wanted is None or isinstance(wanted, type) else wanted:
+        if name in BUILT_IN:
+            try:
+                _load(name)
+            except BackendError:
+                continue
+            return
 
 
 def _first(choices: Iterable[object], reason: str, failure: str) -> tuple[Backend, str]:

@@ -753,6 +753,21 @@ def test_to_make_a_hub_imports_nothing(run_script, backend):
     )
 
 
+@pytest.mark.parametrize(
+    ("backend", "loaded"), [("select", ["select"]), ("no.such:Backend", []), ("nonsense", []), (",", [])]
+)
+def test_the_import_of_gevlite_loads_no_other_backend(run_script, backend, loaded):
+    run_script(
+        f"""
+        import sys
+        import gevlite
+
+        assert [name[17:] for name in sys.modules if name.startswith("gevlite.backends.")] == {loaded!r}
+        """,
+        env={"GEVLITE_BACKEND": backend},
+    )
+
+
 def test_what_two_greenlets_make_for_a_hub_at_once_is_one_thing(run_script):
     run_script(
         """
