@@ -50,7 +50,7 @@ def test_every_way_to_spawn(serve, client, spawn):
         assert client.recv(100) == b"%d" % n
 
 
-def test_a_handler_that_raises_is_reported_and_the_next_datagram_served(serve, client, errors):
+def test_a_handler_that_raises_is_reported_and_the_next_datagram_served(serve, client, errors, settle):
     class Fussy(DatagramServer):
         def handle(self, data, address):
             self.sendto(b"%d" % int(data), address)
@@ -59,6 +59,7 @@ def test_a_handler_that_raises_is_reported_and_the_next_datagram_served(serve, c
     for text in (b"x", b"1"):
         client.sendto(text, server.address)
     assert client.recv(100) == b"1"
+    assert settle(lambda: errors)
     assert [type(value) for _, value in errors] == [ValueError]
 
 
