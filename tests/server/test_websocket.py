@@ -646,7 +646,7 @@ def test_both_sides_send_a_lot_before_they_read(site, connect):
 # ---------------------------------------------------------------- kill, Timeout, stop, leaks
 
 
-def test_a_send_that_is_interrupted_ends_the_connection(pair):
+def test_a_send_that_is_interrupted_ends_the_connection(pair, clock):
     websocket, peer = pair()
     with pytest.raises(gevlite.Timeout), gevlite.Timeout(0.2):
         while True:
@@ -741,6 +741,7 @@ def test_nothing_is_left_behind(site, connect):
     peer.send(close_frame(1000))
     peer.closed_with()
     until(lambda: kept and not server._handlers)
+    gevlite.idle()
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     greenlets = _greenlets()
     for end in range(30):
@@ -748,7 +749,7 @@ def test_nothing_is_left_behind(site, connect):
         peer.send([frame(TEXT, "x") + close_frame(1000), frame(TEXT, b"\xff"), frame(TEXT, "x"), b""][end % 4])
         peer.vanish()
     until(lambda: not server._handlers)
-    gevlite.sleep(0)
+    gevlite.idle()
     gc.collect()
     assert [ref() for ref in kept] == [None] * 31
     assert _greenlets() == greenlets

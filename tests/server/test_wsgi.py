@@ -514,10 +514,11 @@ class Log:
 LINE = r'127\.0\.0\.1 - - \[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] "%s" %d (\d+|-) \d+\.\d{6}\n'
 
 
-def test_the_access_log(visit):
+def test_the_access_log(visit, settle):
     log = Log()
     client = visit(hello, log=log)
     response = client.get("/a%20b?c")
+    assert settle(lambda: log.text)
     assert re.fullmatch(LINE % (r"GET /a%20b\?c HTTP/1\.1", 200), log.text)
     assert response.status == 200
 
@@ -530,15 +531,17 @@ def test_the_access_log(visit):
         (b'\x1b[31m" 200 5 -\r\n\r\n', "", 400),
     ],
 )
-def test_the_access_log_of_what_is_refused(visit, data, line, status):
+def test_the_access_log_of_what_is_refused(visit, settle, data, line, status):
     log = Log()
     assert visit(hello, log=log).ask(data).status == status
+    assert settle(lambda: log.text)
     assert re.fullmatch(LINE % (f"({line})?", status), log.text)
 
 
-def test_the_access_log_of_an_error(visit, errors):
+def test_the_access_log_of_an_error(visit, settle, errors):
     log = Log()
     visit(lambda environ, start_response: 1 / 0, log=log).get()
+    assert settle(lambda: log.text)
     assert re.fullmatch(LINE % (r"GET / HTTP/1\.1", 500), log.text)
 
 
@@ -549,7 +552,7 @@ def test_the_log_is_stderr_unless_said_otherwise(serve, http, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_loggers(visit, caplog):
+def test_loggers(visit, caplog, settle):
     def app(environ, start_response):
         environ["wsgi.errors"].writelines(["from the application\n"])
         environ["wsgi.errors"].flush()
@@ -557,15 +560,17 @@ def test_loggers(visit, caplog):
 
     caplog.set_level(logging.DEBUG)
     visit(app, log=logging.getLogger("access"), error_log=logging.getLogger("error")).get()
+    assert settle(lambda: len(caplog.records) == 2)
     assert [(record.name, record.levelname) for record in caplog.records] == [("error", "ERROR"), ("access", "INFO")]
     assert caplog.records[0].message == "from the application"
     assert '"GET / HTTP/1.1" 200' in caplog.records[1].message
 
 
-def test_what_is_like_a_logger_is_a_log_too(visit, caplog):
+def test_what_is_like_a_logger_is_a_log_too(visit, caplog, settle):
     caplog.set_level(logging.DEBUG)
     adapter = logging.LoggerAdapter(logging.getLogger("access"), {})
     visit(hello, log=adapter, error_log=adapter).get()
+    assert settle(lambda: caplog.records)
     assert [(record.name, record.levelname) for record in caplog.records] == [("access", "INFO")]
     with pytest.raises(TypeError, match="write"):
         WSGIServer(ANY, hello, log=5)
@@ -810,10 +815,10 @@ def test_a_connection_between_two_requests_has_one_more_when_the_server_stops(si
     stopping = start(server.stop, 20)
     with VirtualClock():
         gevlite.sleep(1.9)  # not closing_timeout
-    for client in clients:
-        response = client.get()
-        assert (response.body, response["Connection"]) == (b"hello", "close")
-        assert client.is_closed()
+        for client in clients:
+            response = client.get()
+            assert (response.body, response["Connection"]) == (b"hello", "close")
+            assert client.is_closed()
     stopping.get()
 
 
@@ -880,7 +885,7 @@ def test_who_has_just_connected_gets_a_moment_for_a_request_when_the_server_stop
         gevlite.sleep(0)
     starts_to_ask.send(b"GET / HTTP/1.1\r\n")
     stopping = start(server.stop, 20)
-    gevlite.sleep(0.02)
+    gevlite.idle()
     asks.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
     response = asks.response()
     assert (response.body, response["Connection"]) == (b"hello", "close")

@@ -265,7 +265,7 @@ def test_an_empty_file(visit, tmp_path):
     assert (response.body, response["Content-Length"]) == (b"", "0")
 
 
-def test_a_file_that_is_none_is_read(visit):
+def test_a_file_that_is_none_is_read(visit, settle):
     made = []
 
     def app(environ, start_response):
@@ -274,7 +274,7 @@ def test_a_file_that_is_none_is_read(visit):
         return environ["wsgi.file_wrapper"](made[-1], 1000)
 
     assert visit(app).get().body == b"x" * 100000
-    assert made[0].was_closed
+    assert settle(lambda: made[0].was_closed)
 
 
 def wraps(open_file, headers=()):

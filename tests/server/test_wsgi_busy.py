@@ -44,7 +44,7 @@ class Gate:
 # ---------------------------------------------------------------- a request's time
 
 
-def test_an_application_that_takes_too_long(visit, errors):
+def test_an_application_that_takes_too_long(visit, errors, clock):
     seen = []
 
     def app(environ, start_response):
@@ -62,7 +62,7 @@ def test_an_application_that_takes_too_long(visit, errors):
     assert [type(value) for _, value in errors] == [gevlite.Timeout]
 
 
-def test_one_that_catches_it_answers_itself(visit):
+def test_one_that_catches_it_answers_itself(visit, clock):
     def app(environ, start_response):
         try:
             gevlite.sleep(60)
@@ -99,7 +99,7 @@ def test_each_request_has_its_time(visit):
     assert [client.get().status for _ in range(3)] == [200] * 3
 
 
-def test_a_response_that_has_begun_may_take_longer(visit):
+def test_a_response_that_has_begun_may_take_longer(visit, clock):
     def pieces():
         for _ in range(5):
             yield b"piece"
@@ -110,7 +110,7 @@ def test_a_response_that_has_begun_may_take_longer(visit):
     assert client.is_open()
 
 
-def test_another_protocol_may_take_longer(site, http):
+def test_another_protocol_may_take_longer(site, http, clock):
     class Handler(WSGIHandler):
         def run_application(self):
             self.start_response("101 Switching Protocols", [])
@@ -123,7 +123,7 @@ def test_another_protocol_may_take_longer(site, http):
     assert client.file.read().endswith(b"\r\n\r\nspoken")
 
 
-def test_who_takes_the_connection_over_may_take_longer(visit):
+def test_who_takes_the_connection_over_may_take_longer(visit, clock):
     def app(environ, start_response):
         environ["wsgi.input"].rfile  # noqa: B018
         gevlite.sleep(0.3)
@@ -178,7 +178,7 @@ def test_who_asks_for_another_protocol_has_no_more_time(visit, errors):
         (b"", lambda sock: socket.wait_write(sock.fileno())),
     ],
 )
-def test_who_uses_the_socket_may_take_longer(visit, sent, use, protocol):
+def test_who_uses_the_socket_may_take_longer(visit, clock, sent, use, protocol):
     begun = Event()
 
     def app(environ, start_response):

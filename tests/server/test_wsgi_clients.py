@@ -2,7 +2,6 @@
 
 import gc
 import os
-import time
 
 import pytest
 from serving import Client
@@ -16,19 +15,18 @@ from gevlite.testing import VirtualClock
 # ---------------------------------------------------------------- slow clients
 
 
-def test_a_slow_head_is_answered_with_408(visit, errors):
+def test_a_slow_head_is_answered_with_408(visit, errors, clock):
     client = visit(hello, limits=Limits(header_timeout=0.2))
-    began = time.monotonic()
     client.send(b"GET / HTTP/1.1\r\n")
     gevlite.sleep(0.1)
     client.send(b"Host: ")  # arriving data does not extend the time
     assert client.response().status == 408
+    assert clock.elapsed < 0.25
     assert client.is_closed()
-    assert time.monotonic() - began < 5
     assert errors == []
 
 
-def test_a_slow_head_behind_a_pipelined_request_is_answered_with_408(visit):
+def test_a_slow_head_behind_a_pipelined_request_is_answered_with_408(visit, clock):
     client = visit(hello, limits=Limits(header_timeout=0.1))
     client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /")
     assert client.response().status == 200
@@ -40,7 +38,7 @@ def test_who_connects_and_says_nothing_is_hung_up_on(visit):
     assert client.is_closed()
 
 
-def test_who_stays_too_long_between_requests_is_hung_up_on(visit):
+def test_who_stays_too_long_between_requests_is_hung_up_on(visit, clock):
     client = visit(hello, limits=Limits(keepalive_timeout=0.1))
     assert client.get().status == 200
     gevlite.sleep(0.02)
@@ -49,13 +47,12 @@ def test_who_stays_too_long_between_requests_is_hung_up_on(visit):
 
 
 @pytest.mark.parametrize("length", [0, 7, 70, 700])
-def test_an_empty_line_behind_a_body_is_no_request_and_costs_no_time(visit, length):
+def test_an_empty_line_behind_a_body_is_no_request_and_costs_no_time(visit, clock, length):
     """Old clients send one. The memory behind it must not be read."""
     client = visit(echo, limits=Limits(header_timeout=0.1, keepalive_timeout=20))
     client.send(b"POST /" + b"x" * length + b" HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc\r\n")
     assert client.response().body == b"abc"
-    with VirtualClock():
-        gevlite.sleep(19)
+    gevlite.sleep(19)
     assert client.is_open()
 
 
@@ -428,7 +425,7 @@ def test_tls_streams_and_files(https, big_file):
     assert https(files(big_file)).get().body == big_file.read_bytes()
 
 
-def test_tls_limits_of_time(https):
+def test_tls_limits_of_time(https, clock):
     client = https(echo, limits=Limits(header_timeout=0.1, keepalive_timeout=0.1, body_timeout=0.1))
     client.send(b"GET / HTTP/1.1\r\n")
     assert client.response().status == 408
