@@ -31,6 +31,7 @@ def fails():
     raise Expected("in a greenlet")
 
 
+@pytest.mark.uninterrupted
 def test_what_counts_as_an_error_may_be_set_on_the_class(monkeypatch, stream):
     assert type(get_hub()) is Hub
     monkeypatch.setattr(Hub, "NOT_ERROR", (*Hub.NOT_ERROR, Expected))
@@ -121,11 +122,12 @@ def test_an_error_that_nothing_caught_goes_through_the_hook_of_threading(hooked,
     args.thread.join()
     get_hub().call_soon(fails)
     gevlite.spawn_raw(fails)
-    gevlite.sleep(0.001)
+    gevlite.idle()
     assert [args.thread for args in hooked[1:]] == [threading.main_thread()] * 2
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.uninterrupted
 def test_what_is_no_error_or_ends_the_program_does_not_go_through_the_hook(hooked, stream):
     gevlite.spawn(gevlite.sleep, 100).kill()
     gevlite.spawn(raises, SystemExit)

@@ -68,7 +68,7 @@ def test_what_it_runs_may_be_set_after_it_was_made():
     assert callable(Greenlet()._run)
 
 
-def test_the_end_of_with_waits_for_its_end():
+def test_the_end_of_with_waits_for_its_end(clock):
     with gevlite.spawn(lambda: gevlite.sleep(0.001) or 42) as g:
         assert not g.ready()
     assert g.value == 42
@@ -100,17 +100,18 @@ def test_what_ends_the_program_ends_it_quietly_and_is_raised_once(error):
     gevlite.sleep(0)
 
 
-def test_with_kills_it_if_the_wait_for_its_end_is_ended():
+def test_with_kills_it_if_the_wait_for_its_end_is_ended(clock):
     with Timeout(0.001, False), gevlite.spawn(for_ever) as g:
         pass
     assert g.dead and isinstance(g.value, GreenletExit)
 
 
+@pytest.mark.uninterrupted
 def test_spawn_passes_arguments_and_does_not_run_at_once():
     calls = []
     g = gevlite.spawn(lambda *a, **k: calls.append((a, k)), 1, 2, run=3, x=4)
     assert calls == [] and g.started and not g.ready()
-    gevlite.sleep(0)
+    gevlite.idle()
     assert calls == [((1, 2), {"run": 3, "x": 4})]
 
 
@@ -153,7 +154,7 @@ def test_a_subclass_with_its_own_init():
     assert g.get() == "x"
 
 
-def test_start_later_and_spawn_later_begin_in_time():
+def test_start_later_and_spawn_later_begin_in_time(clock):
     order = []
     late = gevlite.spawn_later(0.004, order.append, "late")
     soon = Greenlet(order.append, "soon")
@@ -191,7 +192,8 @@ def test_what_it_was_given_is_freed_when_it_has_ended():
 
 
 def test_switching_by_hand_into_one_that_is_scheduled_runs_it_once_and_keeps_its_references(run_script):
-    run_script("""
+    run_script(
+        """
         import sys, gevlite
         calls = []
         g = gevlite.spawn(calls.append, 1)
@@ -203,12 +205,15 @@ def test_switching_by_hand_into_one_that_is_scheduled_runs_it_once_and_keeps_its
         gevlite.sleep(0.001)
         assert calls == [1] and g.dead
         assert sys.getrefcount(g) == before - 1, (sys.getrefcount(g), before)     # the entry's
-    """)
+    """,
+        env={"GEVLITE_TIME_SLICE": ""},
+    )
 
 
 # ---------------------------------------------------------------- results
 
 
+@pytest.mark.uninterrupted
 def test_value_and_state_through_its_life():
     g = Greenlet(lambda: 5)
     assert (g.started, g.ready(), g.dead, g.successful(), bool(g)) == (False, False, False, False, False)
@@ -268,7 +273,8 @@ def test_a_greenlet_cannot_wait_for_itself():
             with pytest.raises(RuntimeError):
                 wait()
 
-    g = gevlite.spawn(wait_for_me)
+    g = Greenlet(wait_for_me)
+    g.start()
     g.get()
 
 
@@ -294,6 +300,7 @@ def test_kill_before_start_means_it_never_runs():
     assert calls == []
 
 
+@pytest.mark.uninterrupted
 def test_kill_of_one_that_is_scheduled_means_it_never_runs():
     calls = []
     g = gevlite.spawn(calls.append, 1)
@@ -305,7 +312,7 @@ def test_kill_of_one_that_is_scheduled_means_it_never_runs():
 def test_one_that_is_killed_before_it_begins_has_its_error_when_it_has_ended():
     class Slow(Exception):
         def __init__(self):
-            gevlite.sleep(0)  # other greenlets must not see it ended without a reason meanwhile
+            gevlite.idle()  # other greenlets must not see it ended without a reason meanwhile
 
     found = []
 
@@ -316,14 +323,14 @@ def test_one_that_is_killed_before_it_begins_has_its_error_when_it_has_ended():
     gevlite.spawn(looks)
     g.kill(Slow)
     gevlite.spawn(looks)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert found == [(False, type(None)), (True, Slow)]
 
 
 def test_one_that_begins_while_its_killer_makes_the_error_is_killed():
     class Slow(Exception):
         def __init__(self):
-            gevlite.sleep(0)
+            gevlite.idle()
 
     ended = []
 
@@ -356,7 +363,7 @@ def test_kill_while_parked_runs_its_finally_blocks():
             steps.append("cleaned up")
 
     g = gevlite.spawn(body)
-    gevlite.sleep(0)
+    gevlite.idle()
     g.kill()
     assert steps == ["cleaned up"] and isinstance(g.value, GreenletExit) and g.successful()
 
@@ -366,7 +373,8 @@ def test_kill_of_the_running_greenlet_raises_at_once():
         g.kill()
         raise AssertionError("still here")
 
-    g = gevlite.spawn(body)
+    g = Greenlet(body)
+    g.start()
     assert isinstance(g.get(), GreenletExit)
 
 
@@ -374,12 +382,14 @@ def test_kill_of_the_running_greenlet_without_blocking_is_raised_at_its_next_wai
     steps = []
 
     def body():
-        g.kill(block=False)
-        steps.append("goes on")
-        gevlite.sleep(0)
+        with gevlite.uninterrupted():
+            g.kill(block=False)
+            steps.append("goes on")
+            gevlite.sleep(0)
         steps.append("never")
 
-    g = gevlite.spawn(body)
+    g = Greenlet(body)
+    g.start()
     g.join()
     assert steps == ["goes on"] and isinstance(g.value, GreenletExit)
 
@@ -445,7 +455,7 @@ def test_kill_waits_at_most_its_timeout_for_one_that_catches_it():
             release.wait()
 
     g = gevlite.spawn(stubborn)
-    gevlite.sleep(0)
+    gevlite.idle()
     g.kill(timeout=0.001)
     assert not g.dead
     release.set()
@@ -457,12 +467,13 @@ def test_kill_in_a_wait_that_was_decided_comes_at_the_next_wait():
     seen = []
 
     def body():
-        seen.append(r.get())
-        gevlite.sleep(1000)
+        with gevlite.uninterrupted():
+            seen.append(r.get())
+            gevlite.sleep(1000)
 
     r = AsyncResult()
     g = gevlite.spawn(body)
-    gevlite.sleep(0)
+    gevlite.idle()
     r.set("value")
     g.kill()
     assert seen == ["value"] and isinstance(g.value, GreenletExit)
@@ -478,9 +489,9 @@ def test_kill_function_takes_raw_greenlets():
             ended.append(1)
 
     g = gevlite.spawn_raw(body)
-    gevlite.sleep(0)
+    gevlite.idle()
     gevlite.kill(g)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert ended == [1] and g.dead
 
 
@@ -498,10 +509,10 @@ def test_a_raw_greenlet_killed_when_already_woken_leaves_nothing_pending(hub):
     gevlite.kill(other)
     gevlite.sleep(0)
     third = gevlite.spawn_raw(lambda: None)
-    gevlite.kill(gevlite.getcurrent(), Unkillable)
     with pytest.raises(Unkillable):
+        gevlite.kill(gevlite.getcurrent(), Unkillable)
         gevlite.sleep(0)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert third.dead and hub.stats()["pending_throws"] == 0
 
 
@@ -516,11 +527,11 @@ def test_killall_kills_all_sorts():
 
     parked, scheduled = gevlite.spawn(for_ever), Greenlet(for_ever)
     bare = gevlite.spawn_raw(raw)
-    gevlite.sleep(0)
+    gevlite.idle()
     scheduled.start()
     gevlite.killall([parked, scheduled, bare, gevlite.spawn(lambda: 1)])
     assert parked.dead and scheduled.dead
-    gevlite.sleep(0)
+    gevlite.idle()
     assert steps == ["raw"]
 
 
@@ -534,7 +545,7 @@ def test_killall_times_out():
             release.wait()
 
     g = gevlite.spawn(stubborn)
-    gevlite.sleep(0)
+    gevlite.idle()
     with pytest.raises(Timeout):
         gevlite.killall([g], timeout=0.001)
     release.set()
@@ -547,11 +558,13 @@ def test_killall_with_oneself_among_them_kills_the_others_first():
     def body():
         gevlite.killall([g, other])
 
-    g = gevlite.spawn(body)
+    g = Greenlet(body)
+    g.start()
     g.join()
     assert other.dead and isinstance(g.value, GreenletExit)
 
 
+@pytest.mark.uninterrupted
 def test_throw_before_the_start_ends_it():
     for args in ((), (KeyError,), (KeyError("x"),), (KeyError, "x"), (KeyError, KeyError("x"), None)):
         g = gevlite.spawn(for_ever)
@@ -572,12 +585,13 @@ WAYS_TO_WAIT = {
 }
 
 
+@pytest.mark.uninterrupted
 @pytest.mark.parametrize("how", WAYS_TO_WAIT)
 @pytest.mark.parametrize("link", ["link", "link_value", "rawlink"])
 def test_links_have_run_when_a_wait_for_its_end_is_over(link, how):
     seen = []
     g = gevlite.spawn(lambda: 42)
-    getattr(g, link)(lambda source: seen.append(source.value))
+    getattr(g, link)(gevlite.uninterrupted(lambda source: seen.append(source.value)))
     WAYS_TO_WAIT[how](g)
     assert seen == [42]
 
@@ -604,7 +618,7 @@ def test_links_have_run_when_it_has_been_killed(kill):
     seen = []
     g = gevlite.spawn(for_ever)
     gevlite.sleep(0)
-    g.link(lambda source: seen.append("link"))
+    g.link(gevlite.uninterrupted(lambda source: seen.append("link")))
     g.rawlink(lambda source: seen.append("rawlink"))
     kill(g)
     assert sorted(seen) == ["link", "rawlink"]
@@ -612,8 +626,9 @@ def test_links_have_run_when_it_has_been_killed(kill):
 
 def test_links_have_run_when_another_thread_has_waited_for_its_end():
     seen, told = [], []
-    g = gevlite.spawn(lambda: 42)
+    g = Greenlet(lambda: 42)
     g.rawlink(lambda source: seen.append(source.value))
+    g.start()
     thread = threading.Thread(target=lambda: told.append((g.get(), list(seen))))
     thread.start()
     while thread.is_alive():
@@ -624,9 +639,10 @@ def test_links_have_run_when_another_thread_has_waited_for_its_end():
 def test_links_have_run_when_the_end_is_seen_late():
     """A greenlet that finds this one ended goes on after its links, like one that has waited for the end."""
     calls, late = [], []
-    g = gevlite.spawn(int)
+    g = Greenlet(int)
     g.rawlink(lambda source: calls.append("raw"))
-    g.link(lambda source: calls.append("link"))
+    g.link(gevlite.uninterrupted(lambda source: calls.append("link")))
+    g.start()
 
     def look(wait):
         wait()
@@ -648,10 +664,11 @@ def test_a_link_that_fails_keeps_nobody_waiting(errors):
         raise KeyError
 
     seen = []
-    g = gevlite.spawn(lambda: 42)
+    g = Greenlet(lambda: 42)
     g.rawlink(fail)
     g.rawlink(seen.append)
     g.link(fail)
+    g.start()
     g.join()
     assert seen == [g]
 
@@ -662,9 +679,11 @@ def test_a_link_may_wait_for_the_end_it_was_told_of():
     g.link(lambda source: seen.append(source.get()))
     g.rawlink(lambda source: seen.append(source.get()))
     g.join()
+    gevlite.idle()
     assert seen == [42, 42]
 
 
+@pytest.mark.uninterrupted
 def test_a_link_taken_back_by_another_link_is_not_called():
     seen = []
 
@@ -693,12 +712,14 @@ def test_a_link_taken_back_by_another_link_is_not_called():
         assert seen == []
 
 
+@pytest.mark.uninterrupted
 def test_links_run_in_greenlets_of_their_own_in_order():
     order = []
+    whole = gevlite.uninterrupted
     g = gevlite.spawn(lambda: 5)
-    g.link(lambda source: order.append(("first", source.value)))
-    g.link(lambda source: (gevlite.sleep(0), order.append(("may block", source is g))))
-    g.link_value(lambda source: order.append(("value", source.value)))
+    g.link(whole(lambda source: order.append(("first", source.value))))
+    g.link(whole(lambda source: (gevlite.sleep(0), order.append(("may block", source is g)))))
+    g.link_value(whole(lambda source: order.append(("value", source.value))))
     g.link_exception(lambda source: order.append("never"))
     assert g.has_links() == 4
     g.join()
@@ -730,6 +751,7 @@ def test_a_killed_greenlet_calls_its_links_also_if_it_never_began():
         assert order == [g, g]
 
 
+@pytest.mark.uninterrupted
 def test_a_link_to_an_ended_greenlet_is_called_soon():
     order = []
     g = gevlite.spawn(lambda: 5)
@@ -741,6 +763,7 @@ def test_a_link_to_an_ended_greenlet_is_called_soon():
     assert order == [g, g]
 
 
+@pytest.mark.uninterrupted
 def test_unlink_takes_a_link_back_by_its_callback():
     order = []
     callback = order.append
@@ -800,6 +823,7 @@ def shortened(value):
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+@pytest.mark.uninterrupted
 def test_the_repr_tells_the_state_and_the_function_also_afterwards():
     def work(end, x):
         said.append(repr(gevlite.getcurrent()))
@@ -819,7 +843,7 @@ def test_the_repr_tells_the_state_and_the_function_also_afterwards():
         call = f"{here}({shortened(end)}, x='y')"
         assert repr(g) == f"{call}, not begun>"
         g.start()
-        gevlite.sleep(0)
+        gevlite.idle()
         assert said.pop() == f"{call}, running>"
         assert repr(g) == f"{call}, parked>"
         event.set()
@@ -835,14 +859,16 @@ def test_the_repr_tells_the_state_and_the_function_also_afterwards():
 def test_the_repr_of_greenlets_that_have_each_others_locks_comes_to_an_end():
     def both(first, second, kept):
         with first:
-            gevlite.sleep(0)
+            all_hold.wait()
             with second:
                 pass
 
+    all_hold = Event()
     locks = [RLock() for _ in range(8)]
     jobs = [gevlite.spawn(both, locks[i], locks[i - 1], locks) for i in range(8)]
-    gevlite.sleep(0)
-    gevlite.sleep(0)
+    gevlite.idle()
+    all_hold.set()
+    gevlite.idle()
     try:
         assert all(len(repr(job)) < 400 and ": both(<RLock at" in repr(job) for job in jobs)
     finally:
@@ -963,7 +989,7 @@ def test_each_greenlet_has_a_copy_of_its_spawners_context():
     g.join()
     while not raw.dead:
         gevlite.sleep(0)
-    assert seen == ["spawner", "spawner", "changed in the greenlet", "changed in the greenlet"]
+    assert sorted(seen) == ["changed in the greenlet", "changed in the greenlet", "spawner", "spawner"]
     assert var.get() == "set after the spawn"
     var.reset(token)
 

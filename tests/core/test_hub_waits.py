@@ -112,6 +112,7 @@ def test_greenlets_that_end_while_the_hub_waits_end_as_ever(hub, errors, raw, se
     hub.call_soon(lambda: (event.wait(), ended.append("callback")))
     gevlite.sleep(0)
 
+    @gevlite.uninterrupted
     def good(n):
         gevlite.sleep(0)
         ended.append(n)
@@ -125,7 +126,7 @@ def test_greenlets_that_end_while_the_hub_waits_end_as_ever(hub, errors, raw, se
         spawn(good, n)
         spawn(bad)
     gevlite.sleep(0.001)
-    assert settle(lambda: len(errors) == 10)
+    assert settle(lambda: len(errors) == len(ended) == 10)
     assert ended == list(range(10)) and {type(exc) for _, exc in errors} == {KeyError}
     event.set()
     assert settle(lambda: ended[-1] == "callback")
@@ -174,6 +175,7 @@ def test_a_timeout_ends_the_wait_of_a_callback(hub, errors, settle):
     assert settle(lambda: ends == ["timeout", "end"]) and not errors
 
 
+@pytest.mark.uninterrupted
 def test_a_greenlet_may_switch_to_the_hub_by_hand_while_that_waits(hub, settle):
     event = Event()
     hub.call_soon(event.wait)
@@ -431,8 +433,8 @@ def test_what_a_signal_handler_raises_ends_the_wait_of_the_main_greenlet(handle)
 
     event = Event()
     handle(handler)
-    handle.send()
     with pytest.raises(Stop):
+        handle.send()
         event.wait(20)
     assert event.linkcount() == 0
 
@@ -486,21 +488,21 @@ def test_an_exception_for_the_main_greenlet_that_comes_while_a_handler_waits_end
     main = gevlite.getcurrent()
     handle(handler)
     gevlite.spawn(lambda: (inside.wait(), get_hub().throw(main, Stop)))
-    handle.send()
     with pytest.raises(Stop):
+        handle.send()
         gevlite.sleep(20)
     assert ends == ["handler"]
 
 
-def test_signals_that_come_while_a_handler_waits_are_handled_at_once(handle):
+def test_signals_that_come_while_a_handler_waits_are_handled_at_once(handle, settle):
     depth, most, done = [], [], []
 
     def handler(*args):
         depth.append(1)
         most.append(len(depth))
-        if len(depth) < 3:
+        if (level := len(depth)) < 3:
             handle.send()
-            gevlite.sleep(0.3)
+            settle(lambda: len(most) > level, 20)
         depth.pop()
         done.append(1)
 

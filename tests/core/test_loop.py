@@ -231,6 +231,7 @@ def test_many_children_are_all_reported(loop, monkeypatch, pidfd):
     assert sorted(ended) == sorted(zip(pids, range(20), strict=True))
 
 
+@pytest.mark.uninterrupted
 def test_prepare_and_check_surround_each_poll(loop):
     order = []
     before, after = loop.prepare(), loop.check()
@@ -297,6 +298,7 @@ def test_a_callback_that_raises_is_reported_and_the_watcher_goes_on(loop, hub, m
     assert set(errors) == {ZeroDivisionError}
 
 
+@pytest.mark.uninterrupted
 def test_run_callback_and_its_handle(loop):
     ran = []
     loop.run_callback(ran.append, 1)

@@ -120,13 +120,14 @@ def test_cancelling_one_does_not_take_back_a_kill_of_the_same_class():
     """Both carry the class GreenletExit; only its own may be taken back."""
     seen = []
 
+    @gevlite.uninterrupted
     def body():
         t = Timeout.start_new(0.001, gevlite.GreenletExit)
         try:
             gevlite.sleep(100)
         except gevlite.GreenletExit:
             seen.append("timed out")
-        g.kill(block=False)
+        gevlite.getcurrent().kill(block=False)
         t.cancel()
         gevlite.sleep(0)
         seen.append("survived")
@@ -190,8 +191,8 @@ def test_with_timeout_lets_somebody_elses_timeout_through():
 
 def test_cancelled_from_another_greenlet_it_does_not_fire(clock):
     t = Timeout(20)
-    gevlite.spawn(t.cancel)
     with t:
+        gevlite.spawn(t.cancel)
         gevlite.sleep(40)
         assert not t.pending
 
@@ -378,6 +379,7 @@ def waits_at(function):
     return f"{function.__name__} ({os.path.relpath(__file__)}:{function.__code__.co_firstlineno + 1})"
 
 
+@pytest.mark.uninterrupted
 def test_its_text_names_the_line_that_was_waiting(monkeypatch):
     def wait(block):
         block()
@@ -393,6 +395,7 @@ def test_its_text_names_the_line_that_was_waiting(monkeypatch):
     assert str(caught.value) == f"0.001 seconds, in {waits_at(wait)}"
 
 
+@pytest.mark.uninterrupted
 def test_its_text_skips_the_frames_of_libraries(monkeypatch):
     def enter():
         with contextlib.ExitStack() as stack:

@@ -14,7 +14,7 @@ def after(seconds, value=None):
     return gevlite.spawn(lambda: gevlite.sleep(seconds) or value)
 
 
-def test_joinall_returns_them_in_the_order_in_which_they_ended():
+def test_joinall_returns_them_in_the_order_in_which_they_ended(clock):
     slow, fast = after(0.004), after(0.001)
     assert gevlite.joinall([slow, fast]) == [fast, slow]
 
@@ -31,7 +31,7 @@ def test_joinall_stops_after_count():
     slow.kill()
 
 
-def test_joinall_times_out_and_returns_those_that_ended():
+def test_joinall_times_out_and_returns_those_that_ended(clock):
     slow, fast = after(1000), after(0)
     assert gevlite.joinall([slow, fast], timeout=0.003) == [fast]
     slow.kill()
@@ -100,7 +100,7 @@ def test_what_cannot_be_waited_for_is_a_type_error_and_leaves_no_links():
         assert e.linkcount() == 0
 
 
-def test_iwait_yields_each_as_it_becomes_ready():
+def test_iwait_yields_each_as_it_becomes_ready(clock):
     gs = [after(0.003, "c"), after(0.001, "a"), after(0.002, "b")]
     assert [g.value for g in gevlite.iwait(gs)] == ["a", "b", "c"]
 
@@ -127,10 +127,12 @@ def test_an_abandoned_iwait_leaves_no_links():
 def test_wait_for_nothing_in_particular_waits_for_the_hub(run_script):
     run_script("""
         import gevlite
+        from gevlite.testing import VirtualClock
         done = []
-        gevlite.spawn_later(0.001, done.append, 1)
-        assert gevlite.wait(timeout=0) is False
-        assert gevlite.wait() is True and done == [1]
+        with VirtualClock():
+            gevlite.spawn_later(0.001, done.append, 1)
+            assert gevlite.wait(timeout=0) is False
+            assert gevlite.wait() is True and done == [1]
         assert gevlite.wait() is True
         g = gevlite.spawn(gevlite.sleep, 100)
         assert gevlite.wait(timeout=0.001) is False

@@ -179,6 +179,7 @@ def test_a_priority_is_kept_and_set_only_while_it_is_not_active(make, loop):
         make(priority="high")
 
 
+@pytest.mark.uninterrupted
 def test_what_is_fed_is_called_once_whether_it_is_active_or_not(make):
     called = []
     watcher = make()
@@ -196,6 +197,7 @@ def test_what_is_fed_is_called_once_whether_it_is_active_or_not(make):
     assert watcher.active
 
 
+@pytest.mark.uninterrupted
 def test_what_is_fed_is_not_called_after_stop(make):
     called = []
     watcher = make()
@@ -276,6 +278,7 @@ def test_a_timer_refuses_what_is_no_time(loop):
         gevlite.get_hub().wait(timer)
 
 
+@pytest.mark.uninterrupted
 def test_a_timer_is_pending_when_its_time_is_over(loop):
     timer = loop.timer(0)
     timer.start(nothing)
@@ -316,6 +319,7 @@ def test_a_child_watcher_knows_nothing_before_its_child_has_ended(loop):
         loop.child("1")
 
 
+@pytest.mark.uninterrupted
 @pytest.mark.parametrize("interval", [-1, 0.001, 0.1])
 def test_any_interval_of_a_stat_watcher_will_do(loop, hub, tmp_path, interval):
     path = tmp_path / "file"
@@ -336,6 +340,7 @@ def test_a_stat_watcher_refuses_what_is_no_interval(loop):
         loop.stat(5)
 
 
+@pytest.mark.uninterrupted
 def test_an_async_watcher_is_pending_between_send_and_call(loop):
     called = []
     watcher = loop.async_()
@@ -392,6 +397,7 @@ def test_run_once_waits_for_one_thing(loop):
     loop.run(once=True)  # with nothing to wait for
 
 
+@pytest.mark.uninterrupted
 @pytest.mark.parametrize("kind", ["timer", "fed", "callback", "greenlet", "idle", "descriptor"])
 def test_run_once_does_not_wait_for_more_than_what_is_due(loop, ends, kind):
     seen = []
@@ -416,6 +422,7 @@ def test_run_once_does_not_wait_for_more_than_what_is_due(loop, ends, kind):
     assert set(seen) == {kind}
 
 
+@pytest.mark.uninterrupted
 def test_break_ends_run(loop, hub):
     gevlite.idle()
     before = hub.stats()["greenlets"]
@@ -441,6 +448,7 @@ def test_break_ends_run(loop, hub):
     assert not loop._runs
 
 
+@pytest.mark.uninterrupted
 def test_what_a_handle_of_run_callback_says(loop):
     handle = loop.run_callback(nothing, 1)
     assert handle
