@@ -202,7 +202,7 @@ def test_wait_in_a_coroutine_of_another_loop_blocks_that():
     assert gevlite.asyncio.run(main()) == 3
 
 
-def test_a_timeout_cancels():
+def test_a_timeout_cancels(clock):
     journal = Journal()
     with pytest.raises(TimeoutError):
         gevlite.asyncio.wait(journal.sleep(0.001), timeout=0.001)
@@ -210,14 +210,14 @@ def test_a_timeout_cancels():
     assert gevlite.asyncio.wait(journal.refuses(), timeout=0.001) == "refused"
 
 
-def test_a_timeout_around_it_cancels():
+def test_a_timeout_around_it_cancels(clock):
     journal = Journal()
     with pytest.raises(gevlite.Timeout), gevlite.Timeout(0.001):
         gevlite.asyncio.wait(journal.sleep(0.001))
     assert journal.events == ["cancelled", "cleaned up"]
 
 
-def test_a_timeout_object_is_the_limit():
+def test_a_timeout_object_is_the_limit(clock):
     journal = Journal()
     limit = gevlite.Timeout(0.001)
     with pytest.raises(gevlite.Timeout) as raised:
@@ -394,7 +394,7 @@ def test_spawn_returns_and_raises(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_an_error_that_nobody_awaits_is_reported(capsys):
+def test_an_error_that_nobody_awaits_is_reported(capsys, clock):
     async def main():
         greenlet = gevlite.asyncio.spawn(lambda: 1 / 0)
         await asyncio.sleep(0.001)
@@ -423,7 +423,7 @@ def test_other_tasks_go_on_meanwhile():
     assert both(main) == (["other", "main"],) * 2
 
 
-def test_cancelling_the_task_kills_the_greenlet():
+def test_cancelling_the_task_kills_the_greenlet(clock):
     async def main():
         events = []
 

@@ -340,13 +340,15 @@ def test_the_end_and_a_timeout_in_the_same_round(executor, gate, done_first):
 
 def test_waiters_are_woken_in_order(executor, gate):
     future, order = executor.submit(gate), []
+    gate.wait_for(1)  # from now on the worker does not hold the future's lock
 
+    @gevlite.uninterrupted  # otherwise a later one may be the first to wait
     def wait(n):
         future.result()
         order.append(n)
 
     waiting = [gevlite.spawn(wait, n) for n in range(10)]
-    gevlite.sleep(0)
+    gevlite.idle()
     gate.open()
     gevlite.joinall(waiting, timeout=WAIT)
     assert order == list(range(10))
@@ -592,10 +594,15 @@ def test_real_threads_and_cooperative_waiting_in_a_patched_process(run_script):
                 while True:
                     ticks.append(1)
                     time.sleep(0.001)
+            def until_it_has_ticked():
+                for _ in range(5000):
+                    if len(ticks) > 5:
+                        break
+                    native_sleep(0.001)
             ticker = gevlite.spawn(tick)
             for wait in (futures.Future.result, lambda f: futures.wait([f]), lambda f: list(futures.as_completed([f]))):
                 ticks.clear()
-                wait(executor.submit(native_sleep, 0.05))
+                wait(executor.submit(until_it_has_ticked))
                 assert len(ticks) > 5, wait
             ticker.kill()
             assert list(executor.map(lambda n: time.sleep(0.001) or n, range(5))) == list(range(5))

@@ -171,6 +171,7 @@ def test_waiters_get_it_in_the_order_in_which_they_came(cls):
     lock, let_go = held(cls)
     order = []
 
+    @gevlite.uninterrupted  # otherwise a later one may be the first to wait
     def take(n):
         with lock:
             order.append(n)
@@ -187,6 +188,7 @@ def test_waiters_get_it_in_the_order_in_which_they_came(cls):
 def test_a_releaser_that_acquires_again_goes_behind_those_who_wait(cls):
     lock, order = cls(), []
 
+    @gevlite.uninterrupted  # otherwise a later one may be the first to wait
     def again_and_again(name):
         for _ in range(3):
             with lock:

@@ -82,9 +82,11 @@ def test_a_link_of_a_member_finds_its_place_free():
 
 
 def test_a_group_begins_with_the_greenlets_it_is_given():
-    greenlets = [gevlite.spawn(gevlite.sleep, 0) for _ in range(3)]
+    event = Event()
+    greenlets = [gevlite.spawn(event.wait) for _ in range(3)]
     group = Group(greenlets)
     assert len(group) == 3
+    event.set()
     assert group.join(timeout=5) is True
     assert len(group) == 0 and all(g.ready() for g in greenlets)
 
@@ -214,10 +216,11 @@ def test_a_greenlet_class_of_ones_own():
 
 
 def test_the_size_is_seen_in_its_numbers():
-    pool = Pool(2)
+    pool, event = Pool(2), Event()
     assert (pool.size, pool.free_count(), pool.full()) == (2, 2, False)
-    members = [pool.spawn(gevlite.sleep, 0) for _ in range(2)]
+    members = [pool.spawn(event.wait) for _ in range(2)]
     assert (pool.free_count(), pool.full(), len(pool)) == (0, True, 2)
+    event.set()
     gevlite.joinall(members)
     unlimited = Pool()
     assert (unlimited.size, unlimited.free_count(), unlimited.full(), unlimited.wait_available()) == (None, 1, False, 1)
@@ -451,6 +454,7 @@ def test_a_join_ends_even_if_the_group_has_filled_again():
 def test_all_who_join_are_woken_in_order(held):
     order = []
 
+    @gevlite.uninterrupted  # otherwise a later one may be the first to join
     def join(n):
         held.pool.join()
         order.append(n)
@@ -462,12 +466,11 @@ def test_all_who_join_are_woken_in_order(held):
     assert order == list(range(10))
 
 
-def test_join_raises_the_first_error_if_asked_to(errors):
+def test_join_raises_the_first_error_if_asked_to(errors, settle):
     group = Group()
     group.spawn(gevlite.sleep, 0.002)
-    failed = Event()
-    group.spawn(lambda: failed.wait() and fail("late"))
-    group.spawn(fail, "early").rawlink(lambda greenlet: failed.set())
+    early = group.spawn(lambda: settle(lambda: group._failures) and fail("early"))  # once the join below has begun
+    group.spawn(lambda: settle(lambda: early not in group) and fail("late"))
     with pytest.raises(ValueError, match="early"):
         group.join(raise_error=True)
     assert len(group) == 0
@@ -566,6 +569,7 @@ def test_killing_again_does_not_disturb_the_cleaning_up():
 def test_kill_also_ends_those_that_the_dying_start():
     pool, count = Pool(2), []
 
+    @gevlite.uninterrupted  # otherwise it may be killed before the `try`
     def respawn():
         try:
             gevlite.sleep(100)
@@ -749,7 +753,7 @@ def test_map_of_more_items_than_places():
     assert pool.free_count() == 2
 
 
-def test_map_raises_the_first_error_in_order_and_the_others_go_on(errors):
+def test_map_raises_the_first_error_in_order_and_the_others_go_on(errors, clock):
     pool, done = Pool(3), []
 
     def work(n):
@@ -780,6 +784,7 @@ def test_an_error_of_the_iterable_is_raised_by_map():
 def test_a_map_that_is_given_up_starts_nothing_more_and_leaves_alone_what_runs(how):
     pool, done, go_on = Pool(2), [], Event()
 
+    @gevlite.uninterrupted  # otherwise the second may be the first to wait
     def work(n):
         go_on.wait()
         done.append(n)
@@ -965,7 +970,8 @@ def test_one_that_is_dropped_before_it_began_starts_nothing(imap):
 
 def test_calls_that_run_go_on_after_a_close(imap):
     pool, event, done = Pool(2), Event(), []
-    results = imap(pool, lambda n: event.wait() and done.append(n), range(10))
+    # Otherwise the second may be the first to wait.
+    results = imap(pool, gevlite.uninterrupted(lambda n: event.wait() and done.append(n)), range(10))
     gevlite.idle()
     results.close()
     event.set()
@@ -984,7 +990,7 @@ def test_a_generator_of_items_is_closed_with_it(imap):
             closed.set()
 
     results = imap(Pool(1), lambda n: n, items())
-    gevlite.sleep(0.002)
+    gevlite.idle()
     results.close()
     assert closed.wait(5)
 
@@ -1269,7 +1275,7 @@ def test_links_of_members_have_run_when_join_returns(link):
 
 def test_join_waits_for_new_members_when_links_of_the_last_ones_are_still_to_run():
     pool, seen = Pool(2), []
-    member = gevlite.Greenlet(lambda: None)
+    member = gevlite.Greenlet(dict)  # no Python function, which could be interrupted
     member.link(seen.append)
     pool.start(member)
     gevlite.sleep(0)  # it has ended, and the hub has not called the link

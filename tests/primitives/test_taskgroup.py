@@ -19,10 +19,12 @@ from gevlite.taskgroup import Cancelled, CancelScope, TaskGroup, fail_after, mov
 from gevlite.testing import VirtualClock
 
 
+@gevlite.uninterrupted  # here and below: otherwise it may be killed before it does anything
 def fail(error=None):
     raise error or ValueError("failed")
 
 
+@gevlite.uninterrupted
 def forever(ended=None):
     try:
         Event().wait()
@@ -43,7 +45,7 @@ def test_the_block_ends_when_all_greenlets_have_ended():
     with TaskGroup() as group:
         greenlets = [group.spawn(lambda i=i: (go.wait(), done.append(i))) for i in range(3)]
         group.spawn(go.set)
-    assert done == [0, 1, 2] and all(g.ready() for g in greenlets)
+    assert sorted(done) == [0, 1, 2] and all(g.ready() for g in greenlets)
 
 
 def test_results_are_with_the_greenlets():
@@ -100,6 +102,7 @@ def test_an_error_of_the_block_kills_the_greenlets_and_is_in_the_group():
 
 
 def test_errors_during_the_end_are_all_raised():
+    @gevlite.uninterrupted
     def fail_again():
         try:
             Event().wait()
@@ -117,6 +120,7 @@ def test_errors_during_the_end_are_all_raised():
 def test_the_group_is_left_only_when_the_slowest_clean_up_is_done():
     finish, done = Event(), []
 
+    @gevlite.uninterrupted
     def slow():
         try:
             Event().wait()
@@ -166,8 +170,7 @@ def test_a_greenlet_that_has_not_begun_when_the_block_fails_never_begins():
 
 def in_greenlet(run):
     greenlet = gevlite.spawn(run)
-    gevlite.sleep(0)
-    gevlite.sleep(0)
+    gevlite.idle()
     return greenlet
 
 
@@ -211,6 +214,7 @@ def test_a_kill_is_not_lost_when_greenlets_fail_too(waits_in_block):
         finally:
             raise ValueError
 
+    @gevlite.uninterrupted  # the kill comes again at the next wait, and not before the error is seen
     def run():
         try:
             with TaskGroup() as group:
@@ -235,6 +239,7 @@ def test_each_kill_that_comes_while_the_group_ends_arrives():
         except gevlite.GreenletExit:
             release.wait()
 
+    @gevlite.uninterrupted  # the next kill comes at the next wait, and not outside of the `try`
     def run():
         for number in range(3):
             try:
@@ -258,6 +263,7 @@ def test_each_kill_that_comes_while_the_group_ends_arrives():
 def test_groups_nest_and_the_inner_one_ends_first():
     order = []
 
+    @gevlite.uninterrupted
     def note(name):
         try:
             Event().wait()
@@ -378,6 +384,7 @@ def test_misuse_is_refused_where_it_happens():
 def test_no_greenlet_is_begun_by_a_group_that_is_ending():
     refused = []
 
+    @gevlite.uninterrupted
     def late():
         try:
             Event().wait()

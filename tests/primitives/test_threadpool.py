@@ -755,7 +755,7 @@ def test_the_hub_is_not_done_while_a_call_is_in_progress(run_script):
         import time, gevlite
         from gevlite.threadpool import ThreadPool
         pool, done = ThreadPool(1), []
-        pool.spawn(lambda: time.sleep(0.05) or done.append(1))
+        pool.spawn(lambda: time.sleep(0.3) or done.append(1))
         assert gevlite.wait(timeout=0.001) is False
         assert gevlite.wait() is True and done == [1]
         assert gevlite.get_hub().stats()["refs"] == 0
@@ -972,8 +972,13 @@ def test_threads_are_real_ones_in_a_patched_process(run_script):
             while True:
                 ticks.append(1)
                 time.sleep(0.001)
+        def until_it_has_ticked():
+            for _ in range(5000):
+                if len(ticks) > 10:
+                    break
+                native_sleep(0.001)
         ticker = gevlite.spawn(tick)
-        pool.apply(native_sleep, (0.1,))
+        pool.apply(until_it_has_ticked)
         assert len(ticks) > 10
         ticker.kill()
         assert threading.active_count() == before

@@ -1,6 +1,7 @@
 """A Timeout instead of a number, wherever a blocking call takes a timeout: it limits the call, and is raised."""
 
-import time
+import contextlib
+import threading
 
 import pytest
 
@@ -10,6 +11,7 @@ from gevlite.event import AsyncResult, Event
 from gevlite.lock import BoundedSemaphore, RLock, Semaphore
 from gevlite.pool import Group, Pool, PoolFull
 from gevlite.queue import Channel, JoinableQueue, LifoQueue, PriorityQueue, Queue, SimpleQueue
+from gevlite.testing import VirtualClock
 from gevlite.threadpool import ThreadPool
 
 
@@ -22,13 +24,14 @@ class Place:
 
     def greenlet(self):
         g = gevlite.spawn(gevlite.sleep, 1000)
-        gevlite.sleep(0)
         self.greenlets.append(g)
+        gevlite.sleep(0)
         return g
 
     def stubborn(self):
         may_end = []
 
+        @gevlite.uninterrupted  # otherwise it may be killed outside of the `try`
         def run():
             while not may_end:
                 try:
@@ -37,8 +40,8 @@ class Place:
                     pass
 
         g = gevlite.spawn(run)
-        gevlite.sleep(0)
         self.cleanups.append(lambda: (may_end.append(True), g.kill()))
+        gevlite.sleep(0)
         return g
 
     def sockets(self):
@@ -77,10 +80,10 @@ class Place:
 
     def threadpool(self):
         pool = ThreadPool(1)
-        ended = Event()
-        result = pool.spawn(lambda: time.sleep(0.2))
+        ended, may_end = Event(), threading.Event()
+        result = pool.spawn(may_end.wait, 30)
         result.rawlink(lambda result: ended.set())
-        self.cleanups.append(lambda: (ended.wait(), pool.kill()))
+        self.cleanups.append(lambda: (may_end.set(), ended.wait(), pool.kill()))
         return pool
 
     def clean(self):
@@ -140,7 +143,7 @@ RETURNING = {
 
 @pytest.mark.parametrize("started", [False, True])
 @pytest.mark.parametrize("name", RAISING)
-def test_the_timeout_that_was_given_is_raised(name, started, place):
+def test_the_timeout_that_was_given_is_raised(name, started, place, clock):
     call = RAISING[name](place)
     mine = Timeout(0.005)
     if started:
@@ -155,11 +158,13 @@ def test_the_timeout_that_was_given_is_raised(name, started, place):
 def test_a_call_that_says_so_by_what_it_returns_still_does(name, started, place):
     make, expected = RETURNING[name]
     call = make(place)
-    mine = Timeout(0.005)
-    if started:
-        mine.start()
-    assert call(timeout=mine) == expected
-    assert not mine.pending
+    # A virtual clock waits for the end of a call in a thread.
+    with contextlib.nullcontext() if name == "ThreadPool.join" else VirtualClock():
+        mine = Timeout(0.005)
+        if started:
+            mine.start()
+        assert call(timeout=mine) == expected
+        assert not mine.pending
 
 
 @pytest.mark.parametrize("method", ["add", "start"])
@@ -209,6 +214,7 @@ def test_in_time_the_result_comes_and_one_that_was_not_started_is_cancelled(hub)
     assert hub.stats()["timers"] == 0
 
 
+@pytest.mark.uninterrupted  # the time must be over during a call, not between two
 def test_one_that_runs_already_goes_on_and_limits_all_of_the_calls():
     queue = Queue()
     with pytest.raises(Timeout) as caught, Timeout(0.01) as mine:
