@@ -11,6 +11,7 @@ from socket import AF_INET, SHUT_WR, SO_LINGER, SOCK_DGRAM, SOL_SOCKET
 import pytest
 
 import gevlite
+from gevlite._core import WaitKind
 
 LOCALHOST = "127.0.0.1"
 BIG = bytes(range(256)) * 4096 * 8  # 8 MiB: more than any socket buffer
@@ -141,9 +142,14 @@ def no_more_descriptors():
 
 
 def blocked(handle):
-    """A condition: its greenlet waits for something."""
+    """A condition: its greenlet waits for something, and not only for its next time slice."""
     hub = gevlite.get_hub()
-    return lambda: any(waiter.parked is handle.greenlet for waiter in hub.parked_waiters())
+
+    def waits():
+        found = [waiter for waiter in hub.parked_waiters() if waiter.parked is handle.greenlet]
+        return any(waiter.kind != WaitKind.WAIT_YIELD for waiter in found)
+
+    return waits
 
 
 @contextmanager
@@ -152,14 +158,16 @@ def alarm(handler, times=3):
     seen = []
 
     def handle(*_args):
+        if len(seen) >= times:
+            return  # it came before the timer was stopped
         seen.append(True)
         if len(seen) >= times:
             signal.setitimer(signal.ITIMER_REAL, 0)
             handler()
 
     before = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
     try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
         yield seen
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

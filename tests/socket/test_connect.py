@@ -7,6 +7,7 @@ import socket as std_socket
 import pytest
 from both_ends import LOCALHOST, full_listener, recv_all, refused, tcp_pair, udp, waiting_for
 
+import gevlite
 from gevlite import socket
 
 
@@ -262,11 +263,14 @@ def test_those_who_accept_are_served_in_the_order_in_which_they_came(start, open
         opened.enter_context(listener.accept()[0])
         order.append(i)
 
-    accepting = [start(accept, i) for i in range(5)]
-    assert settle(waiting_for(5))
+    accepting = []
+    for i in range(5):
+        accepting.append(start(accept, i))
+        assert settle(waiting_for(i + 1))
     for done in range(1, 6):
         opened.enter_context(socket.create_connection(listener.getsockname()))
         assert settle(waiting_for(5 - done))
+        gevlite.idle()  # it has appended its number
         assert order == list(range(done))
     for handle in accepting:
         handle.get()

@@ -177,12 +177,20 @@ def test_kill_inside_recv(start, ours, settle):
     assert isinstance(doomed.greenlet.value, gevlite.GreenletExit)
 
 
+@pytest.mark.uninterrupted  # both events in one poll
 def test_killed_between_the_wake_up_and_the_read(start, ours, opened, settle):
     """Killed when the event was already its own: the data goes to it or to the next one, and is never lost."""
     a, b = ours
     c, d = (opened.enter_context(end) for end in socket.socketpair())
     readers = []
-    killer = start(lambda: (d.recv(1), readers[0].greenlet.kill(block=False)))
+
+    @gevlite.uninterrupted  # else the reader has ended meanwhile, or is about to
+    def kill_the_first():
+        d.recv(1)
+        readers[0].greenlet.kill(block=False)
+
+    killer = start(kill_the_first)
+    gevlite.idle()
     readers += [start(b.recv, 10), start(b.recv, 10)]
     assert settle(waiting_for(3))
     c.send(b"!")  # both events in one poll, the killer's first
@@ -196,7 +204,9 @@ def test_a_call_that_fails_after_it_was_woken_wakes_the_next_one(start, ours, se
     a, b = ours
     first = start(b.recv, 10)
     assert settle(waiting_for(1))
-    failing, last = start(getattr(b, method), 1 << 62), start(b.recv, 10)
+    failing = start(getattr(b, method), 1 << 62)
+    assert settle(waiting_for(2))
+    last = start(b.recv, 10)
     assert settle(waiting_for(3))
     a.send(b"1")
     assert first.get() == b"1"
@@ -293,6 +303,7 @@ def test_a_stream_that_never_pauses_does_not_starve_others(opened):
             b.close()
 
 
+@pytest.mark.uninterrupted  # the other one is to be quicker than the greenlet that waits
 def test_a_connection_in_between_is_not_seen_twice(start, opened, settle):
     """A greenlet woken for a connection that another one takes first continues to wait, and gets the next."""
     listener = opened.enter_context(socket.create_server((LOCALHOST, 0)))
@@ -445,7 +456,7 @@ def test_cancel_wait(start, ours, hub):
     watcher = hub.loop.io(a.fileno(), 1)
     for error, expected in ((), socket.cancel_wait_ex), ((KeyError("mine"),), KeyError):
         waiter = start(hub.wait, watcher)
-        gevlite.sleep(0)
+        gevlite.idle()
         socket.cancel_wait(watcher, *error)
         with pytest.raises(expected) as caught:
             waiter.get()

@@ -253,7 +253,7 @@ def test_signals_while_shaking_hands(lib, tls, sockets, opened, certificates):
 
 def test_an_exception_from_a_handler_ends_the_call(lib, opened, certificates):
     client, server = Pair(lib, opened, certificates)
-    with alarm(lambda: 1 // 0, 1), pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError), alarm(lambda: 1 // 0, 1):
         server.recv(10)
     client.sendall(b"x")
     assert server.recv(10) == b"x"
