@@ -334,7 +334,7 @@ def test_a_terminal(lib, oss):
 def test_kill_while_reading_leaves_nothing_registered(start, hub, pipe):
     r, w = pipe
     reader = start(gevlite_os.read, r, 1)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert hub.stats()["fd_waiters"] == 1
     reader.greenlet.kill()
     assert hub.stats()["fd_waiters"] == 0
@@ -689,7 +689,8 @@ def test_a_watcher_tells_of_its_child_in_the_process_that_made_it_only(run_scrip
             os._exit(1 if told or stats["watchers"] or stats["fds"] or stats["refs"] else 7)
         assert os.waitstatus_to_exitcode(gevlite_os.waitpid(pid, 0)[1]) == 7
         assert os.waitstatus_to_exitcode(gevlite_os.waitpid(sibling, 0)[1]) == 3
-        gevlite.sleep(0)
+        while not told:
+            gevlite.sleep(0.001)
         assert len(told) == 1
         print("end")
     """)
@@ -699,7 +700,7 @@ def test_a_watcher_tells_of_its_child_in_the_process_that_made_it_only(run_scrip
 def test_what_keeps_the_loop_alive_is_counted_right_in_the_child_of_a_fork(run_script):
     """If the count is wrong by one, there is a LoopExit too many or too few."""
     run_script("""
-        import os, signal, time, gevlite
+        import os, signal, gevlite
         from gevlite import threadpool
         from gevlite.event import Event
         hub = gevlite.get_hub()
@@ -707,9 +708,10 @@ def test_what_keeps_the_loop_alive_is_counted_right_in_the_child_of_a_fork(run_s
         watchers = [hub.loop.io(r, 1, ref=False), hub.loop.signal(signal.SIGUSR1, ref=True), hub.loop.async_()]
         for watcher in watchers:
             watcher.start(print)
-        hub.threadpool.spawn(time.sleep, 0.3)
-        gevlite.spawn(hub.threadpool.apply, time.sleep, (0.3,))
-        gevlite.sleep(0.01)
+        until, end = os.pipe()
+        hub.threadpool.spawn(os.read, until, 1)
+        gevlite.spawn(hub.threadpool.apply, os.read, (until, 1))
+        gevlite.idle()
         assert hub.stats()["refs"] == 2 + 2 - 1
         pid = os.fork()
         if not pid:
@@ -722,6 +724,7 @@ def test_what_keeps_the_loop_alive_is_counted_right_in_the_child_of_a_fork(run_s
             except gevlite.LoopExit:
                 os._exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        os.write(end, b"xx")
         for watcher in watchers:
             watcher.stop()
         assert hub.join(timeout=20)

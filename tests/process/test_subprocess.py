@@ -676,7 +676,7 @@ def test_pipes_stay_in_blocking_mode(monkeypatch, nowait):
 def test_reading_blocks_only_the_reader(start, hub):
     with subprocess.Popen(["cat"], stdin=PIPE, stdout=PIPE) as process:
         reader = start(process.stdout.readline)
-        gevlite.sleep(0)
+        gevlite.idle()
         assert hub.stats()["parked"] == 1
         process.stdin.write(b"line\n")
         process.stdin.flush()
