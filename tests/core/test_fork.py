@@ -91,10 +91,10 @@ def forks():
     pid = os.fork()
     if pid:
         return pid
-    gevlite.sleep(0.05)
+    gevlite.sleep(0.6)
     os._exit(0)
 try:
-    with gevlite.Timeout(0.02):
+    with gevlite.Timeout(0.3):
         try:
             g = gevlite.spawn(forks)
             pid = g.get()
@@ -175,8 +175,8 @@ def forks():
     pid = os.fork()
     if pid:
         return pid
-    gevlite.spawn_later(0.01, os.kill, os.getpid(), signal.SIGINT)
     try:
+        gevlite.spawn_later(0.01, os.kill, os.getpid(), signal.SIGINT)
         gevlite.sleep(10)
     except KeyboardInterrupt:
         tell("interrupted")
