@@ -36,7 +36,7 @@ async def sleeps(result):
     return result
 
 
-def test_a_hundred_loops_run_at_once(run):
+def test_a_hundred_loops_run_at_once(run, clock):
     running, most = 0, 0
 
     async def main(number):
@@ -350,14 +350,14 @@ def test_a_kill_while_it_waits_cancels_its_tasks(run):
 
     greenlet = gevlite.spawn(run, main())
     started.wait()
-    gevlite.sleep(0)
+    gevlite.idle()
     greenlet.kill()
     assert isinstance(greenlet.value, gevlite.GreenletExit)
     assert sorted(events) == ["child", "main"]
 
 
 @pytest.mark.parametrize("block", [False, True])
-def test_a_timeout_around_it(run, block):
+def test_a_timeout_around_it(run, block, clock):
     async def main():
         if block:
             gevlite.sleep(100)
@@ -498,7 +498,7 @@ def test_a_context_that_is_in_use_is_an_error_of_the_callback(loop, caplog):
     assert "already entered" in caplog.text
 
 
-def test_a_greenlet_has_its_own_context_while_the_loop_waits(run):
+def test_a_greenlet_has_its_own_context_while_the_loop_waits(run, clock):
     async def main():
         variable.set("in the task")
         seen = []
@@ -825,7 +825,7 @@ def test_a_loop_goes_on_in_the_child(loop):
         assert in_child(child) == 0
 
 
-def test_it_waits_as_what_it_is(run):
+def test_it_waits_as_what_it_is(run, clock):
     async def main():
         waiting = []
         gevlite.spawn_later(0.001, lambda: waiting.extend(gevlite.get_hub().parked_waiters()))

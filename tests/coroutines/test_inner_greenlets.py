@@ -122,6 +122,7 @@ def test_a_timeout_around_the_loop():
 def test_an_exception_that_is_pending_is_raised_where_it_waits_next():
     """It is thrown while the loop's greenlet is ready, but has not gone on yet."""
 
+    @gevlite.uninterrupted  # the end of a slice is a wait
     def blocks():
         with pytest.raises(gevlite.GreenletExit):
             gevlite.sleep(20)
@@ -141,7 +142,7 @@ def test_an_exception_that_is_pending_is_raised_where_it_waits_next():
         return await call(blocks)
 
     started = gevlite.event.Event()
-    greenlet_ = gevlite.spawn(gevlite.asyncio.run, main())
+    greenlet_ = gevlite.spawn(gevlite.uninterrupted(gevlite.asyncio.run), main())
     assert greenlet_.get() == "raised"
 
 
@@ -190,8 +191,8 @@ class Steps:
         self.ended = []
 
     def run(self):
-        self.begun += 1
         loop = running()
+        self.begun += 1
         try:
             self.first()
         finally:
@@ -229,7 +230,7 @@ def blocks_at_once():
 
 
 @pytest.mark.parametrize("kinds", [(gevlite.GreenletExit,) * 2, (KeyError,) * 3, (gevlite.GreenletExit, KeyError)])
-def test_a_second_kill_while_they_end(kinds, settle):
+def test_a_second_kill_while_they_end(kinds, settle, clock):
     """The loop goes on in another greenlet, and so do the raw greenlets."""
     steps = Steps(awaits)
 
@@ -252,10 +253,10 @@ def test_a_second_kill_while_they_end(kinds, settle):
     assert steps.ended == [4] * 4
 
 
-def test_a_second_timeout_in_a_greenlet_that_goes_on(settle):
+def test_a_second_timeout_in_a_greenlet_that_goes_on(settle, clock):
     """The greenlet that ran the loop waits elsewhere, while the loop goes on."""
     steps = Steps(awaits)
-    with pytest.raises(gevlite.Timeout), gevlite.Timeout(0.02), gevlite.Timeout(0.02):
+    with pytest.raises(gevlite.Timeout), gevlite.Timeout(0.021), gevlite.Timeout(0.02):
         gevlite.asyncio.run(steps.main(4))
     assert settle(lambda: len(steps.ended) == 4)
 
@@ -339,8 +340,8 @@ def test_nothing_is_left_at_random(often, settle):
 
     def blocks(depth):
         nonlocal inside
-        inside += 1
         loop = running()
+        inside += 1
         try:
             for _ in range(chance.randrange(1, 5)):
                 step(depth)

@@ -87,7 +87,7 @@ def test_a_kill_while_some_task_blocks_ends_the_run(kill, eager):
 
 
 @kinds
-def test_a_timeout_around_the_run_while_some_task_blocks(eager):
+def test_a_timeout_around_the_run_while_some_task_blocks(eager, clock):
     program = Program(eager)
     limit = gevlite.Timeout(0.5)  # by then it blocks
     with pytest.raises(gevlite.Timeout) as raised, limit:
@@ -298,7 +298,7 @@ def test_a_deadline_that_is_not_reached(kind):
 
 
 @blocks
-def test_what_it_waited_for_came_first(kind):
+def test_what_it_waited_for_came_first(kind, clock):
     """The deadline passes, and the future is done, while another task keeps the loop from looking."""
 
     async def main():
@@ -390,13 +390,13 @@ def test_a_scope_is_cancelled_by_another_task_and_by_a_greenlet(blocking):
             with gevlite.CancelScope() as scope:
                 scopes.append(scope)
                 if blocking:
+                    gevlite.spawn(scope.cancel)
                     gevlite.sleep(LONG)
                 await asyncio.sleep(LONG)
             return scope.cancelled_caught
 
         for cancel in (lambda: scopes[-1].cancel(), lambda: gevlite.spawn(lambda: scopes[-1].cancel())):
             if blocking:
-                gevlite.spawn(lambda: scopes[-1].cancel())
                 assert await block()
             else:
                 task = asyncio.ensure_future(block())
@@ -489,7 +489,7 @@ def test_a_group_that_fails_where_its_block_ends():
 
 
 @pytest.mark.parametrize("kind", ["Timeout", "silent", "fail_after", "move_on_after"])
-def test_a_deadline_that_a_group_has_to_put_off(kind):
+def test_a_deadline_that_a_group_has_to_put_off(kind, clock):
     """The errors of the group are raised first."""
 
     async def main():
@@ -518,7 +518,7 @@ def test_a_deadline_that_a_group_has_to_put_off(kind):
     both(main)
 
 
-def test_a_group_that_fails_while_it_is_cancelled():
+def test_a_group_that_fails_while_it_is_cancelled(clock):
     async def block():
         async with gevlite.TaskGroup() as group:
             group.spawn(fails_at_its_end)

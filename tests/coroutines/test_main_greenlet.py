@@ -44,6 +44,7 @@ async def ping_pong(n):
         await task
 
 
+@pytest.mark.uninterrupted  # the end of a slice is a switch
 def test_a_loop_that_is_alone_polls_without_a_switch():
     async def main():
         await asyncio.sleep(0.001)
@@ -473,6 +474,7 @@ def test_a_loop_in_the_main_greenlet_of_another_thread():
     assert polls[0] >= 20
 
 
+@pytest.mark.uninterrupted  # the end of a slice is a switch
 def test_a_profiler_and_a_trace_see_it_wait_in_the_hub(tmp_path):
     async def main():
         await asyncio.sleep(0.001)

@@ -53,8 +53,8 @@ def test_ctrl_c_does_not_end_the_loop_of_another_greenlet():
         return "result"
 
     greenlet = gevlite.spawn(gevlite.asyncio.run, main())
-    gevlite.spawn(interrupt)
     with pytest.raises(KeyboardInterrupt):
+        gevlite.spawn(interrupt)
         greenlet.join()
     assert greenlet.get() == "result"
 

@@ -449,6 +449,11 @@ def test_many_connections_from_many_loops(run):
         writer.close()
         await writer.wait_closed()
 
+    async def all_answered():
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)
+
     loop = EventLoop()
     done = loop.create_future()
     server = gevlite.spawn(loop.run_until_complete, serve(done))
@@ -457,7 +462,7 @@ def test_many_connections_from_many_loops(run):
     gevlite.joinall([gevlite.spawn(run, ask(number)) for number in range(30)], raise_error=True)
     done.set_result(None)
     server.get()
-    loop.run_until_complete(asyncio.sleep(0.001))
+    loop.run_until_complete(all_answered())
     loop.close()
 
 

@@ -1268,9 +1268,9 @@ def test_links_of_members_have_run_when_join_returns(link):
     seen = []
     pool = Pool(2)
     for n in range(2):
-        getattr(pool.spawn(lambda n=n: n), link)(lambda source: seen.append(source.value))
+        getattr(pool.spawn(lambda n=n: n), link)(seen.append)  # no Python function, which could be interrupted
     pool.join()
-    assert sorted(seen) == [0, 1]
+    assert sorted(source.value for source in seen) == [0, 1]
 
 
 def test_join_waits_for_new_members_when_links_of_the_last_ones_are_still_to_run():
