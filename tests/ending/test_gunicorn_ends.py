@@ -7,6 +7,7 @@ import sys
 import urllib.request
 
 import pytest
+from processes import until
 
 pytest.importorskip("gunicorn")
 
@@ -42,6 +43,7 @@ def at_exit():
     os.write(1, b"atexit\\n")
 
 atexit.register(at_exit)
+open(f"loaded-{os.getpid()}", "w").close()
 
 def application(environ, start_response):
     done = threading.Event()
@@ -78,6 +80,8 @@ def test_a_stopped_gunicorn_ends_in_silence(worker, tmp_path):
                 assert log[-1], log
                 booted += "Booting worker" in log[-1]
                 port = port or re.search(r"Listening at: http://127\.0\.0\.1:(\d+)", log[-1])
+            # The second one may not be needed for a request, and SIGTERM would come before it has the application.
+            until(lambda: len(list(tmp_path.glob("loaded-*"))) == 2, "the application in both workers")
             for _ in range(4):
                 with urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/", timeout=30) as answer:
                     assert answer.read() == b"hello"

@@ -40,6 +40,12 @@ class Last:
     def __del__(self):
         report()
 
+said = threading.Event()
+
+def report_and_say():
+    report()
+    said.set()
+
 {place}
 """
 
@@ -56,8 +62,8 @@ PLACES = {
     "finalizer": "gevlite.sleep(0.001); last = Last(); last.cycle = last",
     "weakref.finalize": "weakref.finalize(os, report)",
     # The main greenlet ends last; daemons may do anything until then.
-    "daemon thread": "threading.Thread(target=report, daemon=True).start(); atexit.register(time.sleep, 5)",
-    "daemon greenlet": "gevlite.spawn(report); atexit.register(time.sleep, 5)",
+    "daemon thread": "threading.Thread(target=report_and_say, daemon=True).start(); atexit.register(said.wait, 40)",
+    "daemon greenlet": "gevlite.spawn(report_and_say); atexit.register(said.wait, 40)",
     "thread that is not a daemon": "threading.Thread(target=lambda: (time.sleep(0.001), report())).start()",
 }
 

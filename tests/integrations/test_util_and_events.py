@@ -119,8 +119,7 @@ def test_the_tree_has_who_was_spawned_below_who_has_spawned():
         event.wait()
 
     job = gevlite.spawn(parent)
-    gevlite.sleep(0)
-    gevlite.sleep(0)
+    gevlite.idle()
     tree = GreenletTree.current_tree()
     [of_parent] = [below for below in tree.child_trees if below.greenlet is job]
     assert [below.greenlet for below in of_parent.child_trees] == children
