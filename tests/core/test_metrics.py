@@ -32,18 +32,20 @@ def functions(data=None):
 # ---------------------------------------------------------------- greenlets
 
 
+@pytest.mark.uninterrupted
 def test_greenlets_by_state_and_by_function():
     go_on = Event()
 
     def waits(secret):
         go_on.wait()
 
+    @gevlite.uninterrupted
     def looks():
         seen.append(metrics.read(1000))
 
     before, seen = own_hub(), []
     parked = [gevlite.spawn(waits, "a secret") for _ in range(5)]
-    gevlite.sleep(0.001)
+    gevlite.idle()
     later = gevlite.spawn_later(1000, waits, 0)
     looker = gevlite.spawn(looks)
     waiting = [gevlite.spawn(waits, 0) for _ in range(3)]
@@ -67,6 +69,7 @@ def test_greenlets_by_state_and_by_function():
     assert "a secret" not in json.dumps(data)
 
 
+@pytest.mark.uninterrupted
 def test_greenlets_that_are_woken_are_ready():
     go_on = Event()
     waiting = [gevlite.spawn(go_on.wait) for _ in range(4)]
@@ -330,7 +333,7 @@ def test_the_child_of_a_fork_counts_its_own(run_script):
             gevlite.sleep(0.001)
         never = Event()
         gevlite.spawn(never.wait)
-        gevlite.sleep(0.001)
+        gevlite.idle()
 
         def fork():
             pid = gevlite.fork()
@@ -513,6 +516,7 @@ def test_without_prometheus_client_the_error_says_what_to_install(run_script):
     run_script(program, timeout=50)
 
 
+@pytest.mark.uninterrupted
 def test_reading_leaves_nothing_behind():
     gevlite.sleep(0.001)
     before = gevlite.get_hub().stats()

@@ -36,8 +36,8 @@ def monitor(hub, setting, seen):
     del hub.periodic_monitoring_thread
 
 
-def blocked(seen):
-    return [event for event in seen if isinstance(event, events.EventLoopBlocked)]
+def blocked(seen, by=None):
+    return [event for event in seen if isinstance(event, events.EventLoopBlocked) and by in (None, event.greenlet)]
 
 
 def run_on(until):
@@ -66,10 +66,10 @@ def test_a_greenlet_that_runs_on_is_reported_with_its_stack(hub, monitor, seen, 
     for _ in range(3):
         start(gevlite.sleep, 100)  # compiled, so that it has no Python frame either
     gevlite.sleep(0)
-    job = gevlite.spawn(run_on, lambda: blocked(seen))
+    job = gevlite.spawn(run_on, lambda: blocked(seen, gevlite.getcurrent()))
     job.get()
-    event = blocked(seen)[0]
-    assert event.greenlet is job and event.hub is hub
+    event = blocked(seen, job)[0]  # a slow machine may have held up another one before
+    assert event.hub is hub
     assert event.blocking_time >= 0.02
     assert events.IEventLoopBlocked.providedBy(event)
     text = "\n".join(event.info)
@@ -82,21 +82,20 @@ def test_the_main_greenlet_a_raw_one_and_a_callback_are_reported_too(hub, monito
     assert blocked(seen)[0].greenlet is gevlite.getcurrent()
     assert blocked(seen)[0].info[0].startswith("The main greenlet has run for ")
     seen.clear()
-    raw = gevlite.spawn_raw(run_on, lambda: blocked(seen))
+    raw = gevlite.spawn_raw(run_on, lambda: blocked(seen, gevlite.getcurrent()))
     assert settle(lambda: raw.dead)
-    assert blocked(seen)[0].greenlet is raw
+    assert blocked(seen, raw)
     seen.clear()
-    hub.call_soon(run_on, lambda: blocked(seen))
-    assert settle(lambda: blocked(seen))
-    assert blocked(seen)[0].greenlet is hub
+    hub.call_soon(run_on, lambda: blocked(seen, hub))
+    assert settle(lambda: blocked(seen, hub))
 
 
 def test_what_has_no_python_code_is_reported(hub, monitor, seen, settle):
-    while not blocked(seen):
+    raw = None
+    while raw is None or not blocked(seen, raw):
         raw = gevlite.spawn_raw(time.sleep, 0.1)
         while not raw.dead:
             gevlite.sleep(0.001)
-    assert blocked(seen)[0].greenlet is raw
 
 
 def test_a_hub_that_polls_and_greenlets_that_take_turns_are_not_reported(monitor, seen, settle):
@@ -113,13 +112,17 @@ def test_a_hub_that_polls_and_greenlets_that_take_turns_are_not_reported(monitor
     assert len(blocked(seen)) < 5
 
 
+@pytest.mark.uninterrupted
 def test_the_same_run_is_reported_again_when_its_time_has_doubled(monitor, seen):
+    gevlite.sleep(0)
+    seen.clear()  # reports of the run before
     run_on(lambda: len(blocked(seen)) >= 3)
     first, second, third = blocked(seen)[:3]
     assert second.blocking_time >= 2 * first.blocking_time and third.blocking_time >= 2 * second.blocking_time
     assert first.greenlet is second.greenlet is third.greenlet is gevlite.getcurrent()
 
 
+@pytest.mark.uninterrupted
 def test_who_means_to_block_is_not_reported_until_it_switches(monitor, seen):
     monitor.ignore_current_greenlet_blocking()
     run_on(looks(monitor, 2))
@@ -146,8 +149,8 @@ def test_reports_are_printed_and_a_subscriber_may_change_them(hub, monitor, seen
     events.subscribers.append(lambda event: event.info.append("added by a subscriber"))
     monkeypatch.setattr(hub, "exception_stream", Stream())
     setting("print_blocking_reports", True)
-    run_on(lambda: written)
-    assert "in run_on" in written[0] and written[0].endswith("added by a subscriber\n\n")
+    run_on(lambda: any("in run_on" in text for text in written))
+    assert all(text.endswith("added by a subscriber\n\n") for text in written)
     assert len(written) <= len(blocked(seen)), "one write for each report"
 
 
@@ -426,6 +429,7 @@ def test_it_works_in_a_patched_process(run_script):
     assert result.stdout == "True\n" and "in compute" in result.stderr
 
 
+@pytest.mark.uninterrupted
 def test_progress_is_the_same_only_while_one_runs_on(hub):
     before = hub.progress()
     assert hub.progress() == before

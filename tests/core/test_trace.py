@@ -69,14 +69,22 @@ class Found:
         return self
 
 
+def whole(function):
+    """`gevlite.uninterrupted(function)`, which a trace shows by the name of the function."""
+    call = gevlite.uninterrupted(function)
+    call.__code__ = call.__code__.replace(co_name=function.__name__, co_qualname=function.__qualname__)
+    return call
+
+
 @pytest.fixture
 def traced(tmp_path):
-    """`traced(function, ...)`: run each in a greenlet of its own and return the trace of that."""
+    """`traced(function, ...)`: run each in a greenlet of its own, uninterrupted, and return the trace of that."""
 
     def run(*functions, **options):
         path = tmp_path / "trace.json"
-        with gevlite.trace.record(path, **options):
-            gevlite.joinall([gevlite.spawn(function) for function in functions], raise_error=True)
+        with gevlite.uninterrupted(), gevlite.trace.record(path, **options):
+            started = [gevlite.spawn(whole(function)) for function in functions]
+            gevlite.joinall(started, raise_error=True)
         return Found(path).check()
 
     return run
@@ -182,7 +190,7 @@ def test_a_socket_is_named_by_its_address(traced):
     def asks():
         for _ in range(2):
             with socket.create_connection((host, port)) as connection:
-                gevlite.sleep(0.002)
+                gevlite.idle()
                 connection.send(b"x")
 
     with listener:
@@ -231,6 +239,7 @@ def test_a_call_in_a_thread_pool_is_ended_by_its_thread(traced):
 
 
 def test_a_kill_and_a_timeout_say_what_they_raised(traced):
+    @whole
     def waits():
         Event().wait()
 
@@ -250,6 +259,7 @@ def test_a_kill_and_a_timeout_say_what_they_raised(traced):
 
 
 def test_a_greenlet_is_linked_to_the_one_that_spawned_it(traced):
+    @whole
     def child():
         pass
 
@@ -282,7 +292,7 @@ def test_what_waits_before_and_after_is_shown_for_the_whole_trace(tmp_path):
         event.wait()
 
     waiting = gevlite.spawn(waits)
-    gevlite.sleep(0)
+    gevlite.idle()
     try:
         with gevlite.trace.record(tmp_path / "t.json"):
             gevlite.sleep(0.001)
@@ -329,7 +339,7 @@ def test_texts_without_events_are_dropped(tmp_path):
         made.start()
         if n % 100 == 0:
             gevlite.sleep(0)
-    gevlite.sleep(0)
+    gevlite.idle()
     trace = gevlite.trace.stop()
     trace.save(tmp_path / "t.json")
     found = Found(tmp_path / "t.json").check()
@@ -382,6 +392,7 @@ def test_a_greenlet_of_one_hub_wakes_one_of_another(tmp_path):
     def serves():
         gevlite.spawn(answers).join()
 
+    @whole
     def asks():
         asked.set()
         answered.wait()

@@ -79,7 +79,7 @@ def deep(n):
 thread = threading.Thread(target=lambda: sleeps(1)); thread.start()
 killed = gevlite.spawn(dies)
 jobs = [gevlite.spawn(*call) for call in [(sleeps, 0), (waits,), (puts,), (times_out,), (deep, 3)]]
-gevlite.sleep(0.002)
+gevlite.idle()
 killed.kill()
 gevlite.joinall(jobs)
 thread.join()
@@ -145,14 +145,16 @@ def test_a_tracer_is_told_of_each_switch_back(calls):
         gevlite.sleep(0)
         gevlite.sleep(0.001)
 
-    one, two = gevlite.spawn(wait), gevlite.spawn(wait)
+    whole = gevlite.uninterrupted(wait)  # whose own frame is named `call`
+    one, two = gevlite.spawn(whole), gevlite.spawn(whole)
     gevlite.joinall([one, two])
     for greenlet in (one, two):
-        assert [name for who, name in calls if who is greenlet] == ["wait", "switched", "switched"]
+        assert [name for who, name in calls if who is greenlet and name != "call"] == ["wait", "switched", "switched"]
     assert (gevlite.getcurrent(), "switched") in calls
 
 
 def test_a_tracer_is_told_after_a_kill_and_a_timeout(calls, settle):
+    @gevlite.uninterrupted
     def wait():
         try:
             with gevlite.Timeout(0.001, False):
@@ -186,7 +188,7 @@ def test_what_a_tracer_raises_reaches_the_greenlet_and_loses_nothing():
             outcome.append(exc)
 
     one = gevlite.spawn(get)
-    gevlite.sleep(0)
+    gevlite.idle()
     before = sys.gettrace()
     sys.settrace(fail)
     try:
@@ -318,11 +320,11 @@ def test_a_signal_handler_that_comes_while_the_hub_polls_is_given_the_frame_that
         import gevlite, signal
         found = []
         def waits():
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
             while not found:
                 gevlite.sleep(1)
         signal.signal(signal.SIGALRM, lambda number, frame: found.append(frame.f_code.co_name))
         gevlite.sleep(0.001)
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
         waits()
         assert found == ["waits"], found
         """
