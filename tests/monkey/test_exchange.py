@@ -141,11 +141,10 @@ def test_who_waits_while_it_is_unpatched_goes_on_to_wait(script):
         def wait():
             with condition, condition: out.append(condition.wait(30))
         def give_up():
-            try: items.get(timeout=0.01)
-            except queue.Empty: out.append((lock.acquire(timeout=0.01), "too long"))
+            try: items.get(timeout=0.1)
+            except queue.Empty: out.append((lock.acquire(timeout=0.1), "too long"))
         greenlets = [gevlite.spawn(work) for work in (take, take_twice, get, wait, give_up) for _ in range(2)]
-        gevlite.sleep(0)
-        gevlite.sleep(0)
+        gevlite.idle()                  # all wait
         print(out)
         monkey.unpatch_all()
         gevlite.joinall(greenlets[-2:])

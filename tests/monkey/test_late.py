@@ -322,10 +322,11 @@ def test_a_scheduler_imported_early_lets_others_run(script):
         monkey.patch_all()
         import gevlite
         scheduler, order = sched.scheduler(), []
-        gevlite.spawn(order.append, "another")
-        for priority in range(2):
-            scheduler.enter(0, priority, order.append, ("scheduled",))
-        scheduler.run()
+        with gevlite.uninterrupted():
+            gevlite.spawn(order.append, "another")
+            for priority in range(2):
+                scheduler.enter(0, priority, order.append, ("scheduled",))
+            scheduler.run()
         print(order)
         """,
         patch="",

@@ -9,6 +9,7 @@ import greenlet
 import pytest
 
 import gevlite
+from gevlite.event import Event
 from gevlite.local import local
 
 
@@ -71,14 +72,16 @@ def test_values_are_freed_however_the_greenlet_ends(how, errors):
     def work():
         data.thing = Thing()
         refs.append(weakref.ref(data.thing))
-        gevlite.sleep(0)
+        go.wait()
         raise ValueError
 
+    go = Event()
     greenlet = gevlite.spawn(work)
-    gevlite.sleep(0)
+    gevlite.idle()
     assert refs[0]() is not None
     if how == "kill":
         greenlet.kill()
+    go.set()
     greenlet.join()
     errors.clear()  # the traceback in it has the frame, not the attributes
     assert refs[0]() is None
@@ -93,9 +96,9 @@ def test_values_of_a_raw_greenlet_are_freed_with_it():
         refs.append(weakref.ref(data.thing))
 
     raw = gevlite.spawn_raw(work)
-    gevlite.sleep(0)
+    gevlite.idle()
     del raw
-    gevlite.sleep(0)  # the hub lets go of it
+    gevlite.idle()  # the hub lets go of it
     assert refs[0]() is None
 
 
@@ -113,7 +116,7 @@ def test_values_of_all_greenlets_are_freed_with_the_local():
     holder = [local()]
     use(*holder)
     greenlets = [gevlite.spawn(work, holder) for _ in range(3)]
-    gevlite.sleep(0)
+    gevlite.idle()
     assert len(refs) == 4 and all(ref() is not None for ref in refs)
     holder.clear()
     assert [ref() for ref in refs] == [None] * 4

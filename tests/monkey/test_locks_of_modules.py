@@ -51,7 +51,8 @@ def test_imports_between_greenlets_do_not_block_each_other(script):
     lines = script.run(
         """
         import patches_itself, time
-        time.sleep(0.01)
+        while len(patches_itself.seen) < 4:
+            time.sleep(0.001)
         print(patches_itself.seen, patches_itself.late_too_early)
         """,
         patch="",
@@ -98,13 +99,13 @@ def test_the_hub_that_waits_for_a_module_is_made_without_another_import(script, 
 
 def test_the_hub_may_import_while_the_main_greenlet_waits_for_a_module(script):
     """As another thread may: code in the hub has the main greenlet's ident, but owns its own locks."""
-    script.write("import time\ntime.sleep(0.05)\nvalue = 1\n", "slow_module.py")
+    script.write("import time\ntime.sleep(0.2)\nvalue = 1\n", "slow_module.py")
     script.write("value = 2\n", "other_module.py")
     assert script.run(
         """
         import importlib, sys, gevlite
         importing = gevlite.spawn(importlib.import_module, "slow_module")
-        gevlite.sleep(0)
+        gevlite.idle()
         seen = []
         def fetch():
             import other_module

@@ -440,8 +440,8 @@ CASES = {
     "listening socket": (
         "server = socket.create_server(('127.0.0.1', 0))",
         """
-        later(lambda: clients.append(socket.create_connection(server.getsockname())))
         clients = []
+        later(lambda: clients.append(socket.create_connection(server.getsockname())))
         made, address = server.accept()
         while not clients: time.sleep(0.001)
         later(made.sendall, b"x"); print(clients[0].recv(1), address[0])

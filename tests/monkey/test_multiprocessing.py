@@ -119,9 +119,12 @@ CASES = {
         told = []
         def wait():
             with condition, condition:
+                begun.append(1)
                 told.append(condition.wait(30))
+        begun = []
         waiting = [gevlite.spawn(wait) for _ in range(3)]
-        gevlite.sleep(0.05)
+        while len(begun) < 3:           # the last one has the lock until it waits
+            gevlite.sleep(0.001)
         with condition:
             condition.notify_all()
         gevlite.joinall(waiting, raise_error=True)

@@ -261,10 +261,10 @@ def test_sigwait_in_the_main_greenlet_lets_threads_run(script):
 def test_pause_in_the_main_greenlet_lets_threads_run(script):
     lines = script.run(
         """
-        import os, signal, threading, time
+        import os, signal, threading, gevlite
         signal.signal(signal.SIGUSR1, lambda number, frame: print("handled", flush=True))
         def work():
-            time.sleep(0.05)
+            gevlite.idle()              # the main greenlet pauses
             os.kill(os.getpid(), signal.SIGUSR1)
         threading.Thread(target=work).start()
         signal.pause()

@@ -122,10 +122,15 @@ def test_a_fork_in_a_thread_takes_along_that_thread_only(script):
             pid = os.fork()
             if not pid:
                 assert threading.current_thread() is threading.main_thread()
-                helper = threading.Thread(target=lambda: (time.sleep(0.02), os.write(writer, b"helper ")))
-                helper.start()
+                written = threading.Event()
+                def help():
+                    written.wait()
+                    time.sleep(0.02)
+                    os.write(writer, b"helper ")
+                threading.Thread(target=help).start()
                 time.sleep(0.01)
                 os.write(writer, b"thread ")
+                written.set()
                 return
             statuses.append(os.waitpid(pid, 0)[1])
         statuses = []
@@ -148,7 +153,10 @@ def test_an_exception_for_the_main_thread_goes_to_the_thread_that_forked(script)
         def forker():
             pid = os.fork()
             if not pid:
-                signal.signal(signal.SIGUSR1, lambda *args: 1 / 0)
+                def fail(*args):
+                    signal.signal(signal.SIGUSR1, signal.SIG_IGN)       # no second one on the way out
+                    1 / 0
+                signal.signal(signal.SIGUSR1, fail)
                 try:
                     os.write(writer, b"x")
                     time.sleep(20)

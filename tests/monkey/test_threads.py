@@ -169,20 +169,20 @@ def test_what_only_a_thread_refers_to_is_finalized_before_it_is_joined(script):
     lines = script.run(
         """
         import threading, time, weakref
-        from gevlite import thread
+        import gevlite
+        found = []
         class Held:
             pass
         class Thread(threading.Thread):
             def run(self):
-                pass
+                found.append(gevlite.getcurrent())
         started = Thread(name="a name")
         started.held = Held()
         reference = weakref.ref(started.held, lambda reference: time.sleep(0.001) or print("finalized"))
         started.start()
-        [greenlet] = thread._running
         started.join()
         started = None
-        print("joined", greenlet)
+        print("joined", *found)
         """
     )
     assert lines[0] == "finalized" and re.fullmatch('joined <.* "a name" at .*: Thread, ended>', lines[1]), lines
@@ -260,6 +260,8 @@ def test_an_exception_is_reported_by_excepthook_and_a_kill_is_not(script):
             found = []
             sleeper = threading.Thread(target=lambda: (found.append(gevlite.getcurrent()), time.sleep(100)))
             sleeper.start()
+            while not found:
+                time.sleep(0.001)
             found[0].kill()
             sleeper.join()
             leaver = threading.Thread(target=sys.exit)
@@ -279,15 +281,16 @@ def test_a_thread_killed_before_it_began_has_ended(script):
         """
         import _thread, gevlite
         from gevlite import thread
-        if hasattr(_thread, "start_joinable_thread"):
-            handle = _thread.start_joinable_thread(print)
-            [greenlet] = thread._running
-            greenlet.kill()
-            handle.join()
-        else:
-            _thread.start_new_thread(print, ())
-            [greenlet] = thread._running
-            greenlet.kill()
+        with gevlite.uninterrupted():
+            if hasattr(_thread, "start_joinable_thread"):
+                handle = _thread.start_joinable_thread(print)
+                [greenlet] = thread._running
+                greenlet.kill()
+                handle.join()
+            else:
+                _thread.start_new_thread(print, ())
+                [greenlet] = thread._running
+                greenlet.kill()
         gevlite.sleep(0)
         assert not thread._running and _thread._count() == 0
         """
@@ -316,7 +319,7 @@ def test_interrupt_during_a_thread_reaches_the_main_greenlet(script):
 def test_start_new_thread_checks_its_arguments_and_reports_errors(script):
     lines = script.run(
         """
-        import _thread, sys, time
+        import _thread, sys, time, gevlite
         for bad in ((1, ()), (print, []), (print, (), 1)):
             try:
                 _thread.start_new_thread(*bad)
@@ -326,10 +329,12 @@ def test_start_new_thread_checks_its_arguments_and_reports_errors(script):
         sys.unraisablehook = lambda args: reported.append((args.exc_value.args, args.exc_traceback is not None))
         def work(n, *, fail):
             raise ValueError(n, fail)
-        ident = _thread.start_new_thread(work, (1,), {"fail": True})
-        _thread.start_new_thread(sys.exit)
-        assert _thread._count() == 2 and ident != _thread.get_ident()
-        time.sleep(0.01)
+        with gevlite.uninterrupted():
+            ident = _thread.start_new_thread(work, (1,), {"fail": True})
+            _thread.start_new_thread(sys.exit)
+            assert _thread._count() == 2 and ident != _thread.get_ident()
+        while _thread._count():
+            time.sleep(0.001)
         print(reported, _thread._count())
         """
     )
@@ -487,11 +492,13 @@ with ThreadPoolExecutor(4, thread_name_prefix="pool") as executor:
     done, pending = wait(futures)
     assert not pending and isinstance(futures[7].exception(), ValueError)
     assert {future.result() for future in as_completed(futures[:7])} == {n * n for n in range(7)}
-    slow = executor.submit(time.sleep, 0.05)
+    go = threading.Event()
+    slow = executor.submit(go.wait)
     try:
         slow.result(timeout=0.001)
     except TimeoutError:
         print("in time")
+    go.set()
 print(inside.most)
 left = ThreadPoolExecutor(1).submit(time.sleep, 0.01)       # never shut down: joined at exit
 left.add_done_callback(lambda future: print("joined"))
@@ -513,9 +520,10 @@ def test_locals_are_separate_and_freed_with_their_thread(script):
             def work(n):
                 seen.append(hasattr(data, "value"))
                 data.value = Thing()
-                refs.append(weakref.ref(data.value))
+                mine = weakref.ref(data.value)
+                refs.append(mine)
                 gevlite.sleep(0)
-                seen.append(data.value is refs[n]())
+                seen.append(data.value is mine())
             threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
             for thread in threads:
                 thread.start()
@@ -539,7 +547,7 @@ def test_greenlets_that_are_no_threads_are_forgotten(script):
         names = []
         gevlite.joinall([gevlite.spawn(ask) for _ in range(100)])
         raw = [gevlite.spawn_raw(ask) for _ in range(3)]
-        gevlite.sleep(0.001)
+        gevlite.idle()
         del raw
         print(len(set(names)), threading.enumerate() == [threading.main_thread()])
         """
@@ -609,7 +617,7 @@ def test_a_condition_is_taken_again_by_who_is_killed_in_its_wait(script):
             with condition:
                 condition.wait()
         waiter = gevlite.spawn(wait)
-        gevlite.sleep(0)
+        gevlite.idle()
         with condition:
             condition.notify()
             gevlite.idle()                  # it waits for the lock now
@@ -723,7 +731,7 @@ thread.start(); thread.join()
 def started():
     logging.warning("started %s", gevlite.getcurrent().name == threading.current_thread().name)
 _thread.start_new_thread(started, ())
-gevlite.sleep(0.001)
+gevlite.idle()
 gevlite.get_hub().threadpool.apply(logging.warning, ("in the thread pool",))
 gevlite.get_hub().call_soon(logging.warning, "in the hub")
 gevlite.sleep(0.001)
@@ -780,7 +788,7 @@ for thread in (threading.Thread(target=work), threading.Thread(target=work, name
     thread.start(); thread.join()
     show(seen[-1])
 _thread.start_new_thread(work, ())
-gevlite.sleep(0.001)
+gevlite.idle()
 seen[0].name = "new"
 show(seen[0])
 """
