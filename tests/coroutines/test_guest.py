@@ -284,9 +284,12 @@ def test_a_cancelled_task_kills_its_greenlet(attached):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        begun = Event()
+        task = asyncio.create_task(waits(begun))
+        await begun
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.001):
-                await waits(Event())
+                await task
 
     attached(main())
     assert events == ["cleaned up", "task ended"] * 2
@@ -435,7 +438,7 @@ def test_a_blocking_call_in_a_coroutine_holds_up_its_loop_only(attached):
     async def main():
         asyncio.get_running_loop().call_soon(order.append, "callback")
         greenlet = gevlite.spawn(lambda: (gevlite.sleep(0.001), order.append("greenlet")))
-        gevlite.sleep(0.01)
+        greenlet.join()
         order.append("coroutine")
         await greenlet
         left, right = socketpair()
@@ -670,16 +673,16 @@ def test_join_of_the_hub_in_a_greenlet(attached):
 
 def test_without_attach_the_error_names_it(plain):
     async def main():
-        greenlet = gevlite.spawn(blocks, 1, 0)
         with pytest.raises(RuntimeError, match=r"attach\(\)"):
+            greenlet = gevlite.spawn(blocks, 1, 0)
             await greenlet
         greenlet.join()
         with gevlite.asyncio.attach() as guest:
             assert "attached to" in repr(guest)
             assert await spawn(blocks, 2) == 2
         assert "detached from" in repr(guest)
-        greenlet = spawn(blocks, 1, 0)
         with pytest.raises(RuntimeError, match=r"attach\(\)"):
+            greenlet = spawn(blocks, 1, 0)
             await greenlet
         greenlet.join()
         guest.detach()
@@ -860,6 +863,7 @@ def test_detach_ends_what_is_awaited_across(plain):
     plain(main())
 
 
+@gevlite.uninterrupted  # it waits as soon as it is started
 def outcome(function, *args):
     try:
         return function(*args)
@@ -1063,7 +1067,10 @@ def test_the_end_of_a_program(run_script, host, allocator):
         import asyncio, sys, gevlite, gevlite.asyncio
         from gevlite.event import Event
 
+        begun = Event()
+
         def blocks():
+            begun.set()
             try:
                 gevlite.sleep(100)
             finally:
@@ -1074,6 +1081,7 @@ def test_the_end_of_a_program(run_script, host, allocator):
             global keep
             keep = [gevlite.spawn(Event().wait), gevlite.asyncio.spawn(gevlite.asyncio.wait, asyncio.sleep(100))]
             task = asyncio.create_task(waits())
+            await begun
             await asyncio.sleep(0.01)
 
         async def waits():
