@@ -39,7 +39,7 @@ def test_a_look_up_that_nobody_waits_for_goes_on_beside_another(resolver, server
     given_up = start(socket.gethostbyname, "silent.test")
     assert settle(lambda: server.questions)
     waiting = start(socket.gethostbyname, "silent.other.test")
-    gevlite.sleep(0)
+    gevlite.idle()
     given_up.greenlet.kill()
     with pytest.raises(socket.gaierror):
         waiting.get()

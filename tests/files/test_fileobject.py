@@ -48,6 +48,11 @@ def parked_on_fd(count=1):
     return lambda: get_hub().stats()["fd_waiters"] == count
 
 
+def parked(count=1):
+    """A condition: so many wait for something else than their next time slice."""
+    return lambda: gevlite.idle() or get_hub().stats()["parked"] == count
+
+
 # ---------------------------------------------------------------- waiting
 
 
@@ -94,7 +99,7 @@ def test_a_named_pipe_is_opened_while_others_run(tmp_path, start, settle):
     path = tmp_path / "fifo"
     os.mkfifo(path)
     reading = start(read_and_close, path)
-    assert settle(lambda: get_hub().stats()["parked"] == 1)
+    assert settle(parked())
     with FileObject(path, "w") as file:
         file.write("through the fifo")
     assert reading.get() == "through the fifo"
@@ -104,7 +109,7 @@ def test_kill_while_opening_a_named_pipe_closes_it_when_it_opens(tmp_path, start
     path = tmp_path / "fifo"
     os.mkfifo(path)
     opening = start(FileObject, path, "rb")
-    assert settle(lambda: get_hub().stats()["parked"] == 1)
+    assert settle(parked())
     opening.greenlet.kill()
     writer = os.open(path, os.O_WRONLY)  # waits for the thread that opens the other end
     try:
@@ -298,7 +303,10 @@ def test_writes_of_several_greenlets_are_whole(mode, buffering, pipe, open_twin,
 def test_readers_of_several_greenlets_take_turns(mode, pipe, open_twin, start, settle):
     reader, writer = pipe()
     file = open_twin(reader, mode)
-    reading = [start(file.readline) for _ in range(5)]
+    reading = []
+    for _ in range(5):
+        reading.append(start(file.readline))
+        gevlite.idle()
     assert settle(parked_on_fd())
     for number in range(5):
         os.write(writer, b"line ")
@@ -311,8 +319,8 @@ def test_readers_of_several_greenlets_take_turns(mode, pipe, open_twin, start, s
 def test_kill_one_who_waits_for_his_turn(pipe, open_twin, start, settle):
     reader, writer = pipe()
     file = open_twin(reader, "rb")
-    first, second, third = (start(file.read, 5) for _ in range(3))
-    assert settle(lambda: get_hub().stats()["parked"] == 3)
+    first, second, third = ((start(file.read, 5), gevlite.idle())[0] for _ in range(3))
+    assert settle(parked(3))
     second.greenlet.kill()
     os.write(writer, b"1111133333")
     assert first.get() == b"11111"
@@ -383,8 +391,10 @@ def test_close_while_another_greenlet_reads(mode, buffering, open_twin, start, s
     ours, theirs = std_socket.socketpair()
     with theirs:
         file = open_twin(ours.detach(), mode, buffering)
-        reading = [start(file.readline), start(file.readline)]
-        assert settle(lambda: get_hub().stats()["parked"] == 2)
+        reading = [start(file.readline)]
+        gevlite.idle()
+        reading.append(start(file.readline))
+        assert settle(parked(2))
         file.close()
         assert file.closed
         errors = [pytest.raises((OSError, ValueError), one.get).value for one in reading]
@@ -440,7 +450,7 @@ def test_kill_while_closing_closes_anyway(mode, pipe, open_twin, start, settle):
     writing = start(file.write, "x" * len(BIG) if mode == "w" else BIG)
     assert settle(parked_on_fd())
     closing = start(file.close)
-    assert settle(lambda: get_hub().stats()["parked"] == 2)
+    assert settle(parked(2))
     closing.greenlet.kill()
     assert file.closed
     with pytest.raises(OSError) as caught:
@@ -709,7 +719,7 @@ def test_others_run_while_the_disk_reads(mode, tmp_path, open_twin, slow_disk, s
     (tmp_path / "file").write_text("line\n")
     file = open_twin(tmp_path / "file", mode)
     reading = [start(file.readline), start(file.readline)]
-    assert settle(lambda: get_hub().stats()["parked"] == 2)
+    assert settle(parked(2))
     slow_disk.set()
     lines = {one.get() for one in reading}
     assert lines == ({"line\n", ""} if mode == "r" else {b"line\n", b""})
@@ -721,7 +731,7 @@ def test_kill_while_the_disk_reads_moves_nothing(buffering, tmp_path, open_twin,
     file = open_twin(tmp_path / "file", "rb", buffering)
     for read in (lambda: file.read(7), file.readline, file.read):
         reading = start(read)
-        assert settle(lambda: get_hub().stats()["parked"] == 1)
+        assert settle(parked())
         reading.greenlet.kill()
     slow_disk.set()
     assert file.tell() == 0
@@ -736,7 +746,7 @@ def test_a_disk_read_that_is_interrupted_later_gives_back_what_it_had(tmp_path, 
     monkeypatch.setattr(os, "pread", lambda fd, size, at: pread(fd, size, at) if at < 16 or gate.wait(20) else b"")
     assert file.read(3) == b"012"
     reading = start(file.readline)
-    assert settle(lambda: get_hub().stats()["parked"] == 1 and reading_is_at(file, 16))
+    assert settle(lambda: parked()() and reading_is_at(file, 16))
     reading.greenlet.kill()
     gate.set()
     monkeypatch.undo()
@@ -752,7 +762,7 @@ def test_close_while_the_disk_reads(tmp_path, open_twin, slow_disk, start, settl
     (tmp_path / "file").write_bytes(b"0123456789")
     file = open_twin(tmp_path / "file", "rb")
     reading = start(file.read)
-    assert settle(lambda: get_hub().stats()["parked"] == 1)
+    assert settle(parked())
     file.close()
     slow_disk.set()
     with pytest.raises(OSError) as caught:
@@ -799,7 +809,7 @@ def test_a_second_kill_does_not_wait_for_the_disk(tmp_path, open_twin, slow_writ
     assert settle(slow_writes.begun.is_set)
     for _ in range(2):
         writing.greenlet.kill(block=False)
-        gevlite.sleep(0)
+        gevlite.idle()
     assert writing.greenlet.ready()
     slow_writes.gate.set()
     assert settle(lambda: path.read_bytes() == b"12345")
@@ -884,7 +894,7 @@ def test_others_run_while_a_thread_reads(pipe, start, settle):
     reader, writer = pipe()
     file = FileObjectThread(reader)
     reading = start(file.readline)
-    assert settle(lambda: get_hub().stats()["parked"] == 1)
+    assert settle(parked())
     os.write(writer, b"line\n")
     assert reading.get() == "line\n"
     file.close()
@@ -896,7 +906,7 @@ def test_a_killed_read_keeps_its_turn_until_its_thread_is_free(pipe, start, sett
     reader, writer = pipe()
     file = FileObjectThread(reader, "rb")
     first = start(file.read, 5)
-    assert settle(lambda: get_hub().stats()["parked"] == 1)
+    assert settle(parked())
     first.greenlet.kill()
     second = start(file.read, 5)
     gevlite.sleep(0)
@@ -909,7 +919,7 @@ def test_close_while_a_thread_reads(pipe, start, settle):
     reader, writer = pipe()
     file = FileObjectThread(reader, "rb")
     reading = start(file.read, 5)
-    assert settle(lambda: get_hub().stats()["parked"] == 1)
+    assert settle(parked())
     file.close()
     assert file.closed
     with pytest.raises(OSError) as caught:

@@ -9,7 +9,7 @@ def serve():
     event.wait()
 greenlets = [gevlite.spawn(serve) for _ in range(COUNT)]
 one = greenlets[0]
-gevlite.sleep(0)
+gevlite.idle()
 say("ready")
 told()
 event.set()
@@ -36,12 +36,14 @@ def compute():
         say("went on")
 def other():
     pass
-one = gevlite.spawn(compute)
-one.name = "the spinner"
-two = gevlite.spawn(other)
+with gevlite.uninterrupted():
+    one = gevlite.spawn(compute)
+    one.name = "the spinner"
+    two = gevlite.spawn(other)
 gevlite.joinall([one, two])
 """
 
+# Without time slices: with them the sleeper may end before the other one blocks.
 BLOCKED_IN_C = """
 import select
 def sleeper():
@@ -59,7 +61,7 @@ event = Event()
 def serve(number):
     event.wait()
 greenlets = [gevlite.spawn(serve, n) for n in range(10_000)]
-gevlite.sleep(0)
+gevlite.idle()
 say("ready")
 told()
 event.set()
@@ -72,7 +74,7 @@ event = Event()
 def a_function_with_quite_a_long_name_indeed():
     event.wait()
 greenlets = [gevlite.spawn(a_function_with_quite_a_long_name_indeed) for _ in range(3)]
-gevlite.sleep(0)
+gevlite.idle()
 say("ready")
 told()
 event.set()

@@ -111,7 +111,7 @@ def test_other_greenlets_print_where_they_always_do(start):
             event.wait()
             print("from the program", flush=True)
         one = gevlite.spawn(serve)
-        gevlite.sleep(0)
+        gevlite.idle()
         say("ready")
         told()
         """,
@@ -141,7 +141,7 @@ def test_a_terminal(program, at_terminal):
     terminal.expect(r"ZeroDivisionError: .*\n>>> ")
     terminal.type("\x04")
     assert terminal.wait() == 0
-    assert "attached" not in serving.shows()
+    until(lambda: "attached" not in serving.shows())
     assert serving.goes_on() == "went on\n"
 
 
@@ -282,7 +282,7 @@ def test_several_at_one_time(start, at_terminal):
     for number, terminal in enumerate(terminals):
         terminal.type(f"x = {number}; print('mine: ' + str(x))\n")
         terminal.expect(f"mine: {number}\n>>> ")
-    assert "2 x Session._run" in serving.shows()
+    until(lambda: "2 x Session._run" in serving.shows())
     for terminal in terminals:
         terminal.type("x\n")
         terminal.expect(r"x\n\d\n>>> ")

@@ -21,9 +21,11 @@ def test_hung_on_a_lock_of_another_greenlet(program):
         def victim():
             with lock:
                 say("went on")
-        greenlets = [gevlite.spawn(holder), gevlite.spawn(victim)]
+        greenlets = [gevlite.spawn(holder)]
+        gevlite.idle()
+        greenlets.append(gevlite.spawn(victim))
         greenlets[1].name = "the victim"
-        gevlite.sleep(0)
+        gevlite.idle()
         say("ready")
         gevlite.joinall(greenlets)
     """)
@@ -47,8 +49,10 @@ def test_the_holder_of_each_kind_of_lock(program, make):
         def victim():
             with lock:
                 say("went on")
-        greenlets = [gevlite.spawn(holder), gevlite.spawn(victim)]
-        gevlite.sleep(0)
+        greenlets = [gevlite.spawn(holder)]
+        gevlite.idle()
+        greenlets.append(gevlite.spawn(victim))
+        gevlite.idle()
         say("ready")
         gevlite.joinall(greenlets)
     """)
@@ -68,8 +72,10 @@ def test_a_condition_is_held_by_whoever_is_in_its_block(program):
         def victim():
             with condition:
                 say("went on")
-        greenlets = [gevlite.spawn(holder), gevlite.spawn(victim)]
-        gevlite.sleep(0)
+        greenlets = [gevlite.spawn(holder)]
+        gevlite.idle()
+        greenlets.append(gevlite.spawn(victim))
+        gevlite.idle()
         say("ready")
         gevlite.joinall(greenlets)
     """)
@@ -126,9 +132,10 @@ def test_a_pool_whose_members_wait_for_places_in_it(program):
             pool.kill()
             say("went on")
         last = gevlite.spawn(releaser)
-        for _ in range(2):
-            pool.spawn(member)
-        gevlite.sleep(0)
+        with gevlite.uninterrupted():   # a member must not take the place of the second one
+            for _ in range(2):
+                pool.spawn(member)
+        gevlite.idle()
         say("ready")
         last.join()
     """)
@@ -174,7 +181,7 @@ def test_spinning(program):
 
 
 def test_blocked_in_c(start, way):
-    blocked = start(BLOCKED_IN_C, **({"GEVLITE_INSPECT": "1"} if way == "socket" else {}))
+    blocked = start(BLOCKED_IN_C, GEVLITE_TIME_SLICE="", **({"GEVLITE_INSPECT": "1"} if way == "socket" else {}))
     if way == "socket":
         screen = blocked.shows()
         assert re.search(r"query app\.py:106 runs", screen)
@@ -211,7 +218,7 @@ def test_hubs_in_threads(program):
         while len(gevlite._core.hubs()) < 3 or sum(hub.stats()["parked"] for hub in gevlite._core.hubs()) < 6:
             pass
         gevlite.spawn(event.wait)
-        gevlite.sleep(0)
+        gevlite.idle()
         say("ready")
         told()
         event.set()
@@ -258,7 +265,7 @@ def test_addresses(program):
         greenlets = [gevlite.spawn(reads)]
         server, _ = listener.accept()
         greenlets.append(gevlite.spawn(accepts))
-        gevlite.sleep(0)
+        gevlite.idle()
         say(str(listener.getsockname()[1]))
         told()
         gevlite.killall(greenlets)
@@ -280,7 +287,7 @@ def test_queues_results_and_ends(program):
             other.join()
         greenlets = [gevlite.spawn(getter), gevlite.spawn(putter)]
         greenlets.append(gevlite.spawn(joins, greenlets[0]))
-        gevlite.sleep(0)
+        gevlite.idle()
         say("ready")
         told()
         gevlite.killall(greenlets)
@@ -303,8 +310,7 @@ def test_tasks_of_an_event_loop(program):
         def runs_it():
             gevlite.asyncio.run(whole())
         one = gevlite.spawn(runs_it)
-        for _ in range(5):
-            gevlite.sleep(0)
+        gevlite.idle()
         say("ready")
         told()
         one.kill()
@@ -356,8 +362,7 @@ def test_code_of_the_program_is_not_run(program):
         def ordinary(argument): event.wait()
         greenlets.append(Named(ordinary, touchy))
         greenlets[1].start()
-        gevlite.sleep(0)
-        gevlite.sleep(0)
+        gevlite.idle()
         say("ready")
         told()
         say("the end")
@@ -408,7 +413,7 @@ def test_json_is_what_the_documentation_says(program):
             event.wait(1000)
         one = gevlite.spawn(serve)
         one.name = "server"
-        gevlite.sleep(0)
+        gevlite.idle()
         say("ready")
         told()
         event.set()
@@ -456,7 +461,7 @@ def test_names_do_not_steer_the_terminal(start, command):
         greenlet = gevlite.spawn(client)
         greenlet.name = "{STEERS}"
         gevlite.spawn(client.__class__(client.__code__.replace(co_qualname="{STEERS}"), globals()))
-        gevlite.sleep(0)
+        gevlite.idle()
         say("ready")
         told()
         """,

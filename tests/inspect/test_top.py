@@ -94,7 +94,7 @@ def test_shares_of_several(program):
 
 
 def test_blocked_in_c(start):
-    blocked = start(BLOCKED_IN_C, GEVLITE_INSPECT="1")
+    blocked = start(BLOCKED_IN_C, GEVLITE_INSPECT="1", GEVLITE_TIME_SLICE="")
     block = seen(blocked)[-1]
     assert re.search(r"busy 100%, a turn of ", block), block
     # The main thread makes no call, so only the state shows what runs.

@@ -32,7 +32,7 @@ def works():
         gevlite.sleep(0.001)
 gevlite.spawn(waits)
 worker = gevlite.spawn(works)
-gevlite.sleep(0)
+gevlite.idle()
 say("ready")
 told()
 worker.kill()

@@ -252,9 +252,10 @@ def test_a_delay_of_connect_respects_the_time_out(server):
         assert sock.recv(2) == b"hi"
 
 
-def test_a_delay_of_accept(server):
+def test_a_delay_of_accept(server, settle):
     with faults.sockets(server.address, side="server", delay=60) as fault, connected(server.address) as sock:
         sock.sendall(b"hi")
+        assert settle(lambda: fault.hits)
         sock.settimeout(0.01)
         with pytest.raises(TimeoutError):
             sock.recv(2)
@@ -597,7 +598,7 @@ def test_a_name_cannot_be_resolved(error, kind, number):
         socket.getnameinfo(("127.0.0.1", 80), 0)
 
 
-def test_a_slow_look_up():
+def test_a_slow_look_up(clock):
     with faults.resolver(delay=60) as fault, gevlite.move_on_after(0.01) as scope:
         socket.getaddrinfo("127.0.0.1", 80)
     assert scope.cancelled_caught
@@ -671,7 +672,7 @@ def test_wrong_arguments_of_a_resolver():
 # ---------------------------------------------------------------- starts
 
 
-def test_a_start_that_is_late():
+def test_a_start_that_is_late(clock):
     order = []
     with faults.spawn(0.01) as fault:
         first = gevlite.spawn(order.append, "first")
@@ -696,7 +697,7 @@ def test_one_that_is_late_can_be_killed_and_started_again():
     assert late.dead
 
 
-def test_only_some_functions_are_late():
+def test_only_some_functions_are_late(clock):
     order = []
 
     def one():

@@ -166,6 +166,7 @@ def test_not_twice():
     assert usual() == runs(0)
 
 
+@pytest.mark.uninterrupted  # a slice that ends sends those that are ready to the hub
 def test_afterwards_all_is_as_before(hub):
     before = hub.stats()["handoffs"]
     runs(5, switches=True)
