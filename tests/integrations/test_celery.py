@@ -99,6 +99,11 @@ def send(app, worker):
     return send
 
 
+def inspect(app, worker):
+    """It waits for this worker's answer. (By default it takes what has arrived within a second.)"""
+    return app.control.inspect(destination=[worker.name], timeout=20)
+
+
 def test_as_many_tasks_run_at_once_as_there_are_places(send):
     jobs = [send("together", CONCURRENCY) for _ in range(3 * CONCURRENCY)]
     assert [job.get(timeout=20) for job in jobs] == [CONCURRENCY] * len(jobs)
@@ -165,7 +170,7 @@ def test_a_task_that_is_revoked_while_it_waits_for_a_place_never_runs(send, app,
     for job in blockers:
         until(lambda job=job: job.state == states.STARTED)
     late = send("stubborn", str(tmp_path / "told"))
-    until(lambda: any(request["id"] == late.id for request in app.control.inspect().reserved()[worker.name]))
+    until(lambda: any(request["id"] == late.id for request in inspect(app, worker).reserved()[worker.name]))
     late.revoke(terminate=True)
     for job in blockers:
         job.revoke(terminate=True)
@@ -186,14 +191,14 @@ def test_a_task_with_a_countdown_waits_for_its_time(send):
 
 
 def test_the_pool_grows_and_shrinks(send, app, worker):
-    app.control.pool_grow(2, destination=[worker.name], reply=True)
+    app.control.pool_grow(2, destination=[worker.name], reply=True, timeout=20)
     jobs = [send("together", CONCURRENCY + 2) for _ in range(CONCURRENCY + 2)]
     assert [job.get(timeout=20) for job in jobs] == [CONCURRENCY + 2] * len(jobs)
-    app.control.pool_shrink(2, destination=[worker.name], reply=True)
-    pool = app.control.inspect().stats()[worker.name]["pool"]
+    app.control.pool_shrink(2, destination=[worker.name], reply=True, timeout=20)
+    pool = inspect(app, worker).stats()[worker.name]["pool"]
     assert pool["implementation"] == "gevlite.integrations.celery:TaskPool"
     assert pool["max-concurrency"] == CONCURRENCY and pool["waiting"] == 0
-    reply = app.control.pool_shrink(CONCURRENCY, destination=[worker.name], reply=True)
+    reply = app.control.pool_shrink(CONCURRENCY, destination=[worker.name], reply=True, timeout=20)
     assert "error" in reply[0][worker.name]
 
 

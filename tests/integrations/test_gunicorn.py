@@ -40,8 +40,8 @@ POOL = concurrent.futures.ThreadPoolExecutor(2)
 def application(environ, start_response):
     path = environ["PATH_INFO"]
     if path.startswith("/sleep/"):
-        with open(f"started-{os.getpid()}", "w"):
-            pass
+        with open(f"started-{os.getpid()}", "a") as file:
+            file.write("x")
         time.sleep(float(path.removeprefix("/sleep/")))
     elif path == "/spin":
         while True:
@@ -246,7 +246,7 @@ def test_limits_of_heads(master):
 
 @pytest.mark.parametrize("where", ["environment", "config"])
 def test_limits_that_gunicorn_has_no_setting_for(master, where):
-    limits = {"GEVLITE_MAX_BODY": "1k", "GEVLITE_HEADER_TIMEOUT": "0.2", "GEVLITE_BODY_TIMEOUT": "0.3"}
+    limits = {"GEVLITE_MAX_BODY": "1k", "GEVLITE_HEADER_TIMEOUT": "1.5", "GEVLITE_BODY_TIMEOUT": "0.3"}
     if where == "environment":
         running = master(env=limits)
     else:
@@ -514,6 +514,14 @@ def test_header_map(master, setting, name, status, value):
 # ---------------------------------------------------------------- life
 
 
+def refuses(running):
+    try:
+        running.connect().close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_term_lets_requests_finish_and_closes_idle_connections(master, background):
     running = master()
     idle, kept = running.open(), running.open()
@@ -521,7 +529,7 @@ def test_term_lets_requests_finish_and_closes_idle_connections(master, backgroun
     asked = background(running.get, "/sleep/3")
     (pid,) = until(running.started)
     running.signal(signal.SIGTERM)
-    time.sleep(0.2)
+    until(lambda: refuses(running), "the end of the listener")
     assert kept.get().getheader("Connection") == "close"
     assert idle.is_closed()
     response = asked.result()
@@ -715,8 +723,8 @@ def test_worker_connections_are_the_most_requests_at_a_time(master, background):
     silent = [running.connect() for _ in range(5)]  # neither takes a place
     silent[0].sendall(b"GET / HTTP/1.1\r\nHost: h\r\nX: ")
     asked = [background(one.get, "/sleep/4") for one in kept[:2]]
-    until(running.started)
-    time.sleep(0.5)
+    (pid,) = until(running.started)
+    until(lambda: (running.folder / f"started-{pid}").stat().st_size == 2, "both requests")
     with running.connect() as third:
         third.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         third.settimeout(PATIENCE)
