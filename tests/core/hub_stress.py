@@ -166,7 +166,8 @@ def worker():
             elif choice == 2:
                 hub.call_soon(callback)
             elif choice == 3 and dice.random() < 0.1:
-                fork()
+                with gevlite.uninterrupted():  # a pending kill must not come before the child's `try`
+                    fork()
             else:
                 pause()
 

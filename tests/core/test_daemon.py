@@ -330,6 +330,9 @@ def test_the_descriptor_of_the_loop_is_the_childs_own(run_script):
     )
 
 
+# At the end of a time slice, the hub would poll in the child before the program looks.
+WHOLE = {"GEVLITE_TIME_SLICE": ""}
+
 PYTHON_BACKEND = """
     import os, gevlite
     from gevlite import backends
@@ -371,11 +374,12 @@ PYTHON_BACKEND = """
 )
 def test_a_backend_from_elsewhere_is_renewed_at_the_fork_unless_its_class_says_late(run_script, says, expected):
     # Backend.after_fork calls the `close` of the base class, not that of a subclass.
-    run_script(PYTHON_BACKEND.format(says=says, expected=expected))
+    run_script(PYTHON_BACKEND.format(says=says, expected=expected), env=WHOLE)
 
 
 def test_a_subclass_that_changes_neither_is_renewed_as_its_base_class(run_script):
-    run_script("""
+    run_script(
+        """
     import os, gevlite
     from gevlite import backends
     from gevlite.hub import Hub
@@ -392,11 +396,14 @@ def test_a_subclass_that_changes_neither_is_renewed_as_its_base_class(run_script
         gevlite.sleep(0.001)
         os._exit(0 if at_fork == -1 and hub.backend.signal_fd >= 0 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    """)
+    """,
+        env=WHOLE,
+    )
 
 
 def test_an_after_fork_that_fails_late_is_told_to_the_child_whenever_it_waits(run_script):
-    run_script("""
+    run_script(
+        """
     import os, gevlite
     from gevlite import backends
     from gevlite.hub import Hub
@@ -419,4 +426,6 @@ def test_an_after_fork_that_fails_late_is_told_to_the_child_whenever_it_waits(ru
         os._exit(0 if told == ["out of paper"] * 2 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     gevlite.sleep(0.001)
-    """)
+    """,
+        env=WHOLE,
+    )

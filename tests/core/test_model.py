@@ -135,6 +135,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(target=workers, raw=raws, timeout=times)
     def acquire(self, raw, timeout):
+        @gevlite.uninterrupted  # a kill between the two would lose the token
         def body():
             if self.semaphore.acquire(timeout=timeout):
                 self.taken += 1
@@ -143,6 +144,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(target=workers, raw=raws, timeout=times, n=st.integers(0, 4))
     def get(self, raw, timeout, n):
+        @gevlite.uninterrupted
         def body():
             self.got[n].append(self.queues[n].get(timeout=timeout))
 

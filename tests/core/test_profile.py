@@ -115,7 +115,7 @@ def test_what_has_not_returned_counts_too():
 
     def main():
         made.append(gevlite.spawn(waits))
-        gevlite.sleep(0)
+        gevlite.idle()
 
     made = []
     stats = profiled(main)
@@ -132,7 +132,7 @@ def test_what_began_before_is_passed_over():
         int("1")
 
     job = gevlite.spawn(waits)
-    gevlite.sleep(0)
+    gevlite.idle()
     profile = Profile()
     profile.enable()
     event.set()

@@ -273,14 +273,14 @@ def test_the_watch_tells_of_what_cannot_be_interrupted(sliced):
                 lines.append(record.getMessage())
 
         logging.getLogger("gevlite.watch").addHandler(Keep())
-        gevlite.config.watch = 0.05
+        gevlite.config.watch = 0.2
         waits = spawn(Event().wait)
         gevlite.sleep(0)
         with gevlite.uninterrupted():
             spin(lambda: lines)
         assert "has run for" in lines[0]
         lines.clear()
-        end = time.monotonic() + 0.2
+        end = time.monotonic() + 0.5
         beside = spawn(spin, lambda: time.monotonic() > end)
         spin(lambda: time.monotonic() > end)        # is interrupted: nobody is blocked
         beside.join()
