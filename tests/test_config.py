@@ -228,8 +228,13 @@ def test_the_stack_cache_shrinks_and_grows_when_it_is_told_to(run_script):
         """
         import gevlite
         from gevlite._core import stack_cache_stats
+        from gevlite.event import Event
         def work(n):
-            gevlite.joinall([gevlite.spawn(lambda: gevlite.sleep(0.001)) for _ in range(n)])
+            event = Event()
+            jobs = [gevlite.spawn(lambda: event.wait()) for _ in range(n)]
+            gevlite.idle()      # all of them wait at the same time
+            event.set()
+            gevlite.joinall(jobs)
             return stack_cache_stats()
         assert work(50)["limit"] == 20 and 0 < work(50)["cached"] <= 20
         gevlite.config.stack_cache = 5
@@ -251,8 +256,13 @@ def test_the_stack_cache_can_be_turned_on_later(run_script):
         """
         import gevlite
         from gevlite._core import stack_cache_stats
+        from gevlite.event import Event
         def work():
-            gevlite.joinall([gevlite.spawn(lambda: gevlite.sleep(0.001)) for _ in range(50)])
+            event = Event()
+            jobs = [gevlite.spawn(lambda: event.wait()) for _ in range(50)]
+            gevlite.idle()      # all of them wait at the same time
+            event.set()
+            gevlite.joinall(jobs)
         work()
         assert stack_cache_stats() == {"installed": False, "cached": 0, "limit": 0, "hits": 0, "misses": 0}
         gevlite.config.stack_cache = 30

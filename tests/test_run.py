@@ -115,7 +115,7 @@ def test_the_exit_code_is_pythons(run, way, end, code, text):
 def test_ctrl_c_ends_it_by_the_signal_and_shows_few_lines(run, way):
     code = (
         "import os, signal, subprocess, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "subprocess.Popen(['sh', '-c', f'sleep 0.2; kill -INT {os.getpid()}'])\n"
+        "subprocess.Popen(['sh', '-c', f'sleep 1; kill -INT {os.getpid()}'])\n"
         "time.sleep(1000)\n"
     )
     result = run(way, code, patched=True)

@@ -648,8 +648,8 @@ def test_a_signal_handler_that_raises_raises_out_of_the_poll(backend):
     before = signal.signal(signal.SIGUSR1, handler)
     try:
         sender = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR1))
-        sender.start()
         with pytest.raises(Told):
+            sender.start()
             for _ in range(100):
                 backend.poll(SECOND)
         sender.join()

@@ -238,10 +238,14 @@ def nothing_left():
 
 @pytest.fixture
 def misbehave(run_script):
-    """Run source after PRELUDE, in a process of its own."""
+    """Run source after PRELUDE, in a process of its own.
+
+    Without time slices: at the end of one the hub polls, so an error of the backend could be raised at any step.
+    """
 
     def run(source, **options):
-        return run_script(PRELUDE + textwrap.dedent(source), env={"PYTHONPATH": str(EXAMPLE)}, **options)
+        env = {"PYTHONPATH": str(EXAMPLE), "GEVLITE_TIME_SLICE": ""}
+        return run_script(PRELUDE + textwrap.dedent(source), env=env, **options)
 
     return run
 

@@ -159,6 +159,7 @@ def test_a_query_that_is_ended_closes_its_connection(script, way):
             job = gevlite.spawn(sleep, 30)
             while out == 0:
                 gevlite.sleep(0.01)
+            gevlite.idle()      # it has sent the query
             job.kill()
 
         client.app.things.insert_many([{"number": number} for number in range(20)])

@@ -55,10 +55,11 @@ def test_a_timeout_of_a_client_is_kept(run, slow_server):
     code = """
         import requests, httpx, urllib3
         url = f"http://127.0.0.1:{sys.argv[1]}/"
+        limits = urllib3.Timeout(connect=PATIENCE, read=0.05)
         for call, error in (
-            (lambda: requests.get(url, timeout=0.05), requests.exceptions.ReadTimeout),
-            (lambda: httpx.get(url, timeout=0.05), httpx.ReadTimeout),
-            (lambda: urllib3.request("GET", url, timeout=0.05, retries=False), urllib3.exceptions.ReadTimeoutError),
+            (lambda: requests.get(url, timeout=(PATIENCE, 0.05)), requests.exceptions.ReadTimeout),
+            (lambda: httpx.get(url, timeout=httpx.Timeout(PATIENCE, read=0.05)), httpx.ReadTimeout),
+            (lambda: urllib3.request("GET", url, timeout=limits, retries=False), urllib3.exceptions.ReadTimeoutError),
         ):
             try:
                 call()
