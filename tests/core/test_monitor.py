@@ -98,18 +98,20 @@ def test_what_has_no_python_code_is_reported(hub, monitor, seen, settle):
             gevlite.sleep(0.001)
 
 
-def test_a_hub_that_polls_and_greenlets_that_take_turns_are_not_reported(monitor, seen, settle):
+def test_a_hub_that_polls_and_greenlets_that_take_turns_are_not_reported(monitor, seen, setting, settle):
+    setting("max_blocking_time", 0.2)
+    seen.clear()
     enough = looks(monitor, 20)
     gevlite.sleep(0)
     while not enough():
-        gevlite.sleep(0.1)  # the hub polls for longer than max_blocking_time
-    enough = looks(monitor, 20)
+        gevlite.sleep(0.5)  # the hub polls for longer than max_blocking_time
+    enough = looks(monitor, 100)
     others = [gevlite.spawn(settle, enough) for _ in range(3)]
     while not enough():
         gevlite.sleep(0)  # by direct handoff
     gevlite.joinall(others)
     # (A machine that is too busy may stop our thread at any place; but not all the time.)
-    assert len(blocked(seen)) < 5
+    assert len(blocked(seen)) < 2
 
 
 @pytest.mark.uninterrupted
