@@ -240,7 +240,13 @@ OPERATIONS = {
      """,
     ),
     "subprocess": ("", "assert subprocess.run(['/bin/echo', 'x'], capture_output=True).stdout == b'x\\n'"),
-    "waitpid": ("", "p = subprocess.Popen(['/bin/sleep', '0.01']); assert p.poll() is None; assert p.wait(10) == 0"),
+    "waitpid": (
+        "",
+        """
+        r, w = os.pipe(); p = subprocess.Popen(['/bin/cat'], stdin=r); os.close(r)
+        assert p.poll() is None; os.close(w); assert p.wait(10) == 0
+     """,
+    ),
     "logging": (
         """
         import logging
