@@ -30,6 +30,10 @@ async def call(function, *args):
     return result
 
 
+# For what is interrupted by an exception twice: between two steps of the loop in `call`, it would leave `inner` behind.
+run_uninterrupted = gevlite.uninterrupted(gevlite.asyncio.run)
+
+
 def wait_for(awaitable):
     return getcurrent().parent.switch(awaitable)
 
@@ -205,6 +209,7 @@ class Steps:
             finally:
                 self.ended.append(len(done))
 
+    @gevlite.uninterrupted  # between two steps of its loop, an exception would leave the inner one behind
     def in_nested_ones(self):
         inner = greenlet(self.run, getcurrent())
         asked = inner.switch()
@@ -240,7 +245,7 @@ def test_a_second_kill_while_they_end(kinds, settle, clock):
         await task
 
     ends = []
-    greenlet_ = gevlite.spawn(gevlite.asyncio.run, main())
+    greenlet_ = gevlite.spawn(run_uninterrupted, main())
     greenlet_._report_error = lambda exc: None
     assert settle(lambda: steps.begun == 4)
     gevlite.idle()
@@ -253,6 +258,7 @@ def test_a_second_kill_while_they_end(kinds, settle, clock):
     assert steps.ended == [4] * 4
 
 
+@pytest.mark.uninterrupted
 def test_a_second_timeout_in_a_greenlet_that_goes_on(settle, clock):
     """The greenlet that ran the loop waits elsewhere, while the loop goes on."""
     steps = Steps(awaits)
@@ -266,7 +272,7 @@ def test_ctrl_c_twice(first, errors, settle):
     """The program must end: it no longer waits for anything, and leaves nothing behind."""
     steps = Steps(first)
     count = 4 if first is awaits else 1  # one that blocks holds up the others
-    greenlet_ = gevlite.spawn(gevlite.asyncio.run, steps.main(count))
+    greenlet_ = gevlite.spawn(run_uninterrupted, steps.main(count))
     greenlet_._report_error = lambda exc: None
     assert settle(lambda: steps.begun == count)
     gevlite.idle()
@@ -372,7 +378,7 @@ def test_nothing_is_left_at_random(often, settle):
     def run(seconds):
         try:
             with gevlite.Timeout(seconds, False):
-                gevlite.asyncio.run(main())
+                run_uninterrupted(main())
         finally:
             assert running() is None
 
