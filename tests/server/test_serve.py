@@ -527,9 +527,9 @@ def test_requests_beyond_the_queue_are_refused_and_the_rest_wait(serving):
 
 
 def test_a_request_has_its_time(serving):
-    server = serving("-w", "1", "--request-timeout", "0.2")
+    server = serving("-w", "1", "--request-timeout", "1.5")
     assert server.get("/sleep/3600").status == 503
-    server.said("Timeout: 0.2 seconds")
+    server.said("Timeout: 1.5 seconds")
     assert server.get().status == 200
 
 
