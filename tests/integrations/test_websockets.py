@@ -256,7 +256,7 @@ def test_socketio_lives_longer_than_a_request_may(serving, transport):
     import socketio
 
     server = serving(SOCKETIO, limit=LIMIT)
-    one = socketio.Client()
+    one = socketio.Client(request_timeout=20)  # a supervisor listens before the worker serves
     lost = threading.Event()
     one.on("disconnect", lambda *_: lost.set())
     transports = ["polling", "websocket"] if transport == "upgrade" else [transport]
@@ -276,7 +276,7 @@ def test_flask_socketio(serving, transport):
     import socketio
 
     server = serving(SOCKETIO)
-    clients = [socketio.Client() for _ in range(3)]
+    clients = [socketio.Client(request_timeout=20) for _ in range(3)]
     heard = [threading.Event() for _ in clients]
     try:
         for one, event in zip(clients, heard, strict=True):
