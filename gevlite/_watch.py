@@ -28,9 +28,7 @@ class Watch:
         try:
             if not condition():
                 return event.wait(timeout)
-            let_others_run(
-                timeout
-            )  # after the check: whatever is due, for example links, runs before this greenlet continues
+            let_others_run(timeout)
             return True
         finally:
             try:

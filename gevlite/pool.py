@@ -276,6 +276,7 @@ class Group(GroupMappingMixin):
         self._killed = set()
         self._emptied = Watch()
         self._failures = {}  # by id: what each `join(raise_error=True)` in progress collects
+        self._last = None  # a weak reference to the member whose end emptied the group: its links may still be due
         for one in greenlets:
             self.add(one)
 
@@ -339,6 +340,7 @@ class Group(GroupMappingMixin):
         if not self._members:
             tell = self._emptied.take()  # by the time the links have run there may be members again
             if isinstance(greenlet, Greenlet):
+                self._last = weakref.ref(greenlet)
                 greenlet._after_links(tell)
             else:
                 tell()
@@ -393,7 +395,12 @@ class Group(GroupMappingMixin):
         if raise_error:
             self._failures[id(failed)] = failed
         try:
-            emptied = self._emptied.wait_unless(lambda: not self._members, timeout)
+            last = self._last() if self._last is not None and not self._members else None
+            if last is not None and last.ready():
+                last.join(timeout)  # until the links that are still due have run
+                emptied = True
+            else:
+                emptied = self._emptied.wait_unless(lambda: not self._members, timeout)
         finally:
             self._failures.pop(id(failed), None)
         for greenlet in failed:

@@ -1263,6 +1263,7 @@ def test_callbacks_have_run_when_join_returns(make):
     assert sorted(results) == [0, 1, 2, 3]
 
 
+@pytest.mark.uninterrupted  # else a member can end before its link is there
 @pytest.mark.parametrize("link", ["link", "link_value", "rawlink"])
 def test_links_of_members_have_run_when_join_returns(link):
     seen = []
@@ -1282,6 +1283,30 @@ def test_join_waits_for_new_members_when_links_of_the_last_ones_are_still_to_run
     assert not pool.greenlets and not seen
     other = pool.spawn(gevlite.sleep, 0.01)
     assert pool.join() is True and other.ready() and seen == [member]
+
+
+@pytest.mark.parametrize("link", ["link", "link_value", "rawlink"])
+def test_links_of_the_last_member_have_run_when_a_join_after_its_end_returns(link):
+    pool, seen = Pool(1), []
+    member = gevlite.Greenlet(dict)  # no Python function, which could be interrupted
+    getattr(member, link)(seen.append)
+    pool.start(member)
+    gevlite.sleep(0)  # it has ended, and the hub has not called the link
+    assert not pool.greenlets and not seen
+    assert pool.join() is True and seen == [member]
+    pool.start(gevlite.Greenlet(gevlite.sleep, 0.001))
+    assert pool.join() is True
+
+
+def test_a_join_in_a_link_of_the_last_member_does_not_wait_for_that_link():
+    pool, seen = Pool(1), []
+    for link in ("link", "rawlink"):
+        member = gevlite.Greenlet(dict)
+        getattr(member, link)(lambda source: seen.append(pool.join(timeout=30)))
+        pool.start(member)
+        pool.join()
+    gevlite.idle()
+    assert seen == [True, True]
 
 
 def test_a_callback_has_run_one_turn_after_get():
