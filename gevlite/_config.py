@@ -377,8 +377,8 @@ class Config:
         _yes_or_no,
         "yes or no",
         "If true, after `monkey.patch_all()` the import of a driver in C that waits by itself, and so blocks all "
-        "greenlets, warns once and names a remedy. psycopg2 and grpc get theirs by this: a wait callback, and grpc's "
-        "own support for gevent.",
+        "greenlets, warns once and names a remedy. It also gives psycopg2 and grpc their remedy: a wait callback, and "
+        "grpc's own support for gevent.",
     )
 
     monitor_thread = Setting(
@@ -441,12 +441,12 @@ class Config:
         False,
         _yes_or_no,
         "yes or no",
-        "If true, `python -m gevlite ps`, `top` and `attach` of the same user reach the process, so that this user "
-        "can do everything in it: an OS thread, which costs nothing until it is asked, listens at a UNIX socket in "
-        "`$XDG_RUNTIME_DIR/gevlite`, or else in `gevlite-UID` in the folder for temporary files. The setting takes "
-        "effect when a hub is made. Each child of a fork has its own socket. From Python 3.14 on, they need it only "
-        "while the main thread is blocked. Because of the thread, Python 3.12 and later give a DeprecationWarning at "
-        "a fork.",
+        "If true, `python -m gevlite ps`, `top` and `attach` of the same user reach the process, so that this user can "
+        "do everything in it: an OS thread, which costs nothing until one of these commands connects, listens at a "
+        "UNIX socket in `$XDG_RUNTIME_DIR/gevlite`, or else in `gevlite-UID` in the folder for temporary files. The "
+        "setting takes effect when a hub is made. Each child of a fork has its own socket. From Python 3.14 on, they "
+        "need it only while the main thread is blocked. Because of the thread, Python 3.12 and later give a "
+        "DeprecationWarning at a fork.",
     )
 
     dump_signal = Setting(
@@ -469,7 +469,7 @@ class Config:
         0.0,
         _seconds_or_off,
         "a number of seconds, at least 0.01, or 0 for off",
-        "When a greenlet has held its hub for so many seconds while others wait, a line in the log (`gevlite.watch`) "
+        "When a greenlet has held its hub for this many seconds while others wait, a line in the log (`gevlite.watch`) "
         "says where: see [A greenlet blocks the others](debugging.md#a-greenlet-blocks-the-others). 0, None and an "
         "empty variable turn it off. An assignment takes effect at once. In gunicorn's worker, Celery's pool and "
         "`python -m gevlite run` the default is 1 second.",
@@ -480,9 +480,10 @@ class Config:
         0.0,
         _slice_or_off,
         "a number of seconds, at least 0.001, or 0 for off",
-        "A greenlet of the main thread that has run for so many seconds gives way to the others, in the middle of what "
-        "it computes, as if it had called `gevlite.sleep(0)`. 0.01 is a good value; 0, None and an empty variable turn "
-        "it off. An assignment takes effect at once. If it turns time slices on, it must be made in the main thread.",
+        "A greenlet of the main thread that has run for this many seconds gives way to the others, in the middle of "
+        "what it computes, as if it had called `gevlite.sleep(0)`. 0.01 is a good value; 0, None and an empty variable "
+        "turn it off. An assignment takes effect at once. If it turns time slices on, it must be made in the main "
+        "thread.",
         empty="0",
     )
 

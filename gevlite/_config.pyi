@@ -124,7 +124,7 @@ class Config:
     stack_cache: Setting[int, int | str]
     """How many 16 KiB stack chunks of ended greenlets the process keeps for new ones; 0 turns the cache off. An assignment takes effect at once."""
     monkey_drivers: Setting[bool, bool | str]
-    """If true, after `monkey.patch_all()` the import of a driver in C that waits by itself, and so blocks all greenlets, warns once and names a remedy. psycopg2 and grpc get theirs by this: a wait callback, and grpc's own support for gevent."""
+    """If true, after `monkey.patch_all()` the import of a driver in C that waits by itself, and so blocks all greenlets, warns once and names a remedy. It also gives psycopg2 and grpc their remedy: a wait callback, and grpc's own support for gevent."""
     monkey_strict: Setting[bool, bool | str]
     """If true, `monkey.patch_all()` refuses to patch and raises MonkeyPatchError where it would otherwise warn that something was imported or made too early. Its argument `strict` overrides this setting."""
     monitor_thread: Setting[bool, bool | str | None]
@@ -140,15 +140,15 @@ class Config:
     fork_keeps: Setting[str, str]
     """Which of the parent's greenlets continue in the child of a fork, besides the one that forks. `main`: all of them if the main greenlet forks (as servers do to fork their workers), none if another greenlet forks. `none`: never any, as with threads. `all`: always all, including the main greenlet, as in gevent. The setting is read at each fork. Threads of a patched program never continue."""
     inspect: Setting[bool, bool | str | None]
-    """If true, `python -m gevlite ps`, `top` and `attach` of the same user reach the process, so that this user can do everything in it: an OS thread, which costs nothing until it is asked, listens at a UNIX socket in `$XDG_RUNTIME_DIR/gevlite`, or else in `gevlite-UID` in the folder for temporary files. The setting takes effect when a hub is made. Each child of a fork has its own socket. From Python 3.14 on, they need it only while the main thread is blocked. Because of the thread, Python 3.12 and later give a DeprecationWarning at a fork."""
+    """If true, `python -m gevlite ps`, `top` and `attach` of the same user reach the process, so that this user can do everything in it: an OS thread, which costs nothing until one of these commands connects, listens at a UNIX socket in `$XDG_RUNTIME_DIR/gevlite`, or else in `gevlite-UID` in the folder for temporary files. The setting takes effect when a hub is made. Each child of a fork has its own socket. From Python 3.14 on, they need it only while the main thread is blocked. Because of the thread, Python 3.12 and later give a DeprecationWarning at a fork."""
     dump_signal: Setting[int | None, int | str | None]
     """A signal, such as `USR1`, on which the process writes what `python -m gevlite ps` shows to stderr, or to `dump_file`. It takes effect when the hub of the main thread is made, unless the program handles that signal."""
     dump_file: Setting[str | None, str | os.PathLike[str] | None]
     """The regular file to which `dump_signal` appends its reports; None means stderr, as for a file that cannot be opened."""
     watch: Setting[float, float | str | None]
-    """When a greenlet has held its hub for so many seconds while others wait, a line in the log (`gevlite.watch`) says where: see [A greenlet blocks the others](debugging.md#a-greenlet-blocks-the-others). 0, None and an empty variable turn it off. An assignment takes effect at once. In gunicorn's worker, Celery's pool and `python -m gevlite run` the default is 1 second."""
+    """When a greenlet has held its hub for this many seconds while others wait, a line in the log (`gevlite.watch`) says where: see [A greenlet blocks the others](debugging.md#a-greenlet-blocks-the-others). 0, None and an empty variable turn it off. An assignment takes effect at once. In gunicorn's worker, Celery's pool and `python -m gevlite run` the default is 1 second."""
     time_slice: Setting[float, float | str | None]
-    """A greenlet of the main thread that has run for so many seconds gives way to the others, in the middle of what it computes, as if it had called `gevlite.sleep(0)`. 0.01 is a good value; 0, None and an empty variable turn it off. An assignment takes effect at once. If it turns time slices on, it must be made in the main thread."""
+    """A greenlet of the main thread that has run for this many seconds gives way to the others, in the middle of what it computes, as if it had called `gevlite.sleep(0)`. 0.01 is a good value; 0, None and an empty variable turn it off. An assignment takes effect at once. If it turns time slices on, it must be made in the main thread."""
     time_slice_signal: Setting[int | None, int | str | None]
     """The signal that `time_slice` uses inside the process, without ever sending one; None means SIGURG. It must be one that the program does not handle: if it does, a hub with time slices is refused with a ValueError. If the program sets a handler for it later, time slices end with a RuntimeWarning."""
     @property
