@@ -495,22 +495,21 @@ def test_an_exception_for_the_main_greenlet_that_comes_while_a_handler_waits_end
 
 
 def test_signals_that_come_while_a_handler_waits_are_handled_at_once(handle, settle):
+    """In the middle of its wait, or beside it: in the greenlet that polls, if the main greenlet is to run next."""
     depth, most, done = [], [], []
 
     def handler(*args):
         depth.append(1)
         most.append(len(depth))
-        if (level := len(depth)) < 3:
+        if len(most) < 3:
             handle.send()
-            settle(lambda: len(most) > level, 20)
+            done.append(settle(lambda: len(most) == 3, 20))
         depth.pop()
-        done.append(1)
 
     handle(handler)
     handle.send()
-    while len(done) < 3:
-        gevlite.sleep(1)
-    assert max(most) == 3
+    assert settle(lambda: len(done) == 2 and not depth, 30)
+    assert most == [1, 2, 3] and done == [True, True]
 
 
 def test_a_handler_may_wait_in_the_poll_of_a_backend_in_python(run_script):
