@@ -410,7 +410,7 @@ def test_a_log_that_the_program_configures_later_gets_the_lines(run_file):
         print("over")
         """,
         head="",
-        env={"GEVLITE_WATCH": "0.05"},
+        env={"GEVLITE_WATCH": "0.5"},  # longer than anything before the loop takes
         whole=True,
     )
     assert "; 1 other waits" in result.stdout and result.stdout.endswith("over\n") and not result.stderr
