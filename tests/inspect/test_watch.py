@@ -450,14 +450,15 @@ def test_an_assignment_turns_it_off_and_on_again(run_file):
             tick.stop()
 
         gevlite.config.watch = 0
+        lines.clear()           # a busy machine may have held it up before
         looked()
         print(len(lines), hub._watch)
         gevlite.config.watch = 0.05
         looked()
-        print(len(lines))
+        print(len(lines) > 0)
         over()
     """)
-    assert said == "0 None\n1"
+    assert said == "0 None\nTrue"
 
 
 @pytest.mark.parametrize(("text", "seconds"), [(None, 1.0), ("0", 0.0), ("", 0.0), ("0.5", 0.5)])
