@@ -8,6 +8,7 @@ import weakref
 import pytest
 
 import gevlite
+from gevlite.event import Event
 from gevlite.lock import BoundedSemaphore, DummySemaphore, RLock, Semaphore
 
 SEMAPHORES = [Semaphore, BoundedSemaphore]
@@ -109,20 +110,22 @@ def test_an_rlock_cannot_be_released_by_another_greenlet(errors):
 
 
 def test_an_rlock_serves_a_threading_condition():
-    condition = threading.Condition(RLock())
+    condition, notified = threading.Condition(RLock()), Event()
     seen = []
 
     def wait():
         with condition, condition:
             # Condition waits on a thread's lock of its own: only the handing over of gevlite's lock is tested here.
             state = condition._release_save()
-            gevlite.sleep(0.001)
+            notified.wait()
             condition._acquire_restore(state)
             seen.append(condition._is_owned())
 
     g = gevlite.spawn(wait)
     gevlite.idle()
     with condition:
+        notified.set()
+        gevlite.idle()
         assert not seen
     g.get()
     assert seen == [True]
