@@ -146,7 +146,7 @@ def test_an_exception_that_is_pending_is_raised_where_it_waits_next():
         return await call(blocks)
 
     started = gevlite.event.Event()
-    greenlet_ = gevlite.spawn(gevlite.uninterrupted(gevlite.asyncio.run), main())
+    greenlet_ = gevlite.spawn(run_uninterrupted, main())
     assert greenlet_.get() == "raised"
 
 

@@ -319,7 +319,11 @@ def test_readers_of_several_greenlets_take_turns(mode, pipe, open_twin, start, s
 def test_kill_one_who_waits_for_his_turn(pipe, open_twin, start, settle):
     reader, writer = pipe()
     file = open_twin(reader, "rb")
-    first, second, third = ((start(file.read, 5), gevlite.idle())[0] for _ in range(3))
+    reading = []
+    for _ in range(3):
+        reading.append(start(file.read, 5))
+        gevlite.idle()
+    first, second, third = reading
     assert settle(parked(3))
     second.greenlet.kill()
     os.write(writer, b"1111133333")

@@ -32,7 +32,7 @@ gevlite.spawn(waits)
 @pytest.fixture
 def watched(script, monkeypatch):
     """`watched(source, *arguments)`: the lines of the report and those before it."""
-    monkeypatch.setenv("GEVLITE_WATCH", "0.02")
+    monkeypatch.setenv("GEVLITE_WATCH", "0.1")  # what is held up by a busy machine only is shorter
 
     def run(source, *arguments, head=HEAD):
         program = script.write(head + textwrap.dedent(source))
@@ -63,10 +63,9 @@ def test_lines_are_listed_by_how_long_they_blocked(watched, script):
     assert printed == ["['--watch', 'b']"]
     first, *blocked, last = lines
     assert first.endswith("does not patch by itself: checked as python -m gevlite.monkey runs it.")
-    assert re.fullmatch(r".*: \d lines? blocked all greenlets for longer than 0.02 s.", last)
+    assert re.fullmatch(r".*: \d lines? blocked all greenlets for longer than 0.1 s.", last)
     names = r"blocked: (spin|found|found\.<locals>\.<genexpr>) \("
-    # A machine that is busy may hold up more lines, but not for as long.
-    assert blocked and re.match(names, blocked[0]), blocked
+    assert blocked and all(re.match(names, line) for line in blocked), blocked
     seconds = [float(re.search(r"(?:once, |times, )(\d+\.\d) s", line)[1]) for line in blocked]
     assert seconds == sorted(seconds, reverse=True) and seconds[0] > 0
     assert re.fullmatch(r"blocked: .* \(.*:\d+\), .*\d\.\d s.*; 2 others waited\.", blocked[0])
@@ -92,18 +91,18 @@ def test_the_report_may_be_written_while_a_line_is_found():
 def test_a_program_in_which_nothing_blocks_ends_with_its_own_status(watched, script):
     lines, _ = watched("gevlite.sleep(0.001)\nsys.exit(7)", head="import gevlite, sys\n")
     assert script.returncode == 7 and script.stderr == ""
-    assert lines[-1].endswith(": nothing blocked all greenlets for longer than 0.02 s.")
+    assert lines[-1].endswith(": nothing blocked all greenlets for longer than 0.1 s.")
 
 
 def test_what_blocks_is_more_than_the_programs_own_status(watched, script):
     lines, printed = watched("gevlite.spawn(spin, 1).join()\nsys.exit('a reason')")
-    assert script.returncode == 1 and re.search(r"[1-9] lines? blocked", lines[-1]) and printed == ["a reason"]
+    assert script.returncode == 1 and "1 line blocked" in lines[-1] and printed == ["a reason"]
 
 
 def test_an_error_is_shown_and_reported_is_what_was_found_until_then(watched, script):
     lines, _ = watched("gevlite.spawn(spin, 1).join()\n1 / 0")
     assert script.returncode == 1 and "ZeroDivisionError" in script.stderr
-    assert re.search(r"[1-9] lines? blocked", lines[-1])
+    assert "1 line blocked" in lines[-1]
 
 
 def test_a_remedy_is_named_for_originals_and_drivers(watched, script):
