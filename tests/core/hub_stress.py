@@ -208,8 +208,16 @@ def report_of_loop(loop, context):
 
 def set_result(loop, future):
     """By another greenlet."""
-    if not loop.is_closed():
-        loop.call_soon(set_unless_done, future)
+    unless_closed(loop, loop.call_soon, future)
+
+
+def unless_closed(loop, call, future):
+    # Not asked before: it may be closed between the question and the call, while a signal handler waits or by a thread.
+    try:
+        call(set_unless_done, future)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
 
 
 def set_unless_done(future):
@@ -345,8 +353,8 @@ def shoot():
         os.kill(parent, signal.SIGUSR1)
         if for_thread:
             future = for_thread.pop()
-            if not future.get_loop().is_closed():
-                future.get_loop().call_soon_threadsafe(set_unless_done, future)
+            loop = future.get_loop()
+            unless_closed(loop, loop.call_soon_threadsafe, future)
 
 
 def wait_for(condition, what):
