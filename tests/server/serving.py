@@ -100,6 +100,10 @@ class Client:
         except ConnectionResetError:
             return True
 
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
 
 class _Unclosed:
     def __init__(self, file):

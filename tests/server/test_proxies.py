@@ -259,6 +259,7 @@ def test_what_the_server_and_its_log_make_of_it(site, http, tmp_path):
     assert json.loads(client.get("/p").body)["REMOTE_ADDR"] == "127.0.0.1"  # a request later, nothing is left
     assert client.get("/p", "X-Forwarded-Proto: gopher").status == 400
     assert client.is_closed()
+    client.close()  # the server waits for this
     server.stop(5)
     assert [line.split()[0] for line in path.read_text().splitlines()] == ["1.2.3.4", "127.0.0.1", "127.0.0.1"]
 

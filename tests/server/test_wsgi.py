@@ -696,7 +696,9 @@ def test_a_request_that_fails_gives_its_place_back(site, http, errors, settle):
     sleeping = []
     server = site(app, spawn=1, limits=Limits(max_body=10))
     assert http(server).get("/fail").status == 500
-    assert http(server).ask(chunked(b"x" * 20)).status == 413
+    refused = http(server)
+    assert refused.ask(chunked(b"x" * 20)).status == 413
+    refused.close()  # the server waits for this
     first, second = http(server), http(server)
     assert settle(lambda: len(server._handlers) == 2)
     first.send(b"GET /sleep HTTP/1.1\r\nHost: h\r\n\r\n")
